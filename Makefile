@@ -1,0 +1,34 @@
+# make demo: install into .venv and run the main job on sample_data/.   make test: install and test.
+PYTHON ?= python3
+BIN := .venv/bin
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+endif
+
+.PHONY: demo test test-all lint clean
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -c "open('.venv/installed', 'w').close()"
+
+demo: .venv/installed
+	$(BIN)/defectkit prepare sample_data/train.csv --out demo/dataset
+	$(BIN)/python -c "import shutil; shutil.rmtree('demo/run', ignore_errors=True)"
+	$(BIN)/defectkit train --approach segment --data demo/dataset --out demo/run --max-time 150s
+	$(BIN)/defectkit inspect demo/run sample_data/Train --out demo/inspection
+	$(BIN)/defectkit evaluate demo/run
+
+test: .venv/installed
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo build dist *.egg-info

@@ -1,0 +1,34 @@
+"""The shipped recipes, one YAML each; read as ``defectkit.configs``.
+
+A file holds only what differs from the defaults; its first comment line says what it is.
+"""
+
+from pathlib import Path
+
+from defectkit.errors import ConfigError
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """The names of the shipped configurations."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def summaries() -> dict[str, str]:
+    """Each configuration's name and its first comment line."""
+    return {
+        name: path_of(name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+        for name in names()
+    }
+
+
+def path_of(name: str) -> Path:
+    """Return the file of a shipped configuration.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    if name not in names():
+        raise ConfigError(f"there is no configuration '{name}'. Shipped: {', '.join(names())}.")
+    return FOLDER / f"{name}.yaml"

@@ -1,0 +1,7 @@
+"""defectkit finds texture and surface defects: from run-length-encoded masks to verdicts."""
+
+__version__ = "0.1.0"
+
+from defectkit.api import evaluate, inspect, load, prepare, train
+
+__all__ = ["__version__", "evaluate", "inspect", "load", "prepare", "train"]

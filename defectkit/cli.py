@@ -1,0 +1,388 @@
+"""The command line: one typer command per pipeline.
+
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+"""
+
+import os
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from defectkit import __version__
+from defectkit.errors import DefectkitError
+
+app = typer.Typer(
+    name="defectkit",
+    help="Find texture and surface defects: from label files to verdicts and overlays.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+configs_app = typer.Typer(
+    help="List, show and copy the shipped configurations.", no_args_is_help=True
+)
+app.add_typer(configs_app, name="configs", rich_help_panel="More")
+
+console = Console(stderr=True)
+
+
+class RleBase(StrEnum):
+    """How the first pixel is numbered."""
+
+    auto = "auto"
+    zero = "0"
+    one = "1"
+
+
+class RleOrder(StrEnum):
+    """In which direction pixels are numbered."""
+
+    auto = "auto"
+    column = "column"
+    row = "row"
+
+
+class Unlisted(StrEnum):
+    """What images are that no label file names."""
+
+    ignore = "ignore"
+    good = "good"
+
+
+class ApproachChoice(StrEnum):
+    """The ways of finding defects."""
+
+    segment = "segment"
+
+
+class DeviceChoice(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class SplitChoice(StrEnum):
+    """The parts of a dataset."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+DeviceOption = Annotated[
+    DeviceChoice, typer.Option(help="Where to compute; auto takes a GPU if there is one.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"defectkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(rich_help_panel="Main job")
+def prepare(
+    train_csv: Annotated[Path, typer.Argument(help="The label file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Image folder; by default found beside the CSV.")
+    ] = None,
+    meta: Annotated[
+        Path | None, typer.Option(help="CSV with a row per image: ImageId and group, split, lot.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The dataset folder to write.")] = Path("dataset"),
+    rle_base: Annotated[
+        RleBase, typer.Option(help="Number of the first pixel in the RLE.")
+    ] = RleBase.auto,
+    rle_order: Annotated[
+        RleOrder, typer.Option(help="column: down, then right. row: right, then down.")
+    ] = RleOrder.auto,
+    group_by: Annotated[
+        str | None,
+        typer.Option(help="A column, or a regular expression on the id: groups are never divided."),
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="Parts for training, validation and test.")
+    ] = "0.7/0.15/0.15",
+    pixel_pitch: Annotated[float | None, typer.Option(help="Millimeters per pixel.")] = None,
+    unlisted: Annotated[
+        Unlisted, typer.Option(help="What images are that neither CSV names.")
+    ] = Unlisted.ignore,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Refuse bad rows in the ledger and go on.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Decides the split.", min=0)] = 0,
+) -> None:
+    """Turn a label file into a proven dataset: masks, boxes, splits, a ledger of every row.
+
+    **Examples**
+
+        defectkit prepare train.csv
+
+        defectkit prepare train.csv --meta images.csv --out dataset
+
+        defectkit prepare labels.csv --images photos --rle-base 0 --group-by '^(lot\\d+)_'
+    """  # noqa: D301 - \\d is meant for the reader of the help
+    from defectkit.api import prepare as run
+
+    run(
+        train_csv,
+        images=images,
+        meta=meta,
+        out=out,
+        rle_base=rle_base.value,
+        rle_order=rle_order.value,
+        group_by=group_by,
+        split=split,
+        pixel_pitch=pixel_pitch,
+        unlisted=unlisted.value,
+        skip_bad_rows=skip_bad_rows,
+        seed=seed,
+        console=console,
+    )
+
+
+@app.command(rich_help_panel="Main job")
+def train(
+    approach: Annotated[
+        ApproachChoice | None, typer.Option(help="The way of finding defects.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A YAML file, or the name of a shipped configuration.")
+    ] = None,
+    data: Annotated[Path, typer.Option(help="The dataset folder.")] = Path("dataset"),
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; by default runs/APPROACH-N.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.", min=1)] = None,
+    max_time: Annotated[
+        str | None,
+        typer.Option(
+            help="Wall-clock limit, such as 90s, 20m, 1.5h; the schedule is fitted to it."
+        ),
+    ] = None,
+    device: Annotated[
+        DeviceChoice | None,
+        typer.Option(help="Where to compute; auto takes a GPU if there is one."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Every random draw is keyed by it.", min=0)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, or with the newest one.")
+    ] = False,
+    allow_download: Annotated[
+        bool,
+        typer.Option(
+            "--allow-download", help="Pretrained weights may be fetched from the network."
+        ),
+    ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Train on a dataset and write a run: model, history, curves, pictures of the progress.
+
+    **Examples**
+
+        defectkit train --approach segment
+
+        defectkit train --max-time 25m --data dataset --out runs/tiles
+
+        defectkit train --config segnet --set train.lr=3e-4
+
+        defectkit train --resume --out runs/tiles
+    """
+    from defectkit.api import train as run
+
+    run(
+        approach=approach.value if approach else None,
+        config=config,
+        data=data,
+        out=out,
+        epochs=epochs,
+        max_time=max_time,
+        device=device.value if device else None,
+        seed=seed,
+        resume=resume,
+        allow_download=allow_download,
+        settings=set_ or (),
+        console=console,
+    )
+
+
+@app.command(rich_help_panel="Main job")
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The run folder.")],
+    split: Annotated[SplitChoice, typer.Option(help="The split to judge on.")] = SplitChoice.test,
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; by default the one it was trained on.")
+    ] = None,
+    max_escape_rate: Annotated[
+        float | None,
+        typer.Option(help="Largest part of defective images that may be called good."),
+    ] = None,
+    cost_ratio: Annotated[
+        float | None, typer.Option(help="How many overkills one escape costs.")
+    ] = None,
+    device: DeviceOption = DeviceChoice.auto,
+) -> None:
+    """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
+
+    Thresholds come from the validation split, never from the split that is judged.
+
+    **Examples**
+
+        defectkit evaluate runs/segment-1
+
+        defectkit evaluate runs/segment-1 --max-escape-rate 0.01
+
+        defectkit evaluate runs/segment-1 --cost-ratio 50
+    """
+    from defectkit.api import evaluate as run_pipeline
+
+    run_pipeline(
+        run,
+        split=split.value,
+        data=data,
+        max_escape_rate=max_escape_rate,
+        cost_ratio=cost_ratio,
+        device=device.value,
+        console=console,
+    )
+
+
+@app.command(rich_help_panel="Main job")
+def inspect(
+    model: Annotated[Path, typer.Argument(help="A run or its model/ folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("inspection"),
+    device: DeviceOption = DeviceChoice.auto,
+) -> None:
+    """Look at new images of any size: verdicts, masks and overlays.
+
+    Files that cannot be read are listed in errors.csv; the work goes on and the exit status is 1.
+
+    **Examples**
+
+        defectkit inspect runs/segment-1 photos/
+
+        defectkit inspect runs/segment-1/model part-17.png --out looked-at
+    """
+    from defectkit.api import inspect as run_pipeline
+
+    summary = run_pipeline(model, *images, out=out, device=device.value, console=console)
+    if summary.unreadable:
+        raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="More")
+def synth(
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    images: Annotated[int, typer.Option(help="How many images.")] = 88,
+    size: Annotated[int, typer.Option(help="Side of the images in pixels.")] = 512,
+    textures: Annotated[int, typer.Option(help="How many texture families, 1 to 6.")] = 6,
+    seed: Annotated[int, typer.Option(help="Other seeds give other images.", min=0)] = 0,
+    difficulty: Annotated[float, typer.Option(help="0: plain to see, 1: hardly visible.")] = 0.1,
+) -> None:
+    """Make images of textured surfaces with faint defects, and their label file.
+
+    **Example**
+
+        defectkit synth practice --images 200 --difficulty 0.5
+    """
+    from defectkit.pipelines import synth as pipeline
+
+    pipeline.run(out, images=images, size=size, textures=textures, seed=seed, difficulty=difficulty)
+
+
+@configs_app.command("ls")
+def configs_ls() -> None:
+    """List the shipped configurations."""
+    from defectkit.configs import summaries
+
+    for name, summary in summaries().items():
+        typer.echo(f"{name:20} {summary}")
+
+
+@configs_app.command("show")
+def configs_show(name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")]) -> None:
+    """Print a shipped configuration."""
+    from defectkit.configs import path_of
+
+    typer.echo(path_of(name).read_text(encoding="utf-8"), nl=False)
+
+
+@configs_app.command("reference")
+def configs_reference() -> None:
+    """Print every setting with its default and meaning, as Markdown."""
+    from defectkit.config import reference
+
+    typer.echo(reference(), nl=False)
+
+
+@configs_app.command("copy")
+def configs_copy(
+    name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")],
+    file: Annotated[Path, typer.Argument(help="The file to write.")],
+) -> None:
+    """Copy a shipped configuration to a file of your own, to change it."""
+    from defectkit.configs import path_of
+    from defectkit.errors import OutputError
+    from defectkit.files import write_bytes
+
+    if file.exists():
+        raise OutputError(f"{file} exists already. Choose another name.")
+    write_bytes(file, path_of(name).read_bytes())
+
+
+def main() -> None:
+    """Run the command line; user mistakes end with a message and exit status 2."""
+    from defectkit.devices import calm_threads
+
+    calm_threads()
+    warnings.showwarning = _show_warning
+    try:
+        app()
+    except DefectkitError as error:
+        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; what is finished is on disk. Training goes on with --resume.")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe went away: no message can reach it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    from defectkit.errors import DefectkitWarning
+
+    # Warnings of the libraries are for their developers, not for a vision engineer.
+    if issubclass(category, DefectkitWarning):
+        console.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

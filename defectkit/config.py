@@ -1,0 +1,354 @@
+"""The configuration of a training run: frozen models, the one place where defaults live.
+
+A YAML file holds only differences from the defaults; ``--set train.lr=3e-4`` goes through the same
+door. Every mistake is reported at once, each with its dotted path and, where there is one, a
+suggestion.
+"""
+
+import copy
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from defectkit.errors import ConfigError
+from defectkit.files import write_text
+
+ApproachName = Literal["segment"]
+Architecture = Literal[
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
+    "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet",
+]  # fmt: skip
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    architecture: Architecture = "unet"
+    """The decoder, or the whole network for `fcn` (torchvision) and `segnet` (our own)."""
+    encoder: str = "tf_efficientnet_lite0"
+    """Any timm backbone by name; `fcn` takes `resnet50` or `resnet101`; `segnet` has its own."""
+    weights: str = "auto"
+    """`auto`: pretrained weights that are installed or cached; `none`: random; or the path of a
+    `.safetensors` file or an earlier run."""
+    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = (96, 48, 32, 24)
+    """Channels of the decoder stages of `unet` and `manet`, from the deepest up. Five stages reach
+    full size; with fewer the result is enlarged by 2, 4 ... and training is faster."""
+
+
+class LossConfig(_Section):
+    """The weights of the loss terms, whose weighted sum is minimized.
+
+    `cross_entropy` makes the classes exclude each other (softmax), the others let them overlap.
+    """
+
+    bce: NotNegative = 1.0
+    """Binary cross-entropy of each class and pixel."""
+    dice: NotNegative = 1.0
+    """Soft Dice of each class, pooled over the batch."""
+    focal: NotNegative = 0.0
+    """Focal loss (Lin et al. 2017)."""
+    focal_gamma: NotNegative = 2.0
+    """How strongly the focal loss turns away from easy pixels."""
+    cross_entropy: NotNegative = 0.0
+    """Cross-entropy over background and classes; cannot be mixed with `bce`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.bce + self.dice + self.focal + self.cross_entropy == 0:
+            raise ValueError(
+                "all weights are 0; set at least one of bce, dice, focal, cross_entropy"
+            )
+        if self.cross_entropy and self.bce:
+            raise ValueError("bce and cross_entropy cannot both be above 0; set loss.bce=0")
+        return self
+
+
+class DataConfig(_Section):
+    """What the network sees."""
+
+    crop: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Side of the square training crops in pixels, at native resolution."""
+    resize: Annotated[int, Field(ge=32, le=4096)] | None = None
+    """If set, whole images are resized to this square instead of being cropped, in training and in
+    inspection. Small defects suffer: meant for following papers that did so."""
+    defect_fraction: Fraction = 0.6
+    """The part of the training crops that are centered near a defect."""
+    workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Loader processes; by default one less than the processors, at most 8."""
+
+
+class AugmentConfig(_Section):
+    """Random changes of the training samples. Choose what really happens on the line."""
+
+    hflip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    vflip: Fraction = 0.5
+    """Probability of an up-down flip."""
+    rot90: Fraction = 0.5
+    """Probability of a turn by a random multiple of 90 degrees."""
+    affine: Fraction = 0.3
+    """Probability of a small affine change (the limits are the next three)."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 10.0
+    """Largest turn in degrees."""
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
+    """Largest change of size: 0.15 means 0.85 to 1.15 times."""
+    shift: Fraction = 0.05
+    """Largest shift as a part of the side."""
+    brightness_contrast: Fraction = 0.5
+    """Probability of a change of brightness and contrast."""
+    brightness: Fraction = 0.15
+    """Largest change of brightness, as a part of the range."""
+    contrast: Fraction = 0.2
+    """Largest change of contrast."""
+    noise: Fraction = 0.1
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.1
+    """Probability of a slight Gaussian blur."""
+
+
+class TrainConfig(_Section):
+    """The loop."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Epochs; with `--max-time` the clock decides instead."""
+    max_time: Positive | None = None
+    """Wall-clock seconds for the whole of training, validation included."""
+    samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Crops an epoch; by default two for each training image, but at least 128."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Crops a step."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """`sgd` uses Nesterov momentum."""
+    lr: Positive = 1e-3
+    """The highest learning rate."""
+    encoder_lr_factor: Fraction = 0.3
+    """The pretrained encoder learns at this part of `lr`; 0 keeps it frozen throughout."""
+    freeze_encoder_epochs: Annotated[int, Field(ge=0)] = 0
+    """The encoder is frozen for so many epochs at the start."""
+    weight_decay: NotNegative = 1e-2
+    """Decay of weights (not of biases and norms)."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of `sgd`."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the rate falls: `step` multiplies it by `step_factor` every `step_epochs`."""
+    warmup: Fraction = 0.05
+    """The part of training in which the rate rises from 0 (`cosine` and `constant`)."""
+    step_epochs: Annotated[int, Field(ge=1)] = 7
+    """Epochs between two steps of the `step` schedule."""
+    step_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Factor of the `step` schedule."""
+    clip_norm: Positive | None = 1.0
+    """Gradients are scaled down to this norm; null switches it off."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Decay of the moving average of weights that is validated and kept; 0 switches it off."""
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    """Reduced precision: by default bf16 or fp16 on a GPU, off on a CPU."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Stop when validation has not improved for so many epochs; null never does."""
+
+
+class InferConfig(_Section):
+    """How a trained network looks at whole images."""
+
+    tile: Annotated[int, Field(ge=64)] = 1024
+    """Images with more than tile x tile pixels are cut into tiles of this side."""
+    overlap: Annotated[int, Field(ge=0)] = 128
+    """Overlap of neighboring tiles in pixels, blended."""
+    minimum_area: Annotated[int, Field(ge=0)] = 0
+    """Regions of fewer pixels are not reported. A hidden minimum is an escape: 0 by default."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.overlap >= self.tile:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than tile ({self.tile})")
+        return self
+
+
+class Config(_Section):
+    """A training run."""
+
+    approach: ApproachName = "segment"
+    """Which of the approaches."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Every random draw is keyed by it."""
+    device: Device = "auto"
+    """`auto` takes a GPU where there is one."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    infer: InferConfig = InferConfig()
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """Read a YAML file of differences from the defaults, then apply ``KEY=VALUE`` settings.
+
+    Raises:
+        ConfigError: anything in the file or the settings that does not fit, all at once.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        content = _parse_yaml(text, name=str(path))
+    return make_config(content, name=str(path) if path else "--set", settings=settings)
+
+
+def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> Config:
+    """Validate a nested mapping, changed by ``KEY=VALUE`` settings.
+
+    ``name`` says in messages where the mapping came from.
+
+    Raises:
+        ConfigError: whatever does not fit, all at once.
+    """
+    changed = copy.deepcopy(dict(content))
+    for setting in settings:
+        _apply(changed, setting)
+    try:
+        return Config.model_validate(_tuples(changed))
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise ConfigError(f"{name} does not fit:\n" + "\n".join(lines)) from None
+
+
+def dump_config(config: Config) -> str:
+    """Return the whole resolved configuration as YAML."""
+    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Write the whole resolved configuration beside a run's results."""
+    write_text(path, dump_config(config))
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses repeated keys (PyYAML keeps the last) and reads ``1e-3`` as a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"line {line}: the key '{key}' stands twice; remove one of them")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 wants a dot and a sign in floats; people write 1e-3.
+_Loader.yaml_implicit_resolvers = {
+    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
+    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)$"),
+    list("-+0123456789."),
+)
+
+
+def _parse_yaml(text: str, *, name: str) -> dict[str, Any]:
+    try:
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{name} must hold 'key: value' lines but holds a {type(content).__name__}"
+        )
+    return content
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    key, separator, value = setting.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        nested = content.setdefault(parent, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
+        content = nested
+    content[last] = _parse_yaml(f"value: {value}", name=f"--set {key}")["value"]
+
+
+def _tuples(content: Any) -> Any:
+    # Strict models take no list where a tuple stands, and YAML knows lists alone.
+    if isinstance(content, Mapping):
+        return {key: _tuples(value) for key, value in content.items()}
+    return tuple(content) if isinstance(content, list) else content
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            siblings = _fields_of(detail["loc"][:-1])
+            return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
+        case "literal_error":
+            return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
+        case "value_error":
+            return f"  {path or 'config'}: {detail['ctx']['error']}."
+        case _:
+            return f"  {path}: {detail['input']!r}: {detail['msg'].lower()}."
+
+
+def _fields_of(location: Sequence[int | str]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _suggest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."
+
+
+def reference() -> str:
+    """Return the reference of all settings as Markdown: key, default, meaning."""
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            rows.append(f"| **`{name}`** | | {_one_line(section.__doc__)} |")
+            rows += [_row(f"{name}.{key}", value) for key, value in section.model_fields.items()]
+        else:
+            rows.append(_row(name, field))
+    return "\n".join(rows) + "\n"
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    default = field.default
+    shown = list(default) if isinstance(default, tuple) else default
+    value = yaml.safe_dump(shown, default_flow_style=True).partition("\n")[0]
+    return f"| `{key}` | `{value}` | {_one_line(field.description)} |"
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")

@@ -1,0 +1,1 @@
+"""Images, datasets, splits, tiles, augmentation and the synthetic generator."""

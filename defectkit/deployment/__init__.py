@@ -1,0 +1,1 @@
+"""Trained models as files: all that an inspection needs, and no way back to the data."""

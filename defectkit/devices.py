@@ -1,0 +1,66 @@
+"""Where the work is done: the choice of device and what suits it."""
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from defectkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def calm_threads() -> None:
+    """Let idle threads of the numeric libraries sleep; call it before torch is first imported.
+
+    By default OpenMP's threads spin while they wait for each other. As soon as anything else runs
+    on the machine (the loader's own processes, for one) they keep it from the processor, and each
+    step takes several times as long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def choose_device(wanted: str) -> "torch.device":
+    """Return the device that ``wanted`` names; ``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: the device is not on this machine.
+    """
+    import torch
+
+    # Numbers too small to matter make a CPU many times slower.
+    torch.set_flush_denormal(True)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return torch.device(next((name for name, there in available.items() if there), "cpu"))
+    if not available.get(wanted, True):
+        raise ConfigError(
+            f"there is no device '{wanted}' on this machine. Use --device cpu or auto."
+        )
+    return torch.device(wanted)
+
+
+def describe_device(device: "torch.device") -> str:
+    """Return the device's name for people, for example ``cpu (2 threads)``."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+
+
+def autocast_dtype(
+    amp: Literal["auto", "off", "bf16", "fp16"], device: "torch.device"
+) -> "torch.dtype | None":
+    """Return the reduced precision of ``train.amp`` on a device, None for full precision."""
+    import torch
+
+    if amp == "auto":
+        if device.type != "cuda":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+def usable_processors() -> int:
+    """Processors that this process may use (a container may have fewer than the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Metrics, verdicts and region matching, the same for every approach."""

@@ -1,0 +1,160 @@
+"""Every file defectkit writes passes through ``atomic_write``: it is whole or it is not there."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from defectkit.errors import OutputError
+
+TEMP_MARK = ".defectkit-tmp-"
+"""Part of the name of every unfinished file, so that strays can be told and removed."""
+
+# The characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection). The quote
+# that we put before them is itself quoted, so ``read_csv`` gives back exactly what was written.
+QUOTED_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it takes the place of ``path``.
+
+    The bytes are on disk (fsync) before the rename, and the folder entry after it, so a crash
+    leaves the old file or the new one, never a part. On an error the temporary file is removed.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full.
+    """
+    target = Path(path)
+    temp = target.with_name(f"{TEMP_MARK}{secrets.token_hex(4)}-{target.name}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temp
+        with temp.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        _replace(temp, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        _remove(temp)
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}. "
+            "Free some space or choose another folder with --out."
+        ) from error
+    except BaseException:
+        _remove(temp)
+        raise
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically."""
+    with atomic_write(path) as temp:
+        temp.write_bytes(content)
+
+
+def write_text(path: Path | str, content: str) -> None:
+    """Write ``content`` to ``path`` atomically as UTF-8, line ends as they are."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Write ``content`` as readable JSON; NaN and infinities are refused (they are not JSON)."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> Any:
+    """Read JSON written by ``write_json``."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write ``rows`` under ``columns``; ``None`` becomes an empty cell.
+
+    Text cells that a spreadsheet would run as a formula get a leading quote, which ``read_csv``
+    takes away again.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_inert(cell) for cell in row] for row in rows)
+    write_text(path, buffer.getvalue())
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Read rows written by ``write_csv``; every cell is text, as long as it may be."""
+    csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
+    with Path(path).open(encoding="utf-8", newline="") as handle:
+        return [
+            {column: (cell or "").removeprefix("'") for column, cell in row.items()}
+            for row in csv.DictReader(handle)
+        ]
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of ``content`` as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def ensure_writable(folder: Path | str) -> Path:
+    """Make ``folder`` and prove that a file can be written there, before any long work.
+
+    Strays of writes that were killed are removed on the way.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
+    probe = folder / "writable"
+    write_bytes(probe, b"")
+    probe.unlink()
+    for stray in folder.rglob(f"{TEMP_MARK}*"):
+        stray.unlink(missing_ok=True)
+    return folder
+
+
+def _inert(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(QUOTED_STARTS):
+        return "'" + cell
+    return "" if cell is None else cell
+
+
+def _remove(temp: Path) -> None:
+    # What went wrong is worth more than that this failed too, say because the parent is a file.
+    with contextlib.suppress(OSError):
+        temp.unlink()
+
+
+def _replace(temp: Path, target: Path) -> None:
+    # On Windows a virus scanner may hold the target for a moment (conan#19532): try again.
+    for wait in (0.05, 0.2, 0.5, None):
+        try:
+            temp.replace(target)
+            return
+        except PermissionError:
+            if wait is None or os.name != "nt":
+                raise
+            time.sleep(wait)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open folders for fsync.
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Run-length encodings, label tables and the regions that masks hold."""

@@ -1,0 +1,1 @@
+"""Torch modules and losses: plain, keyword-only, knowing no configuration."""

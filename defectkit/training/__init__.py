@@ -1,0 +1,1 @@
+"""The flat training loop and what it keeps: checkpoints, schedules, history."""

@@ -1,0 +1,1 @@
+"""One linear ``run`` per command; imported as ``defectkit.pipelines``."""
