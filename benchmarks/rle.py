@@ -1,0 +1,125 @@
+"""Claim: RLE text becomes a 512x512 ellipse mask at least 4 times as fast as by a loop over runs.
+
+Run ``python benchmarks/rle.py``. Every way of decoding is checked to give the same masks, then all
+take turns on the same texts, and each ratio is the median over the turns, so that a busy machine
+troubles all alike. pycocotools is measured twice: on its own compressed bytes, which spare it the
+parsing of text, and from the same text as the others, by way of its uncompressed counts.
+
+The gain over the loop goes with the number of runs: with few, the time goes into filling the mask
+with zeros, which all have in common. With tens of thousands, reading the text is most of the work,
+and pycocotools, which has its own bytes to read, comes out ahead of us.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco
+
+from defectkit.labels.rle import decode, encode
+
+Mask = npt.NDArray[np.uint8]
+Shape = tuple[int, int]
+
+
+def decode_by_loop(rle: str, shape: Shape) -> Mask:
+    """Decode as most public Kaggle kernels do."""
+    parts = rle.split()
+    starts, lengths = (np.asarray(part, dtype=int) for part in (parts[0::2], parts[1::2]))
+    starts -= 1
+    flat = np.zeros(shape[0] * shape[1], dtype=np.uint8)
+    for low, high in zip(starts, starts + lengths, strict=True):
+        flat[low:high] = 1
+    return flat.reshape(shape[::-1]).T
+
+
+def decode_by_coco_text(rle: str, shape: Shape) -> Mask:
+    """Decode with pycocotools from text: COCO's counts are the lengths of 0s and 1s in turn."""
+    numbers = np.array(rle.split(), dtype=np.int64)
+    starts, ends = numbers[::2] - 1, numbers[::2] - 1 + numbers[1::2]
+    edges = np.stack([starts, ends], axis=1).ravel()
+    counts = np.diff(edges, prepend=0, append=shape[0] * shape[1]).tolist()
+    return coco.decode(coco.frPyObjects({"size": list(shape), "counts": counts}, *shape))
+
+
+def ellipse(rng: np.random.Generator, shape: Shape, sizes: tuple[int, int]) -> Mask:
+    """One filled ellipse inside the image; ``sizes`` bound its half axes in pixels."""
+    mask = np.zeros(shape, np.uint8)
+    axes = rng.integers(*sizes, size=2).tolist()
+    center = [int(rng.integers(max(axes), side - max(axes))) for side in shape[::-1]]
+    return cv2.ellipse(mask, center, axes, int(rng.integers(180)), 0, 360, 1, cv2.FILLED)
+
+
+def specks(rng: np.random.Generator, shape: Shape, count: int) -> Mask:
+    """``count`` small disks."""
+    mask = np.zeros(shape, np.uint8)
+    for row, column, radius in rng.integers((0, 0, 1), (*shape, 4), size=(count, 3)).tolist():
+        cv2.circle(mask, (column, row), radius, 1, cv2.FILLED)
+    return mask
+
+
+def cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Mask]]]:
+    """Yield named lists of masks, the one of the claim first."""
+    yield "512x512 ellipses", [ellipse(rng, (512, 512), (50, 150)) for _ in range(40)]
+    yield "512x512 ellipses, half as large", [ellipse(rng, (512, 512), (25, 75)) for _ in range(40)]
+    yield "512x512 ellipses, a fifth", [ellipse(rng, (512, 512), (10, 30)) for _ in range(40)]
+    yield "256x1600 ellipses", [ellipse(rng, (256, 1600), (40, 120)) for _ in range(40)]
+    yield "256x1600 specks", [specks(rng, (256, 1600), 3000) for _ in range(3)]
+    yield "512x512 noise", [rng.integers(0, 2, (512, 512), np.uint8)]
+
+
+def measure(masks: list[Mask], turns: int) -> dict[str, list[float]]:
+    """Return, for each way of decoding, microseconds per mask in each turn."""
+    shape: Shape = masks[0].shape
+    texts = [encode(mask) for mask in masks]
+    packed = [coco.encode(np.asfortranarray(mask)) for mask in masks]
+    ways: dict[str, tuple[Callable[..., Mask], list]] = {
+        "defectkit": (lambda text: decode(text, shape), texts),
+        "loop": (lambda text: decode_by_loop(text, shape), texts),
+        "coco bytes": (coco.decode, packed),
+        "coco text": (lambda text: decode_by_coco_text(text, shape), texts),
+    }
+    for way, inputs in ways.values():
+        for given, mask in zip(inputs, masks, strict=True):
+            np.testing.assert_array_equal(way(given), mask)
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, (way, inputs) in ways.items():
+            way(inputs[0])  # Not timed: brings code and memory into the caches.
+            began = time.perf_counter()
+            for given in inputs:
+                way(given)
+            times[name].append((time.perf_counter() - began) / len(inputs) * 1e6)
+    return times
+
+
+def main() -> None:
+    """Print a table; end with status 1 if the claim does not hold here."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--turns", type=int, default=100)
+    turns = parser.parse_args().turns
+    print(f"{'':32}{'runs':>6}{'defectkit':>12}   times as long: loop, coco bytes, coco text")
+    claim = True
+    for i, (name, masks) in enumerate(cases(np.random.default_rng(0))):
+        times = measure(masks, turns)
+        ratios = {
+            other: statistics.median(np.divide(values, times["defectkit"]).tolist())
+            for other, values in times.items()
+        }
+        runs = statistics.median(len(encode(mask).split()) // 2 for mask in masks)
+        print(
+            f"{name:32}{runs:6.0f}{statistics.median(times['defectkit']):9.1f} us"
+            f"{ratios['loop']:18.1f}{ratios['coco bytes']:12.1f}{ratios['coco text']:11.1f}"
+        )
+        if i == 0:
+            claim = ratios["loop"] >= 4 and ratios["coco bytes"] > 1
+    print(f"claim {'holds' if claim else 'FAILS'}: 4 times the loop, and pycocotools, on ellipses")
+    raise SystemExit(not claim)
+
+
+if __name__ == "__main__":
+    main()

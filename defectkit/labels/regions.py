@@ -1,0 +1,85 @@
+"""Connected regions of a mask, each with its box, area and contour."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskRegion:
+    """One 8-connected region of a mask, in pixels, x right and y down.
+
+    ``box_xywh`` is half-open: it covers ``x <= column < x + width``, ``y <= row < y + height``.
+    ``area`` counts the region's own pixels, so its holes are left out. ``contour`` is its outer
+    border, (N, 2) int32 of x, y: the corners of the polygon through the outermost pixels.
+    """
+
+    box_xywh: tuple[int, int, int, int]
+    area: int
+    contour: npt.NDArray[np.int32]
+
+
+def find_regions(mask: npt.NDArray[np.generic]) -> list[MaskRegion]:
+    """Return all regions of ``mask``, sorted by y and then x of their boxes.
+
+    Args:
+        mask: (H, W) of bool or any number, nonzero = defect. A region that lies in the hole of
+            another is one of its own.
+    """
+    return label_regions(mask)[1]
+
+
+def label_regions(
+    mask: npt.NDArray[np.generic],
+) -> tuple[npt.NDArray[np.int32], list[MaskRegion]]:
+    """Return labels and regions of ``mask``, as ``find_regions`` does.
+
+    The labels are (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region.
+    """
+    labels = np.zeros(mask.shape, np.int32)
+    defect = mask != 0
+    if not defect.any():
+        return labels, []
+    if not defect.flags.c_contiguous:  # A decoded mask lies column by column.
+        defect = cv2.transpose(defect.T.view(np.uint8)).view(np.bool_)
+    # Only the part that holds all regions is worked on: it is often small.
+    x, y, width, height = cv2.boundingRect(defect.view(np.uint8))
+    part = np.s_[y : y + height, x : x + width]
+    inside = np.zeros((height, width + 1), np.bool_)  # The empty column parts the rows' runs.
+    inside[:, :width] = defect[part]
+    boxes, contours = _outer_borders(inside.view(np.uint8), (x, y))
+
+    count, numbers = cv2.connectedComponents(inside.view(np.uint8), connectivity=8)
+    assert count == len(contours) + 1, (count, len(contours))
+    columns, rows = (np.array([contour[0] for contour in contours]) - (x, y)).T
+    ranks = np.zeros(count, np.int32)
+    ranks[numbers[rows, columns]] = np.arange(1, count)
+
+    # Run by run and not pixel by pixel: several times as fast on large regions.
+    edges = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
+    stretches = np.diff(edges, prepend=0, append=inside.size)
+    ranked = np.zeros(len(stretches), np.int32)
+    ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
+    labels[part] = np.repeat(ranked, stretches).reshape(inside.shape)[:, :width]
+    areas = np.bincount(ranked[1::2], stretches[1::2], minlength=count)[1:].astype(int).tolist()
+    return labels, [MaskRegion(*region) for region in zip(boxes, areas, contours, strict=True)]
+
+
+def _outer_borders(
+    mask: npt.NDArray[np.uint8], offset: tuple[int, int]
+) -> tuple[list[tuple[int, int, int, int]], list[npt.NDArray[np.int32]]]:
+    """Return box and outer contour of each region, sorted, moved by ``offset`` (x, y)."""
+    # RETR_CCOMP and not RETR_EXTERNAL, which leaves out the regions in the holes of others.
+    contours, hierarchy = cv2.findContours(
+        mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=offset
+    )
+    outer = [
+        (tuple(cv2.boundingRect(contour)), contour[:, 0])
+        for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True)
+        if parent < 0
+    ]
+    # No two regions have the same box: each would have to cross the other.
+    outer.sort(key=lambda item: (item[0][1], item[0][0], item[0][3], item[0][2]))
+    return [box for box, _ in outer], [contour for _, contour in outer]

@@ -1,0 +1,97 @@
+"""CSV files from anywhere, read strictly and as text: no row is lost, and none is guessed at."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectkit.errors import LabelError
+
+DELIMITERS = ",;\t"
+
+NOT_CSV: Mapping[bytes, str] = {
+    b"PK\x03\x04": "an Excel or zip file",
+    b"\xd0\xcf\x11\xe0": "an Excel file of the old kind",
+    b"\x1f\x8b": "a gzip file",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+"""What a file is that starts with these bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of cells, or the ``problem`` for which it could not be taken apart.
+
+    ``line`` is the 1-based physical line on which the row starts.
+    """
+
+    line: int
+    cells: list[str]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The text of a CSV file; ``encoding`` is "utf-8" or "gb18030"."""
+
+    path: Path
+    encoding: str
+    text: str
+
+    def records(self, delimiter: str) -> Iterator[Record]:
+        """Yield every row that holds more than blanks and delimiters, with its cells stripped.
+
+        Raises:
+            LabelError: a quotation mark is never closed, so all rows after it are in doubt.
+        """
+        csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
+        lines = io.StringIO(self.text, newline="")
+        # Strict: else a stray quotation mark swallows the rest of the file without a word.
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
+        while True:
+            line = reader.line_num + 1
+            try:
+                cells = [cell.strip() for cell in next(reader)]
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if str(error) == "unexpected end of data":
+                    raise LabelError(
+                        f"{self.path}:{line}: a quotation mark in this row is never closed. "
+                        "Close it or remove it."
+                    ) from error
+                last = reader.line_num
+                where = f"line {line}" if last == line else f"lines {line} to {last}"
+                yield Record(line, [], f"the quotation marks in {where} do not pair up")
+            else:
+                if any(cells):
+                    yield Record(line, cells)
+
+
+def read_sheet(path: Path | str) -> Sheet:
+    """Read a text file whole.
+
+    Raises:
+        LabelError: the file is missing, empty, or no text in UTF-8 or GB18030.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LabelError(
+            f"cannot read {path}: {error.strerror or error}. Give the path of a CSV file."
+        ) from error
+    for magic, kind in NOT_CSV.items():
+        if content.startswith(magic):
+            raise LabelError(f"{path} is {kind}. Save it as CSV (UTF-8).")
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            text = content.decode(encoding).removeprefix("\ufeff")
+        except UnicodeDecodeError:
+            continue
+        if not text.strip(" \r\n" + DELIMITERS):
+            raise LabelError(f"{path} is empty. It needs rows such as 'image.png,1,1 3 10 5'.")
+        return Sheet(path, encoding, text)
+    raise LabelError(f"{path} is neither UTF-8 nor GB18030 text. Save it as CSV (UTF-8).")
