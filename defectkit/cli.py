@@ -3,7 +3,6 @@
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
 """
 
-import os
 import sys
 import warnings
 from enum import StrEnum
@@ -32,6 +31,7 @@ configs_app = typer.Typer(
 app.add_typer(configs_app, name="configs", rich_help_panel="More")
 
 console = Console(stderr=True)
+INTERRUPTED = 130  # typer's exit status after Ctrl+C, and every shell's
 
 
 class RleBase(StrEnum):
@@ -363,17 +363,14 @@ def main() -> None:
     calm_threads()
     warnings.showwarning = _show_warning
     try:
-        app()
+        app(prog_name="defectkit")
     except DefectkitError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("\ninterrupted; what is finished is on disk. Training goes on with --resume.")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe went away: no message can reach it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            console.print("interrupted; what is finished is on disk. Training: add --resume.")
+        raise
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

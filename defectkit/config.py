@@ -8,7 +8,7 @@ suggestion.
 import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -88,7 +88,7 @@ class DataConfig(_Section):
     resize: Annotated[int, Field(ge=32, le=4096)] | None = None
     """If set, whole images are resized to this square instead of being cropped, in training and in
     inspection. Small defects suffer: meant for following papers that did so."""
-    defect_fraction: Fraction = 0.6
+    defect_fraction: Fraction = 0.5
     """The part of the training crops that are centered near a defect."""
     workers: Annotated[int, Field(ge=0, le=64)] | None = None
     """Loader processes; by default one less than the processors, at most 8."""
@@ -113,9 +113,9 @@ class AugmentConfig(_Section):
     """Largest shift as a part of the side."""
     brightness_contrast: Fraction = 0.5
     """Probability of a change of brightness and contrast."""
-    brightness: Fraction = 0.15
+    brightness: Fraction = 0.2
     """Largest change of brightness, as a part of the range."""
-    contrast: Fraction = 0.2
+    contrast: Fraction = 0.3
     """Largest change of contrast."""
     noise: Fraction = 0.1
     """Probability of Gaussian noise."""
@@ -234,7 +234,7 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
 
 def dump_config(config: Config) -> str:
     """Return the whole resolved configuration as YAML."""
-    return str(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    return str(yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False))
 
 
 def save_config(config: Config, path: Path) -> None:
@@ -243,29 +243,36 @@ def save_config(config: Config, path: Path) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses repeated keys (PyYAML keeps the last) and reads ``1e-3`` as a number."""
+    """Takes ``1e-3`` for a number and ``off`` for text; refuses repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"line {line}: a key must be a word but is {key}")
             if key in seen:
-                line = key_node.start_mark.line + 1
                 raise ConfigError(f"line {line}: the key '{key}' stands twice; remove one of them")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
 
-# YAML 1.1 wants a dot and a sign in floats; people write 1e-3.
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that ``_Loader`` would take for numbers."""
+
+
+# YAML 1.1 wants a dot and a sign in floats; people write 1e-3. It also takes yes, no, on and off
+# for true and false; people write amp: off.
+_FLOAT, _BOOL = "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
+_NUMBER = re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)$")
 _Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:float"]
+    first: [pair for pair in pairs if pair[0] not in (_FLOAT, _BOOL)]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)$"),
-    list("-+0123456789."),
-)
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
 
 
 def _parse_yaml(text: str, *, name: str) -> dict[str, Any]:
@@ -290,7 +297,9 @@ def _apply(content: dict[str, Any], setting: str) -> None:
         raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4")
     *parents, last = key.strip().split(".")
     for parent in parents:
-        nested = content.setdefault(parent, {})
+        if content.get(parent) is None:
+            content[parent] = {}
+        nested = content[parent]
         if not isinstance(nested, dict):
             raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
         content = nested
@@ -312,6 +321,8 @@ def _explain(detail: Mapping[str, Any]) -> str:
             return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
         case "literal_error":
             return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
+        case "model_type":
+            return f"  {path}: {detail['input']!r} stands where a section's own keys belong."
         case "value_error":
             return f"  {path or 'config'}: {detail['ctx']['error']}."
         case _:

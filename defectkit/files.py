@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import hashlib
-import io
 import json
 import os
 import secrets
@@ -59,8 +58,11 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
 
 def write_text(path: Path | str, content: str) -> None:
-    """Write ``content`` to ``path`` atomically as UTF-8, line ends as they are."""
-    write_bytes(path, content.encode("utf-8"))
+    """Write ``content`` to ``path`` atomically as UTF-8, line ends as they are.
+
+    The lone surrogates that stand in file names that are no Unicode are written as escapes.
+    """
+    write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
@@ -79,21 +81,33 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
     Text cells that a spreadsheet would run as a formula get a leading quote, which ``read_csv``
     takes away again.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    lines = _Lines()
+    # csv quotes what holds a character of its line end: a lone "\r" in a cell needs it too.
+    writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(columns)
     writer.writerows([_inert(cell) for cell in row] for row in rows)
-    write_text(path, buffer.getvalue())
+    write_text(path, "".join(lines))
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """Read rows written by ``write_csv``; every cell is text, as long as it may be."""
+    """Read rows written by ``write_csv``; every cell is text, as long as it may be.
+
+    Raises:
+        ValueError: a row has more or fewer cells than the header.
+    """
     csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
+    rows = []
     with Path(path).open(encoding="utf-8", newline="") as handle:
-        return [
-            {column: (cell or "").removeprefix("'") for column, cell in row.items()}
-            for row in csv.DictReader(handle)
-        ]
+        reader = csv.reader(handle)
+        columns = next(reader, [])
+        for cells in reader:
+            if len(cells) != len(columns):
+                raise ValueError(
+                    f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
+                    f"{len(columns)}"
+                )
+            rows.append({c: cell.removeprefix("'") for c, cell in zip(columns, cells, strict=True)})
+    return rows
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -118,12 +132,19 @@ def ensure_writable(folder: Path | str) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
-    probe = folder / "writable"
+    probe = folder / f"{TEMP_MARK}probe"
     write_bytes(probe, b"")
     probe.unlink()
     for stray in folder.rglob(f"{TEMP_MARK}*"):
         stray.unlink(missing_ok=True)
     return folder
+
+
+class _Lines(list[str]):
+    """What ``csv.writer`` writes to."""
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def _inert(cell: object) -> object:

@@ -1,0 +1,124 @@
+"""The one way images come in and go out.
+
+Rules, the same in training and in inspection:
+
+- Grayscale stays one channel; color becomes RGB. Palettes are resolved, alpha is dropped, CMYK is
+  converted, one-bit images become 0 and 255.
+- 16-bit images keep their upper 8 bits' scale: 65535 becomes 255 (divided by 257, rounded).
+- EXIF orientation is applied: masks refer to the image as a viewer shows it.
+- The size is read from the header before any pixel is decoded; a truncated file is an error.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from defectkit.errors import ImageError
+from defectkit.files import write_bytes
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MAX_PIXELS = 2**28
+"""Larger images are refused from their header: 268 million pixels."""
+
+EXIF_ORIENTATION = 0x0112
+
+
+def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
+    """Read one image file as (H, W) or (H, W, 3) RGB uint8.
+
+    Raises:
+        ImageError: the file is missing, is no image, is damaged, truncated or too large.
+    """
+    return decode_image(_read_bytes(path), name=str(path))
+
+
+def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
+    """Decode an image file's bytes as ``read_image`` does; ``name`` is used in messages."""
+    with _open(content, name) as opened:
+        try:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+                return _from_16_bit(np.asarray(image), name)
+            if image.mode in ("L", "1", "LA", "La"):
+                return np.array(image.convert("L"))
+            if image.mode == "F":
+                raise ImageError(
+                    f"{name}: floating-point pixels have no defined white. Save 8 or 16 bits."
+                )
+            return np.array(image.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
+            # Pillow raises SyntaxError for broken PNG chunks and the others for broken TIFF tags.
+            raise ImageError(
+                f"{name}: the image is damaged or cut off ({error}). Copy it anew."
+            ) from error
+
+
+def image_shape(content: bytes, *, name: str) -> tuple[int, int, int]:
+    """Return (height, width, channels) from the header alone, as ``decode_image`` would give."""
+    with _open(content, name) as opened:
+        width, height = opened.size
+        try:
+            turned = opened.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
+        except (OSError, SyntaxError, ValueError):
+            turned = False
+        gray = opened.mode in ("L", "1", "LA", "La") or opened.mode.startswith("I")
+        return (*((width, height) if turned else (height, width)), 1 if gray else 3)
+
+
+def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
+    """Return (H, W), (H, W, 1) or (H, W, 3) as (H, W, channels).
+
+    Gray is repeated to three channels, RGB is weighed to one (ITU-R BT.601).
+    """
+    assert channels in (1, 3), channels
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.shape[2] == channels:
+        return image
+    if channels == 3:
+        return np.repeat(image, channels, axis=2)
+    weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+    luma = np.rint(image.astype(np.float32) @ weights)
+    return np.asarray(luma[:, :, None], np.uint8)
+
+
+def write_png(path: Path | str, image: npt.NDArray[np.uint8], *, compress_level: int = 6) -> None:
+    """Write (H, W) or (H, W, 3) RGB uint8 as PNG, atomically."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=compress_level)
+    write_bytes(path, buffer.getvalue())
+
+
+def _read_bytes(path: Path | str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot read the image {path}: {error.strerror or error}.") from error
+
+
+def _open(content: bytes, name: str) -> Image.Image:
+    try:
+        # Our own limit below replaces Pillow's, which only warns at first.
+        Image.MAX_IMAGE_PIXELS = None
+        image = Image.open(io.BytesIO(content))
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
+        raise ImageError(f"{name}: not an image that can be read ({known}).") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        image.close()
+        raise ImageError(
+            f"{name}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}. "
+            "Cut the image into parts."
+        )
+    return image
+
+
+def _from_16_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
+    wide = values.astype(np.int64)
+    if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
+        raise ImageError(f"{name}: pixel values outside 0..65535. Save 8 or 16 bits per channel.")
+    return ((wide + 128) // 257).astype(np.uint8)
