@@ -1,0 +1,61 @@
+"""Random changes of training samples, by albumentations, each sample with its own seed.
+
+albumentations is seeded anew for every sample with a number drawn from (seed, epoch, sample), so
+neither the number of loader workers nor a resumed run changes what the network sees.
+"""
+
+import os
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.config import AugmentConfig
+
+# albumentations asks the network for a newer version of itself unless told not to.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+import albumentations as A
+
+
+def build_augmentation(config: AugmentConfig) -> A.Compose:
+    """Return the pipeline; call it through ``augment``."""
+    # Reflection, so that no artificial black edge can be taken for a defect.
+    border: dict[str, Any] = {"border_mode": cv2.BORDER_REFLECT_101}
+    return A.Compose(
+        [
+            A.HorizontalFlip(p=config.hflip),
+            A.VerticalFlip(p=config.vflip),
+            A.RandomRotate90(p=config.rot90),
+            A.Affine(
+                rotate=(-config.rotate, config.rotate),
+                scale=(1 - config.scale, 1 + config.scale),
+                translate_percent=(-config.shift, config.shift),
+                p=config.affine,
+                **border,
+            ),
+            A.RandomBrightnessContrast(
+                brightness_limit=config.brightness,
+                contrast_limit=config.contrast,
+                p=config.brightness_contrast,
+            ),
+            A.GaussNoise(std_range=(0.005, 0.03), p=config.noise),
+            A.GaussianBlur(sigma_limit=(0.3, 1.0), blur_limit=0, p=config.blur),
+        ]
+    )
+
+
+def augment(
+    pipeline: A.Compose,
+    image: npt.NDArray[np.uint8],
+    masks: npt.NDArray[np.uint8],
+    *,
+    seed: int,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Change an image (H, W, C) and its masks (K, H, W) in the same way."""
+    pipeline.set_random_seed(seed)
+    layered = np.ascontiguousarray(masks.transpose(1, 2, 0))
+    changed = pipeline(image=image, mask=layered)
+    mask = changed["mask"].reshape(*changed["image"].shape[:2], len(masks))
+    return changed["image"].reshape(*mask.shape[:2], -1), mask.transpose(2, 0, 1)

@@ -1,0 +1,138 @@
+"""Networks that score every pixel, by name: segmentation_models_pytorch, torchvision and ours.
+
+Shapes: B images, C input channels (1 gray, 3 RGB), K output channels.
+"""
+
+from typing import cast
+
+import segmentation_models_pytorch as smp
+import torch
+from segmentation_models_pytorch.base import SegmentationHead
+from torch import nn
+from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
+
+from defectkit.errors import ModelError
+from defectkit.models.encoders import State, load_into_encoder, normalization
+from defectkit.models.segnet import SegNet
+
+ENCODER_STAGES = 5
+_TAKES_DECODER_CHANNELS = ("unet", "manet")
+_FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
+
+
+class Segmenter(nn.Module):
+    """A network with its input normalization inside, so that pixels go in as they are.
+
+    ``stride`` is what H and W must be divisible by. ``encoder`` is the part that may carry
+    pretrained weights, or None.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self, body: nn.Module, *, stride: int, encoder: nn.Module | None, mean: float, std: float
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.stride = stride
+        self._encoder = [encoder]  # in a list, so that it is not registered a second time
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The part that may carry pretrained weights."""
+        return self._encoder[0]
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
+        outputs = self.body((images.float() - self.mean) / self.std)
+        if isinstance(outputs, dict):  # torchvision's way
+            outputs = outputs["out"]
+        return cast(torch.Tensor, outputs)
+
+
+def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
+    """SegNet; its batch norm on the input does the rest of the normalization."""
+    body = SegNet(in_channels=in_channels, out_channels=out_channels)
+    return Segmenter(body, stride=SegNet.stride, encoder=None, mean=0.0, std=255.0)
+
+
+def build_fcn(
+    *, encoder: str, in_channels: int, out_channels: int, state: State | None
+) -> Segmenter:
+    """The fully convolutional network of torchvision (Long, Shelhamer and Darrell, 2015).
+
+    Raises:
+        ModelError: the encoder is not one that torchvision's FCN has.
+    """
+    if encoder not in _FCN:
+        raise ModelError(
+            f"fcn has no encoder '{encoder}'. Set model.encoder to one of: {', '.join(_FCN)}."
+        )
+    body = _FCN[encoder](weights=None, weights_backbone=None, num_classes=out_channels)
+    if in_channels != 3:
+        body.backbone.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+    if state is not None:
+        load_into_encoder(body.backbone, state)
+    mean, std = normalization(encoder)
+    return Segmenter(body, stride=8, encoder=body.backbone if state else None, mean=mean, std=std)
+
+
+def build_smp(
+    *,
+    architecture: str,
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    decoder_channels: tuple[int, ...],
+    state: State | None,
+) -> Segmenter:
+    """Any architecture of segmentation_models_pytorch on any timm encoder.
+
+    ``decoder_channels`` holds for the U-Net-like ones; the others have their own defaults.
+
+    Raises:
+        ModelError: the encoder is unknown or does not fit the architecture.
+    """
+    options = {}
+    if architecture in _TAKES_DECODER_CHANNELS:
+        missing = ENCODER_STAGES - len(decoder_channels)
+        if not 0 <= missing < ENCODER_STAGES:
+            raise ModelError(
+                f"model.decoder_channels has {len(decoder_channels)} entries; give 1 to "
+                f"{ENCODER_STAGES}."
+            )
+        options = {"decoder_channels": decoder_channels + (decoder_channels[-1],) * missing}
+    try:
+        body = smp.create_model(
+            architecture,
+            encoder_name=f"tu-{encoder}",
+            encoder_weights=None,
+            in_channels=in_channels,
+            classes=out_channels,
+            **options,
+        )
+    except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            f"{architecture} cannot be built on the encoder '{encoder}' ({error}). "
+            "List names with: python -c 'import timm; print(*timm.list_models())'."
+        ) from error
+    if options and missing:
+        # Without its last stages the decoder ends below full size, which costs a third of the time
+        # in a U-Net with five; the logits are then enlarged.
+        body.decoder.blocks = body.decoder.blocks[: len(decoder_channels)]
+        body.segmentation_head = SegmentationHead(
+            decoder_channels[-1], out_channels, kernel_size=3, upsampling=2**missing
+        )
+    if state is not None:
+        load_into_encoder(body.encoder.model, state)
+    mean, std = normalization(encoder)
+    return Segmenter(
+        body,
+        stride=max(32, body.encoder.output_stride),
+        encoder=body.encoder if state else None,
+        mean=mean,
+        std=std,
+    )
