@@ -1,0 +1,79 @@
+"""What loading costs: a training epoch against the same steps on tensors already in memory.
+
+    python benchmarks/loader.py --data dataset
+
+Both take the same batches through the same network, in turn, and the ratio of each pair is
+printed; the aim is a median of at most 1.15.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from defectkit.devices import calm_threads
+
+calm_threads()
+
+import torch  # noqa: E402
+
+from defectkit.approaches import Approach, build_approach  # noqa: E402
+from defectkit.config import load_config  # noqa: E402
+from defectkit.data.dataset import Dataset  # noqa: E402
+from defectkit.devices import choose_device, describe_device  # noqa: E402
+from defectkit.training.loop import EpochLoader  # noqa: E402
+from defectkit.training.schedule import build_optimizer  # noqa: E402
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=Path("dataset"), help="a prepared dataset")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=96, help="samples an epoch")
+    options = parser.parse_args()
+
+    config = load_config(settings=[f"train.samples_per_epoch={options.samples}"])
+    device = choose_device("auto")
+    dataset = Dataset.load(options.data)
+    approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
+    network = approach.network().to(device, memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(network, config.train)
+    samples = approach.samples(dataset, dataset.split("train"))
+    loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
+
+    kept = list(loader.epoch(0))  # also starts the loader's processes and warms everything up
+    _steps(approach, network, optimizer, kept)
+    ratios = []
+    for pair in range(1, options.pairs + 1):
+        loaded = _steps(approach, network, optimizer, loader.epoch(pair))
+        in_memory = _steps(approach, network, optimizer, kept)
+        ratios.append(loaded / in_memory)
+        print(
+            f"pair {pair}: loaded {loaded:6.2f} s  in memory {in_memory:6.2f} s  {ratios[-1]:.3f}"
+        )
+    print(
+        f"{len(kept)} steps of {config.train.batch_size} on {describe_device(device)}: "
+        f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+    )
+
+
+def _steps(
+    approach: Approach,
+    network: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+) -> float:
+    start = time.perf_counter()
+    for inputs, targets in batches:
+        loss = approach.loss(network(inputs), targets)["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The picture of one inspected image: what is there, what was found, what was said of it."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from defectkit.files import sha256_bytes
+from defectkit.findings import Finding
+from defectkit.reporting.header import GUTTER, draw_header
+from defectkit.reporting.palette import BACKGROUND, COLORS, WHITE
+from defectkit.reporting.strokes import (
+    Box,
+    Image,
+    Mask,
+    as_rgb,
+    dashed_outline,
+    draw_tags,
+    outline,
+    ring_small,
+    tint,
+    with_ring,
+)
+
+__all__ = [
+    "COLORS",
+    "Box",
+    "Image",
+    "Mask",
+    "draw_overlay",
+    "mark",
+    "outline",
+    "overlay_name",
+    "region_labels",
+]
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
+    f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
+}
+"""Names that Windows gives to no file, whatever its suffix."""
+
+MIN_WIDTH = 340
+"""Narrower canvases are padded to this many pixels, so that the header can be read."""
+
+STACK_ASPECT = 2.5
+"""Images this many times as wide as high are stacked, since side by side they fit no screen."""
+
+
+def draw_overlay(
+    image: Image,
+    *,
+    predicted: Mask,
+    truth: Mask | None,
+    verdict: str,
+    score: float,
+    threshold_low: float,
+    threshold_high: float,
+    image_id: str,
+    outcome: str | None = None,
+    labels: Sequence[tuple[str, Box]] = (),
+) -> Image:
+    """Return a header strip above the bare image and, right of it, the marked image.
+
+    Both panels have the image's native resolution; the bare one is never drawn on, so that no
+    mark hides a defect from the reader. Very wide images are stacked, bare above marked.
+
+    Args:
+        image: (H, W), (H, W, 1) or (H, W, 3) RGB uint8.
+        predicted: (H, W) bool, the found pixels.
+        truth: (H, W) bool, the true defect pixels, or None where the truth is not known.
+        verdict: ``good``, ``review`` or ``defective``.
+        score: the image's defect score in [0, 1].
+        threshold_low: below it the verdict is good.
+        threshold_high: at or above it the verdict is defective.
+        image_id: any text; what no font shows is written as escapes, long ids lose their middle.
+        outcome: what the verdict meant (``hit``, ``escape`` …) where the truth is known.
+        labels: text and box_xywh, in pixels of the image, of regions to name.
+
+    Returns:
+        (H', W', 3) RGB uint8.
+    """
+    bare = as_rgb(image)
+    height, width = bare.shape[:2]
+    stacked = width >= STACK_ASPECT * height
+    across, down = (1, 2) if stacked else (2, 1)
+    canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
+    header = draw_header(
+        canvas_width,
+        image_id=image_id,
+        verdict=verdict,
+        outcome=outcome,
+        score=score,
+        threshold_low=threshold_low,
+        threshold_high=threshold_high,
+        has_truth=truth is not None,
+    )
+    top = len(header)
+    canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
+    canvas[:top] = header
+    panels = (bare, mark(bare, predicted=predicted, truth=truth, labels=labels))
+    for index, panel in enumerate(panels):
+        x = GUTTER + (0 if stacked else index * (width + GUTTER))
+        y = top + (index * (height + GUTTER) if stacked else 0)
+        canvas[y : y + height, x : x + width] = panel
+    return canvas
+
+
+def overlay_name(image_id: str) -> str:
+    """Return a file name for the overlay of ``image_id``: safe on all systems, one for each id.
+
+    Letters, digits, dots, dashes and underscores stay; an id that had to be changed gets eight
+    digits of its SHA-256, so that no two meet.
+
+    >>> overlay_name("exp1_num_461.jpg")
+    'exp1_num_461.jpg.png'
+    >>> overlay_name("lot 7/a.png")
+    'lot_7_a.png-384786f3.png'
+    """
+    safe = re.sub(r"[^\w.-]", "_", image_id).lstrip(".")[:60]
+    if safe.split(".")[0].lower() in WINDOWS_DEVICES:
+        safe = "_" + safe
+    if safe != image_id or not safe:
+        safe += "-" + sha256_bytes(image_id.encode("utf-8", "surrogatepass"))[:8]
+    return safe + ".png"
+
+
+def mark(
+    image: Image, *, predicted: Mask, truth: Mask | None, labels: Sequence[tuple[str, Box]] = ()
+) -> Image:
+    """Return ``image`` with its parts tinted, outlined and named, as (H, W, 3) RGB uint8.
+
+    Hit, missed and false pixels get a light tint; the finding a solid line and the truth a dashed
+    one, both outside of what they surround; a defect too small to be noticed gets a ring.
+    """
+    marked = as_rgb(image).copy()
+    assert predicted.shape == marked.shape[:2], (predicted.shape, marked.shape)
+    assert truth is None or truth.shape == predicted.shape, (truth.shape, predicted.shape)
+    line = 1 + max(predicted.shape) // 1000
+    if truth is not None:
+        tint(marked, truth & predicted, COLORS["hit"])
+        tint(marked, truth & ~predicted, COLORS["missed"])
+        tint(marked, predicted & ~truth, COLORS["false"])
+    outline(marked, predicted, COLORS["finding"], line)
+    if truth is not None:
+        dashed_outline(marked, truth, COLORS["truth"], line)
+    ring_small(marked, predicted, truth, line)
+    draw_tags(marked, [(text, with_ring(box, marked.shape), WHITE) for text, box in labels])
+    return marked
+
+
+def region_labels(finding: Finding, *, most: int = 8) -> list[tuple[str, Box]]:
+    """Return the text and box of a finding's largest regions, as ``draw_overlay`` takes them."""
+    largest = sorted(finding.regions, key=lambda region: -region.area)[:most]
+    return [(f"{region.class_id} {region.score:.2f}", region.box_xywh) for region in largest]

@@ -1,0 +1,122 @@
+"""Checkpoints: the whole state of a run after an epoch, without pickle.
+
+An epoch is two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, and
+the SHA-256 of the first). The JSON is written last, so a state without it does not exist.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from defectkit.errors import TrainingError
+from defectkit.files import read_json, sha256_bytes, write_bytes, write_json
+
+KEPT = 2
+"""How many epochs' states stay on disk."""
+
+Tensors = dict[str, torch.Tensor]
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    epoch: int,
+    modules: Mapping[str, torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+    numbers: Mapping[str, Any],
+) -> None:
+    """Write the state after ``epoch`` and remove states older than the last two."""
+    tensors: Tensors = {}
+    for name, module in modules.items():
+        tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+    groups, optimizer_tensors, optimizer_numbers = _flatten(optimizer.state_dict())
+    tensors |= optimizer_tensors
+    content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    stem = folder / f"epoch-{epoch:04d}"
+    write_bytes(stem.with_suffix(".safetensors"), content)
+    write_json(
+        stem.with_suffix(".json"),
+        {
+            "epoch": epoch,
+            "sha256": sha256_bytes(content),
+            "optimizer_groups": groups,
+            "optimizer_numbers": optimizer_numbers,
+            **numbers,
+        },
+    )
+    for old in sorted(folder.glob("epoch-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def load_checkpoint(
+    folder: Path,
+    *,
+    modules: Mapping[str, torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, Any]:
+    """Restore the newest whole state in place and return its numbers.
+
+    A damaged state is passed over for the one before it.
+
+    Raises:
+        TrainingError: no whole state is there.
+    """
+    damaged = []
+    for path in sorted(folder.glob("epoch-*.json"), reverse=True):
+        try:
+            numbers: dict[str, Any] = read_json(path)
+            content = path.with_suffix(".safetensors").read_bytes()
+        except (OSError, ValueError):
+            damaged.append(path.stem)
+            continue
+        if sha256_bytes(content) != numbers.get("sha256"):
+            damaged.append(path.stem)
+            continue
+        tensors = load(content)
+        for name, module in modules.items():
+            module.load_state_dict(_below(tensors, f"{name}."))
+        optimizer.load_state_dict(
+            _unflatten(
+                numbers["optimizer_groups"],
+                _below(tensors, "optimizer."),
+                numbers["optimizer_numbers"],
+            )
+        )
+        return numbers
+    raise TrainingError(
+        f"{folder} holds no whole checkpoint"
+        + (f" (damaged: {', '.join(damaged)})" if damaged else "")
+        + ". Start anew without --resume and with another --out."
+    )
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _flatten(state: dict[str, Any]) -> tuple[list[dict[str, Any]], Tensors, dict[str, Any]]:
+    tensors: Tensors = {}
+    numbers: dict[str, Any] = {}
+    for index, entry in state["state"].items():
+        for key, value in entry.items():
+            name = f"optimizer.{index}.{key}"
+            if isinstance(value, torch.Tensor):
+                tensors[name] = value
+            else:
+                numbers[name] = value
+    return state["param_groups"], tensors, numbers
+
+
+def _unflatten(
+    groups: list[dict[str, Any]], tensors: Tensors, numbers: dict[str, Any]
+) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    flat = {**tensors, **{k.removeprefix("optimizer."): v for k, v in numbers.items()}}
+    for name, value in flat.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    return {"state": state, "param_groups": groups}

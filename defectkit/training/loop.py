@@ -1,0 +1,327 @@
+"""The training loop, flat: read it from top to bottom and you know what happens.
+
+Every random draw is keyed by (seed, epoch, sample), so the number of loader workers and a resume
+change nothing.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from defectkit.approaches import Approach, Samples
+from defectkit.config import TrainConfig
+from defectkit.data.dataset import ImageRecord
+from defectkit.devices import autocast_dtype, usable_processors
+from defectkit.errors import TrainingError
+from defectkit.evaluation.metrics import PixelMetrics, average_precision
+from defectkit.evaluation.scoring import Look, batch_size_for, look_at
+from defectkit.evaluation.verdicts import Thresholds, choose_thresholds
+from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
+from defectkit.training.history import Row, read_history, write_history
+from defectkit.training.schedule import (
+    Budget,
+    build_optimizer,
+    freeze_encoder,
+    learning_rate,
+    set_learning_rate,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Validation:
+    """What the validation split says of the network after an epoch, and what it is used for."""
+
+    image_ap: float | None
+    pixel_ap: float | None
+    dice: float | None
+    pixel_threshold: float
+    thresholds: Thresholds
+    warnings: tuple[str, ...]
+    seconds: float
+    watched: tuple[Look, ...]
+
+    @property
+    def quality(self) -> float:
+        """The mean of image and pixel average precision: what the best epoch is chosen by."""
+        known = [value for value in (self.image_ap, self.pixel_ap) if value is not None]
+        return sum(known) / len(known) if known else math.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Epoch:
+    """A finished epoch; ``network`` is the validated one, the moving average where there is one."""
+
+    epoch: int
+    row: Row
+    validation: Validation
+    network: nn.Module
+    is_best: bool
+
+
+def train_epochs(
+    approach: Approach,
+    network: nn.Module,
+    *,
+    samples: Samples,
+    validation_records: Sequence[ImageRecord],
+    folder: Path,
+    device: torch.device,
+    resume: bool = False,
+    watch: int = 6,
+    on_progress: Callable[[float, str], None] = lambda *_: None,
+) -> Iterator[Epoch]:
+    """Train and yield after every epoch, once its history row and checkpoint are on disk.
+
+    Args:
+        approach: gives the loss and the findings.
+        network: what ``approach.network`` built.
+        samples: training samples with targets.
+        validation_records: the validation split, looked at after every epoch.
+        folder: the run's folder.
+        device: where to train.
+        resume: go on from the newest whole checkpoint in ``folder``.
+        watch: so many validation images are handed on with each epoch, for pictures.
+        on_progress: called with the part that is done, in [0, 1], and a line for people.
+
+    Raises:
+        TrainingError: the loss is not finite, or there is nothing to resume.
+    """
+    config = approach.config.train
+    seed = approach.config.seed
+    network = network.to(device).to(memory_format=torch.channels_last)
+    ema = ModelEmaV3(network, decay=config.ema, use_warmup=True) if config.ema else None
+    validated = ema.module if ema else network
+    optimizer = build_optimizer(network, config)
+    dtype = autocast_dtype(config.amp, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    loader = EpochLoader(samples, config, workers=approach.config.data.workers, device=device)
+    modules = {"network": network, **({"ema": ema} if ema else {})}
+
+    history: list[Row] = []
+    first, steps, best, since_best, spent = 1, 0, -math.inf, 0, 0.0
+    validation_seconds = 0.0
+    if resume:
+        state = load_checkpoint(folder / "checkpoints", modules=modules, optimizer=optimizer)
+        scaler.load_state_dict(state["scaler"])
+        first, steps, since_best = state["epoch"] + 1, state["steps"], state["since_best"]
+        best = -math.inf if state["best"] is None else state["best"]
+        spent, validation_seconds = state["seconds"], state["validation_seconds"]
+        history = [
+            row for row in read_history(folder / "history.csv") if (row["epoch"] or 0) < first
+        ]
+    budget = Budget(config, len(loader), spent, validation_seconds)
+    last = 10**9 if config.max_time else config.epochs
+
+    for epoch in range(first, last + 1):
+        if budget.progress(steps) >= 1.0:
+            return
+        torch.manual_seed(_key(seed, epoch))  # dropout and its kin
+        network.train()
+        freeze_encoder(
+            network, epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
+        )
+        sums: dict[str, float] = {}
+        start, done, rate = time.monotonic(), 0, 0.0
+
+        for inputs, targets in loader.epoch(epoch):
+            progress = budget.progress(steps)
+            if progress >= 1.0 and done:
+                break
+            rate = learning_rate(config, progress=progress, epoch=epoch - 1)
+            set_learning_rate(optimizer, rate)
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                outputs = network(inputs)
+            terms = approach.loss(outputs, targets)
+            loss = terms["loss"].item()
+            if not math.isfinite(loss):
+                raise TrainingError(_not_finite(samples, config, epoch, done, terms))
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
+            scaler.unscale_(optimizer)
+            if config.clip_norm:
+                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            steps, done = steps + 1, done + 1
+            if ema:
+                ema.update(network, step=steps)
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + term.item()
+            on_progress(progress, f"epoch {epoch}  loss {sums['loss'] / done:.4f}")
+
+        train_seconds = time.monotonic() - start
+        on_progress(budget.progress(steps), f"epoch {epoch}  validation")
+        validation = validate(approach, validated, validation_records, watch=watch)
+        budget.validation_seconds = validation.seconds
+        is_best = validation.quality > best or math.isinf(validation.quality)
+        best, since_best = (validation.quality, 0) if is_best else (best, since_best + 1)
+        row: Row = {"epoch": epoch, "steps": steps, "train_loss": round(sums.pop("loss") / done, 6)}
+        row |= {f"train_{name}": round(total / done, 6) for name, total in sums.items()}
+        row |= {
+            "val_image_ap": validation.image_ap,
+            "val_pixel_ap": validation.pixel_ap,
+            "val_dice": validation.dice,
+            "learning_rate": rate,
+            "train_seconds": round(train_seconds, 3),
+            "seconds": round(budget.elapsed(), 3),
+        }
+        history.append(row)
+        write_history(folder / "history.csv", history)
+        result = Epoch(
+            epoch=epoch, row=row, validation=validation, network=validated, is_best=is_best
+        )
+        # The caller keeps the best model before the checkpoint says that this epoch is done, so a
+        # run that is killed in between does the epoch again and loses nothing.
+        yield result
+        save_checkpoint(
+            folder / "checkpoints",
+            epoch=epoch,
+            modules=modules,
+            optimizer=optimizer,
+            numbers={
+                "steps": steps,
+                "best": best if math.isfinite(best) else None,
+                "since_best": since_best,
+                "seconds": budget.elapsed(),
+                "validation_seconds": validation.seconds,
+                "scaler": scaler.state_dict(),
+            },
+        )
+        if config.patience and since_best >= config.patience:
+            return
+
+
+def validate(
+    approach: Approach, network: nn.Module, records: Sequence[ImageRecord], *, watch: int = 0
+) -> Validation:
+    """Look at the validation split and choose the thresholds on it."""
+    network.eval()
+    pixels = PixelMetrics(classes=approach.classes, threshold=None)
+    watched_ids = {record.image_id for record in _worth_watching(records, watch)}
+    watched, scores = [], []
+    start = time.monotonic()
+    for look in look_at(approach, network, records, batch_size=batch_size_for(network)):
+        pixels.update(look.finding.score_map, look.truth)
+        scores.append(look.finding.score)
+        if look.record.image_id in watched_ids:
+            watched.append(look)
+    defective = np.array([record.defective for record in records])
+    pixel_threshold, dice = pixels.best_dice() or (0.5, None)
+    thresholds, warnings = choose_thresholds(np.array(scores), defective)
+    return Validation(
+        image_ap=average_precision(defective, np.array(scores)),
+        pixel_ap=pixels.result()["average_precision"],
+        dice=dice,
+        pixel_threshold=pixel_threshold,
+        thresholds=thresholds,
+        warnings=tuple(warnings),
+        seconds=time.monotonic() - start,
+        watched=tuple(watched),
+    )
+
+
+class EpochLoader:
+    """Batches of an epoch's samples, on the device; loader processes live for the whole run."""
+
+    def __init__(
+        self, samples: Samples, config: TrainConfig, *, workers: int | None, device: torch.device
+    ) -> None:
+        if workers is None:
+            workers = min(max(usable_processors() - 1, 0), 8)
+        self.device = device
+        self.batches = _EpochBatches(len(samples), config.batch_size)
+        self.loader = DataLoader(
+            _Keyed(samples),
+            batch_sampler=self.batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=_quiet_worker,
+            pin_memory=device.type == "cuda",
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Any, Any]]:
+        """Yield (inputs, targets) of one epoch."""
+        self.batches.epoch = epoch
+        for inputs, targets in self.loader:
+            yield self._move(inputs), self._move(targets)
+
+    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
+        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        return tensor.to(self.device, memory_format=layout, non_blocking=True)
+
+
+class _EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Yields lists of (epoch, index): loader processes learn the epoch with each sample."""
+
+    def __init__(self, samples: int, batch_size: int) -> None:
+        self.samples, self.batch_size, self.epoch = samples, batch_size, 0
+
+    def __len__(self) -> int:
+        return max(self.samples // self.batch_size, 1)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for batch in range(len(self)):
+            yield batch_keys(self.epoch, batch, self.batch_size)
+
+
+class _Keyed(Dataset[Any]):
+    def __init__(self, samples: Samples) -> None:
+        self.samples = samples
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        return self.samples[key]
+
+
+def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]:
+    """The sample keys of one batch."""
+    return [(epoch, batch * batch_size + place) for place in range(batch_size)]
+
+
+def _quiet_worker(_: int) -> None:
+    # One thread each: the processors belong to the network.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _key(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _worth_watching(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    """Defective images of as many classes as possible first, then one good one."""
+    good = [record for record in records if not record.defective]
+    by_class: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        if record.defective:
+            by_class.setdefault(min(record.rles), []).append(record)
+    chosen: list[ImageRecord] = []
+    while len(chosen) < count - bool(good) and any(by_class.values()):
+        for waiting in by_class.values():
+            chosen += [waiting.pop(0)] if waiting else []
+    return (chosen[: count - bool(good)] + good)[:count]
+
+
+def _not_finite(
+    samples: Samples, config: TrainConfig, epoch: int, batch: int, terms: dict[str, torch.Tensor]
+) -> str:
+    names = [samples.image_id(key) for key in batch_keys(epoch, batch, config.batch_size)]
+    values = ", ".join(f"{name} {term.item()}" for name, term in terms.items())
+    return (
+        f"the loss is not finite ({values}) in epoch {epoch}, batch {batch + 1}, images: "
+        f"{', '.join(names)}. Lower the rate (--set train.lr=...), switch reduced precision off "
+        "(--set train.amp=off), or look at these images."
+    )

@@ -1,0 +1,307 @@
+"""``defectkit evaluate``: metrics, verdicts, overlays and the report of one split."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from defectkit.data.dataset import Dataset, ImageRecord, Split
+from defectkit.data.images import write_png
+from defectkit.deployment.model import TrainedModel, set_thresholds
+from defectkit.devices import describe_device
+from defectkit.errors import DatasetError, ModelError
+from defectkit.evaluation.metrics import PixelMetrics
+from defectkit.evaluation.regions import COLUMNS as REGION_COLUMNS
+from defectkit.evaluation.regions import RegionRow, match_regions, region_metrics
+from defectkit.evaluation.scoring import Look, batch_size_for, look_at
+from defectkit.evaluation.verdicts import (
+    Thresholds,
+    choose_thresholds,
+    describe,
+    doubt_escape_rate,
+    image_metrics,
+    outcome,
+    verdict,
+)
+from defectkit.files import ensure_writable, read_json, write_csv, write_json
+from defectkit.findings import Finding
+from defectkit.reporting.curves import plot_operating, plot_region_recall
+from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.page import write_report
+
+# What a person should look at first.
+URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
+
+
+def run(
+    *,
+    run: Path,
+    split: Split = "test",
+    data: Path | None = None,
+    max_escape_rate: float | None = None,
+    cost_ratio: float | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Judge a run on a split of its dataset and write ``RUN/evaluation/<split>/``.
+
+    Thresholds come from the validation split: those that training chose, or new ones for
+    ``max_escape_rate`` or ``cost_ratio``, which are then kept in the model for inspection.
+
+    Returns:
+        The content of ``metrics.json``.
+
+    Raises:
+        DefectkitError: the run or its dataset is missing or does not fit, or an option is bad.
+    """
+    console = console or Console(stderr=True)
+    model = TrainedModel.load(run, device=device)
+    dataset = _dataset(model, run, data)
+    out = ensure_writable(run / "evaluation" / split)
+    for old in (out / "overlays").glob("*.png"):
+        old.unlink()
+    warnings: list[str] = list(model.info.get("warnings", ()))
+    thresholds = model.thresholds
+    if max_escape_rate is not None or cost_ratio is not None:
+        thresholds, warnings = _choose_again(
+            model, dataset.split("val"), max_escape_rate, cost_ratio, console
+        )
+        set_thresholds(run, thresholds)
+    pixels = PixelMetrics(classes=dataset.classes, threshold=model.approach.pixel_threshold)
+    rows: list[dict[str, Any]] = []
+    regions: list[RegionRow] = []
+    seconds: list[float] = []
+    for look in _looks(model, dataset.split(split), f"evaluating {split}", console):
+        finding, record = look.finding, look.record
+        mask = model.mask(finding)
+        pixels.update(finding.score_map, look.truth)
+        regions += match_regions(
+            mask,
+            look.truth,
+            image_id=record.image_id,
+            classes=dataset.classes,
+            regions=finding.regions,
+        )
+        seconds.append(look.seconds)
+        row = _image_row(record, finding, thresholds, dataset.classes)
+        rows.append(row)
+        _write_overlay(out, look, mask, row, thresholds)
+    metrics = {
+        "image": image_metrics(
+            [row["score"] for row in rows], [row["defective"] for row in rows], thresholds
+        ),
+        "pixel": pixels.result(),
+        "region": region_metrics(regions, len(rows)),
+        "speed": _speed(seconds, model),
+    }
+    if max_escape_rate is not None:
+        image = metrics["image"]
+        doubt = doubt_escape_rate(image["escapes"], image["n_defective"], max_escape_rate)
+        warnings += [doubt] if doubt else []
+    rows.sort(key=lambda row: (URGENCY[row["outcome"]], _doubt(row), row["image_id"]))
+    _write_results(out, metrics, rows, regions, thresholds)
+    write_report(
+        out,
+        metrics=metrics,
+        images=rows,
+        title=f"{run.name}: {split} split",
+        run_info={
+            "approach": model.approach.config.approach,
+            "network": model.approach.config.model.architecture,
+            "dataset": str(dataset.folder),
+            "split": split,
+            "thresholds": thresholds.rule,
+            "best epoch": model.info["epoch"],
+            "warnings": warnings,
+        },
+    )
+    _print(console, metrics, rows, thresholds, warnings, out)
+    return metrics
+
+
+def _dataset(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
+    if data is None:
+        facts = run / "run.json"
+        if not facts.is_file():
+            raise ModelError(f"{run} is no run (no run.json). Name its dataset with --data.")
+        try:
+            data = Path(read_json(facts)["dataset_folder"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{facts} is damaged ({error}). Name the dataset with --data."
+            ) from error
+    dataset = Dataset.load(data)
+    if dataset.fingerprint != model.info["dataset"]:
+        raise DatasetError(
+            f"{data} is not the dataset that {run} was trained on: its images, masks or splits "
+            "differ, so its test images may have been trained on. Name the right one with --data."
+        )
+    return dataset
+
+
+def _choose_again(
+    model: TrainedModel,
+    records: Sequence[ImageRecord],
+    max_escape_rate: float | None,
+    cost_ratio: float | None,
+    console: Console,
+) -> tuple[Thresholds, list[str]]:
+    looks = _looks(model, records, "choosing thresholds on val", console)
+    scores = np.array([look.finding.score for look in looks])
+    return choose_thresholds(
+        scores,
+        np.array([record.defective for record in records]),
+        max_escape_rate=max_escape_rate,
+        cost_ratio=cost_ratio,
+    )
+
+
+def _looks(
+    model: TrainedModel, records: Sequence[ImageRecord], title: str, console: Console
+) -> Any:
+    looks = look_at(
+        model.approach, model.network, records, batch_size=batch_size_for(model.network)
+    )
+    return track(
+        looks,
+        title,
+        total=len(records),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _image_row(
+    record: ImageRecord, finding: Finding, thresholds: Thresholds, classes: Sequence[str]
+) -> dict[str, Any]:
+    said = verdict(finding.score, thresholds)
+    return {
+        "image_id": record.image_id,
+        "defective": record.defective,
+        "score": finding.score,
+        "verdict": said,
+        "outcome": outcome(said, record.defective),
+        **{
+            f"score_{name}": float(score)
+            for name, score in zip(classes, finding.class_scores, strict=True)
+        },
+    }
+
+
+def _doubt(row: dict[str, Any]) -> float:
+    """Small for the worst: an escape of low score, an overkill of high score."""
+    score: float = row["score"]
+    return score if row["defective"] else -score
+
+
+def _write_overlay(
+    out: Path, look: Look, mask: Any, row: dict[str, Any], thresholds: Thresholds
+) -> None:
+    name = overlay_name(look.record.image_id)
+    row["overlay"] = f"{URGENCY[row['outcome']] + 1}-{row['outcome']}-{name}"
+    picture = draw_overlay(
+        look.image,
+        predicted=mask,
+        truth=look.truth.max(axis=0) > 0,
+        verdict=row["verdict"],
+        outcome=row["outcome"],
+        score=row["score"],
+        threshold_low=thresholds.low,
+        threshold_high=thresholds.high,
+        image_id=look.record.image_id,
+        labels=region_labels(look.finding),
+    )
+    write_png(out / "overlays" / row["overlay"], picture, compress_level=1)
+
+
+def _speed(seconds: Sequence[float], model: TrainedModel) -> dict[str, Any]:
+    # The first image pays for what is set up once.
+    milliseconds = 1000 * np.array(seconds[1:] or seconds)
+    return {
+        "ms_per_image_median": float(np.median(milliseconds)),
+        "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
+        "images_per_second": float(1000 / milliseconds.mean()),
+        "device": describe_device(model.device),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _write_results(
+    out: Path,
+    metrics: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    regions: Sequence[RegionRow],
+    thresholds: Thresholds,
+) -> None:
+    write_json(out / "metrics.json", metrics)
+    columns = [column for column in rows[0] if column != "overlay"]
+    cells = ([_cell(row[column]) for column in columns] for row in rows)
+    write_csv(out / "images.csv", columns, cells)
+    write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
+    plot_operating(
+        out / "scores.png",
+        [row["score"] for row in rows],
+        [row["defective"] for row in rows],
+        threshold_low=thresholds.low,
+        threshold_high=thresholds.high,
+    )
+    plot_region_recall(out / "region_recall.png", metrics["region"]["recall_by_area"])
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case bool():
+            return int(value)
+        case float():
+            return f"{value:.6f}"
+        case _:
+            return value
+
+
+def _print(
+    console: Console,
+    metrics: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    thresholds: Thresholds,
+    warnings: Sequence[str],
+    out: Path,
+) -> None:
+    image, pixel, region = metrics["image"], metrics["pixel"], metrics["region"]
+    speed = metrics["speed"]
+    table = Table(title=f"{len(rows)} images", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("what it means", style="dim")
+
+    def row(name: str, value: float | None, meaning: str) -> None:
+        table.add_row(name, "-" if value is None else f"{value:.3f}", meaning)
+
+    row("image average precision", image["average_precision"], "defective images ranked above good")
+    row("image AUROC", image["auroc"], "the same, as a chance for a random pair")
+    row("pixel Dice", pixel["dice"], "overlap of found and true pixels, all images pooled")
+    row("pixel average precision", pixel["average_precision"], "the same over all thresholds")
+    row("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes")
+    found = region["recall"]
+    row("region recall", found["value"], f"{found['found']} of {found['total']} defects found")
+    row("false alarms per image", region["false_alarms_per_image"], "regions that are no defect")
+    row("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}")
+    console.print(table)
+    console.print(describe("escapes", image["escapes"], image["n_defective"]))
+    console.print(describe("overkills", image["overkills"], image["n_good"]))
+    if thresholds.low < thresholds.high:
+        console.print(describe("reviews", image["reviews"], len(rows)))
+    console.print(
+        f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
+        f"{thresholds.rule}"
+    )
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+    console.print(
+        f"\noverlays in {out / 'overlays'}, report in {out / 'report.html'}", markup=False
+    )

@@ -1,0 +1,139 @@
+"""``defectkit inspect``: a trained model on new images."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from defectkit.data.images import SUFFIXES, read_image, write_png
+from defectkit.deployment.model import TrainedModel
+from defectkit.errors import ImageError
+from defectkit.evaluation.verdicts import verdict
+from defectkit.files import ensure_writable, write_csv
+from defectkit.findings import Finding
+from defectkit.labels import rle
+from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectSummary:
+    """Where the results are, how many images got which verdict, how many could not be read."""
+
+    out: Path
+    good: int
+    review: int
+    defective: int
+    unreadable: int
+
+
+def run(
+    model: Path,
+    images: Sequence[Path],
+    *,
+    out: Path = Path("inspection"),
+    device: str = "auto",
+    console: Console | None = None,
+) -> InspectSummary:
+    """Inspect image files, and all images below folders, and write findings and overlays.
+
+    A file that cannot be read is listed in ``errors.csv`` and the work goes on.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        ImageError: there is no image at all.
+    """
+    console = console or Console(stderr=True)
+    trained = TrainedModel.load(model, device=device)
+    files = _files(images, overlays=out / "overlays")
+    if not files:
+        raise ImageError(
+            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(SUFFIXES)}."
+        )
+    ensure_writable(out)
+    findings: list[tuple[object, ...]] = []
+    regions: list[tuple[object, ...]] = []
+    errors: list[tuple[object, ...]] = []
+    counts = {"good": 0, "review": 0, "defective": 0}
+    for image_id, path in track(
+        files, "inspecting", console=console, disable=not console.is_terminal
+    ):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            errors.append((image_id, str(error)))
+            console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
+            continue
+        finding = trained.find(image)
+        said = verdict(finding.score, trained.thresholds)
+        counts[said] += 1
+        findings += _finding_rows(trained, image_id, said, finding)
+        regions += [
+            (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
+            for region in finding.regions
+        ]
+        picture = draw_overlay(
+            image,
+            predicted=trained.mask(finding),
+            truth=None,
+            verdict=said,
+            score=finding.score,
+            threshold_low=trained.thresholds.low,
+            threshold_high=trained.thresholds.high,
+            image_id=image_id,
+            labels=region_labels(finding),
+        )
+        write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
+    write_csv(out / "findings.csv", ("image_id", "verdict", "score", "class_id", "rle"), findings)
+    write_csv(
+        out / "regions.csv",
+        ("image_id", "class_id", "x", "y", "width", "height", "area", "score"),
+        regions,
+    )
+    write_csv(out / "errors.csv", ("image_id", "error"), errors)
+    console.print(
+        f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
+        f"{len(errors)} unreadable; "
+        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
+        markup=False,
+    )
+    return InspectSummary(out=out, unreadable=len(errors), **counts)
+
+
+def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path]]:
+    """Return (image id, path): files as they are, folders with all images below them.
+
+    What an earlier inspection drew into ``overlays`` is no image to inspect.
+    """
+    ids: dict[Path, str] = {}
+    for path in given:
+        if path.is_dir():
+            for below in sorted(path.rglob("*")):
+                drawn = below.resolve().is_relative_to(overlays.resolve())
+                if below.suffix.lower() in SUFFIXES and below.is_file() and not drawn:
+                    ids.setdefault(below, below.relative_to(path).as_posix())
+        else:
+            ids.setdefault(path, path.name)
+    times = Counter(ids.values())
+    # Two files of one name are told apart by their whole paths.
+    return [(name if times[name] == 1 else path.as_posix(), path) for path, name in ids.items()]
+
+
+def _finding_rows(
+    trained: TrainedModel, image_id: str, said: str, finding: Finding
+) -> list[tuple[object, ...]]:
+    """One row per class found; an image without any gets one row with both fields empty."""
+    winner: npt.NDArray[np.int64] = finding.score_map.argmax(axis=0)
+    mask = trained.mask(finding)
+    head = (image_id, said, f"{finding.score:.6f}")
+    rows: list[tuple[object, ...]] = [
+        (*head, class_id, rle.encode(mask & (winner == layer)))
+        for layer, class_id in enumerate(trained.approach.classes)
+        if (mask & (winner == layer)).any()
+    ]
+    return rows or [(*head, None, None)]
