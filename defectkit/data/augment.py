@@ -54,7 +54,11 @@ def augment(
     seed: int,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Change an image (H, W, C) and its masks (K, H, W) in the same way."""
-    pipeline.set_random_seed(seed)
+    # Each change draws from its own stream: the pipeline's own set_random_seed gives all of them
+    # the same one, so that every left-right flip would come with an up-down flip.
+    seeds = np.random.SeedSequence(seed).generate_state(len(pipeline.transforms))
+    for transform, own in zip(pipeline.transforms, seeds.tolist(), strict=True):
+        transform.set_random_seed(own)
     layered = np.ascontiguousarray(masks.transpose(1, 2, 0))
     changed = pipeline(image=image, mask=layered)
     mask = changed["mask"].reshape(*changed["image"].shape[:2], len(masks))

@@ -92,6 +92,8 @@ class Dataset:
                     f"{folder} has format version {version}; this defectkit reads "
                     f"{FORMAT_VERSION}. Run 'defectkit prepare' again."
                 )
+            if not all(isinstance(class_id, str) for class_id in info["classes"]):
+                raise TypeError("the classes are no texts")
             return cls(folder, info, _read_records(folder))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(

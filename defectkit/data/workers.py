@@ -1,0 +1,67 @@
+"""Processes that share out work on images; none at all where the work is small."""
+
+import gc
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+
+from defectkit.errors import DatasetError
+
+JOBS_PER_PROCESS = 64
+"""Fewer images than this are done sooner than a process starts."""
+LARGEST_CHUNK = 16
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """``count`` processes of ``pool``, or this process alone where ``pool`` is None."""
+
+    count: int
+    pool: ProcessPoolExecutor | None
+
+    def map(self, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+        """Return what ``function`` gives for each job, in their order, as an iterator.
+
+        With a pool all the work starts at once; without one, as the results are asked for.
+        """
+        if self.pool is None:
+            return map(function, jobs)
+        chunk = max(1, min(LARGEST_CHUNK, len(jobs) // (4 * self.count)))
+        return self.pool.map(function, jobs, chunksize=chunk)
+
+
+@contextmanager
+def open_workers(count: int | None, *, n_jobs: int) -> Iterator[Workers]:
+    """Yield ``count`` worker processes, none for 0; for None up to one per core, as it pays.
+
+    Raises:
+        DatasetError: a process died while the workers were in use.
+    """
+    if count is None:
+        count = min(os.cpu_count() or 1, n_jobs // JOBS_PER_PROCESS)
+    if count == 0:
+        yield Workers(0, None)
+        return
+    pool = ProcessPoolExecutor(count, initializer=_settle)
+    try:
+        yield Workers(count, pool)
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            "a worker process died, most likely for lack of memory. Use fewer workers."
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _settle() -> None:
+    cv2.setNumThreads(0)  # OpenCV's threads would fight with the other processes for the cores.
+    gc.freeze()  # Searching what was inherited for garbage would copy all of its pages.

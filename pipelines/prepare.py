@@ -1,0 +1,309 @@
+"""``prepare``: from a label table and its images to a dataset that can be trusted."""
+
+import collections
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from defectkit.data.dataset import SPLITS
+from defectkit.data.duplicates import (
+    Leak,
+    contradictions,
+    find_exact,
+    join_groups,
+    refuse_divided,
+)
+from defectkit.data.groups import name_groups
+from defectkit.data.plan import Plan, plan_images
+from defectkit.data.prepared import (
+    PreparedImage,
+    claim_folder,
+    relative_path,
+    sort_classes,
+    write_info,
+    write_ledger,
+    write_tables,
+)
+from defectkit.data.sources import open_image_folder
+from defectkit.data.splits import Fractions, assign_splits, parse_fractions
+from defectkit.data.survey import ImageFacts, examine
+from defectkit.data.workers import open_workers
+from defectkit.errors import DatasetError
+from defectkit.files import sha256_file
+from defectkit.labels.convention import (
+    AskedBase,
+    AskedOrder,
+    decide_convention,
+    refuse_contradiction,
+)
+from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
+from defectkit.labels.table import LabelRow, read_meta, read_table
+from defectkit.reporting.dataset_summary import print_summary
+from defectkit.reporting.previews import plan_sheets, remove_stale, write_sheet
+
+COUNTS = (
+    *("images", "defective", "good", "regions", "splits", "duplicates"),
+    *("rows_used", "rows_merged", "rows_refused"),
+)
+SECONDS_PER_REFRESH = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSummary:
+    """What ``prepare`` made: counts of images, rows of the source, and images by split."""
+
+    out: Path
+    classes: tuple[str, ...]
+    images: int
+    defective: int
+    good: int
+    regions: int
+    rows_used: int
+    rows_merged: int
+    rows_refused: int
+    duplicates: int
+    splits: dict[str, int]
+    warnings: tuple[str, ...]
+
+
+def run(
+    train_csv: Path | str,
+    *,
+    images: Path | str | None = None,
+    meta: Path | str | None = None,
+    out: Path | str = "dataset",
+    rle_base: AskedBase = "auto",
+    rle_order: AskedOrder = "auto",
+    group_by: str | None = None,
+    split: str = "0.7/0.15/0.15",
+    pixel_pitch: float | None = None,
+    unlisted: Literal["ignore", "good"] = "ignore",
+    skip_bad_rows: bool = False,
+    seed: int = 0,
+    workers: int | None = None,
+    console: Console | None = None,
+) -> PrepareSummary:
+    """Check, measure and split the images of ``train_csv``, and write a dataset to ``out``.
+
+    Nothing of the source is changed. Where processes are started by spawning (Windows, macOS), a
+    script that calls this needs the usual ``if __name__ == "__main__":``.
+
+    Args:
+        train_csv: the label table, in any form that ``labels.table`` knows.
+        images: the folder of images; by default looked for beside the table.
+        meta: a CSV with a row per image and any of the columns group, split and lot; images that
+            the table lacks are good ones.
+        out: the dataset folder; one that was prepared before is written anew.
+        rle_base: the number of the first pixel.
+        rle_order: the order of pixels, down or right first.
+        group_by: a column, or a pattern on the image id, that names what belongs together.
+        split: the fractions of train/val/test.
+        pixel_pitch: the side of a pixel in mm, for areas in mm².
+        unlisted: what to do with images in the folder that nothing lists.
+        skip_bad_rows: leave out bad rows, and their images, instead of refusing the table.
+        seed: of the random part of the split.
+        workers: processes; 0 for this one alone, by default up to one per core.
+        console: where to print.
+
+    Raises:
+        LabelError: the table cannot be read or has bad rows.
+        DatasetError: images, groups or splits do not do.
+        OutputError: ``out`` cannot be written or holds other files.
+    """
+    train_csv, out, console = Path(train_csv), Path(out), console or Console(stderr=True)
+    fractions = parse_fractions(split)
+    if pixel_pitch is not None and not 0 < pixel_pitch < float("inf"):
+        raise DatasetError(f"--pixel-pitch {pixel_pitch:g} is not a length in mm above 0.")
+    claim_folder(out)
+
+    table = read_table(train_csv)
+    listed = read_meta(meta) if meta else {}
+    ids = list(dict.fromkeys([row.image_id for row in table.rows] or listed))
+    folder = open_image_folder(train_csv, Path(images) if images else None, ids)
+    plan = plan_images(table, listed, folder, use_unlisted=unlisted == "good")
+    convention = decide_convention(table.rows, base=rle_base, order=rle_order)
+
+    with open_workers(workers, n_jobs=len(plan.jobs)) as pool:
+        look = partial(examine, convention=convention)
+        facts = _track(pool.map(look, plan.jobs), len(plan.jobs), console)
+        ledger = sorted(
+            [*plan.ledger, *(row for image in facts for row in image.ledger)],
+            key=lambda row: row.line,
+        )
+        write_ledger(out, ledger)
+        refuse_contradiction(_undecoded(plan, facts), convention, asked=rle_base)
+        if not skip_bad_rows:
+            refuse_bad_rows(ledger, source=train_csv, written=out / "ledger.csv")
+        usable = [image for image in facts if not image.problem]
+        if not usable:
+            raise DatasetError(f"no image of {train_csv} can be used; see {out / 'ledger.csv'}.")
+        classes = sort_classes(class_id for image in usable for class_id in image.rles)
+        sheets = plan_sheets(out / "preview", usable, classes)
+        drawn = pool.map(write_sheet, sheets)  # while this process goes on
+        prepared, leaks, warnings = _split(usable, plan.columns, group_by, fractions, seed)
+        warnings = [*_warn_of_files(plan, facts, used_unlisted=unlisted == "good"), *warnings]
+        write_tables(out, prepared, classes, leaks)
+        collections.deque(drawn, maxlen=0)
+    remove_stale(out / "preview", sheets)
+    summary = _summarize(out, prepared, classes, ledger, leaks, warnings)
+    info = {
+        "source": _source(train_csv, out),
+        "meta": _source(Path(meta), out) if meta else None,
+        "images": relative_path(folder.root, out),
+        "rle": asdict(convention),
+        "classes": classes,
+        "counts": {key: getattr(summary, key) for key in COUNTS},
+        "pixel_pitch": pixel_pitch,
+        "seed": seed,
+        "group_by": group_by,
+        "split": dict(zip(SPLITS, fractions, strict=True)),
+        "warnings": warnings,
+    }
+    write_info(out, info)
+    print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
+    _print_end(console, summary)
+    return summary
+
+
+def _track(results: Iterable[ImageFacts], total: int, console: Console) -> list[ImageFacts]:
+    """Collect ``results`` under a progress bar with the time left."""
+    columns = (
+        TextColumn("Reading images"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    facts = []
+    # Without its own thread the bar costs the workers nothing, and forking stays safe.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        shown = time.monotonic()
+        for image in results:
+            facts.append(image)
+            if time.monotonic() - shown > SECONDS_PER_REFRESH:
+                progress.update(task, completed=len(facts), refresh=True)
+                shown = time.monotonic()
+    return facts
+
+
+def _undecoded(plan: Plan, facts: Sequence[ImageFacts]) -> Iterator[tuple[LabelRow, int]]:
+    """Yield the rows whose encodings were refused, with their images' numbers of pixels."""
+    for job, image in zip(plan.jobs, facts, strict=True):
+        if image.height and image.problem:
+            bad = {row.line for row in image.ledger if not row.consequent}
+            yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
+
+
+def _split(
+    usable: Sequence[ImageFacts],
+    columns: Mapping[str, Mapping[str, str]],
+    group_by: str | None,
+    fractions: Fractions,
+    seed: int,
+) -> tuple[list[PreparedImage], list[Leak], list[str]]:
+    """Join copies, group and split; return the images, the copies and what to warn of."""
+    columns = {image.image_id: columns[image.image_id] for image in usable}
+    given = {image_id: cells.get("split", "") for image_id, cells in columns.items()}
+    leaks = find_exact({image.image_id: image.sha256 for image in usable})
+    refuse_divided(leaks, given)
+    named, alone = name_groups(columns, group_by)
+    groups = join_groups(named, leaks)
+    result = assign_splits(
+        groups=[groups[image.image_id] for image in usable],
+        classes=[image.rles.keys() for image in usable],
+        fractions=fractions,
+        seed=seed,
+        given=[given[image.image_id] for image in usable],
+    )
+    prepared = [
+        PreparedImage(image, groups[image.image_id], split)
+        for image, split in zip(usable, result.splits, strict=True)
+    ]
+    warnings = [f"{alone} images name no group and stand alone"] if alone else []
+    if leaks:
+        warnings.append(f"{len(leaks)} images are copies of another; leaks.csv names them")
+    if differing := contradictions(leaks, {image.image_id: image.rles for image in usable}):
+        pairs = [f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing]
+        warnings.append(f"{len(differing)} pairs of copies bear different masks: {_name(pairs)}")
+    states = {bool(image.rles) for image in usable}
+    if len(states) == 1:
+        warnings.append(f"the data hold no {'good' if True in states else 'defective'} image")
+    return prepared, leaks, [*warnings, *result.warnings]
+
+
+def _warn_of_files(plan: Plan, facts: Sequence[ImageFacts], *, used_unlisted: bool) -> list[str]:
+    warnings = []
+    if plan.unlisted:
+        names = _name([path.name for path in plan.unlisted])
+        fate = (
+            "and count as good (--unlisted good)"
+            if used_unlisted
+            else "and are not used. If they are good, list them in --meta or give --unlisted good"
+        )
+        warnings.append(
+            f"{len(plan.unlisted)} images in the folder are not listed ({names}) {fate}"
+        )
+    if plan.missing:
+        names = _name(list(plan.missing))
+        warnings.append(f"{len(plan.missing)} images that --meta lists have no file: {names}")
+    unread = [image.problem for image in facts if image.problem and not image.ledger]
+    if unread:
+        warnings.append(f"{len(unread)} images without rows cannot be read: {_name(unread)}")
+    return warnings
+
+
+def _name(texts: Sequence[str], count: int = 3) -> str:
+    return ", ".join([*texts[:count], *(["…"] if len(texts) > count else [])])
+
+
+def _summarize(
+    out: Path,
+    prepared: Sequence[PreparedImage],
+    classes: Sequence[str],
+    ledger: Sequence[LedgerRow],
+    leaks: Sequence[Leak],
+    warnings: Sequence[str],
+) -> PrepareSummary:
+    outcomes = collections.Counter(row.outcome for row in ledger)
+    splits = collections.Counter(image.split for image in prepared)
+    defective = sum(bool(image.facts.rles) for image in prepared)
+    return PrepareSummary(
+        out=out,
+        classes=tuple(classes),
+        images=len(prepared),
+        defective=defective,
+        good=len(prepared) - defective,
+        regions=sum(len(image.facts.defects) for image in prepared),
+        rows_used=outcomes["used"],
+        rows_merged=outcomes["merged"],
+        rows_refused=outcomes["refused"],
+        duplicates=len(leaks),
+        splits={split: splits[split] for split in SPLITS},
+        warnings=tuple(warnings),
+    )
+
+
+def _source(path: Path, out: Path) -> dict[str, str]:
+    return {"path": relative_path(path.resolve(), out), "sha256": sha256_file(path)}
+
+
+def _print_end(console: Console, summary: PrepareSummary) -> None:
+    """Print what became of the rows, the warnings, and where to go on."""
+    refused = f"{summary.rows_refused} refused"
+    console.print(
+        f"Rows: {summary.rows_used} used, {summary.rows_merged} merged, {refused} (ledger.csv)"
+    )
+    for warning in summary.warnings:
+        console.print(f"Warning: {warning}.", style="yellow", markup=False)
+    console.print(
+        f"Written to {summary.out}. Look at {summary.out / 'preview'}, then:\n"
+        f"  defectkit train --approach segment --data {summary.out}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,169 @@
+"""Shared fixtures: one tiny dataset and one tiny run, made once by the real pipelines."""
+
+import io
+import shutil
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from rich.console import Console
+
+import defectkit
+from defectkit import cli as cli_module
+from defectkit.data.images import write_png
+from defectkit.devices import calm_threads
+from defectkit.files import sha256_file
+from defectkit.labels import rle
+
+calm_threads()  # before any test module imports torch
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("defectkit", deadline=None)
+hypothesis.settings.load_profile("defectkit")
+
+Train = Callable[..., Any]
+SIDE = 96
+
+TINY = (
+    "model.weights=none",
+    "data.crop=64",
+    "data.workers=0",
+    "train.epochs=2",
+    "train.samples_per_epoch=8",
+    "train.batch_size=4",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command gave: its exit status and all it printed, on single spaces."""
+
+    code: int
+    out: str
+    err: str
+
+
+def draw_image(index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """A gray image of noise; every other one bears a bright square, of class 1 or 2 in turn."""
+    rng = np.random.default_rng([7, index])
+    image = rng.integers(90, 130, (SIDE, SIDE), dtype=np.uint8)
+    if index % 2:
+        return image, {}
+    top, left = (int(place) for place in rng.integers(4, SIDE - 28, 2))
+    mask = np.zeros(image.shape, bool)
+    mask[top : top + 22, left : left + 18] = True
+    image[mask] = rng.integers(200, 240, int(mask.sum()), dtype=np.uint8)
+    return image, {str(index // 2 % 2 + 1): mask}
+
+
+def write_source(folder: Path, count: int = 20) -> Path:
+    """Write ``Train/*.png`` and ``train.csv`` in Severstal form, and return the CSV."""
+    lines = ["ImageId,ClassId,EncodedPixels"]
+    for index in range(count):
+        image, masks = draw_image(index)
+        name = f"part-{index:02d}.png"
+        write_png(folder / "Train" / name, image)
+        lines += [f"{name},{c},{rle.encode(mask)}" for c, mask in masks.items()] or [f"{name},,"]
+    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+    return folder / "train.csv"
+
+
+@pytest.fixture(scope="session")
+def quiet() -> Console:
+    """A console that prints nowhere."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[str, ...]:
+    """Settings under which two epochs take a second or two."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def hashes_of() -> Callable[[Path], dict[str, str]]:
+    """Give the files below a folder, as relative paths, with their SHA-256."""
+    return hashes
+
+
+@pytest.fixture(scope="session")
+def train_tiny(quiet: Console) -> Train:
+    """Train as ``defectkit.train`` does, under the tiny settings: (data, out, *more settings)."""
+
+    def call(data: Path, out: Path | None, *settings: str, **options: Any) -> Any:
+        options = {"device": "cpu", "console": quiet, **options}
+        return defectkit.train(data=data, out=out, settings=[*TINY, *settings], **options)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def source_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``train.csv`` of 20 gray images of 96x96, half of them defective, two classes."""
+    return write_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(source_csv: Path, quiet: Console) -> Path:
+    """The source, prepared; half to train, a quarter each to validate and test. Do not change."""
+    out = source_csv.parent / "dataset"
+    defectkit.prepare(source_csv, out=out, split="0.5/0.25/0.25", console=quiet)
+    return out
+
+
+@pytest.fixture(scope="session")
+def run_folder(dataset_folder: Path, train_tiny: Train) -> Path:
+    """A tiny U-Net trained for two epochs on the dataset. Do not change: use ``run_copy``."""
+    return train_tiny(dataset_folder, dataset_folder.parent / "run").run
+
+
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny run, to change."""
+    return Path(shutil.copytree(run_folder, tmp_path / "run"))
+
+
+@pytest.fixture
+def dataset_copy(source_csv: Path, dataset_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset with its images, to change."""
+    shutil.copytree(source_csv.parent / "Train", tmp_path / "moved" / "Train")
+    return Path(shutil.copytree(dataset_folder, tmp_path / "moved" / "dataset"))
+
+
+@pytest.fixture
+def cli(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Run the real ``main`` in this process, as ``defectkit ARGUMENTS`` would be run."""
+    monkeypatch.setattr(cli_module, "console", Console(stderr=True, width=1000))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["defectkit", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli_module.main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(
+            code if isinstance(code, int) else int(bool(code)),
+            " ".join(printed.out.split()),
+            " ".join(printed.err.split()),
+        )
+
+    return call
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """The files below ``folder``, as relative paths, with their SHA-256."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

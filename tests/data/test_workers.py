@@ -1,0 +1,56 @@
+import os
+import time
+
+import pytest
+
+from defectkit.data.workers import open_workers
+from defectkit.errors import DatasetError
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def idle(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def die(number: int) -> int:
+    os._exit(1)
+
+
+@pytest.mark.parametrize(("count", "processes"), [(0, 0), (2, 2)])
+def test_results_come_in_the_order_of_the_jobs(count, processes):
+    with open_workers(count, n_jobs=100) as workers:
+        assert workers.count == processes
+        assert list(workers.map(double, range(100))) == list(range(0, 200, 2))
+
+
+def test_little_work_starts_no_process():
+    with open_workers(None, n_jobs=60) as workers:
+        assert workers.pool is None
+
+
+def test_a_process_that_dies_is_an_error_for_people():
+    with (
+        pytest.raises(DatasetError, match=r"a worker process died.*Use fewer workers"),
+        open_workers(2, n_jobs=10) as workers,
+    ):
+        list(workers.map(die, range(10)))
+
+
+def test_an_error_in_the_middle_ends_the_processes():
+    pools = []
+
+    def break_off():
+        with open_workers(2, n_jobs=1000) as workers:
+            pools.append(workers.pool)
+            workers.map(idle, [0.02] * 2000)
+            raise ValueError("enough")
+
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="enough"):
+        break_off()
+    assert time.monotonic() - start < 10  # all of it would take 20 s
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pools[0].submit(double, 1)
