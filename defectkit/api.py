@@ -1,12 +1,21 @@
 """The commands as Python functions; nothing heavy is imported before one is called.
 
->>> from defectkit import prepare, train, evaluate, load          # doctest: +SKIP
->>> prepare("sample_data/train.csv", out="dataset")               # doctest: +SKIP
->>> train(data="dataset", out="runs/first", max_time="3m")        # doctest: +SKIP
->>> evaluate("runs/first")["image"]["average_precision"]          # doctest: +SKIP
-0.98
->>> load("runs/first").find(image).score                          # doctest: +SKIP
-0.0312
+With ``train.csv`` and ``Train/`` in the working folder (20 images, two defect classes):
+
+>>> from defectkit import evaluate, inspect, load, prepare, train
+>>> prepare("train.csv", split="0.5/0.25/0.25").images
+20
+>>> run = train(epochs=1, settings=["data.crop=64", "train.samples_per_epoch=8"]).run
+>>> run.as_posix()
+'runs/segment-1'
+>>> metrics = evaluate(run)
+>>> metrics["image"]["n_defective"] + metrics["image"]["n_good"]
+5
+>>> inspect(run, "Train/part-00.png").unreadable
+0
+>>> finding = load(run).find(image)                    # (H, W) or (H, W, 3) uint8
+>>> finding.score_map.shape, 0 <= finding.score <= 1
+((2, 96, 96), True)
 """
 
 import re

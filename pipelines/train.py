@@ -87,7 +87,7 @@ def run(
             if epoch.is_best:
                 _save_best(out / "model", approach, epoch, facts)
             _draw(out, epoch)
-            console.print(_line(epoch))
+            console.print(_line(epoch), soft_wrap=True)
     return _finish(out, console)
 
 
@@ -193,28 +193,20 @@ def _introduce(
     )
 
 
-class _progress:  # noqa: N801 - a context manager, used as a function
-    """A bar with the time left, where there is a terminal; otherwise silence."""
-
-    def __init__(self, console: Console) -> None:
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-
-    def __enter__(self) -> Callable[[float, str], None]:
-        self.bar.__enter__()
-        task = self.bar.add_task("starting", total=1.0)
-        return lambda done, text: self.bar.update(task, completed=done, description=text)
-
-    def __exit__(self, *failure: Any) -> None:
-        self.bar.__exit__(*failure)
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[float, str], None]]:
+    """Show a bar with the time left, where there is a terminal; otherwise nothing."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 def _save_best(folder: Path, approach: Approach, epoch: Epoch, facts: dict[str, Any]) -> None:
