@@ -140,6 +140,9 @@ class TrainConfig(_Section):
     """The highest learning rate."""
     encoder_lr_factor: Fraction = 0.3
     """The pretrained encoder learns at this part of `lr`; 0 keeps it frozen throughout."""
+    freeze_stages: Annotated[int, Field(ge=0)] = 2
+    """So many stages of a pretrained encoder, from the image down, never learn: edges and spots
+    look alike everywhere, and training is a quarter faster with 2."""
     freeze_encoder_epochs: Annotated[int, Field(ge=0)] = 0
     """The encoder is frozen for so many epochs at the start."""
     weight_decay: NotNegative = 1e-2

@@ -74,6 +74,14 @@ def write_source(folder: Path, count: int = 20) -> Path:
     return folder / "train.csv"
 
 
+@pytest.fixture(autouse=True)
+def small_numbers() -> None:
+    """Take back what ``choose_device`` sets for the whole process: hypothesis refuses to draw
+    floats where the smallest ones are flushed to 0."""
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def quiet() -> Console:
     """A console that prints nowhere."""

@@ -17,6 +17,7 @@ from defectkit.config import Config
 from defectkit.data.augment import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.tiles import blend_weight, cover
+from defectkit.errors import ModelError
 from defectkit.findings import Finding
 from defectkit.labels.regions import label_regions
 from defectkit.models.encoders import State, encoder_state, pretrained_state
@@ -44,8 +45,21 @@ class Segment:
         """Build the network, with pretrained weights as ``model.weights`` says.
 
         Raises:
-            ModelError: the architecture, encoder and weights do not fit each other.
+            ModelError: the architecture, encoder, weights and size of samples do not fit each
+                other.
         """
+        network = self._build(allow_download=allow_download)
+        data, stride = self.config.data, network.stride
+        key, size = ("crop", data.crop) if data.resize is None else ("resize", data.resize)
+        if size % stride:
+            below = max(size // stride, 1) * stride
+            raise ModelError(
+                f"data.{key}={size} cannot be divided by {stride}, as "
+                f"{self.config.model.architecture} needs. Take {below} or {below + stride}."
+            )
+        return network
+
+    def _build(self, *, allow_download: bool) -> Segmenter:
         model = self.config.model
         out_channels = len(self.classes) + self.exclusive
         if model.architecture == "segnet":

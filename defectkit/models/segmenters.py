@@ -23,27 +23,49 @@ _FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 class Segmenter(nn.Module):
     """A network with its input normalization inside, so that pixels go in as they are.
 
-    ``stride`` is what H and W must be divisible by. ``encoder`` is the part that may carry
-    pretrained weights, or None.
+    ``stride`` is what H and W must be divisible by. ``encoder`` is the part that carries pretrained
+    weights, or None; ``stage_ends`` names the last module of each of its stages, from the image
+    down.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(
-        self, body: nn.Module, *, stride: int, encoder: nn.Module | None, mean: float, std: float
+        self,
+        body: nn.Module,
+        *,
+        stride: int,
+        mean: float,
+        std: float,
+        encoder: nn.Module | None = None,
+        stage_ends: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.body = body
         self.stride = stride
+        self.stage_ends = stage_ends
         self._encoder = [encoder]  # in a list, so that it is not registered a second time
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
     @property
     def encoder(self) -> nn.Module | None:
-        """The part that may carry pretrained weights."""
+        """The part that carries pretrained weights."""
         return self._encoder[0]
+
+    def lowest_stages(self, count: int) -> list[nn.Module]:
+        """Return all modules of the encoder's lowest ``count`` stages, in the order they run."""
+        if self.encoder is None or not count:
+            return []
+        end = self.stage_ends[min(count, len(self.stage_ends)) - 1]
+        modules = [(name.replace("_", "."), one) for name, one in self.encoder.named_modules()]
+        last = max(
+            place
+            for place, (name, _) in enumerate(modules)
+            if name == end or name.startswith(f"{end}.")
+        )
+        return [one for _, one in modules[: last + 1]]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
@@ -56,7 +78,7 @@ class Segmenter(nn.Module):
 def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
     """SegNet; its batch norm on the input does the rest of the normalization."""
     body = SegNet(in_channels=in_channels, out_channels=out_channels)
-    return Segmenter(body, stride=SegNet.stride, encoder=None, mean=0.0, std=255.0)
+    return Segmenter(body, stride=SegNet.stride, mean=0.0, std=255.0)
 
 
 def build_fcn(
@@ -77,7 +99,14 @@ def build_fcn(
     if state is not None:
         load_into_encoder(body.backbone, state)
     mean, std = normalization(encoder)
-    return Segmenter(body, stride=8, encoder=body.backbone if state else None, mean=mean, std=std)
+    return Segmenter(
+        body,
+        stride=8,
+        mean=mean,
+        std=std,
+        encoder=body.backbone if state else None,
+        stage_ends=("relu", "layer1", "layer2", "layer3", "layer4"),
+    )
 
 
 def build_smp(
@@ -129,10 +158,13 @@ def build_smp(
     if state is not None:
         load_into_encoder(body.encoder.model, state)
     mean, std = normalization(encoder)
+    # PAN halves its deepest map, a 16th of the image, three times more.
+    stride = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
     return Segmenter(
         body,
-        stride=max(32, body.encoder.output_stride),
-        encoder=body.encoder if state else None,
+        stride=stride,
         mean=mean,
         std=std,
+        encoder=body.encoder.model if state else None,
+        stage_ends=tuple(body.encoder.model.feature_info.module_name()),
     )

@@ -31,7 +31,7 @@ from defectkit.training.history import Row, read_history, write_history
 from defectkit.training.schedule import (
     Budget,
     build_optimizer,
-    freeze_encoder,
+    freeze,
     learning_rate,
     set_learning_rate,
 )
@@ -127,9 +127,8 @@ def train_epochs(
             return
         torch.manual_seed(_key(seed, epoch))  # dropout and its kin
         network.train()
-        freeze_encoder(
-            network, epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
-        )
+        unready = epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
+        freeze(network, stages=config.freeze_stages, encoder=unready)
         sums: dict[str, float] = {}
         start, done, rate = time.monotonic(), 0, 0.0
 

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -61,19 +61,20 @@ def learning_rate(config: TrainConfig, *, progress: float, epoch: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(after, 1.0)))
 
 
-def freeze_encoder(network: nn.Module, frozen: bool) -> None:
-    """Stop or start the learning of the pretrained part, batch-norm statistics included."""
-    encoder = getattr(network, "encoder", None)
-    if encoder is None:
+def freeze(network: nn.Module, *, stages: int, encoder: bool) -> None:
+    """Let the whole pretrained encoder, or its lowest ``stages``, not learn; the rest learns.
+
+    What is frozen keeps its batch-norm statistics too. Call it after ``network.train()``.
+    """
+    pretrained: nn.Module | None = getattr(network, "encoder", None)
+    if pretrained is None:
         return
-    encoder.requires_grad_(not frozen)
-    if frozen:
-        encoder.eval()
-
-
-def trainable(parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-    """The parameters that have a gradient now."""
-    return [parameter for parameter in parameters if parameter.grad is not None]
+    pretrained.requires_grad_(True)
+    frozen = pretrained.modules() if encoder else cast(Any, network).lowest_stages(stages)
+    for module in frozen:
+        module.training = False
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
 
 
 @dataclass

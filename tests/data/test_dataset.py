@@ -1,0 +1,176 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from defectkit.data.dataset import FORMAT_VERSION, SPLITS, Dataset
+from defectkit.data.images import read_image, write_png
+from defectkit.errors import DatasetError, ImageError
+from defectkit.files import read_csv, read_json
+from defectkit.labels.regions import find_regions
+
+
+def edit_json(folder, **changes):
+    path = folder / "dataset.json"
+    path.write_text(json.dumps({**read_json(path), **changes}))
+
+
+def test_a_prepared_dataset_reads_back(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    rows = read_csv(dataset_folder / "images.csv")
+    assert dataset.classes == ("1", "2")
+    assert dataset.channels == 1
+    assert [record.image_id for record in dataset.records] == [row["image_id"] for row in rows]
+    by_split = {name: dataset.split(name) for name in SPLITS}
+    assert sum(map(len, by_split.values())) == len(rows) == 20
+    assert all(record.split == name for name, records in by_split.items() for record in records)
+    for record, row in zip(dataset.records, rows, strict=True):
+        assert record.defective == (row["defective"] == "1") == bool(record.rles)
+
+
+def test_images_and_masks_are_those_of_the_source(dataset_folder, source_csv):
+    dataset = Dataset.load(dataset_folder)
+    boxes = {row["image_id"]: row for row in read_csv(dataset_folder / "defects.csv")}
+    for record in dataset.records:
+        image, masks = record.read_image(1), record.read_masks(dataset.classes)
+        assert (image.shape, image.dtype) == ((96, 96, 1), np.uint8)
+        assert (masks.shape, masks.dtype) == ((2, 96, 96), np.uint8)
+        stored = read_image(source_csv.parent / "Train" / record.image_id)
+        np.testing.assert_array_equal(image[:, :, 0], stored)
+        # In the fixture exactly the defects are bright.
+        np.testing.assert_array_equal(masks.any(axis=0), stored >= 200)
+        assert record.read_image(3).shape == (96, 96, 3)
+        for region in find_regions(masks.any(axis=0)):
+            row = boxes[record.image_id]
+            assert region.box_xywh == tuple(int(row[k]) for k in ("x", "y", "width", "height"))
+            assert masks[dataset.classes.index(row["class_id"])].sum() == int(row["area"])
+
+
+def test_masks_follow_the_order_of_the_classes_asked_for(dataset_folder):
+    record = next(r for r in Dataset.load(dataset_folder).records if "2" in r.rles)
+    forward, backward = record.read_masks(("1", "2")), record.read_masks(("2", "1"))
+    np.testing.assert_array_equal(forward, backward[::-1])
+    assert forward[1].any()
+    assert not record.read_masks(("9",)).any()
+
+
+def test_color_images_make_a_color_dataset(dataset_copy):
+    images = dataset_copy / "images.csv"
+    lines = images.read_text().splitlines()
+    lines[3] = lines[3].replace("96,96,1,", "96,96,3,")
+    images.write_text("\n".join(lines) + "\n")
+    assert Dataset.load(dataset_copy).channels == 3
+
+
+def test_what_is_no_dataset_is_said_with_the_way_out(tmp_path):
+    message = r"x is not a dataset \(it has no dataset\.json\)\. Make one with 'defectkit prepare"
+    with pytest.raises(DatasetError, match=message):
+        Dataset.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_format_versions_are_refused(version, dataset_copy):
+    edit_json(dataset_copy, format_version=version)
+    message = (
+        rf"format version {version}; this defectkit reads {FORMAT_VERSION}\. Run 'defectkit pr"
+    )
+    with pytest.raises(DatasetError, match=message):
+        Dataset.load(dataset_copy)
+
+
+DAMAGE = {
+    "dataset.json is cut": ("dataset.json", lambda text: text[: len(text) // 2]),
+    "dataset.json is a list": ("dataset.json", lambda _: "[]"),
+    "dataset.json has no version": ("dataset.json", lambda _: "{}"),
+    "dataset.json has no classes": (
+        "dataset.json",
+        lambda text: text.replace('"classes"', '"klasses"'),
+    ),
+    "dataset.json has other classes": (
+        "dataset.json",
+        lambda text: json.dumps({**json.loads(text), "classes": [1, 2]}),
+    ),
+    "images.csv is cut": ("images.csv", lambda text: text[: len(text) * 2 // 3]),
+    "images.csv has a word for a number": ("images.csv", lambda text: text.replace("96", "x", 1)),
+    "images.csv has an unknown split": ("images.csv", lambda text: text.replace("val", "dev")),
+    "images.csv lacks a column": ("images.csv", lambda text: text.replace("sha256", "sha", 1)),
+    "images.csv has a cell too many": ("images.csv", lambda text: text[:-1] + ",x\n"),
+    "masks.csv is no text": ("masks.csv", lambda _: "\x80\x81"),
+    "masks.csv lacks a column": ("masks.csv", lambda text: text.replace("rle", "run")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_datasets_are_refused_with_the_way_out(damage, dataset_copy):
+    name, change = DAMAGE[damage]
+    path = dataset_copy / name
+    path.write_bytes(change(path.read_text()).encode("latin-1"))
+    message = r"dataset is damaged \(\w+: .*\)\. Run 'defectkit prepare' again"
+    with pytest.raises(DatasetError, match=message):
+        Dataset.load(dataset_copy)
+
+
+@pytest.mark.parametrize("name", ["images.csv", "masks.csv"])
+def test_a_missing_table_is_damage_too(name, dataset_copy):
+    (dataset_copy / name).unlink()
+    with pytest.raises(DatasetError, match=rf"is damaged \(FileNotFoundError: .*{name}"):
+        Dataset.load(dataset_copy)
+
+
+def test_a_split_without_images_is_refused(dataset_copy):
+    images = dataset_copy / "images.csv"
+    images.write_text(images.read_text().replace(",test,", ",train,"))
+    with pytest.raises(DatasetError, match="has no image in the test split"):
+        Dataset.load(dataset_copy).split("test")
+
+
+def test_an_image_that_changed_its_size_is_refused(dataset_copy):
+    record = Dataset.load(dataset_copy).records[0]
+    write_png(record.path, np.zeros((50, 60), np.uint8))
+    message = (
+        r"is 60x50 but was 96x96 when the dataset was prepared\. Run 'defectkit prepare' again"
+    )
+    with pytest.raises(DatasetError, match=message):
+        record.read_image(1)
+
+
+def test_an_image_that_is_gone_is_refused(dataset_copy):
+    record = Dataset.load(dataset_copy).records[0]
+    record.path.unlink()
+    with pytest.raises(ImageError, match=f"cannot read the image .*{record.image_id}"):
+        record.read_image(1)
+
+
+def test_the_fingerprint_is_of_the_content_and_not_of_the_place(dataset_folder, dataset_copy):
+    assert Dataset.load(dataset_copy).fingerprint == Dataset.load(dataset_folder).fingerprint
+    edit_json(dataset_copy, source={"path": "elsewhere", "sha256": "0"})
+    assert Dataset.load(dataset_copy).fingerprint == Dataset.load(dataset_folder).fingerprint
+
+
+@pytest.mark.parametrize("change", ["mask", "split", "image", "id"])
+def test_the_fingerprint_changes_with(change, dataset_folder, dataset_copy):
+    images, masks = dataset_copy / "images.csv", dataset_copy / "masks.csv"
+    record = Dataset.load(dataset_copy).records[0]
+    match change:
+        case "mask":
+            head, _, start_and_length = masks.read_text().rpartition(",")
+            start, length, *rest = start_and_length.split()
+            moved = " ".join([start, str(int(length) - 1), *rest])
+            masks.write_text(f"{head},{moved}\n")
+        case "split":
+            images.write_text(images.read_text().replace(",val,", ",test,", 1))
+        case "image":
+            images.write_text(images.read_text().replace(record.sha256, "0" * 64))
+        case "id":
+            images.write_text(images.read_text().replace(record.image_id, "other", 1))
+    changed = Dataset.load(dataset_copy)
+    assert changed.fingerprint != Dataset.load(dataset_folder).fingerprint
+
+
+def test_a_dataset_and_its_images_move_together(dataset_folder, dataset_copy, tmp_path):
+    moved = shutil.move(dataset_copy.parent, tmp_path / "further" / "away")
+    dataset = Dataset.load(f"{moved}/dataset")
+    for ours, theirs in zip(dataset.records, Dataset.load(dataset_folder).records, strict=True):
+        assert ours.path != theirs.path
+        np.testing.assert_array_equal(ours.read_image(1), theirs.read_image(1))

@@ -1,0 +1,352 @@
+import io
+import resource
+import struct
+import sys
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from defectkit.data import images
+from defectkit.data.images import (
+    as_channels,
+    decode_image,
+    image_shape,
+    read_image,
+    write_png,
+)
+from defectkit.errors import ImageError
+
+RNG = np.random.default_rng(3)
+GRAY = RNG.integers(0, 256, (23, 37), np.uint8)
+RGB = RNG.integers(0, 256, (23, 37, 3), np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def with_orientation(image: np.ndarray, orientation: object, kind: str = "PNG") -> bytes:
+    exif = Image.Exif()
+    exif[images.EXIF_ORIENTATION] = orientation
+    return encoded(Image.fromarray(image), kind, exif=exif)
+
+
+def palette_image() -> tuple[Image.Image, np.ndarray]:
+    index = RNG.integers(0, 3, (23, 37)).astype(np.uint8)
+    colors = np.array([[10, 20, 30], [200, 0, 90], [0, 0, 0]], np.uint8)
+    image = Image.fromarray(index, "P")
+    image.putpalette(colors.tobytes())
+    return image, colors[index]
+
+
+def alpha() -> np.ndarray:
+    return RNG.integers(0, 256, (23, 37), np.uint8)
+
+
+WIDE = RNG.integers(0, 65536, (23, 37), np.uint16)
+PALETTE, PALETTE_PIXELS = palette_image()
+RGBA = Image.fromarray(np.dstack([RGB, alpha()]))
+LA = Image.merge("LA", [Image.fromarray(GRAY), Image.fromarray(alpha())])
+EXACT = {
+    "L png": (encoded(Image.fromarray(GRAY)), GRAY),
+    "L bmp": (encoded(Image.fromarray(GRAY), "BMP"), GRAY),
+    "L tiff": (encoded(Image.fromarray(GRAY), "TIFF"), GRAY),
+    "L tiff lzw": (encoded(Image.fromarray(GRAY), "TIFF", compression="tiff_lzw"), GRAY),
+    "RGB png": (encoded(Image.fromarray(RGB)), RGB),
+    "RGB tiff": (encoded(Image.fromarray(RGB), "TIFF"), RGB),
+    "RGB bmp": (encoded(Image.fromarray(RGB), "BMP"), RGB),
+    "RGB webp": (encoded(Image.fromarray(RGB), "WEBP", lossless=True), RGB),
+    "RGBA png": (encoded(RGBA), RGB),
+    "LA png": (encoded(LA), GRAY),
+    "P png": (encoded(PALETTE), PALETTE_PIXELS),
+    "P png with transparency": (encoded(PALETTE, transparency=1), PALETTE_PIXELS),
+    "1 png": (encoded(Image.fromarray(GRAY > 99)), np.where(GRAY > 99, 255, 0)),
+    "1 tiff": (
+        encoded(Image.fromarray(GRAY > 99), "TIFF", compression="group4"),
+        np.where(GRAY > 99, 255, 0),
+    ),
+    "CMYK tiff": (
+        encoded(Image.fromarray(np.dstack([GRAY, GRAY, GRAY, 0 * GRAY]), "CMYK"), "TIFF"),
+        np.dstack([255 - GRAY] * 3),
+    ),
+    "16-bit png": (encoded(Image.fromarray(WIDE)), np.rint(WIDE / 257)),
+    "16-bit tiff": (encoded(Image.fromarray(WIDE), "TIFF"), np.rint(WIDE / 257)),
+    "32-bit tiff": (
+        encoded(Image.fromarray(WIDE.astype(np.int32)), "TIFF"),
+        np.rint(WIDE / 257),
+    ),
+}
+LOSSY = {
+    "L jpeg": (encoded(Image.fromarray(GRAY), "JPEG"), (23, 37)),
+    "RGB jpeg": (encoded(Image.fromarray(RGB), "JPEG"), (23, 37, 3)),
+    "RGB progressive jpeg": (encoded(Image.fromarray(RGB), "JPEG", progressive=True), (23, 37, 3)),
+    "CMYK jpeg": (encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), (23, 37, 3)),
+    "RGB webp": (encoded(Image.fromarray(RGB), "WEBP"), (23, 37, 3)),
+}
+# Smooth, as photographs are: random pixels would make the files longer than they are in life.
+ROWS, COLUMNS = np.mgrid[:64, :80]
+SMOOTH = (127 + 60 * np.sin(ROWS / 9) + 60 * np.cos(COLUMNS / 7)).astype(np.uint8)
+SMOOTH_RGB = np.dstack([SMOOTH, SMOOTH.T.copy().reshape(64, 80), 255 - SMOOTH])
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_golden_pixels(kind):
+    content, pixels = EXACT[kind]
+    got = decode_image(content, name=kind)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, pixels)
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_lossy_kinds_have_the_right_shape(kind):
+    content, shape = LOSSY[kind]
+    assert decode_image(content, name=kind).shape == shape
+
+
+def test_cmyk_jpeg_keeps_its_colors():
+    content = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100)
+    red = decode_image(content, name="red").reshape(-1, 3).mean(axis=0)
+    np.testing.assert_allclose(red, (255, 0, 0), atol=4)
+
+
+@pytest.mark.parametrize("kind", [*EXACT, *(f"lossy {kind}" for kind in LOSSY)])
+def test_the_header_tells_the_shape_of_the_pixels(kind):
+    lossy = kind.removeprefix("lossy ")
+    content = LOSSY[lossy][0] if lossy != kind else EXACT[kind][0]
+    pixels = decode_image(content, name=kind)
+    channels = 1 if pixels.ndim == 2 else 3
+    assert image_shape(content, name=kind) == (*pixels.shape[:2], channels)
+
+
+# What a viewer does to stored pixels, by EXIF orientation (EXIF 2.32, tag 0x0112).
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).swapaxes(0, 1),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
+@pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(orientation, pixels):
+    content = with_orientation(pixels, orientation)
+    got = decode_image(content, name="turned")
+    np.testing.assert_array_equal(got, UPRIGHT[orientation](pixels))
+    assert image_shape(content, name="turned")[:2] == got.shape[:2]
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_of_a_jpeg(orientation):
+    plain = decode_image(encoded(Image.fromarray(SMOOTH), "JPEG"), name="plain")
+    content = with_orientation(SMOOTH, orientation, "JPEG")
+    np.testing.assert_array_equal(decode_image(content, name="x"), UPRIGHT[orientation](plain))
+    assert image_shape(content, name="x")[:2] == UPRIGHT[orientation](plain).shape[:2]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 17])
+def test_an_orientation_that_exif_does_not_know_changes_nothing(orientation):
+    content = with_orientation(GRAY, orientation)
+    np.testing.assert_array_equal(decode_image(content, name="x"), GRAY)
+    assert image_shape(content, name="x") == (23, 37, 1)
+
+
+def test_16_bit_white_is_white_and_rounds_as_documented():
+    values = np.array([[0, 128, 129, 257, 65535, 65406, 65407]], np.uint16)
+    got = decode_image(encoded(Image.fromarray(values)), name="wide")
+    np.testing.assert_array_equal(got, [[0, 0, 1, 1, 255, 254, 255]])
+
+
+def test_pixels_without_a_defined_white_are_refused():
+    floats = encoded(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF")
+    with pytest.raises(ImageError, match=r"x: floating-point pixels have no defined white"):
+        decode_image(floats, name="x")
+    for value in (-1, 65536):
+        wide = encoded(Image.fromarray(np.full((8, 8), value, np.int32)), "TIFF")
+        with pytest.raises(ImageError, match=r"x: pixel values outside 0\.\.65535"):
+            decode_image(wide, name="x")
+
+
+FILES = {
+    "png": encoded(Image.fromarray(SMOOTH)),
+    "rgb png": encoded(Image.fromarray(SMOOTH_RGB)),
+    "16-bit png": encoded(Image.fromarray(SMOOTH.astype(np.uint16) * 257)),
+    "jpeg": encoded(Image.fromarray(SMOOTH), "JPEG"),
+    "rgb jpeg": encoded(Image.fromarray(SMOOTH_RGB), "JPEG", quality=95),
+    "progressive jpeg": encoded(Image.fromarray(SMOOTH_RGB), "JPEG", progressive=True),
+    "bmp": encoded(Image.fromarray(SMOOTH_RGB), "BMP"),
+    "tiff": encoded(Image.fromarray(SMOOTH_RGB), "TIFF"),
+    "lzw tiff": encoded(Image.fromarray(SMOOTH_RGB), "TIFF", compression="tiff_lzw"),
+    "webp": encoded(Image.fromarray(SMOOTH_RGB), "WEBP"),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", FILES)
+def test_a_truncated_file_is_never_taken_for_a_whole_one(kind):
+    content = FILES[kind]
+    whole = decode_image(content, name=kind)
+    refused = 0
+    offsets = np.unique(np.linspace(0, len(content) - 1, 150).astype(int))
+    for offset in [*offsets, *range(len(content) - 20, len(content))]:
+        try:
+            got = decode_image(content[:offset], name=kind)
+        except ImageError:
+            refused += 1
+        else:
+            # Only a file that has all its pixels may pass, say without its end mark.
+            np.testing.assert_array_equal(got, whole)
+    assert refused >= len(offsets) * 0.9
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", FILES)
+def test_a_damaged_file_is_an_image_or_an_image_error(kind):
+    rng = np.random.default_rng(len(kind))
+    content = np.frombuffer(FILES[kind], np.uint8)
+    for _ in range(150):
+        damaged = content.copy()
+        places = rng.integers(0, min(len(content), 400 if rng.random() < 0.5 else 10**9), 3)
+        damaged[places] = rng.integers(0, 256, 3)
+        try:
+            got = decode_image(damaged.tobytes(), name="damaged")
+            shape = image_shape(damaged.tobytes(), name="damaged")
+        except ImageError:
+            continue
+        assert got.dtype == np.uint8
+        assert (got.shape if got.ndim == 3 else (*got.shape, 1)) == shape
+
+
+@pytest.mark.parametrize("kind", ["png", "rgb png", "16-bit png"])
+def test_changed_pixel_data_of_a_png_is_refused(kind):
+    content = FILES[kind]
+    start = content.index(b"IDAT") + 4
+    for place in np.linspace(start, len(content) - 20, 25).astype(int):
+        damaged = bytearray(content)
+        damaged[place] ^= 0x10
+        with pytest.raises(ImageError, match="the image is damaged or cut off .* Copy it anew"):
+            decode_image(bytes(damaged), name="flipped")
+
+
+@pytest.mark.parametrize("kind_of_number", [2, 5, 7, 11, 12, 16])
+def test_a_tiff_whose_tags_hold_another_kind_of_number_is_refused(kind_of_number):
+    content = bytearray(FILES["tiff"])
+    (directory,) = struct.unpack_from("<I", content, 4)
+    (count,) = struct.unpack_from("<H", content, directory)
+    entries = range(directory + 2, directory + 2 + 12 * count, 12)
+    (strip_offsets,) = [e for e in entries if struct.unpack_from("<H", content, e) == (273,)]
+    struct.pack_into("<H", content, strip_offsets + 2, kind_of_number)
+    with pytest.raises(ImageError, match="x: the image is damaged or cut off"):
+        decode_image(bytes(content), name="x")
+
+
+def bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    idat = chunk(b"IDAT", zlib.compress(b""))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + idat + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("look", [decode_image, image_shape])
+def test_a_bomb_is_refused_from_its_header(look):
+    content = bomb(40000, 30000)
+    assert len(content) < 70
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()
+    message = r"bomb: 40000x30000 pixels are more than the limit of 268435456\. Cut the image into"
+    with pytest.raises(ImageError, match=message):
+        look(content, name="bomb")
+    assert time.process_time() - start < 0.1
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 50 * (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def test_the_limit_is_where_it_says(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", GRAY.size)
+    assert decode_image(encoded(Image.fromarray(GRAY)), name="x").shape == GRAY.shape
+    monkeypatch.setattr(images, "MAX_PIXELS", GRAY.size - 1)
+    with pytest.raises(ImageError, match="37x23 pixels are more than the limit of 850"):
+        decode_image(encoded(Image.fromarray(GRAY)), name="x")
+
+
+def test_large_images_below_the_limit_raise_no_warning_of_pillow(recwarn):
+    # Pillow warns from 89 million pixels on.
+    image_shape(bomb(10_000, 10_000), name="large")
+    assert len(recwarn) == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"not an image at all",
+        b"\x89PNG\r\n\x1a\n",
+        b"%PDF-1.4\n",
+        b"%!PS-Adobe-3.0 EPSF",
+    ],
+)
+def test_what_is_no_image_is_said_with_the_known_kinds(content):
+    for look in (decode_image, image_shape):
+        with pytest.raises(ImageError, match=r"x\.png: not an image that can be read \(png, jpg"):
+            look(content, name="x.png")
+
+
+def test_postscript_is_never_handed_to_an_interpreter():
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
+    assert Image.open(io.BytesIO(eps)).format == "EPS"  # Pillow would
+    with pytest.raises(ImageError, match="not an image that can be read"):
+        decode_image(eps, name="part.png")
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    with pytest.raises(ImageError, match=r"cannot read the image .*gone\.png: No such file or dir"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match=r"cannot read the image .*: Is a directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])
+def test_what_is_written_reads_as_the_same_from_any_path(pixels, tmp_path):
+    path = tmp_path / "零件 [1]" / "=a 'b'.png"
+    write_png(path, pixels)
+    np.testing.assert_array_equal(read_image(path), pixels)
+    np.testing.assert_array_equal(read_image(str(path)), pixels)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_reading_gives_pixels_that_may_be_changed(tmp_path):
+    write_png(tmp_path / "x.png", RGB)
+    image = read_image(tmp_path / "x.png")
+    image[0, 0] = 0
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), RGB)
+
+
+def test_as_channels_repeats_gray_and_weighs_color():
+    np.testing.assert_array_equal(as_channels(GRAY, 1), GRAY[:, :, None])
+    np.testing.assert_array_equal(as_channels(GRAY[:, :, None], 1), GRAY[:, :, None])
+    np.testing.assert_array_equal(as_channels(GRAY, 3), np.dstack([GRAY] * 3))
+    np.testing.assert_array_equal(as_channels(RGB, 3), RGB)
+    luma = as_channels(RGB, 1)
+    assert (luma.shape, luma.dtype) == ((23, 37, 1), np.uint8)
+    # Pillow computes the same ITU-R BT.601 luma in integers.
+    pillow = np.asarray(Image.fromarray(RGB).convert("L"), np.int32)
+    assert np.abs(luma[:, :, 0].astype(np.int32) - pillow).max() <= 1
+    white = np.full((2, 2, 3), 255, np.uint8)
+    np.testing.assert_array_equal(as_channels(white, 1), white[:, :, :1])
+
+
+def test_gray_to_color_and_back_is_the_same():
+    np.testing.assert_array_equal(as_channels(as_channels(GRAY, 3), 1)[:, :, 0], GRAY)

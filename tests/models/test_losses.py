@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+from torchvision.ops import sigmoid_focal_loss
+
+from defectkit.config import Config, load_config
+from defectkit.models.losses import class_probabilities, segmentation_losses
+from defectkit.models.segmenters import build_segnet, build_smp
+
+ZERO = {"bce": 0.0, "dice": 0.0, "focal": 0.0, "focal_gamma": 2.0, "cross_entropy": 0.0}
+
+
+def batch(classes: int = 2, seed: int = 0, extra: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(3, classes + extra, 8, 10, generator=generator)
+    masks = (torch.rand(3, classes, 8, 10, generator=generator) < 0.3).to(torch.uint8)
+    return logits, masks
+
+
+def soft_dice(probabilities: torch.Tensor, masks: torch.Tensor) -> float:
+    losses = []
+    for p, m in zip(probabilities.unbind(1), masks.double().unbind(1), strict=True):
+        overlap = 1 - 2 * (p * m).sum() / (p.sum() + m.sum())
+        losses.append(float(overlap) if m.any() else 0.0)
+    return float(np.mean(losses))
+
+
+def test_bce_is_that_of_scikit_learn():
+    logits, masks = batch()
+    terms = segmentation_losses(logits, masks, **{**ZERO, "bce": 1})
+    expected = log_loss(masks.flatten().numpy(), logits.double().sigmoid().flatten().numpy())
+    assert terms["bce"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms["loss"].item() == terms["bce"].item()
+    assert set(terms) == {"bce", "loss"}
+
+
+def test_dice_is_pooled_over_the_batch_for_each_class():
+    logits, masks = batch()
+    masks[0] = 0  # an image without defects changes the pooled overlap only through its scores
+    terms = segmentation_losses(logits, masks, **{**ZERO, "dice": 1})
+    expected = soft_dice(logits.double().sigmoid(), masks)
+    assert terms["dice"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_dice_of_a_class_that_the_batch_lacks_is_0_and_moves_nothing():
+    logits, masks = batch()
+    masks[:, 1] = 0
+    logits.requires_grad_()
+    terms = segmentation_losses(logits, masks, **{**ZERO, "dice": 1})
+    assert terms["dice"].item() == pytest.approx(
+        soft_dice(logits.detach().double().sigmoid(), masks), rel=1e-5
+    )
+    terms["loss"].backward()
+    assert not logits.grad[:, 1].any()
+    assert logits.grad[:, 0].any()
+
+
+def test_dice_goes_from_0_to_1():
+    _, masks = batch()
+    perfect, wrong = 40.0 * (2 * masks.float() - 1), -40.0 * (2 * masks.float() - 1)
+    only_dice = {**ZERO, "dice": 1}
+    assert segmentation_losses(perfect, masks, **only_dice)["loss"].item() == pytest.approx(
+        0, abs=1e-5
+    )
+    assert segmentation_losses(wrong, masks, **only_dice)["loss"].item() == pytest.approx(
+        1, abs=1e-5
+    )
+
+
+@given(gamma=st.floats(0, 5), seed=st.integers(0, 100))
+def test_focal_is_that_of_torchvision_without_alpha(gamma, seed):
+    logits, masks = batch(seed=seed)
+    terms = segmentation_losses(logits, masks, **{**ZERO, "focal": 1, "focal_gamma": gamma})
+    expected = sigmoid_focal_loss(logits, masks.float(), alpha=-1, gamma=gamma, reduction="mean")
+    assert terms["focal"].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-7)
+
+
+def test_focal_with_gamma_0_is_bce():
+    logits, masks = batch()
+    terms = segmentation_losses(logits, masks, **{**ZERO, "bce": 1, "focal": 1, "focal_gamma": 0})
+    assert terms["focal"].item() == pytest.approx(terms["bce"].item(), rel=1e-6)
+
+
+def test_cross_entropy_is_that_of_scikit_learn_over_background_and_classes():
+    logits, masks = batch(extra=1)
+    masks[:, 1] *= 1 - masks[:, 0]  # no overlap yet
+    target = (masks[:, 0] + 2 * masks[:, 1]).flatten().numpy()
+    probabilities = logits.double().softmax(dim=1).permute(0, 2, 3, 1).reshape(-1, 3).numpy()
+    terms = segmentation_losses(logits, masks, **{**ZERO, "cross_entropy": 1})
+    assert set(terms) == {"cross_entropy", "loss"}
+    expected = log_loss(target, probabilities, labels=[0, 1, 2])
+    assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_where_exclusive_classes_overlap_the_later_one_counts():
+    logits, masks = batch(extra=1)
+    masks[:] = 1
+    later = masks.clone()
+    later[:, 0] = 0
+    options = {**ZERO, "cross_entropy": 1}
+    both, alone = (segmentation_losses(logits, m, **options)["loss"] for m in (masks, later))
+    assert both.item() == alone.item()
+
+
+def test_dice_beside_cross_entropy_leaves_the_background_out():
+    logits, masks = batch(extra=1)
+    masks[:, 1] *= 1 - masks[:, 0]
+    terms = segmentation_losses(logits, masks, **{**ZERO, "dice": 1, "cross_entropy": 1})
+    expected = soft_dice(logits.double().softmax(dim=1)[:, 1:], masks)
+    assert terms["dice"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_is_the_weighted_sum_of_the_unweighted_terms():
+    logits, masks = batch()
+    weights = {"bce": 0.7, "dice": 2.0, "focal": 5.0}
+    terms = segmentation_losses(logits, masks, **{**ZERO, **weights})
+    alone = {
+        name: segmentation_losses(logits, masks, **{**ZERO, name: 1})[name] for name in weights
+    }
+    for name in weights:
+        assert terms[name].item() == alone[name].item()
+    expected = sum(weight * alone[name].item() for name, weight in weights.items())
+    assert terms["loss"].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_half_precision_logits_are_judged_in_full_precision():
+    logits, masks = batch()
+    logits = (20 * logits).half()
+    terms = segmentation_losses(logits, masks, **Config().loss.model_dump())
+    assert terms["loss"].dtype == torch.float32
+    assert torch.isfinite(terms["loss"])
+
+
+def test_extreme_logits_stay_finite():
+    _, masks = batch()
+    logits = torch.full(masks.shape, 1e4).requires_grad_()
+    terms = segmentation_losses(logits, masks, **{**ZERO, "bce": 1, "dice": 1, "focal": 1})
+    terms["loss"].backward()
+    assert torch.isfinite(terms["loss"])
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_class_probabilities():
+    logits, _ = batch(classes=3)
+    apart = class_probabilities(logits, exclusive=False)
+    torch.testing.assert_close(apart, 1 / (1 + torch.exp(-logits)))
+    exclusive = class_probabilities(logits, exclusive=True)
+    assert exclusive.shape == (3, 2, 8, 10)
+    torch.testing.assert_close(exclusive, (logits.exp() / logits.exp().sum(1, keepdim=True))[:, 1:])
+
+
+@pytest.mark.parametrize("kind", ["unet", "segnet"])
+@pytest.mark.parametrize("loss", ["bce + dice", "cross-entropy"])
+def test_networks_learn_one_batch_by_heart(kind, loss):
+    torch.manual_seed(0)
+    changes = ["loss.bce=0", "loss.dice=0", "loss.cross_entropy=1"] if loss[0] == "c" else []
+    weights = load_config(None, changes).loss.model_dump()
+    out_channels = 2 + (weights["cross_entropy"] > 0)
+    if kind == "segnet":
+        network = build_segnet(in_channels=1, out_channels=out_channels)
+    else:
+        network = build_smp(
+            architecture="unet", encoder="tf_efficientnet_lite0", in_channels=1,
+            out_channels=out_channels, decoder_channels=(32, 24, 16), state=None,
+        )  # fmt: skip
+    images = torch.full((2, 1, 32, 32), 60, dtype=torch.uint8)
+    masks = torch.zeros(2, 2, 32, 32, dtype=torch.uint8)
+    images[0, :, 4:20, 4:30], masks[0, 0, 4:20, 4:30] = 220, 1
+    images[1, :, 12:30, 8:24], masks[1, 1, 12:30, 8:24] = 140, 1
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(20):
+        terms = segmentation_losses(network(images), masks, **weights)
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        optimizer.step()
+        losses.append(terms["loss"].item())
+    assert losses[-1] < 0.6 * losses[0], losses

@@ -1,0 +1,267 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import defectkit
+from defectkit.data.dataset import Dataset
+from defectkit.data.images import read_image
+from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
+from defectkit.evaluation.verdicts import choose_thresholds
+from defectkit.files import read_csv, read_json
+
+INTERVAL = {"value", "low", "high"}
+
+
+@pytest.fixture(scope="module")
+def judged(run_folder, tmp_path_factory, quiet) -> tuple[Path, dict]:
+    """A copy of the tiny run, judged on test; do not change."""
+    run = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("judged") / "run"))
+    return run, defectkit.evaluate(run, device="cpu", console=quiet)
+
+
+def test_an_evaluation_holds_exactly_its_files(judged, dataset_folder, hashes_of):
+    run, _ = judged
+    out = run / "evaluation" / "test"
+    files = set(hashes_of(out))
+    overlays = {name for name in files if name.startswith("overlays/")}
+    assert files - overlays == {
+        "images.csv",
+        "metrics.json",
+        "region_recall.png",
+        "regions.csv",
+        "report.html",
+        "scores.png",
+    }
+    assert len(overlays) == len(Dataset.load(dataset_folder).split("test"))
+    assert [path.name for path in (run / "evaluation").iterdir()] == ["test"]
+
+
+def test_metrics_json_has_exactly_the_agreed_keys(judged):
+    run, returned = judged
+    metrics = read_json(run / "evaluation" / "test" / "metrics.json")
+    assert metrics == json.loads(json.dumps(returned))
+    assert set(metrics) - {"box"} == {"image", "pixel", "region", "speed"}
+    assert set(metrics["image"]) == {
+        "average_precision",
+        "auroc",
+        "threshold_low",
+        "threshold_high",
+        "escapes",
+        "overkills",
+        "reviews",
+        "n_defective",
+        "n_good",
+        "escape_rate",
+        "overkill_rate",
+    }
+    assert set(metrics["image"]["escape_rate"]) == INTERVAL
+    assert set(metrics["image"]["overkill_rate"]) == INTERVAL
+    assert set(metrics["pixel"]) == {
+        "average_precision",
+        "dice",
+        "mean_iou",
+        "iou_by_class",
+        "dice_defective_mean",
+        "kaggle_dice",
+        "kaggle_dice_floor",
+        "aupro_30",
+    }
+    assert set(metrics["pixel"]["iou_by_class"]) == {"1", "2"}
+    assert set(metrics["region"]) == {"recall", "false_alarms_per_image", "recall_by_area"}
+    recalls = [metrics["region"]["recall"], *metrics["region"]["recall_by_area"].values()]
+    assert all(set(recall) == INTERVAL | {"found", "total"} for recall in recalls)
+    assert set(metrics["speed"]) == {
+        "ms_per_image_median",
+        "ms_per_image_p95",
+        "images_per_second",
+        "device",
+        "threads",
+    }
+
+
+def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, dataset_folder):
+    run, metrics = judged
+    image = metrics["image"]
+    rows = read_csv(run / "evaluation" / "test" / "images.csv")
+    assert list(rows[0]) == [
+        "image_id",
+        "defective",
+        "score",
+        "verdict",
+        "outcome",
+        "score_1",
+        "score_2",
+    ]
+    records = {record.image_id: record for record in Dataset.load(dataset_folder).split("test")}
+    assert {row["image_id"]: row["defective"] for row in rows} == {
+        name: str(int(record.defective)) for name, record in records.items()
+    }
+    outcomes = [row["outcome"] for row in rows]
+    assert outcomes.count("escape") == image["escapes"]
+    assert outcomes.count("overkill") == image["overkills"]
+    assert outcomes.count("review") == image["reviews"]
+    truth = [int(row["defective"]) for row in rows]
+    scores = [float(row["score"]) for row in rows]
+    assert (sum(truth), len(truth) - sum(truth)) == (image["n_defective"], image["n_good"])
+    assert image["average_precision"] == pytest.approx(average_precision_score(truth, scores))
+    assert image["auroc"] == pytest.approx(roc_auc_score(truth, scores))
+
+
+def test_the_worst_images_come_first(judged):
+    run, _ = judged
+    out = run / "evaluation" / "test"
+    rows = read_csv(out / "images.csv")
+    urgency = ["escape", "overkill", "review", "hit", "pass"]
+    ranks = [urgency.index(row["outcome"]) for row in rows]
+    assert ranks == sorted(ranks)
+    by_outcome = {name: [r for r in rows if r["outcome"] == name] for name in urgency}
+    for escaped in (by_outcome["escape"], by_outcome["hit"]):
+        scores = [float(row["score"]) for row in escaped]
+        assert scores == sorted(scores)
+    names = sorted(path.name for path in (out / "overlays").iterdir())
+    assert [name.split("-")[1] for name in names] == [row["outcome"] for row in rows]
+
+
+def test_the_report_names_every_overlay_it_shows(judged):
+    run, _ = judged
+    out = run / "evaluation" / "test"
+    report = (out / "report.html").read_text()
+    assert "run: test split" in report
+    assert all(row["image_id"] in report for row in read_csv(out / "images.csv"))
+
+
+def test_overlays_are_not_smaller_than_their_images(judged):
+    run, _ = judged
+    for path in (run / "evaluation" / "test" / "overlays").iterdir():
+        with Image.open(path) as overlay:
+            assert overlay.width >= 96
+            assert overlay.height > 96  # the header strip comes on top
+
+
+def test_regions_csv_has_every_true_region_once(judged, dataset_folder):
+    run, metrics = judged
+    rows = read_csv(run / "evaluation" / "test" / "regions.csv")
+    test_ids = {record.image_id for record in Dataset.load(dataset_folder).split("test")}
+    expected = [
+        tuple(row[key] for key in ("image_id", "class_id", "x", "y", "width", "height", "area"))
+        for row in read_csv(dataset_folder / "defects.csv")
+        if row["image_id"] in test_ids
+    ]
+    true = [row for row in rows if row["kind"] == "true"]
+    got = [
+        tuple(row[key] for key in ("image_id", "class_id", "x", "y", "width", "height", "area"))
+        for row in true
+    ]
+    assert sorted(got) == sorted(expected)
+    recall = metrics["region"]["recall"]
+    assert recall["total"] == len(true)
+    assert recall["found"] == sum(row["found"] == "yes" for row in true)
+
+
+def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, hashes_of, quiet):
+    data, run = hashes_of(source_csv.parent), hashes_of(run_copy)
+    defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    assert hashes_of(source_csv.parent) == data
+    after = hashes_of(run_copy)
+    assert {name: after[name] for name in run} == run
+
+
+def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(judged, quiet):
+    run, metrics = judged
+    stray = run / "evaluation" / "test" / "overlays" / "1-escape-of-yesterday.png"
+    shutil.copy(next(stray.parent.iterdir()), stray)
+    again = defectkit.evaluate(run, device="cpu", console=quiet)
+    assert not stray.exists()
+    assert [again[key] for key in ("image", "pixel", "region")] == [
+        metrics[key] for key in ("image", "pixel", "region")
+    ]
+
+
+def test_max_escape_rate_takes_thresholds_from_validation_and_keeps_them(
+    run_copy, dataset_folder, quiet
+):
+    model = defectkit.load(run_copy, device="cpu")
+    records = Dataset.load(dataset_folder).split("val")
+    scores = [model.find(read_image(record.path)).score for record in records]
+    expected, _ = choose_thresholds(
+        np.array(scores), np.array([r.defective for r in records]), max_escape_rate=0.4
+    )
+
+    metrics = defectkit.evaluate(run_copy, max_escape_rate=0.4, device="cpu", console=quiet)
+    kept = read_json(run_copy / "model" / "model.json")["thresholds"]
+    assert kept["rule"] == "max_escape_rate=0.4"
+    assert kept == pytest.approx(expected.to_dict())
+    assert metrics["image"]["threshold_low"] == kept["low"]
+    assert metrics["image"]["threshold_high"] == kept["high"]
+    assert defectkit.load(run_copy, device="cpu").thresholds.to_dict() == kept
+
+    again = defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    assert again["image"] == metrics["image"]
+
+
+def test_cost_ratio_gives_one_threshold(run_copy, quiet):
+    metrics = defectkit.evaluate(run_copy, cost_ratio=50, device="cpu", console=quiet)
+    assert metrics["image"]["threshold_low"] == metrics["image"]["threshold_high"]
+    assert read_json(run_copy / "model" / "model.json")["thresholds"]["rule"] == "cost_ratio=50"
+
+
+def test_bad_options_change_nothing(run_copy, hashes_of, quiet):
+    before = hashes_of(run_copy / "model")
+    with pytest.raises(ConfigError, match="max.escape.rate"):
+        defectkit.evaluate(run_copy, max_escape_rate=1.5, device="cpu", console=quiet)
+    with pytest.raises(ConfigError, match="cost.ratio"):
+        defectkit.evaluate(run_copy, max_escape_rate=0.1, cost_ratio=3, console=quiet)
+    assert hashes_of(run_copy / "model") == before
+
+
+def test_other_splits_have_their_own_folders(run_copy, quiet):
+    val = defectkit.evaluate(run_copy, split="val", device="cpu", console=quiet)
+    assert (run_copy / "evaluation" / "val" / "report.html").is_file()
+    # The same split and network as in training's own validation.
+    recorded = read_json(run_copy / "model" / "model.json")["validation"]
+    assert val["image"]["average_precision"] == pytest.approx(recorded["image_average_precision"])
+    assert val["pixel"]["average_precision"] == pytest.approx(
+        recorded["pixel_average_precision"], abs=1e-6
+    )
+    assert val["pixel"]["dice"] == pytest.approx(recorded["dice"], abs=1e-3)
+
+
+def test_another_dataset_is_refused_and_the_same_elsewhere_is_not(run_copy, dataset_copy, quiet):
+    moved = defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
+    assert moved["image"]["n_defective"] > 0
+    images = dataset_copy / "images.csv"
+    images.write_text(images.read_text().replace(",train,", ",test,", 1))
+    with pytest.raises(DatasetError, match="is not the dataset that .* was trained on: its images"):
+        defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
+
+
+def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet):
+    with pytest.raises(ModelError, match="holds no model .*defectkit train"):
+        defectkit.evaluate(tmp_path, device="cpu", console=quiet)
+    for path in (dataset_copy.parent / "Train").iterdir():
+        path.unlink()
+    with pytest.raises(ImageError, match="cannot read the image .*No such file"):
+        defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
+    facts = run_copy / "run.json"
+    facts.write_text(facts.read_text().replace("/dataset", "/gone"))
+    with pytest.raises(DatasetError, match="gone is not a dataset"):
+        defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    facts.write_text("{")
+    with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):
+        defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    facts.unlink()
+    with pytest.raises(ModelError, match=r"is no run \(no run.json\).*--data"):
+        defectkit.evaluate(run_copy, device="cpu", console=quiet)
+
+
+def test_a_model_folder_alone_is_judged_where_its_data_are_named(run_copy, dataset_folder, quiet):
+    metrics = defectkit.evaluate(
+        run_copy / "model", data=dataset_folder, device="cpu", console=quiet
+    )
+    assert metrics["image"]["n_good"] > 0
+    assert (run_copy / "model" / "evaluation" / "test" / "metrics.json").is_file()

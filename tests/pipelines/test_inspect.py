@@ -1,0 +1,164 @@
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import defectkit
+from defectkit.data.images import read_image, write_png
+from defectkit.errors import ImageError, ModelError, OutputError
+from defectkit.files import read_csv
+from defectkit.labels import rle
+
+
+@pytest.fixture
+def photos(source_csv, tmp_path) -> Path:
+    """Four images in two folders, one of them in color and of odd size."""
+    folder = tmp_path / "photos"
+    (folder / "line 2").mkdir(parents=True)
+    for name in ("part-00.png", "part-01.png", "part-02.png"):
+        shutil.copy(source_csv.parent / "Train" / name, folder)
+    rng = np.random.default_rng(0)
+    write_png(folder / "line 2" / "part-00.png", rng.integers(0, 255, (67, 131, 3), np.uint8))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def inspect(run_folder, tmp_path, quiet):
+    def call(*images: Path, model: Path = run_folder, out: Path = tmp_path / "out"):
+        return defectkit.inspect(model, *images, out=out, device="cpu", console=quiet)
+
+    return call
+
+
+def test_an_inspection_holds_exactly_its_files(photos, inspect, hashes_of):
+    summary = inspect(photos)
+    files = set(hashes_of(summary.out))
+    overlays = {name for name in files if name.startswith("overlays/")}
+    assert files - overlays == {"errors.csv", "findings.csv", "regions.csv"}
+    assert len(overlays) == 4
+    assert summary.unreadable == 0
+    assert summary.good + summary.review + summary.defective == 4
+    assert read_csv(summary.out / "errors.csv") == []
+
+
+def test_findings_csv_says_what_the_model_found(photos, inspect, run_folder):
+    summary = inspect(photos)
+    rows = read_csv(summary.out / "findings.csv")
+    assert list(rows[0]) == ["image_id", "verdict", "score", "class_id", "rle"]
+    model = defectkit.load(run_folder, device="cpu")
+    paths = {"line 2/part-00.png", "part-00.png", "part-01.png", "part-02.png"}
+    assert {row["image_id"] for row in rows} == paths
+    for image_id in paths:
+        image = read_image(photos / image_id)
+        finding = model.find(image)
+        own = [row for row in rows if row["image_id"] == image_id]
+        assert {row["score"] for row in own} == {f"{finding.score:.6f}"}
+        masks = [rle.decode(row["rle"], image.shape[:2]) for row in own]
+        np.testing.assert_array_equal(sum(masks), model.mask(finding))  # the classes share no pixel
+        for row, mask in zip(own, masks, strict=True):
+            if mask.any():
+                layer = model.approach.classes.index(row["class_id"])
+                assert (finding.score_map.argmax(axis=0)[mask == 1] == layer).all()
+    regions = read_csv(summary.out / "regions.csv")
+    assert {row["image_id"] for row in regions} <= paths
+    assert sum(int(row["area"]) for row in regions) == sum(
+        int(length) for row in rows for length in row["rle"].split()[1::2]
+    )
+
+
+def test_scores_are_those_of_the_evaluation(run_copy, source_csv, inspect, quiet):
+    defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    judged = {
+        row["image_id"]: (row["score"], row["verdict"])
+        for row in read_csv(run_copy / "evaluation" / "test" / "images.csv")
+    }
+    files = [source_csv.parent / "Train" / image_id for image_id in judged]
+    summary = inspect(*files, model=run_copy)
+    inspected = {
+        row["image_id"]: (row["score"], row["verdict"])
+        for row in read_csv(summary.out / "findings.csv")
+    }
+    assert inspected == judged
+
+
+def test_the_verdict_follows_the_thresholds_of_the_model(run_copy, photos, inspect):
+    path = run_copy / "model" / "model.json"
+    text = path.read_text()
+    low = defectkit.load(run_copy, device="cpu").thresholds.low
+    for new, expected in (("0.0", "defective"), ("1.0", "good")):
+        path.write_text(text.replace(f": {low}", f": {new}"))
+        summary = inspect(photos, model=run_copy)
+        assert {row["verdict"] for row in read_csv(summary.out / "findings.csv")} == {expected}
+        assert getattr(summary, expected) == 4
+
+
+def test_unreadable_files_are_listed_and_the_work_goes_on(photos, inspect):
+    whole = (photos / "part-01.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "words.jpg").write_text("not an image")
+    (photos / "empty.bmp").write_bytes(b"")
+    summary = inspect(photos, photos.parent / "gone.png")
+    errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
+    assert summary.unreadable == 4
+    assert set(errors) == {"cut.png", "words.jpg", "empty.bmp", "gone.png"}
+    assert "damaged or cut off" in errors["cut.png"]
+    assert "not an image" in errors["words.jpg"]
+    assert "No such file" in errors["gone.png"]
+    assert len({row["image_id"] for row in read_csv(summary.out / "findings.csv")}) == 4
+    assert len(list((summary.out / "overlays").iterdir())) == 4
+
+
+def test_two_files_of_one_name_keep_two_overlays(photos, inspect):
+    summary = inspect(photos / "part-00.png", photos / "line 2" / "part-00.png")
+    assert len(list((summary.out / "overlays").iterdir())) == 2
+    assert len({row["image_id"] for row in read_csv(summary.out / "findings.csv")}) == 2
+
+
+def test_its_own_overlays_are_not_inspected_the_next_time(photos, inspect):
+    for _ in range(2):
+        summary = inspect(photos, out=photos / "inspection")
+    assert summary.good + summary.review + summary.defective == 4
+
+
+def test_nothing_to_inspect_and_no_model_are_errors(tmp_path, inspect, photos):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match=r"no image in .*empty\. Known kinds: \.png, \.jpg"):
+        inspect(tmp_path / "empty")
+    with pytest.raises(ModelError, match=r"holds no model .*defectkit train"):
+        inspect(photos, model=tmp_path / "empty")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        inspect(photos, out=tmp_path / "taken")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems know no such names")
+def test_a_name_that_is_no_unicode_is_inspected_too(inspect, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    path = folder / os.fsdecode(b"caf\xe9.png")
+    write_png(path, np.full((70, 70), 100, np.uint8))
+    summary = inspect(folder)
+    assert summary.unreadable == 0
+    assert read_csv(summary.out / "findings.csv")[0]["image_id"] == r"caf\udce9.png"
+    path.write_bytes(b"")
+    assert inspect(folder).unreadable == 1
+
+
+def test_strange_names_neither_leave_the_folder_nor_become_formulas(inspect, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    image = np.full((70, 70), 100, np.uint8)
+    names = ["=cmd|' C calc'!A0.png", "<script>.png", "零件 1.png", "a'b,c\nd.png", "..x.png"]
+    for name in names:
+        Image.fromarray(image).save(folder / name)
+    summary = inspect(folder)
+    assert {row["image_id"] for row in read_csv(summary.out / "findings.csv")} == set(names)
+    assert "\n=cmd" not in (summary.out / "findings.csv").read_text()
+    assert len(list((summary.out / "overlays").iterdir())) == len(names)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "out"}

@@ -1,0 +1,259 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import defectkit
+from defectkit.config import dump_config, load_config
+from defectkit.errors import DatasetError, OutputError, TrainingError
+from defectkit.files import read_csv, read_json, sha256_file
+from defectkit.pipelines.train import last_run, next_run
+
+
+def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
+    assert set(hashes_of(run_folder)) == {
+        "augmentations.png",
+        "checkpoints/epoch-0001.json",
+        "checkpoints/epoch-0001.safetensors",
+        "checkpoints/epoch-0002.json",
+        "checkpoints/epoch-0002.safetensors",
+        "config.yaml",
+        "curves.png",
+        "history.csv",
+        "model/model.json",
+        "model/model.safetensors",
+        "progress.gif",
+        "progress/epoch-0001.png",
+        "progress/epoch-0002.png",
+        "run.json",
+    }
+
+
+def test_the_resolved_config_is_kept_and_complete(run_folder, tiny):
+    asked = load_config(None, [*tiny, "device=cpu"])
+    assert load_config(run_folder / "config.yaml") == asked
+    assert (run_folder / "config.yaml").read_text() == dump_config(asked)
+
+
+def test_run_json_says_on_what_and_how_it_was_trained(run_folder, dataset_folder):
+    facts = read_json(run_folder / "run.json")
+    assert facts["status"] == "finished"
+    assert facts["started"] <= facts["ended"]
+    assert facts["best_epoch"] == read_json(run_folder / "model" / "model.json")["epoch"]
+    assert facts["dataset_folder"] == str(dataset_folder.resolve())
+    assert facts["device"].startswith("cpu (")
+    assert facts["versions"]["defectkit"] == defectkit.__version__
+    assert set(facts["versions"]) == {"defectkit", "python", "torch", "numpy"}
+
+
+def test_history_has_a_row_per_epoch(run_folder):
+    rows = read_csv(run_folder / "history.csv")
+    assert [(row["epoch"], row["steps"]) for row in rows] == [("1", "2"), ("2", "4")]
+    for row in rows:
+        terms = float(row["train_bce"]) + float(row["train_dice"])
+        assert float(row["train_loss"]) == pytest.approx(terms, abs=1e-5)
+        assert 0 < float(row["train_seconds"]) <= float(row["seconds"])
+        assert all(0 <= float(row[f"val_{name}"]) <= 1 for name in ("image_ap", "pixel_ap", "dice"))
+
+
+def test_the_pictures_show_something(run_folder):
+    with Image.open(run_folder / "progress.gif") as gif:
+        assert gif.n_frames >= 2
+    for name in ("curves.png", "augmentations.png"):
+        assert np.asarray(Image.open(run_folder / name)).std() > 5
+
+
+def test_the_model_knows_no_way_back_to_the_data(run_folder, dataset_folder, source_csv):
+    text = (run_folder / "model" / "model.json").read_text()
+    assert str(source_csv.parent) not in text
+    assert dataset_folder.name + "_folder" not in text
+    assert "part-" not in text
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(
+    run_folder, dataset_folder, tmp_path, train_tiny
+):
+    train_tiny(dataset_folder, tmp_path / "same", "data.workers=1")
+    train_tiny(dataset_folder, tmp_path / "other", "seed=1")
+    weights = [
+        sha256_file(folder / "model" / "model.safetensors")
+        for folder in (run_folder, tmp_path / "same", tmp_path / "other")
+    ]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_nothing_but_the_run_is_written_or_changed(
+    source_csv, dataset_folder, tmp_path, train_tiny, hashes_of
+):
+    before = hashes_of(source_csv.parent)
+    summary = train_tiny(dataset_folder, tmp_path / "run", "train.epochs=1")
+    assert summary.run == tmp_path / "run"
+    assert (summary.epochs, summary.best_epoch) == (1, 1)
+    after = hashes_of(source_csv.parent)
+    assert {name: after[name] for name in before} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_an_existing_run_is_refused_and_stays_as_it_is(
+    dataset_folder, run_copy, train_tiny, hashes_of
+):
+    before = hashes_of(run_copy)
+    with pytest.raises(TrainingError, match="already holds a run. Go on with --resume, or choose"):
+        train_tiny(dataset_folder, run_copy)
+    assert hashes_of(run_copy) == before
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    dataset_folder, tmp_path, train_tiny
+):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OutputError, match="taken is a file, not a folder. Choose another --out"):
+        train_tiny(dataset_folder, tmp_path / "taken")
+    with pytest.raises(OutputError, match="cannot write .*Not a directory.* another folder"):
+        train_tiny(dataset_folder, tmp_path / "taken" / "run")
+
+
+def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy, train_tiny):
+    with pytest.raises(DatasetError, match=r"nowhere is not a dataset \(it has no dataset.json\)"):
+        train_tiny(tmp_path / "nowhere", tmp_path / "run")
+    images = dataset_copy / "images.csv"
+    images.write_text(images.read_text().replace(",val,", ",train,"))
+    with pytest.raises(DatasetError, match="has no image in the val split"):
+        train_tiny(dataset_copy, tmp_path / "run")
+
+
+def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
+    run_copy, dataset_folder, hashes_of, quiet
+):
+    before = hashes_of(run_copy)
+    summary = defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=quiet)
+    assert summary.epochs == 2
+    changed = {name for name, value in hashes_of(run_copy).items() if before.get(name) != value}
+    assert changed <= {"run.json", "progress.gif"}
+
+
+def test_resume_refuses_other_data(run_copy, dataset_copy, quiet):
+    masks = dataset_copy / "masks.csv"
+    masks.write_text("\n".join(masks.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
+        defectkit.train(data=dataset_copy, out=run_copy, resume=True, console=quiet)
+
+
+def test_resume_without_a_run_is_said_plainly(dataset_folder, tmp_path, monkeypatch, quiet):
+    with pytest.raises(TrainingError, match="is not a run .*there is nothing to resume"):
+        defectkit.train(data=dataset_folder, out=tmp_path, resume=True, console=quiet)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match=r"there is no run runs/segment-<n> to resume"):
+        defectkit.train(data=dataset_folder, resume=True, console=quiet)
+
+
+@pytest.mark.parametrize("damage", ["missing", "half"])
+def test_resume_of_a_run_without_a_whole_run_json_is_a_message(
+    run_copy, dataset_folder, damage, quiet
+):
+    facts = run_copy / "run.json"
+    facts.unlink() if damage == "missing" else facts.write_bytes(facts.read_bytes()[:50])
+    with pytest.raises(TrainingError, match=r"run\.json .*(missing|damaged)"):
+        defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=quiet)
+
+
+def test_runs_are_numbered(tmp_path):
+    assert next_run("segment", root=tmp_path).name == "segment-1"
+    for name in ("segment-2", "segment-10", "segment-x", "box-11", "segment-3-old"):
+        (tmp_path / name).mkdir()
+    assert next_run("segment", root=tmp_path).name == "segment-11"
+    assert last_run("segment", root=tmp_path).name == "segment-10"
+
+
+def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet, tiny):
+    monkeypatch.chdir(tmp_path)
+    summary = defectkit.train(
+        data=dataset_folder, device="cpu", settings=[*tiny, "train.epochs=1"], console=quiet
+    )
+    assert summary.run == Path("runs/segment-1")
+    assert (tmp_path / "runs" / "segment-1" / "model" / "model.json").is_file()
+
+
+def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
+    run_copy, dataset_copy, tmp_path, train_tiny, quiet
+):
+    rows = read_csv(dataset_copy / "images.csv")
+    test_ids = [row["image_id"] for row in rows if row["split"] == "test"]
+    moved_to = dict(zip(test_ids, test_ids[1:] + test_ids[:1], strict=True))
+    masks = dataset_copy / "masks.csv"
+    header, *lines = masks.read_text().splitlines()
+    cells = [line.partition(",") for line in lines]
+    moved = [f"{moved_to.get(image_id, image_id)},{rest}" for image_id, _, rest in cells]
+    assert moved != lines
+    masks.write_text("\n".join([header, *moved]) + "\n")
+
+    train_tiny(dataset_copy, tmp_path / "permuted")
+    infos = []
+    for run in (run_copy, tmp_path / "permuted"):
+        defectkit.evaluate(run, max_escape_rate=0.4, device="cpu", console=quiet)
+        infos.append(read_json(run / "model" / "model.json"))
+    assert infos[0].pop("dataset") != infos[1].pop("dataset")
+    assert infos[0] == infos[1]  # the hash of the weights is among it
+    rates = [
+        read_json(run / "evaluation" / "test" / "metrics.json")["pixel"]["dice"]
+        for run in (run_copy, tmp_path / "permuted")
+    ]
+    assert rates[0] != rates[1]  # the truth really was another
+
+
+def test_max_time_ends_in_time(dataset_folder, tmp_path, train_tiny):
+    start = time.monotonic()
+    summary = train_tiny(dataset_folder, tmp_path / "run", max_time="4s")
+    assert summary.epochs >= 1
+    seconds = float(read_csv(tmp_path / "run" / "history.csv")[-1]["seconds"])
+    assert seconds < 10
+    assert time.monotonic() - start < 30  # building and drawing included, on a busy machine
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_to_the_weights_of_an_unbroken_one(
+    dataset_folder, tmp_path, hashes_of, tiny
+):
+    settings = [*tiny, "train.epochs=4", "train.samples_per_epoch=32"]
+    arguments = [f"--set={setting}" for setting in settings]
+    main = [sys.executable, "-m", "defectkit.cli", "train", "--data", str(dataset_folder)]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+
+    def history(run: Path) -> int:
+        path = run / "history.csv"
+        return len(read_csv(path)) if path.is_file() else 0
+
+    killed = tmp_path / "killed"
+    command = [*main, "--out", str(killed), "--device", "cpu", *arguments]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while history(killed) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it could be killed"
+    time.sleep(0.3)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert history(killed) < 4
+    assert read_json(killed / "run.json")["status"] == "running"
+
+    resumed = [*main, "--out", str(killed), "--resume"]
+    subprocess.run(resumed, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=300)
+    subprocess.run(
+        [*main, "--out", str(tmp_path / "whole"), "--device", "cpu", *arguments],
+        env=environment, check=True, stderr=subprocess.DEVNULL, timeout=300,
+    )  # fmt: skip
+    assert read_json(killed / "run.json")["status"] == "finished"
+    assert history(killed) == 4
+    assert not [name for name in hashes_of(killed) if "tmp" in name]
+    last = "checkpoints/epoch-0004.safetensors"
+    ours, theirs = load_file(killed / last), load_file(tmp_path / "whole" / last)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[key], theirs[key]) for key in ours)

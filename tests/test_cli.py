@@ -1,0 +1,246 @@
+import inspect
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+import defectkit
+from defectkit import cli as cli_module
+from defectkit.config import ApproachName, Device, load_config
+from defectkit.data.dataset import SPLITS
+from defectkit.errors import DefectkitWarning
+from defectkit.files import read_csv, read_json
+from defectkit.pipelines import synth
+
+COMMANDS = ("prepare", "train", "evaluate", "inspect", "synth", "configs")
+
+
+def defectkit_process(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "defectkit.cli", *map(str, arguments)]
+    environment = {**os.environ, "COLUMNS": "1000"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
+    # Names with spaces, brackets (which rich could take for markup) and Chinese characters.
+    place = tmp_path / "a [bold] 零件"
+    place.mkdir()
+    monkeypatch.chdir(place)
+
+    prepared = cli("prepare", source_csv, "--split", "0.5/0.25/0.25")
+    assert prepared.code == 0, prepared.err
+    assert "20 used" in prepared.err
+    assert (place / "dataset" / "dataset.json").is_file()
+
+    settings = [word for setting in tiny for word in ("--set", setting)]
+    trained = cli("train", "--approach", "segment", "--device", "cpu", "--epochs", 1, *settings)
+    assert trained.code == 0, trained.err
+    assert "epoch 1 loss" in trained.err
+    run = place / "runs" / "segment-1"
+    assert load_config(run / "config.yaml").train.epochs == 1
+    assert read_json(run / "run.json")["command"][1] == "train"
+
+    judged = cli("evaluate", run, "--max-escape-rate", 0.4, "--device", "cpu")
+    assert judged.code == 0, judged.err
+    for words in ("image average precision", "pixel Dice", "region recall", "escapes", "overkills"):
+        assert words in judged.err
+    assert f"overlays in {run}/evaluation/test/overlays, report in" in judged.err
+
+    looked = cli("inspect", run, source_csv.parent / "Train", "--device", "cpu")
+    assert looked.code == 0, looked.err
+    assert "0 unreadable; overlays in inspection/overlays" in looked.err
+    assert len(list((place / "inspection" / "overlays").iterdir())) == 20
+    assert {path.name for path in place.iterdir()} == {"dataset", "runs", "inspection"}
+    assert {path.name for path in tmp_path.iterdir()} == {place.name}
+
+
+def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_path):
+    cut = tmp_path / "cut [red].png"
+    cut.write_bytes((source_csv.parent / "Train" / "part-01.png").read_bytes()[:900])
+    whole = source_csv.parent / "Train" / "part-00.png"
+    looked = cli("inspect", run_folder, cut, whole, "--out", tmp_path / "o", "--device", "cpu")
+    assert looked.code == 1
+    assert f"unreadable: {cut}: the image is damaged or cut off" in looked.err
+    assert [row["image_id"] for row in read_csv(tmp_path / "o" / "errors.csv")] == [cut.name]
+    assert "Traceback" not in looked.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "gone.csv"], "gone.csv"),
+        (["train", "--data", "gone"], "gone is not a dataset (it has no dataset.json). Make one"),
+        (["train", "--config", "gone.yaml"], "cannot read the configuration gone.yaml"),
+        (["train", "--config", "gone"], "no configuration 'gone'. Shipped: segnet, unet."),
+        (["train", "--resume"], "there is no run runs/segment-<n> to resume. Name one with --out."),
+        (["train", "--resume", "--config", "unet"], "drop --config or --resume"),
+        (["train", "--max-time", "soon"], "'soon' is not a time. Write for example 90s, 20m"),
+        (["train", "--set", "train.lr"], "write it as KEY=VALUE, for example train.lr=3e-4"),
+        (["train", "--set", "train.epoch=1"], "train.epoch: no such key. Did you mean 'epochs'?"),
+        (["train", "--set", "train.lr=fast"], "train.lr: 'fast': input should be a valid number"),
+        (["evaluate", "gone"], "gone holds no model"),
+        (["inspect", "gone", "x.png"], "gone holds no model"),
+        (["synth", "here", "--images", "0"], "images is 0. Choose at least 1."),
+        (["configs", "show", "gone"], "no configuration 'gone'. Shipped: segnet, unet."),
+    ],
+)
+def test_mistakes_end_with_a_message_and_status_2(cli, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = cli(*arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert message in ended.err
+    assert "Traceback" not in ended.err + ended.out
+    assert ended.out == ""
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspekt"], "No such command"),
+        (["train", "--epochs", "0"], "--epochs"),
+        (["train", "--device", "tpu"], "'tpu' is not one of"),
+        (["prepare", "a.csv", "--rle-base", "2"], "'2' is not one of"),
+        (["evaluate", "run", "--split", "all"], "'all' is not one of"),
+        (["evaluate"], "Missing argument"),
+        (["inspect", "run"], "Missing argument"),
+    ],
+)
+def test_typing_mistakes_end_with_a_message_and_status_2(cli, arguments, message):
+    ended = cli(*arguments)
+    assert ended.code == 2
+    assert message in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_all_mistakes_of_a_config_are_said_at_once(cli, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  epoch: 3\n  lr: no\nmodel:\n  architecture: vnet\n")
+    ended = cli("train", "--config", path, "--set", "data.crop=7")
+    assert ended.code == 2
+    for part in ("mine.yaml", "train.epoch", "train.lr", "model.architecture", "data.crop"):
+        assert part in ended.err
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_every_command_has_help(cli, command):
+    shown = cli(*command, "--help")
+    assert shown.code == 0
+    assert "Usage: defectkit" in shown.out
+    if command and command != ("configs",):
+        assert "defectkit " + command[0] in shown.out.split("Example")[1]
+
+
+def test_without_a_command_help_is_shown(cli):
+    shown = cli()
+    assert "Usage: defectkit" in shown.out
+    assert all(name in shown.out for name in COMMANDS)
+
+
+def test_version(cli):
+    shown = cli("--version")
+    assert (shown.code, shown.out) == (0, f"defectkit {defectkit.__version__}")
+
+
+def test_configs_are_listed_shown_and_copied(cli, tmp_path):
+    listed = cli("configs", "ls")
+    assert listed.code == 0
+    assert "segnet SegNet as" in listed.out
+    assert "unet The default" in listed.out
+    shown = cli("configs", "show", "segnet")
+    assert "architecture: segnet" in shown.out
+    mine = tmp_path / "mine.yaml"
+    assert cli("configs", "copy", "segnet", mine).code == 0
+    assert load_config(mine).model.architecture == "segnet"
+    again = cli("configs", "copy", "unet", mine)
+    assert again.code == 2
+    assert "mine.yaml exists already. Choose another name." in again.err
+    assert load_config(mine).model.architecture == "segnet"
+
+
+def test_synth_draws_what_was_asked_for(cli, tmp_path):
+    drawn = cli(
+        *["synth", tmp_path / "synth", "--images", 3, "--size", 128, "--textures", 2],
+        *["--seed", 5, "--difficulty", 0.5],
+    )
+    assert drawn.code == 0, drawn.err
+    assert len(list((tmp_path / "synth" / "Train").iterdir())) == 3
+    assert {row["ImageId"] for row in read_csv(tmp_path / "synth" / "train.csv")} == {
+        "0000.png", "0001.png", "0002.png",
+    }  # fmt: skip
+
+
+def test_the_options_of_synth_default_to_those_of_the_shipped_sample_data():
+    command = inspect.signature(cli_module.synth).parameters
+    pipeline = inspect.signature(synth.run).parameters
+    shared = [name for name in command if name != "out"]
+    assert {name: command[name].default for name in shared} == {
+        name: pipeline[name].default for name in shared
+    }
+
+
+def test_interruption_is_status_130_and_says_how_to_go_on(cli, monkeypatch):
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("defectkit.api.train", interrupted)
+    ended = cli("train")
+    assert ended.code == 130
+    assert "interrupted; what is finished is on disk. Training: add --resume." in ended.err
+
+
+def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypatch, recwarn):
+    def warn(*_: object, **__: object) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = cli_module._show_warning
+            warnings.warn("no weights for [x]", DefectkitWarning, stacklevel=1)
+            warnings.warn("deprecated thing", FutureWarning, stacklevel=1)
+
+    monkeypatch.setattr("defectkit.api.train", warn)
+    ended = cli("train")
+    assert "warning: no weights for [x]" in ended.err
+    assert "deprecated thing" not in ended.err
+
+
+def test_bugs_of_ours_are_not_hidden(monkeypatch):
+    def bug(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("defectkit.api.train", bug)
+    monkeypatch.setattr(sys, "argv", ["defectkit", "train"])
+    with pytest.raises(ZeroDivisionError):
+        cli_module.main()
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    command = f"'{sys.executable}' -m defectkit.cli configs show segnet | true"
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_installed_command_really_ends_with_status_2(tmp_path):
+    ended = defectkit_process("train", "--data", "gone", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: gone is not a dataset")
+    assert "Traceback" not in ended.stderr
+
+
+def test_choices_on_the_command_line_are_those_of_the_config():
+    assert [choice.value for choice in cli_module.ApproachChoice] == list(get_args(ApproachName))
+    assert [choice.value for choice in cli_module.DeviceChoice] == list(get_args(Device))
+    assert [choice.value for choice in cli_module.SplitChoice] == list(SPLITS)
+
+
+def test_results_go_to_standard_output_and_messages_to_standard_error(cli):
+    assert cli("configs", "ls").err == ""
+    assert cli("train", "--data", "gone").out == ""

@@ -1,0 +1,262 @@
+import csv
+import errno
+import io
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from defectkit import files
+from defectkit.errors import OutputError
+from defectkit.files import (
+    TEMP_MARK,
+    atomic_write,
+    ensure_writable,
+    read_csv,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+tricky = st.sampled_from(
+    ["=cmd|'/C calc'!A0", "+1", "-1", "@x", "\tx", "\rx", "'", "''=1", '"', '""', "a\nb", "a\r\nb",
+     "a\rb", ",", "\0", "\ufeff", " ", "", "NA", "007", "1e5", "\x85", "\u2028", "\x1c"]
+)  # fmt: skip
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_and_its_folders_are_made(tmp_path):
+    write_bytes(tmp_path / "a" / "b" / "c.bin", b"\0\1")
+    assert (tmp_path / "a" / "b" / "c.bin").read_bytes() == b"\0\1"
+    assert names(tmp_path / "a" / "b") == ["c.bin"]
+
+
+@pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt(), OSError(28, "full")])
+def test_a_failed_write_leaves_the_old_file_and_no_stray(failure, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("old")
+
+    def write() -> None:
+        with atomic_write(target) as temp:
+            assert temp.parent == tmp_path
+            assert TEMP_MARK in temp.name
+            temp.write_text("half of the n")
+            assert target.read_text() == "old"
+            raise failure
+
+    expected = OutputError if isinstance(failure, OSError) else type(failure)
+    with pytest.raises(expected):
+        write()
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["target"]
+
+
+def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(handle: int) -> None:
+        done.append(("fsync", Path(f"/proc/self/fd/{handle}").readlink()))
+        fsync(handle)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        done.append(("rename", Path(source)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write_text(tmp_path / "x.txt", "new")
+    assert [step for step, _ in done] == ["fsync", "rename", "fsync"]
+    assert done[0][1] == done[1][1]
+    assert TEMP_MARK in done[0][1].name
+    assert done[2][1] == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system"),
+     (errno.EACCES, "Permission denied")],
+)  # fmt: skip
+def test_a_disk_that_refuses_is_said_with_the_way_out(number, words, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "x").write_text("old")
+    monkeypatch.setattr(os, "fsync", refuse)
+    message = rf"cannot write .*x: {words}\. Free some space or choose another folder with --out\."
+    with pytest.raises(OutputError, match=message):
+        write_bytes(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_text() == "old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_file_system_that_is_really_full_leaves_the_old_file(tmp_path):
+    # A limit on file size is what a full disk is to a write: it fails half-way.
+    write_bytes(tmp_path / "x", b"old")
+    code = (
+        "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from defectkit.files import write_bytes\n"
+        "from defectkit.errors import OutputError\n"
+        "try: write_bytes(sys.argv[1], bytes(10**6))\n"
+        "except OutputError as error: print(error)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "x")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)),
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "cannot write" in ended.stdout
+    assert "File too large" in ended.stdout
+    assert (tmp_path / "x").read_bytes() == b"old"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_parent_that_is_a_file_is_said_plainly(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot write .*x: (Not a directory|File exists)"):
+        write_bytes(tmp_path / "file" / "x", b"")
+    with pytest.raises(OutputError, match=r"cannot write .*x: (Not a directory|File exists)"):
+        write_bytes(tmp_path / "file" / "folder" / "x", b"")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_windows_is_given_time_to_let_go_of_a_file(tmp_path, monkeypatch):
+    attempts = []
+    replace = os.replace
+
+    def held_twice(source: Path, target: Path) -> None:
+        attempts.append(target)
+        if len(attempts) < 3:
+            raise PermissionError(13, "held by a scanner")
+        replace(source, target)
+
+    temp, target = tmp_path / "new", tmp_path / "target"
+    temp.write_text("new")
+    monkeypatch.setattr(os, "replace", held_twice)
+    monkeypatch.setattr(files.time, "sleep", lambda _: None)
+    with pytest.raises(PermissionError):
+        files._replace(temp, target)
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "name", "nt")
+        files._replace(temp, target)
+    assert len(attempts) == 3
+    assert target.read_text() == "new"
+
+
+@given(rows=st.lists(st.tuples(texts | tricky, texts | tricky), max_size=5))
+@example(rows=[("=1", "a\rb"), ("", "")])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_survives_a_csv(rows, tmp_path):
+    write_csv(tmp_path / "x.csv", ["first", "second"], rows)
+    assert read_csv(tmp_path / "x.csv") == [{"first": a, "second": b} for a, b in rows]
+
+
+@given(cell=texts | tricky)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_cell_is_a_formula_to_a_spreadsheet(cell, tmp_path):
+    write_csv(tmp_path / "x.csv", ["x"], [[cell]])
+    raw = (tmp_path / "x.csv").read_bytes().decode()
+    (shown,) = list(csv.reader(io.StringIO(raw, newline="")))[1]
+    assert not shown.startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+def test_numbers_and_nothing_are_written_as_they_are(tmp_path):
+    write_csv(tmp_path / "x.csv", ["a", "b", "c"], [[-1, None, 2.5]])
+    assert (tmp_path / "x.csv").read_text() == "a,b,c\n-1,,2.5\n"
+    assert read_csv(tmp_path / "x.csv") == [{"a": "-1", "b": "", "c": "2.5"}]
+
+
+def test_cells_may_be_as_long_as_they_like(tmp_path):
+    long = "1 2 " * 100_000
+    write_csv(tmp_path / "x.csv", ["rle"], [[long]])
+    assert read_csv(tmp_path / "x.csv") == [{"rle": long}]
+
+
+@pytest.mark.parametrize("text", ["a,b\n1\n", "a,b\n1,2,3\n"])
+def test_a_row_of_another_length_is_refused(text, tmp_path):
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.csv: line 2 has [13] cells but the header 2"):
+        read_csv(tmp_path / "x.csv")
+
+
+def test_json_is_readable_and_strict(tmp_path):
+    content = {"name": "零件", "rate": 0.1, "none": None, "nested": {"list": [1, 2]}}
+    write_json(tmp_path / "x.json", content)
+    assert read_json(tmp_path / "x.json") == content
+    assert "零件" in (tmp_path / "x.json").read_text(encoding="utf-8")
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="Out of range float values"):
+            write_json(tmp_path / "x.json", {"x": value})
+    assert read_json(tmp_path / "x.json") == content
+
+
+def test_text_keeps_its_line_ends(tmp_path):
+    write_text(tmp_path / "x.txt", "a\nb\n")
+    assert (tmp_path / "x.txt").read_bytes() == b"a\nb\n"
+
+
+def test_hashes(tmp_path):
+    content = os.urandom(3_000_001)
+    write_bytes(tmp_path / "x", content)
+    assert sha256_file(tmp_path / "x") == sha256_bytes(content)
+    assert sha256_bytes(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_ensure_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
+    folder = ensure_writable(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert names(folder) == []
+
+
+def test_ensure_writable_removes_strays_of_killed_writes_only(tmp_path):
+    (tmp_path / "inner").mkdir()
+    for name in (f"{TEMP_MARK}12-x", f"inner/{TEMP_MARK}34-y", "kept.txt", "inner/kept"):
+        (tmp_path / name).write_text("x")
+    ensure_writable(tmp_path)
+    assert names(tmp_path) == ["inner", "kept.txt"]
+    assert names(tmp_path / "inner") == ["kept"]
+
+
+def test_ensure_writable_does_not_touch_a_file_of_the_users(tmp_path):
+    (tmp_path / "writable").write_text("mine")
+    ensure_writable(tmp_path)
+    assert (tmp_path / "writable").read_text() == "mine"
+
+
+def test_ensure_writable_refuses_a_file_and_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match=r"file is a file, not a folder\. Choose another --out"):
+        ensure_writable(tmp_path / "file")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(OutputError, match="cannot write .*: Permission denied"):
+        ensure_writable(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_ensure_writable_sees_a_read_only_folder(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="cannot write .*Permission denied"):
+        ensure_writable(tmp_path / "run")
+    tmp_path.chmod(0o700)
+
+
+def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
+    write_text(tmp_path / "x.txt", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "x.txt").read_text(encoding="utf-8") == r"caf\udce9"

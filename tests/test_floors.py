@@ -1,0 +1,218 @@
+"""The architecture, held by reading the source: who may import whom, and what nobody may call."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up; modules of one floor may import each other.
+FLOORS = (
+    {"errors", "files", "findings", "config", "configs", "devices"},
+    {"labels"},
+    {"data"},
+    {"models"},
+    {"approaches"},
+    {"evaluation"},
+    {"training"},
+    {"deployment"},
+    {"reporting"},
+    {"pipelines"},
+    {"api", "cli", "__init__"},
+)
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+
+SOURCES = sorted(
+    path
+    for folder in ("defectkit", "pipelines", "configs")
+    for path in (ROOT / folder).rglob("*.py")  # symlinked folders are not entered
+    if not {"pipelines", "configs"} & set(path.relative_to(ROOT).parts[1:-1])
+)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    package = parts if parts[0] == "defectkit" else ("defectkit", *parts)
+    return ".".join(package)
+
+
+def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield (line, module or module.name) of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def violations(module: str, tree: ast.AST) -> list[str]:
+    own = LEVEL[module.split(".")[1] if "." in module else "__init__"]
+    found = []
+    for line, name in imports_of(tree):
+        top, *rest = name.split(".")
+        if top in ("pipelines", "configs", "tests"):
+            found.append(f"{module}:{line} imports {name}: say defectkit.{name}")
+        if top != "defectkit" or name == "defectkit.__version__":
+            continue
+        level = LEVEL.get(rest[0], LEVEL["__init__"]) if rest else LEVEL["__init__"]
+        if level > own:
+            found.append(f"{module}:{line} imports {name}, which lies above it")
+    return found
+
+
+def dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name():
+            return node.id
+        case ast.Attribute():
+            return f"{dotted(node.value)}.{node.attr}"
+        case _:
+            return "?"
+
+
+def dangers(module: str, tree: ast.AST) -> list[str]:
+    found = []
+    for line, name in imports_of(tree):
+        if name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal"}:
+            found.append(f"{module}:{line} imports {name}")
+        if name in {"cv2.imread", "torch.load", "torch.save", "yaml.load"}:
+            found.append(f"{module}:{line} imports {name} by its bare name")
+    loaders = safe_loaders(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name, place = dotted(node.func), f"{module}:{node.lineno}"
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if name in {"eval", "exec", "compile", "__import__"}:
+            found.append(f"{place} calls {name}")
+        if name in {"cv2.imread", "cv2.imreadmulti", "torch.save", "os.system"}:
+            found.append(f"{place} calls {name}")
+        if name in {"yaml.unsafe_load", "yaml.full_load", "yaml.load_all"}:
+            found.append(f"{place} calls {name}")
+        if name == "torch.load":
+            safe = given.get("weights_only")
+            if not (isinstance(safe, ast.Constant) and safe.value is True):
+                found.append(f"{place} calls torch.load without weights_only=True")
+        if name == "yaml.load":
+            loader = given.get("Loader") or (node.args[1] if len(node.args) > 1 else None)
+            if loader is None or dotted(loader) not in loaders:
+                found.append(f"{place} calls yaml.load without a SafeLoader")
+        if name.endswith((".load", ".read_pickle")) and "allow_pickle" in given:
+            found.append(f"{place} allows pickle")
+        if name == "pandas.read_pickle":
+            found.append(f"{place} calls {name}")
+        if any(key == "shell" for key in given):
+            found.append(f"{place} gives shell=")
+    return found
+
+
+def safe_loaders(tree: ast.AST) -> set[str]:
+    """``yaml.SafeLoader`` and the module's own direct subclasses of it."""
+    safe = {"yaml.SafeLoader", "yaml.CSafeLoader"}
+    own = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and {dotted(base) for base in node.bases} <= safe
+    }
+    return safe | own
+
+
+def test_every_module_has_a_floor():
+    assert len(SOURCES) > 40
+    modules = [module_of(path) for path in SOURCES]
+    assert "defectkit.pipelines.train" in modules
+    assert len(set(modules)) == len(modules)
+    tops = {module.split(".")[1] for module in modules if "." in module}
+    assert tops <= set(LEVEL), f"no floor is named for {tops - set(LEVEL)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_only_go_down(path):
+    assert violations(module_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_nothing_dangerous_is_called(path):
+    assert dangers(module_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("defectkit.data.tiles", "from defectkit.models import losses"),
+        ("defectkit.data.tiles", "import defectkit.training.loop"),
+        ("defectkit.labels.rle", "def f():\n    from defectkit.data.images import read_image"),
+        ("defectkit.errors", "from defectkit import labels"),
+        ("defectkit.training.loop", "from defectkit.deployment.model import save_model"),
+        ("defectkit.evaluation.metrics", "from defectkit import train"),
+        ("defectkit.pipelines.train", "import defectkit"),
+        ("defectkit.cli", "from pipelines import train"),
+    ],
+)
+def test_the_floor_check_sees(module, line):
+    assert len(violations(module, ast.parse(line))) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "def f():\n    from pickle import loads",
+        "import joblib",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=flag)",
+        "from torch import load",
+        "from cv2 import imread",
+        "cv2.imread('x')",
+        "eval('1')",
+        "exec(code)",
+        "yaml.load(text)",
+        "yaml.load(text, Loader=yaml.Loader)",
+        "class Mine(yaml.Loader): pass\nyaml.load(text, Loader=Mine)",
+        "np.load(path, allow_pickle=True)",
+        "subprocess.run(command, shell=True)",
+    ],
+)
+def test_the_danger_check_sees(line):
+    assert len(dangers("m", ast.parse(line))) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "network.eval()",
+        "torch.load(path, weights_only=True)",
+        "class Mine(yaml.SafeLoader): pass\nyaml.load(text, Loader=Mine)",
+        "re.compile('x')",
+        "from safetensors.torch import load",
+    ],
+)
+def test_the_danger_check_lets_pass(line):
+    assert dangers("m", ast.parse(line)) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import defectkit.cli",
+        "from defectkit import prepare, train, evaluate, inspect, load",
+        "import sys; sys.argv = ['defectkit', '--help']; import defectkit.cli as c\n"
+        "try: c.main()\nexcept SystemExit: pass",
+        "import sys; sys.argv = ['defectkit', 'train', '--help']; import defectkit.cli as c\n"
+        "try: c.main()\nexcept SystemExit: pass",
+    ],
+    ids=["import cli", "import api", "--help", "train --help"],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(code):
+    heavy = ["torch", "torchvision", "pandas", "cv2", "timm", "matplotlib", "scipy", "skimage"]
+    check = f"\nimport sys; sys.exit(', '.join(n for n in {heavy} if n in sys.modules) or None)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code + check], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
