@@ -52,6 +52,7 @@ def prepare(
     unlisted: Literal["ignore", "good"] = "ignore",
     skip_bad_rows: bool = False,
     seed: int = 0,
+    workers: int | None = None,
     console: "Console | None" = None,
 ) -> "PrepareSummary":
     """Turn a label file into a dataset folder, as ``defectkit prepare`` does.
@@ -74,6 +75,7 @@ def prepare(
         unlisted=unlisted,
         skip_bad_rows=skip_bad_rows,
         seed=seed,
+        workers=workers,
         console=console,
     )
 
@@ -82,7 +84,7 @@ def train(
     *,
     approach: str | None = None,
     config: str | Path | Config | None = None,
-    data: str | Path = "dataset",
+    data: str | Path | None = None,
     out: str | Path | None = None,
     epochs: int | None = None,
     max_time: str | float | None = None,
@@ -98,7 +100,7 @@ def train(
     Args:
         approach: ``segment``.
         config: a YAML file, the name of a shipped configuration, or a ``Config``.
-        data: the dataset folder.
+        data: the dataset folder; by default ``dataset``, or that of the run that is resumed.
         out: the run folder; by default ``runs/<approach>-<n>``.
         epochs: how many.
         max_time: seconds, or text such as ``90s``, ``20m``, ``1.5h``.
@@ -114,7 +116,10 @@ def train(
     """
     calm_threads()
     from defectkit.pipelines import train as pipeline
+    from defectkit.training import runs
 
+    if epochs is not None and max_time is not None:
+        raise ConfigError("epochs and max_time exclude each other: give --epochs or --max-time.")
     given = {
         "approach": approach,
         "device": device,
@@ -126,13 +131,13 @@ def train(
     if resume:
         if config is not None:
             raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
-        folder = Path(out) if out else pipeline.last_run(approach or Config().approach)
-        resolved = pipeline.resumed_config(folder, [*settings, *changes])
+        folder = Path(out) if out else runs.last_run(approach or Config().approach)
+        resolved = runs.resumed_config(folder, [*settings, *changes])
     else:
         resolved = _resolve(config, [*settings, *changes])
-        folder = Path(out) if out else pipeline.next_run(resolved.approach)
+        folder = Path(out) if out else runs.claim_run(resolved.approach)
     return pipeline.run(
-        data=Path(data),
+        data=_path(data),
         out=folder,
         config=resolved,
         resume=resume,
@@ -148,10 +153,14 @@ def evaluate(
     data: str | Path | None = None,
     max_escape_rate: float | None = None,
     cost_ratio: float | None = None,
+    best_f1: bool = False,
     device: str = "auto",
     console: "Console | None" = None,
 ) -> dict[str, Any]:
     """Judge a run, as ``defectkit evaluate`` does, and return what ``metrics.json`` holds.
+
+    ``max_escape_rate``, ``cost_ratio`` or ``best_f1`` choose new thresholds on the validation split
+    and keep them in the model, for later inspection.
 
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
@@ -165,6 +174,7 @@ def evaluate(
         data=_path(data),
         max_escape_rate=max_escape_rate,
         cost_ratio=cost_ratio,
+        best_f1=best_f1,
         device=device,
         console=console,
     )

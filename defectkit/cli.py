@@ -131,6 +131,9 @@ def prepare(
         bool, typer.Option("--skip-bad-rows", help="Refuse bad rows in the ledger and go on.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides the split.", min=0)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; by default one per processor.", min=0)
+    ] = None,
 ) -> None:
     """Turn a label file into a proven dataset: masks, boxes, splits, a ledger of every row.
 
@@ -157,6 +160,7 @@ def prepare(
         unlisted=unlisted.value,
         skip_bad_rows=skip_bad_rows,
         seed=seed,
+        workers=workers,
         console=console,
     )
 
@@ -169,7 +173,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="A YAML file, or the name of a shipped configuration.")
     ] = None,
-    data: Annotated[Path, typer.Option(help="The dataset folder.")] = Path("dataset"),
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; by default dataset/.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder; by default runs/APPROACH-N.")
     ] = None,
@@ -245,11 +251,15 @@ def evaluate(
     cost_ratio: Annotated[
         float | None, typer.Option(help="How many overkills one escape costs.")
     ] = None,
+    best_f1: Annotated[
+        bool, typer.Option("--best-f1", help="Choose the threshold by the best F1 again.")
+    ] = False,
     device: DeviceOption = DeviceChoice.auto,
 ) -> None:
     """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split, never from the split that is judged.
+    Thresholds come from the validation split, never from the split that is judged. Those chosen
+    with --max-escape-rate, --cost-ratio or --best-f1 are kept in the model: inspect uses them.
 
     **Examples**
 
@@ -267,6 +277,7 @@ def evaluate(
         data=data,
         max_escape_rate=max_escape_rate,
         cost_ratio=cost_ratio,
+        best_f1=best_f1,
         device=device.value,
         console=console,
     )
@@ -304,6 +315,7 @@ def synth(
     textures: Annotated[int, typer.Option(help="How many texture families, 1 to 6.")] = 6,
     seed: Annotated[int, typer.Option(help="Other seeds give other images.", min=0)] = 0,
     difficulty: Annotated[float, typer.Option(help="0: plain to see, 1: hardly visible.")] = 0.1,
+    force: Annotated[bool, typer.Option("--force", help="Replace other labels in OUT.")] = False,
 ) -> None:
     """Make images of textured surfaces with faint defects, and their label file.
 
@@ -313,7 +325,15 @@ def synth(
     """
     from defectkit.pipelines import synth as pipeline
 
-    pipeline.run(out, images=images, size=size, textures=textures, seed=seed, difficulty=difficulty)
+    pipeline.run(
+        out,
+        images=images,
+        size=size,
+        textures=textures,
+        seed=seed,
+        difficulty=difficulty,
+        force=force,
+    )
 
 
 @configs_app.command("ls")

@@ -159,7 +159,7 @@ class TrainConfig(_Section):
     """Factor of the `step` schedule."""
     clip_norm: Positive | None = 1.0
     """Gradients are scaled down to this norm; null switches it off."""
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of weights that is validated and kept; 0 switches it off."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     """Reduced precision: by default bf16 or fp16 on a GPU, off on a CPU."""

@@ -19,7 +19,7 @@ from defectkit.errors import DatasetError, ModelError
 from defectkit.evaluation.metrics import PixelMetrics
 from defectkit.evaluation.regions import COLUMNS as REGION_COLUMNS
 from defectkit.evaluation.regions import RegionRow, match_regions, region_metrics
-from defectkit.evaluation.scoring import Look, batch_size_for, look_at
+from defectkit.evaluation.scoring import Look, look_at
 from defectkit.evaluation.verdicts import (
     Thresholds,
     choose_thresholds,
@@ -46,13 +46,15 @@ def run(
     data: Path | None = None,
     max_escape_rate: float | None = None,
     cost_ratio: float | None = None,
+    best_f1: bool = False,
     device: str = "auto",
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Judge a run on a split of its dataset and write ``RUN/evaluation/<split>/``.
 
-    Thresholds come from the validation split: those that training chose, or new ones for
-    ``max_escape_rate`` or ``cost_ratio``, which are then kept in the model for inspection.
+    Thresholds come from the validation split: those in the model (training chose them by F1), or
+    new ones for ``max_escape_rate``, ``cost_ratio`` or ``best_f1``, which are then kept in the
+    model for inspection.
 
     Returns:
         The content of ``metrics.json``.
@@ -68,11 +70,12 @@ def run(
         old.unlink()
     warnings: list[str] = list(model.info.get("warnings", ()))
     thresholds = model.thresholds
-    if max_escape_rate is not None or cost_ratio is not None:
+    if max_escape_rate is not None or cost_ratio is not None or best_f1:
         thresholds, warnings = _choose_again(
             model, dataset.split("val"), max_escape_rate, cost_ratio, console
         )
-        set_thresholds(run, thresholds)
+        set_thresholds(run, thresholds, warnings)
+        console.print("the new thresholds are kept in the model: inspect uses them from now on")
     pixels = PixelMetrics(classes=dataset.classes, threshold=model.approach.pixel_threshold)
     rows: list[dict[str, Any]] = []
     regions: list[RegionRow] = []
@@ -165,9 +168,8 @@ def _choose_again(
 def _looks(
     model: TrainedModel, records: Sequence[ImageRecord], title: str, console: Console
 ) -> Any:
-    looks = look_at(
-        model.approach, model.network, records, batch_size=batch_size_for(model.network)
-    )
+    # One image at a time, so that the speed is what one image has to wait.
+    looks = look_at(model.approach, model.network, records)
     return track(
         looks,
         title,

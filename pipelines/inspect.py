@@ -20,6 +20,9 @@ from defectkit.findings import Finding
 from defectkit.labels import rle
 from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
 
+FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
+REGIONS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectSummary:
@@ -56,53 +59,91 @@ def run(
             f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(SUFFIXES)}."
         )
     ensure_writable(out)
-    findings: list[tuple[object, ...]] = []
-    regions: list[tuple[object, ...]] = []
-    errors: list[tuple[object, ...]] = []
-    counts = {"good": 0, "review": 0, "defective": 0}
-    for image_id, path in track(
-        files, "inspecting", console=console, disable=not console.is_terminal
-    ):
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            errors.append((image_id, str(error)))
-            console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
-            continue
-        finding = trained.find(image)
-        said = verdict(finding.score, trained.thresholds)
-        counts[said] += 1
-        findings += _finding_rows(trained, image_id, said, finding)
-        regions += [
+    if (out / "findings.csv").exists():  # of an earlier inspection: what it drew goes too
+        for old in (out / "overlays").glob("*.png"):
+            old.unlink()
+    tables = _Tables()
+    try:
+        for image_id, path in track(
+            files, "inspecting", console=console, disable=not console.is_terminal
+        ):
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                tables.errors.append((image_id, str(error)))
+                console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
+                continue
+            finding = trained.find(image)
+            mask = trained.mask(finding)
+            said = verdict(finding.score, trained.thresholds)
+            tables.add(image_id, said, finding, mask, trained.approach.classes)
+            picture = draw_overlay(
+                image,
+                predicted=mask,
+                truth=None,
+                verdict=said,
+                score=finding.score,
+                threshold_low=trained.thresholds.low,
+                threshold_high=trained.thresholds.high,
+                image_id=image_id,
+                labels=region_labels(finding),
+            )
+            write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
+    finally:
+        tables.write(out)  # also of an inspection that is interrupted
+    counts = tables.counts
+    console.print(
+        f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
+        f"{len(tables.errors)} unreadable; "
+        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return InspectSummary(
+        out=out,
+        good=counts["good"],
+        review=counts["review"],
+        defective=counts["defective"],
+        unreadable=len(tables.errors),
+    )
+
+
+class _Tables:
+    """The rows of ``findings.csv``, ``regions.csv`` and ``errors.csv``."""
+
+    def __init__(self) -> None:
+        self.findings: list[tuple[object, ...]] = []
+        self.regions: list[tuple[object, ...]] = []
+        self.errors: list[tuple[object, ...]] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(
+        self,
+        image_id: str,
+        said: str,
+        finding: Finding,
+        mask: npt.NDArray[np.bool_],
+        classes: Sequence[str],
+    ) -> None:
+        """Add an image: a row per class found, or one with both last cells empty."""
+        self.counts[said] += 1
+        head = (image_id, said, f"{finding.score:.6f}")
+        winner = np.where(mask, finding.score_map.argmax(axis=0), -1)
+        layers = np.unique(winner[mask]).tolist()
+        rows: list[tuple[object, ...]] = [
+            (*head, classes[layer], rle.encode(winner == layer)) for layer in layers
+        ]
+        self.findings += rows or [(*head, None, None)]
+        self.regions += [
             (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
             for region in finding.regions
         ]
-        picture = draw_overlay(
-            image,
-            predicted=trained.mask(finding),
-            truth=None,
-            verdict=said,
-            score=finding.score,
-            threshold_low=trained.thresholds.low,
-            threshold_high=trained.thresholds.high,
-            image_id=image_id,
-            labels=region_labels(finding),
-        )
-        write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
-    write_csv(out / "findings.csv", ("image_id", "verdict", "score", "class_id", "rle"), findings)
-    write_csv(
-        out / "regions.csv",
-        ("image_id", "class_id", "x", "y", "width", "height", "area", "score"),
-        regions,
-    )
-    write_csv(out / "errors.csv", ("image_id", "error"), errors)
-    console.print(
-        f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
-        f"{len(errors)} unreadable; "
-        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
-        markup=False,
-    )
-    return InspectSummary(out=out, unreadable=len(errors), **counts)
+
+    def write(self, out: Path) -> None:
+        """Write the three files."""
+        write_csv(out / "findings.csv", FINDINGS, self.findings)
+        write_csv(out / "regions.csv", REGIONS, self.regions)
+        write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
 def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path]]:
@@ -122,18 +163,3 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path]]:
     times = Counter(ids.values())
     # Two files of one name are told apart by their whole paths.
     return [(name if times[name] == 1 else path.as_posix(), path) for path, name in ids.items()]
-
-
-def _finding_rows(
-    trained: TrainedModel, image_id: str, said: str, finding: Finding
-) -> list[tuple[object, ...]]:
-    """One row per class found; an image without any gets one row with both fields empty."""
-    winner: npt.NDArray[np.int64] = finding.score_map.argmax(axis=0)
-    mask = trained.mask(finding)
-    head = (image_id, said, f"{finding.score:.6f}")
-    rows: list[tuple[object, ...]] = [
-        (*head, class_id, rle.encode(mask & (winner == layer)))
-        for layer, class_id in enumerate(trained.approach.classes)
-        if (mask & (winner == layer)).any()
-    ]
-    return rows or [(*head, None, None)]

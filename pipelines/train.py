@@ -1,35 +1,34 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
-import platform
-import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from defectkit import __version__
 from defectkit.approaches import Approach, Samples, build_approach
-from defectkit.config import Config, load_config, save_config
+from defectkit.config import Config, save_config
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
-from defectkit.deployment.model import save_model
+from defectkit.deployment.model import is_whole, save_model
 from defectkit.devices import choose_device, describe_device
-from defectkit.errors import DatasetError, TrainingError
-from defectkit.files import ensure_writable, read_json, write_json
+from defectkit.errors import DatasetError
+from defectkit.files import read_json, write_bytes
 from defectkit.reporting.curves import plot_history
 from defectkit.reporting.progress import progress_frame, write_gif
 from defectkit.reporting.sheets import CELL, contact_sheet, preview_cell
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
+from defectkit.training.runs import check_folder, kept_status, new_facts, read_facts
+
+BEST = Path("checkpoints") / "best"
+MOST_FRAMES = 60
+"""Longer trainings show every second epoch, or every third ... in the GIF."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +45,7 @@ class TrainSummary:
 
 def run(
     *,
-    data: Path,
+    data: Path | None,
     out: Path,
     config: Config,
     resume: bool = False,
@@ -55,25 +54,35 @@ def run(
 ) -> TrainSummary:
     """Train the approach that ``config`` names on a dataset folder and write a run folder.
 
+    ``data`` may be left out when a run is resumed: it knows its dataset.
+
     Raises:
         DatasetError, ModelError, TrainingError, OutputError: with the way out in the message.
     """
     console = console or Console(stderr=True)
-    dataset = Dataset.load(data)
-    _prepare_folder(out, dataset, resume=resume)
+    before = read_facts(out) if resume else {}
+    dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
+    if not dataset.classes:
+        raise DatasetError(
+            f"{dataset.folder} has no defective image, so there is nothing to learn. "
+            "Label some and run 'defectkit prepare' again."
+        )
+    check_folder(out, dataset, before)
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
     network = approach.network(allow_download=allow_download)
     samples = approach.samples(dataset, dataset.split("train"))
     validation_records = dataset.split("val")
-    facts = _facts(dataset, device)
-    if not resume:
-        save_config(config, out / "config.yaml")
+    facts = new_facts(dataset, describe_device(device), before)
+    if resume:
+        _mend_model(out)
+    else:
         _write_augmentations(samples, dataset.classes, out / "augmentations.png")
+    save_config(config, out / "config.yaml")
     _introduce(console, approach, network, dataset, len(samples), device, out)
 
-    with _kept_status(out / "run.json", facts), _progress(console) as on_progress:
+    with kept_status(out, facts), _kept_gif(out), _progress(console) as on_progress:
         for epoch in train_epochs(
             approach,
             network,
@@ -85,84 +94,10 @@ def run(
             on_progress=on_progress,
         ):
             if epoch.is_best:
-                _save_best(out / "model", approach, epoch, facts)
+                _save_best(out, approach, epoch, facts)
             _draw(out, epoch)
             console.print(_line(epoch), soft_wrap=True)
     return _finish(out, console)
-
-
-def next_run(approach: str, *, root: Path = Path("runs")) -> Path:
-    """Return the first free ``runs/<approach>-<n>``."""
-    return root / f"{approach}-{_last_number(approach, root) + 1}"
-
-
-def last_run(approach: str, *, root: Path = Path("runs")) -> Path:
-    """Return the newest ``runs/<approach>-<n>``.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    number = _last_number(approach, root)
-    if not number:
-        raise TrainingError(
-            f"there is no run {root}/{approach}-<n> to resume. Name one with --out."
-        )
-    return root / f"{approach}-{number}"
-
-
-def resumed_config(out: Path, settings: Sequence[str]) -> Config:
-    """Return the configuration that a run was started with, with later ``--set`` changes.
-
-    Raises:
-        TrainingError: ``out`` is not a run.
-    """
-    if not (out / "config.yaml").is_file():
-        raise TrainingError(
-            f"{out} is not a run (it has no config.yaml): there is nothing to resume."
-        )
-    return load_config(out / "config.yaml", settings)
-
-
-def _last_number(approach: str, root: Path) -> int:
-    names = (re.fullmatch(rf"{approach}-(\d+)", path.name) for path in root.glob(f"{approach}-*"))
-    return max((int(name[1]) for name in names if name), default=0)
-
-
-def _prepare_folder(out: Path, dataset: Dataset, *, resume: bool) -> None:
-    ensure_writable(out)
-    if resume:
-        try:
-            before = read_json(out / "run.json")["dataset"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{out / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
-                "known which data the run was trained on. Start anew with another --out."
-            ) from error
-        if before != dataset.fingerprint:
-            raise DatasetError(
-                f"{out} was trained on other data than {dataset.folder} holds now. "
-                "Name the same dataset with --data, or start anew without --resume."
-            )
-    elif (out / "config.yaml").exists():
-        raise TrainingError(
-            f"{out} already holds a run. Go on with --resume, or choose another --out."
-        )
-
-
-def _facts(dataset: Dataset, device: torch.device) -> dict[str, Any]:
-    return {
-        "dataset": dataset.fingerprint,
-        "dataset_folder": str(dataset.folder.resolve()),
-        "device": describe_device(device),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {
-            "defectkit": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "command": sys.argv,
-    }
 
 
 def _introduce(
@@ -209,25 +144,34 @@ def _progress(console: Console) -> Iterator[Callable[[float, str], None]]:
         yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
-def _save_best(folder: Path, approach: Approach, epoch: Epoch, facts: dict[str, Any]) -> None:
+def _save_best(out: Path, approach: Approach, epoch: Epoch, facts: dict[str, Any]) -> None:
     validation = epoch.validation
-    save_model(
-        folder,
-        approach=approach,
-        network=epoch.network,
-        pixel_threshold=validation.pixel_threshold,
-        thresholds=validation.thresholds,
-        facts={
-            "epoch": epoch.epoch,
-            "dataset": facts["dataset"],
-            "validation": {
-                "image_average_precision": validation.image_ap,
-                "pixel_average_precision": validation.pixel_ap,
-                "dice": validation.dice,
+    # Twice, one after the other: whenever the run is killed, one of them is whole.
+    for folder in (out / BEST, out / "model"):
+        save_model(
+            folder,
+            approach=approach,
+            network=epoch.network,
+            pixel_threshold=validation.pixel_threshold,
+            thresholds=validation.thresholds,
+            facts={
+                "epoch": epoch.epoch,
+                "dataset": facts["dataset"],
+                "validation": {
+                    "image_average_precision": validation.image_ap,
+                    "pixel_average_precision": validation.pixel_ap,
+                    "dice": validation.dice,
+                },
+                "warnings": list(validation.warnings),
             },
-            "warnings": list(validation.warnings),
-        },
-    )
+        )
+
+
+def _mend_model(out: Path) -> None:
+    """Put the best model back where a kill damaged it while it was written."""
+    if not is_whole(out / "model") and is_whole(out / BEST):
+        for name in ("model.safetensors", "model.json"):
+            write_bytes(out / "model" / name, (out / BEST / name).read_bytes())
 
 
 def _draw(out: Path, epoch: Epoch) -> None:
@@ -272,25 +216,22 @@ def _line(epoch: Epoch) -> str:
 
 
 @contextmanager
-def _kept_status(path: Path, facts: dict[str, Any]) -> Iterator[None]:
-    """Keep ``run.json`` true: running, then finished, interrupted or failed."""
-    write_json(path, {**facts, "status": "running"})
-    status = "failed"
+def _kept_gif(out: Path) -> Iterator[None]:
+    """Write ``progress.gif`` at the end, also of a run that is interrupted."""
     try:
         yield
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
     finally:
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(path, {**facts, "status": status, "ended": ended})
+        _write_gif(out)
+
+
+def _write_gif(out: Path) -> None:
+    paths = sorted((out / "progress").glob("epoch-*.png"))
+    if paths:
+        step = -(-len(paths) // MOST_FRAMES)
+        write_gif(out / "progress.gif", [read_image(path) for path in paths[::-step][::-1]])
 
 
 def _finish(out: Path, console: Console) -> TrainSummary:
-    frames = [read_image(path) for path in sorted((out / "progress").glob("epoch-*.png"))]
-    if frames:
-        write_gif(out / "progress.gif", frames)
     model = read_json(out / "model" / "model.json")
     for warning in model["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}")

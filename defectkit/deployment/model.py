@@ -79,10 +79,11 @@ class TrainedModel:
         """Look at several images; those of equal size share a batch.
 
         Raises:
-            ValueError: an image is not uint8 or has another number of dimensions.
+            ValueError: an image is not uint8, is empty, or is neither gray nor RGB.
         """
         for image in images:
-            if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+            fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+            if image.dtype != np.uint8 or not fits or 0 in image.shape:
                 raise ValueError(
                     "an image must be (H, W) or (H, W, 3) uint8 but got "
                     f"{image.shape} {image.dtype}"
@@ -124,11 +125,21 @@ def save_model(
     )
 
 
-def set_thresholds(path: Path | str, thresholds: Thresholds) -> None:
-    """Replace the operating point of a model folder."""
+def set_thresholds(path: Path | str, thresholds: Thresholds, warnings: Sequence[str]) -> None:
+    """Replace the operating point of a model folder, and what is to be said of it."""
     folder = model_folder(path)
     info, _ = _read(folder)
-    write_json(folder / "model.json", {**info, "thresholds": thresholds.to_dict()})
+    changes = {"thresholds": thresholds.to_dict(), "warnings": list(warnings)}
+    write_json(folder / "model.json", {**info, **changes})
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a model folder is there and its parts belong together."""
+    try:
+        _read(folder)
+    except ModelError:
+        return False
+    return True
 
 
 def model_folder(path: Path | str) -> Path:

@@ -1,8 +1,8 @@
 """Pretrained weights for timm encoders: found offline first, checked, folded to gray."""
 
-import hashlib
 import importlib.resources
 import importlib.util
+import io
 import warnings
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from defectkit.errors import DefectkitWarning, ModelError
+from defectkit.files import sha256_bytes
 
 # Weights that a package on the Python index carries: the timm name of the same network, the
 # package, the file in it, its SHA-256. The tensors match timm's one to one, in order and shape.
@@ -96,13 +97,13 @@ def _from_package(name: str) -> State | None:
         return None
     path = Path(str(importlib.resources.files(package).joinpath(file)))
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if sha256_bytes(content) != sha256:
         raise ModelError(
             f"{path} is not the file that is known (its SHA-256 differs). Reinstall {package}, "
             "or set model.weights=none."
         )
     # A third party's pickle: only after its hash is known, and never more than tensors.
-    tensors = torch.load(path, map_location="cpu", weights_only=True).values()
+    tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True).values()
     template = timm.create_model(name, pretrained=False).state_dict()
     state: State = {}
     for (key, own), given in zip(template.items(), tensors, strict=True):
@@ -126,7 +127,7 @@ def _from_hub(name: str, *, allow_download: bool) -> State | None:
         return None
     found = try_to_load_from_cache(hub_id, "model.safetensors")
     if isinstance(found, str):
-        return load_file(found)
+        return _load(Path(found))
     if not allow_download:
         return None
     try:
@@ -149,13 +150,17 @@ def encoder_state(path: str) -> State:
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise ModelError(f"model.weights={path}: no such file, run or model folder.")
-    try:
-        state = load_file(file)
-    except SafetensorError as error:
-        raise ModelError(f"{file} is not a safetensors file ({error}).") from error
+    state = _load(file)
     # A file of ours holds a whole network: its encoder is what lies below one of these names.
     for prefix in ("body.encoder.model.", "body.backbone."):
         part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if part:
             return part
     return state
+
+
+def _load(file: Path) -> State:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{file} is not a whole safetensors file ({error}).") from error

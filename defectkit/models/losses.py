@@ -28,10 +28,15 @@ def segmentation_losses(
     """Return the named terms that have a weight, unweighted, and ``loss``, their weighted sum.
 
     The Dice term is pooled over the batch for each class, and only over classes that the batch
-    holds (an absent class has no overlap to gain). Focal: Lin et al. 2017, without alpha.
+    holds (an absent class has no overlap to gain). Focal: Lin et al. 2017, without alpha. Where
+    classes may overlap, "any defect" (the largest score against any truth) counts as one more
+    class: verdicts ask for it, and rare classes learn from the others through it.
     """
     exclusive = cross_entropy > 0
     logits, masks = logits.float(), masks.float()
+    if not exclusive and masks.shape[1] > 1:
+        logits = torch.cat([logits, logits.amax(dim=1, keepdim=True)], dim=1)
+        masks = torch.cat([masks, masks.amax(dim=1, keepdim=True)], dim=1)
     if exclusive:
         pixelwise = F.cross_entropy(logits, _indices(masks), reduction="none")
     else:
@@ -43,7 +48,10 @@ def segmentation_losses(
         terms["focal"] = ((1 - torch.exp(-pixelwise)) ** focal_gamma * pixelwise).mean()
     if dice:
         overlap = DiceLoss(mode="multilabel", from_logits=False)
-        terms["dice"] = overlap(class_probabilities(logits, exclusive=exclusive), masks)
+        # It gives absent classes a loss of 0 and counts them in the mean; we leave them out.
+        present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
+        mean = overlap(class_probabilities(logits, exclusive=exclusive), masks)
+        terms["dice"] = mean * masks.shape[1] / present
     weights = {"bce": bce, "cross_entropy": cross_entropy, "focal": focal, "dice": dice}
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return {**terms, "loss": total}

@@ -8,6 +8,7 @@ from typing import cast
 import segmentation_models_pytorch as smp
 import torch
 from segmentation_models_pytorch.base import SegmentationHead
+from timm.models import FeatureInfo
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
@@ -56,9 +57,9 @@ class Segmenter(nn.Module):
 
     def lowest_stages(self, count: int) -> list[nn.Module]:
         """Return all modules of the encoder's lowest ``count`` stages, in the order they run."""
-        if self.encoder is None or not count:
+        if self.encoder is None or not self.stage_ends or not count:
             return []
-        end = self.stage_ends[min(count, len(self.stage_ends)) - 1]
+        end = self.stage_ends[min(count, len(self.stage_ends)) - 1].replace("_", ".")
         modules = [(name.replace("_", "."), one) for name, one in self.encoder.named_modules()]
         last = max(
             place
@@ -166,5 +167,11 @@ def build_smp(
         mean=mean,
         std=std,
         encoder=body.encoder.model if state else None,
-        stage_ends=tuple(body.encoder.model.feature_info.module_name()),
+        stage_ends=_stage_ends(body.encoder.model),
     )
+
+
+def _stage_ends(model: nn.Module) -> tuple[str, ...]:
+    # Only timm's feature extractors know their stages; the transformers that dpt takes do not.
+    info = getattr(model, "feature_info", None)
+    return tuple(info.module_name()) if isinstance(info, FeatureInfo) else ()

@@ -1,9 +1,11 @@
 """Checkpoints: the whole state of a run after an epoch, without pickle.
 
-An epoch is two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, and
-the SHA-256 of the first). The JSON is written last, so a state without it does not exist.
+An epoch is two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, the
+SHA-256 of the first, and one of all that as its seal). The JSON is written last, so a state without
+it does not exist.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,17 +39,15 @@ def save_checkpoint(
     content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
     stem = folder / f"epoch-{epoch:04d}"
     write_bytes(stem.with_suffix(".safetensors"), content)
-    write_json(
-        stem.with_suffix(".json"),
-        {
-            "epoch": epoch,
-            "sha256": sha256_bytes(content),
-            "optimizer_groups": groups,
-            "optimizer_numbers": optimizer_numbers,
-            **numbers,
-        },
-    )
-    for old in sorted(folder.glob("epoch-*.json"))[:-KEPT]:
+    facts = {
+        "epoch": epoch,
+        "sha256": sha256_bytes(content),
+        "optimizer_groups": groups,
+        "optimizer_numbers": optimizer_numbers,
+        **numbers,
+    }
+    write_json(stem.with_suffix(".json"), {**facts, "seal": _seal(facts)})
+    for old in _states(folder)[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
@@ -66,32 +66,51 @@ def load_checkpoint(
         TrainingError: no whole state is there.
     """
     damaged = []
-    for path in sorted(folder.glob("epoch-*.json"), reverse=True):
+    for path in reversed(_states(folder)):
         try:
             numbers: dict[str, Any] = read_json(path)
+            seal = numbers.pop("seal")
             content = path.with_suffix(".safetensors").read_bytes()
-        except (OSError, ValueError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path.stem)
             continue
-        if sha256_bytes(content) != numbers.get("sha256"):
+        if seal != _seal(numbers) or sha256_bytes(content) != numbers["sha256"]:
             damaged.append(path.stem)
             continue
-        tensors = load(content)
-        for name, module in modules.items():
-            module.load_state_dict(_below(tensors, f"{name}."))
-        optimizer.load_state_dict(
-            _unflatten(
-                numbers["optimizer_groups"],
-                _below(tensors, "optimizer."),
-                numbers["optimizer_numbers"],
-            )
-        )
+        try:
+            _restore(load(content), numbers, modules, optimizer)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainingError(
+                f"{path.with_suffix('.safetensors')} does not fit the network of this run "
+                f"({str(error).splitlines()[0]}). Its pretrained weights may be missing here."
+            ) from error
         return numbers
     raise TrainingError(
         f"{folder} holds no whole checkpoint"
         + (f" (damaged: {', '.join(damaged)})" if damaged else "")
         + ". Start anew without --resume and with another --out."
     )
+
+
+def _states(folder: Path) -> list[Path]:
+    """The JSON files of all states, from the oldest to the newest."""
+    return sorted(folder.glob("epoch-*.json"), key=lambda path: (len(path.name), path.name))
+
+
+def _seal(facts: Mapping[str, Any]) -> str:
+    return sha256_bytes(json.dumps(facts, sort_keys=True).encode())
+
+
+def _restore(
+    tensors: Tensors,
+    numbers: Mapping[str, Any],
+    modules: Mapping[str, torch.nn.Module],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    for name, module in modules.items():
+        module.load_state_dict(_below(tensors, f"{name}."))
+    groups, scalars = numbers["optimizer_groups"], numbers["optimizer_numbers"]
+    optimizer.load_state_dict(_unflatten(groups, _below(tensors, "optimizer."), scalars))
 
 
 def _below(tensors: Tensors, prefix: str) -> Tensors:

@@ -80,7 +80,10 @@ def train_epochs(
     watch: int = 6,
     on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> Iterator[Epoch]:
-    """Train and yield after every epoch, once its history row and checkpoint are on disk.
+    """Train and yield after every epoch.
+
+    Its history row is on disk by then. Its checkpoint follows when the next epoch is asked for: the
+    caller keeps the best model first, so a run killed in between repeats the epoch and loses none.
 
     Args:
         approach: gives the loss and the findings.
@@ -119,11 +122,16 @@ def train_epochs(
         history = [
             row for row in read_history(folder / "history.csv") if (row["epoch"] or 0) < first
         ]
+    if config.max_time and not validation_seconds:
+        some = validation_records[:4]
+        validation_seconds = (
+            validate(approach, validated, some).seconds * len(validation_records) / len(some)
+        )
     budget = Budget(config, len(loader), spent, validation_seconds)
     last = 10**9 if config.max_time else config.epochs
 
     for epoch in range(first, last + 1):
-        if budget.progress(steps) >= 1.0:
+        if budget.progress(steps) >= 1.0 or since_best >= (config.patience or math.inf):
             return
         torch.manual_seed(_key(seed, epoch))  # dropout and its kin
         network.train()
@@ -147,8 +155,10 @@ def train_epochs(
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
             scaler.unscale_(optimizer)
-            if config.clip_norm:
-                torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+            limit = config.clip_norm or math.inf
+            norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
+            if not scaler.is_enabled() and not math.isfinite(norm.item()):
+                raise TrainingError(_not_finite(samples, config, epoch, done, {"gradient": norm}))
             scaler.step(optimizer)
             scaler.update()
             steps, done = steps + 1, done + 1
@@ -179,8 +189,6 @@ def train_epochs(
         result = Epoch(
             epoch=epoch, row=row, validation=validation, network=validated, is_best=is_best
         )
-        # The caller keeps the best model before the checkpoint says that this epoch is done, so a
-        # run that is killed in between does the epoch again and loses nothing.
         yield result
         save_checkpoint(
             folder / "checkpoints",
@@ -196,8 +204,6 @@ def train_epochs(
                 "scaler": scaler.state_dict(),
             },
         )
-        if config.patience and since_best >= config.patience:
-            return
 
 
 def validate(
@@ -247,6 +253,9 @@ class EpochLoader:
             prefetch_factor=4 if workers else None,
             worker_init_fn=_quiet_worker,
             pin_memory=device.type == "cuda",
+            # The loader draws a number now and then; from a generator of its own, so that dropout
+            # draws the same with any number of processes.
+            generator=torch.Generator(),
         )
 
     def __len__(self) -> int:
@@ -320,7 +329,7 @@ def _not_finite(
     names = [samples.image_id(key) for key in batch_keys(epoch, batch, config.batch_size)]
     values = ", ".join(f"{name} {term.item()}" for name, term in terms.items())
     return (
-        f"the loss is not finite ({values}) in epoch {epoch}, batch {batch + 1}, images: "
-        f"{', '.join(names)}. Lower the rate (--set train.lr=...), switch reduced precision off "
-        "(--set train.amp=off), or look at these images."
+        f"the loss or its gradient is not finite ({values}) in epoch {epoch}, batch {batch + 1}, "
+        f"images: {', '.join(names)}. Lower the rate (--set train.lr=...), switch reduced "
+        "precision off (--set train.amp=off), or look at these images."
     )

@@ -194,7 +194,7 @@ def test_an_encoder_without_weights_still_trains_after_a_warning(monkeypatch, tm
 
 def test_packaged_weights_are_used_by_default_without_a_warning():
     network = segment().network()
-    assert network.encoder is network.body.encoder
+    assert network.encoder is network.body.encoder.model
     assert segment("model.weights=none").network().encoder is None
 
 

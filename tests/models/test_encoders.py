@@ -104,6 +104,15 @@ def test_weights_in_the_local_cache_are_found_without_the_network(no_network, ca
     assert no_network == []
 
 
+def test_a_damaged_file_in_the_local_cache_is_said_plainly(no_network, cache):
+    folder = cache / "models--timm--resnet18.a1_in1k"
+    for name, content in (("refs/main", "abc"), ("snapshots/abc/model.safetensors", "half")):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a whole safetensors file"):
+        pretrained_state("resnet18", allow_download=False)
+
+
 def test_the_network_is_asked_only_where_it_is_allowed(no_network, cache, monkeypatch, tmp_path):
     state = random_state("resnet18")
     save_file(state, tmp_path / "model.safetensors")
@@ -199,10 +208,10 @@ def test_files_that_are_no_weights_are_refused(tmp_path, run_folder):
     with pytest.raises(ModelError, match=r"model\.weights=gone: no such file, run or model folder"):
         encoder_state("gone")
     (tmp_path / "x.pth").write_bytes(b"PK\3\4 a pickle")
-    with pytest.raises(ModelError, match=r"x\.pth is not a safetensors file"):
+    with pytest.raises(ModelError, match=r"x\.pth is not a whole safetensors file"):
         encoder_state(str(tmp_path / "x.pth"))
     shutil.copy(run_folder / "model" / "model.safetensors", tmp_path / "cut.safetensors")
     with (tmp_path / "cut.safetensors").open("r+b") as handle:
         handle.truncate(10_000)
-    with pytest.raises(ModelError, match=r"cut\.safetensors is not a safetensors file"):
+    with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
         encoder_state(str(tmp_path / "cut.safetensors"))

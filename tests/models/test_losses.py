@@ -24,8 +24,8 @@ def soft_dice(probabilities: torch.Tensor, masks: torch.Tensor) -> float:
     losses = []
     for p, m in zip(probabilities.unbind(1), masks.double().unbind(1), strict=True):
         overlap = 1 - 2 * (p * m).sum() / (p.sum() + m.sum())
-        losses.append(float(overlap) if m.any() else 0.0)
-    return float(np.mean(losses))
+        losses += [float(overlap)] if m.any() else []
+    return float(np.mean(losses)) if losses else 0.0
 
 
 def test_bce_is_that_of_scikit_learn():
@@ -45,7 +45,7 @@ def test_dice_is_pooled_over_the_batch_for_each_class():
     assert terms["dice"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_dice_of_a_class_that_the_batch_lacks_is_0_and_moves_nothing():
+def test_dice_leaves_out_a_class_that_the_batch_lacks():
     logits, masks = batch()
     masks[:, 1] = 0
     logits.requires_grad_()
@@ -56,6 +56,12 @@ def test_dice_of_a_class_that_the_batch_lacks_is_0_and_moves_nothing():
     terms["loss"].backward()
     assert not logits.grad[:, 1].any()
     assert logits.grad[:, 0].any()
+
+
+def test_dice_of_a_batch_without_defects_is_0():
+    logits, masks = batch()
+    terms = segmentation_losses(logits, 0 * masks, **{**ZERO, "dice": 1})
+    assert terms["loss"].item() == 0
 
 
 def test_dice_goes_from_0_to_1():

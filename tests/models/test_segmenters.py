@@ -98,7 +98,7 @@ def test_the_encoder_is_known_only_where_it_has_pretrained_weights():
     state = timm.create_model("resnet18", pretrained=False).state_dict()
     build = {"architecture": "fpn", "encoder": "resnet18", "in_channels": 1, "out_channels": 2}
     with_state = build_smp(**build, decoder_channels=(8,), state=state)
-    assert with_state.encoder is with_state.body.encoder
+    assert with_state.encoder is with_state.body.encoder.model
     assert build_smp(**build, decoder_channels=(8,), state=None).encoder is None
 
 
@@ -137,3 +137,31 @@ def test_fcn_takes_the_weights_of_timms_resnet():
     torch.testing.assert_close(
         net.body.backbone.layer4[2].conv3.weight, template.layer4[2].conv3.weight
     )
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18", "convnext_atto"])
+def test_the_lowest_stages_are_those_next_to_the_image(encoder):
+    state = timm.create_model(encoder, pretrained=False).state_dict()
+    net = build_smp(
+        architecture="fpn", encoder=encoder, in_channels=1, out_channels=2,
+        decoder_channels=(8,), state=state,
+    )  # fmt: skip
+
+    def parameters(count: int) -> list[torch.nn.Parameter]:
+        stages = net.lowest_stages(count)
+        return [p for module in stages for p in module.parameters(recurse=False)]
+
+    everything = list(net.encoder.parameters())
+    lengths = [len(parameters(count)) for count in range(len(net.stage_ends) + 2)]
+    assert lengths[0] == 0
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == lengths[-2] == len(everything)
+    # The first ones to run, in order and without a gap.
+    for count in (1, 2):
+        assert [id(p) for p in parameters(count)] == [id(p) for p in everything[: lengths[count]]]
+        assert 0 < lengths[count] < len(everything)
+
+
+def test_a_network_without_pretrained_weights_has_no_lowest_stages():
+    _, net = network("unet", channels=1, encoder="resnet18")
+    assert net.lowest_stages(2) == []

@@ -14,12 +14,14 @@ import defectkit
 from defectkit.config import dump_config, load_config
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import read_csv, read_json, sha256_file
-from defectkit.pipelines.train import last_run, next_run
+from defectkit.training.runs import PACKAGES, claim_run, last_run
 
 
 def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
     assert set(hashes_of(run_folder)) == {
         "augmentations.png",
+        "checkpoints/best/model.json",
+        "checkpoints/best/model.safetensors",
         "checkpoints/epoch-0001.json",
         "checkpoints/epoch-0001.safetensors",
         "checkpoints/epoch-0002.json",
@@ -46,11 +48,10 @@ def test_run_json_says_on_what_and_how_it_was_trained(run_folder, dataset_folder
     facts = read_json(run_folder / "run.json")
     assert facts["status"] == "finished"
     assert facts["started"] <= facts["ended"]
-    assert facts["best_epoch"] == read_json(run_folder / "model" / "model.json")["epoch"]
     assert facts["dataset_folder"] == str(dataset_folder.resolve())
     assert facts["device"].startswith("cpu (")
     assert facts["versions"]["defectkit"] == defectkit.__version__
-    assert set(facts["versions"]) == {"defectkit", "python", "torch", "numpy"}
+    assert set(facts["versions"]) == {"python", *PACKAGES}
 
 
 def test_history_has_a_row_per_epoch(run_folder):
@@ -166,11 +167,12 @@ def test_resume_of_a_run_without_a_whole_run_json_is_a_message(
 
 
 def test_runs_are_numbered(tmp_path):
-    assert next_run("segment", root=tmp_path).name == "segment-1"
-    for name in ("segment-2", "segment-10", "segment-x", "box-11", "segment-3-old"):
+    assert claim_run("segment", root=tmp_path).name == "segment-1"
+    assert claim_run("segment", root=tmp_path).name == "segment-2"
+    for name in ( "segment-10", "segment-x", "box-11", "segment-3-old"):
         (tmp_path / name).mkdir()
-    assert next_run("segment", root=tmp_path).name == "segment-11"
-    assert last_run("segment", root=tmp_path).name == "segment-10"
+    assert claim_run("segment", root=tmp_path).name == "segment-11"
+    assert last_run("segment", root=tmp_path).name == "segment-11"
 
 
 def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet, tiny):

@@ -1,0 +1,143 @@
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import defectkit
+from defectkit import api, cli
+from defectkit.api import parse_seconds
+from defectkit.config import Config, TrainConfig, load_config
+from defectkit.errors import ConfigError
+from defectkit.pipelines import train as train_pipeline
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the training pipeline is asked for, without training."""
+    calls = []
+    monkeypatch.setattr(train_pipeline, "run", lambda **options: calls.append(options))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("90", 90), (30, 30), (0.5, 0.5), (" 2 m ", 120)],
+)
+def test_times(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "0m", "-5s", "1d", "1h30m", "1.h", "nan"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ConfigError, match=r"is not a time\. Write for example 90s, 20m or 1\.5h"):
+        parse_seconds(text)
+
+
+@given(st.text())
+def test_any_text_is_a_time_or_a_message(text):
+    try:
+        seconds = parse_seconds(text)
+    except ConfigError:
+        return
+    assert 0 < seconds < float("inf")
+
+
+def test_the_functions_are_the_commands():
+    same = {"prepare": (), "evaluate": (), "inspect": ()}
+    for name in same:
+        function = set(inspect.signature(getattr(api, name)).parameters) - {"console"}
+        command = set(inspect.signature(getattr(cli, name)).parameters)
+        assert function == command
+    function = set(inspect.signature(api.train).parameters) - {"console", "settings"}
+    assert function == set(inspect.signature(cli.train).parameters) - {"set_"}
+
+
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "inspect"])
+def test_functions_and_commands_have_the_same_defaults(name):
+    function = inspect.signature(getattr(api, name)).parameters
+    for parameter in inspect.signature(getattr(cli, name)).parameters.values():
+        if parameter.name in function and parameter.default is not inspect.Parameter.empty:
+            default = function[parameter.name].default
+            assert str(parameter.default) == str(default), parameter.name
+
+
+def test_options_become_settings_after_the_others(asked, tmp_path):
+    api.train(
+        data=tmp_path, out=tmp_path / "run", epochs=7, max_time="2m", device="cpu", seed=5,
+        settings=["train.epochs=3", "train.lr=1e-4", "seed=1"],
+    )  # fmt: skip
+    (call,) = asked
+    config = call["config"]
+    assert (config.train.epochs, config.train.max_time, config.seed) == (7, 120.0, 5)
+    assert (config.device, config.train.lr) == ("cpu", 1e-4)
+    assert (call["data"], call["out"]) == (tmp_path, tmp_path / "run")
+    assert (call["resume"], call["allow_download"]) == (False, False)
+
+
+def test_a_configuration_is_a_name_a_file_or_an_object(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("train:\n  lr: 5e-4\n")
+    (tmp_path / "plain").write_text("train:\n  lr: 6e-4\n")
+    given = [
+        "segnet",
+        "mine.yaml",
+        tmp_path / "mine.yaml",
+        "plain",
+        Config(train=TrainConfig(lr=7e-4)),
+    ]
+    for config in given:
+        api.train(config=config, settings=["train.ema=0.5"])
+    rates = [call["config"].train.lr for call in asked]
+    assert rates == [1e-3, 5e-4, 5e-4, 6e-4, 7e-4]
+    assert asked[0]["config"].model.architecture == "segnet"
+    assert {call["config"].train.ema for call in asked} == {0.5}
+
+
+def test_nothing_given_is_the_defaults_and_the_first_run(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    api.train()
+    (call,) = asked
+    assert call["config"] == Config()
+    assert str(call["data"]) == "dataset"
+    assert str(call["out"]) == "runs/segment-1"
+
+
+def test_mistakes_are_said_before_anything_is_imported_or_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is not a time"):
+        api.train(max_time="soon")
+    with pytest.raises(ConfigError, match="approach: 'patch' is not one of 'segment'"):
+        api.train(approach="patch")
+    with pytest.raises(ConfigError, match="device: 'tpu' is not one of"):
+        api.train(device="tpu")
+    with pytest.raises(ConfigError, match="keeps its configuration"):
+        api.train(config="unet", resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_keeps_its_configuration_and_takes_changes(asked, run_folder, tmp_path):
+    api.train(data=tmp_path, out=run_folder, resume=True, epochs=9)
+    (call,) = asked
+    before = load_config(run_folder / "config.yaml")
+    expected = before.model_copy(update={"train": before.train.model_copy(update={"epochs": 9})})
+    assert call["config"] == expected
+    assert call["resume"] is True
+
+
+def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (2, 10):
+        folder = tmp_path / "runs" / f"segment-{number}"
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(f"seed: {number}\n")
+    api.train(resume=True)
+    assert asked[0]["config"].seed == 10
+    assert str(asked[0]["out"]) == "runs/segment-10"
+
+
+def test_the_package_offers_what_its_readme_says():
+    assert set(defectkit.__all__) == {
+        "__version__", "evaluate", "inspect", "load", "prepare", "train",
+    }  # fmt: skip
+    assert all(hasattr(defectkit, name) for name in defectkit.__all__)

@@ -1,0 +1,124 @@
+"""What a user gets who installs the wheel, away from the repository."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("defectkit", "pipelines", "configs", "pyproject.toml", "README.md", "LICENSE")
+
+
+def test_every_folder_of_modules_is_a_package_that_is_shipped():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {
+        path.parent.relative_to(ROOT).parts
+        for top in ("defectkit", "pipelines", "configs")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    names = {".".join(p if p[0] == "defectkit" else ("defectkit", *p)) for p in folders}
+    assert set(settings["packages"]) == names
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy so that nothing is written into the repository."""
+    copy = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
+        else:
+            shutil.copy(ROOT / name, copy)
+    out = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel"]
+    options = ["--no-build-isolation", "--no-deps", "--quiet", "--wheel-dir", str(out), str(copy)]
+    subprocess.run([*pip, *options], check=True, timeout=300)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The ``bin`` folder of a new environment that has the wheel, and borrows its dependencies."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    paths = {"base": str(folder), "platbase": str(folder)}
+    site = Path(sysconfig.get_path("purelib", "venv", vars=paths))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    python = Path(sysconfig.get_path("scripts", "venv", vars=paths)) / Path(sys.executable).name
+    options = ["--no-deps", "--no-index", "--quiet", str(wheel)]
+    subprocess.run([*pip, "--python", str(python), "install", *options], check=True)
+    # Dependencies weigh gigabytes: those of this environment serve. A plain path line adds them
+    # after the new environment's own packages and runs none of their .pth files, so that the
+    # editable install of the repository is not seen.
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python.parent
+
+
+def run(command: list[object], folder: Path) -> "subprocess.CompletedProcess[str]":
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    return subprocess.run(
+        [str(word) for word in command], cwd=folder, env=environment,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"defectkit"}
+    expected = {
+        (path.relative_to(ROOT) if path.is_relative_to(ROOT / "defectkit")
+         else Path("defectkit") / path.relative_to(ROOT)).as_posix()
+        for top in ("defectkit", "pipelines", "configs")
+        for path in (ROOT / top).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }  # fmt: skip
+    shipped = {name for name in names if ".dist-info/" not in name}
+    assert shipped == expected
+    assert "defectkit/py.typed" in names
+    assert "defectkit/configs/segnet.yaml" in names
+    assert "defectkit/pipelines/train.py" in names
+    assert "defectkit/reporting/templates/report.html" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+@pytest.mark.slow
+def test_the_installed_command_works_in_an_empty_folder(installed, tmp_path):
+    shown = run([installed / "defectkit", "--help"], tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "Usage: defectkit" in shown.stdout
+    listed = run([installed / "defectkit", "configs", "ls"], tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "segnet" in listed.stdout
+    missing = run([installed / "defectkit", "train", "--data", "gone"], tmp_path)
+    assert missing.returncode == 2
+    assert "gone is not a dataset" in missing.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_installed_package_is_the_wheels_and_every_module_imports(installed, tmp_path):
+    # A folder of the user's own may bear the bare names.
+    for name in ("pipelines", "configs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not this one')")
+    code = (
+        "import importlib, pkgutil, defectkit, defectkit.pipelines.train\n"
+        "names = [m.name for m in pkgutil.walk_packages(defectkit.__path__, 'defectkit.')]\n"
+        "for name in names: importlib.import_module(name)\n"
+        "print(defectkit.__file__, len(names))\n"
+    )
+    ended = run([installed / "python", "-c", code], tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    file, count = ended.stdout.split()
+    assert Path(file).is_relative_to(installed.parent)
+    assert int(count) > 50
