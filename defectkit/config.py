@@ -58,7 +58,7 @@ class LossConfig(_Section):
     `cross_entropy` makes the classes exclude each other (softmax), the others let them overlap.
     """
 
-    bce: NotNegative = 1.0
+    bce: NotNegative = 10.0
     """Binary cross-entropy of each class and pixel."""
     dice: NotNegative = 1.0
     """Soft Dice of each class, pooled over the batch."""

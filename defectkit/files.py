@@ -5,6 +5,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,13 @@ from defectkit.errors import OutputError
 
 TEMP_MARK = ".defectkit-tmp-"
 """Part of the name of every unfinished file, so that strays can be told and removed."""
+STRAY_SECONDS = 3600.0
+"""An unfinished file that nobody wrote to for this long is of a write that was killed."""
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
+    f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
+}
+"""Names that Windows gives to no file, whatever its suffix."""
 
 # The characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection). The quote
 # that we put before them is itself quoted, so ``read_csv`` gives back exactly what was written.
@@ -32,7 +40,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         OutputError: the folder cannot be made or written, or the disk is full.
     """
     target = Path(path)
-    temp = target.with_name(f"{TEMP_MARK}{secrets.token_hex(4)}-{target.name}")
+    temp = _temp_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temp
@@ -121,10 +129,26 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def safe_name(text: str, *, caseless: bool = False) -> str:
+    """Return ``text`` as a part of a file name: safe on all systems, one for each text.
+
+    Letters, digits, dots, dashes and underscores stay; a text that had to be changed gets eight
+    digits of its SHA-256, so that no two meet. For Windows and macOS "a" and "A" are one file: with
+    ``caseless``, a text that holds capitals gets the digits too.
+    """
+    safe = re.sub(r"[^\w.-]", "_", text).lstrip(".")[:60]
+    safe = safe.encode()[:180].decode(errors="ignore")  # Names may have 255 bytes, with additions.
+    if safe.split(".")[0].lower() in WINDOWS_DEVICES:
+        safe = "_" + safe
+    if safe != text or not safe or (caseless and text != text.casefold()):
+        safe += "-" + sha256_bytes(text.encode("utf-8", "surrogatepass"))[:8]
+    return safe
+
+
 def ensure_writable(folder: Path | str) -> Path:
     """Make ``folder`` and prove that a file can be written there, before any long work.
 
-    Strays of writes that were killed are removed on the way.
+    Strays in it of writes that were killed are removed; of a live one it keeps its hands.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -132,11 +156,13 @@ def ensure_writable(folder: Path | str) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
-    probe = folder / f"{TEMP_MARK}probe"
+    probe = _temp_beside(folder / "probe")
     write_bytes(probe, b"")
-    probe.unlink()
-    for stray in folder.rglob(f"{TEMP_MARK}*"):
-        stray.unlink(missing_ok=True)
+    _remove(probe)
+    for stray in folder.glob(f"{TEMP_MARK}*"):
+        with contextlib.suppress(OSError):  # Another process may remove it as well.
+            if time.time() - stray.stat().st_mtime > STRAY_SECONDS:
+                stray.unlink()
     return folder
 
 
@@ -151,6 +177,10 @@ def _inert(cell: object) -> object:
     if isinstance(cell, str) and cell.startswith(QUOTED_STARTS):
         return "'" + cell
     return "" if cell is None else cell
+
+
+def _temp_beside(target: Path) -> Path:
+    return target.with_name(f"{TEMP_MARK}{secrets.token_hex(4)}-{target.name}")
 
 
 def _remove(temp: Path) -> None:

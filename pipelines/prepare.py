@@ -11,7 +11,15 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defectkit.data.dataset import SPLITS
+from defectkit.data.dataset_writer import (
+    PreparedImage,
+    claim_folder,
+    relative_path,
+    sort_classes,
+    write_info,
+    write_ledger,
+    write_tables,
+)
 from defectkit.data.duplicates import (
     Leak,
     contradictions,
@@ -21,15 +29,6 @@ from defectkit.data.duplicates import (
 )
 from defectkit.data.groups import name_groups
 from defectkit.data.plan import Plan, plan_images
-from defectkit.data.prepared import (
-    PreparedImage,
-    claim_folder,
-    relative_path,
-    sort_classes,
-    write_info,
-    write_ledger,
-    write_tables,
-)
 from defectkit.data.sources import open_image_folder
 from defectkit.data.splits import Fractions, assign_splits, parse_fractions
 from defectkit.data.survey import ImageFacts, examine
@@ -43,7 +42,7 @@ from defectkit.labels.convention import (
     refuse_contradiction,
 )
 from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
-from defectkit.labels.table import LabelRow, read_meta, read_table
+from defectkit.labels.table import SPLITS, LabelRow, read_meta, read_table
 from defectkit.reporting.dataset_summary import print_summary
 from defectkit.reporting.previews import plan_sheets, remove_stale, write_sheet
 

@@ -20,7 +20,7 @@ from defectkit.devices import choose_device, describe_device
 from defectkit.errors import DatasetError
 from defectkit.files import read_json, write_bytes
 from defectkit.reporting.curves import plot_history
-from defectkit.reporting.progress import progress_frame, write_gif
+from defectkit.reporting.gif import progress_frame, write_gif
 from defectkit.reporting.sheets import CELL, contact_sheet, preview_cell
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs

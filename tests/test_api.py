@@ -64,12 +64,14 @@ def test_functions_and_commands_have_the_same_defaults(name):
 
 def test_options_become_settings_after_the_others(asked, tmp_path):
     api.train(
-        data=tmp_path, out=tmp_path / "run", epochs=7, max_time="2m", device="cpu", seed=5,
+        data=tmp_path, out=tmp_path / "run", epochs=7, device="cpu", seed=5,
         settings=["train.epochs=3", "train.lr=1e-4", "seed=1"],
     )  # fmt: skip
-    (call,) = asked
+    api.train(out=tmp_path / "other", max_time="2m")
+    call, other = asked
     config = call["config"]
-    assert (config.train.epochs, config.train.max_time, config.seed) == (7, 120.0, 5)
+    assert (config.train.epochs, config.train.max_time, config.seed) == (7, None, 5)
+    assert other["config"].train.max_time == 120.0
     assert (config.device, config.train.lr) == ("cpu", 1e-4)
     assert (call["data"], call["out"]) == (tmp_path, tmp_path / "run")
     assert (call["resume"], call["allow_download"]) == (False, False)
@@ -99,7 +101,7 @@ def test_nothing_given_is_the_defaults_and_the_first_run(asked, tmp_path, monkey
     api.train()
     (call,) = asked
     assert call["config"] == Config()
-    assert str(call["data"]) == "dataset"
+    assert call["data"] is None
     assert str(call["out"]) == "runs/segment-1"
 
 
@@ -107,6 +109,8 @@ def test_mistakes_are_said_before_anything_is_imported_or_written(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="is not a time"):
         api.train(max_time="soon")
+    with pytest.raises(ConfigError, match="exclude each other: give --epochs or --max-time"):
+        api.train(max_time="2m", epochs=3)
     with pytest.raises(ConfigError, match="approach: 'patch' is not one of 'segment'"):
         api.train(approach="patch")
     with pytest.raises(ConfigError, match="device: 'tpu' is not one of"):

@@ -2,9 +2,11 @@ import csv
 import errno
 import io
 import os
+import re
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from defectkit.files import (
     ensure_writable,
     read_csv,
     read_json,
+    safe_name,
     sha256_bytes,
     sha256_file,
     write_bytes,
@@ -222,12 +225,44 @@ def test_ensure_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
 
 
 def test_ensure_writable_removes_strays_of_killed_writes_only(tmp_path):
-    (tmp_path / "inner").mkdir()
-    for name in (f"{TEMP_MARK}12-x", f"inner/{TEMP_MARK}34-y", "kept.txt", "inner/kept"):
+    for name in (f"{TEMP_MARK}12-x", "kept.txt"):
         (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (0, time.time() - files.STRAY_SECONDS - 60))
     ensure_writable(tmp_path)
-    assert names(tmp_path) == ["inner", "kept.txt"]
-    assert names(tmp_path / "inner") == ["kept"]
+    assert names(tmp_path) == ["kept.txt"]
+
+
+def test_ensure_writable_leaves_the_live_writes_of_others_alone(tmp_path):
+    (tmp_path / "inner").mkdir()
+    with atomic_write(tmp_path / "x") as mine, atomic_write(tmp_path / "inner" / "y") as other:
+        for temp in (mine, other):
+            temp.write_text("whole")
+        os.utime(other, (0, 0))  # Other folders are no business of this one.
+        ensure_writable(tmp_path)
+    assert (tmp_path / "x").read_text() == "whole"
+    assert (tmp_path / "inner" / "y").read_text() == "whole"
+
+
+def test_two_may_ensure_writable_at_once(tmp_path, monkeypatch):
+    stray = tmp_path / f"{TEMP_MARK}12-x"
+    stray.write_text("x")
+    os.utime(stray, (0, 0))
+    probes = []
+    unlink = Path.unlink
+
+    def other_is_first(path: Path, **options: bool) -> None:
+        unlink(path)
+        if not probes:
+            probes.append(path)
+            ensure_writable(tmp_path)
+        elif path.parent == tmp_path:
+            probes.append(path)
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", other_is_first)
+    ensure_writable(tmp_path)
+    assert len({path for path in probes if path.name.endswith("-probe")}) == 2
+    assert names(tmp_path) == []
 
 
 def test_ensure_writable_does_not_touch_a_file_of_the_users(tmp_path):
@@ -255,6 +290,40 @@ def test_ensure_writable_sees_a_read_only_folder(tmp_path):
     with pytest.raises(OutputError, match="cannot write .*Permission denied"):
         ensure_writable(tmp_path / "run")
     tmp_path.chmod(0o700)
+
+
+@given(first=st.text(max_size=100), second=st.text(max_size=100))
+def test_safe_names_are_safe_and_differ(first, second):
+    name = safe_name(first)
+    assert re.fullmatch(r"[\w-][\w.-]*", name)
+    assert first == second or name != safe_name(second)
+    if first != second:
+        one, other = (safe_name(text, caseless=True) for text in (first, second))
+        assert one.casefold() != other.casefold()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Scratch", "scratch"), ("LOT", "lot"), ("stra\u00dfe", "strasse")]
+)
+def test_caseless_names_differ_where_case_does_not_count(one, other):
+    assert safe_name(one).casefold() == safe_name(other).casefold()
+    assert safe_name(one, caseless=True).casefold() != safe_name(other, caseless=True).casefold()
+    assert safe_name(other, caseless=True) == other
+
+
+@pytest.mark.parametrize("text", ["con", "NUL.png", "com1.jpg", "../../etc/passwd", "..", "C:x"])
+def test_safe_names_are_no_devices_and_no_paths(text):
+    name = safe_name(text)
+    assert Path(name).name == name
+    assert name.split(".")[0].lower() not in {"con", "nul", "com1", ""}
+    assert not set(name) & set('/\\:*?"<>|')
+
+
+@pytest.mark.parametrize("letter", ["x", "\u5212", "\U0002070e"])
+def test_safe_names_of_long_texts_can_be_written_with_what_is_added(letter, tmp_path):
+    name = f"2-overkill-{safe_name(letter * 200)}.png"
+    write_bytes(tmp_path / name, b"")
+    assert names(tmp_path) == [name]
 
 
 def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):

@@ -63,18 +63,6 @@ def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
             ) from error
 
 
-def image_shape(content: bytes, *, name: str) -> tuple[int, int, int]:
-    """Return (height, width, channels) from the header alone, as ``decode_image`` would give."""
-    with _open(content, name) as opened:
-        width, height = opened.size
-        try:
-            turned = opened.getexif().get(EXIF_ORIENTATION) in (5, 6, 7, 8)
-        except (OSError, SyntaxError, ValueError):
-            turned = False
-        gray = opened.mode in ("L", "1", "LA", "La") or opened.mode.startswith("I")
-        return (*((width, height) if turned else (height, width)), 1 if gray else 3)
-
-
 def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
     """Return (H, W), (H, W, 1) or (H, W, 3) as (H, W, channels).
 

@@ -1,18 +1,16 @@
 """Find the image files that a label table speaks of, and never one outside the image folder."""
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from defectkit.data.images import SUFFIXES
 from defectkit.errors import DatasetError, ImageError
+from defectkit.labels.table import OUTSIDE
 
 FOLDER_NAMES = ("Train", "train", "train_images", "images")
 IDS_TO_TRY = 100
-OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
-"""Absolute paths of any system, ways up, and what no file name may hold."""
 
 
 class ImageFolder:

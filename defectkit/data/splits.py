@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.data.dataset import SPLITS, Split
 from defectkit.errors import DatasetError
+from defectkit.labels.table import SPLITS, Split
 
 Fractions = tuple[float, float, float]
 Counts = npt.NDArray[np.float64]

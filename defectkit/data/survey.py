@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from defectkit.data.images import decode_image
 from defectkit.errors import ImageError
@@ -18,10 +16,8 @@ from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.convention import Convention
 from defectkit.labels.ledger import LedgerRow, Outcome, incomplete
-from defectkit.labels.regions import find_regions
+from defectkit.labels.regions import measure_regions
 from defectkit.labels.table import LabelRow
-
-Mask = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +73,7 @@ def examine(job: Job, *, convention: Convention) -> ImageFacts:
             image_id=job.image_id, path=job.path, ledger=tuple(ledger), problem=problem
         )
     height, width = image.shape[:2]
-    masks, ledger = _read_rows(job.rows, (height, width), convention)
+    rles, ledger = _read_rows(job.rows, (height, width), convention)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     return ImageFacts(
         image_id=job.image_id,
@@ -86,39 +82,37 @@ def examine(job: Job, *, convention: Convention) -> ImageFacts:
         width=width,
         channels=1 if image.ndim == 2 else 3,
         sha256=sha256_bytes(content),
-        rles={class_id: text for class_id, (text, _) in masks.items()},
+        rles=rles,
         defects=tuple(
             defect
-            for class_id, (_, mask) in masks.items()
-            for defect in _find_defects(class_id, mask)
+            for class_id, text in rles.items()
+            for defect in _find_defects(class_id, text, (height, width))
         ),
         ledger=tuple(ledger),
         problem=f"line {refused.line} was refused" if refused else "",
     )
 
 
-def _find_defects(class_id: str, mask: Mask) -> list[Defect]:
-    # Labels as large as the image would be made and thrown away: a quarter of all the time here.
-    # A decoded mask lies column by column, so it is its transpose that OpenCV reads as it is.
-    top, left, height, width = cv2.boundingRect(np.ascontiguousarray(mask.T))
+def _find_defects(class_id: str, text: str, shape: tuple[int, int]) -> list[Defect]:
+    # Of masks and labels as large as the image most would be made for nothing.
+    part, left = rle.decode_columns(text, shape)
     return [
-        Defect(class_id=class_id, box_xywh=(left + x, top + y, *size), area=region.area)
-        for region in find_regions(mask[top : top + height, left : left + width])
-        for x, y, *size in [region.box_xywh]
+        Defect(class_id=class_id, box_xywh=(left + x, y, width, height), area=area)
+        for (x, y, width, height), area in measure_regions(part)
     ]
 
 
 def _read_rows(
     rows: Sequence[LabelRow], shape: tuple[int, int], convention: Convention
-) -> tuple[dict[str, tuple[str, Mask]], list[LedgerRow]]:
-    """Return each defective class's canonical encoding and mask, and what became of the rows."""
-    masks: dict[str, tuple[str, Mask]] = {}
+) -> tuple[dict[str, str], list[LedgerRow]]:
+    """Return each defective class's canonical encoding, and what became of the rows."""
+    rles: dict[str, str] = {}
     lines: dict[str, int] = {}  # of the first row, by class
     lines_by_text: dict[tuple[str, str], int] = {}
     ledger = []
     for row in rows:
         try:
-            text, mask, note = _decode(row.rle, shape, convention)
+            text, note = _read_rle(row.rle, shape, convention)
         except rle.RleError as error:
             ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
             continue
@@ -129,28 +123,25 @@ def _read_rows(
             outcome = "merged"
             note = f"repeats line {same}" if same != row.line else f"united with line {first}"
         ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
-        if mask is not None and same == row.line:
-            if row.class_id in masks:
-                mask = mask | masks[row.class_id][1]
-                text = rle.encode(mask)
-            masks[row.class_id] = text, mask
-    return masks, _refuse_with(ledger)
+        if text and same == row.line:
+            if known := rles.get(row.class_id):
+                text = rle.encode(rle.decode(known, shape) | rle.decode(text, shape))
+            rles[row.class_id] = text
+    return rles, _refuse_with(ledger)
 
 
-def _decode(
-    text: str, shape: tuple[int, int], convention: Convention
-) -> tuple[str, Mask | None, str]:
-    """Return the canonical encoding, its mask (None where empty), and a note on the text."""
+def _read_rle(text: str, shape: tuple[int, int], convention: Convention) -> tuple[str, str]:
+    """Return the canonical encoding, "" where it is empty, and a note on the text."""
     if not text:
-        return "", None, ""
+        return "", ""
     base, order = convention.base, convention.order
     canonical = rle.canonical(text, shape, base=base, order=order)
-    mask = rle.decode(canonical, shape)
     if (text, base, order) == (canonical, 1, "column"):
-        return canonical, mask, ""
-    assert np.array_equal(mask, rle.decode(text, shape, base=base, order=order)), text
+        return canonical, ""
+    mask = rle.decode(text, shape, base=base, order=order)
+    assert np.array_equal(rle.decode(canonical, shape), mask), text
     unsorted = rle.parse_runs(text, mask.size, base=base).was_unsorted
-    return canonical, mask, "its runs were not sorted and are now" if unsorted else ""
+    return canonical, "its runs were not sorted and are now" if unsorted else ""
 
 
 def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:

@@ -1,7 +1,6 @@
 """Processes that share out work on images; none at all where the work is small."""
 
 import gc
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,11 +10,14 @@ from typing import TypeVar
 
 import cv2
 
+from defectkit.devices import usable_processors
 from defectkit.errors import DatasetError
 
 JOBS_PER_PROCESS = 64
 """Fewer images than this are done sooner than a process starts."""
 LARGEST_CHUNK = 16
+MOST_PROCESSES = 61
+"""More of them Python cannot wait for on Windows, nor one process keep busy."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -41,13 +43,18 @@ class Workers:
 
 @contextmanager
 def open_workers(count: int | None, *, n_jobs: int) -> Iterator[Workers]:
-    """Yield ``count`` worker processes, none for 0; for None up to one per core, as it pays.
+    """Yield ``count`` worker processes, none for 0; for None up to one per processor, as it pays.
 
     Raises:
-        DatasetError: a process died while the workers were in use.
+        DatasetError: ``count`` is negative, or a process died while the workers were in use.
     """
     if count is None:
-        count = min(os.cpu_count() or 1, n_jobs // JOBS_PER_PROCESS)
+        count = min(usable_processors(), n_jobs // JOBS_PER_PROCESS)
+    if count < 0:
+        raise DatasetError(
+            f"--workers {count} is below 0. Give 0 for no processes beside this one."
+        )
+    count = min(count, MOST_PROCESSES)
     if count == 0:
         yield Workers(0, None)
         return
@@ -56,7 +63,8 @@ def open_workers(count: int | None, *, n_jobs: int) -> Iterator[Workers]:
         yield Workers(count, pool)
     except BrokenProcessPool as error:
         raise DatasetError(
-            "a worker process died, most likely for lack of memory. Use fewer workers."
+            f"one of {count} worker processes died, most likely for lack of memory. "
+            f"Use fewer: --workers {count // 2}."
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

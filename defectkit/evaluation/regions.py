@@ -79,7 +79,7 @@ class TrueRegion:
 class FalseAlarm:
     """One connected region of the predicted mask that covers no true pixel.
 
-    ``class_id`` and ``score`` are those of the finding's region in its place, if there is one.
+    ``class_id`` and ``score`` are those of the finding's region with this box, if there is one.
     """
 
     image_id: str
@@ -112,7 +112,8 @@ def match_regions(
         truth: (K, H, W) bool or uint8, true where not zero.
         image_id: goes into the rows.
         classes: the names of the K classes.
-        regions: the finding's regions, to name class and score of false alarms.
+        regions: the finding's regions, which are those of ``predicted``: they name the class and
+            score of false alarms.
 
     Returns:
         True regions class by class, then false alarms, each in the order of ``label_regions``.
@@ -131,11 +132,10 @@ def match_regions(
         if layer.any():
             rows += _true_regions(layer != 0, labels, marked, image_id=image_id, class_id=class_id)
     touched = np.bincount(labels[truth.any(axis=0)], minlength=len(marked) + 1)[1:]
-    boxes = np.array([region.box_xywh for region in regions]).reshape(-1, 4)
+    named = {region.box_xywh: region for region in regions}  # No two of one mask share a box.
     for region, overlap in zip(marked, touched, strict=True):
         if overlap == 0:
-            place = _same_place(region.box_xywh, boxes)
-            twin = None if place is None else regions[place]
+            twin = named.get(region.box_xywh)
             rows.append(
                 FalseAlarm(
                     image_id=image_id,
@@ -200,18 +200,6 @@ def _true_regions(
 def _areas(regions: Sequence[MaskRegion]) -> npt.NDArray[np.int64]:
     """Return the area of each label; 1 for the background keeps divisions defined."""
     return np.array([1, *(region.area for region in regions)], np.int64)
-
-
-def _same_place(box_xywh: tuple[int, int, int, int], boxes: npt.NDArray[np.int64]) -> int | None:
-    """Return which of ``boxes`` (N, 4) overlaps most (intersection over union), if any does."""
-    x, y, width, height = box_xywh
-    xs, ys, widths, heights = boxes.T
-    across = np.minimum(xs + widths, x + width) - np.maximum(xs, x)
-    down = np.minimum(ys + heights, y + height) - np.maximum(ys, y)
-    shared = np.maximum(across, 0) * np.maximum(down, 0)
-    if not shared.any():
-        return None
-    return int(np.argmax(shared / (widths * heights + width * height - shared)))
 
 
 def _recall(found: npt.NDArray[np.bool_]) -> Recall:

@@ -21,34 +21,43 @@ class MaskRegion:
     contour: npt.NDArray[np.int32]
 
 
-def find_regions(mask: npt.NDArray[np.generic]) -> list[MaskRegion]:
-    """Return all regions of ``mask``, sorted by y and then x of their boxes.
+def measure_regions(
+    mask: npt.NDArray[np.generic],
+) -> list[tuple[tuple[int, int, int, int], int]]:
+    """Return box_xywh and area of each region of ``mask``, as ``label_regions`` does, but sooner.
 
-    Args:
-        mask: (H, W) of bool or any number, nonzero = defect. A region that lies in the hole of
-            another is one of its own.
+    ``mask`` is (H, W) of bool or any number, nonzero = defect.
     """
-    return label_regions(mask)[1]
+    defect, x, y = _defect_part(mask)
+    if not defect.size:
+        return []
+    _, _, stats, _ = cv2.connectedComponentsWithStats(defect, connectivity=8)
+    return [
+        ((x + left, y + top, width, height), area)
+        for top, left, height, width, area in sorted(stats[1:, [1, 0, 3, 2, 4]].tolist())
+    ]
 
 
 def label_regions(
     mask: npt.NDArray[np.generic],
 ) -> tuple[npt.NDArray[np.int32], list[MaskRegion]]:
-    """Return labels and regions of ``mask``, as ``find_regions`` does.
+    """Return labels and regions of ``mask``, sorted by y and then x of their boxes.
 
-    The labels are (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region.
+    Args:
+        mask: (H, W) of bool or any number, nonzero = defect. A region that lies in the hole of
+            another is one of its own.
+
+    Returns:
+        The labels, (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region;
+        and the regions.
     """
     labels = np.zeros(mask.shape, np.int32)
-    defect = mask != 0
-    if not defect.any():
+    defect, x, y = _defect_part(mask)
+    if not defect.size:
         return labels, []
-    if not defect.flags.c_contiguous:  # A decoded mask lies column by column.
-        defect = cv2.transpose(defect.T.view(np.uint8)).view(np.bool_)
-    # Only the part that holds all regions is worked on: it is often small.
-    x, y, width, height = cv2.boundingRect(defect.view(np.uint8))
-    part = np.s_[y : y + height, x : x + width]
+    height, width = defect.shape
     inside = np.zeros((height, width + 1), np.bool_)  # The empty column parts the rows' runs.
-    inside[:, :width] = defect[part]
+    inside[:, :width] = defect
     boxes, contours = _outer_borders(inside.view(np.uint8), (x, y))
 
     count, numbers = cv2.connectedComponents(inside.view(np.uint8), connectivity=8)
@@ -62,9 +71,19 @@ def label_regions(
     stretches = np.diff(edges, prepend=0, append=inside.size)
     ranked = np.zeros(len(stretches), np.int32)
     ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
-    labels[part] = np.repeat(ranked, stretches).reshape(inside.shape)[:, :width]
+    ranks_inside = np.repeat(ranked, stretches).reshape(inside.shape)[:, :width]
+    labels[y : y + height, x : x + width] = ranks_inside
     areas = np.bincount(ranked[1::2], stretches[1::2], minlength=count)[1:].astype(int).tolist()
     return labels, [MaskRegion(*region) for region in zip(boxes, areas, contours, strict=True)]
+
+
+def _defect_part(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Return the part of ``mask`` that holds all regions, which is often small, and its x and y."""
+    defect = (mask != 0).view(np.uint8)
+    if not defect.flags.c_contiguous:  # A decoded mask lies column by column.
+        defect = np.asarray(cv2.transpose(defect.T), np.uint8)
+    x, y, width, height = cv2.boundingRect(defect)
+    return defect[y : y + height, x : x + width], x, y
 
 
 def _outer_borders(

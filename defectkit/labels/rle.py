@@ -19,6 +19,8 @@ Order = Literal["column", "row"]
 """How pixels are numbered: "column" is down, then right (Kaggle's); "row" is right, then down."""
 
 ALLOWED = b"0123456789 \t\r\n"
+CANONICAL = re.compile(r"[1-9][0-9]*+(?: [1-9][0-9]*+)*+")
+"""How canonical form spells its numbers."""
 LARGEST = np.iinfo(np.int64).max
 """What ``np.fromstring`` makes of any number that is as large or larger."""
 
@@ -62,6 +64,25 @@ def decode(
     return flat.reshape(height, width) if order == "row" else flat.reshape(width, height).T
 
 
+def decode_columns(rle: str, shape: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], int]:
+    """Return the part of the mask from its first to its last column with defect, and the first.
+
+    ``rle`` is in canonical form and not blank. The part is (H, W') uint8 of 0 and 1 and lies in
+    memory column by column: of a small defect in a large image it is a small part.
+
+    Raises:
+        RleError: the text is malformed or does not fit the shape.
+    """
+    height, width = shape
+    stretches, _ = _stretches(rle, height * width, 1)
+    assert len(stretches) > 1, "a mask without defect has no such part"
+    first, after = int(stretches[0]) // height, width - int(stretches[-1]) // height
+    stretches[0] -= first * height
+    stretches[-1] -= (width - after) * height
+    flat = np.frombuffer(b"\0\1" * len(stretches), np.uint8, len(stretches)).repeat(stretches)
+    return flat.reshape(after - first, height).T, first
+
+
 def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: Order = "column") -> str:
     """Return the sorted, merged runs of ``mask``; "" where it has none.
 
@@ -102,6 +123,8 @@ def canonical(rle: str, shape: tuple[int, int], *, base: int = 1, order: Order =
     runs = parse_runs(rle, shape[0] * shape[1], base=base)
     ends = runs.starts + runs.lengths
     first = np.append(True, runs.starts[1:] > ends[:-1])[: len(ends)]
+    if base == 1 and not runs.was_unsorted and first.all() and CANONICAL.fullmatch(rle):
+        return rle  # The usual case, in half of the time.
     starts, ends = runs.starts[first], ends[np.roll(first, -1)]
     return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
 

@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from defectkit.errors import LabelError
-from defectkit.labels.sheet import DELIMITERS, Record, Sheet, read_sheet
+from defectkit.labels.csv_text import DELIMITERS, CsvText, Record, read_csv_text
 
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "id_class": ("imageidclassid",),
@@ -26,7 +27,8 @@ unless another column is."""
 HEADERLESS: Mapping[int, tuple[str, ...]] = {2: ("id", "rle"), 3: ("id", "class", "rle")}
 
 META_COLUMNS = ("group", "split", "lot")
-SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 BLANK = frozenset({"", "nan", "none", "null", "na", "<na>"})
 """What an empty cell is written as, in lower case."""
@@ -35,6 +37,9 @@ NO_DEFECT = BLANK | {"-1"}
 
 MAX_ID_BYTES = 255
 """The longest file name that common file systems hold."""
+
+OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
+"""What no image id may hold: absolute paths of any system, ways up, and what no file name holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +103,13 @@ def read_table(path: Path | str) -> LabelTable:
         LabelError: the file is missing, empty or no CSV, has no id or no RLE column, or has a
             quotation mark that is never closed.
     """
-    sheet = read_sheet(path)
-    layout = _find_layout(sheet, roles=("id_class", "id", "rle", "class"))
+    text = read_csv_text(path)
+    layout = _find_layout(text, roles=("id_class", "id", "rle", "class"))
     rows: list[LabelRow] = []
     refused: list[RefusedRow] = []
     meta: dict[str, dict[str, str]] = {}
     varying: set[str] = set()
-    for record in _data_records(sheet, layout):
+    for record in _data_records(text, layout):
         image_id, class_id, rle = _pick(record.cells, layout)
         try:
             _check(record, layout, image_id, class_id, rle)
@@ -118,7 +123,7 @@ def read_table(path: Path | str) -> LabelTable:
         for name in varying & known.keys():
             del known[name]
     form = ",".join(layout.names) + ("" if layout.has_header else " (no header)")
-    return LabelTable(sheet.path, form, sheet.encoding, tuple(rows), tuple(refused), meta)
+    return LabelTable(text.path, form, text.encoding, tuple(rows), tuple(refused), meta)
 
 
 def read_meta(path: Path | str) -> dict[str, dict[str, str]]:
@@ -129,10 +134,10 @@ def read_meta(path: Path | str) -> dict[str, dict[str, str]]:
     Raises:
         LabelError: as ``read_table``, or a row cannot be used.
     """
-    sheet = read_sheet(path)
-    layout = _find_layout(sheet, roles=("id",))
+    text = read_csv_text(path)
+    layout = _find_layout(text, roles=("id",))
     meta: dict[str, dict[str, str]] = {}
-    for record in _data_records(sheet, layout):
+    for record in _data_records(text, layout):
         image_id, class_id, rle = _pick(record.cells, layout)
         try:
             _check(record, layout, image_id, class_id, rle)
@@ -142,15 +147,13 @@ def read_meta(path: Path | str) -> dict[str, dict[str, str]]:
     return meta
 
 
-def _find_layout(sheet: Sheet, *, roles: Sequence[str]) -> _Layout:
+def _find_layout(text: CsvText, *, roles: Sequence[str]) -> _Layout:
     """Find out the delimiter, and what the columns are, from the first row."""
-    firsts = [
-        (delimiter, next(sheet.records(delimiter), Record(1, []))) for delimiter in DELIMITERS
-    ]
+    firsts = [(delimiter, next(text.records(delimiter), Record(1, []))) for delimiter in DELIMITERS]
     for delimiter, first in firsts:
         column = _header_columns(first.cells, roles)
         if column.keys() & {"id", "id_class"} and ("rle" in column or "rle" not in roles):
-            return _header_layout(sheet, delimiter, first, column)
+            return _header_layout(text, delimiter, first, column)
     for delimiter, first in firsts:
         names = HEADERLESS.get(len(first.cells), ())
         if "rle" in roles and names and _is_rle_like(first.cells[-1]):
@@ -159,17 +162,19 @@ def _find_layout(sheet: Sheet, *, roles: Sequence[str]) -> _Layout:
     found = ", ".join(repr(name[:30]) for name in most.cells[:20]) or "none"
     needed = "ImageId and EncodedPixels" if "rle" in roles else "ImageId"
     raise LabelError(
-        f"{sheet.path}:{most.line}: the header must name the columns {needed}, but has {found}. "
+        f"{text.path}:{most.line}: the header must name the columns {needed}, but has {found}. "
         "Add a header or rename its columns."
     )
 
 
-def _header_layout(sheet: Sheet, delimiter: str, header: Record, column: dict[str, int]) -> _Layout:
+def _header_layout(
+    text: CsvText, delimiter: str, header: Record, column: dict[str, int]
+) -> _Layout:
     plain = [_plain(name) for name in header.cells]
     for name in header.cells:
         if name and plain.count(_plain(name)) > 1:
             raise LabelError(
-                f"{sheet.path}:{header.line}: two columns are called {name!r}. Rename one."
+                f"{text.path}:{header.line}: two columns are called {name!r}. Rename one."
             )
     extra = {
         _plain(name) if _plain(name) in META_COLUMNS else name: index
@@ -199,8 +204,8 @@ def _is_rle_like(cell: str) -> bool:
     return cell.lower() in NO_DEFECT or cell[0] in "+-0123456789"
 
 
-def _data_records(sheet: Sheet, layout: _Layout) -> Iterator[Record]:
-    records = sheet.records(layout.delimiter)
+def _data_records(text: CsvText, layout: _Layout) -> Iterator[Record]:
+    records = text.records(layout.delimiter)
     if layout.has_header:
         next(records)
     return records
@@ -220,7 +225,9 @@ def _pick(cells: Sequence[str], layout: _Layout) -> tuple[str, str, str]:
             image_id, class_id = class_id, ""
     elif "class" not in layout.column:
         class_id = "1"
-    return image_id, _unless(class_id, BLANK), _unless(rle, NO_DEFECT)
+    rle = _unless(rle, NO_DEFECT)
+    # Beside a mask, NA or None is the name of a class.
+    return image_id, class_id if rle else _unless(class_id, BLANK), rle
 
 
 def _unless(cell: str, blanks: Collection[str]) -> str:
@@ -240,7 +247,7 @@ def _check(record: Record, layout: _Layout, image_id: str, class_id: str, rle: s
         raise LabelError(f"{shown} or its class holds a control character")
     if len(image_id.encode()) > MAX_ID_BYTES:
         raise LabelError(f"{shown} is longer than a file name can be")
-    if re.match(r"/|[A-Za-z]:", image_id) or "\\" in image_id or ".." in image_id.split("/"):
+    if OUTSIDE.search(image_id):
         raise LabelError(f"{shown} may not have a drive, a backslash or '..', nor start with '/'")
     if rle and not class_id:
         raise LabelError("the row has an RLE but no class")

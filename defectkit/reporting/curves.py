@@ -16,10 +16,18 @@ from matplotlib.scale import FuncScale
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from defectkit.files import write_bytes
+from defectkit.reporting import palette
+from defectkit.reporting.palette import hex_code
 
-# Okabe and Ito (2008), as in palette.py, without the yellow that is too light for white paper.
-BLUE, ORANGE, GREEN, VERMILLION, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
-CYCLE = (BLUE, ORANGE, GREEN, VERMILLION, PURPLE, "#56B4E9")
+# Of the palette all but the yellow, which is too light for white paper.
+CYCLE = tuple(
+    hex_code(color)
+    for color in (
+        *(palette.BLUE, palette.ORANGE, palette.GREEN),
+        *(palette.VERMILLION, palette.PURPLE, palette.SKY),
+    )
+)
+BLUE, ORANGE, GREEN, VERMILLION, *_ = CYCLE
 INK, FAINT = "#24292f", "#6e7781"
 
 History = Sequence[Mapping[str, float | int | None]]

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from defectkit.data.dataset import SPLITS
-from defectkit.data.prepared import PreparedImage
+from defectkit.data.dataset_writer import PreparedImage
+from defectkit.labels.table import SPLITS
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

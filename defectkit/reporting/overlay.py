@@ -1,11 +1,10 @@
 """The picture of one inspected image: what is there, what was found, what was said of it."""
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from defectkit.files import sha256_bytes
+from defectkit.files import safe_name
 from defectkit.findings import Finding
 from defectkit.reporting.header import GUTTER, draw_header
 from defectkit.reporting.palette import BACKGROUND, COLORS, WHITE
@@ -21,23 +20,6 @@ from defectkit.reporting.strokes import (
     tint,
     with_ring,
 )
-
-__all__ = [
-    "COLORS",
-    "Box",
-    "Image",
-    "Mask",
-    "draw_overlay",
-    "mark",
-    "outline",
-    "overlay_name",
-    "region_labels",
-]
-
-WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
-    f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
-}
-"""Names that Windows gives to no file, whatever its suffix."""
 
 MIN_WIDTH = 340
 """Narrower canvases are padded to this many pixels, so that the header can be read."""
@@ -108,20 +90,12 @@ def draw_overlay(
 def overlay_name(image_id: str) -> str:
     """Return a file name for the overlay of ``image_id``: safe on all systems, one for each id.
 
-    Letters, digits, dots, dashes and underscores stay; an id that had to be changed gets eight
-    digits of its SHA-256, so that no two meet.
-
     >>> overlay_name("exp1_num_461.jpg")
     'exp1_num_461.jpg.png'
     >>> overlay_name("lot 7/a.png")
     'lot_7_a.png-384786f3.png'
     """
-    safe = re.sub(r"[^\w.-]", "_", image_id).lstrip(".")[:60]
-    if safe.split(".")[0].lower() in WINDOWS_DEVICES:
-        safe = "_" + safe
-    if safe != image_id or not safe:
-        safe += "-" + sha256_bytes(image_id.encode("utf-8", "surrogatepass"))[:8]
-    return safe + ".png"
+    return safe_name(image_id) + ".png"
 
 
 def mark(

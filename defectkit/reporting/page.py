@@ -18,6 +18,7 @@ from markupsafe import Markup
 from PIL import Image as Pillow
 
 from defectkit.data.images import read_image
+from defectkit.errors import ImageError
 from defectkit.files import write_bytes
 from defectkit.reporting.overlay import overlay_name
 from defectkit.reporting.tables import metric_tables, show, show_percent, show_rate
@@ -219,7 +220,11 @@ def _picture(row: Mapping[str, Any], *, thumbnail: str, link: str) -> Picture:
 
 
 def _thumbnail(path: Path) -> bytes:
-    picture = Pillow.fromarray(read_image(path))
+    """Return a small JPEG of an overlay; nothing of one that is larger than can be read."""
+    try:
+        picture = Pillow.fromarray(read_image(path))
+    except ImageError:
+        return b""
     picture.thumbnail((THUMBNAIL_WIDTH, 4 * THUMBNAIL_WIDTH), Pillow.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85, subsampling=0)  # Thin colored lines stay colored.

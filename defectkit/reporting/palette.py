@@ -36,3 +36,8 @@ OUTCOME_COLORS: dict[str, Color] = {"escape": VERMILLION, "overkill": YELLOW}
 """The two wrong outcomes; the others need no color."""
 
 CLASS_COLORS: tuple[Color, ...] = (ORANGE, SKY, YELLOW, PURPLE, GREEN, VERMILLION, BLUE)
+
+
+def hex_code(color: Color) -> str:
+    """Return ``color`` as ``#rrggbb``."""
+    return "#" + bytes(color).hex()

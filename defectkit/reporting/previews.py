@@ -1,7 +1,5 @@
 """Contact sheets of a dataset, to see whether the masks lie where the defects are."""
 
-import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,10 @@ import numpy as np
 
 from defectkit.data.images import read_image, write_png
 from defectkit.data.survey import Defect, ImageFacts
+from defectkit.files import safe_name
 from defectkit.labels import rle
-from defectkit.reporting.overlay import Box, Image, Mask
 from defectkit.reporting.sheets import contact_sheet, preview_cell
+from defectkit.reporting.strokes import Box, Image, Mask
 
 PER_SHEET = 24
 CellShape = tuple[int, int, int]
@@ -47,7 +46,9 @@ def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[st
     surroundings of the smallest regions. There is no sheet without images.
     """
     shape = _cell_shape(images)
-    chosen = {f"defective_{file_name(name)}": _of_class(images, name) for name in classes}
+    chosen = {
+        f"defective_{safe_name(name, caseless=True)}": _of_class(images, name) for name in classes
+    }
     chosen["good"] = [
         (image.image_id, image, None)
         for image in _spread([image for image in images if not image.rles])
@@ -72,14 +73,6 @@ def remove_stale(folder: Path, sheets: Sequence[Sheet]) -> None:
     for path in {*folder.glob("*.png")} - {sheet.path for sheet in sheets}:
         if path.name in ("good.png", "smallest.png") or path.name.startswith("defective_"):
             path.unlink()
-
-
-def file_name(class_id: str) -> str:
-    """Return a part of a file name for any class id: itself where that is safe and short."""
-    safe = re.sub(r"[^\w-]", "_", class_id)[:40]
-    if safe == class_id:
-        return safe
-    return f"{safe}-{hashlib.sha256(class_id.encode()).hexdigest()[:6]}"
 
 
 def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:

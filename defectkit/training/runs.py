@@ -45,12 +45,13 @@ def claim_run(approach: str, *, root: Path = Path("runs")) -> Path:
 
 
 def last_run(approach: str, *, root: Path = Path("runs")) -> Path:
-    """Return the newest ``runs/<approach>-<n>``.
+    """Return the newest ``runs/<approach>-<n>`` that was begun.
 
     Raises:
         TrainingError: there is none.
     """
-    number = _last_number(approach, root)
+    # A folder without a configuration was claimed and left, say because the dataset was missing.
+    number = _last_number(approach, root, holding="config.yaml")
     if not number:
         raise TrainingError(
             f"there is no run {root}/{approach}-<n> to resume. Name one with --out."
@@ -153,8 +154,9 @@ def kept_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
         write_json(run / "run.json", {**facts, "status": status, "ended": ended})
 
 
-def _last_number(approach: str, root: Path) -> int:
-    names = (re.fullmatch(rf"{approach}-(\d+)", path.name) for path in root.glob(f"{approach}-*"))
+def _last_number(approach: str, root: Path, *, holding: str = "") -> int:
+    folders = (path for path in root.glob(f"{approach}-*") if (path / holding).exists())
+    names = (re.fullmatch(rf"{approach}-(\d+)", path.name) for path in folders)
     return max((int(name[1]) for name in names if name), default=0)
 
 

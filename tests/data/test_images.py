@@ -13,7 +13,6 @@ from defectkit.data import images
 from defectkit.data.images import (
     as_channels,
     decode_image,
-    image_shape,
     read_image,
     write_png,
 )
@@ -114,15 +113,6 @@ def test_cmyk_jpeg_keeps_its_colors():
     np.testing.assert_allclose(red, (255, 0, 0), atol=4)
 
 
-@pytest.mark.parametrize("kind", [*EXACT, *(f"lossy {kind}" for kind in LOSSY)])
-def test_the_header_tells_the_shape_of_the_pixels(kind):
-    lossy = kind.removeprefix("lossy ")
-    content = LOSSY[lossy][0] if lossy != kind else EXACT[kind][0]
-    pixels = decode_image(content, name=kind)
-    channels = 1 if pixels.ndim == 2 else 3
-    assert image_shape(content, name=kind) == (*pixels.shape[:2], channels)
-
-
 # What a viewer does to stored pixels, by EXIF orientation (EXIF 2.32, tag 0x0112).
 UPRIGHT = {
     1: lambda stored: stored,
@@ -142,7 +132,6 @@ def test_exif_orientation_is_applied(orientation, pixels):
     content = with_orientation(pixels, orientation)
     got = decode_image(content, name="turned")
     np.testing.assert_array_equal(got, UPRIGHT[orientation](pixels))
-    assert image_shape(content, name="turned")[:2] == got.shape[:2]
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -150,14 +139,12 @@ def test_exif_orientation_of_a_jpeg(orientation):
     plain = decode_image(encoded(Image.fromarray(SMOOTH), "JPEG"), name="plain")
     content = with_orientation(SMOOTH, orientation, "JPEG")
     np.testing.assert_array_equal(decode_image(content, name="x"), UPRIGHT[orientation](plain))
-    assert image_shape(content, name="x")[:2] == UPRIGHT[orientation](plain).shape[:2]
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 17])
 def test_an_orientation_that_exif_does_not_know_changes_nothing(orientation):
     content = with_orientation(GRAY, orientation)
     np.testing.assert_array_equal(decode_image(content, name="x"), GRAY)
-    assert image_shape(content, name="x") == (23, 37, 1)
 
 
 def test_16_bit_white_is_white_and_rounds_as_documented():
@@ -219,11 +206,10 @@ def test_a_damaged_file_is_an_image_or_an_image_error(kind):
         damaged[places] = rng.integers(0, 256, 3)
         try:
             got = decode_image(damaged.tobytes(), name="damaged")
-            shape = image_shape(damaged.tobytes(), name="damaged")
         except ImageError:
             continue
         assert got.dtype == np.uint8
-        assert (got.shape if got.ndim == 3 else (*got.shape, 1)) == shape
+        assert got.ndim == 2 or (got.ndim, got.shape[2]) == (3, 3)
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb png", "16-bit png"])
@@ -259,15 +245,14 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + idat + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("look", [decode_image, image_shape])
-def test_a_bomb_is_refused_from_its_header(look):
+def test_a_bomb_is_refused_from_its_header():
     content = bomb(40000, 30000)
     assert len(content) < 70
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.process_time()
     message = r"bomb: 40000x30000 pixels are more than the limit of 268435456\. Cut the image into"
     with pytest.raises(ImageError, match=message):
-        look(content, name="bomb")
+        decode_image(content, name="bomb")
     assert time.process_time() - start < 0.1
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 50 * (2**20 if sys.platform == "darwin" else 2**10)
@@ -283,7 +268,8 @@ def test_the_limit_is_where_it_says(monkeypatch):
 
 def test_large_images_below_the_limit_raise_no_warning_of_pillow(recwarn):
     # Pillow warns from 89 million pixels on.
-    image_shape(bomb(10_000, 10_000), name="large")
+    with pytest.raises(ImageError, match="large: the image is damaged or cut off"):
+        decode_image(bomb(9_500, 9_500), name="large")
     assert len(recwarn) == 0
 
 
@@ -299,9 +285,8 @@ def test_large_images_below_the_limit_raise_no_warning_of_pillow(recwarn):
     ],
 )
 def test_what_is_no_image_is_said_with_the_known_kinds(content):
-    for look in (decode_image, image_shape):
-        with pytest.raises(ImageError, match=r"x\.png: not an image that can be read \(png, jpg"):
-            look(content, name="x.png")
+    with pytest.raises(ImageError, match=r"x\.png: not an image that can be read \(png, jpg"):
+        decode_image(content, name="x.png")
 
 
 def test_postscript_is_never_handed_to_an_interpreter():

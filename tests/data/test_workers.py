@@ -31,9 +31,25 @@ def test_little_work_starts_no_process():
         assert workers.pool is None
 
 
+def test_no_more_processes_are_started_than_may_be_used(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    with open_workers(None, n_jobs=10_000) as workers:
+        assert workers.count == 1
+
+
+def test_counts_that_cannot_be_are_refused_or_cut():
+    with pytest.raises(DatasetError, match=r"--workers -1 is below 0"), open_workers(-1, n_jobs=9):
+        pass
+    with open_workers(500, n_jobs=9) as workers:  # Windows cannot wait for so many
+        assert workers.count == 61
+
+
 def test_a_process_that_dies_is_an_error_for_people():
     with (
-        pytest.raises(DatasetError, match=r"a worker process died.*Use fewer workers"),
+        pytest.raises(
+            DatasetError, match=r"one of 2 worker processes died.*Use fewer: --workers 1\."
+        ),
         open_workers(2, n_jobs=10) as workers,
     ):
         list(workers.map(die, range(10)))

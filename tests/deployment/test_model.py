@@ -12,6 +12,7 @@ from defectkit.data.images import as_channels, read_image
 from defectkit.deployment.model import (
     FORMAT_VERSION,
     TrainedModel,
+    is_whole,
     model_folder,
     save_model,
     set_thresholds,
@@ -204,11 +205,11 @@ def test_a_model_json_that_does_not_fit_is_refused(run_copy, kind):
 def test_set_thresholds_changes_nothing_else(run_copy):
     before = read_json(run_copy / "model" / "model.json")
     weights = sha256_file(run_copy / "model" / "model.safetensors")
-    set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="by hand"))
+    set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="by hand"), ["few images"])
     after = read_json(run_copy / "model" / "model.json")
     assert after.pop("thresholds") == {"low": 0.1, "high": 0.9, "rule": "by hand"}
-    before.pop("thresholds")
-    assert after == before
+    assert after.pop("warnings") == ["few images"]
+    assert after == {k: v for k, v in before.items() if k not in ("thresholds", "warnings")}
     assert sha256_file(run_copy / "model" / "model.safetensors") == weights
     assert defectkit.load(run_copy, device="cpu").thresholds.low == 0.1
 
@@ -216,7 +217,14 @@ def test_set_thresholds_changes_nothing_else(run_copy):
 def test_set_thresholds_refuses_a_damaged_model(run_copy):
     (run_copy / "model" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match="SHA-256 differs"):
-        set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="x"))
+        set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="x"), [])
+
+
+def test_a_folder_is_whole_if_its_parts_belong_together(run_copy):
+    assert is_whole(run_copy / "model")
+    edit(run_copy, sha256="0" * 64)
+    assert not is_whole(run_copy / "model")
+    assert not is_whole(run_copy / "nothing")
 
 
 def test_the_model_folder_is_found(run_folder, tmp_path):

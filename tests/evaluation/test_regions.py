@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 from scipy import ndimage
 
+from defectkit.approaches.maps import make_finding
 from defectkit.evaluation.regions import (
     COLUMNS,
     FalseAlarm,
@@ -18,7 +19,6 @@ from defectkit.evaluation.regions import (
 )
 from defectkit.evaluation.verdicts import clopper_pearson
 from defectkit.files import read_csv, write_csv
-from defectkit.findings import Region
 
 CLASSES = ("a", "b")
 
@@ -113,14 +113,19 @@ def test_touching_one_true_pixel_of_any_class_is_no_false_alarm():
     )
 
 
-def test_a_false_alarm_takes_class_and_score_from_the_findings_region_in_its_place():
-    regions = [
-        Region(class_id="a", score=0.9, box_xywh=(0, 0, 20, 20), area=9),
-        Region(class_id="b", score=0.7, box_xywh=(10, 10, 4, 3), area=12),
+def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
+    scores = np.zeros((2, 30, 30), np.float32)
+    scores[0, 10:14, 10:14] = 0.75
+    scores[1, 2:5, 20:26] = 0.875
+    scores[0, 20:22, 3:9] = 1.0  # a hit
+    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, minimum_area=1)
+    truth = np.stack([boxes_of((30, 30), (3, 20, 6, 2)), np.zeros((30, 30), bool)])
+    rows = match(scores.max(axis=0) >= 0.5, truth, regions=finding.regions)
+    alarms = [row for row in rows if isinstance(row, FalseAlarm)]
+    assert [(row.class_id, row.score, row.box_xywh) for row in alarms] == [
+        ("b", 0.875, (20, 2, 6, 3)),
+        ("a", 0.75, (10, 10, 4, 4)),
     ]
-    predicted = boxes_of((30, 30), (10, 10, 4, 4), (25, 25, 2, 2))
-    rows = match(predicted, np.zeros((2, 30, 30), bool), regions=regions)
-    assert [(row.class_id, row.score) for row in rows] == [("b", 0.7), (None, None)]
 
 
 def test_perfect_and_empty_predictions():

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 from scipy import ndimage
 
-from defectkit.labels.regions import find_regions, label_regions
+from defectkit.labels.regions import label_regions, measure_regions
 from defectkit.labels.rle import decode, encode
 
 SIDES = st.integers(1, 14)
@@ -24,7 +24,7 @@ def test_two_regions_give_two_boxes_of_the_right_sides():
     mask = np.zeros((20, 30), np.uint8)
     mask[12:14, 5:11] = 1
     mask[3:8, 21:24] = 1
-    regions = find_regions(mask)
+    _, regions = label_regions(mask)
     assert [region.box_xywh for region in regions] == [(21, 3, 3, 5), (5, 12, 6, 2)]
     assert [region.area for region in regions] == [15, 12]
     corners = sorted(map(tuple, regions[1].contour.tolist()))
@@ -96,6 +96,14 @@ def test_labels_and_measures_agree_with_scipy(mask, fortran):
         assert all(type(value) is int for value in (*region.box_xywh, region.area))
 
 
+@given(MASKS, st.booleans())
+def test_measures_are_those_of_the_labeled_regions(mask, fortran):
+    _, regions = label_regions(mask)
+    measured = measure_regions(np.asfortranarray(mask) if fortran else mask)
+    assert measured == [(region.box_xywh, region.area) for region in regions]
+    assert all(type(value) is int for box, area in measured for value in (*box, area))
+
+
 @given(MASKS)
 def test_boxes_agree_with_pycocotools(mask):
     labels, regions = label_regions(mask)
@@ -117,16 +125,19 @@ def test_a_filled_contour_is_its_region_without_holes(mask):
 def test_regions_whose_boxes_share_a_corner_have_a_fixed_order():
     mask = from_picture(".#..#", "#..#.", "..#..", ".#...", "#....")
     expected = [(0, 0, 2, 2), (0, 0, 5, 5)]
-    assert [region.box_xywh for region in find_regions(mask)] == expected
+    assert [region.box_xywh for region in label_regions(mask)[1]] == expected
+    assert [box for box, _ in measure_regions(mask)] == expected
     # Upside down, OpenCV comes upon them the other way round.
     flipped = [(0, 0, 5, 5), (0, 3, 2, 2)]
-    assert [region.box_xywh for region in find_regions(mask[::-1])] == flipped
+    assert [region.box_xywh for region in label_regions(mask[::-1])[1]] == flipped
+    assert [box for box, _ in measure_regions(mask[::-1])] == flipped
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (0, 7), (0, 0)])
 def test_an_empty_mask_has_no_regions(shape):
     labels, regions = label_regions(np.zeros(shape, bool))
     assert regions == []
+    assert measure_regions(np.zeros(shape, bool)) == []
     assert labels.shape == shape
     assert labels.dtype == np.int32
 
@@ -145,3 +156,4 @@ def test_every_kind_of_mask_gives_the_same():
         wide[::2, ::2],
     ):
         np.testing.assert_array_equal(label_regions(same)[0], expected)
+        assert measure_regions(same) == [(region.box_xywh, region.area) for region in regions]

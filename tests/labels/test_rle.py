@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from defectkit.labels.rle import RleError, canonical, decode, encode, parse_runs
+from defectkit.labels.rle import (
+    RleError,
+    canonical,
+    decode,
+    decode_columns,
+    encode,
+    parse_runs,
+)
 
 SHAPE = (3, 4)  # 12 pixels; not symmetric, so that a swap of rows and columns shows.
 
@@ -85,6 +92,25 @@ def test_canonical_sorts_merges_and_renumbers(mask, base, order, random):
     assert runs.was_unsorted == (pixels != sorted(pixels))
     assert runs.starts.tolist() == sorted(start - base for start, _ in pixels)
     assert runs.lengths.tolist() == [1] * len(pixels)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2 3 12 1", "02 3 12 1", "2 03 12 1", " 2 3 12 1", "2 3 12 1\n", "2  3 12 1", "2 3\t12 1",
+     "2 1 3 2 12 1", "12 1 2 3"],
+)  # fmt: skip
+def test_however_it_is_spelled_canonical_form_is_one(text):
+    assert canonical(text, SHAPE) == "2 3 12 1"
+
+
+@given(MASKS)
+def test_columns_are_those_of_the_mask_from_the_first_to_the_last_defect(mask):
+    if not mask.any():
+        return
+    part, first = decode_columns(encode(mask), mask.shape)
+    columns = np.flatnonzero(mask.any(axis=0))
+    assert (part.dtype, first) == (np.uint8, columns[0])
+    np.testing.assert_array_equal(part, mask[:, columns[0] : columns[-1] + 1])
 
 
 def test_unsorted_runs_keep_their_lengths():

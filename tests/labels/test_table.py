@@ -124,12 +124,20 @@ def test_what_stands_for_no_defect(table, cell):
     assert plain(table(f"a.png,2,{cell}\n")) == [(1, "a.png", "2", "")]
 
 
-@pytest.mark.parametrize("cell", ["", "NaN", "none"])
+@pytest.mark.parametrize("cell", ["", "  "])
 def test_a_good_image_may_have_no_class_but_a_mask_may_not(table, cell):
     read = table(f"ImageId,ClassId,EncodedPixels\na.png,{cell},\nb.png,{cell},1 3\n")
     assert plain(read) == [(2, "a.png", "", "")]
     assert reasons(read) == [(3, "the row has an RLE but no class")]
     assert read.refused[0].image_id == "b.png"
+
+
+@pytest.mark.parametrize("name", ["NA", "none", "null", "nan", "NaN", "<NA>"])
+def test_a_class_may_be_called_what_elsewhere_stands_for_nothing(table, name):
+    read = table(f"ImageId,ClassId,EncodedPixels\na.png,{name},1 3\nb.png,{name},\n")
+    assert plain(read) == [(2, "a.png", name, "1 3"), (3, "b.png", "", "")]
+    read = table(f"ImageId_ClassId,EncodedPixels\na.png_{name},1 3\n")
+    assert plain(read) == [(2, "a.png", name, "1 3")]
 
 
 REFUSED = [

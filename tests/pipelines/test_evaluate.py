@@ -210,6 +210,15 @@ def test_cost_ratio_gives_one_threshold(run_copy, quiet):
     assert read_json(run_copy / "model" / "model.json")["thresholds"]["rule"] == "cost_ratio=50"
 
 
+def test_best_f1_takes_the_first_thresholds_again(run_copy, quiet):
+    first = read_json(run_copy / "model" / "model.json")
+    defectkit.evaluate(run_copy, cost_ratio=500, device="cpu", console=quiet)
+    defectkit.evaluate(run_copy, best_f1=True, device="cpu", console=quiet)
+    again = read_json(run_copy / "model" / "model.json")
+    assert again["thresholds"] == pytest.approx(first["thresholds"])
+    assert again["warnings"] == first["warnings"]
+
+
 def test_bad_options_change_nothing(run_copy, hashes_of, quiet):
     before = hashes_of(run_copy / "model")
     with pytest.raises(ConfigError, match="max.escape.rate"):

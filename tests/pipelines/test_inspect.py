@@ -12,6 +12,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
 from defectkit.files import read_csv
 from defectkit.labels import rle
+from defectkit.reporting.overlay import draw_overlay
 
 
 @pytest.fixture
@@ -111,6 +112,37 @@ def test_unreadable_files_are_listed_and_the_work_goes_on(photos, inspect):
     assert "No such file" in errors["gone.png"]
     assert len({row["image_id"] for row in read_csv(summary.out / "findings.csv")}) == 4
     assert len(list((summary.out / "overlays").iterdir())) == 4
+
+
+def test_an_interrupted_inspection_keeps_what_it_has(photos, inspect, monkeypatch, tmp_path):
+    calls = []
+
+    def interrupted(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return draw_overlay(*arguments, **options)
+
+    monkeypatch.setattr("defectkit.pipelines.inspect.draw_overlay", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(photos)
+    seen = {row["image_id"] for row in read_csv(tmp_path / "out" / "findings.csv")}
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
+    assert len(seen) in (2, 3)
+
+
+def test_a_second_inspection_leaves_no_overlay_of_the_first(photos, inspect):
+    inspect(photos)
+    (photos / "part-01.png").unlink()
+    summary = inspect(photos)
+    assert len(list((summary.out / "overlays").iterdir())) == 3
+
+
+def test_pictures_that_lie_in_the_output_folder_before_stay(photos, inspect, tmp_path):
+    mine = tmp_path / "out" / "overlays" / "mine.png"
+    write_png(mine, np.zeros((8, 8), np.uint8))
+    inspect(photos)
+    assert mine.exists()
 
 
 def test_two_files_of_one_name_keep_two_overlays(photos, inspect):

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,8 @@ import defectkit
 from defectkit.config import dump_config, load_config
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import read_csv, read_json, sha256_file
-from defectkit.training.runs import PACKAGES, claim_run, last_run
+from defectkit.training.loop import train_epochs
+from defectkit.training.runs import PACKAGES
 
 
 def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
@@ -166,13 +168,50 @@ def test_resume_of_a_run_without_a_whole_run_json_is_a_message(
         defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=quiet)
 
 
-def test_runs_are_numbered(tmp_path):
-    assert claim_run("segment", root=tmp_path).name == "segment-1"
-    assert claim_run("segment", root=tmp_path).name == "segment-2"
-    for name in ( "segment-10", "segment-x", "box-11", "segment-3-old"):
-        (tmp_path / name).mkdir()
-    assert claim_run("segment", root=tmp_path).name == "segment-11"
-    assert last_run("segment", root=tmp_path).name == "segment-11"
+def test_a_resumed_run_knows_its_data_and_keeps_later_settings(run_copy, quiet):
+    summary = defectkit.train(out=run_copy, resume=True, epochs=3, console=quiet)
+    assert summary.epochs == 3
+    assert [row["epoch"] for row in read_csv(run_copy / "history.csv")] == ["1", "2", "3"]
+    assert load_config(run_copy / "config.yaml").train.epochs == 3
+    assert len(read_json(run_copy / "run.json")["resumed"]) == 1
+
+
+def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):
+    whole = sha256_file(run_copy / "model" / "model.safetensors")
+    (run_copy / "model" / "model.safetensors").write_bytes(b"half")
+    defectkit.train(out=run_copy, resume=True, console=quiet)
+    assert sha256_file(run_copy / "model" / "model.safetensors") == whole
+    defectkit.load(run_copy, device="cpu")
+
+
+def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
+    dataset_folder, tmp_path, run_folder, train_tiny, quiet, monkeypatch
+):
+    def interrupted(*arguments, **options):
+        epochs = train_epochs(*arguments, **options)
+        yield next(epochs)
+        next(epochs)  # the first epoch's state is written
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as one:
+        one.setattr("defectkit.pipelines.train.train_epochs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(dataset_folder, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "run.json")["status"] == "interrupted"
+    assert (tmp_path / "run" / "progress.gif").is_file()
+    assert defectkit.load(tmp_path / "run", device="cpu").info["epoch"] == 1
+
+    defectkit.train(out=tmp_path / "run", resume=True, console=quiet)
+    assert read_json(tmp_path / "run" / "run.json")["status"] == "finished"
+    weights = Path("model") / "model.safetensors"
+    assert sha256_file(tmp_path / "run" / weights) == sha256_file(run_folder / weights)
+
+
+def test_data_without_a_defect_are_refused(dataset_copy, tmp_path, train_tiny):
+    info = read_json(dataset_copy / "dataset.json")
+    (dataset_copy / "dataset.json").write_text(json.dumps({**info, "classes": []}))
+    with pytest.raises(DatasetError, match="has no defective image, so there is nothing to learn"):
+        train_tiny(dataset_copy, tmp_path / "run")
 
 
 def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet, tiny):

@@ -1,25 +1,15 @@
 """The overlay must be readable, complete and true to the pixel."""
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from defectkit.data.images import read_image
 from defectkit.findings import Finding, Region
 from defectkit.reporting.header import GUTTER
-from defectkit.reporting.overlay import (
-    COLORS,
-    MIN_WIDTH,
-    draw_overlay,
-    mark,
-    overlay_name,
-    region_labels,
-)
-from defectkit.reporting.palette import BACKGROUND, OUTCOME_COLORS, VERDICT_COLORS
+from defectkit.reporting.overlay import MIN_WIDTH, draw_overlay, mark, region_labels
+from defectkit.reporting.palette import BACKGROUND, COLORS, OUTCOME_COLORS, VERDICT_COLORS
 from defectkit.reporting.strokes import TINT
 
 TILES = Path(__file__).parents[2].parent / "shared" / "data" / "magnetic_tile" / "Train"
@@ -207,28 +197,6 @@ def test_masks_of_another_size_are_refused():
         draw_overlay(image, predicted=predicted[:-1], truth=truth, **SAID)
     with pytest.raises(AssertionError):
         draw_overlay(image, predicted=predicted, truth=truth[:, 1:], **SAID)
-
-
-def test_overlay_names_fit_every_file_system():
-    assert len(overlay_name("\U0002070e" * 200).encode()) <= 255
-
-
-@given(first=st.text(max_size=100), second=st.text(max_size=100))
-def test_overlay_names_are_safe_and_differ(first, second):
-    name = overlay_name(first)
-    assert re.fullmatch(r"[\w-][\w.-]*\.png", name)
-    assert len(name.encode()) <= 255
-    assert first == second or name != overlay_name(second)
-
-
-@pytest.mark.parametrize(
-    "image_id", ["con", "NUL.png", "com1.jpg", "../../etc/passwd", "..", "C:x"]
-)
-def test_overlay_names_are_no_devices_and_no_paths(image_id):
-    name = overlay_name(image_id)
-    assert Path(name).name == name
-    assert name.split(".")[0].lower() not in {"con", "nul", "com1", ""}
-    assert not set(name) & set('/\\:*?"<>|')
 
 
 @pytest.mark.skipif(not TILES.is_dir(), reason=f"{TILES} is not there")

@@ -8,11 +8,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from defectkit.data import images
 from defectkit.data.images import decode_image, write_png
 from defectkit.reporting import page
 from defectkit.reporting.curves import plot_operating
 from defectkit.reporting.overlay import overlay_name
 from defectkit.reporting.page import write_report
+from defectkit.reporting.palette import COLORS, hex_code
 
 RATE = {"value": 0.5, "low": 0.1, "high": 0.9}
 HOSTILE = [
@@ -188,6 +190,28 @@ def test_thumbnails_are_the_overlays_and_link_to_them(tmp_path):
     assert first.shape == (50, page.THUMBNAIL_WIDTH, 3)
     assert second.shape == (100, 300, 3)
     assert np.abs(first[25, 100].astype(int) - (213, 94, 0)).max() < 12
+
+
+def test_an_overlay_too_large_to_be_read_back_is_linked(tmp_path, monkeypatch):
+    rows = [row("large", "escape", 0.2), row("small", "escape", 0.3)]
+    write_png(tmp_path / "overlays" / "large.png", np.zeros((300, 300), np.uint8))
+    write_png(tmp_path / "overlays" / "small.png", np.zeros((30, 30), np.uint8))
+    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    tags = Tags(report(tmp_path, rows))
+    assert [link["href"] for link in tags.all("a")] == ["overlays/large.png", "overlays/small.png"]
+    assert [image["alt"] for image in tags.all("img")] == ["Overlay of small"]
+
+
+def test_the_legend_speaks_of_both_ways_to_set_the_panels(tmp_path):
+    text = Tags(report(tmp_path, [])).text
+    assert "Left or above, the image as it is; right or below, what was found." in text
+
+
+def test_the_style_sheet_has_the_colors_of_the_pictures():
+    style = (page.TEMPLATES / "report.css").read_text()
+    names = {"--hit": COLORS["hit"], "--missed": COLORS["missed"], "--false": COLORS["false"]}
+    for name, color in names.items():
+        assert f"{name}: {hex_code(color)};" in style
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "sub/secret.png", "/secret.png", "..", "."])

@@ -4,7 +4,7 @@ import pytest
 from defectkit.data.images import read_image, write_png
 from defectkit.data.survey import Defect, ImageFacts
 from defectkit.labels import rle
-from defectkit.reporting.previews import file_name, plan_sheets, remove_stale, write_sheet
+from defectkit.reporting.previews import plan_sheets, remove_stale, write_sheet
 
 
 def image(folder, name: str, *, shape=(40, 60), box=None, class_id="1") -> ImageFacts:
@@ -75,12 +75,14 @@ def test_the_close_up_holds_the_defect_at_the_image_border(tmp_path):
     assert columns.max() > 190
 
 
-def test_file_names_are_safe_short_and_distinct():
-    assert file_name("scratch-2_a") == "scratch-2_a"
-    assert file_name("划痕") == "划痕"
-    odd = [file_name(name) for name in ("a/b", "a.b", "a b", "../b", "", "x" * 300)]
-    assert len(set(odd)) == len(odd)
-    assert all(len(name) < 60 and not set("/\\. ") & set(name) for name in odd)
+def test_every_class_has_a_sheet_of_its_own_even_where_case_does_not_count(tmp_path):
+    classes = ["scratch", "Scratch", "a/b", "a b", "../b", "", "\u5212\u75d5"]
+    facts = [image(tmp_path, f"i{n}", box=(0, 0, 9, 2), class_id=c) for n, c in enumerate(classes)]
+    sheets = [sheet for sheet in plan_sheets(tmp_path, facts, classes) if len(sheet.cells) == 1]
+    names = [sheet.path.name for sheet in sheets]
+    assert len({name.casefold() for name in names}) == len(classes)
+    assert all(sheet.path.parent == tmp_path for sheet in sheets)
+    assert {"defective_scratch.png", "defective_\u5212\u75d5.png"} <= {*names}
 
 
 def test_only_own_stale_sheets_are_removed(tmp_path):

@@ -107,7 +107,9 @@ def test_epochs_come_with_their_row_and_leave_history_and_states(trial):
 
 
 def test_the_loss_falls(trial):
-    rows = [epoch.row for epoch in trial("train.epochs=12", "train.ema=0").epochs()]
+    rows = [
+        epoch.row for epoch in trial("train.epochs=12", "train.ema=0", "train.lr=3e-2").epochs()
+    ]
     assert rows[-1]["train_loss"] < 0.85 * rows[0]["train_loss"]
 
 

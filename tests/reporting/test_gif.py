@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectkit.reporting import progress
+from defectkit.reporting import gif
+from defectkit.reporting.gif import heat, progress_frame, write_gif
 from defectkit.reporting.palette import COLORS
-from defectkit.reporting.progress import heat, progress_frame, write_gif
 
 
 def watched(seed=0):
@@ -117,7 +117,7 @@ def test_a_long_gif_loses_frames_and_not_its_end(tmp_path, monkeypatch):
     frames = film(16)
     write_gif(tmp_path / "whole.gif", frames)
     whole = (tmp_path / "whole.gif").stat().st_size
-    monkeypatch.setattr(progress, "MAX_BYTES", whole // 3)
+    monkeypatch.setattr(gif, "MAX_BYTES", whole // 3)
     write_gif(tmp_path / "thin.gif", frames)
     assert (tmp_path / "thin.gif").stat().st_size <= whole // 3
     shown, _ = frames_of(tmp_path / "thin.gif")

@@ -1,14 +1,14 @@
 import pytest
 
 from defectkit.errors import LabelError
-from defectkit.labels.sheet import read_sheet
+from defectkit.labels.csv_text import read_csv_text
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(LabelError, match=r"cannot read .*none\.csv: No such file"):
-        read_sheet(tmp_path / "none.csv")
+        read_csv_text(tmp_path / "none.csv")
     with pytest.raises(LabelError, match=r"cannot read .*Give the path of a CSV file"):
-        read_sheet(tmp_path)
+        read_csv_text(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_what_is_no_csv_is_refused_by_name(tmp_path, content, message):
     path = tmp_path / "train.csv"
     path.write_bytes(content)
     with pytest.raises(LabelError, match=message):
-        read_sheet(path)
+        read_csv_text(path)
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_a_quotation_mark_that_is_never_closed_is_named(tmp_path, text, line):
     path = tmp_path / "train.csv"
     path.write_text(text)
     with pytest.raises(LabelError, match=rf"train\.csv:{line}: a quotation mark .* never closed"):
-        list(read_sheet(path).records(","))
+        list(read_csv_text(path).records(","))
 
 
 def test_rows_after_a_bad_one_are_read(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text('a,"b"c\nd,e\n"f\ng"h,i\n j , "k, l"\n')
-    records = list(read_sheet(path).records(","))
+    records = list(read_csv_text(path).records(","))
     assert [(record.line, record.cells) for record in records] == [
         (1, []),
         (2, ["d", "e"]),

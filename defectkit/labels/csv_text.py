@@ -33,7 +33,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class CsvText:
     """The text of a CSV file; ``encoding`` is "utf-8" or "gb18030"."""
 
     path: Path
@@ -70,7 +70,7 @@ class Sheet:
                     yield Record(line, cells)
 
 
-def read_sheet(path: Path | str) -> Sheet:
+def read_csv_text(path: Path | str) -> CsvText:
     """Read a text file whole.
 
     Raises:
@@ -93,5 +93,5 @@ def read_sheet(path: Path | str) -> Sheet:
             continue
         if not text.strip(" \r\n" + DELIMITERS):
             raise LabelError(f"{path} is empty. It needs rows such as 'image.png,1,1 3 10 5'.")
-        return Sheet(path, encoding, text)
+        return CsvText(path, encoding, text)
     raise LabelError(f"{path} is neither UTF-8 nor GB18030 text. Save it as CSV (UTF-8).")

@@ -3,17 +3,17 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from defectkit import __version__
-from defectkit.data.dataset import FORMAT_VERSION, Split
+from defectkit.data.dataset import FORMAT_VERSION
 from defectkit.data.duplicates import Leak
 from defectkit.data.survey import ImageFacts
 from defectkit.errors import OutputError
-from defectkit.files import TEMP_MARK, ensure_writable, sha256_file, write_csv, write_json
+from defectkit.files import TEMP_MARK, ensure_writable, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
+from defectkit.labels.table import Split
 
 TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
 OWN_NAMES = {"dataset.json", "preview", *TABLES}
@@ -66,7 +66,14 @@ def write_ledger(out: Path, ledger: Iterable[LedgerRow]) -> None:
 def write_tables(
     out: Path, images: Sequence[PreparedImage], classes: Sequence[str], leaks: Sequence[Leak]
 ) -> None:
-    """Write ``images.csv``, ``masks.csv``, ``defects.csv`` and ``leaks.csv``."""
+    """Write ``images.csv``, ``masks.csv``, ``defects.csv`` and ``leaks.csv``.
+
+    A ``dataset.json`` of before is removed first: until ``write_info`` gives the new one, tables
+    that may not belong together are no dataset.
+    """
+    (out / "dataset.json").unlink(missing_ok=True)
+    # Few folders hold many images, and it takes long to resolve one.
+    folders = {parent: _relative_folder(parent, out) for parent in {*map(_parent, images)}}
     write_csv(
         out / "images.csv",
         [
@@ -83,7 +90,7 @@ def write_tables(
         (
             [
                 facts.image_id,
-                relative_path(facts.path, out),
+                f"{folders[_parent(image)]}/{facts.path.name}",
                 facts.height,
                 facts.width,
                 facts.channels,
@@ -132,10 +139,9 @@ def write_tables(
 
 
 def write_info(out: Path, info: Mapping[str, Any]) -> None:
-    """Write ``dataset.json``, last: the hashes in it tell that the tables belong together."""
-    hashes = {name: sha256_file(out / name) for name in TABLES}
+    """Write ``dataset.json``, last: it makes the folder a dataset."""
     head = {"format_version": FORMAT_VERSION, "defectkit": __version__}
-    write_json(out / "dataset.json", {**head, **info, "files": hashes})
+    write_json(out / "dataset.json", {**head, **info})
 
 
 def relative_path(path: Path, folder: Path) -> str:
@@ -144,7 +150,10 @@ def relative_path(path: Path, folder: Path) -> str:
     return f"{_relative_folder(parent, folder)}/{name}"
 
 
-@cache
+def _parent(image: PreparedImage) -> str:
+    return os.path.split(image.facts.path)[0]
+
+
 def _relative_folder(path: str, folder: Path) -> str:
     try:
         # Both ends resolved: ".." leads out of a link's target, not out of the link.

@@ -1,0 +1,145 @@
+import json
+import re
+
+import pytest
+
+from defectkit.config import load_config, save_config
+from defectkit.data.dataset import Dataset
+from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
+from defectkit.files import read_json
+from defectkit.training.runs import (
+    MAY_CHANGE,
+    check_folder,
+    claim_run,
+    kept_status,
+    last_run,
+    new_facts,
+    read_facts,
+    resumed_config,
+)
+
+
+def test_runs_are_numbered_on_from_the_highest(tmp_path):
+    root = tmp_path / "runs"
+    assert claim_run("segment", root=root) == root / "segment-1"
+    for name in ("segment-10", "segment-x", "box-11", "segment-30-old", "my-segment-40"):
+        (root / name).mkdir()
+    assert claim_run("segment", root=root) == root / "segment-11"
+    assert (root / "segment-11").is_dir()
+
+
+def test_two_that_ask_at_once_get_two_runs(tmp_path, monkeypatch):
+    numbers = iter([0, 0, 1])
+    monkeypatch.setattr("defectkit.training.runs._last_number", lambda *_: next(numbers))
+    assert claim_run("segment", root=tmp_path).name == "segment-1"
+    assert claim_run("segment", root=tmp_path).name == "segment-2"
+
+
+def test_a_place_where_no_run_can_be_made_is_said_plainly(tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    with pytest.raises(OutputError, match=r"cannot make .*segment-1: .*another folder with --out"):
+        claim_run("segment", root=tmp_path / "runs")
+
+
+def test_the_last_run_is_the_newest_that_was_begun(tmp_path):
+    message = r"there is no run .*/segment-<n> to resume\. Name one with --out"
+    with pytest.raises(TrainingError, match=message):
+        last_run("segment", root=tmp_path)
+    for number in (2, 9, 10):
+        (tmp_path / f"segment-{number}").mkdir()
+        (tmp_path / f"segment-{number}" / "config.yaml").write_text("")
+    # Claimed, but ended by a mistake before training began.
+    claim_run("segment", root=tmp_path)
+    assert last_run("segment", root=tmp_path).name == "segment-10"
+
+
+def test_a_resumed_run_may_change_what_leaves_it_the_same_run(run_copy):
+    config = resumed_config(run_copy, [])
+    assert config == load_config(run_copy / "config.yaml")
+    changes = ["train.epochs=9", "data.workers=2", "train.patience=5", "train.max_time=60"]
+    changed = resumed_config(run_copy, [*changes, "device=auto"])
+    assert (changed.train.epochs, changed.data.workers, changed.device) == (9, 2, "auto")
+    assert resumed_config(run_copy, [f"train.lr={config.train.lr}"]) == config
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.lr=1", "model.architecture=fpn", "seed=4", "data.crop=96"]
+)
+def test_a_resumed_run_may_not_become_another(run_copy, setting):
+    key = setting.partition("=")[0]
+    message = (
+        rf"a resumed run cannot change {key}; it may change {re.escape(', '.join(MAY_CHANGE))}"
+    )
+    with pytest.raises(ConfigError, match=message):
+        resumed_config(run_copy, [setting, "train.epochs=9"])
+
+
+def test_what_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(TrainingError, match=r"is not a run \(it has no config\.yaml\)"):
+        resumed_config(tmp_path, [])
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "3", "{}", '{"dataset": "x"}', '{"data'])
+def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    message = r"run\.json is missing or damaged \(\w+\), so it is not known which data"
+    with pytest.raises(TrainingError, match=message):
+        read_facts(tmp_path)
+
+
+def test_a_folder_is_proven_before_any_work(tmp_path, dataset_folder, dataset_copy, run_copy):
+    dataset = Dataset.load(dataset_folder)
+    check_folder(tmp_path / "new", dataset, {})
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(TrainingError, match="already holds a run. Go on with --resume, or choose"):
+        check_folder(run_copy, dataset, {})
+    check_folder(run_copy, dataset, read_facts(run_copy))
+    masks = dataset_copy / "masks.csv"
+    masks.write_text("\n".join(masks.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
+        check_folder(run_copy, Dataset.load(dataset_copy), read_facts(run_copy))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        check_folder(tmp_path / "file", dataset, {})
+
+
+def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    first = new_facts(dataset, "cpu", {})
+    assert first["dataset"] == dataset.fingerprint
+    assert "resumed" not in first
+    assert {"defectkit", "python", "torch", "numpy"} <= set(first["versions"])
+    before = {**first, "started": "2020-01-01T00:00:00+00:00"}
+    second = new_facts(dataset, "cpu", before)
+    third = new_facts(dataset, "cpu", second)
+    assert third["started"] == "2020-01-01T00:00:00+00:00"
+    assert len(third["resumed"]) == 2
+    json.dumps(third)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [(None, "finished"), (KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "failed")],
+)
+def test_the_status_is_true_at_any_time(tmp_path, failure, status):
+    def work() -> None:
+        with kept_status(tmp_path, {"device": "cpu"}):
+            assert read_json(tmp_path / "run.json") == {"device": "cpu", "status": "running"}
+            if failure:
+                raise failure
+
+    if failure:
+        with pytest.raises(failure):
+            work()
+    else:
+        work()
+    facts = read_json(tmp_path / "run.json")
+    assert facts["status"] == status
+    assert "ended" in facts
+
+
+def test_a_saved_config_resumes_as_itself(tmp_path):
+    config = load_config(None, ["train.lr=1e-5", "model.decoder_channels=[8, 4]"])
+    save_config(config, tmp_path / "config.yaml")
+    assert resumed_config(tmp_path, []) == config
