@@ -229,25 +229,30 @@ def _crop(
     center: tuple[int, int] | None,
     rng: np.random.Generator,
 ) -> tuple[Pixels, Pixels]:
-    """Cut a square; with ``center`` it holds that pixel, at a random place within."""
-    window = []
+    """Cut a square; with ``center`` it holds that pixel, at a random place within.
+
+    Crops may reach over the border by a quarter of their side (reflected there). Otherwise the
+    outermost pixels of an image little larger than the crop would hardly ever be seen, and at
+    inspection every edge of a part would look like a defect.
+    """
+    beyond = size // 4
+    starts = []
     for axis, length in enumerate(image.shape[:2]):
-        low, high = 0, max(length - size, 0)
+        low, high = sorted((-beyond, length - size + beyond))
         if center is not None:
             low = int(np.clip(center[axis] - size + 1, low, high))
             high = int(np.clip(center[axis], low, high))
-        start = int(rng.integers(low, high + 1))
-        window.append(slice(start, start + size))
-    rows, columns = window
-    image, masks = image[rows, columns], masks[:, rows, columns]
-    missing = (size - image.shape[0], size - image.shape[1])
-    if any(missing):
-        # Where the image lies within the padded crop is random, so no place is special.
-        top, left = (int(rng.integers(pixels + 1)) for pixels in missing)
-        around = ((top, missing[0] - top), (left, missing[1] - left))
+        starts.append(int(rng.integers(low, high + 1)))
+    around, window = [], []
+    for start, length in zip(starts, image.shape[:2], strict=True):
+        before, after = max(-start, 0), max(start + size - length, 0)
+        around.append((before, after))
+        window.append(slice(start + before, start + before + size))
+    if any(before or after for before, after in around):
         image = np.pad(image, (*around, (0, 0)), mode="symmetric")
         masks = np.pad(masks, ((0, 0), *around), mode="symmetric")
-    return image, masks
+    rows, columns = window
+    return image[rows, columns], masks[:, rows, columns]
 
 
 def _pad(image: Pixels, stride: int) -> Pixels:

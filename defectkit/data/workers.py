@@ -15,7 +15,9 @@ from defectkit.errors import DatasetError
 
 JOBS_PER_PROCESS = 64
 """Fewer images than this are done sooner than a process starts."""
-LARGEST_CHUNK = 16
+LARGEST_CHUNK = 64
+CHUNKS_PER_PROCESS = 16
+"""At least so many, that all processes end at about the same time."""
 MOST_PROCESSES = 61
 """More of them Python cannot wait for on Windows, nor one process keep busy."""
 
@@ -37,7 +39,7 @@ class Workers:
         """
         if self.pool is None:
             return map(function, jobs)
-        chunk = max(1, min(LARGEST_CHUNK, len(jobs) // (4 * self.count)))
+        chunk = max(1, min(LARGEST_CHUNK, len(jobs) // (CHUNKS_PER_PROCESS * self.count)))
         return self.pool.map(function, jobs, chunksize=chunk)
 
 

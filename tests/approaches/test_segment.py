@@ -291,14 +291,51 @@ def test_the_asked_part_of_the_crops_is_near_a_defect(dataset_folder):
     assert count == pytest.approx(expected, abs=50)
 
 
-def test_the_image_id_is_that_of_the_sample(dataset_folder):
-    samples = samples_of(dataset_folder, "data.crop=96", *PLAIN)
+def place_of(crop, stored):
+    """Where the window ``crop`` lies in ``stored`` reflected on all sides, or None."""
+    size, beyond = crop.shape[0], crop.shape[0]
+    around = ((beyond, beyond), (beyond, beyond), (0, 0))
+    whole = np.pad(stored, around, mode="symmetric")
+    first_rows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], (1, size))[:, :, 0]
+    for top, left in np.argwhere((first_rows == crop[0, :, 0]).all(axis=-1)):
+        if np.array_equal(whole[top : top + size, left : left + size], crop):
+            return int(top) - beyond, int(left) - beyond
+    return None
+
+
+def window_of(stored, place, size):
+    around = ((size, size), (size, size), (0, 0))
+    top, left = (start + size for start in place)
+    return np.pad(stored, around, mode="symmetric")[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("crop", [64, 96, 128])
+def test_a_sample_is_a_window_of_its_image_reflected_beyond_the_border(dataset_folder, crop):
+    samples = samples_of(dataset_folder, f"data.crop={crop}", *PLAIN)
     records = {record.image_id: record for record in samples.records}
-    for index in range(20):
+    places = set()
+    for index in range(12):
         image, masks = samples.sample((3, index))
+        assert image.shape == (crop, crop, 1)
         record = records[samples.image_id((3, index))]
-        np.testing.assert_array_equal(image, record.read_image(1))
-        np.testing.assert_array_equal(masks, record.read_masks(("1", "2")))
+        place = place_of(image, record.read_image(1))
+        assert place is not None
+        truth = record.read_masks(("1", "2")).transpose(1, 2, 0)
+        np.testing.assert_array_equal(masks.transpose(1, 2, 0), window_of(truth, place, crop))
+        places.add(place)
+    assert len(places) > 6
+
+
+def test_the_outermost_pixels_are_seen_in_many_crops(dataset_folder):
+    """Of an image little larger than the crop they would otherwise be in few."""
+    samples = samples_of(dataset_folder, "data.crop=90", "data.defect_fraction=0", *PLAIN)
+    records = {record.image_id: record for record in samples.records}
+    places = []
+    for index in range(40):
+        image, _ = samples.sample((1, index))
+        places.append(place_of(image, records[samples.image_id((1, index))].read_image(1)))
+    assert sum(left <= 0 for _, left in places) > 12
+    assert sum(left + 90 >= 96 for _, left in places) > 12
 
 
 def test_images_and_masks_are_cropped_and_changed_together(dataset_folder):
@@ -307,31 +344,6 @@ def test_images_and_masks_are_cropped_and_changed_together(dataset_folder):
     for index in range(40):
         image, masks = samples.sample((1, index))
         np.testing.assert_array_equal(masks.any(axis=0), image[:, :, 0] >= 200)
-
-
-@pytest.mark.parametrize("crop", [97, 128, 250])
-def test_images_smaller_than_the_crop_are_padded_by_reflection(dataset_folder, crop):
-    samples = samples_of(dataset_folder, f"data.crop={crop}", *PLAIN)
-    records = {record.image_id: record for record in samples.records}
-    offsets = set()
-    for index in range(8):
-        image, masks = samples.sample((1, index))
-        assert image.shape == (crop, crop, 1)
-        np.testing.assert_array_equal(masks.any(axis=0), image[:, :, 0] >= 200)
-        stored = records[samples.image_id((1, index))].read_image(1)
-        tried = [
-            (top, left)
-            for top in range(crop - 95)
-            for left in range(crop - 95)
-            if image[top, left, 0] == stored[0, 0, 0]
-            and np.array_equal(image[top : top + 96, left : left + 96], stored)
-        ]
-        assert tried
-        offsets.add(tried[0])
-        top, left = tried[0]
-        around = ((top, crop - 96 - top), (left, crop - 96 - left), (0, 0))
-        np.testing.assert_array_equal(image, np.pad(stored, around, mode="symmetric"))
-    assert len(offsets) > 1
 
 
 def test_resized_samples_are_whole_images(dataset_folder):
@@ -358,8 +370,10 @@ def test_color_samples(tmp_path):
     dataset = Dataset(tmp_path, {"classes": ["a"]}, (record,))
     config = load_config(None, ["data.crop=80", *PLAIN])
     got, masks = CropSamples(config, dataset, [record])[1, 0]
-    np.testing.assert_array_equal(got.permute(1, 2, 0), image)
-    np.testing.assert_array_equal(masks[0], mask)
+    place = place_of(got.permute(1, 2, 0).numpy(), image)
+    assert place is not None
+    np.testing.assert_array_equal(got.permute(1, 2, 0), window_of(image, place, 80))
+    np.testing.assert_array_equal(masks[0], window_of(mask[..., None], place, 80)[..., 0])
 
 
 def imaginary(classes: list[str]) -> Dataset:

@@ -155,6 +155,7 @@ def test_its_own_overlays_are_not_inspected_the_next_time(photos, inspect):
     for _ in range(2):
         summary = inspect(photos, out=photos / "inspection")
     assert summary.good + summary.review + summary.defective == 4
+    assert summary.unreadable == 0
 
 
 def test_nothing_to_inspect_and_no_model_are_errors(tmp_path, inspect, photos):

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import defectkit
-from defectkit.config import dump_config, load_config
+from defectkit.config import Config, dump_config, load_config
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.training.loop import train_epochs
@@ -60,8 +60,9 @@ def test_history_has_a_row_per_epoch(run_folder):
     rows = read_csv(run_folder / "history.csv")
     assert [(row["epoch"], row["steps"]) for row in rows] == [("1", "2"), ("2", "4")]
     for row in rows:
-        terms = float(row["train_bce"]) + float(row["train_dice"])
-        assert float(row["train_loss"]) == pytest.approx(terms, abs=1e-5)
+        weights = Config().loss
+        terms = weights.bce * float(row["train_bce"]) + weights.dice * float(row["train_dice"])
+        assert float(row["train_loss"]) == pytest.approx(terms, abs=2e-5)
         assert 0 < float(row["train_seconds"]) <= float(row["seconds"])
         assert all(0 <= float(row[f"val_{name}"]) <= 1 for name in ("image_ap", "pixel_ap", "dice"))
 

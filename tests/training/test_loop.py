@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from defectkit.approaches import Approach, build_approach
-from defectkit.config import load_config
+from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import TrainingError
 from defectkit.evaluation.scoring import look_at
@@ -99,8 +99,9 @@ def test_epochs_come_with_their_row_and_leave_history_and_states(trial):
         rows = read_history(run.folder / "history.csv")
         assert len(rows) == number
         assert rows[-1] == epoch.row
-        loss = epoch.row["train_bce"] + epoch.row["train_dice"]
-        assert epoch.row["train_loss"] == pytest.approx(loss, abs=1e-5)
+        weights = Config().loss
+        loss = weights.bce * epoch.row["train_bce"] + weights.dice * epoch.row["train_dice"]
+        assert epoch.row["train_loss"] == pytest.approx(loss, abs=2e-5)
     assert number == 4
     states = sorted(path.name for path in (run.folder / "checkpoints").glob("*.json"))
     assert states == ["epoch-0003.json", "epoch-0004.json"]

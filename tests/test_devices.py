@@ -1,0 +1,106 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from defectkit.devices import (
+    autocast_dtype,
+    calm_threads,
+    choose_device,
+    describe_device,
+    usable_processors,
+)
+from defectkit.errors import ConfigError
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def pretend(monkeypatch, *, cuda: bool = False, mps: bool = False) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("there", "kind"),
+    [
+        ({}, "cpu"),
+        ({"mps": True}, "mps"),
+        ({"cuda": True}, "cuda"),
+        ({"cuda": True, "mps": True}, "cuda"),
+    ],
+)
+def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, there, kind):
+    pretend(monkeypatch, **there)
+    assert choose_device("auto").type == kind
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "mps"])
+def test_a_device_that_is_not_there_is_said_with_the_way_out(monkeypatch, wanted):
+    pretend(monkeypatch)
+    message = rf"there is no device '{wanted}' on this machine\. Use --device cpu or auto"
+    with pytest.raises(ConfigError, match=message):
+        choose_device(wanted)
+
+
+def test_small_numbers_are_flushed_where_networks_run():
+    tiny = torch.tensor([1e-40])
+    torch.set_flush_denormal(False)
+    assert (tiny / 2).item() > 0
+    choose_device("cpu")
+    assert (tiny / 2).item() == 0
+
+
+def test_devices_are_described_for_people():
+    assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+    assert describe_device(torch.device("mps")) == "mps"
+
+
+def test_reduced_precision_by_device(monkeypatch):
+    assert autocast_dtype("auto", CPU) is None
+    assert autocast_dtype("auto", torch.device("mps")) is None
+    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda found=supported: found)
+        assert autocast_dtype("auto", CUDA) is dtype
+    assert autocast_dtype("off", CUDA) is None
+    assert autocast_dtype("bf16", CPU) is torch.bfloat16
+    assert autocast_dtype("fp16", CUDA) is torch.float16
+
+
+def test_threads_are_calmed_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    calm_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    calm_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "load"])
+def test_threads_are_calmed_before_torch_is_imported(name):
+    code = (
+        "import os, sys\n"
+        "class Watch:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch': sys.exit(os.environ.get('OMP_WAIT_POLICY', 'never calmed'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        f"import defectkit; defectkit.{name}(" + ("" if name == "train" else "'gone'") + ")"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.stderr.strip() == "PASSIVE"
+
+
+def test_processors_are_those_that_may_be_used():
+    assert 1 <= usable_processors() <= (os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(before)})
+        try:
+            assert usable_processors() == 1
+        finally:
+            os.sched_setaffinity(0, before)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from defectkit.findings import Finding, Region
+
+
+def region(**changes) -> Region:
+    return Region(**{"class_id": "a", "score": 0.5, "box_xywh": (1, 2, 3, 4), "area": 7, **changes})
+
+
+def finding(**changes) -> Finding:
+    values = {
+        "score_map": np.full((2, 6, 8), 0.25, np.float32),
+        "regions": (region(),),
+        "score": 0.5,
+        "class_scores": np.array([0.5, 0.25], np.float32),
+    }
+    return Finding(**{**values, **changes})
+
+
+def test_what_holds_is_taken():
+    scores = np.zeros((2, 6, 8), np.float32)
+    scores[0, 1, 2], scores[1, 1, 2], scores[1, 3, 3] = 0.4, 0.9, 1.0
+    made = finding(score_map=scores, regions=(region(box_xywh=(5, 2, 3, 4), area=12),))
+    np.testing.assert_array_equal(made.defect_map, scores.max(axis=0))
+    assert made.defect_map.dtype == np.float32
+    finding(regions=(), score=0.0)
+    finding(score=1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": 1.01}, r"region score must be in \[0, 1\] but got 1.01"),
+        ({"score": -0.1}, r"region score must be in \[0, 1\] but got -0.1"),
+        ({"score": float("nan")}, r"region score must be in \[0, 1\] but got nan"),
+        ({"box_xywh": (0, 0, 0, 4)}, r"box \(0, 0, 0, 4\) and area 7 do not fit each other"),
+        ({"box_xywh": (0, 0, 4, -1)}, r"do not fit each other"),
+        ({"area": 0}, r"area 0 do not fit each other"),
+        ({"area": 13}, r"area 13 do not fit each other"),
+    ],
+)
+def test_regions_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        region(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score_map": np.zeros((6, 8), np.float32)}, r"\(K, H, W\) float32 but got \(6, 8\)"),
+        ({"score_map": np.zeros((2, 6, 8))}, r"float32 but got \(2, 6, 8\) float64"),
+        ({"score_map": np.full((2, 6, 8), 1.5, np.float32)}, r"score_map must be in \[0, 1\]"),
+        ({"score_map": np.full((2, 6, 8), -0.1, np.float32)}, r"score_map must be in \[0, 1\]"),
+        ({"score_map": np.full((2, 6, 8), np.nan, np.float32)}, r"score_map must .* and finite"),
+        ({"class_scores": np.zeros(3, np.float32)}, r"class_scores must be \(2,\) but got \(3,\)"),
+        ({"class_scores": np.full(2, np.nan, np.float32)}, r"class_scores must .* and finite"),
+        ({"score": 1.1}, r"score must be in \[0, 1\]"),
+        ({"score": float("nan")}, r"score must be in \[0, 1\] and finite"),
+        ({"regions": (region(box_xywh=(6, 2, 3, 4)),)}, r"\(6, 2, 3, 4\) leaves the 8x6 image"),
+        ({"regions": (region(box_xywh=(1, 3, 3, 4)),)}, r"\(1, 3, 3, 4\) leaves the 8x6 image"),
+        ({"regions": (region(box_xywh=(-1, 2, 3, 4)),)}, r"\(-1, 2, 3, 4\) leaves the 8x6 image"),
+        ({"regions": (region(), region(box_xywh=(0, -1, 3, 4)))}, r"leaves the 8x6 image"),
+    ],
+)
+def test_findings_that_cannot_be(changes, message):
+    with pytest.raises(ValueError, match=message):
+        finding(**changes)
+
+
+def test_a_finding_does_not_change():
+    with pytest.raises(AttributeError, match="cannot assign to field 'score'"):
+        finding().score = 0.1
