@@ -128,6 +128,7 @@ def train(
         "train.max_time": None if max_time is None else parse_seconds(max_time),
     }
     changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    folder: Path | None
     if resume:
         if config is not None:
             raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
@@ -135,7 +136,7 @@ def train(
         resolved = runs.resumed_config(folder, [*settings, *changes])
     else:
         resolved = _resolve(config, [*settings, *changes])
-        folder = Path(out) if out else runs.claim_run(resolved.approach)
+        folder = _path(out)
     return pipeline.run(
         data=_path(data),
         out=folder,

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.data.dataset import Dataset, ImageRecord, Split
+from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.model import TrainedModel, set_thresholds
 from defectkit.devices import describe_device
@@ -31,6 +31,7 @@ from defectkit.evaluation.verdicts import (
 )
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
 from defectkit.findings import Finding
+from defectkit.labels.table import Split
 from defectkit.reporting.curves import plot_operating, plot_region_recall
 from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
 from defectkit.reporting.page import write_report

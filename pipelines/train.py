@@ -24,7 +24,7 @@ from defectkit.reporting.gif import progress_frame, write_gif
 from defectkit.reporting.sheets import CELL, contact_sheet, preview_cell
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
-from defectkit.training.runs import check_folder, kept_status, new_facts, read_facts
+from defectkit.training.runs import check_folder, claim_run, kept_status, new_facts, read_facts
 
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
@@ -46,7 +46,7 @@ class TrainSummary:
 def run(
     *,
     data: Path | None,
-    out: Path,
+    out: Path | None,
     config: Config,
     resume: bool = False,
     allow_download: bool = False,
@@ -54,19 +54,22 @@ def run(
 ) -> TrainSummary:
     """Train the approach that ``config`` names on a dataset folder and write a run folder.
 
-    ``data`` may be left out when a run is resumed: it knows its dataset.
+    ``data`` may be left out when a run is resumed: it knows its dataset. Without ``out`` a new run
+    takes the next free ``runs/<approach>-<n>``.
 
     Raises:
         DatasetError, ModelError, TrainingError, OutputError: with the way out in the message.
     """
     console = console or Console(stderr=True)
-    before = read_facts(out) if resume else {}
+    assert out or not resume
+    before = read_facts(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
     if not dataset.classes:
         raise DatasetError(
             f"{dataset.folder} has no defective image, so there is nothing to learn. "
             "Label some and run 'defectkit prepare' again."
         )
+    out = out or claim_run(config.approach)  # not before the dataset is known to be there
     check_folder(out, dataset, before)
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)

@@ -1,5 +1,6 @@
 import inspect
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -32,13 +33,17 @@ def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
     place = tmp_path / "a [bold] 零件"
     place.mkdir()
     monkeypatch.chdir(place)
+    asked: list[object] = []
+    monkeypatch.setattr(socket.socket, "connect", lambda *where: asked.append(where))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *where, **_: asked.append(where) or [])
 
     prepared = cli("prepare", source_csv, "--split", "0.5/0.25/0.25")
     assert prepared.code == 0, prepared.err
     assert "20 used" in prepared.err
     assert (place / "dataset" / "dataset.json").is_file()
 
-    settings = [word for setting in tiny for word in ("--set", setting)]
+    # With the pretrained weights of the installed package, which need no network.
+    settings = [word for one in (*tiny, "model.weights=auto") for word in ("--set", one)]
     trained = cli("train", "--approach", "segment", "--device", "cpu", "--epochs", 1, *settings)
     assert trained.code == 0, trained.err
     assert "epoch 1 loss" in trained.err
@@ -58,6 +63,7 @@ def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
     assert len(list((place / "inspection" / "overlays").iterdir())) == 20
     assert {path.name for path in place.iterdir()} == {"dataset", "runs", "inspection"}
     assert {path.name for path in tmp_path.iterdir()} == {place.name}
+    assert asked == [], "the network was asked"
 
 
 def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_path):
