@@ -276,7 +276,7 @@ def test_a_killed_run_is_resumed_to_the_weights_of_an_unbroken_one(
     killed = tmp_path / "killed"
     command = [*main, "--out", str(killed), "--device", "cpu", *arguments]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while history(killed) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, "the run ended before it could be killed"
