@@ -67,7 +67,7 @@ def _steps(
 ) -> float:
     start = time.perf_counter()
     for inputs, targets in batches:
-        loss = approach.loss(network(inputs), targets)["loss"]
+        loss = approach.loss(network, inputs, targets)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -98,7 +98,7 @@ def train(
     """Train on a dataset folder and write a run folder, as ``defectkit train`` does.
 
     Args:
-        approach: ``segment``.
+        approach: ``patch``, ``box`` or ``segment``.
         config: a YAML file, the name of a shipped configuration, or a ``Config``.
         data: the dataset folder; by default ``dataset``, or that of the run that is resumed.
         out: the run folder; by default ``runs/<approach>-<n>``.
@@ -200,6 +200,35 @@ def inspect(
         Path(model),
         [Path(image) for image in images],
         out=Path(out),
+        device=device,
+        console=console,
+    )
+
+
+def compare(
+    *runs: str | Path,
+    out: str | Path = "comparison",
+    split: Literal["train", "val", "test"] = "test",
+    data: str | Path | None = None,
+    device: str = "auto",
+    console: "Console | None" = None,
+) -> list[dict[str, Any]]:
+    """Compare runs on the same images, as ``defectkit compare`` does.
+
+    Returns:
+        A row a run, in the order given, as in ``comparison.csv``.
+
+    Raises:
+        DefectkitError: with what is wrong, the value, and the way out.
+    """
+    calm_threads()
+    from defectkit.pipelines import compare as pipeline
+
+    return pipeline.run(
+        [Path(run) for run in runs],
+        out=Path(out),
+        split=split,
+        data=_path(data),
         device=device,
         console=console,
     )

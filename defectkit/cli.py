@@ -60,6 +60,8 @@ class Unlisted(StrEnum):
 class ApproachChoice(StrEnum):
     """The ways of finding defects."""
 
+    patch = "patch"
+    box = "box"
     segment = "segment"
 
 
@@ -305,6 +307,32 @@ def inspect(
     summary = run_pipeline(model, *images, out=out, device=device.value, console=console)
     if summary.unreadable:
         raise typer.Exit(1)
+
+
+@app.command(rich_help_panel="Main job")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="The run folders.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("comparison"),
+    split: Annotated[SplitChoice, typer.Option(help="The split to judge on.")] = SplitChoice.test,
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; by default the one of the first run.")
+    ] = None,
+    device: DeviceOption = DeviceChoice.auto,
+) -> None:
+    """Put runs side by side: one table, which differences count, one picture of the same images.
+
+    All runs must have been trained on one dataset. Those that were not evaluated since they were
+    trained are evaluated now.
+
+    **Examples**
+
+        defectkit compare runs/*
+
+        defectkit compare runs/patch-1 runs/segment-1 --out patch-or-segment
+    """
+    from defectkit.api import compare as run_pipeline
+
+    run_pipeline(*runs, out=out, split=split.value, data=data, device=device.value, console=console)
 
 
 @app.command(rich_help_panel="More")

@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -19,11 +19,27 @@ from pydantic.fields import FieldInfo
 from defectkit.errors import ConfigError
 from defectkit.files import write_text
 
-ApproachName = Literal["segment"]
-Architecture = Literal[
-    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
-    "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet",
+ApproachName = Literal["patch", "box", "segment"]
+PatchArchitecture = Literal["classifier", "all_conv", "lenet"]
+BoxArchitecture = Literal[
+    "yolo_grid", "localizer", "faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos",
+    "fast_rcnn", "rcnn",
 ]  # fmt: skip
+SegmentArchitecture = Literal[
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
+    "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet", "pixel_net",
+]  # fmt: skip
+Architecture = Literal[PatchArchitecture, BoxArchitecture, SegmentArchitecture]
+# The first of each is its default.
+ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
+    "patch": get_args(PatchArchitecture),
+    "box": get_args(BoxArchitecture),
+    "segment": get_args(SegmentArchitecture),
+}
+# They have nothing that could be pretrained: `model.encoder` does not concern them.
+WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
+WITHOUT_ENCODER = ("all_conv", "lenet", "segnet", "pixel_net")
+"""Networks that are whole in themselves: `model.encoder` says nothing of them."""
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,9 +57,11 @@ class ModelConfig(_Section):
     """The network."""
 
     architecture: Architecture = "unet"
-    """The decoder, or the whole network for `fcn` (torchvision) and `segnet` (our own)."""
+    """The network, one of the approach's own: by default `unet` for `segment`, `classifier` for
+    `patch`, `yolo_grid` for `box`."""
     encoder: str = "tf_efficientnet_lite0"
-    """Any timm backbone by name; `fcn` takes `resnet50` or `resnet101`; `segnet` has its own."""
+    """Any timm backbone by name (`classifier` takes torchvision's too); `fcn` takes `resnet50` or
+    `resnet101`; `segnet`, `pixel_net`, `all_conv` and `lenet` have none."""
     weights: str = "auto"
     """`auto`: pretrained weights that are installed or cached; `none`: random; or the path of a
     `.safetensors` file or an earlier run."""
@@ -51,15 +69,22 @@ class ModelConfig(_Section):
     """Channels of the decoder stages of `unet` and `manet`, from the deepest up. Five stages reach
     full size; with fewer the result is enlarged by 2, 4 ... and training is faster."""
 
+    upsampling: Literal["bilinear", "transposed"] = "bilinear"
+    """How `fcn` enlarges its scores: by interpolation, or by a transposed convolution that
+    learns."""
+
 
 class LossConfig(_Section):
-    """The weights of the loss terms, whose weighted sum is minimized.
+    """The weights of the loss terms of `segment`, whose weighted sum is minimized.
 
     `cross_entropy` makes the classes exclude each other (softmax), the others let them overlap.
     """
 
     bce: NotNegative = 10.0
     """Binary cross-entropy of each class and pixel."""
+    classes: NotNegative = 0.0
+    """Cross-entropy over the classes at the pixels of defects. Above 0 the other terms ask whether
+    there is any defect, and this one alone which: doubt between two classes then hides none."""
     dice: NotNegative = 1.0
     """Soft Dice of each class, pooled over the batch."""
     focal: NotNegative = 0.0
@@ -92,6 +117,61 @@ class DataConfig(_Section):
     """The part of the training crops that are centered near a defect."""
     workers: Annotated[int, Field(ge=0, le=64)] | None = None
     """Loader processes; by default one less than the processors, at most 8."""
+
+
+class PatchConfig(_Section):
+    """The tiles of the approach `patch`."""
+
+    tile: Annotated[int, Field(ge=16, le=512)] = 64
+    """Side of the square tiles that are classified, in pixels."""
+    stride: Annotated[int, Field(ge=1, le=512)] = 16
+    """Pixels from one tile to the next when whole images are looked at."""
+    context: Annotated[int, Field(ge=0, le=256)] = 16
+    """Pixels that `classifier` sees around the tile on each side. With none it would learn from
+    tiles with empty surroundings and then look at images that have none of those."""
+    reduction: Literal[8, 16, 32] = 16
+    """Where the encoder of `classifier` is cut off: at maps of 1/8, 1/16 or 1/32 of the image's
+    side. What makes a texture is seen at 1/16, and it costs less."""
+    min_coverage: Annotated[float, Field(gt=0.0, le=1.0)] = 2 / 3
+    """A tile is defective when at least this part of it is defect, or when it holds at least this
+    part of a whole defect, so that small and thin defects count too."""
+    between: Literal["skip", "good", "defective"] = "skip"
+    """What tiles are that hold less of a defect: left out of training, good or defective."""
+    tiles_per_image: Annotated[int, Field(ge=1)] = 16
+    """Tiles that are cut from each image that is read; `train.batch_size` counts images."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stride > self.tile:
+            raise ValueError(
+                f"stride ({self.stride}) must not be larger than tile ({self.tile}): pixels "
+                "between the tiles would not be looked at"
+            )
+        return self
+
+
+class BoxConfig(_Section):
+    """The approach `box`: how boxes are regressed, weighed and thinned out."""
+
+    loss: Literal["smooth_l1", "l1", "l2", "giou"] = "giou"
+    """What a wrong box of `localizer` and `yolo_grid` costs; the other detectors have their own."""
+    weight: Positive = 2.0
+    """How much that counts beside the classification loss. It changes the loss itself, so judge it
+    by the metrics, not by the loss; `l1` and `l2` want more, since the numbers are smaller."""
+    grid_stride: Literal[8, 16, 32] = 16
+    """Pixels a cell of `yolo_grid`."""
+    anchors: Annotated[int, Field(ge=1, le=32)] = 5
+    """Box shapes a cell of `yolo_grid`, found by k-means in the training boxes."""
+    anchor_sizes: tuple[Annotated[float, Field(gt=0.0)], ...] = (12.0, 24.0, 48.0, 96.0, 192.0)
+    """Sides in pixels of the anchors of `faster_rcnn`, `mask_rcnn`, `ssd` and `retinanet`, one for
+    each level of their feature maps, from the finest: small, since defects are. `fcos` has no
+    anchors, but as many levels."""
+    nms_iou: Fraction = 0.4
+    """Of boxes that overlap more than this only the best is kept."""
+    least_score: Fraction = 0.05
+    """Boxes below it are forgotten, but for the one of `localizer`: its low scores rank images."""
+    most: Annotated[int, Field(ge=1)] = 100
+    """Boxes an image at the most."""
 
 
 class AugmentConfig(_Section):
@@ -196,9 +276,38 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
+    patch: PatchConfig = PatchConfig()
+    box: BoxConfig = BoxConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     infer: InferConfig = InferConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_architecture(cls, content: Any) -> Any:
+        """Where none is named, take the approach's own default."""
+        if not isinstance(content, Mapping):
+            return content
+        approach, model = content.get("approach"), content.get("model", {})
+        unnamed = isinstance(model, Mapping) and "architecture" not in model
+        own = next((own for name, own in ARCHITECTURES.items() if name == approach), None)
+        if unnamed and own:
+            named = {**model, "architecture": own[0]}
+            return {**content, "model": named}
+        return content
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        own = ARCHITECTURES[self.approach]
+        if self.model.architecture not in own:
+            theirs = next(
+                a for a, names in ARCHITECTURES.items() if self.model.architecture in names
+            )
+            raise ValueError(
+                f"model.architecture '{self.model.architecture}' belongs to the approach {theirs}, "
+                f"not to {self.approach}. Say --approach {theirs}, or take one of: {', '.join(own)}"
+            )
+        return self
 
 
 def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:

@@ -35,7 +35,9 @@ class Finding:
 
     Shapes: ``score_map`` (K, H, W) float32 in [0, 1] at the image's own size, one layer per
     defect class; ``class_scores`` (K,) float32 in [0, 1]; ``score`` in [0, 1] is the image's
-    defect score, the thing that is thresholded; ``regions`` lie inside the image.
+    defect score, the thing that is thresholded; ``regions`` lie inside the image. ``detections``
+    are all boxes that were considered, whatever their score, where an approach works with boxes:
+    metrics that rank boxes need the doubtful ones too.
 
     Raises:
         ValueError: a shape, dtype or value range does not hold.
@@ -45,6 +47,7 @@ class Finding:
     regions: tuple[Region, ...]
     score: float
     class_scores: npt.NDArray[np.float32]
+    detections: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         scores = self.score_map
@@ -65,7 +68,7 @@ class Finding:
             if not (np.min(values) >= 0.0 and np.max(values) <= 1.0):
                 raise ValueError(f"{name} must be in [0, 1] and finite")
         _, image_height, image_width = scores.shape
-        for region in self.regions:
+        for region in (*self.regions, *self.detections):
             x, y, width, height = region.box_xywh
             if x < 0 or y < 0 or x + width > image_width or y + height > image_height:
                 raise ValueError(

@@ -11,11 +11,13 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
+from defectkit.approaches import Approach
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.model import TrainedModel, set_thresholds
 from defectkit.devices import describe_device
 from defectkit.errors import DatasetError, ModelError
+from defectkit.evaluation.boxes import BoxMetrics, ranked_boxes, true_boxes
 from defectkit.evaluation.metrics import PixelMetrics
 from defectkit.evaluation.regions import COLUMNS as REGION_COLUMNS
 from defectkit.evaluation.regions import RegionRow, match_regions, region_metrics
@@ -30,7 +32,6 @@ from defectkit.evaluation.verdicts import (
     verdict,
 )
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
-from defectkit.findings import Finding
 from defectkit.labels.table import Split
 from defectkit.reporting.curves import plot_operating, plot_region_recall
 from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
@@ -65,7 +66,7 @@ def run(
     """
     console = console or Console(stderr=True)
     model = TrainedModel.load(run, device=device)
-    dataset = _dataset(model, run, data)
+    dataset = dataset_of(model, run, data)
     out = ensure_writable(run / "evaluation" / split)
     for old in (out / "overlays").glob("*.png"):
         old.unlink()
@@ -78,6 +79,7 @@ def run(
         set_thresholds(run, thresholds, warnings)
         console.print("the new thresholds are kept in the model: inspect uses them from now on")
     pixels = PixelMetrics(classes=dataset.classes, threshold=model.approach.pixel_threshold)
+    boxes = BoxMetrics(classes=dataset.classes)
     rows: list[dict[str, Any]] = []
     regions: list[RegionRow] = []
     seconds: list[float] = []
@@ -85,6 +87,7 @@ def run(
         finding, record = look.finding, look.record
         mask = model.mask(finding)
         pixels.update(finding.score_map, look.truth)
+        boxes.update(ranked_boxes(finding), true_boxes(look.truth, dataset.classes))
         regions += match_regions(
             mask,
             look.truth,
@@ -93,7 +96,7 @@ def run(
             regions=finding.regions,
         )
         seconds.append(look.seconds)
-        row = _image_row(record, finding, thresholds, dataset.classes)
+        row = _image_row(look, thresholds, model.approach)
         rows.append(row)
         _write_overlay(out, look, mask, row, thresholds)
     metrics = {
@@ -102,6 +105,7 @@ def run(
         ),
         "pixel": pixels.result(),
         "region": region_metrics(regions, len(rows)),
+        "box": boxes.result(),
         "speed": _speed(seconds, model),
     }
     if max_escape_rate is not None:
@@ -129,7 +133,13 @@ def run(
     return metrics
 
 
-def _dataset(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
+def dataset_of(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
+    """Return the dataset that a run was trained on: the one it remembers, or ``data``.
+
+    Raises:
+        ModelError: no dataset is named, and the run remembers none.
+        DatasetError: the dataset is missing, or it is another one.
+    """
     if data is None:
         facts = run / "run.json"
         if not facts.is_file():
@@ -180,10 +190,10 @@ def _looks(
     )
 
 
-def _image_row(
-    record: ImageRecord, finding: Finding, thresholds: Thresholds, classes: Sequence[str]
-) -> dict[str, Any]:
+def _image_row(look: Look, thresholds: Thresholds, approach: Approach) -> dict[str, Any]:
+    record, finding = look.record, look.finding
     said = verdict(finding.score, thresholds)
+    true, found = look.truth.any(axis=0), finding.defect_map >= approach.pixel_threshold
     return {
         "image_id": record.image_id,
         "defective": record.defective,
@@ -192,8 +202,12 @@ def _image_row(
         "outcome": outcome(said, record.defective),
         **{
             f"score_{name}": float(score)
-            for name, score in zip(classes, finding.class_scores, strict=True)
+            for name, score in zip(approach.classes, finding.class_scores, strict=True)
         },
+        # What the pooled Dice is made of.
+        "true_pixels": int(np.count_nonzero(true)),
+        "found_pixels": int(np.count_nonzero(found)),
+        "hit_pixels": int(np.count_nonzero(true & found)),
     }
 
 
@@ -242,11 +256,11 @@ def _write_results(
     regions: Sequence[RegionRow],
     thresholds: Thresholds,
 ) -> None:
-    write_json(out / "metrics.json", metrics)
     columns = [column for column in rows[0] if column != "overlay"]
     cells = ([_cell(row[column]) for column in columns] for row in rows)
     write_csv(out / "images.csv", columns, cells)
     write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
+    write_json(out / "metrics.json", metrics)  # Last: where it is new, the tables are too.
     plot_operating(
         out / "scores.png",
         [row["score"] for row in rows],
@@ -262,7 +276,7 @@ def _cell(value: Any) -> Any:
         case bool():
             return int(value)
         case float():
-            return f"{value:.6f}"
+            return f"{value:.9g}"  # So many digits give a float32 back as it was.
         case _:
             return value
 
@@ -276,7 +290,7 @@ def _print(
     out: Path,
 ) -> None:
     image, pixel, region = metrics["image"], metrics["pixel"], metrics["region"]
-    speed = metrics["speed"]
+    box, speed = metrics["box"], metrics["speed"]
     table = Table(title=f"{len(rows)} images", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -293,6 +307,7 @@ def _print(
     found = region["recall"]
     row("region recall", found["value"], f"{found['found']} of {found['total']} defects found")
     row("false alarms per image", region["false_alarms_per_image"], "regions that are no defect")
+    row("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them")
     row("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}")
     console.print(table)
     console.print(describe("escapes", image["escapes"], image["n_defective"]))

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from defectkit.approaches import Approach, Samples, build_approach
-from defectkit.config import Config, save_config
+from defectkit.config import WITHOUT_ENCODER, Config, save_config
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.deployment.model import is_whole, save_model
@@ -83,7 +83,7 @@ def run(
     else:
         _write_augmentations(samples, dataset.classes, out / "augmentations.png")
     save_config(config, out / "config.yaml")
-    _introduce(console, approach, network, dataset, len(samples), device, out)
+    _introduce(console, approach, network, dataset, samples, device, out)
 
     with kept_status(out, facts), _kept_gif(out), _progress(console) as on_progress:
         for epoch in train_epochs(
@@ -108,7 +108,7 @@ def _introduce(
     approach: Approach,
     network: torch.nn.Module,
     dataset: Dataset,
-    samples: int,
+    samples: Samples,
     device: torch.device,
     out: Path,
 ) -> None:
@@ -120,15 +120,18 @@ def _introduce(
         if config.train.max_time
         else f"{config.train.epochs} epochs"
     )
-    encoder = "" if config.model.architecture == "segnet" else f" on {config.model.encoder}"
+    whole = config.model.architecture in WITHOUT_ENCODER
+    encoder = "" if whole else f" on {config.model.encoder}"
     pretrained = "pretrained" if getattr(network, "encoder", None) is not None else "random weights"
     console.print(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
         f"({millions:.2f} M parameters, {pretrained}), {len(dataset.classes)} classes\n"
         f"data {escape(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
-        f"validation images, {samples} samples an epoch\n"
+        f"validation images, {len(samples)} samples an epoch\n"
         f"on {describe_device(device)}, for {length}, into {escape(str(out))}"
     )
+    for line in samples.describe():
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -44,8 +44,7 @@ def test_any_text_is_a_time_or_a_message(text):
 
 
 def test_the_functions_are_the_commands():
-    same = {"prepare": (), "evaluate": (), "inspect": ()}
-    for name in same:
+    for name in ("prepare", "evaluate", "inspect", "compare"):
         function = set(inspect.signature(getattr(api, name)).parameters) - {"console"}
         command = set(inspect.signature(getattr(cli, name)).parameters)
         assert function == command
@@ -53,7 +52,7 @@ def test_the_functions_are_the_commands():
     assert function == set(inspect.signature(cli.train).parameters) - {"set_"}
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "inspect"])
+@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "inspect", "compare"])
 def test_functions_and_commands_have_the_same_defaults(name):
     function = inspect.signature(getattr(api, name)).parameters
     for parameter in inspect.signature(getattr(cli, name)).parameters.values():
@@ -111,8 +110,8 @@ def test_mistakes_are_said_before_anything_is_imported_or_written(tmp_path, monk
         api.train(max_time="soon")
     with pytest.raises(ConfigError, match="exclude each other: give --epochs or --max-time"):
         api.train(max_time="2m", epochs=3)
-    with pytest.raises(ConfigError, match="approach: 'patch' is not one of 'segment'"):
-        api.train(approach="patch")
+    with pytest.raises(ConfigError, match="approach: 'look' is not one of 'patch', 'box' or 'seg"):
+        api.train(approach="look")
     with pytest.raises(ConfigError, match="device: 'tpu' is not one of"):
         api.train(device="tpu")
     with pytest.raises(ConfigError, match="keeps its configuration"):
@@ -142,6 +141,6 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
 
 def test_the_package_offers_what_its_readme_says():
     assert set(defectkit.__all__) == {
-        "__version__", "evaluate", "inspect", "load", "prepare", "train",
+        "__version__", "compare", "evaluate", "inspect", "load", "prepare", "train",
     }  # fmt: skip
     assert all(hasattr(defectkit, name) for name in defectkit.__all__)

@@ -17,7 +17,7 @@ from defectkit.errors import DefectkitWarning
 from defectkit.files import read_csv, read_json
 from defectkit.pipelines import synth
 
-COMMANDS = ("prepare", "train", "evaluate", "inspect", "synth", "configs")
+COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "synth", "configs")
 
 
 def defectkit_process(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -61,7 +61,12 @@ def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
     assert looked.code == 0, looked.err
     assert "0 unreadable; overlays in inspection/overlays" in looked.err
     assert len(list((place / "inspection" / "overlays").iterdir())) == 20
-    assert {path.name for path in place.iterdir()} == {"dataset", "runs", "inspection"}
+
+    compared = cli("compare", run, "--device", "cpu")
+    assert compared.code == 0, compared.err
+    assert "page in comparison/comparison.html" in compared.err
+    made = {"dataset", "runs", "inspection", "comparison"}
+    assert {path.name for path in place.iterdir()} == made
     assert {path.name for path in tmp_path.iterdir()} == {place.name}
     assert asked == [], "the network was asked"
 
@@ -83,7 +88,7 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         (["prepare", "gone.csv"], "gone.csv"),
         (["train", "--data", "gone"], "gone is not a dataset (it has no dataset.json). Make one"),
         (["train", "--config", "gone.yaml"], "cannot read the configuration gone.yaml"),
-        (["train", "--config", "gone"], "no configuration 'gone'. Shipped: segnet, unet."),
+        (["train", "--config", "gone"], "there is no configuration 'gone'. Shipped: "),
         (["train", "--resume"], "there is no run runs/segment-<n> to resume. Name one with --out."),
         (["train", "--resume", "--config", "unet"], "drop --config or --resume"),
         (["train", "--max-time", "soon"], "'soon' is not a time. Write for example 90s, 20m"),
@@ -92,8 +97,9 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         (["train", "--set", "train.lr=fast"], "train.lr: 'fast': input should be a valid number"),
         (["evaluate", "gone"], "gone holds no model"),
         (["inspect", "gone", "x.png"], "gone holds no model"),
+        (["compare", "gone", "--out", "here"], "gone holds no model"),
         (["synth", "here", "--images", "0"], "images is 0. Choose at least 1."),
-        (["configs", "show", "gone"], "no configuration 'gone'. Shipped: segnet, unet."),
+        (["configs", "show", "gone"], "there is no configuration 'gone'. Shipped: "),
     ],
 )
 def test_mistakes_end_with_a_message_and_status_2(cli, arguments, message, tmp_path, monkeypatch):
@@ -117,6 +123,7 @@ def test_mistakes_end_with_a_message_and_status_2(cli, arguments, message, tmp_p
         (["evaluate", "run", "--split", "all"], "'all' is not one of"),
         (["evaluate"], "Missing argument"),
         (["inspect", "run"], "Missing argument"),
+        (["compare"], "Missing argument"),
     ],
 )
 def test_typing_mistakes_end_with_a_message_and_status_2(cli, arguments, message):

@@ -24,11 +24,19 @@ class Samples(Protocol):
         ...
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Return the (input, target) of ``(epoch, index)``, as the default collation takes them."""
+        """Return the (input, target) of ``(epoch, index)``, as ``collate`` takes them."""
+        ...
+
+    def collate(self, samples: list[Any]) -> tuple[Any, Any]:
+        """Join samples to the (inputs, targets) of a batch, tensors in lists and dicts."""
         ...
 
     def image_id(self, key: tuple[int, int]) -> str:
         """The image that the sample ``(epoch, index)`` is taken from."""
+        ...
+
+    def describe(self) -> list[str]:
+        """Say in lines what a person should know of them; warn of what cannot be learned."""
         ...
 
     def preview(self, count: int) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
@@ -67,8 +75,25 @@ class Approach(Protocol):
         """Training samples with targets from the given records."""
         ...
 
-    def loss(self, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
-        """Named terms and ``loss``, their weighted sum."""
+    def prepare(self, network: nn.Module, samples: Samples) -> None:
+        """Fit what must be known of the data before the first step of a new training.
+
+        The grid detector's anchors are such a thing; most networks need nothing.
+        """
+        ...
+
+    def loss(self, network: nn.Module, inputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+        """Run the network on a batch; return named terms and ``loss``, their weighted sum.
+
+        The forward pass is part of it, since two-stage detectors need the truth on their way.
+        """
+        ...
+
+    def settle(self, network: nn.Module, samples: Samples) -> None:
+        """Fit what is not learned by gradients, after each epoch, before validation.
+
+        R-CNN's support vector machines are such parts; most networks have none.
+        """
         ...
 
     def find(self, network: nn.Module, images: Sequence[npt.NDArray[np.uint8]]) -> list[Finding]:
@@ -85,3 +110,11 @@ def build_approach(
             from defectkit.approaches.segment import Segment
 
             return Segment(config, classes, channels, pixel_threshold)
+        case "patch":
+            from defectkit.approaches.patch import Patch
+
+            return Patch(config, classes, channels, pixel_threshold)
+        case "box":
+            from defectkit.approaches.box import Box
+
+            return Box(config, classes, channels, pixel_threshold)

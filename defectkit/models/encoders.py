@@ -5,6 +5,7 @@ import importlib.util
 import io
 import warnings
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
@@ -26,6 +27,25 @@ _PACKAGED = {
 }
 
 State = dict[str, torch.Tensor]
+
+
+def encoder_weights(weights: str, encoder: str, *, allow_download: bool) -> State | None:
+    """Return the weights that ``model.weights`` says for timm's ``encoder``; None: random ones.
+
+    Raises:
+        ModelError: a path leads to no weights, or a download failed.
+    """
+    match weights:
+        case "none":
+            return None
+        case "auto":
+            return pretrained_state(encoder, allow_download=allow_download)
+        case path:
+            given = encoder_state(path)
+    # An earlier run may have used the lower stages alone: the rest comes from where it had its own.
+    whole = _from_package(encoder) if encoder in _PACKAGED else None
+    whole, given = _by_plain_name(whole or {}), _by_plain_name(given)
+    return {**whole, **given} if given.keys() <= whole.keys() else given
 
 
 def pretrained_state(name: str, *, allow_download: bool) -> State | None:
@@ -52,22 +72,59 @@ def pretrained_state(name: str, *, allow_download: bool) -> State | None:
     return state
 
 
+def build_features(
+    name: str, *, in_channels: int, reductions: tuple[int, ...], state: State | None
+) -> nn.Module:
+    """Return timm's ``name`` as an extractor of feature maps; what lies deeper is cut off.
+
+    Called on (B, C, H, W) it gives a list of (B, channels, H / reduction, W / reduction), one for
+    each of ``reductions``, which ascend; its ``feature_info.channels()`` gives their channels.
+
+    Raises:
+        ModelError: timm does not know the name, or it has no map of a reduction.
+    """
+    try:
+        known = timm.create_model(name, features_only=True, pretrained=False).feature_info
+        found = known.reduction()
+        features = timm.create_model(
+            name,
+            features_only=True,
+            pretrained=False,
+            in_chans=in_channels,
+            out_indices=tuple(found.index(reduction) for reduction in reductions),
+        )
+    except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            f"the encoder '{name}' cannot give feature maps at "
+            f"{' and '.join(f'1/{reduction}' for reduction in reductions)} of the image's size "
+            f"({error}). List names with: python -c 'import timm; print(*timm.list_models())'."
+        ) from error
+    # Some of timm's extractors run to their end, whatever is asked of them.
+    parts, _, last = features.feature_info.module_name()[-1].partition(".")
+    if parts == "blocks" and hasattr(features, "blocks"):
+        features.blocks = features.blocks[: int(last) + 1]
+    if state is not None:
+        load_into_encoder(features, state)
+    return cast(nn.Module, features)
+
+
 def load_into_encoder(encoder: nn.Module, state: State) -> None:
     """Load ``state`` into an encoder of any number of input channels.
 
     Three input channels fold into one by summing the first convolution's weights: on a gray image
-    that equals three equal channels.
+    that equals three equal channels. Where ``state`` ends before the encoder does, the deeper
+    stages keep their random weights, and a warning says so.
 
     Raises:
-        ModelError: tensors are missing or have other shapes.
+        ModelError: tensors are missing between others, or have other shapes.
     """
-    # timm's feature extractors write some dots of a name as underscores (stages_0, stages.0).
-    known = {key.replace("_", "."): tensor for key, tensor in state.items()}
+    known = _by_plain_name(state)
+    own = encoder.state_dict()
     chosen = {}
-    for key, tensor in encoder.state_dict().items():
-        given = known.get(key.replace("_", "."))
+    for key, tensor in own.items():
+        given = known.get(_plain_name(key))
         if given is None:
-            raise ModelError(f"the weights lack '{key}': they belong to another network.")
+            continue
         if given.ndim == 4 and tensor.shape[1] == 1 and given.shape[1] == 3:
             given = given.sum(dim=1, keepdim=True)
         if given.shape != tensor.shape:
@@ -76,7 +133,26 @@ def load_into_encoder(encoder: nn.Module, state: State) -> None:
                 "needed: it belongs to another network."
             )
         chosen[key] = given
-    encoder.load_state_dict(chosen)
+    first_missing = next((key for key in own if key not in chosen), None)
+    if first_missing is not None:
+        if not chosen or list(own).index(first_missing) < len(chosen):
+            raise ModelError(f"the weights lack '{first_missing}': they belong to another network.")
+        warnings.warn(
+            f"the weights end before '{first_missing}': the encoder's deeper stages start from "
+            "random weights.",
+            DefectkitWarning,
+            stacklevel=2,
+        )
+    encoder.load_state_dict({**own, **chosen})
+
+
+def _plain_name(key: str) -> str:
+    # timm's feature extractors write some dots of a name as underscores (stages_0, stages.0).
+    return key.replace("_", ".")
+
+
+def _by_plain_name(state: State) -> State:
+    return {_plain_name(key): tensor for key, tensor in state.items()}
 
 
 def normalization(name: str) -> tuple[float, float]:
@@ -152,7 +228,7 @@ def encoder_state(path: str) -> State:
         raise ModelError(f"model.weights={path}: no such file, run or model folder.")
     state = _load(file)
     # A file of ours holds a whole network: its encoder is what lies below one of these names.
-    for prefix in ("body.encoder.model.", "body.backbone."):
+    for prefix in ("body.encoder.model.", "body.backbone.", "features."):
         part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if part:
             return part

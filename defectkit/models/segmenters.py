@@ -8,29 +8,23 @@ from typing import cast
 import segmentation_models_pytorch as smp
 import torch
 from segmentation_models_pytorch.base import SegmentationHead
-from timm.models import FeatureInfo
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
 from defectkit.errors import ModelError
 from defectkit.models.encoders import State, load_into_encoder, normalization
+from defectkit.models.network import Network, stage_ends
+from defectkit.models.pixel_net import PixelNet
 from defectkit.models.segnet import SegNet
 
 ENCODER_STAGES = 5
 _TAKES_DECODER_CHANNELS = ("unet", "manet")
+_FCN_STRIDE = 8
 _FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 
 
-class Segmenter(nn.Module):
-    """A network with its input normalization inside, so that pixels go in as they are.
-
-    ``stride`` is what H and W must be divisible by. ``encoder`` is the part that carries pretrained
-    weights, or None; ``stage_ends`` names the last module of each of its stages, from the image
-    down.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
+class Segmenter(Network):
+    """Scores every pixel; ``stride`` is what H and W must be divisible by."""
 
     def __init__(
         self,
@@ -42,35 +36,13 @@ class Segmenter(nn.Module):
         encoder: nn.Module | None = None,
         stage_ends: tuple[str, ...] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(mean=mean, std=std, encoder=encoder, stage_ends=stage_ends)
         self.body = body
         self.stride = stride
-        self.stage_ends = stage_ends
-        self._encoder = [encoder]  # in a list, so that it is not registered a second time
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std))
-
-    @property
-    def encoder(self) -> nn.Module | None:
-        """The part that carries pretrained weights."""
-        return self._encoder[0]
-
-    def lowest_stages(self, count: int) -> list[nn.Module]:
-        """Return all modules of the encoder's lowest ``count`` stages, in the order they run."""
-        if self.encoder is None or not self.stage_ends or not count:
-            return []
-        end = self.stage_ends[min(count, len(self.stage_ends)) - 1].replace("_", ".")
-        modules = [(name.replace("_", "."), one) for name, one in self.encoder.named_modules()]
-        last = max(
-            place
-            for place, (name, _) in enumerate(modules)
-            if name == end or name.startswith(f"{end}.")
-        )
-        return [one for _, one in modules[: last + 1]]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
-        outputs = self.body((images.float() - self.mean) / self.std)
+        outputs = self.body(self.normalize(images))
         if isinstance(outputs, dict):  # torchvision's way
             outputs = outputs["out"]
         return cast(torch.Tensor, outputs)
@@ -82,10 +54,54 @@ def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
     return Segmenter(body, stride=SegNet.stride, mean=0.0, std=255.0)
 
 
+def build_pixel_net(*, in_channels: int, out_channels: int) -> Segmenter:
+    """The sliding-window pixel classifier: the historical baseline, without pretrained weights."""
+    body = PixelNet(in_channels=in_channels, out_channels=out_channels)
+    return Segmenter(body, stride=PixelNet.stride, mean=127.5, std=63.75)
+
+
+class TransposedFcn(nn.Module):
+    """An FCN whose last step up is a transposed convolution that learns, from bilinear weights on.
+
+    Long, Shelhamer and Darrell (2015) begin with the weights of bilinear interpolation, too.
+    """
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, *, out_channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.up = nn.ConvTranspose2d(
+            out_channels,
+            out_channels,
+            2 * _FCN_STRIDE,
+            stride=_FCN_STRIDE,
+            padding=_FCN_STRIDE // 2,
+        )
+        places = torch.arange(2 * _FCN_STRIDE)
+        ramp = 1 - (places - (_FCN_STRIDE - 0.5)).abs() / _FCN_STRIDE
+        with torch.no_grad():
+            self.up.weight.zero_()
+            for channel in range(out_channels):
+                self.up.weight[channel, channel] = ramp[:, None] * ramp[None, :]
+            nn.init.zeros_(cast(torch.Tensor, self.up.bias))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) float, H and W divisible by 8 -> logits (B, K, H, W)."""
+        return cast(torch.Tensor, self.up(self.classifier(self.backbone(images)["out"])))
+
+
 def build_fcn(
-    *, encoder: str, in_channels: int, out_channels: int, state: State | None
+    *,
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    state: State | None,
+    transposed: bool = False,
 ) -> Segmenter:
     """The fully convolutional network of torchvision (Long, Shelhamer and Darrell, 2015).
+
+    Its scores at an eighth of the image's size are enlarged by bilinear interpolation, or by a
+    ``transposed`` convolution.
 
     Raises:
         ModelError: the encoder is not one that torchvision's FCN has.
@@ -99,10 +115,12 @@ def build_fcn(
         body.backbone.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
     if state is not None:
         load_into_encoder(body.backbone, state)
+    if transposed:
+        body = TransposedFcn(body.backbone, body.classifier, out_channels=out_channels)
     mean, std = normalization(encoder)
     return Segmenter(
         body,
-        stride=8,
+        stride=_FCN_STRIDE,
         mean=mean,
         std=std,
         encoder=body.backbone if state else None,
@@ -167,11 +185,5 @@ def build_smp(
         mean=mean,
         std=std,
         encoder=body.encoder.model if state else None,
-        stage_ends=_stage_ends(body.encoder.model),
+        stage_ends=stage_ends(body.encoder.model),
     )
-
-
-def _stage_ends(model: nn.Module) -> tuple[str, ...]:
-    # Only timm's feature extractors know their stages; the transformers that dpt takes do not.
-    info = getattr(model, "feature_info", None)
-    return tuple(info.module_name()) if isinstance(info, FeatureInfo) else ()

@@ -58,21 +58,28 @@ def draw_header(
         items.append(Item("none", outcome, size, INK))
     items.append(Item("none", f"score {score:.{digits}f}", size, INK))
     items.append(Item("none", rule, size, FAINT))
-    legend = _legend(size - 2, has_truth=has_truth)
+    legend = legend_items(size - 2, has_truth=has_truth)
 
     step = line_height(size)
     places = _flow(items, width, top=GUTTER + step + 2)
     places += _flow(legend, width, top=places[-1][1] + step + 2)
     strip = np.full((places[-1][1] + step + GUTTER // 2, width, 3), BACKGROUND, np.uint8)
-    texts = [(shorten(image_id, width - 2 * GUTTER, size), GUTTER, GUTTER, size, INK)]
-    for item, (x, y) in zip([*items, *legend], places, strict=True):
-        ink = _draw_sign(strip, item, x, y)
-        texts.append((item.text, x + _indent(item), y, item.size, ink))
-    draw_texts(strip, texts)
+    name = (shorten(image_id, width - 2 * GUTTER, size), GUTTER, GUTTER, size, INK)
+    draw_texts(strip, [name, *_draw_signs(strip, [*items, *legend], places)])
     return strip
 
 
-def _legend(size: int, *, has_truth: bool) -> list[Item]:
+def draw_items(width: int, items: Sequence[Item]) -> npt.NDArray[np.uint8]:
+    """Return a (H, ``width``, 3) RGB uint8 strip of items, in as many lines as they need."""
+    places = _flow(items, width, top=2)
+    height = places[-1][1] + line_height(items[-1].size) + 2
+    strip = np.full((height, width, 3), BACKGROUND, np.uint8)
+    draw_texts(strip, _draw_signs(strip, items, places))
+    return strip
+
+
+def legend_items(size: int, *, has_truth: bool) -> list[Item]:
+    """Return what explains the colors of an overlay."""
     finding = Item("line", "finding", size, COLORS["finding"])
     if not has_truth:
         return [finding]
@@ -125,6 +132,16 @@ def _indent(item: Item) -> int:
 def _width(item: Item) -> int:
     right = _indent(item) if item.sign == "plate" else 0
     return _indent(item) + text_width(item.text, item.size) + right
+
+
+def _draw_signs(
+    strip: npt.NDArray[np.uint8], items: Sequence[Item], places: Sequence[tuple[int, int]]
+) -> list[tuple[str, int, int, int, Color]]:
+    """Draw the signs of all items; return their texts, as ``draw_texts`` takes them."""
+    return [
+        (item.text, x + _indent(item), y, item.size, _draw_sign(strip, item, x, y))
+        for item, (x, y) in zip(items, places, strict=True)
+    ]
 
 
 def _draw_sign(strip: npt.NDArray[np.uint8], item: Item, x: int, y: int) -> Color:

@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 
 from defectkit.data.images import read_image
 from defectkit.errors import ImageError
-from defectkit.files import write_bytes
+from defectkit.files import write_text
 from defectkit.reporting.overlay import overlay_name
 from defectkit.reporting.tables import metric_tables, show, show_percent, show_rate
 
@@ -80,25 +80,15 @@ def write_report(
     Raises:
         OutputError: the page cannot be written.
     """
-    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
         title=title,
-        # The policy allows this very style sheet and nothing else, by its hash.
-        style=Markup(style),  # noqa: S704 (our own file)
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         headline=_headline(metrics["image"]),
         cards=_cards(metrics),
         warnings=run_info.get("warnings") or (),
         sections=metric_tables(metrics),
         plots=[
-            (_data_uri((folder / name).read_bytes(), "png"), text)
+            (data_uri((folder / name).read_bytes(), "png"), text)
             for name, text in PLOTS.items()
             if (folder / name).is_file()
         ],
@@ -111,9 +101,26 @@ def write_report(
         },
     )
     path = folder / "report.html"
-    # A file name that is no UTF-8 holds surrogates, which cannot be written as they are.
-    write_bytes(path, page.encode("utf-8", "backslashreplace"))
+    write_text(path, page)
     return path
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page that loads nothing and runs nothing; all ``values`` are escaped."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        # The policy allows this very style sheet and nothing else, by its hash.
+        style=Markup(style),  # noqa: S704 (our own file)
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        **values,
+    )
 
 
 def _headline(image: Mapping[str, Any]) -> str:
@@ -190,7 +197,7 @@ def _groups(
             pictures.append(
                 _picture(
                     row,
-                    thumbnail=_data_uri(thumbnail, "jpeg") if thumbnail else "",
+                    thumbnail=data_uri(thumbnail, "jpeg") if thumbnail else "",
                     link="" if path is None else "overlays/" + quote(path.name),
                 )
             )
@@ -226,10 +233,16 @@ def _thumbnail(path: Path) -> bytes:
     except ImageError:
         return b""
     picture.thumbnail((THUMBNAIL_WIDTH, 4 * THUMBNAIL_WIDTH), Pillow.Resampling.LANCZOS)
+    return jpeg(picture)
+
+
+def jpeg(picture: Pillow.Image) -> bytes:
+    """Return a picture as JPEG in which thin colored lines stay colored."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85, subsampling=0)  # Thin colored lines stay colored.
+    picture.save(buffer, "JPEG", quality=85, subsampling=0)
     return buffer.getvalue()
 
 
-def _data_uri(content: bytes, kind: str) -> str:
+def data_uri(content: bytes, kind: str) -> str:
+    """Return an image file of a kind (``png``, ``jpeg``) as the address of an image."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

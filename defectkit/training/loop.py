@@ -102,6 +102,8 @@ def train_epochs(
     config = approach.config.train
     seed = approach.config.seed
     network = network.to(device).to(memory_format=torch.channels_last)
+    if not resume:  # a checkpoint has it
+        approach.prepare(network, samples)
     ema = ModelEmaV3(network, decay=config.ema, use_warmup=True) if config.ema else None
     validated = ema.module if ema else network
     optimizer = build_optimizer(network, config)
@@ -147,8 +149,7 @@ def train_epochs(
             rate = learning_rate(config, progress=progress, epoch=epoch - 1)
             set_learning_rate(optimizer, rate)
             with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                outputs = network(inputs)
-            terms = approach.loss(outputs, targets)
+                terms = approach.loss(network, inputs, targets)
             loss = terms["loss"].item()
             if not math.isfinite(loss):
                 raise TrainingError(_not_finite(samples, config, epoch, done, terms))
@@ -170,6 +171,7 @@ def train_epochs(
 
         train_seconds = time.monotonic() - start
         on_progress(budget.progress(steps), f"epoch {epoch}  validation")
+        approach.settle(validated, samples)
         validation = validate(approach, validated, validation_records, watch=watch)
         budget.validation_seconds = validation.seconds
         is_best = validation.quality > best or math.isinf(validation.quality)
@@ -248,6 +250,7 @@ class EpochLoader:
         self.loader = DataLoader(
             _Keyed(samples),
             batch_sampler=self.batches,
+            collate_fn=samples.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
@@ -267,9 +270,13 @@ class EpochLoader:
         for inputs, targets in self.loader:
             yield self._move(inputs), self._move(targets)
 
-    def _move(self, tensor: torch.Tensor) -> torch.Tensor:
-        layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-        return tensor.to(self.device, memory_format=layout, non_blocking=True)
+    def _move(self, batch: Any) -> Any:
+        if isinstance(batch, dict):
+            return {key: self._move(value) for key, value in batch.items()}
+        if isinstance(batch, list | tuple):
+            return [self._move(value) for value in batch]
+        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
+        return batch.to(self.device, memory_format=layout, non_blocking=True)
 
 
 class _EpochBatches(Sampler[list[tuple[int, int]]]):

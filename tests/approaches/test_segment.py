@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from defectkit.approaches import build_approach
-from defectkit.approaches.segment import CropSamples, Segment
+from defectkit.approaches.crops import CropSamples
+from defectkit.approaches.segment import Segment
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.labels import rle
+from defectkit.models.losses import class_probabilities, count_outputs
 
 RNG = np.random.default_rng(5)
 PLAIN = tuple(
@@ -74,7 +76,8 @@ def test_images_are_padded_to_the_stride_and_cut_back(size):
     assert network.shapes == [(1, 1, -(-size[0] // 32) * 32, -(-size[1] // 32) * 32)]
     with torch.inference_mode():
         logits = network.conv(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 64 - 2)
-    np.testing.assert_allclose(finding.score_map, logits.sigmoid()[0].numpy(), atol=1e-6)
+    expected = class_probabilities(logits, "overlapping")[0].numpy()
+    np.testing.assert_allclose(finding.score_map, expected, atol=1e-6)
 
 
 def test_padding_reflects_the_image_and_adds_no_black_border():
@@ -133,7 +136,8 @@ def test_exclusive_classes_are_a_softmax_without_the_background():
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("classes", [1, 2, 6])
 def test_resizing_gives_scores_at_the_images_own_size(classes, channels):
-    network = Small(reach=0, channels=channels, outputs=classes, stride=16)
+    outputs = count_outputs(classes, "overlapping")
+    network = Small(reach=0, channels=channels, outputs=outputs, stride=16)
     approach = segment("data.resize=48", classes=classes, channels=channels)
     image = np.full((70, 131, channels), 30, np.uint8)
     image[10:50, 60:110] = 220
@@ -142,7 +146,7 @@ def test_resizing_gives_scores_at_the_images_own_size(classes, channels):
     assert [finding.score_map.shape for finding in findings] == [(classes, 70, 131)] * 2
     with torch.inference_mode():
         logits = network.conv(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 64 - 2)
-    expected = logits.sigmoid()[0].numpy()
+    expected = class_probabilities(logits, "overlapping")[0].numpy()
     np.testing.assert_allclose(
         findings[0].score_map[:, 20:40, 70:100], expected[:, 20:40, 70:100], atol=1e-5
     )
@@ -203,7 +207,7 @@ def test_the_weights_of_an_earlier_run_are_taken(run_folder):
     other = segment(f"model.weights={run_folder / 'model'}").network()
     key = "body.encoder.model.conv_stem.weight"
     assert torch.equal(network.state_dict()[key], other.state_dict()[key])
-    with pytest.raises(ModelError, match="belong to another network"):
+    with pytest.raises(ModelError, match="belongs to another network"):
         segment(f"model.weights={run_folder}", "model.encoder=resnet18").network()
 
 

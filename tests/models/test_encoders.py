@@ -9,7 +9,13 @@ from safetensors.torch import load_file, save_file
 
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.models import encoders
-from defectkit.models.encoders import encoder_state, load_into_encoder, pretrained_state
+from defectkit.models.encoders import (
+    build_features,
+    encoder_state,
+    encoder_weights,
+    load_into_encoder,
+    pretrained_state,
+)
 
 LITE0 = "tf_efficientnet_lite0"
 
@@ -215,3 +221,50 @@ def test_files_that_are_no_weights_are_refused(tmp_path, run_folder):
         handle.truncate(10_000)
     with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
         encoder_state(str(tmp_path / "cut.safetensors"))
+
+
+def test_weights_that_end_early_leave_the_deeper_stages_to_the_packaged_ones(tmp_path):
+    whole = encoder_weights("auto", LITE0, allow_download=False)
+    torch.manual_seed(0)
+    cut = build_features(LITE0, in_channels=3, reductions=(16,), state=None)
+    assert len(cut.blocks) == 5  # the deepest two stages are cut off
+    save_file(
+        {f"features.{k}": v for k, v in cut.state_dict().items()}, tmp_path / "cut.safetensors"
+    )
+    given = encoder_weights(str(tmp_path / "cut.safetensors"), LITE0, allow_download=False)
+    deep = build_features(LITE0, in_channels=3, reductions=(16, 32), state=given)
+    torch.testing.assert_close(deep.state_dict()["blocks.4.0.conv_pw.weight"],
+                               cut.state_dict()["blocks.4.0.conv_pw.weight"])  # fmt: skip
+    torch.testing.assert_close(deep.state_dict()["blocks.6.0.conv_pw.weight"],
+                               whole["blocks.6.0.conv_pw.weight"])  # fmt: skip
+
+
+def test_weights_that_end_early_without_packaged_ones_are_warned_of(tmp_path):
+    torch.manual_seed(0)
+    cut = build_features("resnet18", in_channels=1, reductions=(8,), state=None)
+    save_file(cut.state_dict(), tmp_path / "cut.safetensors")
+    given = encoder_weights(str(tmp_path / "cut.safetensors"), "resnet18", allow_download=False)
+    with pytest.warns(DefectkitWarning, match=r"end before 'layer3\.0.*random weights"):
+        deep = build_features("resnet18", in_channels=1, reductions=(8, 32), state=given)
+    torch.testing.assert_close(deep.layer2[0].conv1.weight, cut.layer2[0].conv1.weight)
+
+
+def test_weights_of_a_shallower_network_are_refused(tmp_path):
+    shallow = build_features("resnet18", in_channels=1, reductions=(32,), state=None)
+    with pytest.raises(ModelError, match=r"lack 'layer1\.2\.conv1\.weight'.*another network"):
+        build_features("resnet34", in_channels=1, reductions=(32,), state=shallow.state_dict())
+
+
+@pytest.mark.parametrize("name", [LITE0, "resnet18", "mobilenetv3_large_100"])
+@pytest.mark.parametrize("reductions", [(8,), (16,), (4, 16), (8, 16, 32)])
+def test_feature_maps_come_at_the_reductions_asked_for(name, reductions):
+    features = build_features(name, in_channels=1, reductions=reductions, state=None)
+    maps = features(torch.zeros(1, 1, 64, 96))
+    expected = [(1, c, 64 // r, 96 // r) for c, r in
+                zip(features.feature_info.channels(), reductions, strict=True)]  # fmt: skip
+    assert [tuple(one.shape) for one in maps] == expected
+
+
+def test_a_map_that_an_encoder_lacks_is_refused():
+    with pytest.raises(ModelError, match=r"'convnext_atto' cannot give feature maps at 1/2 of the"):
+        build_features("convnext_atto", in_channels=1, reductions=(2,), state=None)

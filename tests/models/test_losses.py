@@ -7,10 +7,19 @@ from sklearn.metrics import log_loss
 from torchvision.ops import sigmoid_focal_loss
 
 from defectkit.config import load_config
-from defectkit.models.losses import class_probabilities, segmentation_losses
+from defectkit.models.losses import (
+    choose_layout,
+    class_probabilities,
+    count_outputs,
+    segmentation_losses,
+)
 from defectkit.models.segmenters import build_segnet, build_smp
 
-ZERO = {"bce": 0.0, "dice": 0.0, "focal": 0.0, "focal_gamma": 2.0, "cross_entropy": 0.0}
+ZERO = {
+    "bce": 0.0, "classes": 0.0, "dice": 0.0, "focal": 0.0, "focal_gamma": 2.0, "cross_entropy": 0.0,
+}  # fmt: skip
+# With it logits have the layout "apart", and as good as nothing is added to the loss.
+APART = {**ZERO, "classes": 1e-9}
 
 
 def batch(classes: int = 2, seed: int = 0, extra: int = 0):
@@ -167,20 +176,116 @@ def test_extreme_logits_stay_finite():
 
 def test_class_probabilities():
     logits, _ = batch(classes=3)
-    apart = class_probabilities(logits, exclusive=False)
+    apart = class_probabilities(logits, "overlapping")
     torch.testing.assert_close(apart, 1 / (1 + torch.exp(-logits)))
-    exclusive = class_probabilities(logits, exclusive=True)
+    exclusive = class_probabilities(logits, "exclusive")
     assert exclusive.shape == (3, 2, 8, 10)
     torch.testing.assert_close(exclusive, (logits.exp() / logits.exp().sum(1, keepdim=True))[:, 1:])
 
 
+# --- whether apart from which ------------------------------------------------------------------
+
+
+def apart(classes: int = 2, seed: int = 0):
+    logits, masks = batch(classes, seed, extra=classes > 1)
+    return logits, masks
+
+
+def shares_of(logits: torch.Tensor, masks: torch.Tensor):
+    """The probability of any defect, and with several classes its shares; and their truths."""
+    anywhere = masks.any(dim=1, keepdim=True).to(masks.dtype)
+    whether = logits[:, :1].double().sigmoid()
+    if masks.shape[1] == 1:
+        return whether, anywhere
+    which = logits[:, 1:].double().softmax(dim=1)
+    return torch.cat([whether, whether * which], dim=1), torch.cat([anywhere, masks], dim=1)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_bce_of_any_defect_is_that_of_scikit_learn(classes):
+    logits, masks = apart(classes)
+    terms = segmentation_losses(logits, masks, **{**APART, "bce": 1})
+    truth = masks.any(dim=1).flatten().numpy()
+    expected = log_loss(truth, logits[:, 0].double().sigmoid().flatten().numpy())
+    assert terms["bce"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms["loss"].item() == pytest.approx(terms["bce"].item(), rel=1e-6)
+    assert set(terms) == {"bce", "loss"} | ({"classes"} if classes > 1 else set())
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_dice_is_pooled_over_the_batch_for_any_defect_and_each_class(classes):
+    logits, masks = apart(classes)
+    masks[0] = 0  # an image without defects changes the pooled overlap only through its scores
+    terms = segmentation_losses(logits, masks, **{**APART, "dice": 1})
+    assert terms["dice"].item() == pytest.approx(soft_dice(*shares_of(logits, masks)), rel=1e-5)
+
+
+def test_which_class_is_asked_at_defect_pixels_alone_and_of_each_image_alike():
+    logits, masks = apart(3)
+    masks = torch.zeros_like(masks)
+    masks[0, 1, 2:7, 1:9] = 1  # a large defect
+    masks[1, 2, 4, 4] = 1  # and a small one; the third image has none
+    terms = segmentation_losses(logits, masks, **{**ZERO, "bce": 1, "classes": 1})
+    wrong = -logits[:, 1:].double().log_softmax(dim=1)
+    expected = (wrong[0, 1, 2:7, 1:9].mean() + wrong[1, 2, 4, 4]) / 2
+    assert terms["classes"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert terms["loss"].item() == pytest.approx((terms["bce"] + terms["classes"]).item())
+
+
+def test_which_class_of_overlapping_ones_is_half_right_with_each():
+    logits, masks = apart(2)
+    masks[:] = 1
+    terms = segmentation_losses(logits, masks, **{**ZERO, "bce": 1, "classes": 1})
+    expected = -logits[:, 1:].double().log_softmax(dim=1).mean()
+    assert terms["classes"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_which_class_has_no_say_without_defects_or_with_one_class():
+    logits, masks = apart(2)
+    terms = segmentation_losses(logits, 0 * masks, **{**ZERO, "bce": 1, "classes": 1})
+    assert terms["classes"].item() == 0
+    assert "classes" not in segmentation_losses(*apart(1), **{**ZERO, "bce": 1, "classes": 1})
+
+
+def test_doubt_between_classes_changes_nothing_of_whether():
+    logits, masks = apart(3)
+    doubtful = logits.clone()
+    doubtful[:, 1:] = 0
+    one, other = (
+        segmentation_losses(each, masks, **{**APART, "bce": 1, "focal": 1})["loss"]
+        for each in (logits, doubtful)
+    )
+    assert one.item() == other.item()
+    highest = class_probabilities(doubtful, "apart").amax(dim=1)
+    torch.testing.assert_close(highest, logits[:, 0].sigmoid())
+
+
+def test_class_probabilities_apart():
+    logits = apart(classes=3)[0].double()
+    scores = class_probabilities(logits, "apart").double()
+    assert scores.shape == (3, 3, 8, 10)
+    # The largest is the probability of any defect, the others stand to it as the classes do.
+    torch.testing.assert_close(scores.amax(dim=1), logits[:, 0].sigmoid(), rtol=1e-5, atol=0)
+    which = logits[:, 1:].softmax(dim=1)
+    torch.testing.assert_close(
+        scores / scores.amax(dim=1, keepdim=True),
+        which / which.amax(dim=1, keepdim=True),
+        rtol=1e-4,
+        atol=1e-9,
+    )
+    single, _ = apart(classes=1)
+    torch.testing.assert_close(class_probabilities(single, "apart"), single.sigmoid())
+
+
 @pytest.mark.parametrize("kind", ["unet", "segnet"])
-@pytest.mark.parametrize("loss", ["bce + dice", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["bce + dice", "apart", "cross-entropy"])
 def test_networks_learn_one_batch_by_heart(kind, loss):
     torch.manual_seed(0)
     changes = ["loss.bce=0", "loss.dice=0", "loss.cross_entropy=1"] if loss[0] == "c" else []
+    changes += ["loss.classes=1"] if loss == "apart" else []
     weights = load_config(None, changes).loss.model_dump()
-    out_channels = 2 + (weights["cross_entropy"] > 0)
+    layout = choose_layout(cross_entropy=weights["cross_entropy"], classes=weights["classes"])
+    out_channels = count_outputs(2, layout)
     if kind == "segnet":
         network = build_segnet(in_channels=1, out_channels=out_channels)
     else:

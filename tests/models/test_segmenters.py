@@ -7,7 +7,7 @@ import timm
 import torch
 
 from defectkit.approaches.segment import Segment
-from defectkit.config import Architecture, load_config
+from defectkit.config import SegmentArchitecture, load_config
 from defectkit.errors import ModelError
 from defectkit.models.encoders import normalization
 from defectkit.models.segmenters import Segmenter, build_fcn, build_smp
@@ -24,7 +24,7 @@ def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str,
         return segment, segment.network().eval()
 
 
-@pytest.mark.parametrize("architecture", get_args(Architecture))
+@pytest.mark.parametrize("architecture", get_args(SegmentArchitecture))
 @pytest.mark.parametrize(("channels", "encoder"), [(1, "tf_efficientnet_lite0"), (3, "resnet18")])
 def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels, encoder):
     if architecture == "dpt":
@@ -41,9 +41,13 @@ def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels,
     assert logits.shape == (2, 2, net.stride, 2 * net.stride)
 
 
-def test_exclusive_classes_get_a_layer_for_the_background():
+def test_a_layer_more_for_the_background_or_for_any_defect():
     extra = ("loss.bce=0", "loss.cross_entropy=1")
+    extra_apart = ("loss.classes=1",)
     for architecture in ("unet", "segnet"):
+        _, net = network(architecture, channels=1, encoder="resnet18", extra=extra_apart)
+        with torch.inference_mode():
+            assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
         _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
         with torch.inference_mode():
             assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
@@ -165,3 +169,18 @@ def test_the_lowest_stages_are_those_next_to_the_image(encoder):
 def test_a_network_without_pretrained_weights_has_no_lowest_stages():
     _, net = network("unet", channels=1, encoder="resnet18")
     assert net.lowest_stages(2) == []
+
+
+def test_a_transposed_fcn_begins_as_bilinear_interpolation_and_learns():
+    torch.manual_seed(0)
+    options = {"encoder": "resnet50", "in_channels": 1, "out_channels": 2, "state": None}
+    net = build_fcn(**options, transposed=True).eval()
+    plain = build_fcn(**options).eval()
+    weights = {k: v for k, v in net.state_dict().items() if not k.startswith("body.up.")}
+    plain.load_state_dict(weights)
+    images = torch.randint(0, 256, (1, 1, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        one, other = net(images), plain(images)
+    inside = (..., slice(8, -8), slice(8, -8))  # at the border interpolation repeats, this does not
+    torch.testing.assert_close(one[inside], other[inside], rtol=1e-4, atol=1e-5)
+    assert net.body.up.weight.requires_grad

@@ -11,6 +11,7 @@ import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
+from defectkit.evaluation.boxes import BoxMetrics
 from defectkit.evaluation.verdicts import choose_thresholds
 from defectkit.files import read_csv, read_json
 
@@ -45,7 +46,7 @@ def test_metrics_json_has_exactly_the_agreed_keys(judged):
     run, returned = judged
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
     assert metrics == json.loads(json.dumps(returned))
-    assert set(metrics) - {"box"} == {"image", "pixel", "region", "speed"}
+    assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
     assert set(metrics["image"]) == {
         "average_precision",
         "auroc",
@@ -75,6 +76,7 @@ def test_metrics_json_has_exactly_the_agreed_keys(judged):
     assert set(metrics["region"]) == {"recall", "false_alarms_per_image", "recall_by_area"}
     recalls = [metrics["region"]["recall"], *metrics["region"]["recall_by_area"].values()]
     assert all(set(recall) == INTERVAL | {"found", "total"} for recall in recalls)
+    assert set(metrics["box"]) == {"map_50", "map_50_95"}
     assert set(metrics["speed"]) == {
         "ms_per_image_median",
         "ms_per_image_p95",
@@ -96,6 +98,9 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, datase
         "outcome",
         "score_1",
         "score_2",
+        "true_pixels",
+        "found_pixels",
+        "hit_pixels",
     ]
     records = {record.image_id: record for record in Dataset.load(dataset_folder).split("test")}
     assert {row["image_id"]: row["defective"] for row in rows} == {
@@ -110,6 +115,34 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, datase
     assert (sum(truth), len(truth) - sum(truth)) == (image["n_defective"], image["n_good"])
     assert image["average_precision"] == pytest.approx(average_precision_score(truth, scores))
     assert image["auroc"] == pytest.approx(roc_auc_score(truth, scores))
+
+
+def test_the_pixels_of_images_csv_make_up_the_pooled_dice(judged, dataset_folder):
+    run, metrics = judged
+    rows = read_csv(run / "evaluation" / "test" / "images.csv")
+    sums = {
+        name: sum(int(row[f"{name}_pixels"]) for row in rows) for name in ("true", "found", "hit")
+    }
+    records = Dataset.load(dataset_folder).split("test")
+    assert sums["true"] == sum(int(r.read_masks(["1", "2"]).any(axis=0).sum()) for r in records)
+    dice = 2 * sums["hit"] / (sums["true"] + sums["found"])
+    assert metrics["pixel"]["dice"] == pytest.approx(dice)
+
+
+def test_boxes_are_those_of_the_findings_and_of_the_true_regions(judged, dataset_folder):
+    run, metrics = judged
+    model = defectkit.load(run, device="cpu")
+    boxes = BoxMetrics(classes=model.approach.classes)
+    rows = read_csv(dataset_folder / "defects.csv")
+    for record in Dataset.load(dataset_folder).split("test"):
+        true = [
+            (row["class_id"], tuple(int(row[key]) for key in ("x", "y", "width", "height")))
+            for row in rows
+            if row["image_id"] == record.image_id
+        ]
+        boxes.update(model.find(record.read_image(1)).regions, true)
+    assert metrics["box"] == boxes.result()
+    assert metrics["box"]["map_50"] is not None
 
 
 def test_the_worst_images_come_first(judged):

@@ -1,0 +1,50 @@
+"""How well the localizer's box fits: its mean IoU with the true box, where there is one defect.
+
+    python benchmarks/localizer_iou.py runs/box-1 [--split test]
+
+Looks at the images of a split that have exactly one defect; an image without a box counts as 0.
+Works for every run of the approach `box`: the best box counts.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torchvision.ops import box_iou
+
+from defectkit.approaches.box_samples import boxes_of
+from defectkit.data.dataset import Dataset
+from defectkit.deployment.model import TrainedModel
+from defectkit.evaluation.scoring import Look, look_at
+from defectkit.files import read_json
+
+
+def iou(look: Look) -> float | None:
+    """Return the IoU of the best box with the true one; None if there is not exactly one."""
+    true = boxes_of(look.truth)["boxes"]
+    if len(true) != 1:
+        return None
+    if not look.finding.detections:
+        return 0.0
+    x, y, width, height = look.finding.detections[0].box_xywh
+    return box_iou(true, torch.tensor([[x, y, x + width, y + height]]).float()).item()
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"])
+    options = parser.parse_args()
+    model = TrainedModel.load(options.run)
+    dataset = Dataset.load(read_json(options.run / "run.json")["dataset_folder"])
+    looks = look_at(model.approach, model.network, dataset.split(options.split))
+    values = [value for value in map(iou, looks) if value is not None]
+    if not values:
+        raise SystemExit(f"no image of the {options.split} split has exactly one defect")
+    mean = sum(values) / len(values)
+    print(f"mean IoU {mean:.3f} on {len(values)} single-defect images of the {options.split} split")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Images of any size, and of several at once: batches of one shape, blended tiles."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.approaches.crops import Pixels
+from defectkit.data.tiles import blend_weight, cover
+
+Scores = npt.NDArray[np.float32]
+
+
+def batches_of_one_shape(images: Sequence[Pixels]) -> Iterator[tuple[list[int], Pixels]]:
+    """Yield the indices of the images (H, W, C) of one shape, and those images as (B, H, W, C)."""
+    by_shape = defaultdict(list)
+    for index, image in enumerate(images):
+        by_shape[image.shape].append(index)
+    for indices in by_shape.values():
+        yield indices, np.stack([images[index] for index in indices])
+
+
+def score_large(
+    score: Callable[[Pixels], Scores], batch: Pixels, *, n_classes: int, tile: int, overlap: int
+) -> Scores:
+    """Score images (B, H, W, C) -> (B, K, H, W), in blended tiles if they are large.
+
+    ``score`` does so for images of up to ``tile`` x ``tile`` pixels; neighbors overlap by
+    ``overlap`` pixels.
+    """
+    height, width = batch.shape[1:3]
+    if height * width <= tile**2:
+        return score(batch)
+    total = np.zeros((len(batch), n_classes, height, width), np.float32)
+    weights = np.zeros((height, width), np.float32)
+    for part in cover(height, width, size=tile, overlap=overlap):
+        rows, columns = part.window
+        weight = blend_weight(part, overlap)
+        total[:, :, rows, columns] += score(batch[:, rows, columns]) * weight
+        weights[rows, columns] += weight
+    blended: Scores = np.clip(total / weights, 0.0, 1.0)
+    return blended

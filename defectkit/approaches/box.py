@@ -1,0 +1,170 @@
+"""``box``: a detector marks each defect with a box, a class and a score."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from defectkit.approaches import Samples
+from defectkit.approaches.batches import batches_of_one_shape
+from defectkit.approaches.box_samples import BoxSamples, resize_of
+from defectkit.approaches.crops import Pixels, check_side, pad_image, resize_image
+from defectkit.approaches.marks import Mark, finding_of, place, thin_out
+from defectkit.config import Config
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.tiles import Tile, cover
+from defectkit.findings import Finding
+from defectkit.models.detections import Detections, Detector
+from defectkit.models.encoders import encoder_weights
+from defectkit.models.yolo_grid import YoloGrid
+
+
+@dataclass(frozen=True)
+class Box:
+    """Boxes by the localizer, by our grid detector, or by one of torchvision's detectors."""
+
+    config: Config
+    classes: tuple[str, ...]
+    channels: int
+    pixel_threshold: float = 0.5
+
+    def network(self, *, allow_download: bool = False) -> Detector:
+        """Build the network, with pretrained weights as ``model.weights`` says.
+
+        Raises:
+            ModelError: the architecture, encoder, weights and size of samples do not fit each
+                other.
+        """
+        network = self._build(allow_download=allow_download)
+        check_side(self.config, stride=network.stride, resize=resize_of(self.config))
+        return network
+
+    def _build(self, *, allow_download: bool) -> Detector:
+        model, box = self.config.model, self.config.box
+        common: dict[str, Any] = {
+            "encoder": model.encoder,
+            "in_channels": self.channels,
+            "n_classes": len(self.classes),
+            "state": encoder_weights(model.weights, model.encoder, allow_download=allow_download),
+        }
+        thinning: dict[str, Any] = box.model_dump(include={"nms_iou", "least_score", "most"})
+        match model.architecture:
+            case "localizer":
+                from defectkit.models.localizer import build_localizer
+
+                return build_localizer(**common, loss=box.loss, weight=box.weight)
+            case "yolo_grid":
+                from defectkit.models.yolo_grid import build_yolo_grid
+
+                return build_yolo_grid(
+                    **common,
+                    **thinning,
+                    cell=box.grid_stride,
+                    n_anchors=box.anchors,
+                    loss=box.loss,
+                    weight=box.weight,
+                )
+            case "fast_rcnn" | "rcnn":
+                from defectkit.models.region_cnn import build_region_cnn
+
+                return build_region_cnn(architecture=model.architecture, **common, **thinning)
+            case architecture:
+                from defectkit.models.detectors import build_detector
+
+                return build_detector(
+                    architecture=architecture,
+                    **common,
+                    **thinning,
+                    anchor_sizes=box.anchor_sizes,
+                )
+
+    def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> BoxSamples:
+        """Crops of the records' images, or whole ones, with their boxes, augmented."""
+        return BoxSamples(self.config, dataset, records)
+
+    def prepare(self, network: nn.Module, samples: Samples) -> None:
+        """Give the grid detector the anchors that fit the training boxes."""
+        if isinstance(network, YoloGrid):
+            sizes = cast(BoxSamples, samples).sizes()
+            if len(sizes):
+                network.set_anchors(sizes)
+
+    def loss(
+        self, network: nn.Module, inputs: torch.Tensor, targets: Any
+    ) -> dict[str, torch.Tensor]:
+        """Named terms, already weighted, and ``loss``, their sum."""
+        terms = network(inputs, targets)
+        return {**terms, "loss": torch.stack(list(terms.values())).sum()}
+
+    def settle(self, network: nn.Module, samples: Samples) -> None:
+        """Fit what R-CNN does not learn by gradients."""
+        fit = getattr(network, "fit", None)
+        if fit is not None:
+            fit(_one_by_one(samples, next(network.parameters()).device))
+
+    def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
+        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        findings: dict[int, Finding] = {}
+        for indices, batch in batches_of_one_shape(images):
+            for index, marks in zip(indices, self._marks(network, batch), strict=True):
+                findings[index] = finding_of(
+                    marks,
+                    self.classes,
+                    images[index].shape[:2],
+                    pixel_threshold=self.pixel_threshold,
+                    minimum_area=self.config.infer.minimum_area,
+                )
+        return [findings[index] for index in range(len(images))]
+
+    def _marks(self, network: nn.Module, batch: Pixels) -> list[list[Mark]]:
+        """(B, H, W, C) -> what is found in each, in overlapping tiles if the images are large."""
+        height, width = batch.shape[1:3]
+        resize = resize_of(self.config)
+        if resize is not None:
+            small = np.stack([resize_image(image, (resize, resize)) for image in batch])
+            found = [_enlarge(one, resize, height, width) for one in _detect(network, small)]
+        elif height * width > self.config.infer.tile**2:
+            return self._marks_in_tiles(network, batch)
+        else:
+            found = _detect(network, batch)
+        return [list(place(one, Tile(0, 0, width, height))) for one in found]
+
+    def _marks_in_tiles(self, network: nn.Module, batch: Pixels) -> list[list[Mark]]:
+        infer, box = self.config.infer, self.config.box
+        marks: list[list[Mark]] = [[] for _ in batch]
+        for tile in cover(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
+            rows, columns = tile.window
+            for own, one in zip(marks, _detect(network, batch[:, rows, columns]), strict=True):
+                own.extend(place(one, tile))
+        return [thin_out(own, nms_iou=box.nms_iou, most=box.most) for own in marks]
+
+
+def _detect(network: nn.Module, batch: Pixels) -> list[Detections]:
+    """(B, H, W, C) -> detections in each image, which is padded to the network's stride."""
+    padded = np.stack([pad_image(image, cast(int, network.stride)) for image in batch])
+    device = next(network.parameters()).device
+    images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
+    with torch.inference_mode():
+        return cast(list[Detections], network(images))
+
+
+def _enlarge(found: Detections, side: int, height: int, width: int) -> Detections:
+    """Bring detections in an image of ``side`` x ``side`` to the image's own size."""
+    unit = found.boxes.new_tensor([width, height, width, height]) / side
+    masks = found.masks
+    if masks is not None and len(masks):
+        masks = F.interpolate(masks[None], (height, width), mode="bilinear")[0]
+    return Detections(found.boxes * unit, found.scores, found.labels, masks)
+
+
+def _one_by_one(
+    samples: Samples, device: torch.device
+) -> Iterator[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]]:
+    """Yield the training samples as batches of one: images (1, C, H, W) and their targets."""
+    for index in range(len(samples)):
+        images, targets = samples.collate([samples[0, index]])
+        yield images.to(device), [{k: v.to(device) for k, v in one.items()} for one in targets]

@@ -1,0 +1,161 @@
+"""``patch``: a network classifies tiles; neighboring defective tiles are a defect."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from defectkit.approaches.batches import batches_of_one_shape, score_large
+from defectkit.approaches.crops import Pixels
+from defectkit.approaches.maps import make_finding
+from defectkit.approaches.tile_labels import tile_starts
+from defectkit.approaches.tile_samples import TileSamples
+from defectkit.config import Config
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.findings import Finding
+from defectkit.models.all_conv import AllConv
+from defectkit.models.classifiers import build_classifier
+from defectkit.models.dense import TileNetwork, score_densely, score_one_by_one
+from defectkit.models.lenet import LeNet
+from defectkit.models.losses import class_probabilities, count_outputs, segmentation_losses
+from defectkit.models.whole_networks import classifier_weights
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Tiles classified by All-CNN, a LeNet or any timm or torchvision classifier."""
+
+    config: Config
+    classes: tuple[str, ...]
+    channels: int
+    pixel_threshold: float = 0.5
+
+    def network(self, *, allow_download: bool = False) -> TileNetwork:
+        """Build the network, with pretrained weights as ``model.weights`` says.
+
+        Raises:
+            ModelError: the network, its weights and the tiles do not fit each other.
+        """
+        model, patch = self.config.model, self.config.patch
+        out_channels = count_outputs(len(self.classes), "apart")
+        match model.architecture:
+            case "all_conv":
+                return AllConv(
+                    tile=patch.tile, in_channels=self.channels, out_channels=out_channels
+                )
+            case "lenet":
+                return LeNet(tile=patch.tile, in_channels=self.channels, out_channels=out_channels)
+            case _:
+                return build_classifier(
+                    encoder=model.encoder,
+                    tile=patch.tile,
+                    context=patch.context,
+                    reduction=patch.reduction,
+                    in_channels=self.channels,
+                    out_channels=out_channels,
+                    state=classifier_weights(
+                        model.weights, model.encoder, allow_download=allow_download
+                    ),
+                )
+
+    def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> TileSamples:
+        """Tiles of the records' images with their labels, augmented."""
+        takes_context = self.config.model.architecture == "classifier"
+        context = self.config.patch.context if takes_context else 0
+        return TileSamples(self.config, dataset, records, context=context)
+
+    def prepare(self, network: nn.Module, samples: object) -> None:
+        """Nothing: the network needs to know nothing of the data."""
+
+    def loss(
+        self, network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Named terms and ``loss``, their sum: is a tile defective, and which class does it show.
+
+        Tiles (N, C, S, S) and their labels (N, K); a tile counts like an image of one pixel.
+        """
+        logits = network(inputs)  # (N, K', 1, 1)
+        kept = (targets >= 0).all(dim=1)
+        if not kept.any():
+            return {"loss": 0.0 * logits.sum()}
+        return segmentation_losses(
+            logits[kept],
+            targets[kept][:, :, None, None],
+            bce=1.0,
+            classes=1.0,
+            dice=0.0,
+            focal=0.0,
+            focal_gamma=0.0,
+            cross_entropy=0.0,
+        )
+
+    def settle(self, network: nn.Module, samples: object) -> None:
+        """Nothing: all of it is learned by gradients."""
+
+    def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
+        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        infer = self.config.infer
+        findings: dict[int, Finding] = {}
+        for indices, batch in batches_of_one_shape(images):
+            maps = score_large(
+                partial(self._pixel_scores, network),
+                batch,
+                n_classes=len(self.classes),
+                tile=infer.tile,
+                overlap=infer.overlap,
+            )
+            for index, scores in zip(indices, maps, strict=True):
+                findings[index] = make_finding(
+                    np.ascontiguousarray(scores),
+                    self.classes,
+                    pixel_threshold=self.pixel_threshold,
+                    minimum_area=infer.minimum_area,
+                )
+        return [findings[index] for index in range(len(images))]
+
+    def _pixel_scores(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+        """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""
+        patch = self.config.patch
+        rows, columns = (
+            _shares(length, tile=patch.tile, stride=patch.stride) for length in batch.shape[1:3]
+        )
+        scores = self.tile_scores(network, batch)
+        means = rows.to(scores) @ scores @ columns.to(scores).T  # (B, K, H, W)
+        result: npt.NDArray[np.float32] = means.clamp(0.0, 1.0).cpu().numpy()
+        return result
+
+    def tile_scores(
+        self, network: nn.Module, batch: Pixels, *, one_by_one: bool = False
+    ) -> torch.Tensor:
+        """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles at every ``patch.stride``.
+
+        The tiles start at ``tile_starts``; beyond the border they see the image reflected. They are
+        scored in dense passes where the network can, otherwise, or if ``one_by_one``, each is cut
+        out and classified alone.
+        """
+        assert isinstance(network, TileNetwork)
+        tile, stride = self.config.patch.tile, self.config.patch.stride
+        around = []
+        for length in batch.shape[1:3]:
+            starts = tile_starts(length, tile=tile, stride=stride)
+            beyond = (-starts[0], starts[-1] + tile - length)
+            around.append([max(int(side), 0) + network.context for side in beyond])
+        padded = np.pad(batch, ((0, 0), *around, (0, 0)), mode="symmetric")
+        device = next(network.parameters()).device
+        images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
+        dense = network.stride is not None and not one_by_one
+        with torch.inference_mode():
+            score = score_densely if dense else score_one_by_one
+            return class_probabilities(score(network, images, stride=stride), "apart")
+
+
+def _shares(length: int, *, tile: int, stride: int) -> torch.Tensor:
+    """(length, n): row by row, the parts that the tiles along a side have in a pixel's mean."""
+    starts = torch.from_numpy(tile_starts(length, tile=tile, stride=stride))
+    inside = torch.arange(length)[:, None] - starts  # pixels from the start of each tile
+    holds = ((inside >= 0) & (inside < tile)).float()
+    return holds / holds.sum(dim=1, keepdim=True)

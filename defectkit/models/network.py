@@ -1,0 +1,65 @@
+"""What all networks share: normalization inside, and knowledge of their pretrained part.
+
+Shapes: B images, C input channels (1 gray, 3 RGB), H and W in pixels.
+"""
+
+import torch
+from timm.models import FeatureInfo
+from torch import nn
+
+
+class Network(nn.Module):
+    """A network with its input normalization inside, so that pixels go in as they are.
+
+    ``encoder`` is the part that carries pretrained weights, or None; ``stage_ends`` names the last
+    module of each of its stages, from the image down. Training treats that part with care: it
+    learns at a lower rate, and its lowest stages not at all.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        *,
+        mean: float,
+        std: float,
+        encoder: nn.Module | None = None,
+        stage_ends: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.stage_ends = stage_ends
+        self._encoder = [encoder]  # in a list, so that it is not registered a second time
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The part that carries pretrained weights."""
+        return self._encoder[0]
+
+    def lowest_stages(self, count: int) -> list[nn.Module]:
+        """Return all modules of the encoder's lowest ``count`` stages, in the order they run."""
+        if self.encoder is None or not self.stage_ends or not count:
+            return []
+        end = self.stage_ends[min(count, len(self.stage_ends)) - 1].replace("_", ".")
+        modules = [(name.replace("_", "."), one) for name, one in self.encoder.named_modules()]
+        last = max(
+            place
+            for place, (name, _) in enumerate(modules)
+            if name == end or name.startswith(f"{end}.")
+        )
+        return [one for _, one in modules[: last + 1]]
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) in [0, 255], uint8 or float -> float, as the encoder was trained with."""
+        return (images.float() - self.mean) / self.std
+
+
+def stage_ends(encoder: nn.Module) -> tuple[str, ...]:
+    """The last module of each stage of a timm feature extractor; none of another module."""
+    info = getattr(encoder, "feature_info", None)
+    if not isinstance(info, FeatureInfo):
+        return ()
+    last = info.out_indices[-1]
+    return tuple(stage["module"] for stage in info.info[: last + 1])

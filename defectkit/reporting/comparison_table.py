@@ -1,0 +1,195 @@
+"""The table of a comparison: what its lines are, what stands in a cell, and which cell is best.
+
+A row is what ``comparison.csv`` has for a run: a number under each key, the ends of its interval
+under ``<key>_low`` and ``<key>_high``, and under ``<key>_differs`` whether it falls behind the best
+run by more than chance.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from rich.table import Table
+from rich.text import Text
+
+from defectkit.reporting.glossary import GLOSSARY
+from defectkit.reporting.tables import NONE as DASH
+
+Row = Mapping[str, Any]
+Form = Literal["number", "rate", "count", "large", "time", "milliseconds", "text"]
+
+
+class Line(NamedTuple):
+    """One metric: its key, its name and meaning, how it is written and whether more is better.
+
+    ``better`` is 1 where the largest value is best, -1 where the smallest is, 0 where none is.
+    """
+
+    key: str
+    name: str
+    meaning: str
+    form: Form
+    better: Literal[-1, 0, 1] = 0
+
+
+class Cell(NamedTuple):
+    """What stands in a cell: the value, what it is made of and its interval, and its marks."""
+
+    value: str
+    details: tuple[str, ...]
+    best: bool
+    worse: bool
+
+
+def _term(
+    key: str, section: str, name: str, form: Form = "number", better: Literal[-1, 1] = 1
+) -> Line:
+    return Line(key, *GLOSSARY[section][name], form, better)
+
+
+SECTIONS: dict[str, tuple[Line, ...]] = {
+    "What they are": (
+        Line("approach", "Approach", "The way of finding defects.", "text"),
+        Line("network", "Network", "Its architecture.", "text"),
+        Line("encoder", "Encoder", "The part that may start from pretrained weights.", "text"),
+        Line("train_seconds", "Training", "Wall clock, validation included.", "time"),
+        Line("epochs", "Epochs", "How often the training samples were gone through.", "count"),
+    ),
+    "Images": (
+        _term("image_ap", "image", "average_precision"),
+        _term("auroc", "image", "auroc"),
+        _term("escape_rate", "image", "escape_rate", "rate", -1),
+        _term("overkill_rate", "image", "overkill_rate", "rate", -1),
+        Line("reviews", "Reviews", GLOSSARY["image"]["reviews"][1], "count"),
+    ),
+    "Pixels": (
+        _term("pixel_dice", "pixel", "dice"),
+        _term("pixel_ap", "pixel", "average_precision"),
+        _term("pixel_mean_iou", "pixel", "mean_iou"),
+        _term("pixel_aupro_30", "pixel", "aupro_30"),
+    ),
+    "Regions": (
+        _term("region_recall", "region", "recall", "rate"),
+        _term("false_alarms_per_image", "region", "false_alarms_per_image", "number", -1),
+    ),
+    "Boxes": (
+        _term("box_map_50", "box", "map_50"),
+        _term("box_map_50_95", "box", "map_50_95"),
+    ),
+    "Cost": (
+        _term("ms_per_image", "speed", "ms_per_image_median", "milliseconds", -1),
+        Line("device", "Device", "What computed it.", "text"),
+        Line("flops", "Arithmetic", "Operations for one image of 512 x 512 pixels.", "large", -1),
+        Line("parameters", "Parameters", "Numbers that were learned.", "large", -1),
+    ),
+}
+
+LINES = {line.key: line for lines in SECTIONS.values() for line in lines}
+
+SHORT = {
+    "image_ap": "image\nAP",
+    "escape_rate": "\nescapes",
+    "overkill_rate": "\noverkills",
+    "pixel_dice": "pixel\nDice",
+    "region_recall": "regions\nfound",
+    "false_alarms_per_image": "false\nalarms",
+    "box_map_50": "box\nmAP50",
+    "ms_per_image": "ms an\nimage",
+}
+"""What the console shows, under shorter names."""
+
+COUNTS = {
+    "escape_rate": ("escapes", "n_defective"),
+    "overkill_rate": ("overkills", "n_good"),
+    "region_recall": ("regions_found", "regions_total"),
+}
+"""What a rate is made of."""
+
+
+def cells_of(line: Line, rows: Sequence[Row]) -> list[Cell]:
+    """Return the cell of each row; with one row alone nothing is best."""
+    values = [row[line.key] for row in rows]
+    known = [line.better * value for value in values if value is not None] if line.better else []
+    best = max(known) if len(known) > 1 else None
+    return [
+        Cell(
+            write(value, line.form),
+            _details(line, row),
+            best is not None and value is not None and line.better * value == best,
+            bool(row.get(f"{line.key}_differs")),
+        )
+        for value, row in zip(values, rows, strict=True)
+    ]
+
+
+def write(value: Any, form: Form) -> str:
+    """Return a value for people.
+
+    >>> [write(value, "time") for value in (42.3, 1500.0, 4320.0)]
+    ['42 s', '25 min', '1 h 12 min']
+    >>> [write(value, "large") for value in (123, 4_650_000, 12_345_678_901)]
+    ['123', '4.65 M', '12.35 G']
+    """
+    if value is None or value == "":
+        return DASH
+    match form:
+        case "number":
+            return f"{value:.3f}" if value < 10 else f"{value:.1f}"
+        case "rate":
+            return f"{100 * value:.1f} %"
+        case "milliseconds":
+            return f"{value:.1f}" if value < 100 else f"{value:.0f}"
+        case "time":
+            return _time(value)
+        case "large":
+            return _large(value)
+        case "count" | "text":
+            return str(value)
+
+
+def console_table(rows: Sequence[Row]) -> Table:
+    """Return the headline metrics, a row a run: best in bold, those that fall behind marked."""
+    # Set tightly: a terminal of 80 columns must do.
+    table = Table(box=None, padding=(0, 1, 1, 0), header_style="bold")
+    table.add_column("\nrun", overflow="fold", min_width=9)
+    for name in SHORT.values():
+        table.add_column(name, justify="right", no_wrap=True)
+    columns = [[_console_cell(key, cell) for cell in cells_of(LINES[key], rows)] for key in SHORT]
+    for row, *cells in zip(rows, *columns, strict=True):
+        what = Text(f"\n{row['approach']}\n{row['network']}", "dim")
+        table.add_row(Text(row["run"]) + what, *cells)
+    return table
+
+
+def _console_cell(key: str, cell: Cell) -> Text:
+    style = "bold green" if cell.best else "red" if cell.worse else ""
+    details = () if key == "false_alarms_per_image" else cell.details  # They vary too much in size.
+    mark = " ▼" if cell.worse else ""
+    return Text(cell.value + mark, style) + Text("".join(f"\n{one}" for one in details), "dim")
+
+
+def _details(line: Line, row: Row) -> tuple[str, ...]:
+    """Return what a rate is made of, and the 95 % interval of any value that has one."""
+    low, high = row.get(f"{line.key}_low"), row.get(f"{line.key}_high")
+    if low is None or high is None or row[line.key] is None:
+        return ()
+    if line.form != "rate":
+        digits = 2 if high < 10 else 0
+        return (f"{low:.{digits}f}{DASH}{high:.{digits}f}",)
+    part, whole = (row[key] for key in COUNTS[line.key])
+    return f"{part} of {whole}", DASH.join(
+        f"{100 * end:.1f}".removesuffix(".0") for end in (low, high)
+    )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _large(value: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return str(value)

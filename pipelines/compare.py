@@ -1,0 +1,241 @@
+"""``defectkit compare``: several runs on the same images, in one table and one picture."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+
+from defectkit.config import WITHOUT_ENCODER
+from defectkit.data.dataset import ImageRecord
+from defectkit.data.images import write_png
+from defectkit.deployment.model import TrainedModel, model_folder
+from defectkit.errors import ConfigError, DatasetError, ModelError
+from defectkit.evaluation.comparison import Judged, compare_judged, headline
+from defectkit.evaluation.cost import count_flops, count_parameters
+from defectkit.evaluation.examples import choose_examples
+from defectkit.evaluation.verdicts import FEW_IMAGES, outcome, verdict
+from defectkit.files import ensure_writable, read_json, write_csv, write_text
+from defectkit.labels.table import Split
+from defectkit.pipelines import evaluate
+from defectkit.reporting.comparison import Answer, Example, draw_comparison
+from defectkit.reporting.comparison_page import comparison_page
+from defectkit.reporting.comparison_table import console_table
+from defectkit.training.history import read_history
+
+Row = dict[str, Any]
+
+
+def run(
+    runs: Sequence[Path],
+    *,
+    out: Path = Path("comparison"),
+    split: Split = "test",
+    data: Path | None = None,
+    device: str = "auto",
+    console: Console | None = None,
+) -> list[Row]:
+    """Compare runs of one dataset on one split; write ``comparison.csv``, ``.html`` and ``.png``.
+
+    A run that was not evaluated on the split since it was trained is evaluated now.
+
+    Returns:
+        A row a run, in the order given, as in ``comparison.csv``.
+
+    Raises:
+        ConfigError: no run, or one twice.
+        DatasetError: two runs were trained or judged on different data.
+        DefectkitError: whatever keeps a run from being loaded or evaluated.
+    """
+    console = console or Console(stderr=True)
+    names = _names(runs)
+    _check_same_data(runs, names)
+    ensure_writable(out)
+    judged = [
+        _judge(run, name, split=split, data=data, device=device, console=console)
+        for run, name in zip(runs, names, strict=True)
+    ]
+    figures = compare_judged(judged)
+
+    models = track(
+        (TrainedModel.load(run, device=device) for run in runs),
+        "looking at the same images",
+        total=len(runs),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    rows: list[Row] = []
+    answers: list[list[Answer]] = []
+    rules: list[str] = []
+    records: list[ImageRecord] = []
+    for place, (run, one, model) in enumerate(zip(runs, judged, models, strict=True)):
+        records = records or _examples(judged, evaluate.dataset_of(model, run, data).split(split))
+        answers.append([_answer(model, record) for record in records])
+        rules.append(model.thresholds.rule)
+        own = {key: each[place] for key, each in figures.items()}
+        rows.append({"run": one.name, **_facts(run, model), **headline(one, own)})
+    notes = _notes(judged, rules)
+    picture = draw_comparison(
+        [
+            _example(record, said)
+            for record, said in zip(records, zip(*answers, strict=True), strict=True)
+        ],
+        [(row["run"], f"{row['approach']}, {row['network']}") for row in rows],
+    )
+    _write(out, rows, picture, title=f"Comparison: {split} split", images=judged[0], notes=notes)
+    _print(console, rows, notes, out)
+    return rows
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Return a name for each run: its folder's, or its path where two folders share one."""
+    if not runs:
+        raise ConfigError("there is no run to compare. Name one or more, such as runs/segment-1.")
+    for folder, times in Counter(model_folder(run).resolve() for run in runs).items():
+        if times > 1:
+            raise ConfigError(f"the model {folder} is named {times} times. Name each run once.")
+    names = [run.resolve().name for run in runs]
+    return [
+        name if names.count(name) == 1 else run.as_posix()
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
+    prints = []
+    for run in runs:
+        path = model_folder(run) / "model.json"
+        try:
+            prints.append(read_json(path)["dataset"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+    for name, fingerprint in zip(names, prints, strict=True):
+        if fingerprint != prints[0]:
+            raise DatasetError(
+                f"{names[0]} and {name} were trained on different data: the images, masks or "
+                f"splits of their datasets differ (fingerprints {prints[0][:8]} and "
+                f"{str(fingerprint)[:8]}), so their figures do not compare. Train both on one "
+                "dataset."
+            )
+
+
+def _judge(
+    run: Path, name: str, *, split: Split, data: Path | None, device: str, console: Console
+) -> Judged:
+    folder = run / "evaluation" / split
+    result, model = folder / "metrics.json", model_folder(run) / "model.json"
+    if result.is_file() and result.stat().st_mtime_ns > model.stat().st_mtime_ns:
+        # What is damaged or of an earlier version is made anew.
+        with suppress(OSError, KeyError, TypeError, ValueError):
+            return Judged.read(folder, name=name)
+    console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
+    evaluate.run(run=run, split=split, data=data, device=device, console=console)
+    return Judged.read(folder, name=name)
+
+
+def _examples(judged: Sequence[Judged], records: Sequence[ImageRecord]) -> list[ImageRecord]:
+    by_id = {record.image_id: record for record in records}
+    classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
+    return [by_id[image_id] for image_id in choose_examples(judged, classes_of)]
+
+
+def _answer(model: TrainedModel, record: ImageRecord) -> Answer:
+    finding = model.find(record.read_image(model.approach.channels))
+    said = verdict(finding.score, model.thresholds)
+    return Answer(
+        predicted=model.mask(finding),
+        score=finding.score,
+        verdict=said,
+        outcome=outcome(said, record.defective),
+    )
+
+
+def _example(record: ImageRecord, answers: Sequence[Answer]) -> Example:
+    classes = sorted(record.rles)
+    kind = f"class {', '.join(classes)}" if classes else "good"
+    return Example(
+        image_id=record.image_id,
+        kind=kind,
+        image=record.read_image(record.channels),
+        truth=np.asarray(record.read_masks(classes).any(axis=0)),
+        answers=answers,
+    )
+
+
+def _facts(run: Path, model: TrainedModel) -> Row:
+    """Return what the run is and what it cost."""
+    config = model.approach.config
+    history = run / "history.csv"
+    last: Mapping[str, Any] = read_history(history)[-1] if history.is_file() else {}
+    encoder = config.model.encoder
+    return {
+        "approach": config.approach,
+        "network": config.model.architecture,
+        "encoder": None if config.model.architecture in WITHOUT_ENCODER else encoder,
+        "parameters": count_parameters(model.network),
+        "flops": count_flops(model.approach, model.network),
+        "train_seconds": last.get("seconds"),
+        "epochs": last.get("epoch"),
+    }
+
+
+def _notes(judged: Sequence[Judged], rules: Sequence[str]) -> list[str]:
+    """Return what keeps figures from being compared, as sentences."""
+    notes = []
+    places = [str(one.metrics["speed"]["device"]) for one in judged]  # a CPU's with its threads
+    if len(set(places)) > 1:
+        notes.append(
+            f"The milliseconds do not compare: {_listed(judged, places)}. "
+            "Run 'defectkit evaluate' on all of them on one machine."
+        )
+    if len(set(rules)) > 1:
+        notes.append(
+            f"Escapes and overkills rest on thresholds of different rules: "
+            f"{_listed(judged, rules)}. Give all runs one with 'defectkit evaluate'."
+        )
+    image = judged[0].metrics["image"]
+    if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
+        notes.append(
+            f"{image['n_defective']} defective and {image['n_good']} good images are few: "
+            "most differences between runs may be chance."
+        )
+    return notes
+
+
+def _listed(judged: Sequence[Judged], values: Sequence[str]) -> str:
+    return "; ".join(f"{one.name}: {value}" for one, value in zip(judged, values, strict=True))
+
+
+def _write(
+    out: Path,
+    rows: Sequence[Row],
+    picture: np.typing.NDArray[np.uint8],
+    *,
+    title: str,
+    images: Judged,
+    notes: Sequence[str],
+) -> None:
+    cells = ([int(c) if isinstance(c, bool) else c for c in row.values()] for row in rows)
+    write_csv(out / "comparison.csv", list(rows[0]), cells)
+    write_png(out / "comparison.png", picture)
+    count = len(images.image_ids)
+    page = comparison_page(rows, picture, title=title, images=count, notes=notes)
+    write_text(out / "comparison.html", page)
+
+
+def _print(console: Console, rows: Sequence[Row], notes: Sequence[str], out: Path) -> None:
+    console.print(console_table(rows))
+    if len(rows) > 1:
+        console.print("[bold]bold[/]: best  ▼: behind the best by more than chance")
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    console.print(
+        f"\ntable in {out / 'comparison.csv'}, page in {out / 'comparison.html'}, "
+        f"picture in {out / 'comparison.png'}",
+        markup=False,
+    )

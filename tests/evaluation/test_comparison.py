@@ -1,0 +1,162 @@
+"""Only differences that are more than chance may be marked, and only on the very same images."""
+
+import numpy as np
+import pytest
+
+from defectkit.errors import DatasetError
+from defectkit.evaluation.bootstrap import RESAMPLES
+from defectkit.evaluation.comparison import COMPARED, Difference, Judged, compare_judged
+from defectkit.evaluation.metrics import auroc, average_precision
+from defectkit.files import write_csv, write_json
+
+IMAGES = 80
+
+
+def judged(name, *, scores, defective=None, hits=10, regions=None, alarms=None, ids=None):
+    """An evaluation of 80 images, every other one defective with 20 true pixels and one region."""
+    count = len(scores)
+    defective = np.arange(count) % 2 == 0 if defective is None else defective
+    pixels = np.array([20 * defective, 20 * defective, hits * defective])
+    regions = np.array([defective * 1, defective * 1]) if regions is None else regions
+    alarms = np.zeros(count, np.int64) if alarms is None else alarms
+    both = pixels[:2].sum()
+    dice = 2 * pixels[2].sum() / both if both else None
+    return Judged(
+        name=name,
+        metrics={
+            "image": {
+                "average_precision": average_precision(defective, scores),
+                "auroc": auroc(defective, scores),
+            },
+            "pixel": {"dice": dice},
+            "region": {
+                "recall": {"value": regions[0].sum() / regions[1].sum()},
+                "false_alarms_per_image": alarms.mean(),
+            },
+        },
+        image_ids=tuple(ids or (f"{n:03d}" for n in range(count))),
+        defective=defective,
+        scores=np.asarray(scores),
+        outcomes=("hit",) * count,
+        pixels=pixels,
+        regions=regions,
+        false_alarms=alarms,
+    )
+
+
+def noisy(seed, strength):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(IMAGES) % 2 == 0
+    return np.clip(0.5 + strength * (truth - 0.5) + 0.3 * rng.standard_normal(IMAGES), 0, 1)
+
+
+def test_a_clear_difference_counts_and_a_small_one_does_not():
+    runs = [
+        judged("sharp", scores=noisy(0, 0.8)),
+        judged("blind", scores=noisy(1, 0.0)),
+        judged("alike", scores=np.clip(noisy(0, 0.8) + 0.01 * noisy(2, 0.0), 0, 1)),
+    ]
+    sharp, blind, alike = compare_judged(runs)["image_ap"]
+    assert sharp.value > alike.value > blind.value
+    assert sharp.to_best is None
+    assert blind.to_best.counts
+    assert blind.to_best.value == pytest.approx(blind.value - sharp.value)
+    assert blind.to_best.low < blind.to_best.value < blind.to_best.high < 0
+    assert not alike.to_best.counts
+    assert alike.to_best.low <= alike.to_best.value <= 0 <= alike.to_best.high
+
+
+def test_pairs_are_told_apart_though_their_intervals_overlap():
+    rng = np.random.default_rng(0)
+    hard = rng.integers(0, 20, IMAGES)
+    one, other = judged("a", scores=noisy(0, 1), hits=hard), judged(
+        "b", scores=noisy(0, 1), hits=np.maximum(hard - 1, 0)
+    )  # fmt: skip
+    left, right = compare_judged([one, other])["pixel_dice"]
+    assert left.interval[0] < right.interval[1], "by themselves they cannot be told apart"
+    assert right.to_best.counts
+
+
+def test_equal_runs_differ_in_nothing():
+    for figures in compare_judged([judged(name, scores=noisy(0, 0.5)) for name in "ab"]).values():
+        first, second = figures
+        assert first.to_best is None
+        assert second.to_best == Difference(value=0.0, low=0.0, high=0.0)
+        assert not second.to_best.counts
+
+
+def test_fewer_false_alarms_are_better():
+    loud = judged("loud", scores=noisy(0, 1), alarms=np.full(IMAGES, 3))
+    quiet = judged("quiet", scores=noisy(0, 1), alarms=np.arange(IMAGES) % 2)
+    first, second = compare_judged([loud, quiet])["false_alarms_per_image"]
+    assert second.to_best is None
+    assert (first.to_best.value, first.to_best.counts) == (2.5, True)
+    assert first.interval == (3.0, 3.0)
+
+
+def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
+    figures = compare_judged([judged("a", scores=noisy(3, 0.4))])
+    assert list(figures) == list(COMPARED)
+    for (figure,) in figures.values():
+        assert figure.interval[0] <= figure.value <= figure.interval[1]
+        assert figure.to_best is None
+    good = np.zeros(IMAGES, bool)
+    nothing = judged("a", scores=noisy(0, 1), defective=good, regions=np.ones((2, IMAGES)))
+    other = judged("b", scores=noisy(1, 1), defective=good, regions=np.ones((2, IMAGES)))
+    for figure in compare_judged([nothing, other])["image_ap"]:
+        assert (figure.value, figure.interval, figure.to_best) == (None, None, None)
+
+
+def test_regions_are_drawn_with_their_images():
+    # All regions found in one image of many regions: half of the draws have it not, or twice.
+    regions = np.zeros((2, IMAGES), np.int64)
+    regions[:, 0] = 50
+    regions[1, 1:] = 1
+    (figure,) = compare_judged([judged("a", scores=noisy(0, 1), regions=regions)])["region_recall"]
+    assert figure.value == pytest.approx(50 / 129)
+    assert figure.interval[0] == 0.0
+    assert figure.interval[1] > 0.6
+    assert RESAMPLES == 1000
+
+
+@pytest.mark.parametrize("change", ["id", "truth", "fewer"])
+def test_other_images_or_another_truth_are_refused(change):
+    scores = noisy(0, 1)
+    ids = [f"{n:03d}" for n in range(IMAGES)]
+    truth = np.arange(IMAGES) % 2 == 0
+    if change == "id":
+        ids[7] = "007b"
+    elif change == "truth":
+        truth[7] = True
+    else:
+        ids, truth, scores = ids[:7], truth[:7], scores[:7]
+    other = judged("two", scores=scores, ids=ids, defective=truth)
+    with pytest.raises(DatasetError, match=r"one and two were not judged .* \(007 differs, for"):
+        compare_judged([judged("one", scores=noisy(0, 1)), other])
+
+
+def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
+    columns = ["image_id", "defective", "score", "outcome",
+               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
+    rows = [["b", 1, 0.25, "escape", 10, 6, 4], ["a", 0, 0.5, "overkill", 0, 3, 0],
+            ["c", 0, 0.125, "pass", 0, 0, 0]]  # fmt: skip
+    write_csv(tmp_path / "images.csv", columns, rows)
+    found = [["b", "true", "yes"], ["b", "true", "no"], ["a", "false_alarm", None]]
+    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], found)
+    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
+    one = Judged.read(tmp_path, name="run")
+    assert one.image_ids == ("a", "b", "c")
+    assert one.defective.tolist() == [False, True, False]
+    assert one.scores.tolist() == [0.5, 0.25, 0.125]
+    assert one.outcomes == ("overkill", "escape", "pass")
+    assert one.pixels.tolist() == [[0, 10, 0], [3, 6, 0], [0, 4, 0]]
+    assert one.regions.tolist() == [[0, 1, 0], [0, 2, 0]]
+    assert one.false_alarms.tolist() == [1, 0, 0]
+    assert one.dice.tolist() == [0.0, 0.5, 1.0]
+
+
+def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
+    write_csv(tmp_path / "images.csv", ["image_id"], [])
+    write_json(tmp_path / "metrics.json", {"image": {}})
+    with pytest.raises(KeyError, match="box"):
+        Judged.read(tmp_path, name="run")

@@ -1,0 +1,253 @@
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import defectkit
+from defectkit.data.images import read_image
+from defectkit.errors import ConfigError, DatasetError, ModelError
+from defectkit.evaluation.comparison import COMPARED
+from defectkit.files import read_csv, read_json, write_csv, write_json
+from defectkit.training.history import read_history
+
+HEADLINE = {
+    "image_ap": ("image", "average_precision"),
+    "auroc": ("image", "auroc"),
+    "escapes": ("image", "escapes"),
+    "n_defective": ("image", "n_defective"),
+    "overkills": ("image", "overkills"),
+    "n_good": ("image", "n_good"),
+    "reviews": ("image", "reviews"),
+    "pixel_dice": ("pixel", "dice"),
+    "pixel_ap": ("pixel", "average_precision"),
+    "pixel_mean_iou": ("pixel", "mean_iou"),
+    "pixel_aupro_30": ("pixel", "aupro_30"),
+    "false_alarms_per_image": ("region", "false_alarms_per_image"),
+    "box_map_50": ("box", "map_50"),
+    "box_map_50_95": ("box", "map_50_95"),
+    "ms_per_image": ("speed", "ms_per_image_median"),
+    "device": ("speed", "device"),
+    "threads": ("speed", "threads"),
+}
+
+
+@pytest.fixture(scope="module")
+def two_runs(run_folder, dataset_folder, train_tiny, tmp_path_factory, quiet) -> tuple[Path, Path]:
+    """Two judged runs of one dataset that differ in their seed; do not change."""
+    place = tmp_path_factory.mktemp("runs")
+    one = Path(shutil.copytree(run_folder, place / "one"))
+    two = train_tiny(dataset_folder, place / "two", seed=1).run
+    for run in (one, two):
+        defectkit.evaluate(run, device="cpu", console=quiet)
+    return one, two
+
+
+@pytest.fixture
+def copies(two_runs, tmp_path) -> list[Path]:
+    """Copies of the two runs, to change."""
+    return [Path(shutil.copytree(run, tmp_path / run.name)) for run in two_runs]
+
+
+@pytest.fixture(scope="module")
+def compared(two_runs, tmp_path_factory, quiet) -> tuple[Path, list[dict]]:
+    out = tmp_path_factory.mktemp("compared") / "comparison"
+    return out, defectkit.compare(*two_runs, out=out, device="cpu", console=quiet)
+
+
+def metrics_of(run):
+    return read_json(run / "evaluation" / "test" / "metrics.json")
+
+
+def change(path, *keys, value):
+    content = read_json(path)
+    section = content
+    for key in keys[:-1]:
+        section = section[key]
+    section[keys[-1]] = value
+    times = path.stat().st_mtime_ns
+    write_json(path, content)
+    os.utime(path, ns=(times, times))
+
+
+def compare(runs, tmp_path, console=None, **options):
+    console = console or Console(file=io.StringIO())
+    return defectkit.compare(
+        *runs, out=tmp_path / "comparison", device="cpu", console=console, **options
+    )
+
+
+def test_a_comparison_holds_exactly_its_files(compared, hashes_of):
+    out, _ = compared
+    assert set(hashes_of(out)) == {"comparison.csv", "comparison.html", "comparison.png"}
+
+
+def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
+    out, rows = compared
+    written = read_csv(out / "comparison.csv")
+    assert [row["run"] for row in rows] == [row["run"] for row in written] == ["one", "two"]
+    for run, row, cells in zip(two_runs, rows, written, strict=True):
+        metrics = metrics_of(run)
+        for key, (section, name) in HEADLINE.items():
+            assert row[key] == metrics[section][name], key
+        for key, rate in (
+            ("escape_rate", metrics["image"]["escape_rate"]),
+            ("overkill_rate", metrics["image"]["overkill_rate"]),
+            ("region_recall", metrics["region"]["recall"]),
+        ):
+            assert [row[f"{key}{end}"] for end in ("", "_low", "_high")] == [
+                rate[name] for name in ("value", "low", "high")
+            ]
+        recall = metrics["region"]["recall"]
+        assert (row["regions_found"], row["regions_total"]) == (recall["found"], recall["total"])
+        assert list(cells) == list(row)
+        for key, value in row.items():
+            shown = int(value) if isinstance(value, bool) else value
+            assert cells[key] == ("" if shown is None else str(shown)), key
+
+
+def test_intervals_hold_their_value(compared):
+    _, rows = compared
+    for row in rows:
+        for key in COMPARED:
+            if row[key] is not None:
+                assert row[f"{key}_low"] <= row[key] <= row[f"{key}_high"], key
+
+
+def test_a_row_says_what_the_run_is_and_what_it_cost(compared, two_runs):
+    _, rows = compared
+    for run, row in zip(two_runs, rows, strict=True):
+        model = defectkit.load(run, device="cpu")
+        last = read_history(run / "history.csv")[-1]
+        assert (row["approach"], row["network"]) == ("segment", "unet")
+        assert row["encoder"] == model.approach.config.model.encoder
+        assert (row["train_seconds"], row["epochs"]) == (last["seconds"], 2)
+        assert row["parameters"] == sum(p.numel() for p in model.network.parameters())
+        assert row["flops"] > 1e9
+
+
+def test_networks_without_an_encoder_name_none(dataset_folder, train_tiny, tmp_path, quiet):
+    run = train_tiny(dataset_folder, tmp_path / "run", "model.architecture=pixel_net", epochs=1).run
+    (row,) = compare([run], tmp_path)
+    assert (row["network"], row["encoder"]) == ("pixel_net", None)
+    assert not any(row[f"{key}_differs"] for key in COMPARED)
+
+
+def test_the_page_and_the_picture_are_of_these_runs(compared):
+    out, _ = compared
+    page = (out / "comparison.html").read_text()
+    for text in ("Comparison: test split", "one", "two", "Which differences count"):
+        assert text in page
+    picture = read_image(out / "comparison.png")
+    assert picture.shape[1] == 3 * 248 + 8
+    assert picture.shape[0] > 5 * 240, "a row for each of the five test images"
+
+
+def test_runs_that_say_the_same_differ_in_nothing(copies, tmp_path):
+    twin = tmp_path / "twin"
+    shutil.copytree(copies[0], twin)
+    first, second = compare([copies[0], twin], tmp_path)
+    assert (first["run"], second["run"]) == ("one", "twin")
+    for key in COMPARED:
+        assert (first[f"{key}_to_best"], second[f"{key}_to_best"]) == (None, 0.0)
+        assert not second[f"{key}_differs"]
+
+
+def test_what_is_judged_already_is_not_judged_again(copies, tmp_path, hashes_of):
+    before = [hashes_of(run) for run in copies]
+    compare(copies, tmp_path)
+    assert [hashes_of(run) for run in copies] == before
+
+
+@pytest.mark.parametrize("reason", ["missing", "older", "damaged", "earlier version"])
+def test_what_is_not_judged_since_it_was_trained_is_judged_now(copies, reason, tmp_path, quiet):
+    run = copies[1]
+    out = run / "evaluation" / "test"
+    expected = read_csv(out / "regions.csv")
+    if reason == "missing":
+        shutil.rmtree(run / "evaluation")
+    elif reason == "older":
+        change(out / "metrics.json", "image", "escapes", value=77)
+        (run / "model" / "model.json").touch()
+    elif reason == "damaged":
+        (out / "regions.csv").write_text("image_id,kind\na\n")
+    else:
+        rows = read_csv(out / "images.csv")
+        columns = [column for column in rows[0] if not column.endswith("_pixels")]
+        write_csv(out / "images.csv", columns, ([row[c] for c in columns] for row in rows))
+    rows = compare(copies, tmp_path)
+    assert read_csv(out / "regions.csv") == expected
+    assert rows[1]["escapes"] == metrics_of(run)["image"]["escapes"] != 77
+
+
+def test_another_split_is_compared_in_its_own_right(copies, tmp_path):
+    rows = compare(copies, tmp_path, split="val")
+    val = read_json(copies[0] / "evaluation" / "val" / "metrics.json")
+    assert rows[0]["image_ap"] == val["image"]["average_precision"]
+    assert "Comparison: val split" in (tmp_path / "comparison" / "comparison.html").read_text()
+
+
+def test_a_dataset_that_moved_can_be_named(copies, dataset_copy, tmp_path):
+    for run in copies:
+        change(run / "run.json", "dataset_folder", value="/gone")
+    with pytest.raises(DatasetError, match="gone is not a dataset"):
+        compare(copies, tmp_path)
+    assert len(compare(copies, tmp_path, data=dataset_copy)) == 2
+
+
+def test_runs_of_different_data_are_refused(copies, tmp_path):
+    change(copies[1] / "model" / "model.json", "dataset", value="f" * 64)
+    with pytest.raises(DatasetError, match=r"one and two were trained on different data: .*\(fing"):
+        compare(copies, tmp_path)
+    assert not (tmp_path / "comparison").exists()
+
+
+def test_evaluations_of_different_images_are_refused(copies, tmp_path):
+    path = copies[1] / "evaluation" / "test" / "images.csv"
+    rows = read_csv(path)
+    rows[0]["defective"] = str(1 - int(rows[0]["defective"]))
+    write_csv(path, list(rows[0]), (row.values() for row in rows))
+    with pytest.raises(DatasetError, match=f"two were not .*{rows[0]['image_id']} differs"):
+        compare(copies, tmp_path)
+
+
+def test_no_run_one_twice_and_none_at_all_are_refused(copies, tmp_path):
+    with pytest.raises(ConfigError, match=r"no run to compare\. Name one or more, such as runs/"):
+        compare([], tmp_path)
+    for again in (copies[0], copies[0] / "model", copies[0] / ".." / "one"):
+        with pytest.raises(ConfigError, match=r"one/model is named 2 times\. Name each run once"):
+            compare([copies[0], copies[1], again], tmp_path)
+    with pytest.raises(ModelError, match="gone holds no model"):
+        compare([copies[0], tmp_path / "gone"], tmp_path)
+    (copies[0] / "model" / "model.json").write_text("{")
+    with pytest.raises(ModelError, match=r"model\.json is damaged \(JSONDecodeError"):
+        compare(copies, tmp_path)
+
+
+def test_runs_of_one_name_are_told_apart(two_runs, tmp_path, monkeypatch, quiet):
+    monkeypatch.chdir(tmp_path)
+    for place, run in zip("ab", two_runs, strict=True):
+        shutil.copytree(run, tmp_path / place / "run")
+    rows = compare([Path("a/run"), Path("b/run")], tmp_path)
+    assert [row["run"] for row in rows] == ["a/run", "b/run"]
+
+
+def test_what_keeps_figures_from_being_compared_is_said(copies, tmp_path, capsys):
+    metrics = copies[1] / "evaluation" / "test" / "metrics.json"
+    console = Console(width=400)
+    compare(copies, tmp_path, console=console)
+    text = capsys.readouterr().out
+    assert "milliseconds do not compare" not in text
+    assert "good images are few: most differences between runs may be chance." in text
+    change(metrics, "speed", "device", value="cuda (H [red]100)")
+    change(copies[1] / "model" / "model.json", "thresholds", "rule", value="cost_ratio=50")
+    compare(copies, tmp_path, console=console)
+    text = capsys.readouterr().out
+    assert "The milliseconds do not compare: one: cpu (" in text
+    assert "two: cuda (H [red]100)." in text
+    assert "thresholds of different rules: one: f1; two: cost_ratio=50." in text
+    page = (tmp_path / "comparison" / "comparison.html").read_text()
+    assert "two: cuda (H [red]100)." in page
+    assert f"page in {tmp_path / 'comparison' / 'comparison.html'}" in text

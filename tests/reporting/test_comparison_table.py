@@ -1,0 +1,106 @@
+"""The best must be the best, the marked must be worse, and every number as it is."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from defectkit.evaluation.comparison import COMPARED
+from defectkit.reporting.comparison_table import (
+    COUNTS,
+    LINES,
+    SHORT,
+    Cell,
+    cells_of,
+    console_table,
+    write,
+)
+
+
+def row(name="a", **changes):
+    """A row with a number in every line; ``changes`` replace any."""
+    numbers = dict.fromkeys(LINES, 0.5) | {key: None for pair in COUNTS.values() for key in pair}
+    numbers |= {"escapes": 2, "n_defective": 8, "overkills": 0, "n_good": 9,
+                "regions_found": 3, "regions_total": 4}  # fmt: skip
+    texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
+    return numbers | texts | changes
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "best"),
+    [
+        ("image_ap", (0.5, 0.7, 0.6), [False, True, False]),
+        ("escape_rate", (0.5, 0.7, 0.6), [True, False, False]),
+        ("false_alarms_per_image", (0.0, 0.0, 3.0), [True, True, False]),
+        ("ms_per_image", (12.0, 7.0, None), [False, True, False]),
+        ("box_map_50", (None, None, None), [False, False, False]),
+        ("box_map_50", (None, 0.0, None), [False, False, False]),  # with nothing to beat
+        ("epochs", (3, 4, 5), [False, False, False]),
+        ("device", ("a", "b", "c"), [False, False, False]),
+    ],
+)
+def test_the_best_cells(key, values, best):
+    cells = cells_of(LINES[key], [row(**{key: value}) for value in values])
+    assert [cell.best for cell in cells] == best
+
+
+def test_one_run_alone_is_not_the_best():
+    assert cells_of(LINES["image_ap"], [row()]) == [Cell("0.500", (), False, False)]
+
+
+def test_cells_bear_their_interval_what_they_are_made_of_and_their_mark():
+    one = row(image_ap_low=0.25, image_ap_high=0.75, image_ap_differs=True)
+    (cell,) = cells_of(LINES["image_ap"], [one])
+    assert cell == ("0.500", ("0.25–0.75",), False, True)  # noqa: RUF001
+    two = row(escape_rate=0.25, escape_rate_low=0.032, escape_rate_high=0.651)
+    (cell,) = cells_of(LINES["escape_rate"], [two])
+    assert cell == ("25.0 %", ("2 of 8", "3.2–65.1"), False, False)  # noqa: RUF001
+    three = row(escape_rate=None, escape_rate_low=0.0, escape_rate_high=1.0)
+    assert cells_of(LINES["escape_rate"], [three])[0].details == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, "number", "–"),  # noqa: RUF001
+        (None, "text", "–"),  # noqa: RUF001
+        (0.12345, "number", "0.123"),
+        (195.8846, "number", "195.9"),
+        (0.0547, "rate", "5.5 %"),
+        (7.26, "milliseconds", "7.3"),
+        (332.76, "milliseconds", "333"),
+        (89.0, "time", "89 s"),
+        (3599.0, "time", "1 h 0 min"),
+        (8_416_509_952, "large", "8.42 G"),
+        (61_706, "large", "61.71 k"),
+        (999, "large", "999"),
+        (12, "count", "12"),
+    ],
+)
+def test_values_are_written_for_people(value, form, text):
+    assert write(value, form) == text
+
+
+def test_more_is_better_where_the_bootstrap_says_so():
+    assert {key: LINES[key].better for key in COMPARED} == COMPARED
+
+
+def test_the_console_shows_names_marks_and_no_markup():
+    rows = [row("run [bold]1", image_ap=0.9), row("two", image_ap=0.4, image_ap_differs=True)]
+    output = io.StringIO()
+    Console(file=output, width=80).print(console_table(rows))
+    text = output.getvalue()
+    for part in (
+        "run [bold]1",
+        "0.900",
+        "0.400 ▼",
+        "box ",
+        "ssd ",
+        "overkills",
+        "regions",
+        "found",
+    ):
+        assert part in text
+    assert text.count("▼") == 1
+    assert "…" not in text
+    assert set(SHORT) <= set(LINES)
