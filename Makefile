@@ -20,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/defectkit evaluate demo/run
 
 test: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest
