@@ -19,6 +19,8 @@ demo: .venv/installed
 	$(BIN)/defectkit inspect demo/run sample_data/Train --out demo/inspection
 	$(BIN)/defectkit evaluate demo/run
 
+# One thread for each of the processes that share out the tests.
+test: export OMP_NUM_THREADS = 1
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto -m "not slow"
 

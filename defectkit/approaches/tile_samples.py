@@ -19,7 +19,7 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning
 from defectkit.labels.regions import measure_regions
 
-CANDIDATES = 8
+CANDIDATES = 32
 """So many places are tried for each tile that is wanted."""
 DEFECTIVE_SHARE = 0.75
 """Of the tiles of an image that is read for its defects; the rest are good tiles beside them."""
@@ -118,12 +118,13 @@ class TileSamples(CropSamples):
             usable = (found != TileLabel.BETWEEN).all(axis=1)
         defective = np.flatnonzero(usable & labels.any(axis=1))
         good = np.flatnonzero(usable & ~labels.any(axis=1))
-        wanted = round(DEFECTIVE_SHARE * count) if near_defect else 0
-        # Places near defects come first: good tiles there are the hardest.
-        chosen = np.concatenate([defective[:wanted], good[:count], defective[wanted:]])[:count]
+        wanted = round(DEFECTIVE_SHARE * count) if near_defect and len(defective) else 0
+        # Places near defects come first: good tiles there are the hardest. Where there are too few
+        # of a kind, some come several times.
+        chosen = np.concatenate([np.resize(defective, wanted), good, defective])
         if not len(chosen):
             return corners[:count], np.full_like(labels[:count], LEFT_OUT)
-        chosen = np.resize(chosen, count)  # some several times where there are too few
+        chosen = np.resize(chosen, count)
         return corners[chosen], labels[chosen]
 
     def describe(self) -> list[str]:

@@ -159,11 +159,12 @@ def _build_grid(encoder: str, in_channels: int, reduction: int) -> nn.Module | N
     return features.train() if fits and not alike else None
 
 
-def _check_divides(reduction: int, **sizes: int) -> None:
-    for key, value in sizes.items():
+def _check_divides(reduction: int, *, tile: int, context: int) -> None:
+    for key, value, least in (("tile", tile, reduction), ("context", context, 0)):
         if value % reduction:
             below = value // reduction * reduction
+            sizes = sorted({max(below, least), below + reduction})
             raise ModelError(
                 f"patch.{key}={value} cannot be divided by patch.reduction={reduction}. "
-                f"Take {below or below + reduction} or {below + reduction}."
+                f"Take {' or '.join(map(str, sizes))}."
             )

@@ -106,7 +106,7 @@ def test_labels_say_what_a_tile_shows(dataset_folder, changes):
         assert (area[labels == 1] >= whole * 2 / 3).all()
         np.testing.assert_array_equal(own(masks.any(axis=0)), own(image[..., 0]) >= 200)
     left_out = sum((labels == LEFT_OUT).all() for _, _, labels in tiles)
-    assert left_out == 0 if changes else 0 < left_out < 0.1 * len(tiles)
+    assert (left_out == 0) if changes else (0 < left_out < 0.15 * len(tiles)), left_out
 
 
 def test_about_half_of_the_tiles_are_defective_and_some_good_ones_lie_beside_defects(
