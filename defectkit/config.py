@@ -38,8 +38,7 @@ ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
 }
 # They have nothing that could be pretrained: `model.encoder` does not concern them.
 WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
-WITHOUT_ENCODER = ("all_conv", "lenet", "segnet", "pixel_net")
-"""Networks that are whole in themselves: `model.encoder` says nothing of them."""
+
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]

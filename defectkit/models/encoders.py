@@ -227,7 +227,10 @@ def encoder_state(path: str) -> State:
     if file is None:
         raise ModelError(f"model.weights={path}: no such file, run or model folder.")
     state = _load(file)
-    # A file of ours holds a whole network: its encoder is what lies below one of these names.
+    if not {"mean", "std"} <= state.keys():
+        return state
+    # Ours, a whole network with its normalization: its encoder lies below one of these names. Files
+    # of others may have such names too: VGG's own layers are called features.
     for prefix in ("body.encoder.model.", "body.backbone.", "features."):
         part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         if part:

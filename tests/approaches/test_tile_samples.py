@@ -119,6 +119,16 @@ def test_about_half_of_the_tiles_are_defective_and_some_good_ones_lie_beside_def
     assert beside > 0.05
 
 
+def test_tiles_are_looked_for_where_defects_are(tmp_path):
+    mask = np.zeros((400, 400), np.uint8)
+    mask[200:204, 300:304] = 1
+    samples = tile_samples(dataset_of(tmp_path, mask), "data.defect_fraction=1", *PLAIN)
+    tiles = samples.tiles((1, 0))
+    found = {tile.image.tobytes() for tile in tiles if tile.labels.any()}
+    assert len(found) == 12  # three in four, of different places
+    assert len(tiles) == 16
+
+
 def test_defective_tiles_show_their_defect_anywhere(dataset_folder):
     tiles = [tile for tile in all_tiles(samples_of(dataset_folder, *PLAIN)) if tile.labels.any()]
     corners = [own(masks.any(axis=0))[[0, 0, -1, -1], [0, -1, 0, -1]] for _, masks, _ in tiles]

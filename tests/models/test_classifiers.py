@@ -68,8 +68,8 @@ def test_a_whole_network_classifies_tiles_alone(encoder, channels):
 def test_a_map_that_lies_on_no_grid_or_is_all_of_one_size_makes_a_network_whole():
     inception = classifier("inception_v3", tile=64)
     assert isinstance(inception, WholeClassifier)
-    # 12 layers of one size: its first alone would be no classifier.
-    transformer = classifier("vit_tiny_patch16_224", tile=192)
+    # 12 layers of one size, for images of any: its first alone would be no classifier.
+    transformer = classifier("vit_small_patch16_dinov3")
     assert isinstance(transformer, WholeClassifier)
     assert len(transformer.features.blocks) == 12
 

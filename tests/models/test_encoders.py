@@ -228,9 +228,9 @@ def test_weights_that_end_early_leave_the_deeper_stages_to_the_packaged_ones(tmp
     torch.manual_seed(0)
     cut = build_features(LITE0, in_channels=3, reductions=(16,), state=None)
     assert len(cut.blocks) == 5  # the deepest two stages are cut off
-    save_file(
-        {f"features.{k}": v for k, v in cut.state_dict().items()}, tmp_path / "cut.safetensors"
-    )
+    run = {f"features.{k}": v for k, v in cut.state_dict().items()}
+    run |= {"mean": torch.zeros(()), "std": torch.ones(())}
+    save_file(run, tmp_path / "cut.safetensors")
     given = encoder_weights(str(tmp_path / "cut.safetensors"), LITE0, allow_download=False)
     deep = build_features(LITE0, in_channels=3, reductions=(16, 32), state=given)
     torch.testing.assert_close(deep.state_dict()["blocks.4.0.conv_pw.weight"],
@@ -268,3 +268,14 @@ def test_feature_maps_come_at_the_reductions_asked_for(name, reductions):
 def test_a_map_that_an_encoder_lacks_is_refused():
     with pytest.raises(ModelError, match=r"'convnext_atto' cannot give feature maps at 1/2 of the"):
         build_features("convnext_atto", in_channels=1, reductions=(2,), state=None)
+
+
+def test_a_plain_vgg_keeps_its_layers_although_they_are_called_features(tmp_path):
+    torch.manual_seed(0)
+    plain = timm.create_model("vgg11", pretrained=False).features
+    save_file(
+        {f"features.{k}": v for k, v in plain.state_dict().items()}, tmp_path / "vgg.safetensors"
+    )
+    given = encoder_weights(str(tmp_path / "vgg.safetensors"), "vgg11", allow_download=False)
+    built = build_features("vgg11", in_channels=3, reductions=(16,), state=given)
+    torch.testing.assert_close(built.state_dict()["features_0.weight"], plain[0].weight)
