@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from defectkit.approaches.crops import Pixels
+from defectkit.approaches.maps import make_finding
 from defectkit.data.tiles import blend_weight, cover
+from defectkit.findings import Finding
 
 Scores = npt.NDArray[np.float32]
 
@@ -19,6 +21,30 @@ def batches_of_one_shape(images: Sequence[Pixels]) -> Iterator[tuple[list[int], 
         by_shape[image.shape].append(index)
     for indices in by_shape.values():
         yield indices, np.stack([images[index] for index in indices])
+
+
+def find_by_scores(
+    score: Callable[[Pixels], Scores],
+    images: Sequence[Pixels],
+    classes: Sequence[str],
+    *,
+    pixel_threshold: float,
+    minimum_area: int,
+) -> list[Finding]:
+    """Return the finding of each image (H, W, C) uint8, of any size.
+
+    ``score`` gives images of one shape (B, H, W, C) their scores (B, K, H, W) in [0, 1].
+    """
+    findings: dict[int, Finding] = {}
+    for indices, batch in batches_of_one_shape(images):
+        for index, scores in zip(indices, score(batch), strict=True):
+            findings[index] = make_finding(
+                np.ascontiguousarray(scores),
+                classes,
+                pixel_threshold=pixel_threshold,
+                minimum_area=minimum_area,
+            )
+    return [findings[index] for index in range(len(images))]
 
 
 def score_large(

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from defectkit.approaches.batches import batches_of_one_shape, score_large
+from defectkit.approaches.batches import find_by_scores, score_large
 from defectkit.approaches.crops import Pixels
-from defectkit.approaches.maps import make_finding
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
 from defectkit.config import Config
@@ -98,24 +97,24 @@ class Patch:
 
     def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        return find_by_scores(
+            partial(self._score, network),
+            images,
+            self.classes,
+            pixel_threshold=self.pixel_threshold,
+            minimum_area=self.config.infer.minimum_area,
+        )
+
+    def _score(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+        """(B, H, W, C) -> (B, K, H, W): at once, or in blended parts if the images are large."""
         infer = self.config.infer
-        findings: dict[int, Finding] = {}
-        for indices, batch in batches_of_one_shape(images):
-            maps = score_large(
-                partial(self._pixel_scores, network),
-                batch,
-                n_classes=len(self.classes),
-                tile=infer.tile,
-                overlap=infer.overlap,
-            )
-            for index, scores in zip(indices, maps, strict=True):
-                findings[index] = make_finding(
-                    np.ascontiguousarray(scores),
-                    self.classes,
-                    pixel_threshold=self.pixel_threshold,
-                    minimum_area=infer.minimum_area,
-                )
-        return [findings[index] for index in range(len(images))]
+        return score_large(
+            partial(self._pixel_scores, network),
+            batch,
+            n_classes=len(self.classes),
+            tile=infer.tile,
+            overlap=infer.overlap,
+        )
 
     def _pixel_scores(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
         """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from defectkit.approaches.batches import batches_of_one_shape, score_large
+from defectkit.approaches.batches import find_by_scores, score_large
 from defectkit.approaches.crops import CropSamples, check_side, pad_image, resize_image
-from defectkit.approaches.maps import make_finding
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
@@ -104,16 +103,13 @@ class Segment:
 
     def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
-        findings: dict[int, Finding] = {}
-        for indices, batch in batches_of_one_shape(images):
-            for index, scores in zip(indices, self._score(network, batch), strict=True):
-                findings[index] = make_finding(
-                    np.ascontiguousarray(scores),
-                    self.classes,
-                    pixel_threshold=self.pixel_threshold,
-                    minimum_area=self.config.infer.minimum_area,
-                )
-        return [findings[index] for index in range(len(images))]
+        return find_by_scores(
+            partial(self._score, network),
+            images,
+            self.classes,
+            pixel_threshold=self.pixel_threshold,
+            minimum_area=self.config.infer.minimum_area,
+        )
 
     def _score(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""

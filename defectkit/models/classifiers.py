@@ -14,7 +14,6 @@ from torch import nn
 from defectkit.errors import ModelError
 from defectkit.models.dense import TileNetwork
 from defectkit.models.encoders import State, build_features, load_into_encoder, normalization
-from defectkit.models.network import stage_ends
 from defectkit.models.whole_networks import build_whole
 
 DROPOUT = 0.2
@@ -46,14 +45,8 @@ class EncoderClassifier(TileNetwork):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.tile, self.context, self.stride = tile, context, stride
-        self.features = features
         (channels,) = cast(FeatureInfo, features.feature_info).channels()
         self.dropout = nn.Dropout2d(DROPOUT)  # whole channels, as if the mean came before it
         self.head = nn.Conv2d(channels, out_channels, 1)
@@ -82,9 +75,8 @@ class WholeClassifier(TileNetwork):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(mean=mean, std=std, encoder=features if pretrained else None)
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.tile, self.context = tile, context
-        self.features = features
         self.head = nn.Linear(channels, out_channels)
 
     def forward(self, tiles: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,6 @@ from torchvision.ops import MultiScaleRoIAlign
 from defectkit.errors import ModelError
 from defectkit.models.detections import Detections, Detector, Targets
 from defectkit.models.encoders import State, build_features, normalization
-from defectkit.models.network import stage_ends
 from defectkit.models.pyramids import DEEPEST, ConvPyramid, Pyramid
 from defectkit.models.torchvision_parts import (
     RATIOS,
@@ -59,13 +58,7 @@ class TorchvisionDetector(Detector):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
-        self.features = features
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.detector = body
         self.detector.transform = AsTheyAre()
         self.background = background

@@ -14,7 +14,6 @@ from torchvision.ops import box_area
 from defectkit.models.boxes import BoxLoss, box_loss
 from defectkit.models.detections import Detections, Detector, Targets
 from defectkit.models.encoders import State, build_features, normalization
-from defectkit.models.network import stage_ends
 from defectkit.models.top_down import TopDown
 
 REDUCTIONS = (16, 32)
@@ -43,14 +42,8 @@ class Localizer(Detector):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.kind, self.weight = loss, weight
-        self.features = features
         self.neck = TopDown(in_channels=channels, width=WIDTH)
         self.attention = nn.Conv2d(WIDTH, 1, 1)
         self.sides = nn.Conv2d(WIDTH, 4, 1)

@@ -24,14 +24,22 @@ class Network(nn.Module):
         *,
         mean: float,
         std: float,
-        encoder: nn.Module | None = None,
-        stage_ends: tuple[str, ...] = (),
+        features: nn.Module | None = None,
+        pretrained: bool = False,
     ) -> None:
+        """Keep ``features`` as the encoder; ``pretrained`` says whether it has learned already."""
         super().__init__()
-        self.stage_ends = stage_ends
-        self._encoder = [encoder]  # in a list, so that it is not registered a second time
+        self.stage_ends: tuple[str, ...] = ()
+        self._encoder: list[nn.Module | None] = [None]
+        if features is not None:
+            self.features = features
+            self._carry(features if pretrained else None, stage_ends(features))
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
+
+    def _carry(self, encoder: nn.Module | None, ends: tuple[str, ...]) -> None:
+        self._encoder = [encoder]  # in a list, so that it is not registered a second time
+        self.stage_ends = ends
 
     @property
     def encoder(self) -> nn.Module | None:

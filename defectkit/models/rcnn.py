@@ -18,7 +18,6 @@ from torchvision.ops import box_iou, clip_boxes_to_image, roi_align
 
 from defectkit.models.boxes import keep_best
 from defectkit.models.detections import Detections, Detector, Targets
-from defectkit.models.network import stage_ends
 from defectkit.models.proposals import propose_in
 from defectkit.models.torchvision_parts import as_detections, usable
 
@@ -64,15 +63,9 @@ class RCNN(Detector):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.thinning = {"nms_iou": nms_iou, "least_score": least_score}
         self.most = most
-        self.features = features
         pooled = cast(Any, features).feature_info.channels()[0] * (WARPED // 32) ** 2
         self.hidden = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, HIDDEN), nn.ReLU())
         self.classifier = nn.Linear(HIDDEN, n_classes + 1)

@@ -13,7 +13,6 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from defectkit.models.detections import Detections, Detector, Targets
 from defectkit.models.encoders import State, build_features, normalization
-from defectkit.models.network import stage_ends
 from defectkit.models.proposals import propose_in
 from defectkit.models.rcnn import RCNN
 from defectkit.models.torchvision_parts import as_detections, named, usable
@@ -44,13 +43,7 @@ class FastRCNN(Detector):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
-        self.features = features
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         (channels,) = cast(Any, features).feature_info.channels()
         self.norm = nn.BatchNorm2d(channels)
         self.regions = RoIHeads(

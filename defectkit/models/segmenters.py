@@ -36,7 +36,8 @@ class Segmenter(Network):
         encoder: nn.Module | None = None,
         stage_ends: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(mean=mean, std=std, encoder=encoder, stage_ends=stage_ends)
+        super().__init__(mean=mean, std=std)
+        self._carry(encoder, stage_ends)
         self.body = body
         self.stride = stride
 

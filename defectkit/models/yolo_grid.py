@@ -19,7 +19,6 @@ from torchvision.ops import box_convert, box_iou, clip_boxes_to_image, sigmoid_f
 from defectkit.models.boxes import BoxLoss, anchor_shapes, box_loss, keep_best, shape_iou
 from defectkit.models.detections import Detections, Detector, Targets
 from defectkit.models.encoders import State, build_features, normalization
-from defectkit.models.network import stage_ends
 from defectkit.models.top_down import TopDown
 
 DEEPEST = 32
@@ -61,19 +60,13 @@ class YoloGrid(Detector):
         std: float,
         pretrained: bool,
     ) -> None:
-        super().__init__(
-            mean=mean,
-            std=std,
-            encoder=features if pretrained else None,
-            stage_ends=stage_ends(features),
-        )
+        super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.cell, self.kind, self.weight = cell, loss, weight
         self.thinning: dict[str, Any] = {
             "nms_iou": nms_iou,
             "least_score": least_score,
             "most": most,
         }
-        self.features = features
         self.neck = TopDown(in_channels=channels, width=WIDTH)
         self.head = nn.Conv2d(WIDTH, n_anchors * (5 + n_classes), 1)
         nn.init.normal_(self.head.weight, std=0.01)
