@@ -5,7 +5,7 @@ ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 endif
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all scorecard lint clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest
+
+scorecard: .venv/installed
+	$(BIN)/python benchmarks/scorecard.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

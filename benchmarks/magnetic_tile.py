@@ -1,39 +1,73 @@
-"""The main job on real images: magnetic tiles (Huang et al.), grouped split, a given time budget.
+"""Each way of finding defects on real images, with the same time to train, on one table.
 
-    python benchmarks/magnetic_tile.py ../shared/data/magnetic_tile --max-time 25m
+    python benchmarks/magnetic_tile.py ../shared/data/magnetic_tile --table benchmarks/tiles.md
 
-Prepares (images of one tile stay in one split), trains, evaluates on the test split and prints the
-metrics. Nothing is chosen on the test split.
+The images are the magnetic tiles of Huang et al.; those of one tile stay in one split. Trains one
+run after the other (a name is an approach or a configuration), evaluates all on the test split,
+which nothing was chosen on, and compares them. Runs that are there already are not trained again.
 """
 
 import argparse
-import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import defectkit
+from defectkit.reporting.comparison_table import LINES, Row, cells_of
+
+RUNS = ("segment", "patch", "box", "faster_rcnn")
+SHOWN = (
+    *("approach", "network", "epochs", "image_ap", "escape_rate", "overkill_rate"),
+    *("pixel_dice", "pixel_ap", "pixel_mean_iou", "region_recall", "false_alarms_per_image"),
+    *("box_map_50", "ms_per_image", "parameters"),
+)
 
 
 def main() -> None:
-    """Run and print."""
+    """Train, compare and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, help="folder with train.csv, images.csv and Train/")
-    parser.add_argument("--max-time", default="25m")
+    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="NAME")
+    parser.add_argument("--max-time", default="25m", help="for each run")
     parser.add_argument("--out", type=Path, default=Path("runs/magnetic_tile"))
-    parser.add_argument("--config", default=None, help="a configuration, by name or file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--table", type=Path, help="a Markdown file to write")
     options = parser.parse_args()
 
     data = options.out / "dataset"
-    defectkit.prepare(options.source / "train.csv", meta=options.source / "images.csv", out=data)
-    defectkit.train(
-        config=options.config,
-        data=data,
-        out=options.out / "run",
-        max_time=options.max_time,
-        settings=options.set,
-    )
-    metrics = defectkit.evaluate(options.out / "run")
-    print(json.dumps(metrics, indent=2))
+    if not data.exists():
+        meta = options.source / "images.csv"
+        defectkit.prepare(options.source / "train.csv", meta=meta, out=data)
+    runs = [options.out / name for name in options.runs]
+    for run in runs:
+        if not (run / "model").exists():
+            by_approach = run.name in ("patch", "box", "segment")
+            defectkit.train(
+                approach=run.name if by_approach else None,
+                config=None if by_approach else run.name,
+                data=data,
+                out=run,
+                max_time=options.max_time,
+                settings=options.set,
+            )
+    rows = defectkit.compare(*runs, out=options.out / "comparison")
+    if options.table:
+        text = f"{options.max_time} of training each, {os.cpu_count()} CPU cores.\n\n{table(rows)}"
+        options.table.write_text(text, encoding="utf-8")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table, a column a run: values with what they are made of and intervals."""
+    lines = [["", *(row["run"] for row in rows)], ["---", *("---:" for _ in rows)]]
+    for key in SHOWN:
+        cells = cells_of(LINES[key], rows)
+        texts = [
+            (f"**{cell.value}**" if cell.best else cell.value) + (" ▼" if cell.worse else "")
+            for cell in cells
+        ]
+        details = ["<br>".join(["", *cell.details]) for cell in cells]
+        lines.append([LINES[key].name, *(a + b for a, b in zip(texts, details, strict=True))])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import io
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,57 @@ TINY = (
     "train.samples_per_epoch=8",
     "train.batch_size=4",
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the scorecard's full numbers of cases")
+    parser.addoption("--check", type=int, help="only tests of this line of the scorecard")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        item.user_properties += [("check", number) for number in checks_of(item)]
+    wanted = config.getoption("--check")
+    if wanted is None:
+        return
+    chosen = [item for item in items if wanted in checks_of(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def checks_of(item: pytest.Item) -> list[int]:
+    """The lines of the scorecard that a test belongs to."""
+    return [mark.args[0] for mark in item.iter_markers("check")]
+
+
+class Tally:
+    """Counts the cases of a test of the scorecard; ``full`` where its full numbers are asked."""
+
+    def __init__(self, full: bool) -> None:
+        self.full = full
+        self.tried = 0
+
+    def number(self, short: int, full: int) -> int:
+        """How many cases to try."""
+        return full if self.full else short
+
+    @contextmanager
+    def case(self, name: object = "") -> Iterator[None]:
+        """Count a case; should it fail, name it."""
+        self.tried += 1
+        try:
+            yield
+        except Exception as error:
+            error.add_note(f"case {self.tried}: {name}")
+            raise
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Count cases, for ``benchmarks/scorecard.py`` to read from the report."""
+    counted = Tally(request.config.getoption("--full"))
+    yield counted
+    request.node.user_properties.append(("cases", counted.tried))
 
 
 @dataclass(frozen=True)

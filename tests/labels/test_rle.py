@@ -80,6 +80,21 @@ def test_agrees_with_pycocotools(mask):
     assert runs.lengths.sum() == coco.area(packed)
 
 
+@pytest.mark.check(18)
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools'
+def test_many_masks_that_are_not_symmetric_come_back_and_equal_pycocotools(tally):
+    rng = np.random.default_rng(18)
+    for _ in range(tally.number(short=300, full=10_000)):
+        height, width = rng.choice(np.arange(2, 40), 2, replace=False)
+        mask = (rng.random((height, width)) < rng.random()).astype(np.uint8)
+        with tally.case(mask.tolist()):
+            for order in ("column", "row"):
+                text = encode(mask, order=order)
+                np.testing.assert_array_equal(decode(text, mask.shape, order=order), mask)
+            packed = coco.encode(np.asfortranarray(mask))
+            np.testing.assert_array_equal(decode(encode(mask), mask.shape), coco.decode(packed))
+
+
 @given(MASKS, BASES, ORDERS, st.randoms(use_true_random=False))
 def test_canonical_sorts_merges_and_renumbers(mask, base, order, random):
     pixels = [
