@@ -76,14 +76,16 @@ class ModelConfig(_Section):
 class LossConfig(_Section):
     """The weights of the loss terms of `segment`, whose weighted sum is minimized.
 
-    `cross_entropy` makes the classes exclude each other (softmax), the others let them overlap.
+    `cross_entropy` makes the classes exclude each other and the background (softmax); `classes` is
+    then not asked.
     """
 
     bce: NotNegative = 10.0
     """Binary cross-entropy of each class and pixel."""
-    classes: NotNegative = 0.0
+    classes: NotNegative = 0.5
     """Cross-entropy over the classes at the pixels of defects. Above 0 the other terms ask whether
-    there is any defect, and this one alone which: doubt between two classes then hides none."""
+    there is any defect, and this one alone which: doubt between two classes then hides none. At 0
+    each class is asked on its own, so that classes may overlap."""
     dice: NotNegative = 1.0
     """Soft Dice of each class, pooled over the batch."""
     focal: NotNegative = 0.0

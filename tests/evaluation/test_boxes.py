@@ -82,10 +82,12 @@ def random_image(rng, classes):
     return found, true
 
 
-def test_agrees_with_pycocotools_on_400_random_splits():
+@pytest.mark.check(8)
+def test_agrees_with_pycocotools_on_random_splits(tally):
     rng = np.random.default_rng(0)
     seen = set()
-    for _ in range(400):
+    for _ in range(tally.number(short=400, full=1000)):
+        tally.tried += 1
         classes = CLASSES[: rng.integers(1, 4)]  # of three, some without truth
         images = [random_image(rng, classes) for _ in range(rng.integers(1, 7))]
         expected = by_coco(images)

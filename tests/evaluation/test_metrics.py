@@ -53,9 +53,11 @@ def assert_same(left, right):
 # Image scores
 
 
-def test_image_metrics_agree_with_sklearn_on_1000_random_cases():
+@pytest.mark.check(8)
+def test_image_metrics_agree_with_sklearn_on_1000_random_cases(tally):
     rng = np.random.default_rng(0)
-    for _ in range(1000):
+    for _ in range(tally.number(short=1000, full=1000)):
+        tally.tried += 1
         count = int(rng.integers(2, 60))
         truth = rng.random(count) < rng.random()
         truth[:2] = True, False
@@ -67,6 +69,7 @@ def test_image_metrics_agree_with_sklearn_on_1000_random_cases():
         assert 0.0 <= area <= 1.0
 
 
+@pytest.mark.check(29)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
 def test_image_metrics_do_not_depend_on_the_order(pairs, random):
@@ -91,6 +94,7 @@ def test_image_metrics_of_known_cases(truth, scores, precision, area):
     assert auroc(truth, scores) == area
 
 
+@pytest.mark.check(17)
 def test_one_defect_in_1000_images_is_as_good_as_its_rank():
     truth = np.zeros(1000, bool)
     truth[500] = True
@@ -99,6 +103,7 @@ def test_one_defect_in_1000_images_is_as_good_as_its_rank():
     assert average_precision(truth, np.full(1000, 0.5)) == 1 / 1000
 
 
+@pytest.mark.check(32)
 def test_shuffled_scores_are_worth_the_share_of_defective_images():
     rng = np.random.default_rng(1)
     truth = np.arange(20000) % 5 == 0
@@ -117,9 +122,11 @@ def test_image_metrics_refuse_what_has_no_order(metric):
 # Pixel scores
 
 
-def test_pixel_average_precision_agrees_with_sklearn_on_1000_random_cases():
+@pytest.mark.check(8)
+def test_pixel_average_precision_agrees_with_sklearn_on_1000_random_cases(tally):
     rng = np.random.default_rng(2)
-    for _ in range(1000):
+    for _ in range(tally.number(short=1000, full=1000)):
+        tally.tried += 1
         images = random_images(rng, 2, distinct=int(rng.integers(1, 200)))
         any_truth = np.concatenate([truth.any(axis=0).ravel() for *_, truth in images])
         levels = np.concatenate([levels.max(axis=0).ravel() for levels, *_ in images])
@@ -156,9 +163,11 @@ def slow_aupro(images, limit=0.3):
     return area / limit
 
 
-def test_aupro_agrees_with_its_definition_on_random_cases():
+@pytest.mark.check(8)
+def test_aupro_agrees_with_its_definition_on_random_cases(tally):
     rng = np.random.default_rng(3)
-    for _ in range(300):
+    for _ in range(tally.number(short=300, full=1000)):
+        tally.tried += 1
         images = random_images(rng, 3, distinct=int(rng.integers(1, 30)))
         value, expected = pooled(images).result()["aupro_30"], slow_aupro(images)
         assert value == pytest.approx(expected, abs=1e-12)
@@ -191,10 +200,12 @@ def slow_masks(score_map, threshold):
     return masks
 
 
+@pytest.mark.check(8)
 @pytest.mark.parametrize("dtype", [bool, np.uint8])
-def test_metrics_at_a_threshold_agree_with_slow_loops(dtype):
+def test_metrics_at_a_threshold_agree_with_slow_loops(dtype, tally):
     rng = np.random.default_rng(4)
-    for _ in range(100):
+    for _ in range(tally.number(short=100, full=500)):
+        tally.tried += 1
         images = random_images(rng, 3, shape=(3, 5, 7))
         threshold = float(rng.choice([0.0, 0.4, 0.8, 1.0, images[0][1].max()]))
         metrics = PixelMetrics(classes=("a", "b", "c"), threshold=threshold)
@@ -233,6 +244,7 @@ def test_metrics_at_a_threshold_agree_with_slow_loops(dtype):
         assert result["kaggle_dice_floor"] == pytest.approx(floor)
 
 
+@pytest.mark.check(32)
 def test_perfect_predictions_are_worth_one():
     rng = np.random.default_rng(5)
     truth = np.zeros((2, 30, 40), bool)
@@ -246,6 +258,7 @@ def test_perfect_predictions_are_worth_one():
     assert set(result.values()) == {1.0}
 
 
+@pytest.mark.check(32)
 def test_empty_predictions_are_worth_the_floor():
     rng = np.random.default_rng(6)
     images = [(None, np.zeros_like(s), t) for _, s, t in random_images(rng, 8)]
@@ -257,6 +270,7 @@ def test_empty_predictions_are_worth_the_floor():
     assert result["aupro_30"] == pytest.approx(0.15)  # the diagonal
 
 
+@pytest.mark.check(17)
 def test_one_defect_in_1000_images_is_not_hidden_by_the_good_ones():
     truth = np.zeros((2, 8, 8), bool)
     metrics = PixelMetrics(classes=CLASSES, threshold=0.5)
@@ -271,6 +285,7 @@ def test_one_defect_in_1000_images_is_not_hidden_by_the_good_ones():
     assert result["mean_iou"] == 0.0
 
 
+@pytest.mark.check(32)
 def test_shuffled_scores_are_worth_chance():
     rng = np.random.default_rng(7)
     images = []
@@ -283,6 +298,7 @@ def test_shuffled_scores_are_worth_chance():
     assert result["aupro_30"] == pytest.approx(0.15, abs=0.02)
 
 
+@pytest.mark.check(29)
 def test_order_and_merging_change_nothing():
     rng = np.random.default_rng(8)
     images = random_images(rng, 12, distinct=300)

@@ -20,6 +20,7 @@ def records(dataset_folder):
     return list(Dataset.load(dataset_folder).records)
 
 
+@pytest.mark.check(29)
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
 def test_every_image_is_looked_at_once_in_order(model, records, batch_size):
     looks = list(look_at(model.approach, model.network, records, batch_size=batch_size))
@@ -31,13 +32,15 @@ def test_every_image_is_looked_at_once_in_order(model, records, batch_size):
         assert look.seconds > 0
 
 
-def test_batches_and_order_change_no_score(model, records):
+@pytest.mark.check(29)
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def test_batches_and_order_change_no_score(model, records, batch_size):
     alone = {
         look.record.image_id: look.finding.score
         for look in look_at(model.approach, model.network, records)
     }
     shuffled = records[::-2] + records[::2]
-    for look in look_at(model.approach, model.network, shuffled, batch_size=8):
+    for look in look_at(model.approach, model.network, shuffled, batch_size=batch_size):
         assert look.finding.score == pytest.approx(alone[look.record.image_id], abs=1e-5)
 
 

@@ -47,6 +47,7 @@ def separated(n_good, n_defective):
 # Intervals
 
 
+@pytest.mark.check(32)
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_clopper_pearson_agrees_with_scipys_exact_test(confidence):
     for trials in (1, 2, 7, 57, 1000):
@@ -259,6 +260,7 @@ def test_few_images_and_useless_scores_are_warned_of():
     assert "none of the 20 good validation images would be called good" in warnings[0]
 
 
+@pytest.mark.check(33)
 def test_validation_without_defective_images_calls_them_all_good():
     scores = np.linspace(0.1, 0.6, 50)
     for options in ({}, {"max_escape_rate": 0.01}, {"cost_ratio": 50.0}):
@@ -268,6 +270,7 @@ def test_validation_without_defective_images_calls_them_all_good():
         assert "no defective images (50 in all)" in warnings[0]
 
 
+@pytest.mark.check(33)
 def test_validation_without_good_images_stays_just_below_the_defective_ones():
     scores = np.linspace(0.4, 0.9, 50)
     thresholds, warnings = choose_thresholds(scores, np.ones(50, bool), cost_ratio=50.0)
@@ -276,6 +279,7 @@ def test_validation_without_good_images_stays_just_below_the_defective_ones():
     assert "no good images (50 in all)" in warnings[0]
 
 
+@pytest.mark.check(33)
 @pytest.mark.parametrize(
     ("scores", "defective"),
     [
@@ -353,6 +357,7 @@ def test_image_metrics_count_the_outcomes(pairs, one, other):
         assert result[name + "s"] == outcomes.count(name)
 
 
+@pytest.mark.check(17)
 def test_one_defect_in_1000_images_comes_with_its_uncertainty():
     scores = np.linspace(0, 1, 1000)
     result = image_metrics(scores, scores == 1.0, Thresholds(low=0.999, high=0.999, rule="f1"))

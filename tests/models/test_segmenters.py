@@ -38,19 +38,16 @@ def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels,
     assert isinstance(net, Segmenter)
     with torch.inference_mode():
         logits = net(torch.zeros(2, channels, net.stride, 2 * net.stride, dtype=torch.uint8))
-    assert logits.shape == (2, 2, net.stride, 2 * net.stride)
+    assert logits.shape == (2, 1 + 2, net.stride, 2 * net.stride)  # any defect, two classes
 
 
 def test_a_layer_more_for_the_background_or_for_any_defect():
-    extra = ("loss.bce=0", "loss.cross_entropy=1")
-    extra_apart = ("loss.classes=1",)
-    for architecture in ("unet", "segnet"):
-        _, net = network(architecture, channels=1, encoder="resnet18", extra=extra_apart)
-        with torch.inference_mode():
-            assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
-        _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
-        with torch.inference_mode():
-            assert net(torch.zeros(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+    exclusive = ("loss.bce=0", "loss.cross_entropy=1")
+    for extra, layers in ((("loss.classes=0",), 2), (("loss.classes=1",), 3), (exclusive, 3)):
+        for architecture in ("unet", "segnet"):
+            _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
+            with torch.inference_mode():
+                assert net(torch.zeros(1, 1, 32, 32)).shape == (1, layers, 32, 32)
 
 
 @pytest.mark.parametrize("channels", [(16,), (32, 16), (96, 48, 32, 24), (64, 48, 32, 24, 16)])
@@ -60,7 +57,7 @@ def test_thinner_decoders_still_give_full_size(channels, architecture):
     _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
     assert len(net.body.decoder.blocks) == len(channels)
     with torch.inference_mode():
-        assert net(torch.zeros(1, 1, 64, 32)).shape == (1, 2, 64, 32)
+        assert net(torch.zeros(1, 1, 64, 32)).shape == (1, 1 + 2, 64, 32)
 
 
 @pytest.mark.parametrize("count", [0, 6])

@@ -129,6 +129,26 @@ def test_the_pixels_of_images_csv_make_up_the_pooled_dice(judged, dataset_folder
     assert metrics["pixel"]["dice"] == pytest.approx(dice)
 
 
+@pytest.mark.check(20)
+def test_trained_on_crops_and_scored_at_native_size_by_hand(judged, dataset_folder):
+    run, metrics = judged
+    model = defectkit.load(run, device="cpu")
+    assert model.approach.config.data.crop == 64  # smaller than the images, of 96x96
+    scores, truths = [], []
+    for record in Dataset.load(dataset_folder).split("test"):
+        finding = model.find(read_image(record.path))
+        truth = record.read_masks(["1", "2"]).any(axis=0)
+        assert finding.score_map.shape[1:] == truth.shape == (96, 96)
+        scores.append(finding.score_map.max(axis=0).ravel())
+        truths.append(truth.ravel())
+    score, truth = np.concatenate(scores), np.concatenate(truths)
+    pixel, found = metrics["pixel"], score >= model.approach.pixel_threshold
+    assert pixel["average_precision"] == pytest.approx(
+        average_precision_score(truth, score), abs=1e-3
+    )  # scores are kept on 65,536 levels
+    assert pixel["dice"] == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+
+
 def test_boxes_are_those_of_the_findings_and_of_the_true_regions(judged, dataset_folder):
     run, metrics = judged
     model = defectkit.load(run, device="cpu")

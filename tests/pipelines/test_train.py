@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 
 import defectkit
 from defectkit.config import Config, dump_config, load_config
+from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
-from defectkit.files import read_csv, read_json, sha256_file
+from defectkit.files import read_csv, read_json, sha256_file, write_csv
 from defectkit.training.loop import train_epochs
 from defectkit.training.runs import PACKAGES
 
@@ -299,3 +300,52 @@ def test_a_killed_run_is_resumed_to_the_weights_of_an_unbroken_one(
     ours, theirs = load_file(killed / last), load_file(tmp_path / "whole" / last)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+OPENED: list[str] | None = None
+
+
+def _note_opened(event: str, arguments: tuple) -> None:
+    if event == "open" and OPENED is not None:
+        OPENED.append(os.path.realpath(str(arguments[0])))
+
+
+sys.addaudithook(_note_opened)  # which Python never takes back: quiet while OPENED is None
+
+
+@pytest.mark.check(3)
+def test_training_does_not_read_the_test_images(dataset_copy, train_tiny, tmp_path, monkeypatch):
+    records = Dataset.load(dataset_copy).records
+    paths = {record.path.resolve().as_posix(): record.split for record in records}
+    monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
+    train_tiny(dataset_copy, tmp_path / "run", "train.epochs=1")
+    assert {paths[path] for path in OPENED if path in paths} == {"train", "val"}
+
+
+@pytest.mark.check(3)
+def test_other_labels_of_the_test_images_change_nothing_in_the_model(
+    dataset_copy, train_tiny, tmp_path
+):
+    def model(name: str) -> tuple[str, dict]:
+        run = train_tiny(dataset_copy, tmp_path / name).run
+        facts = read_json(run / "model" / "model.json")
+        return facts.pop("dataset"), {
+            **facts, "weights": sha256_file(run / "model" / "model.safetensors")
+        }  # fmt: skip
+
+    data, before = model("before")
+    ids = [record.image_id for record in Dataset.load(dataset_copy).split("test")]
+    other = dict(zip(ids, [*ids[1:], ids[0]], strict=True))
+    for table in ("masks.csv", "defects.csv"):
+        rows = read_csv(dataset_copy / table)
+        cells = (
+            [other.get(image_id, image_id), *rest] for image_id, *rest in map(dict.values, rows)
+        )
+        write_csv(dataset_copy / table, list(rows[0]), cells)
+    labeled = {row["image_id"] for row in read_csv(dataset_copy / "masks.csv")}
+    rows = read_csv(dataset_copy / "images.csv")
+    cells = ({**row, "defective": int(row["image_id"] in labeled)}.values() for row in rows)
+    write_csv(dataset_copy / "images.csv", list(rows[0]), cells)
+    other_data, after = model("after")
+    assert other_data != data
+    assert after == before
