@@ -2,6 +2,6 @@
 
 __version__ = "0.1.0"
 
-from defectkit.api import compare, evaluate, inspect, load, prepare, train
+from defectkit.api import compare, evaluate, inspect, load, prepare, suspects, train
 
-__all__ = ["__version__", "compare", "evaluate", "inspect", "load", "prepare", "train"]
+__all__ = ["__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train"]

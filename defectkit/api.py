@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from defectkit.deployment.model import TrainedModel
+    from defectkit.evaluation.suspects import Suspect
     from defectkit.pipelines.inspect import InspectSummary
     from defectkit.pipelines.prepare import PrepareSummary
     from defectkit.pipelines.train import TrainSummary
@@ -229,6 +230,36 @@ def compare(
         out=Path(out),
         split=split,
         data=_path(data),
+        device=device,
+        console=console,
+    )
+
+
+def suspects(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    most: int = 50,
+    device: str = "auto",
+    console: "Console | None" = None,
+) -> "list[Suspect]":
+    """List the labels that a trained model contradicts, as ``defectkit suspects`` does.
+
+    Returns:
+        The suspects, the images with the worst first.
+
+    Raises:
+        DefectkitError: with what is wrong, the value, and the way out.
+    """
+    calm_threads()
+    from defectkit.pipelines import suspects as pipeline
+
+    return pipeline.run(
+        run=Path(run),
+        data=_path(data),
+        out=_path(out),
+        most=most,
         device=device,
         console=console,
     )

@@ -336,6 +336,35 @@ def compare(
 
 
 @app.command(rich_help_panel="More")
+def suspects(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; by default the one of the run.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; by default RUN/suspects.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="How many images to draw.")] = 50,
+    device: DeviceOption = DeviceChoice.auto,
+) -> None:
+    """List the labels that a trained model contradicts: a work list for relabeling.
+
+    Looks at the training and validation images: defects that the model sees and nobody labeled,
+    labels of which it sees nothing or another class, copies that are labeled differently, regions
+    of a few pixels or that look like their surroundings. Changes nothing.
+
+    **Examples**
+
+        defectkit suspects runs/segment-1
+
+        defectkit suspects runs/segment-1 --most 200 --out relabel
+    """
+    from defectkit.api import suspects as run_pipeline
+
+    run_pipeline(run, data=data, out=out, most=most, device=device.value, console=console)
+
+
+@app.command(rich_help_panel="More")
 def synth(
     out: Annotated[Path, typer.Argument(help="The folder to write.")],
     images: Annotated[int, typer.Option(help="How many images.")] = 88,

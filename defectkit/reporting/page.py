@@ -192,7 +192,7 @@ def _groups(
         pictures = []
         for row in members[name]:
             path = _overlay_path(folder, row)
-            thumbnail = _thumbnail(path) if path is not None and left > 0 else b""
+            thumbnail = shrunk(path) if path is not None and left > 0 else b""
             left -= len(thumbnail)
             pictures.append(
                 _picture(
@@ -226,7 +226,7 @@ def _picture(row: Mapping[str, Any], *, thumbnail: str, link: str) -> Picture:
     )
 
 
-def _thumbnail(path: Path) -> bytes:
+def shrunk(path: Path) -> bytes:
     """Return a small JPEG of an overlay; nothing of one that is larger than can be read."""
     try:
         picture = Pillow.fromarray(read_image(path))

@@ -1,0 +1,163 @@
+"""``defectkit suspects``: the labels that a trained model, or the pixels themselves, contradict."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import write_png
+from defectkit.deployment.model import TrainedModel
+from defectkit.errors import ConfigError
+from defectkit.evaluation.scoring import look_at
+from defectkit.evaluation.suspects import (
+    COLUMNS,
+    MEANINGS,
+    Suspect,
+    contradicted_by_model,
+    contradicted_by_pixels,
+    differing_copies,
+    rank,
+)
+from defectkit.evaluation.verdicts import verdict
+from defectkit.files import ensure_writable, read_csv, write_csv, write_text
+from defectkit.pipelines.evaluate import dataset_of
+from defectkit.reporting.overlay import draw_overlay, overlay_name
+from defectkit.reporting.suspects_page import suspects_page
+
+
+def run(
+    *,
+    run: Path,
+    data: Path | None = None,
+    out: Path | None = None,
+    most: int = 50,
+    device: str = "auto",
+    console: Console | None = None,
+) -> list[Suspect]:
+    """Rank the training and validation images by how much their labels are contradicted.
+
+    Writes ``suspects.csv`` (all of them), ``suspects.html`` and ``pictures/`` (of the first
+    ``most`` images) to ``RUN/suspects/`` or ``out``. Nothing else is changed, and the test images
+    are not looked at. The model was fitted to the labels of the training images: what it still
+    contradicts there is telling, and what it does not is no proof.
+
+    Returns:
+        The suspects, the images with the worst first.
+
+    Raises:
+        DefectkitError: the run or its dataset is missing or does not fit.
+    """
+    console = console or Console(stderr=True)
+    if most < 1:
+        raise ConfigError(f"--most {most} is below 1. Say how many images to draw.")
+    model = TrainedModel.load(run, device=device)
+    dataset = dataset_of(model, run, data)
+    out = ensure_writable(out or run / "suspects")
+    records = [*dataset.split("val"), *dataset.split("train")]
+    found = rank([*_contradicted(model, records, console), *_copies(dataset, records)])
+    splits = {record.image_id: record.split for record in records}
+    write_csv(
+        out / "suspects.csv",
+        COLUMNS,
+        (one.cells(number, splits[one.image_id]) for number, one in enumerate(found, start=1)),
+    )
+    for old in (out / "pictures").glob("*.png"):
+        old.unlink()
+    images = [(image_id, list(own)) for image_id, own in groupby(found, lambda one: one.image_id)]
+    by_id = {record.image_id: record for record in records}
+    entries = []
+    for place, (image_id, own) in enumerate(
+        track(images[:most], "drawing", console=console, disable=not console.is_terminal),
+        start=1,
+    ):
+        path = out / "pictures" / f"{place:03d}-{overlay_name(image_id)}"
+        _draw(model, by_id[image_id], own, path)
+        entries.append((path, splits[image_id], own))
+    page = suspects_page(entries, title=f"{run.resolve().name}: suspect labels", total=len(images))
+    write_text(out / "suspects.html", page)
+    _print(console, found, images=len(images), looked_at=len(records), out=out)
+    return found
+
+
+def _contradicted(
+    model: TrainedModel, records: Sequence[ImageRecord], console: Console
+) -> Iterator[Suspect]:
+    approach = model.approach
+    looks = look_at(approach, model.network, records)
+    for look in track(
+        looks,
+        "comparing labels",
+        total=len(records),
+        console=console,
+        disable=not console.is_terminal,
+    ):
+        image_id = look.record.image_id
+        yield from contradicted_by_model(
+            look.finding,
+            look.truth,
+            image_id=image_id,
+            classes=approach.classes,
+            pixel_threshold=approach.pixel_threshold,
+            minimum_area=approach.config.infer.minimum_area,
+        )
+        yield from contradicted_by_pixels(
+            look.image, look.truth, image_id=image_id, classes=approach.classes
+        )
+
+
+def _copies(dataset: Dataset, records: Sequence[ImageRecord]) -> Iterator[Suspect]:
+    labels = {record.image_id: record.rles for record in records}
+    leaks = read_csv(dataset.folder / "leaks.csv")
+    pairs = [
+        (row["image_id_a"], row["image_id_b"])
+        for row in leaks
+        if row["kind"] == "exact" and {row["image_id_a"], row["image_id_b"]} <= labels.keys()
+    ]
+    return differing_copies(pairs, labels)
+
+
+def _draw(model: TrainedModel, record: ImageRecord, own: Sequence[Suspect], path: Path) -> None:
+    image = record.read_image(model.approach.channels)
+    finding = model.find(image)
+    picture = draw_overlay(
+        image,
+        predicted=model.mask(finding),
+        truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
+        verdict=verdict(finding.score, model.thresholds),
+        score=finding.score,
+        threshold_low=model.thresholds.low,
+        threshold_high=model.thresholds.high,
+        image_id=record.image_id,
+        labels=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
+    )
+    write_png(path, picture, compress_level=1)
+
+
+def _print(
+    console: Console, found: Sequence[Suspect], *, images: int, looked_at: int, out: Path
+) -> None:
+    table = Table(title=f"{images} of {looked_at} images have suspect labels", title_justify="left")
+    table.add_column("kind")
+    table.add_column("labels", justify="right")
+    table.add_column("what it means", style="dim")
+    for kind, meaning in MEANINGS.items():
+        table.add_row(kind, str(sum(one.kind == kind for one in found)), meaning)
+    console.print(table)
+    for one in islice(found, 10):
+        console.print(
+            f"  {one.image_id}: {one.kind} {one.suspicion:.2f}, {one.reason}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(
+        f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
+        "Nothing was changed: mend the labels and run 'defectkit prepare' again.",
+        markup=False,
+        soft_wrap=True,
+    )

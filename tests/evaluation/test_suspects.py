@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+
+from defectkit.evaluation.suspects import (
+    TINY_AREA,
+    Suspect,
+    contradicted_by_model,
+    contradicted_by_pixels,
+    differing_copies,
+    rank,
+)
+from defectkit.findings import Finding
+
+CLASSES = ("scratch", "stain")
+BOXES = {"a": (5, 5, 20, 10), "b": (40, 30, 12, 12), "c": (70, 60, 15, 20)}
+
+
+def layer(*names: str) -> np.ndarray:
+    mask = np.zeros((90, 100), np.uint8)
+    for name in names:
+        x, y, width, height = BOXES[name]
+        mask[y : y + height, x : x + width] = 1
+    return mask
+
+
+def contradicted(truth, scores):
+    finding = Finding(
+        score_map=np.float32(scores),
+        regions=(),
+        score=float(np.max(scores)),
+        class_scores=np.float32(np.max(scores, axis=(1, 2))),
+    )
+    return list(
+        contradicted_by_model(
+            finding, np.stack(truth), image_id="one.png", classes=CLASSES,
+            pixel_threshold=0.5, minimum_area=20,
+        )
+    )  # fmt: skip
+
+
+def told(suspects):
+    return [(one.kind, one.class_id, one.box_xywh) for one in suspects]
+
+
+def test_what_the_model_agrees_with_is_no_suspect():
+    truth = [layer("a"), layer("b")]
+    assert contradicted(truth, [0.9 * truth[0], 0.8 * truth[1]]) == []
+
+
+def test_a_label_that_the_model_does_not_see_and_a_defect_that_nobody_labeled():
+    truth = [layer("a"), layer()]
+    suspects = contradicted(truth, [0.2 * layer("a"), 0.9 * layer("c")])
+    assert told(suspects) == [
+        ("unseen", "scratch", BOXES["a"]),
+        ("unlabeled", "stain", BOXES["c"]),
+    ]
+    assert [one.suspicion for one in suspects] == pytest.approx([0.8, 0.9])
+    assert [one.area for one in suspects] == [200, 300]
+    assert suspects[0].reason == "the model gives it 0.20"
+
+
+def test_a_tenth_of_a_region_is_enough_to_be_seen_and_a_region_below_the_least_area_is_none():
+    scores = np.zeros((2, 90, 100))
+    x, y, _, height = BOXES["a"]
+    scores[0, y : y + height, x : x + 3] = 0.9  # three of twenty columns
+    scores[0, 80:84, 80:84] = 0.9  # 16 pixels where nothing is labeled
+    assert contradicted([layer("a"), layer()], scores) == []
+
+
+def test_a_label_of_another_class():
+    truth = [layer("a"), layer()]
+    (suspect,) = contradicted(truth, [0.1 * layer("a"), 0.9 * layer("a")])
+    assert told([suspect]) == [("class", "scratch", BOXES["a"])]
+    assert suspect.suspicion == pytest.approx(0.8)
+    assert suspect.reason == "the model says stain (0.90), not scratch (0.10)"
+    both = [layer("a"), layer("a")]  # labeled as both: no contradiction
+    assert contradicted(both, [0.1 * layer("a"), 0.9 * layer("a")]) == []
+
+
+def test_a_finding_that_touches_a_label_is_not_unlabeled():
+    found = layer("a")
+    found[10:40, 20:30] = 1  # it reaches far beyond
+    assert contradicted([layer("a"), layer()], [0.9 * found, 0 * found]) == []
+
+
+def by_pixels(image, *truth):
+    return list(contradicted_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
+
+
+@pytest.fixture
+def texture() -> np.ndarray:
+    rng = np.random.default_rng(4)
+    return rng.normal(120, 12, (90, 100, 1)).clip(0, 255).astype(np.uint8)
+
+
+def test_a_label_on_plain_texture_looks_like_its_surroundings(texture):
+    suspects = by_pixels(texture, layer("a", "b"), layer("c"))
+    assert told(suspects) == [
+        ("flat", "scratch", BOXES["a"]),
+        ("flat", "scratch", BOXES["b"]),
+        ("flat", "stain", BOXES["c"]),
+    ]
+
+
+@pytest.mark.parametrize("change", ["brighter", "rougher"])
+def test_a_defect_in_brightness_or_in_texture_does_not(texture, change):
+    image = texture.astype(float)
+    for x, y, width, height in BOXES.values():
+        part = image[y : y + height, x : x + width]
+        part[:] = part + 25 if change == "brighter" else 120 + 3 * (part - 120)
+    image = image.clip(0, 255).astype(np.uint8)
+    assert by_pixels(image, layer("a", "b"), layer("c")) == []
+
+
+def test_a_few_pixels_are_suspected_and_a_few_more_are_not(texture):
+    crumb, small = np.zeros((2, 90, 100), np.uint8)
+    crumb[50, 50:52] = 1
+    small[20:23, 20 : 20 + TINY_AREA // 3] = 1
+    (suspect,) = by_pixels(texture, crumb, small)
+    assert told([suspect]) == [("tiny", "scratch", (50, 50, 2, 1))]
+    assert suspect.reason == "it has 2 pixels"
+    assert suspect.suspicion == pytest.approx(7 / 9)
+
+
+def test_copies_that_are_labeled_differently_are_named_both():
+    labels = {"a": {"1": "3 4"}, "b": {"1": "3 5"}, "c": {"1": "3 4"}, "d": {}}
+    suspects = list(differing_copies([("a", "b"), ("a", "c"), ("a", "d")], labels))
+    assert [one.image_id for one in suspects] == ["a", "b", "a", "d"]
+    assert suspects[0].reason == "b shows the same but is labeled otherwise"
+    assert {one.suspicion for one in suspects} == {1.0}
+
+
+def test_the_images_with_the_worst_come_first_and_their_suspects_together():
+    def one(image_id: str, suspicion: float) -> Suspect:
+        return Suspect(
+            image_id=image_id, kind="unseen", class_id="1", box_xywh=(0, 0, 1, 1), area=1,
+            suspicion=suspicion, reason="",
+        )  # fmt: skip
+
+    given = [one("a", 0.5), one("b", 0.2), one("c", 0.7), one("b", 0.9), one("a", 0.6)]
+    order = [(suspect.image_id, suspect.suspicion) for suspect in rank(given)]
+    assert order == [("b", 0.9), ("b", 0.2), ("c", 0.7), ("a", 0.6), ("a", 0.5)]
