@@ -36,8 +36,14 @@ ENOUGH_PIXELS = 64
 RING_GAP = 2
 """Pixels between a region and what counts as its surroundings."""
 
-FLAT_DISTANCE = 0.1
-"""Kolmogorov-Smirnov distances below this are no difference that a person would see."""
+PLACEMENTS = 24
+"""Elsewhere in the image a region is put so often, to see how much it would differ there."""
+
+PLAIN_SHARE = 0.2
+MOST_TRIES = 10 * PLACEMENTS
+
+MOST_PIXELS = 2000
+"""Larger regions and surroundings are compared by a draw of so many of their pixels."""
 
 COLUMNS = (
     *("rank", "image_id", "split", "kind", "class_id", "x", "y", "width", "height", "area"),
@@ -128,8 +134,10 @@ def contradicted_by_pixels(
 ) -> Iterator[Suspect]:
     """Yield the labeled regions that are tiny, or that look like their surroundings.
 
-    They look alike where neither brightness nor gradient is spread otherwise inside than in a ring
-    of equal area around it (Kolmogorov-Smirnov, by less than chance would explain and 0.1 more).
+    They look alike where the region differs from a ring around it (in the spread of brightness, of
+    smoothed brightness, or of the gradient) no more than it would elsewhere: its outline is put
+    onto unlabeled places of the image, and ``suspicion`` is the share of them that differ as much
+    from their surroundings, if it is at least ``PLAIN_SHARE``.
 
     Args:
         image: (H, W, C) uint8.
@@ -139,7 +147,8 @@ def contradicted_by_pixels(
     """
     gray = image.mean(axis=2, dtype=np.float32)
     slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
-    anywhere = truth.any(axis=0)
+    looks = np.stack([gray, cv2.GaussianBlur(gray, (0, 0), 2.0), slope])  # (3, H, W)
+    anywhere = np.asarray(truth.any(axis=0))
     for layer, class_id in zip(truth, classes, strict=True):
         for region, pixels in _parts(layer):
             suspect = partial(_suspect, image_id, class_id, region)
@@ -148,11 +157,11 @@ def contradicted_by_pixels(
                 suspicion = 1.0 - region.area / TINY_AREA
                 yield suspect("tiny", suspicion, f"it has {region.area} pixel{plural}")
             elif region.area >= ENOUGH_PIXELS:
-                ring = _ring(pixels, region) & ~anywhere
-                distance = max(_distance(values[pixels], values[ring]) for values in (gray, slope))
-                if distance < FLAT_DISTANCE:
-                    reason = "brightness and gradient are those of its surroundings"
-                    yield suspect("flat", 1.0 - distance / FLAT_DISTANCE, reason)
+                plainness = _plainness(looks, pixels, _ring(pixels, region), anywhere)
+                if plainness is not None and plainness >= PLAIN_SHARE:
+                    share = f"{100 * plainness:.0f} %"
+                    reason = f"{share} of other places differ as much from their surroundings"
+                    yield suspect("flat", plainness, reason)
 
 
 def differing_copies(
@@ -218,11 +227,47 @@ def _ring(pixels: npt.NDArray[np.bool_], region: MaskRegion) -> npt.NDArray[np.b
     return np.asarray((distance > RING_GAP) & (distance <= RING_GAP + reach))
 
 
-def _distance(inside: npt.NDArray[np.float32], around: npt.NDArray[np.float32]) -> float:
-    """Return how far two spreads are apart beyond chance (5 %), in [0, 1]; 1 without a ring."""
+def _plainness(
+    looks: npt.NDArray[np.float32],
+    pixels: npt.NDArray[np.bool_],
+    ring: npt.NDArray[np.bool_],
+    labeled: npt.NDArray[np.bool_],
+) -> float | None:
+    """Return the share of placements that differ from their surroundings as much as the region.
+
+    Of ``looks``, (L, H, W), the one counts in which it differs most for what is usual there. None
+    where there is no room for placements.
+    """
+    rng = np.random.default_rng(0)
+    inside, around = (_draw(rng, np.argwhere(mask)) for mask in (pixels, ring & ~labeled))
     if len(around) < ENOUGH_PIXELS:
-        return 1.0
-    # Neighboring pixels say much the same: of each patch of them about one counts.
-    count = len(inside) * len(around) / (len(inside) + len(around)) / 9
-    by_chance = 1.36 / np.sqrt(count)
-    return max(0.0, float(ks_2samp(inside, around).statistic) - float(by_chance))
+        return None
+    own = _distances(looks, inside, around)
+    places = np.concatenate([inside, around])
+    low, high = -places.min(axis=0), labeled.shape - places.max(axis=0)
+    elsewhere = []
+    for offset in rng.integers(low, high, (MOST_TRIES, 2)):
+        moved = inside + offset
+        if not labeled[tuple(moved.T)].any():
+            elsewhere.append(_distances(looks, moved, around + offset))
+            if len(elsewhere) == PLACEMENTS:
+                usual = np.median(elsewhere, axis=0)  # (L,)
+                most = (np.array([own, *elsewhere]) / np.maximum(usual, 1e-6)).max(axis=1)
+                return float(np.mean(most[1:] >= most[0]))
+    return None
+
+
+def _draw(rng: np.random.Generator, places: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    if len(places) <= MOST_PIXELS:
+        return places
+    return rng.choice(places, MOST_PIXELS, replace=False)
+
+
+def _distances(
+    looks: npt.NDArray[np.float32], inside: npt.NDArray[np.intp], around: npt.NDArray[np.intp]
+) -> list[float]:
+    """Return the Kolmogorov-Smirnov distance of each look at two sets of pixels, (N, 2) of y, x."""
+    return [
+        float(ks_2samp(look[tuple(inside.T)], look[tuple(around.T)], method="asymp").statistic)
+        for look in looks
+    ]

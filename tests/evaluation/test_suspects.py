@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -87,24 +89,24 @@ def by_pixels(image, *truth):
     return list(contradicted_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
 
 
-@pytest.fixture
-def texture() -> np.ndarray:
-    rng = np.random.default_rng(4)
+def texture(seed: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
     return rng.normal(120, 12, (90, 100, 1)).clip(0, 255).astype(np.uint8)
 
 
-def test_a_label_on_plain_texture_looks_like_its_surroundings(texture):
-    suspects = by_pixels(texture, layer("a", "b"), layer("c"))
-    assert told(suspects) == [
-        ("flat", "scratch", BOXES["a"]),
-        ("flat", "scratch", BOXES["b"]),
-        ("flat", "stain", BOXES["c"]),
+def test_most_labels_on_plain_texture_look_like_their_surroundings():
+    # Chance puts one in five among the places that differ most.
+    suspects = [
+        one for seed in range(10) for one in by_pixels(texture(seed), layer("a", "b"), layer("c"))
     ]
+    assert {one.kind for one in suspects} == {"flat"}
+    assert 20 <= len(suspects) <= 28
+    assert re.fullmatch(r"\d+ % of other places differ as much .*", suspects[0].reason)
 
 
 @pytest.mark.parametrize("change", ["brighter", "rougher"])
-def test_a_defect_in_brightness_or_in_texture_does_not(texture, change):
-    image = texture.astype(float)
+def test_a_defect_in_brightness_or_in_texture_does_not(change):
+    image = texture().astype(float)
     for x, y, width, height in BOXES.values():
         part = image[y : y + height, x : x + width]
         part[:] = part + 25 if change == "brighter" else 120 + 3 * (part - 120)
@@ -112,11 +114,11 @@ def test_a_defect_in_brightness_or_in_texture_does_not(texture, change):
     assert by_pixels(image, layer("a", "b"), layer("c")) == []
 
 
-def test_a_few_pixels_are_suspected_and_a_few_more_are_not(texture):
+def test_a_few_pixels_are_suspected_and_a_few_more_are_not():
     crumb, small = np.zeros((2, 90, 100), np.uint8)
     crumb[50, 50:52] = 1
     small[20:23, 20 : 20 + TINY_AREA // 3] = 1
-    (suspect,) = by_pixels(texture, crumb, small)
+    (suspect,) = by_pixels(texture(), crumb, small)
     assert told([suspect]) == [("tiny", "scratch", (50, 50, 2, 1))]
     assert suspect.reason == "it has 2 pixels"
     assert suspect.suspicion == pytest.approx(7 / 9)
