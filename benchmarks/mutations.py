@@ -19,14 +19,70 @@ class Mutation:
     test: str = ""
 
 
+CONVENTION = "defectkit/labels/convention.py"
 RLE = "defectkit/labels/rle.py"
 
 MUTATIONS = (
+    Mutation(
+        1,
+        "the check for what is no digit",
+        RLE,
+        'if rle.encode("ascii", "replace").translate(None, ALLOWED):',
+        "if False:",
+    ),
+    Mutation(1, "the check for overlaps", RLE, "    if len(overlaps):\n", "    if False:\n"),
+    Mutation(1, "the end of the image", RLE, "too_large | empty | early | late", "too_large"),
+    Mutation(
+        6,
+        "the row that is refused for its image's file",
+        "defectkit/data/plan.py",
+        "            plan.ledger += _refuse(rows, str(error))\n",
+        "",
+    ),
+    Mutation(
+        6,
+        "ids as text",
+        "defectkit/labels/table.py",
+        '        class_id = "1"\n    rle =',
+        '        class_id = "1"\n    image_id = image_id.lstrip("0")\n    rle =',
+    ),
+    Mutation(
+        9,
+        "the contradiction of a given order",
+        CONVENTION,
+        "if asked != likely and united and",
+        "if False and",
+    ),
+    Mutation(
+        9, "the contradiction of a given base", CONVENTION, "if told and int(asked)", "if 0 and int"
+    ),
+    Mutation(9, "the refusal of turned images", CONVENTION, "    if not united:", "    if False:"),
+    Mutation(
+        19,
+        "the order read from the masks",
+        CONVENTION,
+        'likely: rle.Order = "row" if row > column else "column"',
+        'likely: rle.Order = "column"',
+    ),
+    Mutation(
+        19,
+        "the base read from the runs",
+        CONVENTION,
+        "right = int(wrapping[0] > wrapping[1])",
+        "right = 1",
+    ),
     Mutation(
         18,
         "the order of pixels",
         RLE,
         'flat.reshape(height, width) if order == "row" else flat.reshape(width, height).T',
         "flat.reshape(height, width)",
+    ),
+    Mutation(
+        31,
+        "boxes that are half-open",
+        "defectkit/labels/regions.py",
+        "(tuple(cv2.boundingRect(contour)), contour[:, 0])",
+        "((*cv2.boundingRect(contour)[:3], cv2.boundingRect(contour)[3] - 1), contour[:, 0])",
     ),
 )

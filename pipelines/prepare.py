@@ -28,7 +28,7 @@ from defectkit.data.duplicates import (
     refuse_divided,
 )
 from defectkit.data.groups import name_groups
-from defectkit.data.plan import Plan, plan_images
+from defectkit.data.plan import Plan, plan_images, sample_rows
 from defectkit.data.sources import open_image_folder
 from defectkit.data.splits import Fractions, assign_splits, parse_fractions
 from defectkit.data.survey import ImageFacts, examine
@@ -126,7 +126,9 @@ def run(
     ids = list(dict.fromkeys([row.image_id for row in table.rows] or listed))
     folder = open_image_folder(train_csv, Path(images) if images else None, ids)
     plan = plan_images(table, listed, folder, use_unlisted=unlisted == "good")
-    convention = decide_convention(table.rows, base=rle_base, order=rle_order)
+    convention = decide_convention(
+        table.rows, sample_rows(plan.jobs), base=rle_base, order=rle_order
+    )
 
     with open_workers(workers, n_jobs=len(plan.jobs)) as pool:
         look = partial(examine, convention=convention)
