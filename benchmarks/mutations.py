@@ -33,6 +33,22 @@ MUTATIONS = (
     Mutation(1, "the check for overlaps", RLE, "    if len(overlaps):\n", "    if False:\n"),
     Mutation(1, "the end of the image", RLE, "too_large | empty | early | late", "too_large"),
     Mutation(
+        1,
+        "the size that COCO's counts must fill",
+        "defectkit/labels/coco_rle.py",
+        "(lengths > size).any() or lengths.sum() != size:",
+        "False:",
+        "counts",
+    ),
+    Mutation(
+        6,
+        "annotations that are refused",
+        "defectkit/labels/annotations.py",
+        "            self.refuse(image_id, class_id, str(error))\n",
+        "            return\n",
+        "annotation",
+    ),
+    Mutation(
         6,
         "the row that is refused for its image's file",
         "defectkit/data/plan.py",
@@ -77,6 +93,14 @@ MUTATIONS = (
         RLE,
         'flat.reshape(height, width) if order == "row" else flat.reshape(width, height).T',
         "flat.reshape(height, width)",
+    ),
+    Mutation(
+        19,
+        "pixels by their centers",
+        "defectkit/labels/outlines.py",
+        "rows = np.arange(np.ceil(low - 0.5), np.ceil(high - 0.5), dtype=np.intp)",
+        "rows = np.arange(np.ceil(low), np.floor(high), dtype=np.intp)",
+        "form",
     ),
     Mutation(
         31,

@@ -82,6 +82,34 @@ def read_shape(path: Path | str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def read_values(path: Path | str) -> npt.NDArray[np.int32]:
+    """Read the picture of a mask as (H, W) int32: its values as stored, not as shown.
+
+    Of a palette the numbers of the colors count, and one bit gives 0 and 1. Color pictures are
+    taken where they are gray.
+
+    Raises:
+        ImageError: as ``read_image``, or it is no mask: a JPEG, in color, or with an alpha channel.
+    """
+    name = Path(path).name
+    with _open(io.BytesIO(_read_bytes(path)), name) as opened:
+        if opened.format == "JPEG":
+            raise ImageError(f"{name}: JPEG does not keep the values of a mask. Save PNG.")
+        try:
+            opened.load()
+            values = np.asarray(opened)
+        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
+            raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
+        if opened.mode == "RGB" and (values == values[:, :, :1]).all():
+            values = values[:, :, 0]
+        elif opened.mode not in ("1", "L", "P", "I;16", "I;16B", "I;16L", "I"):
+            raise ImageError(
+                f"{name}: a mask has numbers of classes, not colors (mode {opened.mode}). Save it "
+                "as gray or with a palette."
+            )
+        return values.astype(np.int32)
+
+
 def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
     """Return (H, W), (H, W, 1) or (H, W, 3) as (H, W, channels).
 

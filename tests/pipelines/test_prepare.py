@@ -430,7 +430,7 @@ def test_images_that_meta_lists_alone_are_good(source):
     meta.write_text("ImageId,lot\nextra,A\ngood0.png,A\ngone.png,B\n")
     summary = source.prepare(meta=meta)
     assert summary.good == 11
-    assert summary.warnings == ("1 images that --meta lists have no file: gone.png",)
+    assert summary.warnings == ("1 images that are listed as good have no file: gone.png",)
     info = read_json(source.folder / "dataset" / "dataset.json")
     assert info["meta"] == {"path": "../meta.csv", "sha256": sha256_file(meta)}
 
