@@ -103,6 +103,13 @@ MUTATIONS = (
         "form",
     ),
     Mutation(
+        29,
+        "the order of findings in a batch",
+        "defectkit/evaluation/scoring.py",
+        "zip(batch, pairs, findings, strict=True)",
+        "zip(batch, pairs, findings[::-1], strict=True)",
+    ),
+    Mutation(
         31,
         "boxes that are half-open",
         "defectkit/labels/regions.py",

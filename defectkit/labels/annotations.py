@@ -27,7 +27,8 @@ class Annotations:
         try:
             image_id, class_id, outline = read()
             refuse_names(image_id, class_id)
-            if not class_id and outline != EncodedMask("", outline.size):
+            is_empty = isinstance(outline, EncodedMask) and not outline.rle
+            if not class_id and not is_empty:
                 raise LabelError("the annotation has no class")
         except LabelError as error:
             self.refuse(image_id, class_id, str(error))
