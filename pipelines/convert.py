@@ -57,7 +57,7 @@ def run(
         case "coco":
             write_json(out, _coco(data, names, compressed=compressed))
         case "masks":
-            _write_masks(data, names, ensure_writable(out))
+            _write_masks(data, names, out)
     console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
     return out
 
@@ -120,6 +120,10 @@ def _regions(
 def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
     if len(data.classes) >= IGNORE:
         raise DatasetError(f"{len(data.classes)} classes do not fit a picture. Use --to coco.")
+    for record in data.records:  # before anything is written
+        if len(record.rles) > 1:
+            _values(record, data.classes)
+    ensure_writable(out)
     stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
     for name, record in zip(names, data.records, strict=True):
         stem = PurePosixPath(name).with_suffix("")

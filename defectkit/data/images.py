@@ -76,9 +76,12 @@ def read_shape(path: Path | str) -> tuple[int, int]:
         with Path(path).open("rb") as handle, _open(handle, str(path)) as opened:
             width, height = opened.size
             # Not PngImageFile's own, which decodes the image in search of it.
-            turned = Image.Image.getexif(opened).get(EXIF_ORIENTATION, 1) in EXIF_TURNED
+            orientation = Image.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
+            turned = orientation in EXIF_TURNED and opened.format != "TIFF"  # It is turned already.
     except OSError as error:
         raise _unreadable(path, error) from error
+    except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
+        raise ImageError(f"{path}: the header is damaged ({error}).") from error
     return (width, height) if turned else (height, width)
 
 

@@ -273,6 +273,25 @@ def test_masks_have_no_room_for_overlapping_classes(tmp_path):
     data = prepared(path, tmp_path / "out")
     with pytest.raises(DatasetError, match=r"in part-0\.png pixels belong to two classes"):
         convert.run(data, to="masks", out=tmp_path / "masks", console=QUIET)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_masks_may_say_so_in_their_names_and_lie_deeper_down(tmp_path, by_csv):
+    write_images(tmp_path)
+    masks_writer("L", {"1": 1, "2": 2})(tmp_path)
+    for index, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        folder = tmp_path / "ground_truth" / "lot"
+        folder.mkdir(parents=True, exist_ok=True)
+        path.rename(folder / f"{path.stem}_mask.png")
+        (tmp_path / "images" / "lot").mkdir(exist_ok=True)
+        (tmp_path / "images" / name(index)).rename(tmp_path / "images" / "lot" / name(index))
+    (tmp_path / "masks").rmdir()
+    out = prepared(tmp_path, tmp_path / "out")
+    lot = (out / "masks.csv").read_text()
+    assert lot.replace("lot/", "") == (by_csv / "masks.csv").read_text()
+    again = convert.run(out, to="masks", out=tmp_path / "masks", console=QUIET)
+    assert (again / "lot" / name(0)).is_file()
+    assert (prepared(again, tmp_path / "again") / "masks.csv").read_text() == lot
 
 
 # Boxes
