@@ -40,8 +40,9 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 def prepare(
-    train_csv: str | Path,
+    source: str | Path,
     *,
+    label_format: Literal["auto", "csv", "coco", "masks", "labelme", "voc", "yolo"] = "auto",
     images: str | Path | None = None,
     meta: str | Path | None = None,
     out: str | Path = "dataset",
@@ -56,7 +57,7 @@ def prepare(
     workers: int | None = None,
     console: "Console | None" = None,
 ) -> "PrepareSummary":
-    """Turn a label file into a dataset folder, as ``defectkit prepare`` does.
+    """Turn a label file or folder into a dataset folder, as ``defectkit prepare`` does.
 
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
@@ -64,7 +65,8 @@ def prepare(
     from defectkit.pipelines import prepare as pipeline
 
     return pipeline.run(
-        Path(train_csv),
+        Path(source),
+        label_format=label_format,
         images=_path(images),
         meta=_path(meta),
         out=Path(out),

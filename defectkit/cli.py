@@ -29,6 +29,8 @@ configs_app = typer.Typer(
     help="List, show and copy the shipped configurations.", no_args_is_help=True
 )
 app.add_typer(configs_app, name="configs", rich_help_panel="More")
+labels_app = typer.Typer(help="Write labels back out in other forms.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels", rich_help_panel="More")
 
 console = Console(stderr=True)
 INTERRUPTED = 130  # typer's exit status after Ctrl+C, and every shell's
@@ -48,6 +50,26 @@ class RleOrder(StrEnum):
     auto = "auto"
     column = "column"
     row = "row"
+
+
+class LabelFormat(StrEnum):
+    """The forms of labels."""
+
+    auto = "auto"
+    csv = "csv"
+    coco = "coco"
+    masks = "masks"
+    labelme = "labelme"
+    voc = "voc"
+    yolo = "yolo"
+
+
+class WrittenFormat(StrEnum):
+    """The forms in which labels are written back out."""
+
+    csv = "csv"
+    coco = "coco"
+    masks = "masks"
 
 
 class Unlisted(StrEnum):
@@ -104,16 +126,21 @@ def _options(
 
 @app.command(rich_help_panel="Main job")
 def prepare(
-    train_csv: Annotated[Path, typer.Argument(help="The label file.")],
+    source: Annotated[
+        Path, typer.Argument(help="The label file, or the folder of label files or masks.")
+    ],
+    label_format: Annotated[
+        LabelFormat, typer.Option("--format", help="The form of the labels; auto looks.")
+    ] = LabelFormat.auto,
     images: Annotated[
-        Path | None, typer.Option(help="Image folder; by default found beside the CSV.")
+        Path | None, typer.Option(help="Image folder; by default found beside the labels.")
     ] = None,
     meta: Annotated[
         Path | None, typer.Option(help="CSV with a row per image: ImageId and group, split, lot.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The dataset folder to write.")] = Path("dataset"),
     rle_base: Annotated[
-        RleBase, typer.Option(help="Number of the first pixel in the RLE.")
+        RleBase, typer.Option(help="Number of the first pixel; auto reads it from the data.")
     ] = RleBase.auto,
     rle_order: Annotated[
         RleOrder, typer.Option(help="column: down, then right. row: right, then down.")
@@ -127,7 +154,7 @@ def prepare(
     ] = "0.7/0.15/0.15",
     pixel_pitch: Annotated[float | None, typer.Option(help="Millimeters per pixel.")] = None,
     unlisted: Annotated[
-        Unlisted, typer.Option(help="What images are that neither CSV names.")
+        Unlisted, typer.Option(help="What images are that nothing names.")
     ] = Unlisted.ignore,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Refuse bad rows in the ledger and go on.")
@@ -145,12 +172,17 @@ def prepare(
 
         defectkit prepare train.csv --meta images.csv --out dataset
 
+        defectkit prepare instances.json --images photos
+
+        defectkit prepare masks --group-by '^(lot\\d+)_'
+
         defectkit prepare labels.csv --images photos --rle-base 0 --group-by '^(lot\\d+)_'
     """  # noqa: D301 - \\d is meant for the reader of the help
     from defectkit.api import prepare as run
 
     run(
-        train_csv,
+        source,
+        label_format=label_format.value,
         images=images,
         meta=meta,
         out=out,
@@ -391,6 +423,28 @@ def synth(
         difficulty=difficulty,
         force=force,
     )
+
+
+@labels_app.command("convert")
+def labels_convert(
+    dataset: Annotated[Path, typer.Argument(help="The dataset folder.")],
+    to: Annotated[WrittenFormat, typer.Option(help="The form to write.")],
+    out: Annotated[Path, typer.Option(help="The new file, or folder of masks, to write.")],
+    uncompressed: Annotated[
+        bool, typer.Option("--uncompressed", help="COCO: the RLE as lists of numbers.")
+    ] = False,
+) -> None:
+    """Write the labels of a prepared dataset as RLE CSV, COCO JSON or mask pictures.
+
+    **Examples**
+
+        defectkit labels convert dataset --to coco --out instances.json
+
+        defectkit labels convert dataset --to masks --out masks
+    """
+    from defectkit.pipelines import convert
+
+    convert.run(dataset, to=to.value, out=out, compressed=not uncompressed, console=console)
 
 
 @configs_app.command("ls")

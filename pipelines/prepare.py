@@ -28,13 +28,14 @@ from defectkit.data.duplicates import (
     refuse_divided,
 )
 from defectkit.data.groups import name_groups
-from defectkit.data.plan import Plan, plan_images
+from defectkit.data.label_sources import AskedFormat, image_places, read_labels
+from defectkit.data.plan import Plan, name_by_file, plan_images, sample_rows
 from defectkit.data.sources import open_image_folder
 from defectkit.data.splits import Fractions, assign_splits, parse_fractions
 from defectkit.data.survey import ImageFacts, examine
 from defectkit.data.workers import open_workers
-from defectkit.errors import DatasetError
-from defectkit.files import sha256_file
+from defectkit.errors import DatasetError, LabelError
+from defectkit.files import sha256_bytes, sha256_file
 from defectkit.labels.convention import (
     AskedBase,
     AskedOrder,
@@ -42,7 +43,7 @@ from defectkit.labels.convention import (
     refuse_contradiction,
 )
 from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
-from defectkit.labels.table import SPLITS, LabelRow, read_meta, read_table
+from defectkit.labels.table import SPLITS, LabelRow, Truth, read_meta
 from defectkit.reporting.dataset_summary import print_summary
 from defectkit.reporting.previews import plan_sheets, remove_stale, write_sheet
 
@@ -72,8 +73,9 @@ class PrepareSummary:
 
 
 def run(
-    train_csv: Path | str,
+    source: Path | str,
     *,
+    label_format: AskedFormat = "auto",
     images: Path | str | None = None,
     meta: Path | str | None = None,
     out: Path | str = "dataset",
@@ -88,19 +90,20 @@ def run(
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
-    """Check, measure and split the images of ``train_csv``, and write a dataset to ``out``.
+    """Check, measure and split the images of ``source``, and write a dataset to ``out``.
 
     Nothing of the source is changed. Where processes are started by spawning (Windows, macOS), a
     script that calls this needs the usual ``if __name__ == "__main__":``.
 
     Args:
-        train_csv: the label table, in any form that ``labels.table`` knows.
-        images: the folder of images; by default looked for beside the table.
+        source: the label file, or the folder of label files or masks.
+        label_format: the form of the labels; by default what they look like.
+        images: the folder of images; by default looked for beside the labels.
         meta: a CSV with a row per image and any of the columns group, split and lot; images that
             the table lacks are good ones.
         out: the dataset folder; one that was prepared before is written anew.
-        rle_base: the number of the first pixel.
-        rle_order: the order of pixels, down or right first.
+        rle_base: the number of the first pixel in a CSV's encodings.
+        rle_order: the order of pixels in them, down or right first.
         group_by: a column, or a pattern on the image id, that names what belongs together.
         split: the fractions of train/val/test.
         pixel_pitch: the side of a pixel in mm, for areas in mm².
@@ -115,18 +118,26 @@ def run(
         DatasetError: images, groups or splits do not do.
         OutputError: ``out`` cannot be written or holds other files.
     """
-    train_csv, out, console = Path(train_csv), Path(out), console or Console(stderr=True)
+    out, console = Path(out), console or Console(stderr=True)
     fractions = parse_fractions(split)
     if pixel_pitch is not None and not 0 < pixel_pitch < float("inf"):
         raise DatasetError(f"--pixel-pitch {pixel_pitch:g} is not a length in mm above 0.")
     claim_folder(out)
 
-    table = read_table(train_csv)
-    listed = read_meta(meta) if meta else {}
-    ids = list(dict.fromkeys([row.image_id for row in table.rows] or listed))
-    folder = open_image_folder(train_csv, Path(images) if images else None, ids)
+    kind, table = read_labels(Path(source), label_format)
+    if kind != "csv" and (rle_base, rle_order) != ("auto", "auto"):
+        raise LabelError(f"--rle-base and --rle-order are for CSV, but {table.path} is {kind}.")
+    listed: dict[str, dict[str, str]] = read_meta(meta) if meta else {}
+    ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
+    parents = image_places(kind, table.path)
+    folder = open_image_folder(table.path, Path(images) if images else None, ids, parents)
+    if kind != "csv":
+        table = name_by_file(table, folder)
+        listed = {image_id: {} for image_id in table.unlabeled} | listed
     plan = plan_images(table, listed, folder, use_unlisted=unlisted == "good")
-    convention = decide_convention(table.rows, base=rle_base, order=rle_order)
+    convention = decide_convention(
+        table.rows, sample_rows(plan.jobs), base=rle_base, order=rle_order
+    )
 
     with open_workers(workers, n_jobs=len(plan.jobs)) as pool:
         look = partial(examine, convention=convention)
@@ -138,24 +149,31 @@ def run(
         write_ledger(out, ledger)
         refuse_contradiction(_undecoded(plan, facts), convention, asked=rle_base)
         if not skip_bad_rows:
-            refuse_bad_rows(ledger, source=train_csv, written=out / "ledger.csv")
+            refuse_bad_rows(ledger, source=table.path, written=out / "ledger.csv")
         usable = [image for image in facts if not image.problem]
         if not usable:
-            raise DatasetError(f"no image of {train_csv} can be used; see {out / 'ledger.csv'}.")
+            raise DatasetError(f"no image of {table.path} can be used; see {out / 'ledger.csv'}.")
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
         sheets = plan_sheets(out / "preview", usable, classes)
         drawn = pool.map(write_sheet, sheets)  # while this process goes on
         prepared, leaks, warnings = _split(usable, plan.columns, group_by, fractions, seed)
-        warnings = [*_warn_of_files(plan, facts, used_unlisted=unlisted == "good"), *warnings]
+        warnings = [
+            *_warn_of_boxes(table.truth),
+            *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
+            *warnings,
+        ]
         write_tables(out, prepared, classes, leaks)
         collections.deque(drawn, maxlen=0)
     remove_stale(out / "preview", sheets)
     summary = _summarize(out, prepared, classes, ledger, leaks, warnings)
     info = {
-        "source": _source(train_csv, out),
-        "meta": _source(Path(meta), out) if meta else None,
+        "source": _source(table.path, table.files, out),
+        "format": kind,
+        "form": table.form,
+        "truth": table.truth,
+        "meta": _source(Path(meta), [Path(meta)], out) if meta else None,
         "images": relative_path(folder.root, out),
-        "rle": asdict(convention),
+        "rle": asdict(convention) if kind == "csv" else None,
         "classes": classes,
         "counts": {key: getattr(summary, key) for key in COUNTS},
         "pixel_pitch": pixel_pitch,
@@ -166,7 +184,7 @@ def run(
     }
     write_info(out, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    _print_end(console, summary)
+    _print_end(console, summary, table.truth)
     return summary
 
 
@@ -236,6 +254,15 @@ def _split(
     return prepared, leaks, [*warnings, *result.warnings]
 
 
+def _warn_of_boxes(truth: Truth) -> list[str]:
+    if truth == "masks":
+        return []
+    return [
+        "the labels are boxes: they serve --approach box alone, masks are filled rectangles, and "
+        "boxes of one class that touch count as one"
+    ]
+
+
 def _warn_of_files(plan: Plan, facts: Sequence[ImageFacts], *, used_unlisted: bool) -> list[str]:
     warnings = []
     if plan.unlisted:
@@ -250,7 +277,7 @@ def _warn_of_files(plan: Plan, facts: Sequence[ImageFacts], *, used_unlisted: bo
         )
     if plan.missing:
         names = _name(list(plan.missing))
-        warnings.append(f"{len(plan.missing)} images that --meta lists have no file: {names}")
+        warnings.append(f"{len(plan.missing)} images that are listed as good have no file: {names}")
     unread = [image.problem for image in facts if image.problem and not image.ledger]
     if unread:
         warnings.append(f"{len(unread)} images without rows cannot be read: {_name(unread)}")
@@ -288,12 +315,19 @@ def _summarize(
     )
 
 
-def _source(path: Path, out: Path) -> dict[str, str]:
-    return {"path": relative_path(path.resolve(), out), "sha256": sha256_file(path)}
+def _source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
+    """Return where it is and the SHA-256, for a folder that of the list of its files' hashes."""
+    if [path] == list(files):
+        digest = sha256_file(path)
+    else:
+        lines = (f"{sha256_file(file)} {relative_path(file, path)}\n" for file in files)
+        digest = sha256_bytes("".join(lines).encode())
+    return {"path": relative_path(path.resolve(), out), "sha256": digest}
 
 
-def _print_end(console: Console, summary: PrepareSummary) -> None:
+def _print_end(console: Console, summary: PrepareSummary, truth: Truth) -> None:
     """Print what became of the rows, the warnings, and where to go on."""
+    approach = "segment" if truth == "masks" else "box"
     refused = f"{summary.rows_refused} refused"
     console.print(
         f"Rows: {summary.rows_used} used, {summary.rows_merged} merged, {refused} (ledger.csv)"
@@ -302,7 +336,7 @@ def _print_end(console: Console, summary: PrepareSummary) -> None:
         console.print(f"Warning: {warning}.", style="yellow", markup=False)
     console.print(
         f"Written to {summary.out}. Look at {summary.out / 'preview'}, then:\n"
-        f"  defectkit train --approach segment --data {summary.out}",
+        f"  defectkit train --approach {approach} --data {summary.out}",
         markup=False,
         soft_wrap=True,
     )

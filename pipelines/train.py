@@ -69,6 +69,11 @@ def run(
             f"{dataset.folder} has no defective image, so there is nothing to learn. "
             "Label some and run 'defectkit prepare' again."
         )
+    if dataset.truth == "boxes" and config.approach != "box":
+        raise DatasetError(
+            f"{dataset.folder} holds boxes and no masks, so {config.approach} has no outlines to "
+            "learn from. Use --approach box, or prepare labels that outline the defects."
+        )
     out = out or claim_run(config.approach)  # not before the dataset is known to be there
     check_folder(out, dataset, before)
     device = choose_device(config.device)

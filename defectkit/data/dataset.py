@@ -13,7 +13,7 @@ from defectkit.data.images import as_channels, read_image
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
-from defectkit.labels.table import SPLITS, Split
+from defectkit.labels.table import SPLITS, Split, Truth
 
 FORMAT_VERSION = 1
 
@@ -104,6 +104,11 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """The defect classes, in the order of the layers of a mask."""
         return tuple(self.info["classes"])
+
+    @property
+    def truth(self) -> Truth:
+        """Whether the labels outline defects, or only box them: then masks are filled boxes."""
+        return "boxes" if self.info.get("truth") == "boxes" else "masks"
 
     @cached_property
     def channels(self) -> int:

@@ -11,6 +11,7 @@ Rules, the same in training and in inspection:
 
 import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ MAX_PIXELS = 2**28
 """Larger images are refused from their header: 268 million pixels."""
 
 EXIF_ORIENTATION = 0x0112
+EXIF_TURNED = (5, 6, 7, 8)
+"""The orientations that exchange height and width."""
 
 
 def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
@@ -40,7 +43,7 @@ def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
 
 def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
     """Decode an image file's bytes as ``read_image`` does; ``name`` is used in messages."""
-    with _open(content, name) as opened:
+    with _open(io.BytesIO(content), name) as opened:
         try:
             image = opened
             if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
@@ -61,6 +64,53 @@ def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
             raise ImageError(
                 f"{name}: the image is damaged or cut off ({error}). Copy it anew."
             ) from error
+
+
+def read_shape(path: Path | str) -> tuple[int, int]:
+    """Return (height, width) as ``read_image`` would have them, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing, is no image or is too large.
+    """
+    try:
+        with Path(path).open("rb") as handle, _open(handle, str(path)) as opened:
+            width, height = opened.size
+            # Not PngImageFile's own, which decodes the image in search of it.
+            orientation = Image.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
+            turned = orientation in EXIF_TURNED and opened.format != "TIFF"  # It is turned already.
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
+        raise ImageError(f"{path}: the header is damaged ({error}).") from error
+    return (width, height) if turned else (height, width)
+
+
+def read_values(path: Path | str) -> npt.NDArray[np.int32]:
+    """Read the picture of a mask as (H, W) int32: its values as stored, not as shown.
+
+    Of a palette the numbers of the colors count, and one bit gives 0 and 1. Color pictures are
+    taken where they are gray.
+
+    Raises:
+        ImageError: as ``read_image``, or it is no mask: a JPEG, in color, or with an alpha channel.
+    """
+    name = Path(path).name
+    with _open(io.BytesIO(_read_bytes(path)), name) as opened:
+        if opened.format == "JPEG":
+            raise ImageError(f"{name}: JPEG does not keep the values of a mask. Save PNG.")
+        try:
+            opened.load()
+            values = np.asarray(opened)
+        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
+            raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
+        if opened.mode == "RGB" and (values == values[:, :, :1]).all():
+            values = values[:, :, 0]
+        elif opened.mode not in ("1", "L", "P", "I;16", "I;16B", "I;16L", "I"):
+            raise ImageError(
+                f"{name}: a mask has numbers of classes, not colors (mode {opened.mode}). Save it "
+                "as gray or with a palette."
+            )
+        return values.astype(np.int32)
 
 
 def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
@@ -91,14 +141,18 @@ def _read_bytes(path: Path | str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ImageError(f"cannot read the image {path}: {error.strerror or error}.") from error
+        raise _unreadable(path, error) from error
 
 
-def _open(content: bytes, name: str) -> Image.Image:
+def _unreadable(path: Path | str, error: OSError) -> ImageError:
+    return ImageError(f"cannot read the image {path}: {error.strerror or error}.")
+
+
+def _open(file: BinaryIO, name: str) -> Image.Image:
     try:
         # Our own limit below replaces Pillow's, which only warns at first.
         Image.MAX_IMAGE_PIXELS = None
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
         raise ImageError(f"{name}: not an image that can be read ({known}).") from error

@@ -1,15 +1,20 @@
 """Bring together rows, images and ``--meta``: which files to look at, and for which ids."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from defectkit.data.images import read_shape
 from defectkit.data.sources import ImageFolder
 from defectkit.data.survey import Job
 from defectkit.errors import ImageError
 from defectkit.labels.ledger import LedgerRow, incomplete
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
+
+SAMPLED_IMAGES = 64
+SAMPLED_ROWS = 4
+"""Rows an image at the most."""
 
 
 @dataclass(slots=True)
@@ -67,6 +72,47 @@ def plan_images(
     if use_unlisted:
         _add_unlisted(plan, folder, owners)
     return plan
+
+
+def name_by_file(table: LabelTable, folder: ImageFolder) -> LabelTable:
+    """Write image ids as the paths of their files below the image folder, where these are found.
+
+    Other sources than CSV name images in many ways; so the same truth gives the same dataset.
+    """
+    rows = [row.image_id for row in table.rows]
+    refused = [row.image_id for row in table.refused]
+    names: dict[str, str] = {}
+    taken = set()
+    for image_id in dict.fromkeys([*rows, *refused, *table.unlabeled]):
+        with suppress(ImageError):
+            name = folder.locate(image_id).relative_to(folder.root).as_posix()
+            if name not in taken:  # Two ids of one file are refused later.
+                names[image_id] = name
+                taken.add(name)
+    return replace(
+        table,
+        rows=tuple(
+            replace(row, image_id=names.get(row.image_id, row.image_id)) for row in table.rows
+        ),
+        refused=tuple(
+            replace(row, image_id=names.get(row.image_id, row.image_id)) for row in table.refused
+        ),
+        unlabeled=tuple(names.get(image_id, image_id) for image_id in table.unlabeled),
+    )
+
+
+def sample_rows(jobs: Sequence[Job]) -> list[tuple[LabelRow, tuple[int, int]]]:
+    """Return rows with defects, from images spread over all ``jobs``, with (height, width).
+
+    At most ``SAMPLED_IMAGES`` headers are read; what cannot be read is left to the survey.
+    """
+    defective = [(job.path, rows) for job in jobs if (rows := [r for r in job.rows if r.rle])]
+    sample = []
+    for path, rows in defective[:: max(1, -(-len(defective) // SAMPLED_IMAGES))]:
+        with suppress(ImageError):
+            shape = read_shape(path)
+            sample += [(row, shape) for row in rows[:SAMPLED_ROWS]]
+    return sample
 
 
 def _add_listed(

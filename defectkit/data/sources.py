@@ -9,7 +9,7 @@ from defectkit.data.images import SUFFIXES
 from defectkit.errors import DatasetError, ImageError
 from defectkit.labels.table import OUTSIDE
 
-FOLDER_NAMES = ("Train", "train", "train_images", "images")
+FOLDER_NAMES = ("Train", "train", "train_images", "images", "JPEGImages")
 IDS_TO_TRY = 100
 
 
@@ -77,24 +77,31 @@ class ImageFolder:
 
 
 def open_image_folder(
-    train_csv: Path, images: Path | None, image_ids: Sequence[str]
+    labels: Path,
+    images: Path | None,
+    image_ids: Sequence[str],
+    parents: Sequence[Path] | None = None,
 ) -> ImageFolder:
-    """Open ``images``, or the folder beside ``train_csv`` that has most of the first images.
+    """Open ``images``, or the folder near ``labels`` that has most of the first images.
+
+    Without ``images``, ``FOLDER_NAMES`` in ``parents`` and these themselves are tried; by default
+    that is where the file ``labels`` lies.
 
     Raises:
         DatasetError: ``images`` is no folder, or no image of the table is in the folder.
     """
     if images is not None and not images.is_dir():
         raise DatasetError(f"--images {images} is not a folder.")
-    beside = [train_csv.parent / name for name in FOLDER_NAMES]
-    places = [images] if images else [*filter(Path.is_dir, beside), train_csv.parent]
+    parents = parents or [labels.parent]
+    beside = [parent / name for parent in parents for name in FOLDER_NAMES]
+    places = [images] if images else [*filter(Path.is_dir, beside), *parents]
     some = image_ids[:IDS_TO_TRY]
     folders = [ImageFolder(place) for place in places]
     found = [_count_found(folder, some) for folder in folders]
     best = max(range(len(folders)), key=found.__getitem__)  # the first of equals
     if some and not found[best] and not _count_found(folders[best], image_ids):
         raise DatasetError(
-            f"none of the {len(image_ids)} images that {train_csv} names is in "
+            f"none of the {len(image_ids)} images that {labels} names is in "
             f"{' or '.join(str(place) for place in places)}; the first is {some[0]!r}. "
             "Name their folder with --images."
         )

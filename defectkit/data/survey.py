@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.data.images import decode_image
-from defectkit.errors import ImageError
+from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.convention import Convention
 from defectkit.labels.ledger import LedgerRow, Outcome, incomplete
+from defectkit.labels.outlines import trace
 from defectkit.labels.regions import measure_regions
 from defectkit.labels.table import LabelRow
 
@@ -112,8 +113,11 @@ def _read_rows(
     ledger = []
     for row in rows:
         try:
-            text, note = _read_rle(row.rle, shape, convention)
-        except rle.RleError as error:
+            if row.outline:
+                text, note = trace(row.outline, shape), ""
+            else:
+                text, note = _read_rle(row.rle, shape, convention)
+        except LabelError as error:
             ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
             continue
         first = lines.setdefault(row.class_id, row.line)

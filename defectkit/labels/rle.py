@@ -217,7 +217,6 @@ def _refuse_values(pairs: npt.NDArray[np.int64], size: int, base: int) -> None:
         raise RleError(f"{where} has length 0: a run holds at least one pixel")
     if early[i]:
         raise RleError(f"{where} starts before the first pixel, 1: is it 0-based (--rle-base 0)?")
-    raise RleError(
-        f"{where} ends at pixel {start + length - 1}, past the last, {last}: "
-        "is the image of another size?"
-    )
+    other_base = base == 0 and start + length - 1 == size
+    doubt = "is it 1-based (--rle-base 1)?" if other_base else "is the image of another size?"
+    raise RleError(f"{where} ends at pixel {start + length - 1}, past the last, {last}: {doubt}")

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from defectkit.errors import LabelError
 from defectkit.labels.csv_text import DELIMITERS, CsvText, Record, read_csv_text
+from defectkit.labels.outlines import Outline
 
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "id_class": ("imageidclassid",),
@@ -28,6 +29,7 @@ HEADERLESS: Mapping[int, tuple[str, ...]] = {2: ("id", "rle"), 3: ("id", "class"
 
 META_COLUMNS = ("group", "split", "lot")
 Split = Literal["train", "val", "test"]
+Truth = Literal["masks", "boxes"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 BLANK = frozenset({"", "nan", "none", "null", "na", "<na>"})
@@ -46,14 +48,17 @@ OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
 class LabelRow:
     """One usable row; ``rle`` is not decoded yet, and "" says: no defect (of this class).
 
-    ``line`` is the 1-based physical line on which the row starts. ``class_id`` is "1" where the
-    table has no classes, and "" where the row of a good image names none.
+    ``line`` is the 1-based physical line on which the row starts; in sources other than CSV, the
+    1-based number of the annotation (of the mask file), files in the order of their names.
+    ``class_id`` is "1" where the table has no classes, and "" where the row of a good image names
+    none. ``outline`` says the mask in sources other than CSV; then ``rle`` is "".
     """
 
     line: int
     image_id: str
     class_id: str
     rle: str
+    outline: Outline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class LabelTable:
     ``form`` names the columns as found; ``encoding`` is "utf-8" or "gb18030". ``meta`` holds, by
     image, the cells of further columns that are not blank: ``group``, ``split`` and ``lot`` under
     these names, others under their own if they are the same in all rows of each image.
+    ``unlabeled`` are the images that the source lists without any label: good ones. ``truth``
+    tells whether its labels outline defects or only box them; ``files`` are all that was read.
     """
 
     path: Path
@@ -81,6 +88,9 @@ class LabelTable:
     rows: tuple[LabelRow, ...]
     refused: tuple[RefusedRow, ...]
     meta: dict[str, dict[str, str]]
+    unlabeled: tuple[str, ...] = ()
+    truth: Truth = "masks"
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,9 @@ def read_table(path: Path | str) -> LabelTable:
         for name in varying & known.keys():
             del known[name]
     form = ",".join(layout.names) + ("" if layout.has_header else " (no header)")
-    return LabelTable(text.path, form, text.encoding, tuple(rows), tuple(refused), meta)
+    return LabelTable(
+        text.path, form, text.encoding, tuple(rows), tuple(refused), meta, files=(text.path,)
+    )
 
 
 def read_meta(path: Path | str) -> dict[str, dict[str, str]]:
@@ -235,11 +247,22 @@ def _unless(cell: str, blanks: Collection[str]) -> str:
 
 
 def _check(record: Record, layout: _Layout, image_id: str, class_id: str, rle: str) -> None:
-    """Raise if the row does not fit the table, or ``image_id`` could do harm as a path."""
+    """Raise if the row does not fit the table, or its names are refused."""
     if record.problem:
         raise LabelError(record.problem)
     if len(record.cells) != len(layout.names):
         raise LabelError(f"the row has {len(record.cells)} cells instead of {len(layout.names)}")
+    if rle and not class_id:
+        raise LabelError("the row has an RLE but no class")
+    refuse_names(image_id, class_id)
+
+
+def refuse_names(image_id: str, class_id: str) -> None:
+    """Refuse an image id that is missing or could do harm as a path, and unprintable names.
+
+    Raises:
+        LabelError: with the reason.
+    """
     if not image_id:
         raise LabelError("the row has no image id")
     shown = f"image id {image_id[:60]!r}"
@@ -249,8 +272,6 @@ def _check(record: Record, layout: _Layout, image_id: str, class_id: str, rle: s
         raise LabelError(f"{shown} is longer than a file name can be")
     if OUTSIDE.search(image_id):
         raise LabelError(f"{shown} may not have a drive, a backslash or '..', nor start with '/'")
-    if rle and not class_id:
-        raise LabelError("the row has an RLE but no class")
 
 
 def _extra_cells(record: Record, layout: _Layout) -> dict[str, str]:

@@ -14,6 +14,8 @@ from defectkit.data.images import (
     as_channels,
     decode_image,
     read_image,
+    read_shape,
+    read_values,
     write_png,
 )
 from defectkit.errors import ImageError
@@ -335,3 +337,54 @@ def test_as_channels_repeats_gray_and_weighs_color():
 
 def test_gray_to_color_and_back_is_the_same():
     np.testing.assert_array_equal(as_channels(as_channels(GRAY, 3), 1)[:, :, 0], GRAY)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_shape_in_the_header_is_that_of_the_pixels(tmp_path, kind, orientation):
+    path = tmp_path / "a"
+    path.write_bytes(with_orientation(GRAY, orientation, kind))
+    assert read_shape(path) == read_image(path).shape
+
+
+def test_a_header_tells_the_shape_of_a_file_that_is_cut_off(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(GRAY))[:80])
+    assert read_shape(path) == GRAY.shape
+    path.write_bytes(b"no image")
+    with pytest.raises(ImageError, match="not an image that can be read"):
+        read_shape(path)
+    with pytest.raises(ImageError, match="cannot read the image"):
+        read_shape(tmp_path / "b.png")
+
+
+def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
+    numbers = RNG.integers(0, 3, (23, 37)).astype(np.uint8)
+    palette = Image.fromarray(numbers, "P")
+    palette.putpalette([9, 9, 9, 200, 0, 0, 0, 90, 0])
+    for image, expected in (
+        (Image.fromarray(numbers), numbers),
+        (palette, numbers),
+        (Image.fromarray(numbers > 0), numbers > 0),
+        (Image.fromarray(WIDE), WIDE),
+        (Image.fromarray(numbers).convert("RGB"), numbers),
+    ):
+        image.save(tmp_path / "a.png")
+        values = read_values(tmp_path / "a.png")
+        assert values.dtype == np.int32
+        np.testing.assert_array_equal(values, expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (encoded(Image.fromarray(RGB)), "not colors"),
+        (encoded(RGBA), "not colors"),
+        (encoded(Image.fromarray(GRAY), "JPEG"), "JPEG does not keep the values"),
+        (encoded(Image.fromarray(GRAY))[:200], "damaged or cut off"),
+    ],
+)
+def test_pictures_that_are_no_masks_are_refused(tmp_path, content, message):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ImageError, match=message):
+        read_values(tmp_path / "a")

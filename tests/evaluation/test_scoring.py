@@ -7,7 +7,11 @@ import torch
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ImageError
+from defectkit.evaluation.boxes import BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.metrics import PixelMetrics
+from defectkit.evaluation.regions import match_regions, region_metrics
 from defectkit.evaluation.scoring import batch_size_for, look_at
+from defectkit.evaluation.verdicts import image_metrics
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +46,53 @@ def test_batches_and_order_change_no_score(model, records, batch_size):
     shuffled = records[::-2] + records[::2]
     for look in look_at(model.approach, model.network, shuffled, batch_size=batch_size):
         assert look.finding.score == pytest.approx(alone[look.record.image_id], abs=1e-5)
+
+
+def metrics_of(model, records, batch_size):
+    """The metrics of evaluation, as a flat dictionary."""
+    approach = model.approach
+    pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
+    boxes = BoxMetrics(classes=approach.classes)
+    scores, regions = [], []
+    for look in look_at(approach, model.network, records, batch_size=batch_size):
+        pixels.update(look.finding.score_map, look.truth)
+        boxes.update(ranked_boxes(look.finding), true_boxes(look.truth, approach.classes))
+        regions += match_regions(
+            model.mask(look.finding),
+            look.truth,
+            image_id=look.record.image_id,
+            classes=approach.classes,
+            regions=look.finding.regions,
+        )
+        scores.append((look.finding.score, look.record.defective))
+    image = image_metrics(*zip(*scores, strict=True), model.thresholds)
+    region = region_metrics(regions, len(records))
+    return dict(numbers_of("", [image, pixels.result(), boxes.result(), region]))
+
+
+def numbers_of(path, value):
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from numbers_of(f"{path}/{key}", inner)
+    else:
+        yield path, value
+
+
+@pytest.mark.check(29)
+def test_neither_batches_nor_the_order_change_a_metric(model, records, tally):
+    expected = metrics_of(model, records, 1)
+    assert len(expected) > 30
+    for seed in range(tally.number(short=1, full=5)):
+        shuffled = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
+        for batch_size in (1, 3, 7, 64):
+            # The convolutions of larger batches round otherwise, in the seventh digit of a score.
+            margin = 1e-12 if batch_size == 1 else 1e-5
+            for order in (records, shuffled):
+                with tally.case((seed, batch_size)):
+                    assert metrics_of(model, order, batch_size) == pytest.approx(
+                        expected, abs=margin
+                    )
 
 
 def test_no_more_images_are_held_than_two_batches(model, records, monkeypatch):

@@ -113,6 +113,22 @@ def test_boxes_agree_with_pycocotools(mask):
         assert coco.area(packed) == region.area
 
 
+@pytest.mark.check(31)
+def test_boxes_of_many_masks_agree_with_pycocotools(tally):
+    rng = np.random.default_rng(31)
+    for _ in range(tally.number(short=300, full=10_000)):
+        mask = (rng.random(rng.integers(1, 24, 2)) < rng.random() ** 2).astype(np.uint8)
+        with tally.case(mask.tolist()):
+            labels, regions = label_regions(mask)
+            packed = [
+                coco.encode(np.asfortranarray(labels == number).view(np.uint8))
+                for number in range(1, len(regions) + 1)
+            ]
+            boxes = [list(region.box_xywh) for region in regions]
+            assert boxes == [coco.toBbox(one).tolist() for one in packed]
+            assert [list(box) for box, _ in measure_regions(mask)] == boxes
+
+
 @given(MASKS)
 def test_a_filled_contour_is_its_region_without_holes(mask):
     labels, regions = label_regions(mask)

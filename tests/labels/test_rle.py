@@ -256,6 +256,7 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.check(1)
 @pytest.mark.parametrize(("rle", "base", "message"), MALFORMED)
 def test_malformed_text_is_refused_with_its_reason(rle, base, message):
     for order in ("column", "row"):
@@ -275,6 +276,7 @@ NUMBERS = st.one_of(
 )
 
 
+@pytest.mark.check(1)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5), BASES)
 @example([(2**62, 2**62)] * 4, 0)
 @example([(0, 2**62), (2**62, 2**62), (2**63 - 1, 1)], 0)
@@ -288,6 +290,7 @@ def test_any_pairs_are_decoded_exactly_or_refused(pairs, base):
         np.testing.assert_array_equal(mask, expected)
 
 
+@pytest.mark.check(1)
 @given(st.text(st.sampled_from("0123456789   \t\n-+.,exNa\0\u0663\u00a0\v"), max_size=12), BASES)
 @example("1 1 3 2\v", 1)
 def test_any_text_is_decoded_exactly_or_refused(rle, base):

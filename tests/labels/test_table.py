@@ -104,6 +104,7 @@ TRICKY_IDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.check(6)
 @pytest.mark.parametrize("image_id", TRICKY_IDS)
 @pytest.mark.parametrize("header", ["ImageId,EncodedPixels", "ImageId_ClassId,EncodedPixels", None])
 def test_ids_stay_text(table, image_id, header):

@@ -1,0 +1,78 @@
+"""What the readers of all sources but CSV share: annotations that are counted, none lost."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from defectkit.errors import LabelError
+from defectkit.labels.outlines import Box, EncodedMask, Outline
+from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_names
+
+Named = tuple[str, str, Outline]
+"""Image id, class id and outline of an annotation; an empty mask needs no class."""
+
+
+@dataclass(slots=True)
+class Annotations:
+    """The annotations of a source, gathered one by one, numbered from 1."""
+
+    path: Path
+    rows: list[LabelRow] = field(default_factory=list)
+    refused: list[RefusedRow] = field(default_factory=list)
+    unlabeled: list[str] = field(default_factory=list)
+
+    def add(self, image_id: str, class_id: str, read: Callable[[], Named]) -> None:
+        """Add what ``read`` returns, or if it raises, a refusal under the ids as far as known."""
+        number = len(self.rows) + len(self.refused) + 1
+        try:
+            image_id, class_id, outline = read()
+            refuse_names(image_id, class_id)
+            is_empty = isinstance(outline, EncodedMask) and not outline.rle
+            if not class_id and not is_empty:
+                raise LabelError("the annotation has no class")
+        except LabelError as error:
+            self.refuse(image_id, class_id, str(error))
+        else:
+            self.rows.append(LabelRow(number, image_id, class_id, "", outline))
+
+    def refuse(self, image_id: str, class_id: str, reason: str) -> None:
+        """Add an annotation, or a whole file, that cannot be used."""
+        number = len(self.rows) + len(self.refused) + 1
+        self.refused.append(RefusedRow(number, image_id, class_id, reason))
+
+    def table(self, form: str, files: Sequence[Path]) -> LabelTable:
+        """Return them as a table; among outlines, boxes are refused.
+
+        Raises:
+            LabelError: there is none.
+        """
+        if not self.rows and not self.refused and not self.unlabeled:
+            raise LabelError(f"{self.path} holds no annotation.")
+        outlines = [row.outline for row in self.rows if row.outline]
+        boxes = sum(isinstance(outline, Box) for outline in outlines)
+        mixed = 0 < boxes < len(outlines)
+        rows, refused = [], list(self.refused)
+        for row in self.rows:
+            if mixed and isinstance(row.outline, Box):
+                reason = "it has only a box, where other annotations have outlines: draw one"
+                refused.append(RefusedRow(row.line, row.image_id, row.class_id, reason))
+            else:
+                rows.append(row)
+        return LabelTable(
+            path=self.path,
+            form=form,
+            encoding="utf-8",
+            rows=tuple(rows),
+            refused=tuple(refused),
+            meta={},
+            unlabeled=tuple(self.unlabeled),
+            truth="boxes" if boxes and not mixed else "masks",
+            files=tuple(files),
+        )
+
+    def shift_boxes(self, *, left: float, top: float) -> None:
+        """Move the left and top edges of all boxes."""
+        for index, row in enumerate(self.rows):
+            if isinstance(row.outline, Box):
+                box = replace(row.outline, left=row.outline.left + left, top=row.outline.top + top)
+                self.rows[index] = replace(row, outline=box)

@@ -1,0 +1,54 @@
+"""labelme: a JSON file for each image, with polygons and rectangles."""
+
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from defectkit.errors import LabelError
+from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.documents import field, numbers, read_json_document
+from defectkit.labels.outlines import Box, Outline, Polygons, Size
+from defectkit.labels.table import LabelTable
+
+
+def read_labelme(path: Path, files: Sequence[Path]) -> LabelTable:
+    """Read the ``files`` of the folder ``path``; a file without shapes is a good image's.
+
+    Raises:
+        LabelError: there is no annotation.
+    """
+    found = Annotations(path)
+    for file in files:
+        inner = file.relative_to(path).parent
+        image_id = (inner / file.stem).as_posix()
+        try:
+            document = read_json_document(file)
+            # Whatever folder it was drawn in: the image is looked for in that of the images.
+            image_id = (inner / PureWindowsPath(field(document, "imagePath", str)).name).as_posix()
+            size = field(document, "imageHeight", int), field(document, "imageWidth", int)
+            shapes = field(document, "shapes", list)
+        except LabelError as error:
+            found.refuse(image_id, "", f"{file.name}: {error}")
+            continue
+        for shape in shapes:
+
+            def read(shape: Any = shape, image_id: str = image_id, size: Size = size) -> Named:
+                return image_id, field(shape, "label", str), _outline(shape, size)
+
+            found.add(image_id, "", read)
+        found.unlabeled += [] if shapes else [image_id]
+    return found.table("labelme JSON", files)
+
+
+def _outline(shape: dict[str, Any], size: Size) -> Outline:
+    points = [numbers(point) for point in field(shape, "points", list)]
+    if any(len(point) != 2 for point in points):
+        raise LabelError("a point does not have two numbers")
+    match shape.get("shape_type", "polygon"):
+        case "polygon":
+            return Polygons((tuple(number for point in points for number in point),), size)
+        case "rectangle" if len(points) == 2:
+            (left, right), (top, bottom) = map(sorted, zip(*points, strict=True))
+            return Box(left, top, right, bottom, size)
+        case other:
+            raise LabelError(f"the shape {str(other)[:30]!r} is no polygon and no rectangle")

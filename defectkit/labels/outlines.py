@@ -1,0 +1,136 @@
+"""What label files other than CSV say of a mask, and the canonical encoding of it.
+
+Coordinates are in pixels, x right and y down; the image's corner is (0, 0), so that the first pixel
+reaches from 0 to 1. A polygon holds the pixels whose centers lie inside it, by the even-odd rule;
+a center on an edge belongs to the side right of it or below. (pycocotools rounds edges and takes
+in about half a pixel along slanted ones; with corners at whole numbers and sides along the axes
+both agree.) The edges of a box are rounded to whole pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.errors import LabelError
+from defectkit.labels import coco_rle, rle
+
+Size = tuple[int, int]
+"""Height and width."""
+
+TOLERANCE = 1.0
+"""So many pixels an outline may reach past the image; it is clipped there."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMask:
+    """A mask in canonical form; "" is an empty one."""
+
+    rle: str
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class CocoMask:
+    """COCO's RLE: the compressed text, or the lengths of alternating stretches, 0s first."""
+
+    counts: str | tuple[int, ...]
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Polygons:
+    """The union of some polygons, each x, y, x, y ...; ``relative``: in parts of the image's sides.
+
+    ``size`` is that of the image as the label file has it, None where it says nothing.
+    """
+
+    rings: tuple[tuple[float, ...], ...]
+    size: Size | None = None
+    relative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box, half-open; ``size`` and ``relative`` are those of ``Polygons``."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    size: Size | None = None
+    relative: bool = False
+
+
+Outline = EncodedMask | CocoMask | Polygons | Box
+
+
+def trace(outline: Outline, size: Size) -> str:
+    """Return the canonical encoding of ``outline`` in an image of ``size``.
+
+    Raises:
+        LabelError: it is malformed, is of an image of another size, leaves the image, or is a box
+            or a polygon that covers no pixel.
+    """
+    if outline.size not in (None, size):
+        (height, width), (true_height, true_width) = outline.size, size
+        raise LabelError(
+            f"the label is of an image of {width}x{height} pixels, but it has "
+            f"{true_width}x{true_height}"
+        )
+    match outline:
+        case EncodedMask():
+            return rle.canonical(outline.rle, size)
+        case CocoMask():
+            return coco_rle.to_canonical(outline.counts, size)
+        case Polygons():
+            mask = _fill_polygons(outline, size)
+        case Box():
+            mask = _fill_box(outline, size)
+    text = rle.encode(mask)
+    if not text:
+        raise LabelError("the outline covers no pixel")
+    assert np.array_equal(rle.decode(text, size), mask), outline
+    return text
+
+
+def _fill_box(box: Box, size: Size) -> npt.NDArray[np.uint8]:
+    corners = _points((box.left, box.top, box.right, box.bottom), size, relative=box.relative)
+    (left, top), (right, bottom) = np.floor(corners + 0.5).astype(int).tolist()
+    mask = np.zeros(size, np.uint8)
+    mask[top:bottom, left:right] = 1
+    return mask
+
+
+def _fill_polygons(polygons: Polygons, size: Size) -> npt.NDArray[np.uint8]:
+    mask = np.zeros(size, np.uint8)
+    for ring in polygons.rings:
+        if len(ring) < 6 or len(ring) % 2:
+            raise LabelError(f"a polygon has {len(ring)} numbers: it needs x and y of 3 points")
+        mask |= _fill(_points(ring, size, relative=polygons.relative), size)
+    return mask
+
+
+def _points(numbers: tuple[float, ...], size: Size, *, relative: bool) -> npt.NDArray[np.float64]:
+    """Return (N, 2) points x, y in pixels, clipped to the image."""
+    height, width = size
+    points = np.array(numbers, np.float64).reshape(-1, 2)
+    if relative:
+        points *= (width, height)
+    inside = np.clip(points, 0, (width, height))
+    if not (abs(points - inside) <= TOLERANCE).all():  # Neither is a number that is not finite.
+        x, y = points[np.argmax((~(abs(points - inside) <= TOLERANCE)).any(axis=1))].tolist()
+        raise LabelError(f"the point ({x:g}, {y:g}) lies outside the image of {width}x{height}")
+    return inside
+
+
+def _fill(points: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.uint8]:
+    """Return the mask of the polygon through ``points``: along each row, edges take turns."""
+    turns = np.zeros((size[0], size[1] + 1), np.uint8)
+    for (x, y), (next_x, next_y) in zip(points, np.roll(points, -1, axis=0), strict=True):
+        low, high = sorted((y, next_y))
+        rows = np.arange(np.ceil(low - 0.5), np.ceil(high - 0.5), dtype=np.intp)
+        crossings = x + (rows + 0.5 - y) * ((next_x - x) / (next_y - y)) if len(rows) else rows
+        # The first pixel whose center is not left of the edge; an edge meets a row only once.
+        turns[rows, np.ceil(crossings - 0.5).astype(np.intp)] ^= 1
+    return np.bitwise_xor.accumulate(turns[:, :-1], axis=1)

@@ -1,0 +1,70 @@
+"""Pascal VOC: an XML file for each image, with boxes."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from pathlib import Path, PureWindowsPath
+
+from defectkit.errors import LabelError
+from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.documents import read_xml_document
+from defectkit.labels.outlines import Box, Size
+from defectkit.labels.table import LabelTable
+
+EDGES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def read_voc(path: Path, files: Sequence[Path]) -> LabelTable:
+    """Read the ``files`` of the folder ``path``; a file without objects is a good image's.
+
+    By the format's rule pixels count from 1 and ``xmax`` and ``ymax`` belong to the box. Many tools
+    write edges from 0 instead: so all is read where any edge is 0. The table's ``form`` tells.
+
+    Raises:
+        LabelError: there is no annotation.
+    """
+    found = Annotations(path)
+    for file in files:
+        inner = file.relative_to(path).parent
+        image_id = (inner / file.stem).as_posix()
+        try:
+            root = read_xml_document(file)
+            if root.tag != "annotation":
+                raise LabelError(f"its root is {root.tag[:30]!r} instead of 'annotation'")
+            if name := (root.findtext("filename") or "").strip():
+                image_id = (inner / PureWindowsPath(name).name).as_posix()
+            size = _size(root)
+        except LabelError as error:
+            found.refuse(image_id, "", f"{file.name}: {error}")
+            continue
+        objects = root.findall("object")
+        for item in objects:
+
+            def read(
+                item: ET.Element = item, image_id: str = image_id, size: Size | None = size
+            ) -> Named:
+                left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
+                name = (item.findtext("name") or "").strip()
+                return image_id, name, Box(left, top, right, bottom, size)
+
+            found.add(image_id, "", read)
+        found.unlabeled += [] if objects else [image_id]
+    boxes = [row.outline for row in found.rows if isinstance(row.outline, Box)]
+    if any(0 in (box.left, box.top) for box in boxes):
+        return found.table("Pascal VOC, edges from 0, since some are 0", files)
+    found.shift_boxes(left=-1, top=-1)
+    return found.table("Pascal VOC, pixels from 1, the last ones belong to the box", files)
+
+
+def _size(root: ET.Element) -> Size | None:
+    if root.find("size") is None:
+        return None
+    height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
+    return int(height), int(width)
+
+
+def _number(item: ET.Element, place: str) -> float:
+    text = item.findtext(place) or ""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise LabelError(f"its {place} {text[:30]!r} is no number") from error

@@ -1,0 +1,114 @@
+"""YOLO: a text file for each image, with a box or a polygon a line, in parts of the sides."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from defectkit.errors import LabelError
+from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.documents import read_document
+from defectkit.labels.outlines import Box, Outline, Polygons
+from defectkit.labels.table import LabelTable
+
+NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
+MAX_TEXT_BYTES = 2**24
+LINE = re.compile(r"\d{1,6}(\s+[-+.\deE]+){4,}")
+"""A class number and at least four numbers."""
+
+
+def read_yolo(path: Path, files: Sequence[Path]) -> LabelTable:
+    """Read the ``files`` of the folder ``path``; an empty file is a good image's.
+
+    The classes bear the names in ``classes.txt``, ``obj.names`` or ``data.yaml`` in the folder or
+    up to two above it, otherwise their numbers.
+
+    Raises:
+        LabelError: there is no annotation, or the names cannot be read.
+    """
+    names_file = find_names(path)
+    names = _read_names(names_file) if names_file else None
+    found = Annotations(path)
+    for file in files:
+        image_id = file.relative_to(path).with_suffix("").as_posix()
+        try:
+            text = _read_text(file)
+        except LabelError as error:
+            found.refuse(image_id, "", str(error))
+            continue
+        lines = [line.strip() for line in text.splitlines()]
+        for number, line in enumerate(lines, start=1):
+
+            def read(
+                line: str = line, image_id: str = image_id, where: str = f"{file.name}:{number}"
+            ) -> Named:
+                try:
+                    return image_id, *_parse(line, names)
+                except LabelError as error:
+                    raise LabelError(f"{where}: {error}") from error
+
+            if line:
+                found.add(image_id, "", read)
+        found.unlabeled += [] if any(lines) else [image_id]
+    return found.table("YOLO", [*files, *([names_file] if names_file else [])])
+
+
+def looks_like_yolo(file: Path) -> bool:
+    """Tell whether the first line of a file that is not empty is one of YOLO's."""
+    try:
+        lines = _read_text(file).split("\n")
+    except LabelError:
+        return False
+    return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
+
+
+def find_names(path: Path) -> Path | None:
+    """Return the file that names the classes, if there is one."""
+    for folder in (path, path.parent, path.parent.parent):
+        for name in NAME_FILES:
+            if (folder / name).is_file():
+                return folder / name
+    return None
+
+
+def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
+    if not LINE.fullmatch(line):
+        raise LabelError(f"{line[:40]!r} is no class number with the numbers of a box or polygon")
+    first, *rest = line.split()
+    if names is not None and int(first) >= len(names):
+        raise LabelError(f"class {first} has no name: {len(names)} classes are named")
+    class_id = names[int(first)] if names is not None else first
+    try:
+        values = tuple(map(float, rest))
+    except ValueError as error:
+        raise LabelError(f"{line[:40]!r} holds something else than numbers") from error
+    if len(values) == 4:
+        x, y, width, height = values
+        return class_id, Box(
+            x - width / 2, y - height / 2, x + width / 2, y + height / 2, relative=True
+        )
+    return class_id, Polygons((values,), relative=True)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_document(path, most=MAX_TEXT_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise LabelError(f"{path.name} is no UTF-8 text") from error
+
+
+def _read_names(path: Path) -> list[str]:
+    text = _read_text(path)
+    if path.suffix != ".yaml":
+        return [name.strip() for name in text.splitlines() if name.strip()]
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise LabelError(f"{path} is no YAML that can be read. Mend its names.") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and list(names) == list(range(len(names))):
+        names = list(names.values())
+    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        raise LabelError(f"{path} has no list of names, or one whose numbers have gaps.")
+    return [str(name) for name in names]

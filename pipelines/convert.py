@@ -1,0 +1,146 @@
+"""``labels convert``: the labels of a prepared dataset, written back out in other forms."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import write_png
+from defectkit.data.mask_folder import IGNORE, NAMES
+from defectkit.errors import DatasetError, OutputError
+from defectkit.files import ensure_writable, write_csv, write_json
+from defectkit.labels import coco_rle, rle
+from defectkit.labels.regions import label_regions
+
+Form = Literal["csv", "coco", "masks"]
+
+
+def run(
+    dataset: Path | str,
+    *,
+    to: Form,
+    out: Path | str,
+    compressed: bool = True,
+    console: Console | None = None,
+) -> Path:
+    """Write the labels of ``dataset`` to the new file, or for masks the new folder, ``out``.
+
+    Images bear the paths of their files below the image folder. Preparing what was written gives
+    the same ``masks.csv``.
+
+    - ``csv``: ImageId,ClassId,EncodedPixels, 1-based, down then right.
+    - ``coco``: an annotation for each connected region, its RLE ``compressed`` or not; of a dataset
+      of boxes, the boxes alone.
+    - ``masks``: a PNG for each image, 0 and the numbers of the classes; ``classes.csv`` names them.
+
+    Raises:
+        DatasetError: ``dataset`` is none, holds boxes where masks are asked, or classes overlap
+            where the form has no room for both.
+        OutputError: ``out`` is there already or cannot be written.
+    """
+    data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
+        raise OutputError(f"{out} is there already. Choose a new --out.")
+    if data.truth == "boxes" and to != "coco":
+        raise DatasetError(
+            f"{data.folder} holds boxes and no masks, which {to} cannot say. Use --to coco."
+        )
+    names = _names(data)
+    match to:
+        case "csv":
+            _write_csv(data, names, out)
+        case "coco":
+            write_json(out, _coco(data, names, compressed=compressed))
+        case "masks":
+            _write_masks(data, names, out)
+    console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
+    return out
+
+
+def _names(data: Dataset) -> list[str]:
+    """Return the path of each image's file below the image folder."""
+    root = (data.folder / data.info["images"]).resolve()
+    return [
+        (record.path.parent.resolve() / record.path.name).relative_to(root).as_posix()
+        for record in data.records
+    ]
+
+
+def _write_csv(data: Dataset, names: Sequence[str], out: Path) -> None:
+    rows = (
+        row
+        for name, record in zip(names, data.records, strict=True)
+        for row in ([[name, *pair] for pair in record.rles.items()] or [[name, "", ""]])
+    )
+    write_csv(out, ["ImageId", "ClassId", "EncodedPixels"], rows)
+
+
+def _coco(data: Dataset, names: Sequence[str], *, compressed: bool) -> dict[str, Any]:
+    categories = {class_id: number for number, class_id in enumerate(data.classes, start=1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, (name, record) in enumerate(zip(names, data.records, strict=True), start=1):
+        size = {"height": record.height, "width": record.width}
+        images.append({"id": image_id, "file_name": name, **size})
+        for class_id, box, mask in _regions(record):
+            annotation: dict[str, Any] = {
+                "id": len(annotations) + 1,
+                "image_id": image_id,
+                "category_id": categories[class_id],
+                "bbox": list(box),
+                "area": int(mask.sum()),
+                "iscrowd": 0,
+            }
+            if data.truth == "masks":
+                counts = coco_rle.to_counts(rle.encode(mask), mask.shape)
+                annotation["segmentation"] = {
+                    "size": list(mask.shape),
+                    "counts": coco_rle.compress(counts) if compressed else counts,
+                }
+            annotations.append(annotation)
+    named = [{"id": number, "name": class_id} for class_id, number in categories.items()]
+    return {"images": images, "categories": named, "annotations": annotations}
+
+
+def _regions(
+    record: ImageRecord,
+) -> Iterator[tuple[str, tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
+    """Yield class, box_xywh and mask of each connected region, (H, W) bool."""
+    for class_id, text in record.rles.items():
+        labels, regions = label_regions(rle.decode(text, (record.height, record.width)))
+        for number, region in enumerate(regions, start=1):
+            yield class_id, region.box_xywh, labels == number
+
+
+def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
+    if len(data.classes) >= IGNORE:
+        raise DatasetError(f"{len(data.classes)} classes do not fit a picture. Use --to coco.")
+    for record in data.records:  # before anything is written
+        if len(record.rles) > 1:
+            _values(record, data.classes)
+    ensure_writable(out)
+    stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
+    for name, record in zip(names, data.records, strict=True):
+        stem = PurePosixPath(name).with_suffix("")
+        # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
+        target = stem.as_posix() if stems[stem] == 1 else name
+        write_png(out / f"{target}.png", _values(record, data.classes))
+    numbered = enumerate(data.classes, start=1)
+    write_csv(out / NAMES, ["value", "class_id"], ([*pair] for pair in numbered))
+
+
+def _values(record: ImageRecord, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Return the number of each pixel's class, (H, W), 0 for none."""
+    masks = record.read_masks(classes)
+    if (masks.sum(axis=0) > 1).any():
+        raise DatasetError(
+            f"in {record.image_id} pixels belong to two classes, for which a mask picture has no "
+            "room. Use --to coco or --to csv."
+        )
+    numbers = np.arange(1, len(classes) + 1, dtype=np.uint8)
+    return np.asarray(np.tensordot(numbers, masks, axes=1), np.uint8)
