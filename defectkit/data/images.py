@@ -6,7 +6,7 @@ Rules, the same in training and in inspection:
   converted, one-bit images become 0 and 255.
 - 16-bit images keep their upper 8 bits' scale: 65535 becomes 255 (divided by 257, rounded).
 - EXIF orientation is applied: masks refer to the image as a viewer shows it.
-- The size is read from the header before any pixel is decoded; a truncated file is an error.
+- The size is read from the header before any pixel is decoded; a file that lacks pixels is an error.
 """
 
 import io
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from defectkit.errors import ImageError
 from defectkit.files import write_bytes
@@ -96,8 +96,10 @@ def _read_bytes(path: Path | str) -> bytes:
 
 def _open(content: bytes, name: str) -> Image.Image:
     try:
-        # Our own limit below replaces Pillow's, which only warns at first.
+        # Our own limit below replaces Pillow's, which only warns at first. Other code in the process
+        # may have asked for what is left of broken files.
         Image.MAX_IMAGE_PIXELS = None
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
