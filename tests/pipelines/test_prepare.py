@@ -658,3 +658,26 @@ def test_masks_lie_on_what_a_viewer_shows_whatever_the_kind_of_image(tmp_path, t
             image, mask = records[name].read_image(1)[:, :, 0], records[name].read_masks(["1"])[0]
             assert image.shape == mask.shape == (HEIGHT, WIDTH)
             np.testing.assert_array_equal(image > 140, mask > 0)
+
+
+@pytest.mark.check(38)
+def test_names_that_look_like_formulas_survive_what_is_written_and_read_again(tmp_path, tally):
+    names = ["=1+1.png", "-1.png", "+a.png", "@x.png", "\uff1d1.png", "'q.png"]
+    source = Source(tmp_path)
+    for name in names:
+        source.image(name)
+        source.add(name, "-2", boxes((20, 3, 11, 6)))
+    source.good(2)
+    source.prepare()
+    written = tmp_path / "dataset" / "masks.csv"
+    summary = prepare.run(
+        written, images=source.images, out=tmp_path / "again", console=Console(file=io.StringIO())
+    )
+    assert (summary.classes, summary.rows_refused) == (("-2",), 0)
+    shown = (tmp_path / "again" / "masks.csv").read_text(encoding="utf-8")
+    assert shown == written.read_text(encoding="utf-8")
+    records = {one.image_id: one for one in Dataset.load(tmp_path / "again").records}
+    for name in names:
+        with tally.case(name):
+            assert records[name].path.resolve() == source.images / name
+            assert f"\n{name}," not in shown
