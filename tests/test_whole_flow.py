@@ -21,17 +21,16 @@ NAME = "零件 表面 " + "长" * 40
 # Runs each command of a list in turn; writes what it gave, what the source then was, and whom it
 # tried to reach. Sockets between processes of one machine are no network.
 WATCHED = """
-import hashlib, json, os, sys
+import hashlib, json, os, socket, sys
 from pathlib import Path
 
 commands, source, report = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 calls = os.open(report + ".calls", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
 def watch(event, arguments):
-    reaching = event.startswith(("socket.connect", "socket.getaddrinfo", "socket.gethost",
+    reaching = event.startswith(("socket.connect", "socket.getaddrinfo", "socket.gethostby",
                                  "socket.send", "urllib.", "http.client.connect"))
-    if reaching and not (len(arguments) > 1 and isinstance(arguments[1], (str, bytes))
-                         and event == "socket.connect"):
+    if reaching and getattr(arguments[0], "family", None) != socket.AF_UNIX:
         os.write(calls, f"{event} {arguments!r}\\n".encode(errors="replace"))
 
 sys.addaudithook(watch)

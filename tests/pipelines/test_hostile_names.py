@@ -186,7 +186,8 @@ def test_no_name_in_a_folder_to_inspect_leads_outside(place, run_folder, tally):
             path = folder / f"{name}.png"
             if name.startswith("/") or ".." in path.parts or len(name.encode()) > 200:
                 continue
-            write_png(path, image)
+            if not path.is_symlink():
+                write_png(path, image)
         except (ValueError, OutputError):
             continue  # no file system has such a name
     with watched() as touched:
