@@ -667,7 +667,7 @@ def test_names_that_look_like_formulas_survive_what_is_written_and_read_again(tm
     for name in names:
         source.image(name)
         source.add(name, "-2", boxes((20, 3, 11, 6)))
-    source.good(2)
+    source.good(6)
     source.prepare()
     written = tmp_path / "dataset" / "masks.csv"
     summary = prepare.run(
