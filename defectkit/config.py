@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from defectkit.errors import ConfigError
@@ -46,6 +53,14 @@ Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
+def _plain_name(name: str) -> str:
+    # timm takes addresses too (hf-hub:..., local-dir:...): a model folder that names one would make
+    # whoever loads it ask the network, or read what lies there.
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise ValueError(f"{name!r} is no plain name such as resnet18; addresses are not followed")
+    return name
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
@@ -58,13 +73,13 @@ class ModelConfig(_Section):
     architecture: Architecture = "unet"
     """The network, one of the approach's own: by default `unet` for `segment`, `classifier` for
     `patch`, `yolo_grid` for `box`."""
-    encoder: str = "tf_efficientnet_lite0"
+    encoder: Annotated[str, AfterValidator(_plain_name)] = "tf_efficientnet_lite0"
     """Any timm backbone by name (`classifier` takes torchvision's too); `fcn` takes `resnet50` or
     `resnet101`; `segnet`, `pixel_net`, `all_conv` and `lenet` have none."""
     weights: str = "auto"
     """`auto`: pretrained weights that are installed or cached; `none`: random; or the path of a
     `.safetensors` file or an earlier run."""
-    decoder_channels: tuple[Annotated[int, Field(ge=1)], ...] = (96, 48, 32, 24)
+    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (96, 48, 32, 24)
     """Channels of the decoder stages of `unet` and `manet`, from the deepest up. Five stages reach
     full size; with fewer the result is enlarged by 2, 4 ... and training is faster."""
 
@@ -356,7 +371,13 @@ def save_config(config: Config, path: Path) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes ``1e-3`` for a number and ``off`` for text; refuses repeated keys."""
+    """Takes ``1e-3`` for a number and ``off`` for text; refuses repeated keys and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # A few lines of them stand for gigabytes.
+            line = self.get_mark().line + 1
+            raise ConfigError(f"line {line}: an alias (*name) stands here; write its value out")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -393,6 +414,8 @@ def _parse_yaml(text: str, *, name: str) -> dict[str, Any]:
         content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{name} is nested too deeply") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if content is None:

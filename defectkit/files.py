@@ -19,14 +19,18 @@ TEMP_MARK = ".defectkit-tmp-"
 STRAY_SECONDS = 3600.0
 """An unfinished file that nobody wrote to for this long is of a write that was killed."""
 
+MOST_JSON_BYTES = 2**26
+"""Larger JSON is none of ours: 64 MiB."""
+
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
 }
 """Names that Windows gives to no file, whatever its suffix."""
 
-# The characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection). The quote
-# that we put before them is itself quoted, so ``read_csv`` gives back exactly what was written.
-QUOTED_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
+# The characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection), the wide
+# ones in Chinese, Japanese and Korean settings. The quote that we put before them is itself quoted,
+# so that ``unquoted`` gives back exactly what was written.
+QUOTED_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 @contextlib.contextmanager
@@ -79,20 +83,39 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read JSON written by ``write_json``."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read JSON written by ``write_json``.
+
+    Raises:
+        ValueError: it is no JSON, nested without end, or larger than any that is written.
+    """
+    try:
+        return json.loads(read_limited(path, MOST_JSON_BYTES).decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_limited(path: Path | str, most: int) -> bytes:
+    """Read a file whole, unless it is larger than what its kind needs.
+
+    Raises:
+        ValueError: it has more than ``most`` bytes.
+    """
+    with Path(path).open("rb") as handle:
+        if os.fstat(handle.fileno()).st_size > most:
+            raise ValueError(f"it is larger than the limit of {most:,} bytes")
+        return handle.read()
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write ``rows`` under ``columns``; ``None`` becomes an empty cell.
 
     Text cells that a spreadsheet would run as a formula get a leading quote, which ``read_csv``
-    takes away again.
+    takes away again. Numbers stay numbers, the negative ones too.
     """
     lines = _Lines()
     # csv quotes what holds a character of its line end: a lone "\r" in a cell needs it too.
     writer = csv.writer(lines, lineterminator="\r\n")
-    writer.writerow(columns)
+    writer.writerow(map(_inert, columns))
     writer.writerows([_inert(cell) for cell in row] for row in rows)
     write_text(path, "".join(lines))
 
@@ -107,15 +130,24 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     rows = []
     with Path(path).open(encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
-        columns = next(reader, [])
+        columns = [unquoted(column) for column in next(reader, [])]
         for cells in reader:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            rows.append({c: cell.removeprefix("'") for c, cell in zip(columns, cells, strict=True)})
+            rows.append({c: unquoted(cell) for c, cell in zip(columns, cells, strict=True)})
     return rows
+
+
+def unquoted(cell: str) -> str:
+    """Return a cell's text without the quote that keeps it from being a formula.
+
+    >>> unquoted("'=1+1.png"), unquoted("'tis.png")
+    ('=1+1.png', "'tis.png")
+    """
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(QUOTED_STARTS) else cell
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -151,10 +151,14 @@ def dataset_of(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
                 f"{facts} is damaged ({error}). Name the dataset with --data."
             ) from error
     dataset = Dataset.load(data)
-    if dataset.fingerprint != model.info["dataset"]:
+    if (dataset.fingerprint, dataset.classes) != (
+        model.info.get("dataset"),
+        model.approach.classes,
+    ):
         raise DatasetError(
-            f"{data} is not the dataset that {run} was trained on: its images, masks or splits "
-            "differ, so its test images may have been trained on. Name the right one with --data."
+            f"{data} is not the dataset that {run} was trained on: its images, masks, classes or "
+            "splits differ, so its test images may have been trained on. Name the right one with "
+            "--data."
         )
     return dataset
 

@@ -45,7 +45,8 @@ def run(
 ) -> InspectSummary:
     """Inspect image files, and all images below folders, and write findings and overlays.
 
-    A file that cannot be read is listed in ``errors.csv`` and the work goes on.
+    A file that cannot be read is listed in ``errors.csv`` and the work goes on. So is a link that
+    leads out of the folder it lies in: what a stranger's folder points to is not opened.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -64,11 +65,11 @@ def run(
             old.unlink()
     tables = _Tables()
     try:
-        for image_id, path in track(
+        for image_id, path, folder in track(
             files, "inspecting", console=console, disable=not console.is_terminal
         ):
             try:
-                image = read_image(path)
+                image = _read(path, folder)
             except ImageError as error:
                 tables.errors.append((image_id, str(error)))
                 console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
@@ -146,20 +147,31 @@ class _Tables:
         write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
-def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path]]:
-    """Return (image id, path): files as they are, folders with all images below them.
+def _read(path: Path, folder: Path | None) -> npt.NDArray[np.uint8]:
+    if folder and not path.resolve().is_relative_to(folder.resolve()):
+        raise ImageError(f"{path} is a link out of {folder}. Name the file itself to inspect it.")
+    return read_image(path)
+
+
+def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Path | None]]:
+    """Return (image id, path, folder): files as they are, folders with all images below them.
 
     What an earlier inspection drew into ``overlays`` is no image to inspect.
     """
     ids: dict[Path, str] = {}
+    folders: dict[Path, Path] = {}
     for path in given:
         if path.is_dir():
             for below in sorted(path.rglob("*")):
                 drawn = below.resolve().is_relative_to(overlays.resolve())
                 if below.suffix.lower() in SUFFIXES and below.is_file() and not drawn:
                     ids.setdefault(below, below.relative_to(path).as_posix())
+                    folders.setdefault(below, path)
         else:
             ids.setdefault(path, path.name)
     times = Counter(ids.values())
     # Two files of one name are told apart by their whole paths.
-    return [(name if times[name] == 1 else path.as_posix(), path) for path, name in ids.items()]
+    return [
+        (name if times[name] == 1 else path.as_posix(), path, folders.get(path))
+        for path, name in ids.items()
+    ]

@@ -114,15 +114,16 @@ def draw_image(index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return image, {str(index // 2 % 2 + 1): mask}
 
 
-def write_source(folder: Path, count: int = 20) -> Path:
+def write_source(folder: Path, count: int = 20, name: str = "part-{:02d}.png") -> Path:
     """Write ``Train/*.png`` and ``train.csv`` in Severstal form, and return the CSV."""
     lines = ["ImageId,ClassId,EncodedPixels"]
     for index in range(count):
         image, masks = draw_image(index)
-        name = f"part-{index:02d}.png"
-        write_png(folder / "Train" / name, image)
-        lines += [f"{name},{c},{rle.encode(mask)}" for c, mask in masks.items()] or [f"{name},,"]
-    (folder / "train.csv").write_text("\n".join(lines) + "\n")
+        image_id = name.format(index)
+        write_png(folder / "Train" / image_id, image)
+        rows = [f"{image_id},{c},{rle.encode(mask)}" for c, mask in masks.items()]
+        lines += rows or [f"{image_id},,"]
+    (folder / "train.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "train.csv"
 
 
@@ -161,6 +162,12 @@ def train_tiny(quiet: Console) -> Train:
         return defectkit.train(data=data, out=out, settings=[*TINY, *settings], **options)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def make_source() -> Callable[..., Path]:
+    """Write images and their ``train.csv``: (folder, count, name with the number's place)."""
+    return write_source
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_
 
 
 @given(
-    encoder=words,
+    weights=words,
     lr=positive,
     fraction=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
@@ -236,10 +236,10 @@ positive = st.floats(min_value=0, exclude_min=True, allow_infinity=False, allow_
 )
 @settings(max_examples=200)
 def test_what_is_dumped_loads_as_the_same(
-    encoder, lr, fraction, seed, clip, channels, architecture, amp, tmp_path_factory
+    weights, lr, fraction, seed, clip, channels, architecture, amp, tmp_path_factory
 ):
     approach = next(name for name, own in ARCHITECTURES.items() if architecture in own)
-    model = ModelConfig(architecture=architecture, encoder=encoder, decoder_channels=channels)
+    model = ModelConfig(architecture=architecture, weights=weights, decoder_channels=channels)
     train = TrainConfig(lr=lr, clip_norm=clip, amp=amp, warmup=fraction)
     config = Config(approach=approach, model=model, train=train, seed=seed)
     path = tmp_path_factory.getbasetemp() / "round-trip.yaml"

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,9 @@ from defectkit.files import (
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 tricky = st.sampled_from(
-    ["=cmd|'/C calc'!A0", "+1", "-1", "@x", "\tx", "\rx", "'", "''=1", '"', '""', "a\nb", "a\r\nb",
+    ["=cmd|'/C calc'!A0", "+1", "-1", "@x", "\tx", "\rx", "\n=1", "\uff1d1", "\uff0d1", "'",
+     "''=1", "'=1",
+     "'x", '"', '""', "a\nb", "a\r\nb",
      "a\rb", ",", "\0", "\ufeff", " ", "", "NA", "007", "1e5", "\x85", "\u2028", "\x1c"]
 )  # fmt: skip
 
@@ -159,6 +162,7 @@ def test_windows_is_given_time_to_let_go_of_a_file(tmp_path, monkeypatch):
     assert target.read_text() == "new"
 
 
+@pytest.mark.check(38)
 @given(rows=st.lists(st.tuples(texts | tricky, texts | tricky), max_size=5))
 @example(rows=[("=1", "a\rb"), ("", "")])
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -167,19 +171,27 @@ def test_any_text_survives_a_csv(rows, tmp_path):
     assert read_csv(tmp_path / "x.csv") == [{"first": a, "second": b} for a, b in rows]
 
 
-@given(cell=texts | tricky)
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+@pytest.mark.check(38)
+@given(cell=texts | tricky | st.tuples(st.sampled_from(FORMULAS), texts).map("".join))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_cell_is_a_formula_to_a_spreadsheet(cell, tmp_path):
-    write_csv(tmp_path / "x.csv", ["x"], [[cell]])
+    write_csv(tmp_path / "x.csv", ["x", f"{cell}!"], [[cell, 1]])
     raw = (tmp_path / "x.csv").read_bytes().decode()
-    (shown,) = list(csv.reader(io.StringIO(raw, newline="")))[1]
-    assert not shown.startswith(("=", "+", "-", "@", "\t", "\r"))
+    for row in csv.reader(io.StringIO(raw, newline="")):
+        assert not any(shown.startswith(FORMULAS) for shown in row)
+    assert read_csv(tmp_path / "x.csv") == [{"x": cell, f"{cell}!": "1"}]
 
 
+@pytest.mark.check(38)
 def test_numbers_and_nothing_are_written_as_they_are(tmp_path):
-    write_csv(tmp_path / "x.csv", ["a", "b", "c"], [[-1, None, 2.5]])
-    assert (tmp_path / "x.csv").read_text() == "a,b,c\n-1,,2.5\n"
-    assert read_csv(tmp_path / "x.csv") == [{"a": "-1", "b": "", "c": "2.5"}]
+    numbers = [-1, None, 2.5, -0.5, np.float32(-0.25), np.int64(-7)]
+    write_csv(tmp_path / "x.csv", "abcdef", [numbers])
+    assert (tmp_path / "x.csv").read_text() == "a,b,c,d,e,f\n-1,,2.5,-0.5,-0.25,-7\n"
+    (row,) = read_csv(tmp_path / "x.csv")
+    assert [*row.values()] == ["-1", "", "2.5", "-0.5", "-0.25", "-7"]
 
 
 def test_cells_may_be_as_long_as_they_like(tmp_path):
@@ -204,6 +216,18 @@ def test_json_is_readable_and_strict(tmp_path):
         with pytest.raises(ValueError, match="Out of range float values"):
             write_json(tmp_path / "x.json", {"x": value})
     assert read_json(tmp_path / "x.json") == content
+
+
+def test_json_that_none_of_ours_can_be_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="it is nested too deeply"):
+        read_json(tmp_path / "x.json")
+    monkeypatch.setattr(files, "MOST_JSON_BYTES", 5)
+    (tmp_path / "x.json").write_text("[1,2]")
+    assert read_json(tmp_path / "x.json") == [1, 2]
+    (tmp_path / "x.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="it is larger than the limit of 5 bytes"):
+        read_json(tmp_path / "x.json")
 
 
 def test_text_keeps_its_line_ends(tmp_path):

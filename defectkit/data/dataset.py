@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.data.images import as_channels, read_image
+from defectkit.data.images import as_channels, decode_image, read_content
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
@@ -42,14 +42,21 @@ class ImageRecord:
 
         Raises:
             ImageError: the file cannot be read.
-            DatasetError: it no longer has the size it was prepared with.
+            DatasetError: it is no longer the file it was prepared from.
         """
-        image = as_channels(read_image(self.path), channels)
+        content = read_content(self.path)
+        image = as_channels(decode_image(content, name=str(self.path)), channels)
         if image.shape[:2] != (self.height, self.width):
             raise DatasetError(
                 f"{self.path} is {image.shape[1]}x{image.shape[0]} but was "
                 f"{self.width}x{self.height} when the dataset was prepared. "
                 "Run 'defectkit prepare' again."
+            )
+        # A hundredth of the time that decoding takes. Records that were not prepared have no hash.
+        if self.sha256 and sha256_bytes(content) != self.sha256:
+            raise DatasetError(
+                f"{self.path} was changed since the dataset was prepared (its SHA-256 differs): "
+                "its labels may not fit any more. Run 'defectkit prepare' again."
             )
         return image
 
@@ -93,7 +100,9 @@ class Dataset:
                 )
             if not all(isinstance(class_id, str) for class_id in info["classes"]):
                 raise TypeError("the classes are no texts")
-            return cls(folder, info, _read_records(folder))
+            dataset = cls(folder, info, _read_records(folder))
+            _ = dataset.fingerprint  # of the masks that were read, whatever is edited from now on
+            return dataset
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{folder} is damaged ({type(error).__name__}: {error}). "

@@ -6,7 +6,8 @@ Rules, the same in training and in inspection:
   converted, one-bit images become 0 and 255.
 - 16-bit images keep their upper 8 bits' scale: 65535 becomes 255 (divided by 257, rounded).
 - EXIF orientation is applied: masks refer to the image as a viewer shows it.
-- The size is read from the header before any pixel is decoded; a truncated file is an error.
+- The size is read from the header before any pixel is decoded; a file that lacks pixels is an
+  error.
 """
 
 import io
@@ -15,10 +16,10 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from defectkit.errors import ImageError
-from defectkit.files import write_bytes
+from defectkit.files import read_limited, write_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
@@ -26,6 +27,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 
 MAX_PIXELS = 2**28
 """Larger images are refused from their header: 268 million pixels."""
+
+MAX_BYTES = 2**31
+"""Larger files are not read: what the largest image takes as it is."""
 
 EXIF_ORIENTATION = 0x0112
 EXIF_TURNED = (5, 6, 7, 8)
@@ -38,7 +42,19 @@ def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the file is missing, is no image, is damaged, truncated or too large.
     """
-    return decode_image(_read_bytes(path), name=str(path))
+    return decode_image(read_content(path), name=str(path))
+
+
+def read_content(path: Path | str) -> bytes:
+    """Read an image file's bytes.
+
+    Raises:
+        ImageError: the file is missing or too large.
+    """
+    try:
+        return read_limited(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
@@ -95,7 +111,7 @@ def read_values(path: Path | str) -> npt.NDArray[np.int32]:
         ImageError: as ``read_image``, or it is no mask: a JPEG, in color, or with an alpha channel.
     """
     name = Path(path).name
-    with _open(io.BytesIO(_read_bytes(path)), name) as opened:
+    with _open(io.BytesIO(read_content(path)), name) as opened:
         if opened.format == "JPEG":
             raise ImageError(f"{name}: JPEG does not keep the values of a mask. Save PNG.")
         try:
@@ -137,21 +153,16 @@ def write_png(path: Path | str, image: npt.NDArray[np.uint8], *, compress_level:
     write_bytes(path, buffer.getvalue())
 
 
-def _read_bytes(path: Path | str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path | str, error: OSError) -> ImageError:
-    return ImageError(f"cannot read the image {path}: {error.strerror or error}.")
+def _unreadable(path: Path | str, error: Exception) -> ImageError:
+    return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
 
 
 def _open(file: BinaryIO, name: str) -> Image.Image:
     try:
-        # Our own limit below replaces Pillow's, which only warns at first.
+        # Our own limit below replaces Pillow's, which only warns at first. Other code in the
+        # process may have asked for what is left of broken files.
         Image.MAX_IMAGE_PIXELS = None
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
         image = Image.open(file, formats=FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)

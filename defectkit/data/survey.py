@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from defectkit.data.images import decode_image
+from defectkit.data.images import decode_image, read_content
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
@@ -63,9 +63,9 @@ class ImageFacts:
 def examine(job: Job, *, convention: Convention) -> ImageFacts:
     """Read one image from its bytes, once, and everything that its rows say of it."""
     try:
-        content = job.path.read_bytes()
+        content = read_content(job.path)
         image = decode_image(content, name=job.path.name)
-    except (ImageError, OSError) as error:
+    except ImageError as error:
         problem = str(error)
         ledger = [
             LedgerRow(row.line, row.image_id, row.class_id, "refused", problem) for row in job.rows

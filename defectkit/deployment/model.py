@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
@@ -19,10 +21,27 @@ from defectkit.data.images import as_channels
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.verdicts import Thresholds
-from defectkit.files import read_json, sha256_bytes, write_bytes, write_json
+from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 
 FORMAT_VERSION = 1
+MOST_WEIGHT_BYTES = 2**32
+"""Larger weights are none of ours: 4 GiB."""
+
+
+class _Info(BaseModel):
+    """What ``model.json`` must hold, beside the configuration and what may be added to it."""
+
+    model_config = ConfigDict(strict=True)
+
+    classes: Annotated[list[str], Field(min_length=1)]
+    channels: Literal[1, 3]
+    pixel_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
+    thresholds: dict[str, float | str]
+    config: dict[str, Any]
+    epoch: int
+    dataset: str = ""
+    warnings: list[str] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +63,8 @@ class TrainedModel:
         folder = model_folder(path)
         info, weights = _read(folder)
         try:
+            _Info.model_validate(info)
+            state = _finite(load(weights))
             approach = build_approach(
                 _without_weights(make_config(info["config"], name=str(folder / "model.json"))),
                 classes=tuple(info["classes"]),
@@ -51,9 +72,12 @@ class TrainedModel:
                 pixel_threshold=info["pixel_threshold"],
             )
             network = approach.network()
-            network.load_state_dict(load(weights))
+            network.load_state_dict(state)
             thresholds = Thresholds.from_dict(info["thresholds"])
-        except (KeyError, TypeError, ValueError, RuntimeError, ConfigError) as error:
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+            raise ModelError(f"{folder} does not fit this defectkit: {'; '.join(wrong)}") from None
+        except (TypeError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
             raise ModelError(f"{folder} does not fit this defectkit: {error}") from error
         network = network.to(choose_device(device)).to(memory_format=torch.channels_last).eval()
         return cls(approach, network, thresholds, info)
@@ -162,7 +186,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         info = read_json(folder / "model.json")
         version = info["format_version"]
-        weights = (folder / "model.safetensors").read_bytes()
+        weights = read_limited(folder / "model.safetensors", MOST_WEIGHT_BYTES)
         recorded = info["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}).") from error
@@ -175,6 +199,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
             f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it anew."
         )
     return info, weights
+
+
+def _finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    for name, tensor in state.items():
+        if not tensor.float().isfinite().all():
+            raise ValueError(f"the weight '{name}' holds values that are not finite")
+    return state
 
 
 def _without_weights(config: Config) -> Config:

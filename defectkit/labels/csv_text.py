@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectkit.errors import LabelError
+from defectkit.files import unquoted
 
 DELIMITERS = ",;\t"
 
@@ -43,6 +44,8 @@ class CsvText:
     def records(self, delimiter: str) -> Iterator[Record]:
         """Yield every row that holds more than blanks and delimiters, with its cells stripped.
 
+        The quote that keeps ``=1.png`` from being a formula in a spreadsheet is no part of a cell.
+
         Raises:
             LabelError: a quotation mark is never closed, so all rows after it are in doubt.
         """
@@ -53,7 +56,7 @@ class CsvText:
         while True:
             line = reader.line_num + 1
             try:
-                cells = [cell.strip() for cell in next(reader)]
+                cells = [unquoted(cell.strip()) for cell in next(reader)]
             except StopIteration:
                 return
             except csv.Error as error:

@@ -125,7 +125,7 @@ def load_into_encoder(encoder: nn.Module, state: State) -> None:
         given = known.get(_plain_name(key))
         if given is None:
             continue
-        if given.ndim == 4 and tensor.shape[1] == 1 and given.shape[1] == 3:
+        if given.ndim == tensor.ndim == 4 and tensor.shape[1] == 1 and given.shape[1] == 3:
             given = given.sum(dim=1, keepdim=True)
         if given.shape != tensor.shape:
             raise ModelError(
@@ -240,6 +240,10 @@ def encoder_state(path: str) -> State:
 
 def _load(file: Path) -> State:
     try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
+        state = load_file(file)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{file} is not a whole safetensors file ({error}).") from error
+    for name, tensor in state.items():
+        if not tensor.float().isfinite().all():
+            raise ModelError(f"{file}: the weight '{name}' holds values that are not finite.")
+    return state

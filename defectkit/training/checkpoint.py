@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from defectkit.errors import TrainingError
@@ -74,12 +75,12 @@ def load_checkpoint(
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path.stem)
             continue
-        if seal != _seal(numbers) or sha256_bytes(content) != numbers["sha256"]:
+        if seal != _seal(numbers) or sha256_bytes(content) != numbers.get("sha256"):
             damaged.append(path.stem)
             continue
         try:
             _restore(load(content), numbers, modules, optimizer)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError) as error:
             raise TrainingError(
                 f"{path.with_suffix('.safetensors')} does not fit the network of this run "
                 f"({str(error).splitlines()[0]}). Its pretrained weights may be missing here."

@@ -91,7 +91,10 @@ def read_facts(run: Path) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = read_json(run / "run.json")
         for needed in ("dataset", "dataset_folder"):
-            facts[needed]
+            if not isinstance(facts[needed], str):
+                raise TypeError(f"{needed} is no text")
+        if not isinstance(facts.get("resumed", []), list):
+            raise TypeError("resumed is no list")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "

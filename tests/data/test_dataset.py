@@ -1,13 +1,17 @@
 import json
+import os
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+import defectkit
 from defectkit.data.dataset import FORMAT_VERSION, SPLITS, Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import DatasetError, ImageError
 from defectkit.files import read_csv, read_json
+from defectkit.labels import rle
 from defectkit.labels.regions import measure_regions
 
 
@@ -132,6 +136,60 @@ def test_an_image_that_changed_its_size_is_refused(dataset_copy):
         r"is 60x50 but was 96x96 when the dataset was prepared\. Run 'defectkit prepare' again"
     )
     with pytest.raises(DatasetError, match=message):
+        record.read_image(1)
+
+
+def edit_in_place(path, before, after):
+    """Replace bytes by as many others; size and times stay what they were."""
+    times, content = path.stat(), path.read_bytes()
+    assert content.count(before) >= 1
+    assert len(before) == len(after)
+    path.write_bytes(content.replace(before, after, 1))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+
+
+@pytest.mark.check(35)
+def test_a_label_edited_in_place_is_seen_by_what_was_trained_on_it(dataset_copy, run_folder, quiet):
+    before = Dataset.load(dataset_copy)
+    record = next(one for one in before.records if one.rles)
+    ((class_id, text),) = record.rles.items()
+    moved = re.sub(r"^\d+", lambda start: str(int(start[0]) + 1), text)
+    edit_in_place(dataset_copy / "masks.csv", text.encode(), moved.encode())
+    after = Dataset.load(dataset_copy)
+    assert after.fingerprint != before.fingerprint
+    edited = next(one for one in after.records if one.image_id == record.image_id)
+    np.testing.assert_array_equal(
+        edited.read_masks([class_id])[0], rle.decode(moved, (record.height, record.width))
+    )
+    with pytest.raises(DatasetError, match="is not the dataset that .* was trained on"):
+        defectkit.evaluate(run_folder, data=dataset_copy, device="cpu", console=quiet)
+
+
+@pytest.mark.check(35)
+def test_a_label_edited_in_the_table_is_seen_when_it_is_prepared_again(dataset_copy, quiet):
+    table = dataset_copy.parent / "train.csv"
+    rows = [f"part-{n:02d}.png,{'1,100 5' if n < 8 else ','}\n" for n in range(16)]
+    table.write_text("".join(["ImageId,ClassId,EncodedPixels\n", *rows]))
+    defectkit.prepare(table, out=dataset_copy, console=quiet)
+    before = Dataset.load(dataset_copy)
+    edit_in_place(table, b"100 5", b"200 7")
+    defectkit.prepare(table, out=dataset_copy, console=quiet)
+    after = Dataset.load(dataset_copy)
+    assert [one.rles for one in before.records if one.rles] == [{"1": "100 5"}] * 8
+    edited = [one.image_id for one in after.records if one.rles == {"1": "200 7"}]
+    assert edited == ["part-00.png"]
+    assert after.fingerprint != before.fingerprint
+    assert after.info["source"]["sha256"] != before.info["source"]["sha256"]
+
+
+@pytest.mark.check(35)
+def test_an_image_edited_in_place_is_refused(dataset_copy):
+    record = Dataset.load(dataset_copy).records[0]
+    times, image = record.path.stat(), record.read_image(1)
+    write_png(record.path, 255 - image[:, :, 0])
+    os.utime(record.path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DatasetError, match=r"was changed since .* \(its SHA-256 differs\)"):
         record.read_image(1)
 
 

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from defectkit.data import images
 from defectkit.data.images import (
@@ -18,6 +18,7 @@ from defectkit.data.images import (
     read_values,
     write_png,
 )
+from defectkit.data.workers import open_workers
 from defectkit.errors import ImageError
 
 RNG = np.random.default_rng(3)
@@ -95,6 +96,7 @@ SMOOTH = (127 + 60 * np.sin(ROWS / 9) + 60 * np.cos(COLUMNS / 7)).astype(np.uint
 SMOOTH_RGB = np.dstack([SMOOTH, SMOOTH.T.copy().reshape(64, 80), 255 - SMOOTH])
 
 
+@pytest.mark.check(27)
 @pytest.mark.parametrize("kind", EXACT)
 def test_golden_pixels(kind):
     content, pixels = EXACT[kind]
@@ -109,6 +111,7 @@ def test_lossy_kinds_have_the_right_shape(kind):
     assert decode_image(content, name=kind).shape == shape
 
 
+@pytest.mark.check(27)
 def test_cmyk_jpeg_keeps_its_colors():
     content = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=100)
     red = decode_image(content, name="red").reshape(-1, 3).mean(axis=0)
@@ -128,6 +131,7 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.check(27)
 @pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation_is_applied(orientation, pixels):
@@ -136,6 +140,7 @@ def test_exif_orientation_is_applied(orientation, pixels):
     np.testing.assert_array_equal(got, UPRIGHT[orientation](pixels))
 
 
+@pytest.mark.check(27)
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_exif_orientation_of_a_jpeg(orientation):
     plain = decode_image(encoded(Image.fromarray(SMOOTH), "JPEG"), name="plain")
@@ -149,6 +154,7 @@ def test_an_orientation_that_exif_does_not_know_changes_nothing(orientation):
     np.testing.assert_array_equal(decode_image(content, name="x"), GRAY)
 
 
+@pytest.mark.check(27)
 def test_16_bit_white_is_white_and_rounds_as_documented():
     values = np.array([[0, 128, 129, 257, 65535, 65406, 65407]], np.uint16)
     got = decode_image(encoded(Image.fromarray(values)), name="wide")
@@ -179,39 +185,81 @@ FILES = {
 }
 
 
+@pytest.mark.check(10)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", FILES)
-def test_a_truncated_file_is_never_taken_for_a_whole_one(kind):
+def test_a_truncated_file_is_never_taken_for_a_whole_one(kind, tally, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
     content = FILES[kind]
     whole = decode_image(content, name=kind)
     refused = 0
-    offsets = np.unique(np.linspace(0, len(content) - 1, 150).astype(int))
-    for offset in [*offsets, *range(len(content) - 20, len(content))]:
-        try:
-            got = decode_image(content[:offset], name=kind)
-        except ImageError:
-            refused += 1
-        else:
-            # Only a file that has all its pixels may pass, say without its end mark.
-            np.testing.assert_array_equal(got, whole)
-    assert refused >= len(offsets) * 0.9
+    offsets = np.linspace(0, len(content) - 1, 50).astype(int).tolist()
+    for offset in {*offsets, *range(len(content) - 20, len(content))}:
+        with tally.case(f"{kind} cut off at {offset} of {len(content)}"):
+            try:
+                got = decode_image(content[:offset], name=kind)
+            except ImageError:
+                refused += 1
+            else:
+                # Only a file that has all its pixels may pass, say without its end mark.
+                np.testing.assert_array_equal(got, whole)
+                assert offset >= len(content) - 20
+    assert refused >= 49
 
 
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """Flip, insert, remove, repeat or cut off bytes, more often near the start than elsewhere."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 5)):
+        reach = min(len(changed), 200) if rng.random() < 0.6 else len(changed)
+        place = int(rng.integers(0, max(reach, 1)))
+        part = rng.bytes(rng.integers(1, 9))
+        match rng.integers(5):
+            case 0:
+                changed[place : place + 1] = bytes([changed[place] ^ 1 << rng.integers(8)])
+            case 1:
+                changed[place : place + len(part)] = part
+            case 2:
+                changed[place:place] = part
+            case 3:
+                changed[place:place] = changed[place : place + len(part)]
+            case _:
+                del changed[place : place + (len(part) if rng.random() < 0.7 else len(changed))]
+        if not changed:
+            break
+    return bytes(changed)
+
+
+def what_becomes_of(content: bytes) -> tuple[str, float, int]:
+    """``refused``, or the kind of array; seconds of this process; its largest memory in bytes."""
+    start = time.process_time()
+    try:
+        got = decode_image(content, name="mutated")
+    except ImageError:
+        said = "refused"
+    else:
+        said = f"{got.dtype} {got.shape[2:]}"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return said, time.process_time() - start, peak * (1 if sys.platform == "darwin" else 1024)
+
+
+@pytest.mark.check(25)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("kind", FILES)
-def test_a_damaged_file_is_an_image_or_an_image_error(kind):
-    rng = np.random.default_rng(len(kind))
-    content = np.frombuffer(FILES[kind], np.uint8)
-    for _ in range(150):
-        damaged = content.copy()
-        places = rng.integers(0, min(len(content), 400 if rng.random() < 0.5 else 10**9), 3)
-        damaged[places] = rng.integers(0, 256, 3)
-        try:
-            got = decode_image(damaged.tobytes(), name="damaged")
-        except ImageError:
-            continue
-        assert got.dtype == np.uint8
-        assert got.ndim == 2 or (got.ndim, got.shape[2]) == (3, 3)
+def test_mutated_files_end_no_worker(tally):
+    rng = np.random.default_rng(25)
+    contents = list(FILES.values())
+    count = tally.number(short=500, full=10_000)
+    damaged = [mutated(contents[n % len(contents)], rng) for n in range(count)]
+    with open_workers(1, n_jobs=count) as workers:
+        _, _, before = next(workers.map(what_becomes_of, [FILES["png"]]))
+        for content, (said, seconds, peak) in zip(
+            damaged, workers.map(what_becomes_of, damaged), strict=True
+        ):
+            with tally.case(content.hex()):
+                assert said in ("refused", "uint8 ()", "uint8 (3,)")
+                assert seconds < 5
+                # What the largest image may take: three bytes a pixel, twice on the way.
+                assert peak - before < 6 * images.MAX_PIXELS
 
 
 @pytest.mark.parametrize("kind", ["png", "rgb png", "16-bit png"])
@@ -237,27 +285,51 @@ def test_a_tiff_whose_tags_hold_another_kind_of_number_is_refused(kind_of_number
         decode_image(bytes(content), name="x")
 
 
-def bomb(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+def chunk(kind: bytes, data: bytes) -> bytes:
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
+
+def bomb(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     idat = chunk(b"IDAT", zlib.compress(b""))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + idat + chunk(b"IEND", b"")
 
 
-def test_a_bomb_is_refused_from_its_header():
-    content = bomb(40000, 30000)
+def grown_by(content: bytes) -> tuple[str, float, int]:
+    """What ``what_becomes_of`` says in a fresh process, with the bytes that its memory grew by."""
+    with open_workers(1, n_jobs=1) as workers:
+        (_, _, before), (said, seconds, after) = workers.map(
+            what_becomes_of, [FILES["png"], content]
+        )
+    return said, seconds, after - before
+
+
+@pytest.mark.check(26)
+@pytest.mark.parametrize(
+    ("width", "height"), [(40_000, 30_000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1), (1, 2**30)]
+)
+def test_a_bomb_is_refused_from_its_header(width, height):
+    content = bomb(width, height)
     assert len(content) < 70
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
-    message = r"bomb: 40000x30000 pixels are more than the limit of 268435456\. Cut the image into"
+    message = (
+        rf"bomb: {width}x{height} pixels are more than the limit of 268435456\. Cut the image into"
+    )
     with pytest.raises(ImageError, match=message):
         decode_image(content, name="bomb")
-    assert time.process_time() - start < 0.1
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 50 * (2**20 if sys.platform == "darwin" else 2**10)
+    said, seconds, grown = grown_by(content)
+    assert (said, seconds < 0.1, grown < 50 * 2**20) == ("refused", True, True)
+
+
+@pytest.mark.check(26)
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
+def test_a_bomb_in_what_a_png_says_of_itself_is_not_unpacked(kind):
+    packer = zlib.compressobj(1)
+    zeros = b"".join(packer.compress(bytes(2**20)) for _ in range(200)) + packer.flush()
+    more = chunk(kind, b"name\0\0" + zeros)
+    said, seconds, grown = grown_by(FILES["png"][:33] + more + FILES["png"][33:])
+    assert said in ("refused", "uint8 ()")
+    assert (seconds < 0.5, grown < 50 * 2**20) == (True, True)
 
 
 def test_the_limit_is_where_it_says(monkeypatch):

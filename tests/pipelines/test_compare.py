@@ -161,6 +161,7 @@ def test_what_is_judged_already_is_not_judged_again(copies, tmp_path, hashes_of)
     assert [hashes_of(run) for run in copies] == before
 
 
+@pytest.mark.check(35)
 @pytest.mark.parametrize("reason", ["missing", "older", "damaged", "earlier version"])
 def test_what_is_not_judged_since_it_was_trained_is_judged_now(copies, reason, tmp_path, quiet):
     run = copies[1]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from defectkit.data.dataset import Dataset
@@ -800,3 +801,74 @@ def test_real_data(tmp_path, name, images, defective):
     assert all(len(names) == 1 for names in splits.values())
     shares = {split: count / images for split, count in summary.splits.items()}
     assert shares == pytest.approx({"train": 0.7, "val": 0.15, "test": 0.15}, abs=0.04)
+
+
+# How a camera stores what a viewer shows upright, by EXIF orientation.
+STORED = {
+    1: lambda shown: shown,
+    2: np.fliplr,
+    3: lambda shown: np.rot90(shown, 2),
+    4: np.flipud,
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda shown: np.rot90(shown, 2).swapaxes(0, 1),
+    8: lambda shown: np.rot90(shown, -1),
+}
+
+
+@pytest.mark.check(27)
+def test_masks_lie_on_what_a_viewer_shows_whatever_the_kind_of_image(tmp_path, tally):
+    source = Source(tmp_path)
+    source.images.mkdir()
+    shown = np.full((HEIGHT, WIDTH), 60, np.uint8)
+    shown[3:9, 20:31] = 220
+    gray = Image.fromarray(shown)
+    files = {
+        "16-bit.png": Image.fromarray(shown.astype(np.uint16) * 257),
+        "16-bit.tif": Image.fromarray(shown.astype(np.uint16) * 257),
+        "alpha.png": Image.merge("LA", [gray, Image.new("L", gray.size, 9)]),
+        "cmyk.tif": gray.convert("CMYK"),
+        "one-bit.png": Image.fromarray(shown > 100),
+        "palette.png": gray.convert("RGB").quantize(4),
+    }
+    for name, image in files.items():
+        image.save(source.images / name)
+    for orientation, turn in STORED.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        stored = Image.fromarray(np.ascontiguousarray(turn(shown)))
+        files[f"turned-{orientation}.jpg"] = stored
+        stored.save(source.images / f"turned-{orientation}.jpg", exif=exif, quality=95)
+    for name in files:
+        source.add(name, "1", boxes((20, 3, 11, 6)))
+    source.good(4)
+    source.prepare()
+    records = {one.image_id: one for one in Dataset.load(tmp_path / "dataset").records}
+    for name in files:
+        with tally.case(name):
+            image, mask = records[name].read_image(1)[:, :, 0], records[name].read_masks(["1"])[0]
+            assert image.shape == mask.shape == (HEIGHT, WIDTH)
+            np.testing.assert_array_equal(image > 140, mask > 0)
+
+
+@pytest.mark.check(38)
+def test_names_that_look_like_formulas_survive_what_is_written_and_read_again(tmp_path, tally):
+    names = ["=1+1.png", "-1.png", "+a.png", "@x.png", "\uff1d1.png", "'q.png"]
+    source = Source(tmp_path)
+    for name in names:
+        source.image(name)
+        source.add(name, "-2", boxes((20, 3, 11, 6)))
+    source.good(6)
+    source.prepare()
+    written = tmp_path / "dataset" / "masks.csv"
+    summary = prepare.run(
+        written, images=source.images, out=tmp_path / "again", console=Console(file=io.StringIO())
+    )
+    assert (summary.classes, summary.rows_refused) == (("-2",), 0)
+    shown = (tmp_path / "again" / "masks.csv").read_text(encoding="utf-8")
+    assert shown == written.read_text(encoding="utf-8")
+    records = {one.image_id: one for one in Dataset.load(tmp_path / "again").records}
+    for name in names:
+        with tally.case(name):
+            assert records[name].path.resolve() == source.images / name
+            assert f"\n{name}," not in shown

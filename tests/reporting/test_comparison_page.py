@@ -101,6 +101,7 @@ def test_every_line_is_shown_with_its_marks_and_its_meaning():
     assert {"best", "worse"} <= set(marked)
 
 
+@pytest.mark.check(28)
 def test_hostile_names_are_inert():
     evil = [row(EVIL, device=EVIL, encoder=EVIL), row("b", image_ap=0.6)]
     tags = Tags(page(evil, notes=[EVIL], title=EVIL))
@@ -112,6 +113,22 @@ def test_hostile_names_are_inert():
     assert "alert(1)" in tags.text
 
 
+@pytest.mark.check(28)
+def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
+    evil = "".join(browser.names)
+    rows = [row(name, device=name, encoder=name, approach=name) for name in browser.names]
+    rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, True) | {"image_ap": 0.1}
+    (tmp_path / "comparison.html").write_text(
+        page(rows, notes=browser.names, title=evil), encoding="utf-8"
+    )
+    ran, asked = browser.look(tmp_path / "comparison.html")
+    for name in browser.names:
+        with tally.case(name):
+            assert not ran
+            assert asked == []
+
+
+@pytest.mark.check(28)
 def test_nothing_is_asked_of_the_network():
     content = page([row("a"), row("b")])
     assert not re.search(r"https?://|url\(|@import|<link|<script|<iframe|<object", content)
