@@ -22,9 +22,10 @@ def named_failures(config: Config) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         text = str(error)
         if _is_lack_of_memory(error):
+            half = max(config.train.batch_size // 2, 1)
             raise MemoryShortageError(
                 f"there is too little memory ({_first_line(text) or 'MemoryError'}). Start a new "
-                f"run with smaller batches (--set train.batch_size={_half(config)}) or crops (--set "
+                f"run with smaller batches (--set train.batch_size={half}) or crops (--set "
                 "data.crop=...); or free some memory and go on with --resume."
             ) from error
         if text.startswith("DataLoader worker"):
@@ -41,10 +42,6 @@ def _is_lack_of_memory(error: Exception) -> bool:
     # Of torch's allocator for the CPU, and of numpy's own MemoryError out of a loader process.
     texts = ("DefaultCPUAllocator", "MemoryError in DataLoader worker")
     return any(text in str(error) for text in texts)
-
-
-def _half(config: Config) -> int:
-    return max(config.train.batch_size // 2, 1)
 
 
 def _first_line(text: str) -> str:

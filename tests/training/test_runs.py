@@ -140,8 +140,12 @@ def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
 
 @pytest.mark.parametrize(
     ("failure", "status"),
-    [(None, "finished"), (KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted"),
-     (ZeroDivisionError, "failed")],
+    [
+        (None, "finished"),
+        (KeyboardInterrupt, "interrupted"),
+        (SystemExit, "interrupted"),
+        (ZeroDivisionError, "failed"),
+    ],
 )
 def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     def work() -> None:
