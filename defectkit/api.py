@@ -118,7 +118,6 @@ def train(
         DefectkitError: with what is wrong, the value, and the way out.
     """
     calm_threads()
-    from defectkit.pipelines import train as pipeline
     from defectkit.training import runs
 
     if epochs is not None and max_time is not None:
@@ -140,6 +139,10 @@ def train(
     else:
         resolved = _resolve(config, [*settings, *changes])
         folder = _path(out)
+    if folder:
+        runs.check_folder(folder, resume=resume)  # before the seconds that importing torch takes
+    from defectkit.pipelines import train as pipeline
+
     return pipeline.run(
         data=_path(data),
         out=folder,

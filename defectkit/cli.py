@@ -1,8 +1,10 @@
 """The command line: one typer command per pipeline.
 
-Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
+Nothing heavy is imported before a command runs, so that ``--help`` answers at once. The exit
+statuses are those of ``errors.py``.
 """
 
+import signal
 import sys
 import warnings
 from enum import StrEnum
@@ -14,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from defectkit import __version__
-from defectkit.errors import DefectkitError
+from defectkit.errors import INTERRUPTED, TERMINATED, DefectkitError
 
 app = typer.Typer(
     name="defectkit",
@@ -33,7 +35,6 @@ labels_app = typer.Typer(help="Write labels back out in other forms.", no_args_i
 app.add_typer(labels_app, name="labels", rich_help_panel="More")
 
 console = Console(stderr=True)
-INTERRUPTED = 130  # typer's exit status after Ctrl+C, and every shell's
 
 
 class RleBase(StrEnum):
@@ -252,6 +253,10 @@ def train(
         defectkit train --config segnet --set train.lr=3e-4
 
         defectkit train --resume --out runs/tiles
+
+    **Exit status**: 0 finished, 2 a mistake to mend, 3 the loss is not finite, 4 a loader process
+    died, 5 too little memory, 6 the disk is full, 130 Ctrl+C, 143 SIGTERM. Whichever it is, the
+    last checkpoint stays: go on with --resume, or evaluate what there is.
     """
     from defectkit.api import train as run
 
@@ -488,20 +493,26 @@ def configs_copy(
 
 
 def main() -> None:
-    """Run the command line; user mistakes end with a message and exit status 2."""
+    """Run the command line; errors of the family end with a message and their exit status."""
     from defectkit.devices import calm_threads
 
     calm_threads()
     warnings.showwarning = _show_warning
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app(prog_name="defectkit")
     except DefectkitError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(error.exit_code)
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:
+        if ended.code in (INTERRUPTED, TERMINATED):
             console.print("interrupted; what is finished is on disk. Training: add --resume.")
         raise
+
+
+def _terminate(*_: object) -> None:
+    # As after Ctrl+C, half-written files are removed and run.json tells what happened.
+    sys.exit(TERMINATED)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -2,7 +2,16 @@
 
 The command line catches ``DefectkitError`` once, prints the message and exits with ``exit_code``.
 Every message says what is wrong, the value, and the way out. Invariants of our own use ``assert``.
+
+Exit statuses: 2 for what the user can mend at once, and of their own for what a script that watches
+over a training wants to tell apart: 3 not finite, 4 a dead process, 5 memory, 6 disk. A signal ends
+the command with 128 and its number, as in every shell: ``INTERRUPTED`` and ``TERMINATED``.
 """
+
+INTERRUPTED = 130
+"""Exit status after SIGINT (Ctrl+C)."""
+TERMINATED = 143
+"""Exit status after SIGTERM."""
 
 
 class DefectkitError(Exception):
@@ -32,11 +41,35 @@ class ModelError(DefectkitError):
 
 
 class TrainingError(DefectkitError):
-    """Training that had to stop, for example on a loss that is not finite."""
+    """Training that cannot begin, go on or be resumed."""
+
+
+class NotFiniteError(TrainingError):
+    """The loss or its gradient became NaN or infinite."""
+
+    exit_code = 3
+
+
+class WorkerError(TrainingError):
+    """A loader process died."""
+
+    exit_code = 4
+
+
+class MemoryShortageError(TrainingError):
+    """The memory of the machine or of its GPU did not suffice."""
+
+    exit_code = 5
 
 
 class OutputError(DefectkitError):
     """An output folder or file that cannot be written."""
+
+
+class DiskFullError(OutputError):
+    """No room is left for a file: on the disk, in a quota, or under a limit on file sizes."""
+
+    exit_code = 6
 
 
 class DefectkitWarning(UserWarning):

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from defectkit.errors import OutputError
+from defectkit.errors import DiskFullError, OutputError
 
 TEMP_MARK = ".defectkit-tmp-"
 """Part of the name of every unfinished file, so that strays can be told and removed."""
@@ -21,6 +22,9 @@ STRAY_SECONDS = 3600.0
 
 MOST_JSON_BYTES = 2**26
 """Larger JSON is none of ours: 64 MiB."""
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where the disk, a quota or a limit on file sizes is exhausted."""
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
@@ -41,12 +45,13 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     leaves the old file or the new one, never a part. On an error the temporary file is removed.
 
     Raises:
-        OutputError: the folder cannot be made or written, or the disk is full.
+        DiskFullError: there is no room for the file.
+        OutputError: the folder cannot be made or written.
     """
     target = Path(path)
     temp = _temp_beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         yield temp
         with temp.open("rb+") as handle:
             os.fsync(handle.fileno())
@@ -54,7 +59,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         _sync_folder(target.parent)
     except OSError as error:
         _remove(temp)
-        raise OutputError(
+        kind = DiskFullError if error.errno in NO_ROOM else OutputError
+        raise kind(
             f"cannot write {target}: {error.strerror or error}. "
             "Free some space or choose another folder with --out."
         ) from error
@@ -79,7 +85,12 @@ def write_text(path: Path | str, content: str) -> None:
 
 def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
     """Write ``content`` as readable JSON; NaN and infinities are refused (they are not JSON)."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return what ``write_json`` writes."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path | str) -> Any:
@@ -177,10 +188,11 @@ def safe_name(text: str, *, caseless: bool = False) -> str:
     return safe
 
 
-def ensure_writable(folder: Path | str) -> Path:
+def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
     """Make ``folder`` and prove that a file can be written there, before any long work.
 
-    Strays in it of writes that were killed are removed; of a live one it keeps its hands.
+    Strays in it of writes that were killed are removed; of a live one it keeps its hands. With
+    ``owned`` nobody else writes there, so that every stray is of a write that was killed.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -193,7 +205,7 @@ def ensure_writable(folder: Path | str) -> Path:
     _remove(probe)
     for stray in folder.glob(f"{TEMP_MARK}*"):
         with contextlib.suppress(OSError):  # Another process may remove it as well.
-            if time.time() - stray.stat().st_mtime > STRAY_SECONDS:
+            if owned or time.time() - stray.stat().st_mtime > STRAY_SECONDS:
                 stray.unlink()
     return folder
 
@@ -213,6 +225,14 @@ def _inert(cell: object) -> object:
 
 def _temp_beside(target: Path) -> Path:
     return target.with_name(f"{TEMP_MARK}{secrets.token_hex(4)}-{target.name}")
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it, and have their entries on disk."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        _sync_folder(made.parent)
 
 
 def _remove(temp: Path) -> None:

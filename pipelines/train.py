@@ -1,7 +1,7 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.deployment.model import is_whole, save_model
 from defectkit.devices import choose_device, describe_device
-from defectkit.errors import DatasetError
+from defectkit.errors import DatasetError, OutputError
 from defectkit.files import read_json, write_bytes
 from defectkit.reporting.curves import plot_history
 from defectkit.reporting.gif import progress_frame, write_gif
 from defectkit.reporting.sheets import CELL, contact_sheet, preview_cell
+from defectkit.training.checkpoint import has_checkpoint
+from defectkit.training.failures import named_failures
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
-from defectkit.training.runs import check_folder, claim_run, kept_status, new_facts, read_facts
+from defectkit.training.runs import check_data, claim_run, kept_status, new_facts, read_facts
 
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
@@ -55,7 +57,8 @@ def run(
     """Train the approach that ``config`` names on a dataset folder and write a run folder.
 
     ``data`` may be left out when a run is resumed: it knows its dataset. Without ``out`` a new run
-    takes the next free ``runs/<approach>-<n>``.
+    takes the next free ``runs/<approach>-<n>``; ``runs.check_folder`` has seen to a given one. A
+    run that was stopped before its first epoch was finished is resumed from the start.
 
     Raises:
         DatasetError, ModelError, TrainingError, OutputError: with the way out in the message.
@@ -75,7 +78,7 @@ def run(
             "learn from. Use --approach box, or prepare labels that outline the defects."
         )
     out = out or claim_run(config.approach)  # not before the dataset is known to be there
-    check_folder(out, dataset, before)
+    check_data(out, dataset, before)
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
@@ -85,12 +88,21 @@ def run(
     facts = new_facts(dataset, describe_device(device), before)
     if resume:
         _mend_model(out)
-    else:
+    goes_on = resume and has_checkpoint(out / "checkpoints")
+    if not goes_on:
         _write_augmentations(samples, dataset.classes, out / "augmentations.png")
-    save_config(config, out / "config.yaml")
     _introduce(console, approach, network, dataset, samples, device, out)
+    if resume and not goes_on:
+        console.print("no epoch was finished: starting with the first")
 
-    with kept_status(out, facts), _kept_gif(out), _progress(console) as on_progress:
+    with (
+        kept_status(out, facts),
+        named_failures(config),
+        _kept_gif(out),
+        _progress(console) as on_progress,
+    ):
+        # After run.json: a run that has its configuration can be resumed.
+        save_config(config, out / "config.yaml")
         for epoch in train_epochs(
             approach,
             network,
@@ -98,7 +110,7 @@ def run(
             validation_records=validation_records,
             folder=out,
             device=device,
-            resume=resume,
+            resume=goes_on,
             on_progress=on_progress,
         ):
             if epoch.is_best:
@@ -231,8 +243,11 @@ def _kept_gif(out: Path) -> Iterator[None]:
     """Write ``progress.gif`` at the end, also of a run that is interrupted."""
     try:
         yield
-    finally:
-        _write_gif(out)
+    except BaseException:
+        with suppress(OutputError):  # What ended the training is worth more than that this fails.
+            _write_gif(out)
+        raise
+    _write_gif(out)
 
 
 def _write_gif(out: Path) -> None:

@@ -1,5 +1,7 @@
 import inspect
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,16 @@ import defectkit
 from defectkit import cli as cli_module
 from defectkit.config import ApproachName, Device, load_config
 from defectkit.data.dataset import SPLITS
-from defectkit.errors import DefectkitWarning
+from defectkit.errors import (
+    INTERRUPTED,
+    TERMINATED,
+    DefectkitError,
+    DefectkitWarning,
+    DiskFullError,
+    MemoryShortageError,
+    NotFiniteError,
+    WorkerError,
+)
 from defectkit.files import read_csv, read_json
 from defectkit.pipelines import synth
 
@@ -199,14 +210,28 @@ def test_the_options_of_synth_default_to_those_of_the_shipped_sample_data():
     }
 
 
-def test_interruption_is_status_130_and_says_how_to_go_on(cli, monkeypatch):
+@pytest.mark.check(36)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("defectkit.api.train", interrupted)
     ended = cli("train")
-    assert ended.code == 130
+    assert ended.code == code
     assert "interrupted; what is finished is on disk. Training: add --resume." in ended.err
+
+
+@pytest.mark.check(36)
+def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
+    kinds = (DefectkitError, NotFiniteError, WorkerError, MemoryShortageError, DiskFullError)
+    codes = [kind.exit_code for kind in kinds] + [INTERRUPTED, TERMINATED]
+    assert codes == [2, 3, 4, 5, 6, 130, 143]
+    shown = cli("train", "--help").out.replace("│", "").split("Exit status")[1]
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for code in codes:
+        assert re.search(rf"\b{code} +\w", shown)
+        assert f"\n| {code} | " in readme
 
 
 def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypatch, recwarn):

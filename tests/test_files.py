@@ -4,6 +4,7 @@ import io
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +15,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import defectkit
 from defectkit import files
-from defectkit.errors import OutputError
+from defectkit.config import Config, save_config
+from defectkit.data.images import write_png
+from defectkit.errors import DiskFullError, OutputError
 from defectkit.files import (
     TEMP_MARK,
     atomic_write,
@@ -30,6 +34,7 @@ from defectkit.files import (
     write_json,
     write_text,
 )
+from defectkit.reporting.gif import write_gif
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 tricky = st.sampled_from(
@@ -70,7 +75,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_stray(failure, tmp_path):
     assert names(tmp_path) == ["target"]
 
 
-def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(tmp_path, monkeypatch):
+@pytest.fixture
+def watched(monkeypatch):
+    """The calls of fsync and rename with their paths, in order."""
     done = []
     fsync, replace = os.fsync, os.replace
 
@@ -79,16 +86,95 @@ def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(tmp_path, m
         fsync(handle)
 
     def watched_replace(source: Path, target: Path) -> None:
-        done.append(("rename", Path(source)))
+        done.append(("rename", Path(source), Path(target)))
         replace(source, target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(os, "replace", watched_replace)
-    write_text(tmp_path / "x.txt", "new")
-    assert [step for step, _ in done] == ["fsync", "rename", "fsync"]
-    assert done[0][1] == done[1][1]
-    assert TEMP_MARK in done[0][1].name
-    assert done[2][1] == tmp_path
+    return done
+
+
+def in_order(done: list[tuple]) -> set[Path]:
+    """Return the files that were renamed, each of which must be synced before, its folder after."""
+    renamed = set()
+    for place, call in enumerate(done):
+        if call[0] == "rename":
+            _, temp, target = call
+            assert TEMP_MARK in temp.name
+            assert temp.parent == target.parent
+            assert done[place - 1] == ("fsync", temp)
+            assert done[place + 1] == ("fsync", target.parent)
+            renamed.add(target)
+    return renamed
+
+
+WRITERS = {
+    "x.json": lambda path: write_json(path, {"a": 1}),
+    "x.csv": lambda path: write_csv(path, ["a"], [[1]]),
+    "x.txt": lambda path: write_text(path, "new"),
+    "x.png": lambda path: write_png(path, np.zeros((4, 4), np.uint8)),
+    "x.gif": lambda path: write_gif(path, [np.zeros((4, 4, 3), np.uint8)] * 2),
+    "x.yaml": lambda path: save_config(Config(), path),
+}
+
+
+@pytest.mark.check(24)
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="handles cannot be named here")
+@pytest.mark.parametrize("name", WRITERS)
+def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(name, tmp_path, watched):
+    WRITERS[name](tmp_path / name)
+    assert len(watched) == 3
+    assert in_order(watched) == {tmp_path / name}
+
+
+@pytest.mark.check(24)
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="handles cannot be named here")
+def test_every_file_that_a_command_writes_is_synced_and_renamed(
+    source_csv, tmp_path, train_tiny, quiet, watched
+):
+    dataset, run = tmp_path / "dataset", tmp_path / "run"
+    defectkit.prepare(source_csv, out=dataset, split="0.5/0.25/0.25", console=quiet)
+    train_tiny(dataset, run, "model.architecture=pixel_net", "data.crop=32", "train.epochs=1")
+    defectkit.evaluate(run, device="cpu", console=quiet)
+    defectkit.inspect(run, source_csv.parent, out=tmp_path / "seen", device="cpu", console=quiet)
+    defectkit.compare(run, out=tmp_path / "compared", device="cpu", console=quiet)
+    written = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path.suffix for path in written} == {
+        *(".json", ".csv", ".png", ".gif", ".yaml", ".html", ".safetensors"),
+    }
+    assert written <= in_order(watched)
+
+
+@pytest.mark.check(24)
+def test_new_folders_are_on_disk_too(tmp_path, watched):
+    write_bytes(tmp_path / "a" / "b" / "x", b"")
+    synced = [call[1] for call in watched if call[0] == "fsync"]
+    assert synced[:2] == [tmp_path / "a", tmp_path]
+    assert in_order(watched) == {tmp_path / "a" / "b" / "x"}
+
+
+@pytest.mark.check(24)
+@pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace")
+def test_the_kernel_sees_them_in_this_order(tmp_path):
+    trace = tmp_path / "trace"
+    strace = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,rename,renameat,renameat2"]
+    command = [sys.executable, "-m", "defectkit.cli", "synth", str(tmp_path / "out")]
+    ended = subprocess.run(
+        [*strace, *command, "--images", "2", "--size", "128"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "Operation not permitted" in ended.stderr:
+        pytest.skip("tracing is not permitted here")
+    assert ended.returncode == 0, ended.stderr
+    done: list[tuple] = []
+    for line in trace.read_text().splitlines():
+        if synced := re.search(r"fsync\(\d+<(.*)>\) += 0", line):
+            done.append(("fsync", Path(synced[1])))
+        elif TEMP_MARK in line and (renamed := re.findall(r'"(.*?)"', line)):
+            done.append(("rename", *map(Path, renamed)))
+    written = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {path.suffix for path in written} == {".csv", ".png"}
+    assert written <= in_order(done)
 
 
 @pytest.mark.parametrize(
@@ -103,21 +189,23 @@ def test_a_disk_that_refuses_is_said_with_the_way_out(number, words, tmp_path, m
     (tmp_path / "x").write_text("old")
     monkeypatch.setattr(os, "fsync", refuse)
     message = rf"cannot write .*x: {words}\. Free some space or choose another folder with --out\."
-    with pytest.raises(OutputError, match=message):
+    with pytest.raises(OutputError, match=message) as caught:
         write_bytes(tmp_path / "x", b"new")
+    assert isinstance(caught.value, DiskFullError) == (number == errno.ENOSPC)
     assert (tmp_path / "x").read_text() == "old"
     assert names(tmp_path) == ["x"]
 
 
+@pytest.mark.check(12)
 def test_a_file_system_that_is_really_full_leaves_the_old_file(tmp_path):
     # A limit on file size is what a full disk is to a write: it fails half-way.
     write_bytes(tmp_path / "x", b"old")
     code = (
         "import signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from defectkit.files import write_bytes\n"
-        "from defectkit.errors import OutputError\n"
+        "from defectkit.errors import DiskFullError\n"
         "try: write_bytes(sys.argv[1], bytes(10**6))\n"
-        "except OutputError as error: print(error)\n"
+        "except DiskFullError as error: print(error)\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "x")],
@@ -254,6 +342,12 @@ def test_ensure_writable_removes_strays_of_killed_writes_only(tmp_path):
         os.utime(tmp_path / name, (0, time.time() - files.STRAY_SECONDS - 60))
     ensure_writable(tmp_path)
     assert names(tmp_path) == ["kept.txt"]
+
+
+def test_ensure_writable_removes_every_stray_in_a_folder_of_ones_own(tmp_path):
+    (tmp_path / f"{TEMP_MARK}12-x").write_text("x")
+    ensure_writable(tmp_path, owned=True)
+    assert names(tmp_path) == []
 
 
 def test_ensure_writable_leaves_the_live_writes_of_others_alone(tmp_path):

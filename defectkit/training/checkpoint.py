@@ -6,6 +6,7 @@ it does not exist.
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from defectkit.errors import TrainingError
-from defectkit.files import read_json, sha256_bytes, write_bytes, write_json
+from defectkit.errors import DefectkitWarning, TrainingError
+from defectkit.files import json_text, sha256_bytes, write_bytes, write_json
 
 KEPT = 2
 """How many epochs' states stay on disk."""
@@ -48,9 +49,15 @@ def save_checkpoint(
         **numbers,
     }
     write_json(stem.with_suffix(".json"), {**facts, "seal": _seal(facts)})
-    for old in _states(folder)[:-KEPT]:
-        old.unlink()
-        old.with_suffix(".safetensors").unlink(missing_ok=True)
+    kept = {path.stem for path in _states(folder)[-KEPT:]}
+    for path in sorted(folder.glob("epoch-*")):  # The JSON comes first.
+        if path.stem not in kept:
+            path.unlink(missing_ok=True)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a state was ever finished in ``folder``, be it damaged since."""
+    return bool(_states(folder))
 
 
 def load_checkpoint(
@@ -61,7 +68,7 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Restore the newest whole state in place and return its numbers.
 
-    A damaged state is passed over for the one before it.
+    A damaged state is passed over for the one before it, with a warning.
 
     Raises:
         TrainingError: no whole state is there.
@@ -69,15 +76,16 @@ def load_checkpoint(
     damaged = []
     for path in reversed(_states(folder)):
         try:
-            numbers: dict[str, Any] = read_json(path)
-            seal = numbers.pop("seal")
-            content = path.with_suffix(".safetensors").read_bytes()
+            numbers, content = _read(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             damaged.append(path.stem)
             continue
-        if seal != _seal(numbers) or sha256_bytes(content) != numbers.get("sha256"):
-            damaged.append(path.stem)
-            continue
+        if damaged:
+            warnings.warn(
+                f"{folder} is damaged ({', '.join(damaged)}): going on from {path.stem}.",
+                DefectkitWarning,
+                stacklevel=2,
+            )
         try:
             _restore(load(content), numbers, modules, optimizer)
         except (RuntimeError, ValueError, LookupError, TypeError, SafetensorError) as error:
@@ -98,8 +106,22 @@ def _states(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.json"), key=lambda path: (len(path.name), path.name))
 
 
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the numbers and the tensors' bytes of a state; any error says that it is damaged."""
+    text = path.read_bytes()
+    numbers: dict[str, Any] = json.loads(text)
+    if text != json_text(numbers).encode():
+        raise ValueError("the JSON is not as it was written")
+    content = path.with_suffix(".safetensors").read_bytes()
+    if numbers.pop("seal") != _seal(numbers):
+        raise ValueError("the SHA-256 of the numbers differs")
+    if numbers["sha256"] != sha256_bytes(content):
+        raise ValueError("the SHA-256 of the tensors differs")
+    return numbers, content
+
+
 def _seal(facts: Mapping[str, Any]) -> str:
-    return sha256_bytes(json.dumps(facts, sort_keys=True).encode())
+    return sha256_bytes(json_text(facts).encode())
 
 
 def _restore(

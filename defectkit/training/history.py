@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from defectkit.errors import TrainingError
 from defectkit.files import read_csv, write_csv
 
 Row = dict[str, float | int | None]
@@ -14,8 +15,18 @@ def write_history(path: Path, rows: list[Row]) -> None:
 
 
 def read_history(path: Path) -> list[Row]:
-    """Read rows written by ``write_history``; empty cells become None."""
-    return [{key: _number(cell) for key, cell in row.items()} for row in read_csv(path)]
+    """Read rows written by ``write_history``; empty cells become None.
+
+    Raises:
+        TrainingError: the file is missing or damaged.
+    """
+    try:
+        return [{key: _number(cell) for key, cell in row.items()} for row in read_csv(path)]
+    except (OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path} is missing or damaged ({error}). Put an empty file there: --resume then goes "
+            "on without the earlier rows."
+        ) from error
 
 
 def _number(cell: str) -> float | int | None:

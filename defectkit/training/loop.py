@@ -22,7 +22,7 @@ from defectkit.approaches import Approach, Samples
 from defectkit.config import TrainConfig
 from defectkit.data.dataset import ImageRecord
 from defectkit.devices import autocast_dtype, usable_processors
-from defectkit.errors import TrainingError
+from defectkit.errors import DefectkitError, NotFiniteError
 from defectkit.evaluation.metrics import PixelMetrics, average_precision
 from defectkit.evaluation.scoring import Look, batch_size_for, look_at
 from defectkit.evaluation.verdicts import Thresholds, choose_thresholds
@@ -97,7 +97,8 @@ def train_epochs(
         on_progress: called with the part that is done, in [0, 1], and a line for people.
 
     Raises:
-        TrainingError: the loss is not finite, or there is nothing to resume.
+        NotFiniteError: the loss or its gradient is not finite.
+        TrainingError: there is nothing to resume.
     """
     config = approach.config.train
     seed = approach.config.seed
@@ -152,14 +153,14 @@ def train_epochs(
                 terms = approach.loss(network, inputs, targets)
             loss = terms["loss"].item()
             if not math.isfinite(loss):
-                raise TrainingError(_not_finite(samples, config, epoch, done, terms))
+                raise NotFiniteError(_not_finite(samples, config, epoch, done, terms))
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
             scaler.unscale_(optimizer)
             limit = config.clip_norm or math.inf
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
             if not scaler.is_enabled() and not math.isfinite(norm.item()):
-                raise TrainingError(_not_finite(samples, config, epoch, done, {"gradient": norm}))
+                raise NotFiniteError(_not_finite(samples, config, epoch, done, {"gradient": norm}))
             scaler.step(optimizer)
             scaler.update()
             steps, done = steps + 1, done + 1
@@ -247,10 +248,11 @@ class EpochLoader:
             workers = min(max(usable_processors() - 1, 0), 8)
         self.device = device
         self.batches = _EpochBatches(len(samples), config.batch_size)
+        keyed = _Keyed(samples)
         self.loader = DataLoader(
-            _Keyed(samples),
+            keyed,
             batch_sampler=self.batches,
-            collate_fn=samples.collate,
+            collate_fn=keyed.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
@@ -267,7 +269,10 @@ class EpochLoader:
     def epoch(self, epoch: int) -> Iterator[tuple[Any, Any]]:
         """Yield (inputs, targets) of one epoch."""
         self.batches.epoch = epoch
-        for inputs, targets in self.loader:
+        for batch in self.loader:
+            if isinstance(batch, DefectkitError):
+                raise batch
+            inputs, targets = batch
             yield self._move(inputs), self._move(targets)
 
     def _move(self, batch: Any) -> Any:
@@ -298,7 +303,15 @@ class _Keyed(Dataset[Any]):
         self.samples = samples
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        return self.samples[key]
+        try:
+            return self.samples[key]
+        except DefectkitError as error:
+            return error  # Raised in a loader process, it would reach the user with its traceback.
+
+    def collate(self, samples: list[Any]) -> Any:
+        """Join samples to a batch; the first error among them takes its place."""
+        errors = (sample for sample in samples if isinstance(sample, DefectkitError))
+        return next(errors, None) or self.samples.collate(samples)
 
 
 def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]:

@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from defectkit.files import ensure_writable, read_json, write_json
 
 MAY_CHANGE = ("device", "data.workers", "train.epochs", "train.max_time", "train.patience")
 """Settings that a resumed run may change; another would make it another run."""
+
+FOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
+"""Where below a run's folder training writes."""
 
 # Their versions can change results.
 PACKAGES = (
@@ -103,21 +106,29 @@ def read_facts(run: Path) -> dict[str, Any]:
     return facts
 
 
-def check_folder(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
-    """Prove that a run can be written to ``run``: a new one, or the one that ``before`` tells of.
+def check_folder(run: Path, *, resume: bool) -> None:
+    """Prove that a run can be written to ``run``, and remove what a killed one left half-written.
 
     Raises:
-        OutputError: the folder cannot be written.
-        TrainingError: it holds a run already.
-        DatasetError: a resumed run was trained on other data.
+        OutputError: the folder or one below it cannot be written.
+        TrainingError: it holds a run already, and that is not to be resumed.
     """
-    ensure_writable(run)
-    if not before:
-        if (run / "config.yaml").exists():
-            raise TrainingError(
-                f"{run} already holds a run. Go on with --resume, or choose another --out."
-            )
-    elif before["dataset"] != dataset.fingerprint:
+    if not resume and (run / "config.yaml").exists():
+        raise TrainingError(
+            f"{run} already holds a run. Go on with --resume, or choose another --out."
+        )
+    for folder in (run, *(run / name for name in FOLDERS)):
+        if folder == run or folder.is_dir():
+            ensure_writable(folder, owned=resume)
+
+
+def check_data(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
+    """Check that ``dataset`` is what the run that ``before`` tells of was trained on.
+
+    Raises:
+        DatasetError: it is not.
+    """
+    if before and before["dataset"] != dataset.fingerprint:
         raise DatasetError(
             f"{run} was trained on other data than {dataset.folder} holds now. "
             "Name the same dataset with --data, or start anew without --resume."
@@ -143,18 +154,21 @@ def new_facts(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[
 
 @contextmanager
 def kept_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
-    """Keep ``run.json`` true: running, then finished, interrupted or failed."""
-    write_json(run / "run.json", {**facts, "status": "running"})
-    status = "failed"
-    try:
-        yield
-        status = "finished"
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
+    """Keep ``run.json`` true: running, then finished, interrupted (by a signal) or failed."""
+
+    def write(status: str) -> None:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(run / "run.json", {**facts, "status": status, "ended": ended})
+
+    write_json(run / "run.json", {**facts, "status": "running"})
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        with suppress(OutputError):  # What ended the training is worth more than that this fails.
+            write("interrupted" if stopped else "failed")
+        raise
+    write("finished")
 
 
 def _last_number(approach: str, root: Path, *, holding: str = "") -> int:

@@ -1,6 +1,4 @@
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ import defectkit
 from defectkit.config import Config, dump_config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
-from defectkit.files import read_csv, read_json, sha256_file, write_csv
+from defectkit.files import TEMP_MARK, read_csv, read_json, sha256_file, write_csv
 from defectkit.training.loop import train_epochs
 from defectkit.training.runs import PACKAGES
 
@@ -82,17 +80,18 @@ def test_the_model_knows_no_way_back_to_the_data(run_folder, dataset_folder, sou
     assert "part-" not in text
 
 
-def test_the_same_seed_gives_the_same_model_and_another_seed_another(
-    run_folder, dataset_folder, tmp_path, train_tiny
+@pytest.mark.check(22)
+def test_the_same_seed_gives_the_same_model_with_any_loaders(
+    run_folder, dataset_folder, tmp_path, train_tiny, tally
 ):
-    train_tiny(dataset_folder, tmp_path / "same", "data.workers=1")
-    train_tiny(dataset_folder, tmp_path / "other", "seed=1")
-    weights = [
-        sha256_file(folder / "model" / "model.safetensors")
-        for folder in (run_folder, tmp_path / "same", tmp_path / "other")
-    ]
-    assert weights[0] == weights[1]
-    assert weights[0] != weights[2]
+    weights = sha256_file(run_folder / "model" / "model.safetensors")
+    for workers in (1, 0, 4)[: tally.number(short=1, full=3)]:
+        run = tmp_path / f"{workers}"
+        with tally.case(f"{workers} loaders"):
+            train_tiny(dataset_folder, run, f"data.workers={workers}")
+            assert sha256_file(run / "model" / "model.safetensors") == weights
+    train_tiny(dataset_folder, tmp_path / "other", "seed=1", "train.epochs=1")
+    assert sha256_file(tmp_path / "other" / "model" / "model.safetensors") != weights
 
 
 def test_nothing_but_the_run_is_written_or_changed(
@@ -116,6 +115,7 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(
     assert hashes_of(run_copy) == before
 
 
+@pytest.mark.check(13)
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(
     dataset_folder, tmp_path, train_tiny
 ):
@@ -186,6 +186,7 @@ def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):
     defectkit.load(run_copy, device="cpu")
 
 
+@pytest.mark.check(36)
 def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
     dataset_folder, tmp_path, run_folder, train_tiny, quiet, monkeypatch
 ):
@@ -262,41 +263,41 @@ def test_max_time_ends_in_time(dataset_folder, tmp_path, train_tiny):
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_resumed_to_the_weights_of_an_unbroken_one(
-    dataset_folder, tmp_path, hashes_of, tiny
+@pytest.mark.check(2)
+@pytest.mark.check(7)
+def test_a_run_killed_again_and_again_is_resumed_to_the_weights_of_an_unbroken_one(
+    dataset_folder, tmp_path, train_tiny, tiny, tally
 ):
-    settings = [*tiny, "train.epochs=4", "train.samples_per_epoch=32"]
-    arguments = [f"--set={setting}" for setting in settings]
-    main = [sys.executable, "-m", "defectkit.cli", "train", "--data", str(dataset_folder)]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
-
-    def history(run: Path) -> int:
-        path = run / "history.csv"
-        return len(read_csv(path)) if path.is_file() else 0
-
+    settings = (*tiny, "train.epochs=6", "train.samples_per_epoch=16")
     killed = tmp_path / "killed"
-    command = [*main, "--out", str(killed), "--device", "cpu", *arguments]
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while history(killed) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert process.poll() is None, "the run ended before it could be killed"
-    time.sleep(0.3)  # into the next epoch
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert history(killed) < 4
-    assert read_json(killed / "run.json")["status"] == "running"
+    main = [sys.executable, "-m", "defectkit.cli", "train", "--out", str(killed)]
+    arguments = [f"--set={setting}" for setting in settings]
+    anew = [*main, "--data", str(dataset_folder), "--device", "cpu", *arguments]
+    resumed = [*main, "--resume"]
 
-    resumed = [*main, "--out", str(killed), "--resume"]
-    subprocess.run(resumed, env=environment, check=True, stderr=subprocess.DEVNULL, timeout=300)
-    subprocess.run(
-        [*main, "--out", str(tmp_path / "whole"), "--device", "cpu", *arguments],
-        env=environment, check=True, stderr=subprocess.DEVNULL, timeout=300,
-    )  # fmt: skip
+    def epochs() -> int:
+        return len(list((killed / "progress").glob("epoch-*.png")))
+
+    for begun in range(4):
+        process = subprocess.Popen(resumed if begun else anew, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 300
+        while epochs() < begun or not (killed / "config.yaml").is_file():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.1 * begun)  # into the next epoch
+        process.kill()
+        process.wait()
+        with tally.case(f"killed in epoch {begun + 1}"):
+            assert epochs() in (begun, begun + 1)
+            assert read_json(killed / "run.json")["status"] == "running"
+            assert len(list(killed.rglob(f"{TEMP_MARK}*"))) <= 1
+    subprocess.run(resumed, check=True, stderr=subprocess.DEVNULL, timeout=300)
+    train_tiny(dataset_folder, tmp_path / "whole", *settings)
     assert read_json(killed / "run.json")["status"] == "finished"
-    assert history(killed) == 4
-    assert not [name for name in hashes_of(killed) if "tmp" in name]
-    last = "checkpoints/epoch-0004.safetensors"
+    assert len(read_csv(killed / "history.csv")) == 6
+    assert not list(killed.rglob(f"{TEMP_MARK}*"))
+    last = "checkpoints/epoch-0006.safetensors"
     ours, theirs = load_file(killed / last), load_file(tmp_path / "whole" / last)
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[key], theirs[key]) for key in ours)

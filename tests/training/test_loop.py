@@ -1,5 +1,7 @@
+import hashlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +12,13 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from defectkit.approaches import Approach, build_approach
+from defectkit.approaches import Approach, build_approach, crops
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.errors import TrainingError
+from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
 from defectkit.evaluation.scoring import look_at
 from defectkit.training import loop
+from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, EpochLoader, batch_keys, train_epochs, validate
 
@@ -231,30 +234,124 @@ def test_patience_ends_training(trial, qualities):
 # --- resume -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stopped_in", [1, 2, 3])
-def test_a_resumed_run_gives_the_weights_of_an_unbroken_one(trial, stopped_in):
+class Stopped(Tiny):
+    """Ends the training in the given step, as a signal does."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().forward(images)
+
+
+@pytest.mark.check(7)
+def test_stopped_in_any_step_and_resumed_with_any_loaders_it_ends_at_the_same_weights(trial, tally):
     unbroken, network = trial(folder="unbroken"), Tiny()
     *_, last = unbroken.epochs(network)
+    rng = np.random.default_rng(7)
+    for number in range(tally.number(short=2, full=21)):
+        step, workers = int(rng.integers(12)), (0, 1, 4)[number % 3]
+        stopped = trial(f"data.workers={workers}", folder=str(number))
+        with tally.case(f"stopped in step {step + 1} with {workers} loaders"):
+            with pytest.raises(KeyboardInterrupt):
+                list(stopped.epochs(Stopped(step)))
+            resume = has_checkpoint(stopped.folder / "checkpoints")
+            assert resume == (step >= 3)
+            workers = (0, 1, 4)[number // 3 % 3]
+            resumed = trial(f"data.workers={workers}", folder=str(number))
+            network_again = Tiny(seed=99 if resume else 0)
+            *_, again = resumed.epochs(network_again, resume=resume)
+            assert equal(weights(network_again), weights(network))
+            assert equal(weights(again.network), weights(last.network))
+            assert lasting(resumed.folder) == lasting(unbroken.folder)
 
-    broken = trial(folder="broken")
-    running = broken.epochs(Tiny())
-    for epoch in running:
-        # Asked for the next, the loop writes this epoch's state and begins the next one.
-        if epoch.epoch > stopped_in:
-            break
-    running.close()
-    assert len(lasting(broken.folder)) == stopped_in + 1
-    resumed = Tiny(seed=99)
-    *_, again = broken.epochs(resumed, resume=True)
-    assert equal(weights(resumed), weights(network))
-    assert equal(weights(again.network), weights(last.network))
-    assert lasting(broken.folder) == lasting(unbroken.folder)
+
+@pytest.mark.check(22)
+@pytest.mark.parametrize("approach", ["segment", "patch", "box"])
+def test_the_same_seed_gives_the_same_samples_with_any_loaders(approach, trial, tally):
+    seen = []
+    for workers in (0, 0, 1, 4)[:: tally.number(short=2, full=1)]:
+        run = trial(f"approach={approach}", "train.batch_size=6", folder=f"{workers}")
+        loader = EpochLoader(run.samples, run.approach.config.train, workers=workers, device=CPU)
+        with tally.case(f"{workers} loaders"):
+            seen.append([fingerprint(batch) for epoch in (1, 2) for batch in loader.epoch(epoch)])
+            assert seen[-1] == seen[0]
+    assert len({*seen[0]}) == len(seen[0])
 
 
-def test_loader_processes_change_nothing(trial):
+def fingerprint(batch: object) -> str:
+    """The SHA-256 of all tensors in a batch."""
+    digest = hashlib.sha256()
+    for leaf in torch.utils._pytree.tree_leaves(batch):
+        digest.update(leaf.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.check(22)
+def test_loader_processes_change_nothing(trial, tally):
     *_, alone = trial(folder="alone").epochs(Tiny())
-    *_, helped = trial("data.workers=2", folder="helped").epochs(Tiny())
-    assert equal(weights(alone.network), weights(helped.network))
+    for workers in (2, 0, 1, 4)[: tally.number(short=1, full=4)]:
+        with tally.case(f"{workers} loaders"):
+            *_, helped = trial(f"data.workers={workers}", folder=f"{workers}").epochs(Tiny())
+            assert equal(weights(alone.network), weights(helped.network))
+
+
+# --- augmentation -------------------------------------------------------------------------------
+
+CONTINUOUS = ("augment.affine=1", "augment.brightness_contrast=1")
+ORIENTATIONS = ("augment.affine=0", "augment.brightness_contrast=0", "augment.noise=0",
+                "augment.blur=0")  # fmt: skip
+
+
+@pytest.fixture
+def augmented(trial, monkeypatch):
+    """Give what the augmentations of every sample, over loaders and epochs, make of one image."""
+    probe = np.random.default_rng(23).integers(0, 256, (16, 16, 1), np.uint8)
+    real = crops.augment
+
+    def of_the_probe(pipeline, image, masks, *, seed):
+        masks = (probe.transpose(2, 0, 1) > 127).astype(np.uint8)
+        return real(pipeline, probe, masks, seed=seed)
+
+    monkeypatch.setattr(crops, "augment", of_the_probe)  # the loader processes are forked
+
+    def collect(epochs: int, *changes: str) -> list[list[bytes]]:
+        run = trial("train.batch_size=16", "train.samples_per_epoch=64", *changes)
+        loader = EpochLoader(run.samples, run.approach.config.train, workers=4, device=CPU)
+        return [
+            [image.numpy().tobytes() for images, _ in loader.epoch(epoch) for image in images]
+            for epoch in range(1, epochs + 1)
+        ]
+
+    return collect
+
+
+@pytest.mark.check(23)
+def test_no_change_of_any_size_is_drawn_twice(augmented, tally):
+    drawn = [sample for epoch in augmented(tally.number(3, 20), *CONTINUOUS) for sample in epoch]
+    for sample, times in Counter(drawn).items():
+        with tally.case(sample):
+            assert times == 1
+
+
+@pytest.mark.check(23)
+def test_flips_and_turns_repeat_no_more_than_chance(augmented, tally):
+    """From epoch to epoch at the same place, and from loader to loader in the same epoch."""
+    drawn = np.array(augmented(tally.number(12, 60), *ORIENTATIONS))
+    _, drawn = np.unique(drawn, return_inverse=True)
+    drawn = drawn.reshape(-1, 4, 16)  # epochs, batches (each of another loader), places
+    shares = np.bincount(drawn.ravel()) / drawn.size
+    assert len(shares) == 8  # two mirror images of four turns
+    chance = (shares**2).sum()
+    for pairs in (drawn[1:] == drawn[:-1], drawn[:, 1:] == drawn[:, :-1],
+                  drawn[..., 1:] == drawn[..., :-1]):  # fmt: skip
+        with tally.case(pairs.shape):
+            spread = np.sqrt(chance * (1 - chance) / pairs.size)
+            assert abs(pairs.mean() - chance) < 5 * spread
 
 
 def test_the_seed_changes_what_is_learned(trial):
@@ -275,7 +372,8 @@ def test_a_damaged_state_costs_one_epoch(trial):
     newest = broken.folder / "checkpoints" / "epoch-0003.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1])
     resumed = Tiny(seed=99)
-    assert [epoch.epoch for epoch in broken.epochs(resumed, resume=True)] == [3, 4]
+    with pytest.warns(DefectkitWarning, match=r"damaged \(epoch-0003\): going on from epoch-0002"):
+        assert [epoch.epoch for epoch in broken.epochs(resumed, resume=True)] == [3, 4]
     assert equal(weights(resumed), weights(network))
 
 
@@ -314,7 +412,7 @@ def test_a_loss_that_is_not_finite_names_its_batch(trial):
     message = (
         rf"not finite \(bce nan, .*\) in epoch 1, batch 2, images: {', '.join(images)}\. Lower"
     )
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(NotFiniteError, match=message):
         next(run.epochs(Poisoned(good=1)))
     assert not (run.folder / "checkpoints").exists()
 

@@ -1,14 +1,22 @@
 import json
 import re
+import shutil
 
 import pytest
 
 from defectkit.config import load_config, save_config
 from defectkit.data.dataset import Dataset
-from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
-from defectkit.files import read_json
+from defectkit.errors import (
+    ConfigError,
+    DatasetError,
+    NotFiniteError,
+    OutputError,
+    TrainingError,
+)
+from defectkit.files import TEMP_MARK, read_json
 from defectkit.training.runs import (
     MAY_CHANGE,
+    check_data,
     check_folder,
     claim_run,
     kept_status,
@@ -88,20 +96,39 @@ def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
         read_facts(tmp_path)
 
 
-def test_a_folder_is_proven_before_any_work(tmp_path, dataset_folder, dataset_copy, run_copy):
-    dataset = Dataset.load(dataset_folder)
-    check_folder(tmp_path / "new", dataset, {})
+def test_a_folder_is_proven_before_any_work(tmp_path, run_copy):
+    check_folder(tmp_path / "new", resume=False)
     assert list((tmp_path / "new").iterdir()) == []
     with pytest.raises(TrainingError, match="already holds a run. Go on with --resume, or choose"):
-        check_folder(run_copy, dataset, {})
-    check_folder(run_copy, dataset, read_facts(run_copy))
+        check_folder(run_copy, resume=False)
+    check_folder(run_copy, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file, not a folder"):
+        check_folder(tmp_path / "file", resume=False)
+
+
+def test_a_run_is_not_resumed_on_other_data(dataset_folder, dataset_copy, run_copy):
+    check_data(run_copy, Dataset.load(dataset_folder), {})
+    check_data(run_copy, Dataset.load(dataset_folder), read_facts(run_copy))
     masks = dataset_copy / "masks.csv"
     masks.write_text("\n".join(masks.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
-        check_folder(run_copy, Dataset.load(dataset_copy), read_facts(run_copy))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="is a file, not a folder"):
-        check_folder(tmp_path / "file", dataset, {})
+        check_data(run_copy, Dataset.load(dataset_copy), read_facts(run_copy))
+
+
+def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy):
+    strays = [run_copy / name / f"{TEMP_MARK}12-x" for name in (".", "model", "checkpoints/best")]
+    for stray in strays:
+        stray.write_text("half")
+    check_folder(run_copy, resume=True)
+    assert not any(stray.exists() for stray in strays)
+
+
+def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
+    live = tmp_path / f"{TEMP_MARK}12-x"
+    live.write_text("half")
+    check_folder(tmp_path, resume=False)
+    assert live.exists()
 
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
@@ -120,7 +147,12 @@ def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
 
 @pytest.mark.parametrize(
     ("failure", "status"),
-    [(None, "finished"), (KeyboardInterrupt, "interrupted"), (ZeroDivisionError, "failed")],
+    [
+        (None, "finished"),
+        (KeyboardInterrupt, "interrupted"),
+        (SystemExit, "interrupted"),
+        (ZeroDivisionError, "failed"),
+    ],
 )
 def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     def work() -> None:
@@ -137,6 +169,17 @@ def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     facts = read_json(tmp_path / "run.json")
     assert facts["status"] == status
     assert "ended" in facts
+
+
+def test_what_ended_the_training_is_told_even_where_the_status_cannot_be_kept(tmp_path):
+    def work() -> None:
+        with kept_status(tmp_path / "run", {}):
+            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").write_text("in the way")
+            raise NotFiniteError
+
+    with pytest.raises(NotFiniteError):
+        work()
 
 
 def test_a_saved_config_resumes_as_itself(tmp_path):
