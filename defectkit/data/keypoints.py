@@ -55,8 +55,11 @@ def find_keypoints(image: Image) -> bytes:
     patches = np.lib.stride_tricks.sliding_window_view(smooth, (2 * REACH + 1, 2 * REACH + 1))
     around = patches[y - REACH, x - REACH].astype(np.float32)
     around -= around.mean(axis=(1, 2), keepdims=True)
-    orientation, signs = _canonical(FUNCTIONS @ around @ FUNCTIONS.T)
-    code = signs.reshape(len(y), -1)[:, 1:] @ (np.uint64(1) << np.arange(CODE_BITS, dtype=np.uint64))
+    projections: Floats = FUNCTIONS @ around @ FUNCTIONS.T
+    orientation, signs = _canonical(projections)
+    code = signs.reshape(len(y), -1)[:, 1:] @ (
+        np.uint64(1) << np.arange(CODE_BITS, dtype=np.uint64)
+    )
     place = (orientation << 2 * PLACE_BITS) | (y << PLACE_BITS) | x
     packed = (code << np.uint64(2 * PLACE_BITS + 3)) | place.astype(np.uint64)
     return packed.astype("<u8").tobytes()
@@ -71,7 +74,7 @@ def unpack(keypoints: Keypoints) -> tuple[Keypoints, Integers, Integers, Integer
 
 
 def reduce_gray(image: Image, factor: int) -> Image:
-    """Return the gray image, (H // factor, W // factor), for a ``factor`` that is a power of two."""
+    """Return the gray image, (H // factor, W // factor); ``factor`` is a power of two."""
     gray = image if image.ndim == 2 else as_channels(image, 1)[:, :, 0]
     while factor > 1:
         height, width = gray.shape[0] // 2, gray.shape[1] // 2

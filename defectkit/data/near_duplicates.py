@@ -7,6 +7,7 @@ shift bring together. Each candidate is then confirmed on the images themselves.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from defectkit.data.keypoints import (
     FLIP_X,
     FLIP_Y,
     TRANSPOSE,
+    Floats,
     Image,
     Integers,
     Keypoints,
@@ -37,12 +39,24 @@ MIN_VOTES = 2
 TOLERANCE = 3
 """How many reduced pixels two pairs of keypoints may disagree about the shift."""
 
+LEAST_SIMILARITY = 0.75
+"""The least normalized correlation of two aligned images that show the same thing."""
+LEAST_BY_BLOCK = 0.3
+"""What three quarters of their blocks must reach, each alone. Where only the outlines of two parts
+agree, their surfaces do not."""
+FAINTEST = 0.2
+"""Blocks with a smaller standard deviation, in gray levels, say nothing: encoding smooths them."""
+BLOCK = 32
+WINDOW = 384
+"""The side of the largest part that is compared, in pixels of the size it is compared at."""
+WHOLE = 0.8
+"""From this part of the larger image on, the common part is called the whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
     """What is known of an image when candidates are looked for."""
 
-    path: Path
     height: int
     width: int
     keypoints: bytes
@@ -63,7 +77,33 @@ class Candidate:
     right: int
 
 
-def orient(image: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A candidate and the files of its images."""
+
+    first: Path
+    second: Path
+    candidate: Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How two aligned images agree.
+
+    ``similarity`` is their normalized correlation, 1 for the same pixels, and 0 where they do not
+    show the same thing; ``share`` is the common part of the larger image, in [0, 1].
+    """
+
+    similarity: float
+    share: float
+
+    @property
+    def kind(self) -> Literal["near", "overlap"]:
+        """Whether all of it or a part of it is in both."""
+        return "near" if self.share >= WHOLE else "overlap"
+
+
+def orient(image: Image, orientation: int) -> Image:
     """Return one of the eight flips and rotations: transposed, then flipped, as the bits say."""
     if orientation & TRANSPOSE:
         image = image.swapaxes(0, 1)
@@ -86,6 +126,78 @@ def find_candidates(images: Sequence[Described]) -> list[Candidate]:
         numbers = np.flatnonzero(factors == factor)
         found += _find_among(images, numbers, int(factor))
     return sorted(found, key=lambda pair: (pair.first, pair.second))
+
+
+def confirm(pair: Pair) -> Match:
+    """Align the two images and tell how well they agree, pixel by pixel.
+
+    Raises:
+        ImageError: an image cannot be read any more.
+    """
+    one, other = read_image(pair.first), read_image(pair.second)
+    return compare(one, other, pair.candidate)
+
+
+def compare(one: Image, other: Image, candidate: Candidate) -> Match:
+    """Align two images of which ``candidate`` speaks, and tell how well they agree."""
+    factor = reduction(*one.shape[:2])
+    reduced = max(1, factor // 2)  # so that large images cost no more than small ones
+    first = reduce_gray(one, reduced)
+    second = orient(reduce_gray(other, reduced), candidate.orientation)
+    scale = factor // reduced
+    down, right = candidate.down * scale, candidate.right * scale
+    margin = TOLERANCE * scale + 2
+    top, bottom = _common(first.shape[0], second.shape[0], down)
+    left, end = _common(first.shape[1], second.shape[1], right)
+    share = (bottom - top) * (end - left) / max(first.size, second.size)
+    rows, columns = _middle(top + margin, bottom - margin), _middle(left + margin, end - margin)
+    if min(rows.stop - rows.start, columns.stop - columns.start) < BLOCK:
+        return Match(0.0, share)
+    template = _band(first[rows, columns])
+    y, x = max(0, rows.start - down - margin), max(0, columns.start - right - margin)
+    around = second[y : rows.stop - down + margin, x : columns.stop - right + margin]
+    found = cv2.matchTemplate(_band(around), template, cv2.TM_CCOEFF_NORMED)
+    _, similarity, _, (x, y) = cv2.minMaxLoc(found)
+    aligned = _band(around)[y : y + template.shape[0], x : x + template.shape[1]]
+    if similarity < LEAST_SIMILARITY or _by_block(template, aligned) < LEAST_BY_BLOCK:
+        return Match(0.0, share)
+    return Match(min(1.0, similarity), share)
+
+
+def _common(first: int, second: int, shift: int) -> tuple[int, int]:
+    """Return where, along the first, a second line of pixels lies that begins at ``shift``."""
+    start = max(0, shift)
+    return start, max(start, min(first, shift + second))
+
+
+def _middle(start: int, stop: int) -> slice:
+    """Return the middle ``WINDOW`` pixels, or all where there are fewer."""
+    cut = max(0, (stop - start - WINDOW) // 2)
+    return slice(start + cut, stop - cut)
+
+
+def _band(gray: Image) -> Floats:
+    """Take out the light, which differs between unlike images least, and the finest noise."""
+    values = gray.astype(np.float32)
+    fine, coarse = (cv2.GaussianBlur(values, (0, 0), sigma) for sigma in (1.0, 4.0))
+    return np.asarray(fine - coarse)
+
+
+def _by_block(one: Floats, other: Floats) -> float:
+    """Return the correlation that three quarters of the blocks reach; 0 where all are plain."""
+    rows, columns = one.shape[0] // BLOCK, one.shape[1] // BLOCK
+    shape = (rows, BLOCK, columns, BLOCK)
+    blocks = []
+    for values in (one, other):
+        block = values[: rows * BLOCK, : columns * BLOCK].reshape(shape).swapaxes(1, 2)
+        block = block.reshape(rows * columns, -1)
+        blocks.append(block - block.mean(axis=1, keepdims=True))
+    deviations = np.stack([block.std(axis=1) for block in blocks])
+    rich = deviations.min(axis=0) > FAINTEST
+    if not rich.any():
+        return 0.0
+    products = (blocks[0] * blocks[1]).mean(axis=1)
+    return float(np.percentile(products[rich] / deviations.prod(axis=0)[rich], 25))
 
 
 def _find_among(images: Sequence[Described], numbers: Integers, factor: int) -> list[Candidate]:
