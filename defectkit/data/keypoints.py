@@ -38,8 +38,12 @@ FLIP_X, FLIP_Y, TRANSPOSE = 1, 2, 4
 
 
 def reduction(height: int, width: int) -> int:
-    """Return the power of two by which an image is reduced before keypoints are looked for."""
-    return int(2 ** max(0, round(math.log2(height * width / AREA) / 2)))
+    """Return the power of two by which an image is reduced before keypoints are looked for.
+
+    >>> [reduction(side, side) for side in (100, 361, 363, 512, 1024)], reduction(512, 256)
+    ([1, 1, 2, 2, 4], 2)
+    """
+    return int(2 ** max(0, math.floor(math.log2(height * width / AREA) / 2 + 0.5)))
 
 
 def find_keypoints(image: Image) -> bytes:

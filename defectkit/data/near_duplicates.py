@@ -11,7 +11,6 @@ from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from defectkit.data.images import read_image
 from defectkit.data.keypoints import (
@@ -29,7 +28,7 @@ from defectkit.data.keypoints import (
 )
 
 TABLES = 12
-"""How often the keypoints are sorted by their descriptions, with the bits in another order."""
+"""How often the keypoints are sorted by their descriptions, each time with other bits leading."""
 NEIGHBORS = 4
 """With how many that follow it in a sorted table a keypoint is compared."""
 MOST_BITS = 4
@@ -46,7 +45,7 @@ LEAST_BY_BLOCK = 0.3
 agree, their surfaces do not."""
 FAINTEST = 0.2
 """Blocks with a smaller standard deviation, in gray levels, say nothing: encoding smooths them."""
-BLOCK = 32
+BLOCK = 16
 WINDOW = 384
 """The side of the largest part that is compared, in pixels of the size it is compared at."""
 WHOLE = 0.8
@@ -151,14 +150,14 @@ def compare(one: Image, other: Image, candidate: Candidate) -> Match:
     left, end = _common(first.shape[1], second.shape[1], right)
     share = (bottom - top) * (end - left) / max(first.size, second.size)
     rows, columns = _middle(top + margin, bottom - margin), _middle(left + margin, end - margin)
-    if min(rows.stop - rows.start, columns.stop - columns.start) < BLOCK:
+    if min(rows.stop - rows.start, columns.stop - columns.start) < 2 * BLOCK:
         return Match(0.0, share)
-    template = _band(first[rows, columns])
+    template = _band(first)[rows, columns]
     y, x = max(0, rows.start - down - margin), max(0, columns.start - right - margin)
-    around = second[y : rows.stop - down + margin, x : columns.stop - right + margin]
-    found = cv2.matchTemplate(_band(around), template, cv2.TM_CCOEFF_NORMED)
+    around = _band(second)[y : rows.stop - down + margin, x : columns.stop - right + margin]
+    found = cv2.matchTemplate(around, template, cv2.TM_CCOEFF_NORMED)
     _, similarity, _, (x, y) = cv2.minMaxLoc(found)
-    aligned = _band(around)[y : y + template.shape[0], x : x + template.shape[1]]
+    aligned = around[y : y + template.shape[0], x : x + template.shape[1]]
     if similarity < LEAST_SIMILARITY or _by_block(template, aligned) < LEAST_BY_BLOCK:
         return Match(0.0, share)
     return Match(min(1.0, similarity), share)
@@ -215,10 +214,9 @@ def _find_among(images: Sequence[Described], numbers: Integers, factor: int) -> 
 
 def _similar(code: Keypoints, owner: Integers) -> tuple[Integers, Integers]:
     """Return pairs of keypoints of different images with nearly the same description, each once."""
-    rng = np.random.default_rng(0)
     found = []
-    for _ in range(TABLES):
-        order = np.argsort(_shuffle_bits(code, rng.permutation(CODE_BITS)), kind="stable")
+    for table in range(TABLES):
+        order = np.argsort(_rotated(code, table * CODE_BITS // TABLES), kind="stable")
         for step in range(1, NEIGHBORS + 1):
             i, j = order[:-step], order[step:]
             near = np.bitwise_count(code[i] ^ code[j]) <= MOST_BITS
@@ -229,12 +227,10 @@ def _similar(code: Keypoints, owner: Integers) -> tuple[Integers, Integers]:
     return i, j
 
 
-def _shuffle_bits(code: Keypoints, order: npt.NDArray[np.int64]) -> Keypoints:
-    shuffled = np.zeros_like(code)
-    for target, source in enumerate(order):
-        bit = (code >> np.uint64(source)) & np.uint64(1)
-        shuffled |= bit << np.uint64(target)
-    return shuffled
+def _rotated(code: Keypoints, count: int) -> Keypoints:
+    """Bring ``count`` bits from the top of each description to its end."""
+    rest = np.uint64(CODE_BITS - count)
+    return ((code & ((np.uint64(1) << rest) - np.uint64(1))) << np.uint64(count)) | (code >> rest)
 
 
 def _relative(first: Integers, second: Integers) -> Integers:
