@@ -91,7 +91,7 @@ def refuse_divided(leaks: Sequence[Leak], given: Mapping[str, str], *, written: 
         kinds = Counter(leak.kind for leak in divided)
         counts = ", ".join(f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind])
         first, second = (
-            f"{image_id} ({given[image_id] or 'as another copy of it'})"
+            f"{image_id} ({given[image_id] or 'as another copy'})"
             for image_id in (divided[0].image_id_a, divided[0].image_id_b)
         )
         raise DatasetError(

@@ -29,8 +29,11 @@ CELLS, PER_CELL = 4, 3
 REACH = 8
 """What lies up to so many reduced pixels away, across and down, is described."""
 PEAK = np.ones((9, 9), np.uint8)
-WEAKEST = 81
-"""The least contrast of a place that counts: one gray level, in smoothed values."""
+RING_Y = np.array([-6, -6, -6, 0, 0, 6, 6, 6])
+RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
+"""What a place's contrast is measured against."""
+WEAKEST = 40
+"""The least contrast of a place that counts: half a gray level, in smoothed values."""
 DEGREES = 6
 CODE_BITS = DEGREES**2 - 1
 PLACE_BITS = 13
@@ -98,14 +101,15 @@ def _peaks(smooth: npt.NDArray[np.uint16]) -> tuple[Integers, Integers]:
     """Return y and x of the places with the most contrast around them, a few for each cell."""
     if min(smooth.shape) <= 2 * REACH:
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    high, low = cv2.dilate(smooth, PEAK), cv2.erode(smooth, PEAK)
     inner = (slice(REACH, -REACH), slice(REACH, -REACH))
-    contrast = (high[inner] - low[inner]) * (smooth[inner] == high[inner])
-    rows, columns = contrast.shape
-    flat = np.flatnonzero(contrast > WEAKEST)
-    y, x = np.divmod(flat, columns)
+    rows, columns = smooth[inner].shape
+    y, x = np.divmod(np.flatnonzero(smooth[inner] == cv2.dilate(smooth, PEAK)[inner]), columns)
+    around = smooth[y[:, None] + (REACH + RING_Y), x[:, None] + (REACH + RING_X)]
+    contrast = smooth[y + REACH, x + REACH] - around.mean(axis=1)
+    strong = contrast > WEAKEST
+    y, x = y[strong], x[strong]
     cell = y * CELLS // rows * CELLS + x * CELLS // columns
-    order = np.lexsort((-contrast.ravel()[flat].astype(np.int32), cell))
+    order = np.lexsort((-contrast[strong], cell))
     cell = cell[order]
     rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
     chosen = order[rank < PER_CELL]
