@@ -28,7 +28,7 @@ CELLS, PER_CELL = 4, 3
 """The strongest few of each cell of a grid of 4x4: so that any part of the image has some."""
 REACH = 8
 """What lies up to so many reduced pixels away, across and down, is described."""
-PEAK = np.ones((9, 9), np.uint8)
+PEAK = np.ones((11, 11), np.uint8)
 RING_Y = np.array([-6, -6, -6, 0, 0, 6, 6, 6])
 RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
 """What a place's contrast is measured against."""

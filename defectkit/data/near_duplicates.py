@@ -31,7 +31,7 @@ TABLES = 12
 """How often the keypoints are sorted by their descriptions, each time with other bits leading."""
 NEIGHBORS = 4
 """With how many that follow it in a sorted table a keypoint is compared."""
-MOST_BITS = 4
+MOST_BITS = 5
 """In how many bits two descriptions of one place may differ."""
 MIN_VOTES = 2
 """How many pairs of keypoints must agree."""

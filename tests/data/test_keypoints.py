@@ -7,7 +7,7 @@ from defectkit.data.keypoints import find_keypoints, reduction, unpack
 from defectkit.data.near_duplicates import orient
 from defectkit.data.synth import synthesize
 
-IMAGE = synthesize(2, size=128).image
+IMAGE = synthesize(2, size=256).image
 
 
 def parts(image):
@@ -30,7 +30,7 @@ def test_brightness_and_color_change_no_description():
 
 
 def test_places_are_pixels_of_the_reduced_image():
-    large = np.repeat(np.repeat(IMAGE, 4, axis=0), 4, axis=1)
+    large = np.repeat(np.repeat(IMAGE, 2, axis=0), 2, axis=1)
     assert reduction(*large.shape) == 2
     _, _, y, x = parts(large)
     assert 200 < max(y.max(), x.max()) < 256
