@@ -160,6 +160,10 @@ def prepare(
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Refuse bad rows in the ledger and go on.")
     ] = False,
+    allow_leaks: Annotated[
+        bool,
+        typer.Option("--allow-leaks", help="Keep a given split that divides copies of an image."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Decides the split.", min=0)] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Processes; by default one per processor.", min=0)
@@ -194,6 +198,7 @@ def prepare(
         pixel_pitch=pixel_pitch,
         unlisted=unlisted.value,
         skip_bad_rows=skip_bad_rows,
+        allow_leaks=allow_leaks,
         seed=seed,
         workers=workers,
         console=console,

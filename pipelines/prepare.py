@@ -17,6 +17,7 @@ from defectkit.data.dataset_writer import (
     relative_path,
     sort_classes,
     write_info,
+    write_leaks,
     write_ledger,
     write_tables,
 )
@@ -29,11 +30,12 @@ from defectkit.data.duplicates import (
 )
 from defectkit.data.groups import name_groups
 from defectkit.data.label_sources import AskedFormat, image_places, read_labels
+from defectkit.data.near_duplicates import Described, Pair, confirm, find_candidates
 from defectkit.data.plan import Plan, name_by_file, plan_images, sample_rows
 from defectkit.data.sources import open_image_folder
 from defectkit.data.splits import Fractions, assign_splits, parse_fractions
 from defectkit.data.survey import ImageFacts, examine
-from defectkit.data.workers import open_workers
+from defectkit.data.workers import Workers, open_workers
 from defectkit.errors import DatasetError, LabelError
 from defectkit.files import sha256_bytes, sha256_file
 from defectkit.labels.convention import (
@@ -45,7 +47,7 @@ from defectkit.labels.convention import (
 from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
 from defectkit.labels.table import SPLITS, LabelRow, Truth, read_meta
 from defectkit.reporting.dataset_summary import print_summary
-from defectkit.reporting.previews import plan_sheets, remove_stale, write_sheet
+from defectkit.reporting.previews import plan_leaks, plan_sheets, remove_stale, write_sheet
 
 COUNTS = (
     *("images", "defective", "good", "regions", "splits", "duplicates"),
@@ -86,6 +88,7 @@ def run(
     pixel_pitch: float | None = None,
     unlisted: Literal["ignore", "good"] = "ignore",
     skip_bad_rows: bool = False,
+    allow_leaks: bool = False,
     seed: int = 0,
     workers: int | None = None,
     console: Console | None = None,
@@ -109,6 +112,7 @@ def run(
         pixel_pitch: the side of a pixel in mm, for areas in mm².
         unlisted: what to do with images in the folder that nothing lists.
         skip_bad_rows: leave out bad rows, and their images, instead of refusing the table.
+        allow_leaks: keep a given split that puts images of the same thing into different splits.
         seed: of the random part of the split.
         workers: processes; 0 for this one alone, by default up to one per core.
         console: where to print.
@@ -156,15 +160,26 @@ def run(
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
         sheets = plan_sheets(out / "preview", usable, classes)
         drawn = pool.map(write_sheet, sheets)  # while this process goes on
-        prepared, leaks, warnings = _split(usable, plan.columns, group_by, fractions, seed)
+        given = {image.image_id: plan.columns[image.image_id].get("split", "") for image in usable}
+        groups, alone = name_groups(
+            {image_id: plan.columns[image_id] for image_id in given}, group_by
+        )
+        groups, leaks = join_groups(groups, _find_leaks(usable, pool), given)
+        pictures = plan_leaks(out / "preview", usable, leaks)
+        collections.deque(pool.map(write_sheet, pictures), maxlen=0)
+        if not allow_leaks:
+            write_leaks(out, leaks)
+            refuse_divided(leaks, given, written=out)
+        prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
             *_warn_of_boxes(table.truth),
             *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
+            *_warn_of_groups(usable, alone, leaks),
             *warnings,
         ]
         write_tables(out, prepared, classes, leaks)
         collections.deque(drawn, maxlen=0)
-    remove_stale(out / "preview", sheets)
+    remove_stale(out / "preview", [*sheets, *pictures])
     summary = _summarize(out, prepared, classes, ledger, leaks, warnings)
     info = {
         "source": _source(table.path, table.files, out),
@@ -217,20 +232,36 @@ def _undecoded(plan: Plan, facts: Sequence[ImageFacts]) -> Iterator[tuple[LabelR
             yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
 
 
+def _find_leaks(usable: Sequence[ImageFacts], pool: Workers) -> list[Leak]:
+    """Return the pairs of images that show the same thing, equal files first."""
+    exact = find_exact({image.image_id: image.sha256 for image in usable})
+    copies = {leak.image_id_b for leak in exact}
+    unique = [image for image in usable if image.image_id not in copies]
+    candidates = find_candidates(
+        [Described(image.height, image.width, image.keypoints) for image in unique]
+    )
+    pairs = [Pair(unique[one.first].path, unique[one.second].path, one) for one in candidates]
+    near = [
+        Leak(
+            image_id_a=unique[pair.candidate.first].image_id,
+            image_id_b=unique[pair.candidate.second].image_id,
+            kind=match.kind,
+            similarity=match.similarity,
+        )
+        for pair, match in zip(pairs, pool.map(confirm, pairs), strict=True)
+        if match.similarity
+    ]
+    return [*exact, *sorted(near, key=lambda leak: -leak.similarity)]
+
+
 def _split(
     usable: Sequence[ImageFacts],
-    columns: Mapping[str, Mapping[str, str]],
-    group_by: str | None,
+    groups: Mapping[str, str],
+    given: Mapping[str, str],
     fractions: Fractions,
     seed: int,
-) -> tuple[list[PreparedImage], list[Leak], list[str]]:
-    """Join copies, group and split; return the images, the copies and what to warn of."""
-    columns = {image.image_id: columns[image.image_id] for image in usable}
-    given = {image_id: cells.get("split", "") for image_id, cells in columns.items()}
-    leaks = find_exact({image.image_id: image.sha256 for image in usable})
-    refuse_divided(leaks, given)
-    named, alone = name_groups(columns, group_by)
-    groups = join_groups(named, leaks)
+) -> tuple[list[PreparedImage], list[str]]:
+    """Split the images; return them and what to warn of."""
     result = assign_splits(
         groups=[groups[image.image_id] for image in usable],
         classes=[image.rles.keys() for image in usable],
@@ -242,16 +273,28 @@ def _split(
         PreparedImage(image, groups[image.image_id], split)
         for image, split in zip(usable, result.splits, strict=True)
     ]
+    states = {bool(image.rles) for image in usable}
+    if len(states) == 1:
+        state = "good" if True in states else "defective"
+        return prepared, [f"the data hold no {state} image", *result.warnings]
+    return prepared, [*result.warnings]
+
+
+def _warn_of_groups(usable: Sequence[ImageFacts], alone: int, leaks: Sequence[Leak]) -> list[str]:
     warnings = [f"{alone} images name no group and stand alone"] if alone else []
-    if leaks:
-        warnings.append(f"{len(leaks)} images are copies of another; leaks.csv names them")
+    kinds = collections.Counter(leak.kind for leak in leaks)
+    counts = (
+        (kinds["exact"], "images are copies of another"),
+        (kinds["near"], "pairs of images show the same thing in different files"),
+        (kinds["overlap"], "pairs of images show the same thing in part"),
+    )
+    warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
+    if divided := sum(not leak.joined for leak in leaks):
+        warnings.append(f"{divided} of these pairs are in different splits, as given")
     if differing := contradictions(leaks, {image.image_id: image.rles for image in usable}):
         pairs = [f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing]
         warnings.append(f"{len(differing)} pairs of copies bear different masks: {_name(pairs)}")
-    states = {bool(image.rles) for image in usable}
-    if len(states) == 1:
-        warnings.append(f"the data hold no {'good' if True in states else 'defective'} image")
-    return prepared, leaks, [*warnings, *result.warnings]
+    return warnings
 
 
 def _warn_of_boxes(truth: Truth) -> list[str]:

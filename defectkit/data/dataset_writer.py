@@ -122,6 +122,11 @@ def write_tables(
             for number, defect in enumerate(image.facts.defects, start=1)
         ),
     )
+    write_leaks(out, leaks)
+
+
+def write_leaks(out: Path, leaks: Sequence[Leak]) -> None:
+    """Write ``leaks.csv``; also for a dataset that is refused because of them."""
     write_csv(
         out / "leaks.csv",
         ["image_id_a", "image_id_b", "kind", "similarity", "joined"],

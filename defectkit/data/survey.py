@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.data.images import decode_image, read_content
+from defectkit.data.keypoints import find_keypoints
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
@@ -54,6 +55,7 @@ class ImageFacts:
     width: int = 0
     channels: int = 0
     sha256: str = ""
+    keypoints: bytes = b""
     rles: dict[str, str] = field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
@@ -83,6 +85,7 @@ def examine(job: Job, *, convention: Convention) -> ImageFacts:
         width=width,
         channels=1 if image.ndim == 2 else 3,
         sha256=sha256_bytes(content),
+        keypoints=find_keypoints(image),
         rles=rles,
         defects=tuple(
             defect

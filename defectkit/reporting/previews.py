@@ -8,6 +8,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
+from defectkit.data.duplicates import Leak
 from defectkit.data.images import read_image, write_png
 from defectkit.data.survey import Defect, ImageFacts
 from defectkit.files import safe_name
@@ -58,6 +59,26 @@ def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[st
     return [sheet for sheet in sheets if sheet.cells]
 
 
+def plan_leaks(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak]) -> list[Sheet]:
+    """Choose what ``leaks.png`` is to show: pairs side by side, with their masks.
+
+    Those in different splits come first, then the least alike. There is no sheet without pairs.
+    """
+    by_id = {image.image_id: image for image in images}
+    shown = sorted(leaks, key=lambda leak: (leak.joined, leak.similarity))[: PER_SHEET // 2]
+    cells: list[Cell] = []
+    for leak in shown:
+        kind = leak.kind if leak.joined else f"{leak.kind}, divided"
+        cells.append(
+            (f"{leak.similarity:.2f} {kind}  {leak.image_id_a}", by_id[leak.image_id_a], None)
+        )
+        cells.append((leak.image_id_b, by_id[leak.image_id_b], None))
+    if not cells:
+        return []
+    width, height, columns = _cell_shape([image for _, image, _ in cells])
+    return [Sheet(folder / "leaks.png", (width, height, columns // 2 * 2), tuple(cells))]
+
+
 def write_sheet(sheet: Sheet) -> None:
     """Draw a sheet, from the image files, and write it."""
     cells = [
@@ -71,7 +92,9 @@ def write_sheet(sheet: Sheet) -> None:
 def remove_stale(folder: Path, sheets: Sequence[Sheet]) -> None:
     """Remove the sheets of an earlier dataset that are none of ``sheets``."""
     for path in {*folder.glob("*.png")} - {sheet.path for sheet in sheets}:
-        if path.name in ("good.png", "smallest.png") or path.name.startswith("defective_"):
+        if path.name in ("good.png", "smallest.png", "leaks.png") or path.name.startswith(
+            "defective_"
+        ):
             path.unlink()
 
 

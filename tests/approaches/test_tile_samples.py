@@ -85,6 +85,20 @@ def test_tiles_depend_on_seed_epoch_and_index_alone(dataset_folder):
     assert samples.image_id((1, 0)) in {record.image_id for record in samples.records}
 
 
+@pytest.mark.check(4)
+def test_tiles_follow_the_split_of_the_image_that_they_are_cut_from(dataset_copy):
+    before = all_tiles(samples_of(dataset_copy))
+    dataset = Dataset.load(dataset_copy)
+    others = [*dataset.split("val"), *dataset.split("test")]
+    assert {record.group for record in others}.isdisjoint(
+        record.group for record in dataset.split("train")
+    )
+    for record in others:
+        record.path.unlink()
+    after = all_tiles(samples_of(dataset_copy))
+    assert [tile.image.tobytes() for tile in after] == [tile.image.tobytes() for tile in before]
+
+
 def test_no_two_tiles_of_an_image_are_changed_alike(dataset_folder):
     tiles = all_tiles(samples_of(dataset_folder), 10)
     assert len({tile.image.tobytes() for tile in tiles}) > 0.95 * len(tiles)

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +22,19 @@ def test_each_copy_is_paired_with_the_first_of_its_kind():
 
 def test_groups_of_copies_become_one_under_the_first_name_however_long_the_chain():
     groups = {"a": "g1", "b": "g2", "c": "g3", "d": "g3", "e": "g4"}
-    leaks = [leak("a", "b"), leak("b", "c"), leak("d", "e", joined=False)]
-    assert join_groups(groups, leaks) == {"a": "g1", "b": "g1", "c": "g1", "d": "g1", "e": "g4"}
+    leaks = [leak("a", "b"), leak("b", "c")]
+    joined = {"a": "g1", "b": "g1", "c": "g1", "d": "g1", "e": "g4"}
+    assert join_groups(groups, leaks) == (joined, leaks)
+
+
+@pytest.mark.check(4)
+def test_groups_in_different_given_splits_are_not_joined_by_whatever_way():
+    groups = {name: name for name in "abcd"}
+    given = {"a": "", "b": "train", "c": "test", "d": ""}
+    leaks = [leak("a", "b"), leak("a", "c"), leak("c", "d"), leak("b", "d")]
+    joined, settled = join_groups(groups, leaks, given)
+    assert joined == {"a": "a", "b": "a", "c": "c", "d": "c"}
+    assert [one.joined for one in settled] == [True, False, True, False]
 
 
 @given(
@@ -36,7 +48,7 @@ def test_joined_groups_are_the_closure_of_groups_and_pairs(groups, pairs):
         for pair in leaks:
             old, new = expected[pair.image_id_b], expected[pair.image_id_a]
             expected = {key: new if name == old else name for key, name in expected.items()}
-    joined = join_groups(groups, leaks)
+    joined, _ = join_groups(groups, leaks)
     for a in groups:
         for b in groups:
             assert (joined[a] == joined[b]) == (expected[a] == expected[b])

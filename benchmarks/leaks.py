@@ -1,0 +1,177 @@
+"""Whether planted copies are found, look-alikes are left apart, and how long many images take.
+
+    python benchmarks/leaks.py recall sample_data/Train ../shared/data/dagm_mini/Train
+    python benchmarks/leaks.py false --images 1000
+    python benchmarks/leaks.py scale --images 100000
+
+``recall`` plants a copy of each image in a folder, in each of nine ways, and looks for it among all
+of them. The claim is 0.95. ``false`` draws look-alike textures
+and counts the pairs that are taken for the same: fewer than one in 1,000 images. ``scale`` makes up
+the keypoints of many images, from those of ``sample_data`` with some bits turned, and times the
+search for candidates.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from defectkit.data.images import SUFFIXES, decode_image, read_image
+from defectkit.data.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
+from defectkit.data.near_duplicates import Described, Match, compare, find_candidates, orient
+from defectkit.data.synth import synthesize
+
+Image = npt.NDArray[np.uint8]
+BORDER = 8
+WAYS = (
+    *("turned", "encoded", "brightened", "shifted", "all of these"),
+    *("half", "half, turned", "half, encoded", "half, cut out"),
+)
+
+
+def main() -> None:
+    """Run one of the three parts."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("part", choices=("recall", "false", "scale"))
+    parser.add_argument("folders", type=Path, nargs="*", default=[Path("sample_data/Train")])
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=512, help="of drawn images, in pixels")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.part == "recall":
+        for folder in options.folders:
+            print_recall(folder, options.seed)
+    elif options.part == "false":
+        drawn = [
+            synthesize(index, size=options.size, seed=options.seed).image
+            for index in range(options.images)
+        ]
+        pairs, candidates = find_pairs(drawn)
+        print(f"{len(drawn)} images drawn, {candidates} candidates, {len(pairs)} false pairs")
+    else:
+        print_scale(options.folders[0], options.images, options.seed)
+
+
+def print_recall(folder: Path, seed: int) -> None:
+    """Print, for each way, how many of the planted copies are found, and what else is."""
+    images = [read_image(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    for way in WAYS:
+        found, kinds, others = recall(images, way, seed)
+        share = found / len(images)
+        print(f"{folder}: {way}: {found} of {len(images)} ({share:.3f}), {kinds} of them of the "
+              f"right kind, {others} other pairs")  # fmt: skip
+
+
+def recall(images: Sequence[Image], way: str, seed: int = 0) -> tuple[int, int, int]:
+    """Plant a copy of each image; count the pairs found, of the right kind, and other pairs."""
+    rng = np.random.default_rng([seed, WAYS.index(way)])
+    planted = [picture for image in images for picture in plant(image, way, rng)]
+    pairs, _ = find_pairs(planted)
+    right = {(2 * index, 2 * index + 1) for index in range(len(images))}
+    kind = "overlap" if way.startswith("half") else "near"
+    kinds = sum(pairs[pair].kind == kind for pair in right & pairs.keys())
+    return len(right & pairs.keys()), kinds, len(pairs.keys() - right)
+
+
+def find_pairs(images: Sequence[Image]) -> tuple[dict[tuple[int, int], Match], int]:
+    """Return the pairs of images that show the same thing, and the number of candidates."""
+    described = [Described(*image.shape[:2], find_keypoints(image)) for image in images]
+    candidates = find_candidates(described)
+    matches = {
+        (one.first, one.second): compare(images[one.first], images[one.second], one)
+        for one in candidates
+    }
+    return {pair: match for pair, match in matches.items() if match.similarity}, len(candidates)
+
+
+def plant(image: Image, way: str, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Return two images that show the same thing, or half of it, in one of the ``WAYS``."""
+    if way.startswith("half"):
+        return plant_half(image, way, rng)
+    one = other = image
+    if way in ("shifted", "all of these"):
+        reach = 4 if way == "shifted" else BORDER
+        y, x = (BORDER + rng.integers(-reach, reach + 1) for _ in range(2))
+        height, width = (side - 2 * BORDER for side in image.shape[:2])
+        one, other = image[BORDER:-BORDER, BORDER:-BORDER], image[y : y + height, x : x + width]
+    if way in ("turned", "all of these"):
+        other = orient(other, int(rng.integers(1, 8)))
+    if way in ("brightened", "all of these"):
+        by = int(rng.choice([-20, 20]))
+        other = np.clip(other.astype(np.int16) + by, 0, 255).astype(np.uint8)
+    if way in ("encoded", "all of these"):
+        other = encoded_anew(other, rng)
+    return np.ascontiguousarray(one), np.ascontiguousarray(other)
+
+
+def plant_half(image: Image, way: str, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Cut two pieces that have about half in common, or one out of the other."""
+    along = image if rng.random() < 0.5 else image.swapaxes(0, 1)
+    length = len(along)
+    size = 2 * length // 3
+    start = size // 2 + int(rng.integers(-4, 5))
+    one, other = along[:size], along[start : start + size]
+    if way == "half, cut out":
+        one, other = along, along[length // 2 :]
+    if way == "half, turned":
+        other = orient(other, int(rng.integers(1, 8)))
+    if way == "half, encoded":
+        other = encoded_anew(other, rng)
+    return np.ascontiguousarray(one), np.ascontiguousarray(other)
+
+
+def encoded_anew(image: Image, rng: np.random.Generator) -> Image:
+    """Return what is left of an image after JPEG of quality 50 to 95."""
+    buffer = io.BytesIO()
+    PillowImage.fromarray(np.ascontiguousarray(image)).save(
+        buffer, "JPEG", quality=int(rng.integers(50, 96))
+    )
+    return decode_image(buffer.getvalue(), name="encoded anew")
+
+
+def print_scale(folder: Path, count: int, seed: int) -> None:
+    """Time the search among ``count`` images, 1 in 100 of them a copy of another."""
+    rng = np.random.default_rng(seed)
+    known = [find_keypoints(read_image(path)) for path in sorted(folder.iterdir())]
+    pool = np.frombuffer(b"".join(known), "<u8")
+    copies = count // 100
+    images = [*make_up(pool, count - copies, rng)]
+    images += [
+        Described(512, 512, turned(rng.permutation(np.frombuffer(one.keypoints, "<u8"))[:24], rng))
+        for one in images[:copies]
+    ]
+    start = time.perf_counter(), time.process_time()
+    found = {(one.first, one.second) for one in find_candidates(images)}
+    wall, own = time.perf_counter() - start[0], time.process_time() - start[1]
+    right = {(index, count - copies + index) for index in range(copies)}
+    print(f"{count} images: {wall:.0f} s ({own:.0f} s of one processor), {len(found & right)} of "
+          f"{copies} copies found, {len(found - right)} candidates to refuse")  # fmt: skip
+
+
+def make_up(
+    pool: npt.NDArray[np.uint64], count: int, rng: np.random.Generator
+) -> Iterator[Described]:
+    """Draw 48 keypoints of the pool for each image, and turn a fifth of their bits."""
+    for _ in range(count):
+        drawn = rng.choice(pool, 48)
+        place = np.uint64(2 ** (2 * PLACE_BITS + 3) - 1)
+        drawn = (drawn & ~place) | (rng.choice(pool, 48) & place)
+        yield Described(512, 512, turned(drawn, rng, share=0.2))
+
+
+def turned(
+    keypoints: npt.NDArray[np.uint64], rng: np.random.Generator, *, share: float = 0.04
+) -> bytes:
+    """Turn over a ``share`` of the bits of the descriptions."""
+    bits = rng.random((len(keypoints), CODE_BITS)) < share
+    weights = np.uint64(1) << np.arange(2 * PLACE_BITS + 3, 64, dtype=np.uint64)
+    return (keypoints ^ (bits @ weights)).astype("<u8").tobytes()
+
+
+if __name__ == "__main__":
+    main()

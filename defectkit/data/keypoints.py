@@ -1,0 +1,145 @@
+"""Keypoints: a few places of an image, described so that copies of it can be recognized by them.
+
+A place is a local maximum of the smoothed gray values at a reduced size. What lies around it is
+turned and flipped into one canonical orientation, projected on smooth functions, and kept as the
+signs of the projections. So the description stays nearly the same under the eight flips and
+rotations, new brightness, re-encoding, shifts, and in crops.
+
+A keypoint is one unsigned integer of 64 bits, from the lowest: x (13 bits) and y (13) in pixels of
+the reduced image, the orientation that made it canonical (3), the description (35).
+"""
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.data.images import as_channels
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Keypoints = npt.NDArray[np.uint64]
+
+AREA = 256**2
+"""About so many pixels has the reduced image in which keypoints are looked for."""
+CELLS, PER_CELL = 4, 3
+"""The strongest few of each cell of a grid of 4x4: so that any part of the image has some."""
+REACH = 8
+"""What lies up to so many reduced pixels away, across and down, is described."""
+PEAK = np.ones((11, 11), np.uint8)
+RING_Y = np.array([-6, -6, -6, 0, 0, 6, 6, 6])
+RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
+"""What a place's contrast is measured against."""
+WEAKEST = 40
+"""The least contrast of a place that counts: half a gray level, in smoothed values."""
+DEGREES = 6
+CODE_BITS = DEGREES**2 - 1
+PLACE_BITS = 13
+FLIP_X, FLIP_Y, TRANSPOSE = 1, 2, 4
+
+
+def reduction(height: int, width: int) -> int:
+    """Return the power of two by which an image is reduced before keypoints are looked for.
+
+    >>> [reduction(side, side) for side in (100, 361, 363, 512, 1024)], reduction(512, 256)
+    ([1, 1, 2, 2, 4], 2)
+    """
+    return int(2 ** max(0, math.floor(math.log2(height * width / AREA) / 2 + 0.5)))
+
+
+def find_keypoints(image: Image) -> bytes:
+    """Return the keypoints of an (H, W) or (H, W, 3) image, 8 bytes each, at most 48.
+
+    There are fewer where there is little to see, and none in an image that is smaller than 17
+    pixels after its reduction.
+    """
+    smooth = _smooth(reduce_gray(image, reduction(*image.shape[:2])))
+    y, x = _peaks(smooth)
+    if not len(y):
+        return b""
+    patches = np.lib.stride_tricks.sliding_window_view(smooth, (2 * REACH + 1, 2 * REACH + 1))
+    around = patches[y - REACH, x - REACH].astype(np.float32)
+    around -= around.mean(axis=(1, 2), keepdims=True)
+    projections: Floats = FUNCTIONS @ around @ FUNCTIONS.T
+    orientation, signs = _canonical(projections)
+    code = signs.reshape(len(y), -1)[:, 1:] @ (
+        np.uint64(1) << np.arange(CODE_BITS, dtype=np.uint64)
+    )
+    place = (orientation << 2 * PLACE_BITS) | (y << PLACE_BITS) | x
+    packed = (code << np.uint64(2 * PLACE_BITS + 3)) | place.astype(np.uint64)
+    return packed.astype("<u8").tobytes()
+
+
+def unpack(keypoints: Keypoints) -> tuple[Keypoints, Integers, Integers, Integers]:
+    """Return the descriptions, orientations, y and x of keypoints, each an array as long."""
+    place = (keypoints & np.uint64(2 ** (2 * PLACE_BITS + 3) - 1)).astype(np.int64)
+    mask = 2**PLACE_BITS - 1
+    code = keypoints >> np.uint64(2 * PLACE_BITS + 3)
+    return code, place >> 2 * PLACE_BITS, (place >> PLACE_BITS) & mask, place & mask
+
+
+def reduce_gray(image: Image, factor: int) -> Image:
+    """Return the gray image, (H // factor, W // factor); ``factor`` is a power of two."""
+    gray = image if image.ndim == 2 else as_channels(image, 1)[:, :, 0]
+    while factor > 1:
+        height, width = gray.shape[0] // 2, gray.shape[1] // 2
+        even = gray[: 2 * height, : 2 * width]  # halving is several times faster than one big step
+        gray = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        factor //= 2
+    return gray
+
+
+def _smooth(gray: Image) -> npt.NDArray[np.uint16]:
+    """Return 81 times the gray values, averaged over 5x5 pixels with the middle weighing most."""
+    once = cv2.boxFilter(gray, cv2.CV_16U, (3, 3), normalize=False)
+    return np.asarray(cv2.boxFilter(once, cv2.CV_16U, (3, 3), normalize=False))
+
+
+def _peaks(smooth: npt.NDArray[np.uint16]) -> tuple[Integers, Integers]:
+    """Return y and x of the places with the most contrast around them, a few for each cell."""
+    if min(smooth.shape) <= 2 * REACH:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    inner = (slice(REACH, -REACH), slice(REACH, -REACH))
+    rows, columns = smooth[inner].shape
+    y, x = np.divmod(np.flatnonzero(smooth[inner] == cv2.dilate(smooth, PEAK)[inner]), columns)
+    around = smooth[y[:, None] + (REACH + RING_Y), x[:, None] + (REACH + RING_X)]
+    contrast = smooth[y + REACH, x + REACH] - around.mean(axis=1)
+    strong = contrast > WEAKEST
+    y, x = y[strong], x[strong]
+    cell = y * CELLS // rows * CELLS + x * CELLS // columns
+    order = np.lexsort((-contrast[strong], cell))
+    cell = cell[order]
+    rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
+    chosen = order[rank < PER_CELL]
+    return y[chosen] + REACH, x[chosen] + REACH
+
+
+def _canonical(projections: Floats) -> tuple[Integers, npt.NDArray[np.bool_]]:
+    """Return the orientations that make the gradient point right and down, more right than down.
+
+    Args:
+        projections: (n, degree of y, degree of x), changed in place.
+
+    Returns:
+        The orientations, (n,), and the signs of the projections in them.
+    """
+    up, left = projections[:, 1, 0] < 0, projections[:, 0, 1] < 0
+    projections[up, 1::2] *= -1
+    projections[left, :, 1::2] *= -1
+    across = projections[:, 1, 0] > projections[:, 0, 1]
+    projections[across] = projections[across].transpose(0, 2, 1)
+    return FLIP_X * left + FLIP_Y * up + TRANSPOSE * across, projections > 0
+
+
+def _functions() -> Floats:
+    """Return orthonormal polynomials under a bell, (degrees, 17): even and odd ones in turn."""
+    x = np.arange(-REACH, REACH + 1) / REACH
+    powers = np.exp(-0.5 * (x / 0.55) ** 2)[:, None] * x[:, None] ** np.arange(DEGREES)
+    for parity in (0, 1):  # of their own each, so that a flip does nothing but change signs
+        powers[:, parity::2], _ = np.linalg.qr(powers[:, parity::2])
+    return np.ascontiguousarray(powers.T, dtype=np.float32)
+
+
+FUNCTIONS = _functions()
