@@ -91,9 +91,9 @@ MUTATIONS = (
     Mutation(
         13,
         "the proof of the folders below",
-        FILES,
-        "    if owned:\n        for inner",
-        "    if not folder:\n        for inner",
+        "defectkit/training/runs.py",
+        "for folder in (run, *(run / name for name in FOLDERS)):",
+        "for folder in (run,):",
         "part_of_a_run",
     ),
     Mutation(

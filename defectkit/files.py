@@ -159,8 +159,7 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
     """Make ``folder`` and prove that a file can be written there, before any long work.
 
     Strays in it of writes that were killed are removed; of a live one it keeps its hands. With
-    ``owned`` nobody else writes there: the same is done in all folders below, and every stray is of
-    a write that was killed.
+    ``owned`` nobody else writes there, so that every stray is of a write that was killed.
 
     Raises:
         OutputError: the folder cannot be made or written.
@@ -175,10 +174,6 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
         with contextlib.suppress(OSError):  # Another process may remove it as well.
             if owned or time.time() - stray.stat().st_mtime > STRAY_SECONDS:
                 stray.unlink()
-    if owned:
-        for inner in folder.iterdir():
-            if inner.is_dir() and not inner.is_symlink():
-                ensure_writable(inner, owned=True)
     return folder
 
 

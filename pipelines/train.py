@@ -28,7 +28,6 @@ from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
 from defectkit.training.runs import (
     check_data,
-    check_folder,
     claim_run,
     kept_status,
     new_facts,
@@ -64,17 +63,14 @@ def run(
     """Train the approach that ``config`` names on a dataset folder and write a run folder.
 
     ``data`` may be left out when a run is resumed: it knows its dataset. Without ``out`` a new run
-    takes the next free ``runs/<approach>-<n>``.
-
-    A run that was stopped before its first epoch was finished is resumed from the start.
+    takes the next free ``runs/<approach>-<n>``; ``runs.check_folder`` has seen to a given one. A
+    run that was stopped before its first epoch was finished is resumed from the start.
 
     Raises:
         DatasetError, ModelError, TrainingError, OutputError: with the way out in the message.
     """
     console = console or Console(stderr=True)
     assert out or not resume
-    if out:
-        check_folder(out, resume=resume)
     before = read_facts(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
     if not dataset.classes:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -199,8 +200,10 @@ def dataset_copy(source_csv: Path, dataset_folder: Path, tmp_path: Path) -> Path
 @pytest.fixture
 def cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Outcome]:
+) -> Iterator[Callable[..., Outcome]]:
     """Run the real ``main`` in this process, as ``defectkit ARGUMENTS`` would be run."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
     monkeypatch.setattr(cli_module, "console", Console(stderr=True, width=1000))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
@@ -217,7 +220,9 @@ def cli(
             " ".join(printed.err.split()),
         )
 
-    return call
+    yield call
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -18,6 +18,9 @@ from defectkit.files import ensure_writable, read_json, write_json
 MAY_CHANGE = ("device", "data.workers", "train.epochs", "train.max_time", "train.patience")
 """Settings that a resumed run may change; another would make it another run."""
 
+FOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
+"""Where below a run's folder training writes."""
+
 # Their versions can change results.
 PACKAGES = (
     *("defectkit", "torch", "torchvision", "timm", "segmentation-models-pytorch"),
@@ -111,7 +114,9 @@ def check_folder(run: Path, *, resume: bool) -> None:
         raise TrainingError(
             f"{run} already holds a run. Go on with --resume, or choose another --out."
         )
-    ensure_writable(run, owned=True)
+    for folder in (run, *(run / name for name in FOLDERS)):
+        if folder == run or folder.is_dir():
+            ensure_writable(folder, owned=resume)
 
 
 def check_data(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:

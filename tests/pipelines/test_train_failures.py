@@ -23,10 +23,11 @@ from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.deployment.model import is_whole, save_model
 from defectkit.evaluation.verdicts import Thresholds
-from defectkit.files import TEMP_MARK, ensure_writable, read_csv, read_json
+from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
 from defectkit.training.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
+from defectkit.training.runs import check_folder
 
 posix = pytest.mark.skipif(os.name == "nt", reason="forks and kills")
 LAST = Path("checkpoints") / "epoch-0002.safetensors"
@@ -145,7 +146,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
         assert process.exitcode == -signal.SIGKILL
         with tally.case(f"killed after epoch {done.value}"):
             assert len(strays(run)) <= 1
-            ensure_writable(run, owned=True)  # as the next start does
+            check_folder(run, resume=True)  # as the next start does
             assert strays(run) == []
             writer = Writer(run)
             epoch = writer.load()
@@ -423,7 +424,11 @@ def test_a_signal_ends_the_real_command_and_its_loaders_within_ten_seconds(
     run = tmp_path / "run"
     options = [*small, "--set", "data.workers=2", "--epochs", "1000"]
     main = [sys.executable, "-m", "defectkit.cli", "train", "--data", str(dataset_folder)]
-    process = subprocess.Popen([*main, "--out", str(run), *options], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*main, "--out", str(run), *options],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     deadline = time.monotonic() + 240
     while not (run / "checkpoints" / "epoch-0001.json").exists():
         assert process.poll() is None

@@ -314,7 +314,8 @@ def augmented(trial, monkeypatch):
     real = crops.augment
 
     def of_the_probe(pipeline, image, masks, *, seed):
-        return real(pipeline, probe, probe.transpose(2, 0, 1) > 127, seed=seed)
+        masks = (probe.transpose(2, 0, 1) > 127).astype(np.uint8)
+        return real(pipeline, probe, masks, seed=seed)
 
     monkeypatch.setattr(crops, "augment", of_the_probe)  # the loader processes are forked
 

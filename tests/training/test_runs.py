@@ -124,6 +124,13 @@ def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy)
     assert not any(stray.exists() for stray in strays)
 
 
+def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
+    live = tmp_path / f"{TEMP_MARK}12-x"
+    live.write_text("half")
+    check_folder(tmp_path, resume=False)
+    assert live.exists()
+
+
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
     dataset = Dataset.load(dataset_folder)
     first = new_facts(dataset, "cpu", {})
