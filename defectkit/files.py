@@ -21,6 +21,7 @@ STRAY_SECONDS = 3600.0
 """An unfinished file that nobody wrote to for this long is of a write that was killed."""
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What the system says where the disk, a quota or a limit on file sizes is exhausted."""
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)

@@ -26,13 +26,7 @@ from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.failures import named_failures
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
-from defectkit.training.runs import (
-    check_data,
-    claim_run,
-    kept_status,
-    new_facts,
-    read_facts,
-)
+from defectkit.training.runs import check_data, claim_run, kept_status, new_facts, read_facts
 
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
