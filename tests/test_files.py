@@ -151,7 +151,6 @@ def test_new_folders_are_on_disk_too(tmp_path, watched):
     assert in_order(watched) == {tmp_path / "a" / "b" / "x"}
 
 
-@pytest.mark.slow
 @pytest.mark.check(24)
 @pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace")
 def test_the_kernel_sees_them_in_this_order(tmp_path):
@@ -159,7 +158,7 @@ def test_the_kernel_sees_them_in_this_order(tmp_path):
     strace = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,rename,renameat,renameat2"]
     command = [sys.executable, "-m", "defectkit.cli", "synth", str(tmp_path / "out")]
     ended = subprocess.run(
-        [*strace, *command, "--images", "2", "--size", "96"],
+        [*strace, *command, "--images", "2", "--size", "128"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "Operation not permitted" in ended.stderr:
