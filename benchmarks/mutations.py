@@ -280,6 +280,7 @@ MUTATIONS = (
         "for folder in (run, *(run / name for name in FOLDERS)):",
         "for folder in (run,):",
         test="part_of_a_run",
+        "part_of_a_run",
     ),
     Mutation(
         14,
