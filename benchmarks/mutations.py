@@ -280,7 +280,6 @@ MUTATIONS = (
         "for folder in (run, *(run / name for name in FOLDERS)):",
         "for folder in (run,):",
         test="part_of_a_run",
-        "part_of_a_run",
     ),
     Mutation(
         14,
@@ -404,8 +403,8 @@ MUTATIONS = (
         25,
         "the refusal of broken files",
         "defectkit/data/images.py",
-        "except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:",
-        "except KeyError as error:",
+        'return np.array(image.convert("RGB"))\n        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:',
+        'return np.array(image.convert("RGB"))\n        except KeyError as error:',
     ),
     Mutation(
         26,
