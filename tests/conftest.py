@@ -44,7 +44,9 @@ TINY = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the scorecard's full numbers of cases")
-    parser.addoption("--check", type=int, help="only tests of this line of the scorecard")
+    parser.addoption(
+        "--check", type=int, action="append", help="only tests of this line of the scorecard"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("--check")
     if wanted is None:
         return
-    chosen = [item for item in items if wanted in checks_of(item)]
+    chosen = [item for item in items if set(wanted) & set(checks_of(item))]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
 

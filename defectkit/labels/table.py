@@ -252,9 +252,9 @@ def _check(record: Record, layout: _Layout, image_id: str, class_id: str, rle: s
         raise LabelError(record.problem)
     if len(record.cells) != len(layout.names):
         raise LabelError(f"the row has {len(record.cells)} cells instead of {len(layout.names)}")
+    refuse_names(image_id, class_id)
     if rle and not class_id:
         raise LabelError("the row has an RLE but no class")
-    refuse_names(image_id, class_id)
 
 
 def refuse_names(image_id: str, class_id: str) -> None:
