@@ -403,8 +403,9 @@ MUTATIONS = (
         25,
         "the refusal of broken files",
         "defectkit/data/images.py",
-        'return np.array(image.convert("RGB"))\n        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:',
-        'return np.array(image.convert("RGB"))\n        except KeyError as error:',
+        'image.convert("RGB"))\n'
+        "        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:",
+        'image.convert("RGB"))\n        except KeyError as error:',
     ),
     Mutation(
         26,
