@@ -128,7 +128,7 @@ class _Tables:
     ) -> None:
         """Add an image: a row per class found, or one with both last cells empty."""
         self.counts[said] += 1
-        head = (image_id, said, f"{finding.score:.9f}")
+        head = (image_id, said, f"{finding.score:.9g}")
         winner = np.where(mask, finding.score_map.argmax(axis=0), -1)
         layers = np.unique(winner[mask]).tolist()
         rows: list[tuple[object, ...]] = [

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 
 import defectkit
 from defectkit.errors import ModelError, TrainingError
-from defectkit.files import read_json, sha256_bytes
+from defectkit.files import read_json, sha256_bytes, write_json
 from defectkit.models.encoders import encoder_weights
 from defectkit.training.checkpoint import _seal, load_checkpoint, save_checkpoint
 
@@ -267,7 +267,7 @@ def reseal(json_file: Path, content: bytes, **changes: object) -> None:
     json_file.with_suffix(".safetensors").write_bytes(content)
     facts = {**read_json(json_file), "sha256": sha256_bytes(content), **changes}
     facts.pop("seal")
-    json_file.write_text(json.dumps({**facts, "seal": _seal(facts)}))
+    write_json(json_file, {**facts, "seal": _seal(facts)})
 
 
 @pytest.mark.check(5)

@@ -133,6 +133,7 @@ def test_the_watch_sees(place):
 @pytest.mark.check(16)
 def test_no_name_in_a_label_table_leads_outside(place, tally):
     source, out = place / "source", place / "dataset"
+    out.mkdir()  # a new folder's entry is synced in the folder above it
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[4:20, 4:20] = 1
     good = [[f"{n}.png", "", ""] for n in range(6)]
@@ -157,6 +158,7 @@ def test_no_name_in_a_label_table_leads_outside(place, tally):
 @pytest.mark.check(16)
 def test_no_name_in_meta_leads_outside(place, tally):
     source, out = place / "source", place / "dataset"
+    out.mkdir()  # a new folder's entry is synced in the folder above it
     mask = np.zeros((SIDE, SIDE), np.uint8)
     mask[4:20, 4:20] = 1
     rows = [[f"{n}.png", "1", rle.encode(mask) if n % 2 else ""] for n in range(12)]
@@ -179,6 +181,7 @@ def test_no_name_in_meta_leads_outside(place, tally):
 @pytest.mark.check(16)
 def test_no_name_in_a_folder_to_inspect_leads_outside(place, run_folder, tally):
     folder, out = place / "source" / "Train", place / "out"
+    out.mkdir()
     image = np.full((64, 64), 100, np.uint8)
     names = hostile(place / "trap.png")
     for name in names[:: tally.number(short=9, full=1)]:

@@ -61,8 +61,11 @@ def test_history_has_a_row_per_epoch(run_folder):
     assert [(row["epoch"], row["steps"]) for row in rows] == [("1", "2"), ("2", "4")]
     for row in rows:
         weights = Config().loss
-        terms = weights.bce * float(row["train_bce"]) + weights.dice * float(row["train_dice"])
-        assert float(row["train_loss"]) == pytest.approx(terms, abs=2e-5)
+        weighted = (
+            getattr(weights, name) * float(row[f"train_{name}"])
+            for name in ("bce", "classes", "dice")
+        )
+        assert float(row["train_loss"]) == pytest.approx(sum(weighted), abs=2e-5)
         assert 0 < float(row["train_seconds"]) <= float(row["seconds"])
         assert all(0 <= float(row[f"val_{name}"]) <= 1 for name in ("image_ap", "pixel_ap", "dice"))
 
