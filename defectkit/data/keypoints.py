@@ -62,8 +62,7 @@ def find_keypoints(image: Image) -> bytes:
     patches = np.lib.stride_tricks.sliding_window_view(smooth, (2 * REACH + 1, 2 * REACH + 1))
     around = patches[y - REACH, x - REACH].astype(np.float32)
     around -= around.mean(axis=(1, 2), keepdims=True)
-    projections: Floats = FUNCTIONS @ around @ FUNCTIONS.T
-    orientation, signs = _canonical(projections)
+    orientation, signs = _canonical(np.asarray(FUNCTIONS @ around @ FUNCTIONS.T, np.float32))
     code = signs.reshape(len(y), -1)[:, 1:] @ (
         np.uint64(1) << np.arange(CODE_BITS, dtype=np.uint64)
     )
