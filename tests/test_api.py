@@ -141,6 +141,6 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
 
 def test_the_package_offers_what_its_readme_says():
     assert set(defectkit.__all__) == {
-        "__version__", "compare", "evaluate", "inspect", "load", "prepare", "train",
+        "__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train",
     }  # fmt: skip
     assert all(hasattr(defectkit, name) for name in defectkit.__all__)

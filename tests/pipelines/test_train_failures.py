@@ -235,7 +235,7 @@ def kill_a_loader(_: object) -> None:
 
 CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 STRIKES = {
-    "NaN": (3, "not finite (bce nan", become_nan),
+    "NaN": (3, "bce nan", become_nan),
     "a dead worker": (4, "a loader process died (DataLoader worker", kill_a_loader),
     "no memory": (5, "too little memory (MemoryError). Start", raises(MemoryError())),
     "no memory on the GPU": (5, "too little memory (CUDA out of memory.", raises(CUDA)),
