@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import defectkit
-from defectkit.reporting.comparison_table import LINES, Row, cells_of
+from defectkit.reporting.comparison_table import LINES, SECTIONS, Row, cells_of
 
 RUNS = ("segment", "patch", "box", "faster_rcnn")
 SHOWN = (
@@ -52,13 +52,20 @@ def main() -> None:
             )
     rows = defectkit.compare(*runs, out=options.out / "comparison")
     if options.table:
-        text = f"{options.max_time} of training each, {os.cpu_count()} CPU cores.\n\n{table(rows)}"
+        n_defective, n_good = rows[0]["n_defective"], rows[0]["n_good"]
+        text = (
+            f"{options.max_time} of training each on {os.cpu_count()} CPU cores; {n_defective} "
+            f"defective and {n_good} good test images. Below a value, what it is made of and its "
+            f"95 % interval.\n**Bold**: the best. ▼: behind the best by more than chance.\n\n"
+            f"{table(rows)}"
+        )
         options.table.write_text(text, encoding="utf-8")
 
 
 def table(rows: Sequence[Row]) -> str:
     """Return a Markdown table, a column a run: values with what they are made of and intervals."""
     lines = [["", *(row["run"] for row in rows)], ["---", *("---:" for _ in rows)]]
+    section = {line.key: name for name, lines in SECTIONS.items() for line in lines}
     for key in SHOWN:
         cells = cells_of(LINES[key], rows)
         texts = [
@@ -66,7 +73,8 @@ def table(rows: Sequence[Row]) -> str:
             for cell in cells
         ]
         details = ["<br>".join(["", *cell.details]) for cell in cells]
-        lines.append([LINES[key].name, *(a + b for a, b in zip(texts, details, strict=True))])
+        name = f"{section[key]}: {LINES[key].name}" if LINES[key].better else LINES[key].name
+        lines.append([name, *(a + b for a, b in zip(texts, details, strict=True))])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
