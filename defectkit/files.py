@@ -8,6 +8,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,12 +110,15 @@ def read_limited(path: Path | str, most: int) -> bytes:
     """Read a file whole, unless it is larger than what its kind needs.
 
     Raises:
-        ValueError: it has more than ``most`` bytes.
+        ValueError: it has more than ``most`` bytes, or is none (a device or a pipe has no end).
     """
-    with Path(path).open("rb") as handle:
-        if os.fstat(handle.fileno()).st_size > most:
-            raise ValueError(f"it is larger than the limit of {most:,} bytes")
-        return handle.read()
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError("it is not a plain file")
+    if status.st_size > most:
+        raise ValueError(f"it is larger than the limit of {most:,} bytes")
+    return path.read_bytes()
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -161,20 +161,20 @@ def run(
         sheets = plan_sheets(out / "preview", usable, classes)
         drawn = pool.map(write_sheet, sheets)  # while this process goes on
         given = {image.image_id: plan.columns[image.image_id].get("split", "") for image in usable}
-        groups, alone = name_groups(
+        named, alone = name_groups(
             {image_id: plan.columns[image_id] for image_id in given}, group_by
         )
-        groups, leaks = join_groups(groups, _find_leaks(usable, pool), given)
+        groups, leaks = join_groups(named, _find_leaks(usable, pool), given)
         pictures = plan_leaks(out / "preview", usable, leaks)
         collections.deque(pool.map(write_sheet, pictures), maxlen=0)
-        if not allow_leaks:
+        if not allow_leaks and not all(leak.joined for leak in leaks):
             write_leaks(out, leaks)
             refuse_divided(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
             *_warn_of_boxes(table.truth),
             *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
-            *_warn_of_groups(usable, alone, leaks),
+            *_warn_of_groups(usable, named, alone, leaks),
             *warnings,
         ]
         write_tables(out, prepared, classes, leaks)
@@ -280,9 +280,14 @@ def _split(
     return prepared, [*result.warnings]
 
 
-def _warn_of_groups(usable: Sequence[ImageFacts], alone: int, leaks: Sequence[Leak]) -> list[str]:
+def _warn_of_groups(
+    usable: Sequence[ImageFacts], named: Mapping[str, str], alone: int, leaks: Sequence[Leak]
+) -> list[str]:
+    """Return what to warn of: pairs that stand in one group by the user's own word are no news."""
     warnings = [f"{alone} images name no group and stand alone"] if alone else []
-    kinds = collections.Counter(leak.kind for leak in leaks)
+    kinds = collections.Counter(
+        leak.kind for leak in leaks if named[leak.image_id_a] != named[leak.image_id_b]
+    )
     counts = (
         (kinds["exact"], "images are copies of another"),
         (kinds["near"], "pairs of images show the same thing in different files"),

@@ -26,6 +26,7 @@ from defectkit.files import (
     ensure_writable,
     read_csv,
     read_json,
+    read_limited,
     safe_name,
     sha256_bytes,
     sha256_file,
@@ -455,3 +456,14 @@ def test_safe_names_of_long_texts_can_be_written_with_what_is_added(letter, tmp_
 def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
     write_text(tmp_path / "x.txt", os.fsdecode(b"caf\xe9"))
     assert (tmp_path / "x.txt").read_text(encoding="utf-8") == r"caf\udce9"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="devices and pipes as Linux has them")
+def test_what_has_no_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
+        with pytest.raises(ValueError, match="it is not a plain file"):
+            read_limited(path, 5)
+    with pytest.raises(IsADirectoryError):
+        read_limited(tmp_path, 2**20)

@@ -10,6 +10,8 @@ from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_name
 
 Named = tuple[str, str, Outline]
 """Image id, class id and outline of an annotation; an empty mask needs no class."""
+Read = Callable[[], Named]
+"""Gives an annotation, or raises ``LabelError`` where it is malformed."""
 
 
 @dataclass(slots=True)
@@ -21,7 +23,7 @@ class Annotations:
     refused: list[RefusedRow] = field(default_factory=list)
     unlabeled: list[str] = field(default_factory=list)
 
-    def add(self, image_id: str, class_id: str, read: Callable[[], Named]) -> None:
+    def add(self, image_id: str, class_id: str, read: Read) -> None:
         """Add what ``read`` returns, or if it raises, a refusal under the ids as far as known."""
         number = len(self.rows) + len(self.refused) + 1
         try:
@@ -76,3 +78,31 @@ class Annotations:
             if isinstance(row.outline, Box):
                 box = replace(row.outline, left=row.outline.left + left, top=row.outline.top + top)
                 self.rows[index] = replace(row, outline=box)
+
+
+def gather(
+    path: Path, files: Sequence[Path], read_file: Callable[[Path, Path], tuple[str, list[Read]]]
+) -> Annotations:
+    """Gather the annotations of ``files`` below ``path`` that each belong to one image.
+
+    A file without annotations is a good image's. One that cannot be read is refused under its own
+    name.
+
+    Args:
+        path: the folder of the labels.
+        files: in it or below it.
+        read_file: takes a file and the folder it lies in, relative to ``path``, and returns the
+            image id and what reads each annotation.
+    """
+    found = Annotations(path)
+    for file in files:
+        inner = file.relative_to(path).parent
+        try:
+            image_id, reads = read_file(file, inner)
+        except LabelError as error:
+            found.refuse((inner / file.stem).as_posix(), "", f"{file.name}: {error}")
+            continue
+        for read in reads:
+            found.add(image_id, "", read)
+        found.unlabeled += [] if reads else [image_id]
+    return found

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from xml.parsers import expat
 
 from defectkit.errors import LabelError
+from defectkit.files import read_limited
 
 MAX_BYTES = 2**30
 """Larger label files are refused: 1 GiB."""
@@ -22,13 +23,10 @@ def read_document(path: Path, *, most: int = MAX_BYTES) -> bytes:
         LabelError: it cannot be read or is larger.
     """
     try:
-        with path.open("rb") as handle:
-            content = handle.read(most + 1)
-    except OSError as error:
-        raise LabelError(f"cannot read {path}: {error.strerror or error}.") from error
-    if len(content) > most:
-        raise LabelError(f"{path} is larger than {most // 2**20} MiB. Divide it.")
-    return content
+        return read_limited(path, most)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LabelError(f"cannot read {path}: {reason}.") from error
 
 
 def read_json_document(path: Path) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """labelme: a JSON file for each image, with polygons and rectangles."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from defectkit.errors import LabelError
-from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.annotations import Named, Read, gather
 from defectkit.labels.documents import field, numbers, read_json_document
 from defectkit.labels.outlines import Box, Outline, Polygons, Size
 from defectkit.labels.table import LabelTable
@@ -17,27 +18,21 @@ def read_labelme(path: Path, files: Sequence[Path]) -> LabelTable:
     Raises:
         LabelError: there is no annotation.
     """
-    found = Annotations(path)
-    for file in files:
-        inner = file.relative_to(path).parent
-        image_id = (inner / file.stem).as_posix()
-        try:
-            document = read_json_document(file)
-            # Whatever folder it was drawn in: the image is looked for in that of the images.
-            image_id = (inner / PureWindowsPath(field(document, "imagePath", str)).name).as_posix()
-            size = field(document, "imageHeight", int), field(document, "imageWidth", int)
-            shapes = field(document, "shapes", list)
-        except LabelError as error:
-            found.refuse(image_id, "", f"{file.name}: {error}")
-            continue
-        for shape in shapes:
+    return gather(path, files, _read_file).table("labelme JSON", files)
 
-            def read(shape: Any = shape, image_id: str = image_id, size: Size = size) -> Named:
-                return image_id, field(shape, "label", str), _outline(shape, size)
 
-            found.add(image_id, "", read)
-        found.unlabeled += [] if shapes else [image_id]
-    return found.table("labelme JSON", files)
+def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
+    document = read_json_document(file)
+    # Whatever folder it was drawn in: the image is looked for in that of the images.
+    image_id = (inner / PureWindowsPath(field(document, "imagePath", str)).name).as_posix()
+    size = field(document, "imageHeight", int), field(document, "imageWidth", int)
+    return image_id, [
+        partial(_read_shape, image_id, shape, size) for shape in field(document, "shapes", list)
+    ]
+
+
+def _read_shape(image_id: str, shape: Any, size: Size) -> Named:
+    return image_id, field(shape, "label", str), _outline(shape, size)
 
 
 def _outline(shape: dict[str, Any], size: Size) -> Outline:

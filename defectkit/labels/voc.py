@@ -2,10 +2,11 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PureWindowsPath
 
 from defectkit.errors import LabelError
-from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.annotations import Named, Read, gather
 from defectkit.labels.documents import read_xml_document
 from defectkit.labels.outlines import Box, Size
 from defectkit.labels.table import LabelTable
@@ -22,37 +23,29 @@ def read_voc(path: Path, files: Sequence[Path]) -> LabelTable:
     Raises:
         LabelError: there is no annotation.
     """
-    found = Annotations(path)
-    for file in files:
-        inner = file.relative_to(path).parent
-        image_id = (inner / file.stem).as_posix()
-        try:
-            root = read_xml_document(file)
-            if root.tag != "annotation":
-                raise LabelError(f"its root is {root.tag[:30]!r} instead of 'annotation'")
-            if name := (root.findtext("filename") or "").strip():
-                image_id = (inner / PureWindowsPath(name).name).as_posix()
-            size = _size(root)
-        except LabelError as error:
-            found.refuse(image_id, "", f"{file.name}: {error}")
-            continue
-        objects = root.findall("object")
-        for item in objects:
-
-            def read(
-                item: ET.Element = item, image_id: str = image_id, size: Size | None = size
-            ) -> Named:
-                left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
-                name = (item.findtext("name") or "").strip()
-                return image_id, name, Box(left, top, right, bottom, size)
-
-            found.add(image_id, "", read)
-        found.unlabeled += [] if objects else [image_id]
+    found = gather(path, files, _read_file)
     boxes = [row.outline for row in found.rows if isinstance(row.outline, Box)]
     if any(0 in (box.left, box.top) for box in boxes):
         return found.table("Pascal VOC, edges from 0, since some are 0", files)
     found.shift_boxes(left=-1, top=-1)
     return found.table("Pascal VOC, pixels from 1, the last ones belong to the box", files)
+
+
+def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
+    root = read_xml_document(file)
+    if root.tag != "annotation":
+        raise LabelError(f"its root is {root.tag[:30]!r} instead of 'annotation'")
+    name = PureWindowsPath((root.findtext("filename") or "").strip()).name or file.stem
+    image_id = (inner / name).as_posix()
+    size = _size(root)
+    return image_id, [
+        partial(_read_object, image_id, item, size) for item in root.iterfind("object")
+    ]
+
+
+def _read_object(image_id: str, item: ET.Element, size: Size | None) -> Named:
+    left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
+    return image_id, (item.findtext("name") or "").strip(), Box(left, top, right, bottom, size)
 
 
 def _size(root: ET.Element) -> Size | None:

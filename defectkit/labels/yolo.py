@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
 
 from defectkit.errors import LabelError
-from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.annotations import Named, Read, gather
 from defectkit.labels.documents import read_document
 from defectkit.labels.outlines import Box, Outline, Polygons
 from defectkit.labels.table import LabelTable
@@ -29,29 +30,25 @@ def read_yolo(path: Path, files: Sequence[Path]) -> LabelTable:
     """
     names_file = find_names(path)
     names = _read_names(names_file) if names_file else None
-    found = Annotations(path)
-    for file in files:
-        image_id = file.relative_to(path).with_suffix("").as_posix()
-        try:
-            text = _read_text(file)
-        except LabelError as error:
-            found.refuse(image_id, "", str(error))
-            continue
-        lines = [line.strip() for line in text.splitlines()]
-        for number, line in enumerate(lines, start=1):
-
-            def read(
-                line: str = line, image_id: str = image_id, where: str = f"{file.name}:{number}"
-            ) -> Named:
-                try:
-                    return image_id, *_parse(line, names)
-                except LabelError as error:
-                    raise LabelError(f"{where}: {error}") from error
-
-            if line:
-                found.add(image_id, "", read)
-        found.unlabeled += [] if any(lines) else [image_id]
+    found = gather(path, files, partial(_read_file, names=names))
     return found.table("YOLO", [*files, *([names_file] if names_file else [])])
+
+
+def _read_file(file: Path, inner: Path, *, names: Sequence[str] | None) -> tuple[str, list[Read]]:
+    image_id = (inner / file.stem).as_posix()
+    lines = enumerate(map(str.strip, _read_text(file).splitlines()), start=1)
+    return image_id, [
+        partial(_read_line, image_id, line, f"{file.name}:{number}", names)
+        for number, line in lines
+        if line
+    ]
+
+
+def _read_line(image_id: str, line: str, where: str, names: Sequence[str] | None) -> Named:
+    try:
+        return image_id, *_parse(line, names)
+    except LabelError as error:
+        raise LabelError(f"{where}: {error}") from error
 
 
 def looks_like_yolo(file: Path) -> bool:

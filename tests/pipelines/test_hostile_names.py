@@ -21,6 +21,7 @@ from defectkit.labels import rle
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes as Linux has them")
 
 SIDE = 96
+MASK = rle.encode(np.eye(SIDE))
 TOUCHING = ("open", "os.listdir", "os.scandir", "os.mkdir", "os.remove", "os.rename", "os.rmdir",
             "os.link", "os.symlink", "os.truncate", "os.chmod", "os.utime")  # fmt: skip
 """Audit events whose first arguments are paths."""
@@ -113,6 +114,12 @@ def place(tmp_path) -> Path:
     return tmp_path
 
 
+def made(folder: Path) -> Path:
+    """Make ``folder`` before anything is watched: its entry is synced in the folder above it."""
+    folder.mkdir()
+    return folder
+
+
 def write_rows(path: Path, rows: list[list[str]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as handle:
         csv.writer(handle).writerows(rows)
@@ -132,15 +139,12 @@ def test_the_watch_sees(place):
 
 @pytest.mark.check(16)
 def test_no_name_in_a_label_table_leads_outside(place, tally):
-    source, out = place / "source", place / "dataset"
-    out.mkdir()  # a new folder's entry is synced in the folder above it
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[4:20, 4:20] = 1
+    source, out = place / "source", made(place / "dataset")
     good = [[f"{n}.png", "", ""] for n in range(6)]
     classes = ["../../x", "/etc/passwd", "CON", "..", "a/b", "C:\\x"]  # name files of the preview
-    bad = [[f"{n}.png", name, rle.encode(mask)] for n, name in enumerate(classes, start=6)]
+    bad = [[f"{n}.png", name, MASK] for n, name in enumerate(classes, start=6)]
     names = hostile(place / "trap.png")
-    rows = [[name, "1", rle.encode(mask)] for name in names]
+    rows = [[name, "1", MASK] for name in names]
     write_rows(source / "train.csv", [["ImageId", "ClassId", "EncodedPixels"], *good, *bad, *rows])
     with watched() as touched:
         summary = defectkit.prepare(
@@ -157,11 +161,8 @@ def test_no_name_in_a_label_table_leads_outside(place, tally):
 
 @pytest.mark.check(16)
 def test_no_name_in_meta_leads_outside(place, tally):
-    source, out = place / "source", place / "dataset"
-    out.mkdir()  # a new folder's entry is synced in the folder above it
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    mask[4:20, 4:20] = 1
-    rows = [[f"{n}.png", "1", rle.encode(mask) if n % 2 else ""] for n in range(12)]
+    source, out = place / "source", made(place / "dataset")
+    rows = [[f"{n}.png", "1", MASK if n % 2 else ""] for n in range(12)]
     write_rows(source / "train.csv", [["ImageId", "ClassId", "EncodedPixels"], *rows])
     for name in hostile(place / "trap.png"):
         with tally.case(name):
@@ -180,8 +181,7 @@ def test_no_name_in_meta_leads_outside(place, tally):
 
 @pytest.mark.check(16)
 def test_no_name_in_a_folder_to_inspect_leads_outside(place, run_folder, tally):
-    folder, out = place / "source" / "Train", place / "out"
-    out.mkdir()
+    folder, out = place / "source" / "Train", made(place / "out")
     image = np.full((64, 64), 100, np.uint8)
     names = hostile(place / "trap.png")
     for name in names[:: tally.number(short=9, full=1)]:

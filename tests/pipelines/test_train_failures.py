@@ -23,7 +23,6 @@ from defectkit.approaches import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.deployment.model import is_whole, save_model
-from defectkit.devices import usable_processors
 from defectkit.evaluation.verdicts import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
@@ -52,11 +51,6 @@ def unbroken(dataset_folder, train_tiny) -> dict[str, np.ndarray]:
 
 def equal(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[key], other[key]) for key in one)
-
-
-def busyness() -> float:
-    """How many processes wait for each processor, at least 1: a busy machine is no failure."""
-    return max(os.getloadavg()[0] / usable_processors(), 1)
 
 
 def strays(folder: Path) -> list[Path]:
@@ -235,7 +229,7 @@ def kill_a_loader(_: object) -> None:
 
 CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 STRIKES = {
-    "NaN": (3, "bce nan", become_nan),
+    "NaN": (3, "not finite (classes nan, bce nan", become_nan),
     "a dead worker": (4, "a loader process died (DataLoader worker", kill_a_loader),
     "no memory": (5, "too little memory (MemoryError). Start", raises(MemoryError())),
     "no memory on the GPU": (5, "too little memory (CUDA out of memory.", raises(CUDA)),
@@ -269,7 +263,7 @@ def test_whatever_ends_a_training_has_its_exit_status_and_leaves_the_last_checkp
     with monkeypatch.context() as once:
         once.setattr(Segment, "loss", loss)
         ended = cli("train", "--data", dataset_folder, "--out", run, *small, "--set", workers)
-    assert time.monotonic() - struck[0] < 10 * busyness()
+    assert time.monotonic() - struck[0] < 10
     assert ended.code == code, ended.err
     assert words in ended.err
     assert "Traceback" not in ended.err
@@ -387,7 +381,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
         request.addfinalizer(make_immutable(out))
     start = time.monotonic()
     ended = cli(*(word.format(**given) for word in COMMANDS[command]), out)
-    assert time.monotonic() - start < 5 * busyness()
+    assert time.monotonic() - start < 5
     assert ended.code == 2
     assert re.search(r"error: (cannot write \S+: [A-Z]|\S+ is a file, not a folder)", ended.err)
     assert "--out" in ended.err
@@ -449,7 +443,7 @@ def test_a_signal_ends_the_real_command_and_its_loaders_within_ten_seconds(
     process.send_signal(number)
     start = time.monotonic()
     _, told = process.communicate(timeout=60)
-    assert time.monotonic() - start < 10 * busyness()
+    assert time.monotonic() - start < 10
     assert process.returncode == 128 + number
     assert b"interrupted; what is finished is on disk" in told
     assert b"Traceback" not in told
