@@ -41,3 +41,21 @@ def test_every_protection_to_remove_stands_in_the_code_once(scorecard):
 def test_every_mutation_has_a_check_and_every_check_a_line(scorecard):
     assert {mutation.check for mutation in scorecard.MUTATIONS} <= marked()
     assert marked() <= scorecard.CHECKS.keys() == set(range(1, 39))
+
+
+def test_what_failed_or_was_skipped_is_counted(scorecard, tmp_path):
+    cases = '<property name="cases" value="7"/>'
+    check = '<properties><property name="check" value="4"/>{}</properties>'
+    report = tmp_path / "report.xml"
+    report.write_text(
+        "<testsuites><testsuite>"
+        f"<testcase time='1.5'>{check.format(cases)}<failure message='no'>text</failure></testcase>"
+        f"<testcase time='1'>{check.format('')}<error/></testcase>"
+        f"<testcase time='0'>{check.format('')}<skipped/></testcase>"
+        f"<testcase time='2'>{check.format(cases)}</testcase>"
+        "</testsuite></testsuites>"
+    )
+    result = scorecard.read_report(report, [4, 5])[4]
+    assert (result.tests, result.skipped, result.failures) == (4, 1, 2)
+    assert (result.cases, result.seconds, result.passed) == (16, 4.5, False)
+    assert "| **failed** |" in scorecard.table({4: result})
