@@ -28,6 +28,7 @@ CELLS, PER_CELL = 4, 3
 """The strongest few of each cell of a grid of 4x4: so that any part of the image has some."""
 REACH = 8
 """What lies up to so many reduced pixels away, across and down, is described."""
+SIDE = 2 * REACH + 1
 PEAK = np.ones((11, 11), np.uint8)
 RING_Y = np.array([-6, -6, -6, 0, 0, 6, 6, 6])
 RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
@@ -35,8 +36,9 @@ RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
 WEAKEST = 40
 """The least contrast of a place that counts: half a gray level, in smoothed values."""
 DEGREES = 6
-CODE_BITS = DEGREES**2 - 1
 PLACE_BITS = 13
+CODE_BITS = DEGREES**2 - 1
+WEIGHTS = np.uint64(1) << np.arange(2 * PLACE_BITS + 3, 64, dtype=np.uint64)
 FLIP_X, FLIP_Y, TRANSPOSE = 1, 2, 4
 
 
@@ -57,17 +59,13 @@ def find_keypoints(image: Image) -> bytes:
     """
     smooth = _smooth(reduce_gray(image, reduction(*image.shape[:2])))
     y, x = _peaks(smooth)
-    if not len(y):
-        return b""
-    patches = np.lib.stride_tricks.sliding_window_view(smooth, (2 * REACH + 1, 2 * REACH + 1))
-    around = patches[y - REACH, x - REACH].astype(np.float32)
-    around -= around.mean(axis=(1, 2), keepdims=True)
-    orientation, signs = _canonical(np.asarray(FUNCTIONS @ around @ FUNCTIONS.T, np.float32))
-    code = signs.reshape(len(y), -1)[:, 1:] @ (
-        np.uint64(1) << np.arange(CODE_BITS, dtype=np.uint64)
-    )
+    corner = (y - REACH) * smooth.shape[1] + x - REACH
+    square = np.arange(SIDE)[:, None] * smooth.shape[1] + np.arange(SIDE)
+    around = smooth.ravel().take(corner[:, None] + square.ravel()).astype(np.float32)
+    around -= around[:, [SIDE * SIDE // 2]]  # its mean would cost digits
+    orientation, signs = _canonical(around @ FUNCTIONS)
     place = (orientation << 2 * PLACE_BITS) | (y << PLACE_BITS) | x
-    packed = (code << np.uint64(2 * PLACE_BITS + 3)) | place.astype(np.uint64)
+    packed = signs[:, 1:] @ WEIGHTS | place.astype(np.uint64)
     return packed.astype("<u8").tobytes()
 
 
@@ -98,20 +96,20 @@ def _smooth(gray: Image) -> npt.NDArray[np.uint16]:
 
 def _peaks(smooth: npt.NDArray[np.uint16]) -> tuple[Integers, Integers]:
     """Return y and x of the places with the most contrast around them, a few for each cell."""
-    if min(smooth.shape) <= 2 * REACH:
+    if min(smooth.shape) < SIDE:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     inner = (slice(REACH, -REACH), slice(REACH, -REACH))
     rows, columns = smooth[inner].shape
     y, x = np.divmod(np.flatnonzero(smooth[inner] == cv2.dilate(smooth, PEAK)[inner]), columns)
-    around = smooth[y[:, None] + (REACH + RING_Y), x[:, None] + (REACH + RING_X)]
-    contrast = smooth[y + REACH, x + REACH] - around.mean(axis=1)
-    strong = contrast > WEAKEST
-    y, x = y[strong], x[strong]
-    cell = y * CELLS // rows * CELLS + x * CELLS // columns
+    at = (y + REACH) * smooth.shape[1] + x + REACH
+    ring = smooth.ravel().take(at[:, None] + (RING_Y * smooth.shape[1] + RING_X))
+    contrast = len(RING_Y) * smooth.ravel().take(at).astype(np.int64) - ring.sum(axis=1)
+    strong = np.flatnonzero(contrast > len(RING_Y) * WEAKEST)
+    cell = y[strong] * CELLS // rows * CELLS + x[strong] * CELLS // columns
     order = np.lexsort((-contrast[strong], cell))
     cell = cell[order]
     rank = np.arange(len(cell)) - np.searchsorted(cell, cell)
-    chosen = order[rank < PER_CELL]
+    chosen = strong[order[rank < PER_CELL]]
     return y[chosen] + REACH, x[chosen] + REACH
 
 
@@ -119,26 +117,33 @@ def _canonical(projections: Floats) -> tuple[Integers, npt.NDArray[np.bool_]]:
     """Return the orientations that make the gradient point right and down, more right than down.
 
     Args:
-        projections: (n, degree of y, degree of x), changed in place.
+        projections: (n, 36), on products of a function down and one across: ``FUNCTIONS``.
 
     Returns:
-        The orientations, (n,), and the signs of the projections in them.
+        The orientations, (n,), and whether the projections in them are positive, (n, 36).
     """
-    up, left = projections[:, 1, 0] < 0, projections[:, 0, 1] < 0
-    projections[up, 1::2] *= -1
-    projections[left, :, 1::2] *= -1
-    across = projections[:, 1, 0] > projections[:, 0, 1]
-    projections[across] = projections[across].transpose(0, 2, 1)
-    return FLIP_X * left + FLIP_Y * up + TRANSPOSE * across, projections > 0
+    down, right = projections[:, DEGREES], projections[:, 1]
+    up, left, across = down < 0, right < 0, np.abs(down) > np.abs(right)
+    signs = projections > 0
+    signs ^= (up[:, None] & ODD_Y) ^ (left[:, None] & ODD_X)
+    signs[across] = signs[across][:, TRANSPOSED]
+    return FLIP_X * left + FLIP_Y * up + TRANSPOSE * across, signs
 
 
 def _functions() -> Floats:
-    """Return orthonormal polynomials under a bell, (degrees, 17): even and odd ones in turn."""
+    """Return smooth functions of a place's surroundings, (17 x 17, 36), which sum up to zero.
+
+    They are products of a function down and one across: orthonormal polynomials under a bell, even
+    and odd ones in turn.
+    """
     x = np.arange(-REACH, REACH + 1) / REACH
     powers = np.exp(-0.5 * (x / 0.55) ** 2)[:, None] * x[:, None] ** np.arange(DEGREES)
     for parity in (0, 1):  # of their own each, so that a flip does nothing but change signs
         powers[:, parity::2], _ = np.linalg.qr(powers[:, parity::2])
-    return np.ascontiguousarray(powers.T, dtype=np.float32)
+    products = np.kron(powers, powers)
+    return np.asarray(products - products.mean(axis=0), np.float32)
 
 
 FUNCTIONS = _functions()
+ODD_Y, ODD_X = (degree % 2 > 0 for degree in np.divmod(np.arange(DEGREES**2), DEGREES))
+TRANSPOSED = np.arange(DEGREES**2).reshape(DEGREES, DEGREES).T.ravel()

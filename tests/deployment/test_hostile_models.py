@@ -307,7 +307,8 @@ def test_checkpoints_of_strangers_neither_run_nor_resume(tmp_path, marker, tally
 )
 def test_configurations_of_strangers_are_text(text, words, marker, cli, tmp_path, dataset_folder):
     (tmp_path / "given.yaml").write_text(text.replace("MARKER", str(marker)))
-    said = cli("train", "--config", tmp_path / "given.yaml", "--data", dataset_folder)
+    short = ("--max-time", "1s")  # were it taken for a configuration
+    said = cli("train", "--config", tmp_path / "given.yaml", "--data", dataset_folder, *short)
     assert (said.code, said.err[:6], "Traceback" in said.err) == (2, "error:", False)
     assert words in said.err
     assert not marker.exists()
