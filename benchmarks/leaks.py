@@ -3,28 +3,36 @@
     python benchmarks/leaks.py recall sample_data/Train ../shared/data/dagm_mini/Train
     python benchmarks/leaks.py false --images 1000
     python benchmarks/leaks.py scale --images 100000
+    python benchmarks/leaks.py groups ../shared/data/magnetic_tile
 
 ``recall`` plants a copy of each image in a folder, in each of nine ways, and looks for it among all
-of them. The claim is 0.95. ``false`` draws look-alike textures
-and counts the pairs that are taken for the same: fewer than one in 1,000 images. ``scale`` makes up
-the keypoints of many images, from those of ``sample_data`` with some bits turned, and times the
-search for candidates.
+of them. The claim is 0.95. ``false`` draws look-alike textures and counts the pairs that are taken
+for the same: fewer than one in 1,000 images. ``scale`` makes up the keypoints of many images, from
+those of ``sample_data`` with some bits turned, and times the search for candidates. ``groups``
+prepares a ``train.csv`` without the ``images.csv`` beside it, and tells how many of the pairs of
+images that this puts into one group are found.
 """
 
 import argparse
 import io
+import math
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image as PillowImage
+from rich.console import Console
 
+from defectkit import prepare
 from defectkit.data.images import SUFFIXES, decode_image, read_image
 from defectkit.data.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
 from defectkit.data.near_duplicates import Described, Match, compare, find_candidates, orient
 from defectkit.data.synth import synthesize
+from defectkit.labels.table import read_meta
 
 Image = npt.NDArray[np.uint8]
 BORDER = 8
@@ -35,9 +43,9 @@ WAYS = (
 
 
 def main() -> None:
-    """Run one of the three parts."""
+    """Run one of the parts."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("part", choices=("recall", "false", "scale"))
+    parser.add_argument("part", choices=("recall", "false", "scale", "groups"))
     parser.add_argument("folders", type=Path, nargs="*", default=[Path("sample_data/Train")])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, default=512, help="of drawn images, in pixels")
@@ -46,6 +54,8 @@ def main() -> None:
     if options.part == "recall":
         for folder in options.folders:
             print_recall(folder, options.seed)
+    elif options.part == "groups":
+        print_groups(options.folders[0])
     elif options.part == "false":
         drawn = [
             synthesize(index, size=options.size, seed=options.seed).image
@@ -151,6 +161,23 @@ def print_scale(folder: Path, count: int, seed: int) -> None:
     right = {(index, count - copies + index) for index in range(copies)}
     print(f"{count} images: {wall:.0f} s ({own:.0f} s of one processor), {len(found & right)} of "
           f"{copies} copies found, {len(found - right)} candidates to refuse")  # fmt: skip
+
+
+def print_groups(folder: Path) -> None:
+    """Print how much of the groups that ``images.csv`` names is found without it."""
+    group = {image_id: row["group"] for image_id, row in read_meta(folder / "images.csv").items()}
+    with tempfile.TemporaryDirectory() as name:
+        prepare(folder / "train.csv", unlisted="good", out=name, console=Console(quiet=True))
+        images, leaks = (
+            pd.read_csv(Path(name) / f"{table}.csv", dtype=str) for table in ("images", "leaks")
+        )
+    of = images["image_id"].map(group)
+    asked = sum(math.comb(count, 2) for count in of.value_counts())
+    right = (leaks["image_id_a"].map(group) == leaks["image_id_b"].map(group)).sum()
+    splits = images.groupby(of)["split"].nunique()
+    print(f"{len(images)} images: {right} of {asked} pairs of one group found, and "
+          f"{len(leaks) - right} others; {(splits > 1).sum()} of {len(splits)} groups are in "
+          "several splits")  # fmt: skip
 
 
 def make_up(
