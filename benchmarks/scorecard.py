@@ -100,7 +100,8 @@ def main() -> None:
         if mutation.check in wanted:
             caught = is_caught(mutation)
             results[mutation.check].mutations.append((mutation, caught))
-            print(f"{mutation.check}: {mutation.removes}: {'caught' if caught else 'NOT CAUGHT'}")
+            verdict = "caught" if caught else "NOT CAUGHT"
+            print(f"{mutation.check}: {mutation.removes}: {verdict}", flush=True)
     text = table(results)
     print(text)
     if not options.only:

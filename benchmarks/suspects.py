@@ -68,7 +68,8 @@ def changed(source: Path) -> Iterator[tuple[str, str, str, str]]:
     classes = sorted({row.class_id for row in rows if row.rle})
     other = dict(zip(classes, [*classes[1:], classes[0]], strict=True))
     defective = [row for row in rows if row.rle]
-    order = {image_id: place for place, image_id in enumerate({r.image_id: 0 for r in defective})}
+    ids = dict.fromkeys(row.image_id for row in defective)
+    order = {image_id: place for place, image_id in enumerate(ids)}
     goods = 0
     for row in rows:
         place = order.get(row.image_id, 0) % STEP

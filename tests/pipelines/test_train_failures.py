@@ -135,7 +135,8 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
     rng = np.random.default_rng(2)
     for number in range(tally.number(short=4, full=100)):
         run = tmp_path / str(number)
-        done, ready = fork.Value("i", 0), fork.Event()
+        done = fork.Value("i", 0, lock=False)  # a lock could die with the process that holds it
+        ready = fork.Event()
         operation = number if when == "in each operation" else None
         process = fork.Process(target=write_until_killed, args=(run, done, ready, operation))
         process.start()
