@@ -33,6 +33,9 @@ TINY_AREA = 9
 ENOUGH_PIXELS = 64
 """Smaller regions are not compared with their surroundings: they hold too little to tell."""
 
+NEAR = 8
+"""Pixels that the model finds so near to a label, or to each other, are no defects of their own."""
+
 RING_GAP = 2
 """Pixels between a region and what counts as its surroundings."""
 
@@ -90,7 +93,8 @@ def contradicted_by_model(
     """Yield the labels of one image that a finding contradicts.
 
     A part of an image is worth the score that a tenth of its pixels reach, as a region is found
-    when a tenth of it is. Found regions below ``minimum_area`` pixels do not count.
+    when a tenth of it is. Found are specks near to each other as one, and not those near to a
+    label; below ``minimum_area`` pixels they do not count.
 
     Args:
         finding: what a model says of the image.
@@ -116,13 +120,21 @@ def contradicted_by_model(
                     f"the model says {classes[best]} ({scores[best]:.2f}), "
                     f"not {class_id} ({scores[index]:.2f})",
                 )
-    anywhere = np.asarray(truth.any(axis=0))
-    for region, pixels in _parts(defect_map >= pixel_threshold):
-        if region.area >= minimum_area and not anywhere[pixels].any():
+    found = defect_map >= pixel_threshold
+    for near in _neighborhoods(found):
+        pixels = near & found
+        area = int(np.count_nonzero(pixels))
+        if area >= minimum_area and not truth[:, near].any():
             seen = _worth(defect_map[pixels])
-            class_id = classes[int(finding.score_map[:, pixels].mean(axis=1).argmax())]
-            reason = f"the model gives it {seen:.2f}"
-            yield _suspect(image_id, class_id, region, "unlabeled", seen, reason)
+            yield Suspect(
+                image_id=image_id,
+                kind="unlabeled",
+                class_id=classes[int(finding.score_map[:, pixels].mean(axis=1).argmax())],
+                box_xywh=tuple(cv2.boundingRect(pixels.view(np.uint8))),
+                area=area,
+                suspicion=seen,
+                reason=f"the model gives it {seen:.2f}",
+            )
 
 
 def contradicted_by_pixels(
@@ -196,6 +208,13 @@ def _parts(mask: npt.NDArray[np.generic]) -> Iterator[tuple[MaskRegion, npt.NDAr
     labels, regions = label_regions(mask)
     for number, region in enumerate(regions, start=1):
         yield region, labels == number
+
+
+def _neighborhoods(found: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield the places around what is found, (H, W) bool, one for all specks near to each other."""
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * NEAR + 1, 2 * NEAR + 1))
+    for _, pixels in _parts(cv2.dilate(found.view(np.uint8), disk)):
+        yield pixels
 
 
 def _suspect(

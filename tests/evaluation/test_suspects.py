@@ -85,6 +85,15 @@ def test_a_finding_that_touches_a_label_is_not_unlabeled():
     assert contradicted([layer("a"), layer()], [0.9 * found, 0 * found]) == []
 
 
+def test_specks_near_to_a_label_are_part_of_it_and_specks_near_to_each_other_are_one():
+    found = layer()
+    found[8:14, 30:34] = 1  # 5 pixels right of the label
+    found[60:66, 60:66] = found[60:66, 70:76] = 1
+    suspects = contradicted([layer("a"), layer()], [0.9 * layer("a"), 0.9 * found])
+    assert told(suspects) == [("unlabeled", "stain", (60, 60, 16, 6))]
+    assert suspects[0].area == 72
+
+
 def by_pixels(image, *truth):
     return list(contradicted_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
 
