@@ -271,7 +271,7 @@ MUTATIONS = (
         "defectkit/files.py",
         '    write_bytes(probe, b"")\n',
         "",
-        test="train and proc",
+        test="part_of_a_run",
     ),
     Mutation(
         13,
@@ -359,7 +359,7 @@ MUTATIONS = (
         "pixels that are counted at the threshold the model has",
         "pipelines/evaluate.py",
         "threshold=model.approach.pixel_threshold)",
-        "threshold=0.4)",
+        "threshold=0.0)",
     ),
     Mutation(
         22,
