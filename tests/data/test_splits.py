@@ -86,10 +86,10 @@ def test_fractions_hold_overall_and_for_each_class_of_single_images(good, scratc
     plan = split(rows, seed=seed)
     for name, fraction in zip(SPLITS, USUAL, strict=True):
         part = [held for (_, held), found in zip(rows, plan.splits, strict=True) if found == name]
-        assert abs(len(part) - fraction * len(rows)) <= 1.5
+        assert abs(len(part) - fraction * len(rows)) <= 1.5 + 1e-9  # half an image of each kind
         counts = Counter(class_id for held in part for class_id in held)
         for class_id, total in (("scratch", scratch), ("dent", dent)):
-            assert abs(counts[class_id] - fraction * total) <= 1.5
+            assert abs(counts[class_id] - fraction * total) <= 1.5 + 1e-9
     assert plan.warnings == ()
 
 
