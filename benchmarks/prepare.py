@@ -76,9 +76,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         print(f"turn {turn + 1}: decoding {times[0]:.2f} s, prepare {times[2]:.2f} s, without the "
               f"search {times[1]:.2f} s")  # fmt: skip
     without, full = (statistics.median(column) for column in zip(*ratios, strict=True))
-    print(
-        f"median ratio {without:.3f} without the search (aim: 0.8), {full:.3f} with it"
-    )
+    print(f"median ratio {without:.3f} without the search (aim: 0.8), {full:.3f} with it")
 
 
 def find_none(_: npt.NDArray[np.uint8]) -> bytes:
