@@ -71,10 +71,10 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     ratios = []
     print(f"{len(paths)} images of {options.data}, {options.processes} processes")
     for turn in range(options.repeats):
-        times = [seconds(work) for work in (bare, without_search, whole)]
-        ratios.append([times[0] / time for time in times[1:]])
-        print(f"turn {turn + 1}: decoding {times[0]:.2f} s, prepare {times[2]:.2f} s, without the "
-              f"search {times[1]:.2f} s")  # fmt: skip
+        decoding, unsearched, preparing = map(seconds, (bare, without_search, whole))
+        ratios.append((decoding / unsearched, decoding / preparing))
+        print(f"turn {turn + 1}: decoding {decoding:.2f} s, prepare {preparing:.2f} s, without the "
+              f"search {unsearched:.2f} s")  # fmt: skip
     without, full = (statistics.median(column) for column in zip(*ratios, strict=True))
     print(f"median ratio {without:.3f} without the search (aim: 0.8), {full:.3f} with it")
 

@@ -62,7 +62,7 @@ def find_keypoints(image: Image) -> bytes:
     corner = (y - REACH) * smooth.shape[1] + x - REACH
     square = np.arange(SIDE)[:, None] * smooth.shape[1] + np.arange(SIDE)
     around = smooth.ravel().take(corner[:, None] + square.ravel()).astype(np.float32)
-    around -= around[:, [SIDE * SIDE // 2]]  # its mean would cost digits
+    around -= around[:, [SIDE * SIDE // 2]]  # large values in common would cost digits
     orientation, signs = _canonical(around @ FUNCTIONS)
     place = (orientation << 2 * PLACE_BITS) | (y << PLACE_BITS) | x
     packed = signs[:, 1:] @ WEIGHTS | place.astype(np.uint64)
