@@ -1,6 +1,7 @@
 """``prepare``: from a label table and its images to a dataset that can be trusted."""
 
 import collections
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -166,8 +167,9 @@ def run(
         )
         groups, leaks = join_groups(named, _find_leaks(usable, pool), given)
         pictures = plan_leaks(out / "preview", usable, leaks)
-        collections.deque(pool.map(write_sheet, pictures), maxlen=0)
+        drawn = itertools.chain(drawn, pool.map(write_sheet, pictures))
         if not allow_leaks and not all(leak.joined for leak in leaks):
+            collections.deque(drawn, maxlen=0)
             write_leaks(out, leaks)
             refuse_divided(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)

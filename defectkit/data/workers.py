@@ -60,6 +60,9 @@ def open_workers(count: int | None, *, n_jobs: int) -> Iterator[Workers]:
     if count == 0:
         yield Workers(0, None)
         return
+    # Searching what the workers inherit for garbage would copy all of its pages, and here it costs
+    # time: most of it are rows of the label table.
+    gc.freeze()
     pool = ProcessPoolExecutor(count, initializer=_settle)
     try:
         yield Workers(count, pool)
@@ -70,8 +73,8 @@ def open_workers(count: int | None, *, n_jobs: int) -> Iterator[Workers]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
 
 def _settle() -> None:
     cv2.setNumThreads(0)  # OpenCV's threads would fight with the other processes for the cores.
-    gc.freeze()  # Searching what was inherited for garbage would copy all of its pages.

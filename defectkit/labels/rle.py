@@ -120,12 +120,14 @@ def canonical(rle: str, shape: tuple[int, int], *, base: int = 1, order: Order =
     if order == "row":
         return encode(decode(rle, shape, base=base, order=order))
     # Without the mask: a fifth of the time.
-    runs = parse_runs(rle, shape[0] * shape[1], base=base)
-    ends = runs.starts + runs.lengths
-    first = np.append(True, runs.starts[1:] > ends[:-1])[: len(ends)]
-    if base == 1 and not runs.was_unsorted and first.all() and CANONICAL.fullmatch(rle):
-        return rle  # The usual case, in half of the time.
-    starts, ends = runs.starts[first], ends[np.roll(first, -1)]
+    stretches, was_unsorted = _stretches(rle, shape[0] * shape[1], base)
+    apart = stretches[2:-1:2] > 0
+    if base == 1 and not was_unsorted and apart.all() and CANONICAL.fullmatch(rle):
+        return rle  # The usual case, in a third of the time.
+    if len(stretches) == 1:
+        return ""
+    edges = np.cumsum(stretches[:-1])
+    starts, ends = edges[::2][np.append(True, apart)], edges[1::2][np.append(apart, True)]
     return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
 
 

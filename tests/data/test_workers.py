@@ -1,3 +1,4 @@
+import gc
 import os
 import time
 
@@ -24,6 +25,12 @@ def test_results_come_in_the_order_of_the_jobs(count, processes):
     with open_workers(count, n_jobs=100) as workers:
         assert workers.count == processes
         assert list(workers.map(double, range(100))) == list(range(0, 200, 2))
+
+
+def test_only_while_workers_live_is_what_they_inherit_no_garbage():
+    with open_workers(1, n_jobs=10):
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 def test_little_work_starts_no_process():
