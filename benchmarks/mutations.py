@@ -69,8 +69,8 @@ MUTATIONS = (
         2,
         "starting anew without a state",
         "pipelines/train.py",
-        'resume and has_checkpoint(out / "checkpoints")',
-        "resume",
+        'bool(before) and has_checkpoint(out / "checkpoints")',
+        "bool(before)",
         test="first_epoch and half",
     ),
     Mutation(

@@ -1,6 +1,6 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,14 @@ from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.failures import named_failures
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
-from defectkit.training.runs import check_data, claim_run, kept_status, new_facts, read_facts
+from defectkit.training.runs import (
+    alone_in,
+    check_data,
+    claim_run,
+    kept_status,
+    new_facts,
+    read_facts,
+)
 
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
@@ -78,7 +85,22 @@ def run(
             "learn from. Use --approach box, or prepare labels that outline the defects."
         )
     out = out or claim_run(config.approach)  # not before the dataset is known to be there
-    check_data(out, dataset, before)
+    with alone_in(out):
+        check_data(out, dataset, before)
+        _train(dataset, out, config, before, allow_download=allow_download, console=console)
+        return _finish(out, console)
+
+
+def _train(
+    dataset: Dataset,
+    out: Path,
+    config: Config,
+    before: Mapping[str, Any],
+    *,
+    allow_download: bool,
+    console: Console,
+) -> None:
+    """Train into ``out``; ``before`` is what ``run.json`` says of a run to resume, else empty."""
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
@@ -86,13 +108,13 @@ def run(
     samples = approach.samples(dataset, dataset.split("train"))
     validation_records = dataset.split("val")
     facts = new_facts(dataset, describe_device(device), before)
-    if resume:
+    if before:
         _mend_model(out)
-    goes_on = resume and has_checkpoint(out / "checkpoints")
+    goes_on = bool(before) and has_checkpoint(out / "checkpoints")
     if not goes_on:
         _write_augmentations(samples, dataset.classes, out / "augmentations.png")
     _introduce(console, approach, network, dataset, samples, device, out)
-    if resume and not goes_on:
+    if before and not goes_on:
         console.print("no epoch was finished: starting with the first")
 
     with (
@@ -117,7 +139,6 @@ def run(
                 _save_best(out, approach, epoch, facts)
             _draw(out, epoch)
             console.print(_line(epoch), soft_wrap=True)
-    return _finish(out, console)
 
 
 def _introduce(

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
@@ -20,6 +22,8 @@ MAY_CHANGE = ("device", "data.workers", "train.epochs", "train.max_time", "train
 
 FOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """Where below a run's folder training writes."""
+
+LOCK_SECONDS = 10.0
 
 # Their versions can change results.
 PACKAGES = (
@@ -107,7 +111,7 @@ def read_facts(run: Path) -> dict[str, Any]:
 
 
 def check_folder(run: Path, *, resume: bool) -> None:
-    """Prove that a run can be written to ``run``, and remove what a killed one left half-written.
+    """Prove that a run can be written to ``run``.
 
     Raises:
         OutputError: the folder or one below it cannot be written.
@@ -117,9 +121,33 @@ def check_folder(run: Path, *, resume: bool) -> None:
         raise TrainingError(
             f"{run} already holds a run. Go on with --resume, or choose another --out."
         )
-    for folder in (run, *(run / name for name in FOLDERS)):
-        if folder == run or folder.is_dir():
-            ensure_writable(folder, owned=resume)
+    _ensure_writable(run)
+
+
+@contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Keep other trainings out of ``run``, after removing what a killed one left half-written.
+
+    However the process ends, the system lets go of the lock.
+
+    Raises:
+        OutputError: the folder or one below it cannot be written.
+        TrainingError: another process is training there.
+    """
+    # Of a training that was killed, the loader's processes hold on for some seconds more.
+    lock = FileLock(run / ".lock", timeout=LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            f"another process is training into {run}. Wait for its end or stop it, then go on with "
+            "--resume."
+        ) from None
+    try:
+        _ensure_writable(run, alone=True)
+        yield
+    finally:
+        lock.release()
 
 
 def check_data(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
@@ -169,6 +197,12 @@ def kept_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
             write("interrupted" if stopped else "failed")
         raise
     write("finished")
+
+
+def _ensure_writable(run: Path, *, alone: bool = False) -> None:
+    for folder in (run, *(run / name for name in FOLDERS)):
+        if folder == run or folder.is_dir():
+            ensure_writable(folder, owned=alone)
 
 
 def _last_number(approach: str, root: Path, *, holding: str = "") -> int:

@@ -21,6 +21,7 @@ from defectkit.training.runs import PACKAGES
 
 def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
     assert set(hashes_of(run_folder)) == {
+        ".lock",
         "augmentations.png",
         "checkpoints/best/model.json",
         "checkpoints/best/model.safetensors",

@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -13,9 +15,11 @@ from defectkit.errors import (
     OutputError,
     TrainingError,
 )
-from defectkit.files import TEMP_MARK, read_json
+from defectkit.files import TEMP_MARK, read_csv, read_json
+from defectkit.training import runs
 from defectkit.training.runs import (
     MAY_CHANGE,
+    alone_in,
     check_data,
     check_folder,
     claim_run,
@@ -120,15 +124,36 @@ def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy)
     strays = [run_copy / name / f"{TEMP_MARK}12-x" for name in (".", "model", "checkpoints/best")]
     for stray in strays:
         stray.write_text("half")
-    check_folder(run_copy, resume=True)
-    assert not any(stray.exists() for stray in strays)
+    with alone_in(run_copy):
+        assert not any(stray.exists() for stray in strays)
 
 
-def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
-    live = tmp_path / f"{TEMP_MARK}12-x"
+HOLD = """
+import sys, time
+from pathlib import Path
+from defectkit.training.runs import alone_in
+with alone_in(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.1)
+    live = run_copy / "checkpoints" / f"{TEMP_MARK}12-x"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, run_copy], stdout=subprocess.PIPE)
+    assert other.stdout.readline() == b"held\n"
     live.write_text("half")
-    check_folder(tmp_path, resume=False)
+    refused = cli("train", "--resume", "--out", run_copy, "--epochs", 3)
+    assert refused.code == 2
+    assert f"another process is training into {run_copy}. Wait for its end or stop" in refused.err
     assert live.exists()
+    assert len(read_csv(run_copy / "history.csv")) == 2
+
+    other.kill()  # and the run is free
+    other.communicate()
+    with alone_in(run_copy):
+        assert not live.exists()
 
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
