@@ -22,6 +22,7 @@ from defectkit.approaches import Approach, build_approach  # noqa: E402
 from defectkit.config import load_config  # noqa: E402
 from defectkit.data.dataset import Dataset  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
+from defectkit.errors import DatasetError  # noqa: E402
 from defectkit.training.loop import EpochLoader  # noqa: E402
 from defectkit.training.schedule import build_optimizer  # noqa: E402
 
@@ -36,7 +37,10 @@ def main() -> None:
 
     config = load_config(settings=[f"train.samples_per_epoch={options.samples}"])
     device = choose_device("auto")
-    dataset = Dataset.load(options.data)
+    try:
+        dataset = Dataset.load(options.data)
+    except DatasetError as error:
+        parser.error(str(error))
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     network = approach.network().to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(network, config.train)
