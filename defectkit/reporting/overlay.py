@@ -6,6 +6,7 @@ import numpy as np
 
 from defectkit.files import safe_name
 from defectkit.findings import Finding
+from defectkit.labels.regions import measure_regions
 from defectkit.reporting.header import GUTTER, draw_header
 from defectkit.reporting.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.strokes import (
@@ -40,6 +41,7 @@ def draw_overlay(
     image_id: str,
     outcome: str | None = None,
     labels: Sequence[tuple[str, Box]] = (),
+    highest: Mask | None = None,
 ) -> Image:
     """Return a header strip above the bare image and, right of it, the marked image.
 
@@ -57,6 +59,8 @@ def draw_overlay(
         image_id: any text; what no font shows is written as escapes, long ids lose their middle.
         outcome: what the verdict meant (``hit``, ``escape`` …) where the truth is known.
         labels: text and box_xywh, in pixels of the image, of regions to name.
+        highest: (H, W) bool, the pixels of the highest score. They are marked where an image is
+            not good although no pixel was found, so that the reader sees why.
 
     Returns:
         (H', W', 3) RGB uint8.
@@ -79,7 +83,10 @@ def draw_overlay(
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
-    panels = (bare, mark(bare, predicted=predicted, truth=truth, labels=labels))
+    marked = mark(bare, predicted=predicted, truth=truth, labels=labels)
+    if highest is not None and verdict != "good" and not predicted.any():
+        _mark_highest(marked, highest)
+    panels = (bare, marked)
     for index, panel in enumerate(panels):
         x = GUTTER + (0 if stacked else index * (width + GUTTER))
         y = top + (index * (height + GUTTER) if stacked else 0)
@@ -109,7 +116,7 @@ def mark(
     marked = as_rgb(image).copy()
     assert predicted.shape == marked.shape[:2], (predicted.shape, marked.shape)
     assert truth is None or truth.shape == predicted.shape, (truth.shape, predicted.shape)
-    line = 1 + max(predicted.shape) // 1000
+    line = _line_width(marked)
     if truth is not None:
         tint(marked, truth & predicted, COLORS["hit"])
         tint(marked, truth & ~predicted, COLORS["missed"])
@@ -120,6 +127,18 @@ def mark(
     ring_small(marked, predicted, truth, line)
     draw_tags(marked, [(text, with_ring(box, marked.shape), WHITE) for text, box in labels])
     return marked
+
+
+def _mark_highest(marked: Image, highest: Mask) -> None:
+    line = _line_width(marked)
+    outline(marked, highest, COLORS["finding"], line)
+    ring_small(marked, highest, None, line)
+    (box, _), *_ = measure_regions(highest)
+    draw_tags(marked, [("highest score", with_ring(box, marked.shape), WHITE)])
+
+
+def _line_width(image: Image) -> int:
+    return 1 + int(max(image.shape[:2])) // 1000
 
 
 def region_labels(finding: Finding, *, most: int = 8) -> list[tuple[str, Box]]:

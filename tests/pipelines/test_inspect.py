@@ -10,7 +10,7 @@ from PIL import Image
 import defectkit
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
-from defectkit.files import read_csv
+from defectkit.files import read_csv, read_json, write_json
 from defectkit.labels import rle
 from defectkit.reporting.overlay import draw_overlay
 
@@ -70,6 +70,29 @@ def test_findings_csv_says_what_the_model_found(photos, inspect, run_folder):
     assert sum(int(row["area"]) for row in regions) == sum(
         int(length) for row in rows for length in row["rle"].split()[1::2]
     )
+
+
+def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
+    run_copy, photos, inspect, tmp_path
+):
+    path = run_copy / "model" / "model.json"
+    model = read_json(path)
+    model["pixel_threshold"], model["thresholds"] = 1.0, {"low": 0.0, "high": 0.0, "rule": "f1"}
+    write_json(path, model)
+    assert inspect(photos / "part-00.png", model=run_copy).defective == 1
+    image = read_image(photos / "part-00.png")
+    finding = defectkit.load(run_copy, device="cpu").find(image)
+    said = {"verdict": "defective", "score": finding.score, "truth": None, "threshold_low": 0.0}
+    expected = draw_overlay(
+        image,
+        predicted=np.zeros(image.shape, bool),
+        threshold_high=0.0,
+        image_id="part-00.png",
+        highest=finding.highest,
+        **said,
+    )
+    written = read_image(tmp_path / "out" / "overlays" / "part-00.png.png")
+    np.testing.assert_array_equal(written, expected)
 
 
 def test_scores_are_those_of_the_evaluation(run_copy, source_csv, inspect, quiet):

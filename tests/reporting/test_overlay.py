@@ -53,6 +53,31 @@ def test_the_left_panel_is_the_image_itself(channels):
     assert (right == mark(image, predicted=predicted, truth=truth)).all()
 
 
+@pytest.mark.parametrize("size", [1, 40])
+@pytest.mark.parametrize(
+    ("verdict", "found", "marks"),
+    [
+        ("defective", False, True), ("review", False, True),
+        ("good", False, False), ("defective", True, False),
+    ],
+)  # fmt: skip
+def test_where_nothing_was_found_in_a_doubtful_image_the_highest_score_is_marked(
+    size, verdict, found, marks
+):
+    image, predicted, _ = scene()
+    predicted &= found
+    highest = np.zeros(image.shape, bool)
+    highest[40 : 40 + size, 60 : 60 + size] = True
+    said = {**SAID, "verdict": verdict, "predicted": predicted, "truth": None}
+    out, plain = draw_overlay(image, highest=highest, **said), draw_overlay(image, **said)
+    changed = (out != plain).any(axis=-1)
+    assert changed.any() == marks
+    assert not marks or pixels_of(out[changed], COLORS["finding"]).any()
+    right = changed[-GUTTER - image.shape[0] : -GUTTER, 2 * GUTTER + image.shape[1] :]
+    assert changed.sum() == right.sum()  # the bare image stays bare
+    assert not right[:, : image.shape[1]][highest].any()  # and the spot itself
+
+
 def test_hit_missed_and_false_pixels_have_their_tints():
     image, predicted, truth = scene()
     marked = mark(image, predicted=predicted, truth=truth)
