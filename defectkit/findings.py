@@ -80,9 +80,3 @@ class Finding:
         """The largest class score of each pixel, (H, W) float32: defect or not."""
         best: npt.NDArray[np.float32] = np.max(self.score_map, axis=0)
         return best
-
-    @property
-    def highest(self) -> npt.NDArray[np.bool_]:
-        """The pixels of the largest score, (H, W) bool: one, or the flat top of a tile or box."""
-        scores = self.defect_map
-        return np.asarray(scores == scores.max())

@@ -237,7 +237,7 @@ def _write_overlay(
         threshold_high=thresholds.high,
         image_id=look.record.image_id,
         labels=region_labels(look.finding),
-        highest=look.finding.highest,
+        score_map=look.finding.score_map,
     )
     write_png(out / "overlays" / row["overlay"], picture, compress_level=1)
 

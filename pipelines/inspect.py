@@ -88,7 +88,7 @@ def run(
                 threshold_high=trained.thresholds.high,
                 image_id=image_id,
                 labels=region_labels(finding),
-                highest=finding.highest,
+                score_map=finding.score_map,
             )
             write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
     finally:

@@ -29,7 +29,6 @@ from defectkit.training.loop import Epoch, train_epochs
 from defectkit.training.runs import (
     alone_in,
     check_data,
-    check_folder,
     claim_run,
     kept_status,
     new_facts,
@@ -86,8 +85,7 @@ def run(
             "learn from. Use --approach box, or prepare labels that outline the defects."
         )
     out = out or claim_run(config.approach)  # not before the dataset is known to be there
-    with alone_in(out):
-        check_folder(out, resume=resume)  # Another may have trained there a moment ago.
+    with alone_in(out, resume=resume):
         check_data(out, dataset, before)
         _train(dataset, out, config, before, allow_download=allow_download, console=console)
         return _finish(out, console)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from defectkit.files import safe_name
 from defectkit.findings import Finding
@@ -41,7 +42,7 @@ def draw_overlay(
     image_id: str,
     outcome: str | None = None,
     labels: Sequence[tuple[str, Box]] = (),
-    highest: Mask | None = None,
+    score_map: npt.NDArray[np.float32] | None = None,
 ) -> Image:
     """Return a header strip above the bare image and, right of it, the marked image.
 
@@ -59,8 +60,8 @@ def draw_overlay(
         image_id: any text; what no font shows is written as escapes, long ids lose their middle.
         outcome: what the verdict meant (``hit``, ``escape`` …) where the truth is known.
         labels: text and box_xywh, in pixels of the image, of regions to name.
-        highest: (H, W) bool, the pixels of the highest score. They are marked where an image is
-            not good although no pixel was found, so that the reader sees why.
+        score_map: (K, H, W), the scores of the classes. Where an image is not good although no
+            pixel was found, the highest one is marked, so that the reader sees why.
 
     Returns:
         (H', W', 3) RGB uint8.
@@ -84,8 +85,8 @@ def draw_overlay(
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
     marked = mark(bare, predicted=predicted, truth=truth, labels=labels)
-    if highest is not None and verdict != "good" and not predicted.any():
-        _mark_highest(marked, highest)
+    if score_map is not None and verdict != "good" and not predicted.any():
+        _mark_highest(marked, score_map)
     panels = (bare, marked)
     for index, panel in enumerate(panels):
         x = GUTTER + (0 if stacked else index * (width + GUTTER))
@@ -129,7 +130,9 @@ def mark(
     return marked
 
 
-def _mark_highest(marked: Image, highest: Mask) -> None:
+def _mark_highest(marked: Image, score_map: npt.NDArray[np.float32]) -> None:
+    # Often one pixel; of a tile or a box all.
+    highest = (score_map == score_map.max()).any(axis=0)
     line = _line_width(marked)
     outline(marked, highest, COLORS["finding"], line)
     ring_small(marked, highest, None, line)

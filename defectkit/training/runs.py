@@ -24,6 +24,7 @@ FOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """Where below a run's folder training writes."""
 
 LOCK_SECONDS = 10.0
+"""How long to wait for a run: the loader's processes of a killed training hold on for seconds."""
 
 # Their versions can change results.
 PACKAGES = (
@@ -117,24 +118,19 @@ def check_folder(run: Path, *, resume: bool) -> None:
         OutputError: the folder or one below it cannot be written.
         TrainingError: it holds a run already, and that is not to be resumed.
     """
-    if not resume and (run / "config.yaml").exists():
-        raise TrainingError(
-            f"{run} already holds a run. Go on with --resume, or choose another --out."
-        )
-    _ensure_writable(run)
+    _check_folder(run, resume=resume, alone=False)
 
 
 @contextmanager
-def alone_in(run: Path) -> Iterator[None]:
-    """Keep other trainings out of ``run``, after removing what a killed one left half-written.
+def alone_in(run: Path, *, resume: bool) -> Iterator[None]:
+    """Check ``run`` as ``check_folder`` does, and keep other trainings out of it.
 
-    However the process ends, the system lets go of the lock.
+    What a killed one left half-written in a run that is resumed is removed. However the process
+    ends, the system lets go of the lock.
 
     Raises:
-        OutputError: the folder or one below it cannot be written.
-        TrainingError: another process is training there.
+        OutputError, TrainingError: as ``check_folder``, or another process is training there.
     """
-    # Of a training that was killed, the loader's processes hold on for some seconds more.
     lock = FileLock(run / ".lock", timeout=LOCK_SECONDS)
     try:
         lock.acquire()
@@ -144,7 +140,7 @@ def alone_in(run: Path) -> Iterator[None]:
             "--resume."
         ) from None
     try:
-        _ensure_writable(run, alone=True)
+        _check_folder(run, resume=resume, alone=True)
         yield
     finally:
         lock.release()
@@ -199,10 +195,15 @@ def kept_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     write("finished")
 
 
-def _ensure_writable(run: Path, *, alone: bool = False) -> None:
+def _check_folder(run: Path, *, resume: bool, alone: bool) -> None:
+    if not resume and (run / "config.yaml").exists():
+        raise TrainingError(
+            f"{run} already holds a run. Go on with --resume, or choose another --out."
+        )
     for folder in (run, *(run / name for name in FOLDERS)):
         if folder == run or folder.is_dir():
-            ensure_writable(folder, owned=alone)
+            # A folder that is no run yet may be one in which other commands are writing.
+            ensure_writable(folder, owned=alone and resume)
 
 
 def _last_number(approach: str, root: Path, *, holding: str = "") -> int:

@@ -88,7 +88,7 @@ def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
         predicted=np.zeros(image.shape, bool),
         threshold_high=0.0,
         image_id="part-00.png",
-        highest=finding.highest,
+        score_map=finding.score_map,
         **said,
     )
     written = read_image(tmp_path / "out" / "overlays" / "part-00.png.png")

@@ -4,8 +4,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from defectkit.config import Config, dump_config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import TEMP_MARK, read_csv, read_json, sha256_file, write_csv
-from defectkit.pipelines import train as pipeline
+from defectkit.training import runs
 from defectkit.training.loop import train_epochs
 from defectkit.training.runs import PACKAGES
 
@@ -147,12 +145,12 @@ def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy, train
 def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
     dataset_folder, run_folder, train_tiny, tmp_path, monkeypatch
 ):
-    @contextmanager
-    def after_another(run: Path) -> Iterator[None]:
-        shutil.copytree(run_folder, run, dirs_exist_ok=True)
-        yield
+    class LockAfterAnother(runs.FileLock):
+        def acquire(self, *arguments: object, **options: object) -> object:
+            shutil.copytree(run_folder, Path(self.lock_file).parent, dirs_exist_ok=True)
+            return super().acquire(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "alone_in", after_another)
+    monkeypatch.setattr(runs, "FileLock", LockAfterAnother)
     with pytest.raises(TrainingError, match="already holds a run"):
         train_tiny(dataset_folder, tmp_path / "run")
     assert len(read_csv(tmp_path / "run" / "history.csv")) == 2

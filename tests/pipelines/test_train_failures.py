@@ -26,6 +26,7 @@ from defectkit.config import load_config
 from defectkit.deployment.model import is_whole, save_model
 from defectkit.evaluation.verdicts import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
+from defectkit.pipelines import synth
 from defectkit.pipelines import train as pipeline
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
@@ -149,7 +150,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
         assert process.exitcode == -signal.SIGKILL
         with tally.case(f"killed after epoch {done.value}"):
             assert len(strays(run)) <= 1
-            with alone_in(run):  # as the next start does
+            with alone_in(run, resume=True):  # as the next start does
                 assert strays(run) == []
             writer = Writer(run)
             epoch = writer.load()
@@ -381,10 +382,11 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
         out = disk / "run"
     elif place == "immutable":
         request.addfinalizer(make_immutable(out))
-    opened: list[object] = []
-    monkeypatch.setattr(Image, "open", lambda file, **_: opened.append(file))
+    begun: list[object] = []
+    monkeypatch.setattr(Image, "open", lambda file, **_: begun.append(file))
+    monkeypatch.setattr(synth, "synthesize", lambda index, **_: begun.append(index))
     ended = cli(*(word.format(**given) for word in COMMANDS[command]), out)
-    assert opened == []
+    assert begun == []
     assert ended.code == 2
     assert re.search(r"error: (cannot write \S+: [A-Z]|\S+ is a file, not a folder)", ended.err)
     assert "--out" in ended.err

@@ -68,8 +68,9 @@ def test_where_nothing_was_found_in_a_doubtful_image_the_highest_score_is_marked
     predicted &= found
     highest = np.zeros(image.shape, bool)
     highest[40 : 40 + size, 60 : 60 + size] = True
+    scores = np.stack([np.full(image.shape, 0.2), np.where(highest, 0.3, 0.1)]).astype(np.float32)
     said = {**SAID, "verdict": verdict, "predicted": predicted, "truth": None}
-    out, plain = draw_overlay(image, highest=highest, **said), draw_overlay(image, **said)
+    out, plain = draw_overlay(image, score_map=scores, **said), draw_overlay(image, **said)
     changed = (out != plain).any(axis=-1)
     assert changed.any() == marks
     assert not marks or pixels_of(out[changed], COLORS["finding"]).any()

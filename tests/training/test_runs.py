@@ -124,15 +124,23 @@ def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy)
     strays = [run_copy / name / f"{TEMP_MARK}12-x" for name in (".", "model", "checkpoints/best")]
     for stray in strays:
         stray.write_text("half")
-    with alone_in(run_copy):
+    with alone_in(run_copy, resume=True):
         assert not any(stray.exists() for stray in strays)
+
+
+def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
+    live = tmp_path / f"{TEMP_MARK}12-x"
+    live.write_text("half")
+    check_folder(tmp_path, resume=False)
+    with alone_in(tmp_path, resume=False):
+        assert live.exists()
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from defectkit.training.runs import alone_in
-with alone_in(Path(sys.argv[1])):
+with alone_in(Path(sys.argv[1]), resume=True):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -152,7 +160,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
 
     other.kill()  # and the run is free
     other.communicate()
-    with alone_in(run_copy):
+    with alone_in(run_copy, resume=True):
         assert not live.exists()
 
 
