@@ -45,7 +45,8 @@ def label_tiles(
     labels = np.full((len(corners), len(masks)), TileLabel.GOOD, np.int8)
     top, left = np.clip(corners, 0, masks.shape[1:]).T
     bottom, right = np.clip(corners + tile, 0, masks.shape[1:]).T
-    enough = min_coverage * (bottom - top) * (right - left)
+    # The whole area first: 0.1 * 6 * 5 is rounded to more than 3.
+    enough = min_coverage * ((bottom - top) * (right - left))
     for mask, own in zip(masks, labels.T, strict=True):
         if not mask.any():
             continue

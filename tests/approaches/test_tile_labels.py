@@ -44,6 +44,7 @@ def slow_label(mask: np.ndarray, row: int, column: int, tile: int, part: float) 
     part=st.sampled_from([0.1, 0.5, 2 / 3, 1.0]),
 )
 @example(seed=0, height=5, width=5, density=1.0, tile=3, part=1.0)
+@example(seed=0, height=11, width=13, density=0.5, tile=6, part=0.1)  # a tile just covered
 def test_labels_are_those_of_a_slow_loop(seed, height, width, density, tile, part):
     rng = np.random.default_rng(seed)
     masks = (rng.random((2, height, width)) < density).astype(np.uint8)
