@@ -15,9 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from defectkit.devices import calm_threads
+from defectkit.devices import let_idle_threads_sleep
 
-calm_threads()
+let_idle_threads_sleep()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
@@ -25,9 +25,9 @@ import torch  # noqa: E402
 from defectkit.approaches.patch import Patch  # noqa: E402
 from defectkit.config import load_config  # noqa: E402
 from defectkit.data.images import as_channels, read_image  # noqa: E402
-from defectkit.deployment.model import TrainedModel  # noqa: E402
+from defectkit.deployment.bundle import TrainedModel  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
-from defectkit.models.dense import TileNetwork  # noqa: E402
+from defectkit.models.classification.dense import TileNetwork  # noqa: E402
 
 IMAGE = Path(__file__).resolve().parents[1] / "sample_data" / "Train" / "0001.png"
 

@@ -29,10 +29,10 @@ from rich.console import Console
 
 from defectkit import prepare
 from defectkit.data.images import SUFFIXES, decode_image, read_image
-from defectkit.data.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
-from defectkit.data.near_duplicates import Described, Match, compare, find_candidates, orient
-from defectkit.data.synth import synthesize
-from defectkit.labels.table import read_meta
+from defectkit.labels.csv_table import read_meta
+from defectkit.preparation.leaks.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
+from defectkit.preparation.leaks.search import Described, Match, compare, find_candidates, orient
+from defectkit.synthesis.generator import synthesize
 
 Image = npt.NDArray[np.uint8]
 BORDER = 8

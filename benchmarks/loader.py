@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from defectkit.devices import calm_threads
+from defectkit.devices import let_idle_threads_sleep
 
-calm_threads()
+let_idle_threads_sleep()
 
 import torch  # noqa: E402
 
-from defectkit.approaches import Approach, build_approach  # noqa: E402
+from defectkit.approaches.build import build_approach  # noqa: E402
+from defectkit.approaches.interface import Approach  # noqa: E402
 from defectkit.config import load_config  # noqa: E402
 from defectkit.data.dataset import Dataset  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402

@@ -14,12 +14,12 @@ from torchvision.ops import box_iou
 
 from defectkit.approaches.box_samples import boxes_of
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.model import TrainedModel
-from defectkit.evaluation.scoring import Look, look_at
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.files import read_json
 
 
-def iou(look: Look) -> float | None:
+def iou(look: Prediction) -> float | None:
     """Return the IoU of the best box with the true one; None if there is not exactly one."""
     true = boxes_of(look.truth)["boxes"]
     if len(true) != 1:
@@ -38,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     model = TrainedModel.load(options.run)
     dataset = Dataset.load(read_json(options.run / "run.json")["dataset_folder"])
-    looks = look_at(model.approach, model.network, dataset.split(options.split))
+    looks = predict(model.approach, model.network, dataset.split(options.split))
     values = [value for value in map(iou, looks) if value is not None]
     if not values:
         raise SystemExit(f"no image of the {options.split} split has exactly one defect")

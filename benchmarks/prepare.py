@@ -27,12 +27,12 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from defectkit.data import survey
 from defectkit.data.images import decode_image
-from defectkit.data.sources import open_image_folder
-from defectkit.data.workers import open_workers
-from defectkit.labels.table import LabelRow, read_table
+from defectkit.labels.csv_table import LabelRow, read_table
 from defectkit.pipelines import prepare
+from defectkit.preparation import examine as survey
+from defectkit.preparation.image_folder import open_image_folder
+from defectkit.preparation.worker_pool import open_workers
 
 
 def main() -> None:

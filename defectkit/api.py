@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from defectkit.config import Config, load_config, make_config
-from defectkit.devices import calm_threads
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from defectkit.deployment.model import TrainedModel
+    from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.suspects import Suspect
     from defectkit.pipelines.inspect import InspectSummary
     from defectkit.pipelines.prepare import PrepareSummary
@@ -119,7 +119,7 @@ def train(
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
     """
-    calm_threads()
+    let_idle_threads_sleep()
     from defectkit.training import runs
 
     if epochs is not None and max_time is not None:
@@ -174,7 +174,7 @@ def evaluate(
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
     """
-    calm_threads()
+    let_idle_threads_sleep()
     from defectkit.pipelines import evaluate as pipeline
 
     return pipeline.run(
@@ -201,7 +201,7 @@ def inspect(
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
     """
-    calm_threads()
+    let_idle_threads_sleep()
     from defectkit.pipelines import inspect as pipeline
 
     return pipeline.run(
@@ -229,7 +229,7 @@ def compare(
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
     """
-    calm_threads()
+    let_idle_threads_sleep()
     from defectkit.pipelines import compare as pipeline
 
     return pipeline.run(
@@ -259,7 +259,7 @@ def suspects(
     Raises:
         DefectkitError: with what is wrong, the value, and the way out.
     """
-    calm_threads()
+    let_idle_threads_sleep()
     from defectkit.pipelines import suspects as pipeline
 
     return pipeline.run(
@@ -278,8 +278,8 @@ def load(model: str | Path, *, device: str = "auto") -> "TrainedModel":
     Raises:
         ModelError: a file is missing or damaged.
     """
-    calm_threads()
-    from defectkit.deployment.model import TrainedModel
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel
 
     return TrainedModel.load(model, device=device)
 

@@ -499,9 +499,9 @@ def configs_copy(
 
 def main() -> None:
     """Run the command line; errors of the family end with a message and their exit status."""
-    from defectkit.devices import calm_threads
+    from defectkit.devices import let_idle_threads_sleep
 
-    calm_threads()
+    let_idle_threads_sleep()
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
     try:

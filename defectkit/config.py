@@ -25,8 +25,8 @@ from pydantic.fields import FieldInfo
 
 from defectkit.errors import ConfigError
 from defectkit.files import write_text
+from defectkit.vocabulary import ApproachName, Device
 
-ApproachName = Literal["patch", "box", "segment"]
 PatchArchitecture = Literal["classifier", "all_conv", "lenet"]
 BoxArchitecture = Literal[
     "yolo_grid", "localizer", "faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos",
@@ -45,8 +45,6 @@ ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
 }
 # They have nothing that could be pretrained: `model.encoder` does not concern them.
 WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -151,8 +149,8 @@ class PatchConfig(_Section):
     min_coverage: Annotated[float, Field(gt=0.0, le=1.0)] = 2 / 3
     """A tile is defective when at least this part of it is defect, or when it holds at least this
     part of a whole defect, so that small and thin defects count too."""
-    between: Literal["skip", "good", "defective"] = "skip"
-    """What tiles are that hold less of a defect: left out of training, good or defective."""
+    partial_tiles: Literal["skip", "good", "defective"] = "skip"
+    """How tiles that hold less of a defect count: left out of training, good or defective."""
     tiles_per_image: Annotated[int, Field(ge=1)] = 16
     """Tiles that are cut from each image that is read; `train.batch_size` counts images."""
 
@@ -171,7 +169,7 @@ class BoxConfig(_Section):
 
     loss: Literal["smooth_l1", "l1", "l2", "giou"] = "giou"
     """What a wrong box of `localizer` and `yolo_grid` costs; the other detectors have their own."""
-    weight: Positive = 2.0
+    loss_weight: Positive = 2.0
     """How much that counts beside the classification loss. It changes the loss itself, so judge it
     by the metrics, not by the loss; `l1` and `l2` want more, since the numbers are smaller."""
     grid_stride: Literal[8, 16, 32] = 16
@@ -184,10 +182,11 @@ class BoxConfig(_Section):
     anchors, but as many levels."""
     nms_iou: Fraction = 0.4
     """Of boxes that overlap more than this only the best is kept."""
-    least_score: Fraction = 0.05
-    """Boxes below it are forgotten, but for the one of `localizer`: its low scores rank images."""
-    most: Annotated[int, Field(ge=1)] = 100
-    """Boxes an image at the most."""
+    score_threshold: Fraction = 0.05
+    """Boxes with a lower score are dropped, but for the one of `localizer`: its scores rank
+    images."""
+    max_detections: Annotated[int, Field(ge=1)] = 100
+    """Largest number of boxes in an image."""
 
 
 class AugmentConfig(_Section):
@@ -270,7 +269,7 @@ class InferConfig(_Section):
     """Images with more than tile x tile pixels are cut into tiles of this side."""
     overlap: Annotated[int, Field(ge=0)] = 128
     """Overlap of neighboring tiles in pixels, blended."""
-    minimum_area: Annotated[int, Field(ge=0)] = 0
+    min_area: Annotated[int, Field(ge=0)] = 0
     """Regions of fewer pixels are not reported. A hidden minimum is an escape: 0 by default."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def calm_threads() -> None:
+def let_idle_threads_sleep() -> None:
     """Let idle threads of the numeric libraries sleep; call it before torch is first imported.
 
     By default OpenMP's threads spin while they wait for each other. As soon as anything else runs

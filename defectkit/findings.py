@@ -5,28 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
-    """One connected part of an image that is held to be a defect.
-
-    ``box_xywh`` is in pixels of the image, x right and y down, half-open: it covers
-    ``x <= column < x + width`` and ``y <= row < y + height``. ``area`` counts pixels.
-    """
-
-    class_id: str
-    score: float
-    box_xywh: tuple[int, int, int, int]
-    area: int
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.score <= 1.0:
-            raise ValueError(f"region score must be in [0, 1] but got {self.score}")
-        _, _, width, height = self.box_xywh
-        if width < 1 or height < 1 or not 1 <= self.area <= width * height:
-            raise ValueError(
-                f"region box {self.box_xywh} and area {self.area} do not fit each other"
-            )
+from defectkit.regions import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,19 +14,19 @@ from rich.progress import track
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import ImageRecord
 from defectkit.data.images import write_png
-from defectkit.deployment.model import TrainedModel, model_folder
+from defectkit.deployment.bundle import TrainedModel, model_folder
 from defectkit.errors import ConfigError, DatasetError, ModelError
-from defectkit.evaluation.comparison import Judged, compare_judged, headline
+from defectkit.evaluation.comparison import EvaluationResult, compare_results, headline
 from defectkit.evaluation.cost import count_flops, count_parameters
 from defectkit.evaluation.examples import choose_examples
 from defectkit.evaluation.verdicts import FEW_IMAGES, outcome, verdict
 from defectkit.files import ensure_writable, read_json, write_csv, write_text
-from defectkit.labels.table import Split
 from defectkit.pipelines import evaluate
-from defectkit.reporting.comparison import Answer, Example, draw_comparison
-from defectkit.reporting.comparison_page import comparison_page
 from defectkit.reporting.comparison_table import console_table
+from defectkit.reporting.drawing.comparison import Answer, Example, draw_comparison
+from defectkit.reporting.html.comparison import comparison_page
 from defectkit.training.history import read_history
+from defectkit.vocabulary import Split
 
 Row = dict[str, Any]
 
@@ -60,7 +60,7 @@ def run(
         _judge(run, name, split=split, data=data, device=device, console=console)
         for run, name in zip(runs, names, strict=True)
     ]
-    figures = compare_judged(judged)
+    figures = compare_results(judged)
 
     models = track(
         (TrainedModel.load(run, device=device) for run in runs),
@@ -126,19 +126,21 @@ def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
 
 def _judge(
     run: Path, name: str, *, split: Split, data: Path | None, device: str, console: Console
-) -> Judged:
+) -> EvaluationResult:
     folder = run / "evaluation" / split
     result, model = folder / "metrics.json", model_folder(run) / "model.json"
     if result.is_file() and result.stat().st_mtime_ns > model.stat().st_mtime_ns:
         # What is damaged or of an earlier version is made anew.
         with suppress(OSError, KeyError, TypeError, ValueError):
-            return Judged.read(folder, name=name)
+            return EvaluationResult.read(folder, name=name)
     console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
     evaluate.run(run=run, split=split, data=data, device=device, console=console)
-    return Judged.read(folder, name=name)
+    return EvaluationResult.read(folder, name=name)
 
 
-def _examples(judged: Sequence[Judged], records: Sequence[ImageRecord]) -> list[ImageRecord]:
+def _examples(
+    judged: Sequence[EvaluationResult], records: Sequence[ImageRecord]
+) -> list[ImageRecord]:
     by_id = {record.image_id: record for record in records}
     classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
     return [by_id[image_id] for image_id in choose_examples(judged, classes_of)]
@@ -184,7 +186,7 @@ def _facts(run: Path, model: TrainedModel) -> Row:
     }
 
 
-def _notes(judged: Sequence[Judged], rules: Sequence[str]) -> list[str]:
+def _notes(judged: Sequence[EvaluationResult], rules: Sequence[str]) -> list[str]:
     """Return what keeps figures from being compared, as sentences."""
     notes = []
     places = [str(one.metrics["speed"]["device"]) for one in judged]  # a CPU's with its threads
@@ -207,7 +209,7 @@ def _notes(judged: Sequence[Judged], rules: Sequence[str]) -> list[str]:
     return notes
 
 
-def _listed(judged: Sequence[Judged], values: Sequence[str]) -> str:
+def _listed(judged: Sequence[EvaluationResult], values: Sequence[str]) -> str:
     return "; ".join(f"{one.name}: {value}" for one, value in zip(judged, values, strict=True))
 
 
@@ -217,7 +219,7 @@ def _write(
     picture: np.typing.NDArray[np.uint8],
     *,
     title: str,
-    images: Judged,
+    images: EvaluationResult,
     notes: Sequence[str],
 ) -> None:
     cells = ([int(c) if isinstance(c, bool) else c for c in row.values()] for row in rows)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +11,18 @@ from rich.console import Console
 
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
-from defectkit.data.mask_folder import IGNORE, NAMES
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import ensure_writable, write_csv, write_json
 from defectkit.labels import coco_rle, rle
-from defectkit.labels.regions import label_regions
-
-Form = Literal["csv", "coco", "masks"]
+from defectkit.preparation.mask_folder import IGNORE, NAMES
+from defectkit.regions import label_regions
+from defectkit.vocabulary import WrittenLabelFormat
 
 
 def run(
     dataset: Path | str,
     *,
-    to: Form,
+    to: WrittenLabelFormat,
     out: Path | str,
     compressed: bool = True,
     console: Console | None = None,

@@ -11,17 +11,17 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.approaches import Approach
+from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
-from defectkit.deployment.model import TrainedModel, set_thresholds
+from defectkit.deployment.bundle import TrainedModel, set_thresholds
 from defectkit.devices import describe_device
 from defectkit.errors import DatasetError, ModelError
-from defectkit.evaluation.boxes import BoxMetrics, ranked_boxes, true_boxes
-from defectkit.evaluation.metrics import PixelMetrics
-from defectkit.evaluation.regions import COLUMNS as REGION_COLUMNS
-from defectkit.evaluation.regions import RegionRow, match_regions, region_metrics
-from defectkit.evaluation.scoring import Look, look_at
+from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import Prediction, predict
+from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
+from defectkit.evaluation.region_matching import RegionRow, match_regions, region_metrics
 from defectkit.evaluation.verdicts import (
     Thresholds,
     choose_thresholds,
@@ -32,10 +32,10 @@ from defectkit.evaluation.verdicts import (
     verdict,
 )
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
-from defectkit.labels.table import Split
-from defectkit.reporting.curves import plot_operating, plot_region_recall
-from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
-from defectkit.reporting.page import write_report
+from defectkit.reporting.drawing.curves import plot_operating, plot_region_recall
+from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.html.report import write_report
+from defectkit.vocabulary import Split
 
 # What a person should look at first.
 URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
@@ -184,7 +184,7 @@ def _looks(
     model: TrainedModel, records: Sequence[ImageRecord], title: str, console: Console
 ) -> Any:
     # One image at a time, so that the speed is what one image has to wait.
-    looks = look_at(model.approach, model.network, records)
+    looks = predict(model.approach, model.network, records)
     return track(
         looks,
         title,
@@ -194,7 +194,7 @@ def _looks(
     )
 
 
-def _image_row(look: Look, thresholds: Thresholds, approach: Approach) -> dict[str, Any]:
+def _image_row(look: Prediction, thresholds: Thresholds, approach: Approach) -> dict[str, Any]:
     record, finding = look.record, look.finding
     said = verdict(finding.score, thresholds)
     true, found = look.truth.any(axis=0), finding.defect_map >= approach.pixel_threshold
@@ -222,7 +222,7 @@ def _doubt(row: dict[str, Any]) -> float:
 
 
 def _write_overlay(
-    out: Path, look: Look, mask: Any, row: dict[str, Any], thresholds: Thresholds
+    out: Path, look: Prediction, mask: Any, row: dict[str, Any], thresholds: Thresholds
 ) -> None:
     name = overlay_name(look.record.image_id)
     row["overlay"] = f"{URGENCY[row['outcome']] + 1}-{row['outcome']}-{name}"

@@ -12,13 +12,13 @@ from rich.markup import escape
 from rich.progress import track
 
 from defectkit.data.images import SUFFIXES, read_image, write_png
-from defectkit.deployment.model import TrainedModel
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import ImageError
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import ensure_writable, write_csv
 from defectkit.findings import Finding
 from defectkit.labels import rle
-from defectkit.reporting.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
 
 FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
 REGIONS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")

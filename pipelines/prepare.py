@@ -12,7 +12,27 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defectkit.data.dataset_writer import (
+from defectkit.errors import DatasetError, LabelError
+from defectkit.files import sha256_bytes, sha256_file
+from defectkit.labels.csv_table import LabelRow, read_meta
+from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
+from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
+from defectkit.preparation.examine import ImageFacts, examine
+from defectkit.preparation.image_folder import open_image_folder
+from defectkit.preparation.image_groups import name_groups
+from defectkit.preparation.leaks.pairs import (
+    Leak,
+    contradictions,
+    find_exact,
+    join_groups,
+    refuse_divided,
+)
+from defectkit.preparation.leaks.search import Described, Pair, confirm, find_candidates
+from defectkit.preparation.matching import Plan, name_by_file, plan_images, sample_rows
+from defectkit.preparation.read_labels import image_places, read_labels
+from defectkit.preparation.splits import Fractions, assign_splits, parse_fractions
+from defectkit.preparation.worker_pool import Workers, open_workers
+from defectkit.preparation.write_dataset import (
     PreparedImage,
     claim_folder,
     relative_path,
@@ -22,33 +42,9 @@ from defectkit.data.dataset_writer import (
     write_ledger,
     write_tables,
 )
-from defectkit.data.duplicates import (
-    Leak,
-    contradictions,
-    find_exact,
-    join_groups,
-    refuse_divided,
-)
-from defectkit.data.groups import name_groups
-from defectkit.data.label_sources import AskedFormat, image_places, read_labels
-from defectkit.data.near_duplicates import Described, Pair, confirm, find_candidates
-from defectkit.data.plan import Plan, name_by_file, plan_images, sample_rows
-from defectkit.data.sources import open_image_folder
-from defectkit.data.splits import Fractions, assign_splits, parse_fractions
-from defectkit.data.survey import ImageFacts, examine
-from defectkit.data.workers import Workers, open_workers
-from defectkit.errors import DatasetError, LabelError
-from defectkit.files import sha256_bytes, sha256_file
-from defectkit.labels.convention import (
-    AskedBase,
-    AskedOrder,
-    decide_convention,
-    refuse_contradiction,
-)
-from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
-from defectkit.labels.table import SPLITS, LabelRow, Truth, read_meta
 from defectkit.reporting.dataset_summary import print_summary
-from defectkit.reporting.previews import plan_leaks, plan_sheets, remove_stale, write_sheet
+from defectkit.reporting.drawing.previews import plan_leaks, plan_sheets, remove_stale, write_sheet
+from defectkit.vocabulary import SPLITS, LabelFormatOption, LabelKind, RleBaseOption, RleOrderOption
 
 COUNTS = (
     *("images", "defective", "good", "regions", "splits", "duplicates"),
@@ -78,12 +74,12 @@ class PrepareSummary:
 def run(
     source: Path | str,
     *,
-    label_format: AskedFormat = "auto",
+    label_format: LabelFormatOption = "auto",
     images: Path | str | None = None,
     meta: Path | str | None = None,
     out: Path | str = "dataset",
-    rle_base: AskedBase = "auto",
-    rle_order: AskedOrder = "auto",
+    rle_base: RleBaseOption = "auto",
+    rle_order: RleOrderOption = "auto",
     group_by: str | None = None,
     split: str = "0.7/0.15/0.15",
     pixel_pitch: float | None = None,
@@ -304,7 +300,7 @@ def _warn_of_groups(
     return warnings
 
 
-def _warn_of_boxes(truth: Truth) -> list[str]:
+def _warn_of_boxes(truth: LabelKind) -> list[str]:
     if truth == "masks":
         return []
     return [
@@ -375,7 +371,7 @@ def _source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
     return {"path": relative_path(path.resolve(), out), "sha256": digest}
 
 
-def _print_end(console: Console, summary: PrepareSummary, truth: Truth) -> None:
+def _print_end(console: Console, summary: PrepareSummary, truth: LabelKind) -> None:
     """Print what became of the rows, the warnings, and where to go on."""
     approach = "segment" if truth == "masks" else "box"
     refused = f"{summary.rows_refused} refused"

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
-from defectkit.deployment.model import TrainedModel
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import ConfigError
-from defectkit.evaluation.scoring import look_at
+from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.suspects import (
     COLUMNS,
     MEANINGS,
@@ -26,8 +26,8 @@ from defectkit.evaluation.suspects import (
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import ensure_writable, read_csv, write_csv, write_text
 from defectkit.pipelines.evaluate import dataset_of
-from defectkit.reporting.overlay import draw_overlay, overlay_name
-from defectkit.reporting.suspects_page import suspects_page
+from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+from defectkit.reporting.html.suspects import suspects_page
 
 
 def run(
@@ -88,7 +88,7 @@ def _contradicted(
     model: TrainedModel, records: Sequence[ImageRecord], console: Console
 ) -> Iterator[Suspect]:
     approach = model.approach
-    looks = look_at(approach, model.network, records)
+    looks = predict(approach, model.network, records)
     for look in track(
         looks,
         "comparing labels",
@@ -103,7 +103,7 @@ def _contradicted(
             image_id=image_id,
             classes=approach.classes,
             pixel_threshold=approach.pixel_threshold,
-            minimum_area=approach.config.infer.minimum_area,
+            min_area=approach.config.infer.min_area,
         )
         yield from contradicted_by_pixels(
             look.image, look.truth, image_id=image_id, classes=approach.classes

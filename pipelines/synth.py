@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import track
 
 from defectkit.data.images import write_png
-from defectkit.data.synth import SynthImage, check_settings, synthesize
 from defectkit.errors import ConfigError, OutputError
 from defectkit.files import ensure_writable, write_text
 from defectkit.labels import rle
+from defectkit.synthesis.generator import SynthImage, check_settings, synthesize
 
 COLUMNS = ("ImageId", "ClassId", "EncodedPixels")
 

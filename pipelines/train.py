@@ -11,28 +11,29 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from defectkit.approaches import Approach, Samples, build_approach
+from defectkit.approaches.build import build_approach
+from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import WITHOUT_ENCODER, Config, save_config
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
-from defectkit.deployment.model import is_whole, save_model
+from defectkit.deployment.bundle import is_whole, save_model
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import read_json, write_bytes
-from defectkit.reporting.curves import plot_history
-from defectkit.reporting.gif import progress_frame, write_gif
-from defectkit.reporting.sheets import CELL, contact_sheet, preview_cell
+from defectkit.reporting.drawing.curves import plot_history
+from defectkit.reporting.drawing.gif import progress_frame, write_gif
+from defectkit.reporting.drawing.sheets import CELL, contact_sheet, preview_cell
 from defectkit.training.checkpoint import has_checkpoint
-from defectkit.training.failures import named_failures
+from defectkit.training.failures import explain_failures
 from defectkit.training.history import read_history
 from defectkit.training.loop import Epoch, train_epochs
 from defectkit.training.runs import (
-    alone_in,
     check_data,
     claim_run,
-    kept_status,
+    lock_run,
     new_facts,
     read_facts,
+    record_status,
 )
 
 BEST = Path("checkpoints") / "best"
@@ -85,7 +86,7 @@ def run(
             "learn from. Use --approach box, or prepare labels that outline the defects."
         )
     out = out or claim_run(config.approach)  # not before the dataset is known to be there
-    with alone_in(out, resume=resume):
+    with lock_run(out, resume=resume):
         check_data(out, dataset, before)
         _train(dataset, out, config, before, allow_download=allow_download, console=console)
         return _finish(out, console)
@@ -110,16 +111,16 @@ def _train(
     facts = new_facts(dataset, describe_device(device), before)
     if before:
         _mend_model(out)
-    goes_on = bool(before) and has_checkpoint(out / "checkpoints")
-    if not goes_on:
+    resuming = bool(before) and has_checkpoint(out / "checkpoints")
+    if not resuming:
         _write_augmentations(samples, dataset.classes, out / "augmentations.png")
     _introduce(console, approach, network, dataset, samples, device, out)
-    if before and not goes_on:
+    if before and not resuming:
         console.print("no epoch was finished: starting with the first")
 
     with (
-        kept_status(out, facts),
-        named_failures(config),
+        record_status(out, facts),
+        explain_failures(config),
         _kept_gif(out),
         _progress(console) as on_progress,
     ):
@@ -132,7 +133,7 @@ def _train(
             validation_records=validation_records,
             folder=out,
             device=device,
-            resume=goes_on,
+            resume=resuming,
             on_progress=on_progress,
         ):
             if epoch.is_best:

@@ -19,11 +19,11 @@ from rich.console import Console
 import defectkit
 from defectkit import cli as cli_module
 from defectkit.data.images import write_png
-from defectkit.devices import calm_threads
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.files import sha256_file
 from defectkit.labels import rle
 
-calm_threads()  # before any test module imports torch
+let_idle_threads_sleep()  # before any test module imports torch
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("defectkit", deadline=None)

@@ -13,8 +13,7 @@ import pytest
 
 import defectkit
 from defectkit import cli as cli_module
-from defectkit.config import ApproachName, Device, load_config
-from defectkit.data.dataset import SPLITS
+from defectkit.config import load_config
 from defectkit.errors import (
     INTERRUPTED,
     TERMINATED,
@@ -27,6 +26,7 @@ from defectkit.errors import (
 )
 from defectkit.files import read_csv, read_json
 from defectkit.pipelines import synth
+from defectkit.vocabulary import SPLITS, ApproachName, Device
 
 COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "synth", "configs")
 

@@ -7,9 +7,9 @@ import torch
 
 from defectkit.devices import (
     autocast_dtype,
-    calm_threads,
     choose_device,
     describe_device,
+    let_idle_threads_sleep,
     usable_processors,
 )
 from defectkit.errors import ConfigError
@@ -71,10 +71,10 @@ def test_reduced_precision_by_device(monkeypatch):
 
 def test_threads_are_calmed_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    calm_threads()
+    let_idle_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    calm_threads()
+    let_idle_threads_sleep()
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
 
 

@@ -35,7 +35,7 @@ from defectkit.files import (
     write_json,
     write_text,
 )
-from defectkit.reporting.gif import write_gif
+from defectkit.reporting.drawing.gif import write_gif
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 tricky = st.sampled_from(

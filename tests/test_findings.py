@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from defectkit.findings import Finding, Region
+from defectkit.findings import Finding
+from defectkit.regions import Region
 
 
 def region(**changes) -> Region:

@@ -87,7 +87,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel):
     assert "defectkit/py.typed" in names
     assert "defectkit/configs/segnet.yaml" in names
     assert "defectkit/pipelines/train.py" in names
-    assert "defectkit/reporting/templates/report.html" in names
+    assert "defectkit/reporting/html/templates/report.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

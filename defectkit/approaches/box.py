@@ -9,18 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from defectkit.approaches import Samples
-from defectkit.approaches.batches import batches_of_one_shape
+from defectkit.approaches.box_findings import Mark, finding_of, place, thin_out
 from defectkit.approaches.box_samples import BoxSamples, resize_of
-from defectkit.approaches.crops import Pixels, check_side, pad_image, resize_image
-from defectkit.approaches.marks import Mark, finding_of, place, thin_out
+from defectkit.approaches.crop_samples import check_side, pad_image, resize_image
+from defectkit.approaches.interface import Samples
+from defectkit.approaches.whole_images import batches_of_one_shape
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.tiles import Tile, cover
 from defectkit.findings import Finding
-from defectkit.models.detections import Detections, Detector
+from defectkit.models.detection.detector import Detections, Detector
+from defectkit.models.detection.yolo_grid import YoloGrid
 from defectkit.models.encoders import encoder_weights
-from defectkit.models.yolo_grid import YoloGrid
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,16 @@ class Box:
             "n_classes": len(self.classes),
             "state": encoder_weights(model.weights, model.encoder, allow_download=allow_download),
         }
-        thinning: dict[str, Any] = box.model_dump(include={"nms_iou", "least_score", "most"})
+        thinning: dict[str, Any] = box.model_dump(
+            include={"nms_iou", "score_threshold", "max_detections"}
+        )
         match model.architecture:
             case "localizer":
-                from defectkit.models.localizer import build_localizer
+                from defectkit.models.detection.localizer import build_localizer
 
-                return build_localizer(**common, loss=box.loss, weight=box.weight)
+                return build_localizer(**common, loss=box.loss, weight=box.loss_weight)
             case "yolo_grid":
-                from defectkit.models.yolo_grid import build_yolo_grid
+                from defectkit.models.detection.yolo_grid import build_yolo_grid
 
                 return build_yolo_grid(
                     **common,
@@ -66,14 +69,14 @@ class Box:
                     cell=box.grid_stride,
                     n_anchors=box.anchors,
                     loss=box.loss,
-                    weight=box.weight,
+                    weight=box.loss_weight,
                 )
             case "fast_rcnn" | "rcnn":
-                from defectkit.models.region_cnn import build_region_cnn
+                from defectkit.models.detection.rcnn.fast_rcnn import build_region_cnn
 
                 return build_region_cnn(architecture=model.architecture, **common, **thinning)
             case architecture:
-                from defectkit.models.detectors import build_detector
+                from defectkit.models.detection.torchvision_detectors import build_detector
 
                 return build_detector(
                     architecture=architecture,
@@ -106,7 +109,7 @@ class Box:
         if fit is not None:
             fit(_one_by_one(samples, next(network.parameters()).device))
 
-    def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
+    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
         findings: dict[int, Finding] = {}
         for indices, batch in batches_of_one_shape(images):
@@ -116,11 +119,11 @@ class Box:
                     self.classes,
                     images[index].shape[:2],
                     pixel_threshold=self.pixel_threshold,
-                    minimum_area=self.config.infer.minimum_area,
+                    min_area=self.config.infer.min_area,
                 )
         return [findings[index] for index in range(len(images))]
 
-    def _marks(self, network: nn.Module, batch: Pixels) -> list[list[Mark]]:
+    def _marks(self, network: nn.Module, batch: ImageBatch) -> list[list[Mark]]:
         """(B, H, W, C) -> what is found in each, in overlapping tiles if the images are large."""
         height, width = batch.shape[1:3]
         resize = resize_of(self.config)
@@ -133,17 +136,19 @@ class Box:
             found = _detect(network, batch)
         return [list(place(one, Tile(0, 0, width, height))) for one in found]
 
-    def _marks_in_tiles(self, network: nn.Module, batch: Pixels) -> list[list[Mark]]:
+    def _marks_in_tiles(self, network: nn.Module, batch: ImageBatch) -> list[list[Mark]]:
         infer, box = self.config.infer, self.config.box
         marks: list[list[Mark]] = [[] for _ in batch]
         for tile in cover(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
             for own, one in zip(marks, _detect(network, batch[:, rows, columns]), strict=True):
                 own.extend(place(one, tile))
-        return [thin_out(own, nms_iou=box.nms_iou, most=box.most) for own in marks]
+        return [
+            thin_out(own, nms_iou=box.nms_iou, max_detections=box.max_detections) for own in marks
+        ]
 
 
-def _detect(network: nn.Module, batch: Pixels) -> list[Detections]:
+def _detect(network: nn.Module, batch: ImageBatch) -> list[Detections]:
     """(B, H, W, C) -> detections in each image, which is padded to the network's stride."""
     padded = np.stack([pad_image(image, cast(int, network.stride)) for image in batch])
     device = next(network.parameters()).device

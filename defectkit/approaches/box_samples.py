@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from defectkit.approaches.crops import CropSamples, Pixels, as_tensor
+from defectkit.approaches.crop_samples import CropSamples, as_tensor
+from defectkit.arrays import Masks
 from defectkit.config import ARCHITECTURES, Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.labels.regions import label_regions, measure_regions
+from defectkit.regions import label_regions, measure_regions
 
 LOCALIZER_SIDE = 256
 """The localizer looks at whole images of this side where `data.resize` says no other."""
@@ -64,11 +65,12 @@ class BoxSamples(CropSamples):
         ]
 
 
-def boxes_of(masks: Pixels, *, with_masks: bool = False) -> dict[str, torch.Tensor]:
+def boxes_of(masks: Masks, *, with_masks: bool = False) -> dict[str, torch.Tensor]:
     """(K, H, W) masks -> the target of a detector (see ``models.detections``)."""
     boxes, labels, parts = [], [], []
     for label, mask in enumerate(masks):
-        for (x, y, width, height), _ in measure_regions(mask):
+        for region in measure_regions(mask):
+            x, y, width, height = region.box_xywh
             boxes.append([x, y, x + width, y + height])
             labels.append(label)
         if with_masks:

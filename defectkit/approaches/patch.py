@@ -9,19 +9,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from defectkit.approaches.batches import find_by_scores, score_large
-from defectkit.approaches.crops import Pixels
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
+from defectkit.approaches.whole_images import find_by_scores, score_large
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
-from defectkit.models.all_conv import AllConv
-from defectkit.models.classifiers import build_classifier
-from defectkit.models.dense import TileNetwork, score_densely, score_one_by_one
-from defectkit.models.lenet import LeNet
+from defectkit.models.classification.all_conv import AllConv
+from defectkit.models.classification.classifiers import build_classifier
+from defectkit.models.classification.dense import TileNetwork, score_densely, score_one_by_one
+from defectkit.models.classification.lenet import LeNet
+from defectkit.models.classification.whole_networks import classifier_weights
 from defectkit.models.losses import class_probabilities, count_outputs, segmentation_losses
-from defectkit.models.whole_networks import classifier_weights
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,17 @@ class Patch:
     def settle(self, network: nn.Module, samples: object) -> None:
         """Nothing: all of it is learned by gradients."""
 
-    def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
+    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
         return find_by_scores(
             partial(self._score, network),
             images,
             self.classes,
             pixel_threshold=self.pixel_threshold,
-            minimum_area=self.config.infer.minimum_area,
+            min_area=self.config.infer.min_area,
         )
 
-    def _score(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+    def _score(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended parts if the images are large."""
         infer = self.config.infer
         return score_large(
@@ -116,7 +116,7 @@ class Patch:
             overlap=infer.overlap,
         )
 
-    def _pixel_scores(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+    def _pixel_scores(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
         """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""
         patch = self.config.patch
         rows, columns = (
@@ -128,7 +128,7 @@ class Patch:
         return result
 
     def tile_scores(
-        self, network: nn.Module, batch: Pixels, *, one_by_one: bool = False
+        self, network: nn.Module, batch: ImageBatch, *, one_by_one: bool = False
     ) -> torch.Tensor:
         """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles at every ``patch.stride``.
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from defectkit.approaches.batches import find_by_scores, score_large
-from defectkit.approaches.crops import CropSamples, check_side, pad_image, resize_image
+from defectkit.approaches.crop_samples import CropSamples, check_side, pad_image, resize_image
+from defectkit.approaches.whole_images import find_by_scores, score_large
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
@@ -23,15 +24,13 @@ from defectkit.models.losses import (
     count_outputs,
     segmentation_losses,
 )
-from defectkit.models.segmenters import (
+from defectkit.models.segmentation.segmenter import (
     Segmenter,
     build_fcn,
     build_pixel_net,
     build_segnet,
     build_smp,
 )
-
-Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -101,17 +100,17 @@ class Segment:
     def settle(self, network: nn.Module, samples: object) -> None:
         """Nothing: all of it is learned by gradients."""
 
-    def find(self, network: nn.Module, images: Sequence[Pixels]) -> list[Finding]:
+    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
         return find_by_scores(
             partial(self._score, network),
             images,
             self.classes,
             pixel_threshold=self.pixel_threshold,
-            minimum_area=self.config.infer.minimum_area,
+            min_area=self.config.infer.min_area,
         )
 
-    def _score(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+    def _score(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
         height, width = batch.shape[1:3]
         infer, resize = self.config.infer, self.config.data.resize
@@ -128,7 +127,7 @@ class Segment:
             overlap=infer.overlap,
         )
 
-    def _probabilities(self, network: nn.Module, batch: Pixels) -> npt.NDArray[np.float32]:
+    def _probabilities(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
         height, width = batch.shape[1:3]
         padded = np.stack([pad_image(image, cast(int, network.stride)) for image in batch])
         device = next(network.parameters()).device

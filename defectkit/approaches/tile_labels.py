@@ -11,10 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.arrays import Corners
 from defectkit.data.dataset import ImageRecord
-from defectkit.labels.regions import label_regions
-
-Corners = npt.NDArray[np.int64]
+from defectkit.regions import label_regions
 
 
 class TileLabel(IntEnum):
@@ -22,7 +21,7 @@ class TileLabel(IntEnum):
 
     GOOD = 0
     """It holds no pixel of a defect."""
-    BETWEEN = 1
+    PARTIAL = 1
     """It holds some, but too little by either rule."""
     WHOLE = 2
     """It holds enough of a whole defect."""
@@ -51,7 +50,7 @@ def label_tiles(
         if not mask.any():
             continue
         held = count_inside(mask, corners, tile=tile)
-        own[held > 0] = TileLabel.BETWEEN
+        own[held > 0] = TileLabel.PARTIAL
         own[_hold_a_whole_one(mask, corners, tile, min_coverage)] = TileLabel.WHOLE
         own[(held > 0) & (held >= enough)] = TileLabel.COVERED
     return labels

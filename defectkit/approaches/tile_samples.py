@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from defectkit.approaches.crops import CropSamples, Pixels, as_tensor
-from defectkit.approaches.tile_labels import Corners, TileLabel, count_labels, label_tiles
+from defectkit.approaches.crop_samples import CropSamples, as_tensor
+from defectkit.approaches.tile_labels import TileLabel, count_labels, label_tiles
+from defectkit.arrays import Corners, Image, Masks
 from defectkit.config import Config
-from defectkit.data.augment import augment
+from defectkit.data.augmentation import augment
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning
-from defectkit.labels.regions import measure_regions
+from defectkit.regions import measure_regions
 
 CANDIDATES = 32
 """So many places are tried for each tile that is wanted."""
@@ -33,8 +34,8 @@ class LabeledTile(NamedTuple):
     The labels are 1 where it shows a defect of the class and 0 where not, int8, or ``LEFT_OUT``.
     """
 
-    image: Pixels
-    masks: Pixels
+    image: Image
+    masks: Masks
     labels: npt.NDArray[np.int8]
 
 
@@ -58,7 +59,7 @@ class TileSamples(CropSamples):
         images, labels = zip(*samples, strict=True)
         return torch.cat(images), torch.cat(labels)
 
-    def preview(self, count: int) -> list[tuple[Pixels, Pixels]]:
+    def preview(self, count: int) -> list[tuple[Image, Masks]]:
         """Return (image, masks) of one tile of each of the first samples of the first epoch."""
         several = (self.tiles((1, index)) for index in range(count))
         return [tiles[index % len(tiles)][:2] for index, tiles in enumerate(several)]
@@ -80,7 +81,7 @@ class TileSamples(CropSamples):
         return tiles
 
     def _change(
-        self, image: Pixels, masks: Pixels, labels: npt.NDArray[np.int8], rng: np.random.Generator
+        self, image: Image, masks: Masks, labels: npt.NDArray[np.int8], rng: np.random.Generator
     ) -> LabeledTile:
         """Augment a tile; where that moved a defect out of it or into it, it is left out."""
         before = self._defect_area(masks)
@@ -90,13 +91,13 @@ class TileSamples(CropSamples):
         won = (before == 0) & (after > 0)
         return LabeledTile(image, masks, np.where((lost | won).any(), np.int8(LEFT_OUT), labels))
 
-    def _defect_area(self, masks: Pixels) -> npt.NDArray[np.int64]:
+    def _defect_area(self, masks: Masks) -> npt.NDArray[np.int64]:
         own = slice(self.context, self.context + self.config.patch.tile)
         area: npt.NDArray[np.int64] = masks[:, own, own].sum(axis=(1, 2), dtype=np.int64)
         return area
 
     def _draw(
-        self, masks: Pixels, rng: np.random.Generator, *, near_defect: bool
+        self, masks: Masks, rng: np.random.Generator, *, near_defect: bool
     ) -> tuple[Corners, npt.NDArray[np.int8]]:
         """Return the tiles' corners (T, 2) in the image and their labels (T, K)."""
         patch, count = self.config.patch, self.config.patch.tiles_per_image
@@ -112,10 +113,10 @@ class TileSamples(CropSamples):
         found = label_tiles(
             masks, corners, tile=patch.tile, min_coverage=patch.min_coverage
         )  # (N, K)
-        labels = (found >= least_defective(patch.between)).astype(np.int8)
+        labels = (found >= least_defective(patch.partial_tiles)).astype(np.int8)
         usable = np.ones(len(corners), np.bool_)
-        if patch.between == "skip":
-            usable = (found != TileLabel.BETWEEN).all(axis=1)
+        if patch.partial_tiles == "skip":
+            usable = (found != TileLabel.PARTIAL).all(axis=1)
         defective = np.flatnonzero(usable & labels.any(axis=1))
         good = np.flatnonzero(usable & ~labels.any(axis=1))
         wanted = round(DEFECTIVE_SHARE * count) if near_defect and len(defective) else 0
@@ -141,42 +142,42 @@ class TileSamples(CropSamples):
             min_coverage=patch.min_coverage,
         )
         for class_id, own in zip(self.classes, counts, strict=True):
-            if not own[least_defective(patch.between) :].any():
+            if not own[least_defective(patch.partial_tiles) :].any():
                 warnings.warn(_nothing_to_learn(class_id), DefectkitWarning, stacklevel=2)
         total = counts[0].sum()
         return [
             f"{total} tiles of {patch.tile}x{patch.tile} pixels, one every {patch.stride}:",
-            *(_line(*pair, patch.between) for pair in zip(self.classes, counts, strict=True)),
+            *(_line(*pair, patch.partial_tiles) for pair in zip(self.classes, counts, strict=True)),
         ]
 
 
-def _around_defects(masks: Pixels, count: int, rng: np.random.Generator, *, tile: int) -> Corners:
+def _around_defects(masks: Masks, count: int, rng: np.random.Generator, *, tile: int) -> Corners:
     """Return corners of tiles that meet the box of a defect; all defects get as many."""
     regions = measure_regions(masks.max(axis=0))
     chosen = rng.integers(len(regions), size=count)
-    x, y, width, height = np.array([box for box, _ in regions])[chosen].T
+    x, y, width, height = np.array([region.box_xywh for region in regions])[chosen].T
     low, high = np.stack([y, x], axis=1) - tile + 1, np.stack([y + height, x + width], axis=1)
     corners: Corners = rng.integers(low, high)
     return corners
 
 
-def least_defective(between: str) -> TileLabel:
+def least_defective(partial_tiles: str) -> TileLabel:
     """The label from which on a tile counts as defective."""
-    return TileLabel.BETWEEN if between == "defective" else TileLabel.WHOLE
+    return TileLabel.PARTIAL if partial_tiles == "defective" else TileLabel.WHOLE
 
 
-def _line(class_id: str, counts: npt.NDArray[np.int64], between: str) -> str:
+def _line(class_id: str, counts: npt.NDArray[np.int64], partial_tiles: str) -> str:
     meaning = {"skip": "left out", "good": "taken as good", "defective": "taken as defective"}
     return (
         f"  class {class_id}: {counts[TileLabel.COVERED]} defective by coverage, "
-        f"{counts[TileLabel.WHOLE]} by holding a whole defect, {counts[TileLabel.BETWEEN]} between "
-        f"({meaning[between]}), {counts[TileLabel.GOOD]} good"
+        f"{counts[TileLabel.WHOLE]} by holding a whole defect, {counts[TileLabel.PARTIAL]} partial "
+        f"({meaning[partial_tiles]}), {counts[TileLabel.GOOD]} good"
     )
 
 
 def _nothing_to_learn(class_id: str) -> str:
     return (
         f"no training tile is defective of class {class_id}, so it cannot be learned: its defects "
-        "are larger than a tile and never fill one. Set patch.between=defective, a larger "
+        "are larger than a tile and never fill one. Set patch.partial_tiles=defective, a larger "
         "patch.tile or a smaller patch.min_coverage."
     )

@@ -13,7 +13,7 @@ from defectkit.data.images import as_channels, decode_image, read_content
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
-from defectkit.labels.table import SPLITS, Split, Truth
+from defectkit.vocabulary import SPLITS, LabelKind, Split
 
 FORMAT_VERSION = 1
 
@@ -115,7 +115,7 @@ class Dataset:
         return tuple(self.info["classes"])
 
     @property
-    def truth(self) -> Truth:
+    def truth(self) -> LabelKind:
         """Whether the labels outline defects, or only box them: then masks are filled boxes."""
         return "boxes" if self.info.get("truth") == "boxes" else "masks"
 

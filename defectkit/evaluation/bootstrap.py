@@ -11,11 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Counts = npt.NDArray[np.int64]
-"""(R, N): how often each image is drawn in each resample; a row's sum is N."""
+from defectkit.arrays import Float64Array, Int64Array
 
-Values = npt.NDArray[np.float64]
-Metric = Callable[[Counts], Values]
+Metric = Callable[[Int64Array], Float64Array]
 """A metric of each resample, (R, N) -> (R,); NaN where it has no meaning."""
 
 RESAMPLES = 1000
@@ -24,7 +22,9 @@ BLOCK = 2**21
 """So many counts are in memory at a time."""
 
 
-def bootstrap(metric: Metric, images: int, *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
+def bootstrap(
+    metric: Metric, images: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Float64Array:
     """Return ``metric`` of each resample of ``images`` images, (R,); NaN where it has none."""
     assert images > 0, "nothing to draw from"
     step = max(BLOCK // images, 1)
@@ -36,14 +36,14 @@ def bootstrap(metric: Metric, images: int, *, resamples: int = RESAMPLES, seed: 
     )
 
 
-def draw(images: int, resamples: int, *, key: tuple[int, ...]) -> Counts:
+def draw(images: int, resamples: int, *, key: tuple[int, ...]) -> Int64Array:
     """Return how often each image is drawn in each resample, with replacement."""
     drawn = np.random.default_rng(key).integers(images, size=(resamples, images))
     drawn += images * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images)
 
 
-def interval(values: Values) -> tuple[float, float] | None:
+def interval(values: Float64Array) -> tuple[float, float] | None:
     """Return the middle 95 % of the values, NaN left out; ``None`` where nothing is left."""
     known = values[~np.isnan(values)]
     if not known.size:
@@ -62,7 +62,7 @@ def average_precision_of(defective: npt.ArrayLike, scores: npt.ArrayLike) -> Met
     """
     by_score = _by_score(defective, scores)
 
-    def metric(counts: Counts) -> Values:
+    def metric(counts: Int64Array) -> Float64Array:
         positive, negative = by_score(counts)
         hits = np.cumsum(positive, axis=1)
         marked = hits + np.cumsum(negative, axis=1)
@@ -77,7 +77,7 @@ def auroc_of(defective: npt.ArrayLike, scores: npt.ArrayLike) -> Metric:
     """Return the area under the ROC curve as a metric; arguments as ``average_precision_of``."""
     by_score = _by_score(defective, scores)
 
-    def metric(counts: Counts) -> Values:
+    def metric(counts: Int64Array) -> Float64Array:
         positive, negative = by_score(counts)
         below = negative[:, ::-1].cumsum(axis=1)[:, ::-1] - negative
         wins = (positive * (2 * below + negative)).sum(axis=1)
@@ -99,14 +99,14 @@ def ratio_of(part: npt.ArrayLike, whole: npt.ArrayLike) -> Metric:
 
 def _by_score(
     defective: npt.ArrayLike, scores: npt.ArrayLike
-) -> Callable[[Counts], tuple[Counts, Counts]]:
+) -> Callable[[Int64Array], tuple[Int64Array, Int64Array]]:
     """Return what counts defective and good images of each score, the highest first: (R, S)."""
     truth = np.asarray(defective, np.bool_)
     _, place = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
 
-    def count(counts: Counts) -> tuple[Counts, Counts]:
+    def count(counts: Int64Array) -> tuple[Int64Array, Int64Array]:
         every = np.add.reduceat(counts[:, order], starts, axis=1)
         positive = np.add.reduceat(counts[:, order] * truth[order], starts, axis=1)
         return positive, every - positive
@@ -114,7 +114,7 @@ def _by_score(
     return count
 
 
-def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> Values:
-    ratio: Values = np.full(part.shape, np.nan)
+def _ratio(part: npt.NDArray[np.generic], whole: npt.NDArray[np.generic]) -> Float64Array:
+    ratio: Float64Array = np.full(part.shape, np.nan)
     np.divide(part, whole, out=ratio, where=whole != 0)
     return ratio

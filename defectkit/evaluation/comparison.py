@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.arrays import Float64Array
 from defectkit.errors import DatasetError
 from defectkit.evaluation.bootstrap import (
     Metric,
-    Values,
     auroc_of,
     average_precision_of,
     bootstrap,
@@ -39,7 +39,7 @@ PIXELS = ("true_pixels", "found_pixels", "hit_pixels")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Judged:
+class EvaluationResult:
     """The evaluation of a run, read back; images in the order of their ids.
 
     ``outcomes`` are those of ``images.csv``; ``pixels`` (3, N) counts true, found and hit pixels;
@@ -85,7 +85,7 @@ class Judged:
         )
 
     @property
-    def dice(self) -> Values:
+    def dice(self) -> Float64Array:
         """The Dice of each image, (N,); 1 where nothing is true and nothing found."""
         true, found, hit = self.pixels
         return np.where(true + found == 0, 1.0, 2 * hit / np.maximum(true + found, 1))
@@ -117,7 +117,7 @@ class Figure:
     to_best: Difference | None = None
 
 
-def compare_judged(judged: Sequence[Judged]) -> dict[str, list[Figure]]:
+def compare_results(judged: Sequence[EvaluationResult]) -> dict[str, list[Figure]]:
     """Return the figures of each metric, in the order of the runs.
 
     The metrics are those of ``COMPARED``.
@@ -134,7 +134,7 @@ def compare_judged(judged: Sequence[Judged]) -> dict[str, list[Figure]]:
     }
 
 
-def headline(one: Judged, figures: Mapping[str, Figure]) -> dict[str, Any]:
+def headline(one: EvaluationResult, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """Return the headline metrics of a run as cells of ``comparison.csv``.
 
     Of a metric that has a figure: its value, under ``_low`` and ``_high`` its interval, under
@@ -167,7 +167,7 @@ def headline(one: Judged, figures: Mapping[str, Figure]) -> dict[str, Any]:
     }
 
 
-def _metrics_of(one: Judged) -> Mapping[str, tuple[float | None, Metric]]:
+def _metrics_of(one: EvaluationResult) -> Mapping[str, tuple[float | None, Metric]]:
     """Return the value that the evaluation gave, and what gives it for any draw of images."""
     image, pixel, region = (one.metrics[key] for key in ("image", "pixel", "region"))
     true, found, hit = one.pixels
@@ -210,14 +210,14 @@ def _best(values: Sequence[float | None]) -> int:
     return known.index(max(known))
 
 
-def _difference(value: float | None, best: float | None, drawn: Values) -> Difference | None:
+def _difference(value: float | None, best: float | None, drawn: Float64Array) -> Difference | None:
     ends = interval(drawn)
     if value is None or best is None or ends is None:
         return None
     return Difference(value=value - best, low=ends[0], high=ends[1])
 
 
-def _check_same_images(one: Judged, other: Judged) -> None:
+def _check_same_images(one: EvaluationResult, other: EvaluationResult) -> None:
     if one.image_ids == other.image_ids and np.array_equal(one.defective, other.defective):
         return
     theirs = dict(zip(other.image_ids, other.defective, strict=True))

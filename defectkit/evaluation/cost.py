@@ -4,7 +4,7 @@ import numpy as np
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from defectkit.approaches import Approach
+from defectkit.approaches.interface import Approach
 
 SIDE = 512
 """Side in pixels of the image that arithmetic is counted for."""

@@ -5,15 +5,15 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from defectkit.evaluation.bootstrap import Values
-from defectkit.evaluation.comparison import Judged
+from defectkit.arrays import Float64Array
+from defectkit.evaluation.comparison import EvaluationResult
 
 GOOD_SHARE = 4
 """One in so many is a good image, where there are enough defective ones."""
 
 
 def choose_examples(
-    judged: Sequence[Judged], classes_of: Mapping[str, Sequence[str]], *, count: int = 12
+    judged: Sequence[EvaluationResult], classes_of: Mapping[str, Sequence[str]], *, count: int = 12
 ) -> list[str]:
     """Return the ids of at most ``count`` images, the same for the same evaluations.
 
@@ -43,12 +43,12 @@ def choose_examples(
     return [*sorted(chosen, key=lambda name: (*sorted(classes_of[name]), name)), *chosen_good]
 
 
-def _disputes(judged: Sequence[Judged]) -> Values:
+def _disputes(judged: Sequence[EvaluationResult]) -> Float64Array:
     """Return how far the runs disagree on each image, (N,): in outcomes, then in Dice."""
     dice = np.array([one.dice for one in judged])
     outcomes = zip(*(one.outcomes for one in judged), strict=True)
     kinds = np.array([len(set(kinds)) - 1 for kinds in outcomes], np.float64)
-    disputes: Values = kinds + np.ptp(dice, axis=0)
+    disputes: Float64Array = kinds + np.ptp(dice, axis=0)
     return disputes
 
 

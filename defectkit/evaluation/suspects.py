@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import ks_2samp
 
-from defectkit.evaluation.regions import FOUND_COVERAGE
+from defectkit.arrays import BoxXywh
+from defectkit.evaluation.region_matching import FOUND_COVERAGE
 from defectkit.findings import Finding
-from defectkit.labels.regions import MaskRegion, label_regions
+from defectkit.regions import Region, label_regions
 
 Kind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
 MEANINGS: Mapping[Kind, str] = {
@@ -54,8 +55,6 @@ COLUMNS = (
 )
 """The columns of ``suspects.csv``."""
 
-Box = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspect:
@@ -69,7 +68,7 @@ class Suspect:
     image_id: str
     kind: Kind
     class_id: str
-    box_xywh: Box | None
+    box_xywh: BoxXywh | None
     area: int | None
     suspicion: float
     reason: str
@@ -88,13 +87,13 @@ def contradicted_by_model(
     image_id: str,
     classes: Sequence[str],
     pixel_threshold: float,
-    minimum_area: int,
+    min_area: int,
 ) -> Iterator[Suspect]:
     """Yield the labels of one image that a finding contradicts.
 
     A part of an image is worth the score that a tenth of its pixels reach, as a region is found
     when a tenth of it is. Found are specks near to each other as one, and not those near to a
-    label; below ``minimum_area`` pixels they do not count.
+    label; below ``min_area`` pixels they do not count.
 
     Args:
         finding: what a model says of the image.
@@ -102,7 +101,7 @@ def contradicted_by_model(
         image_id: goes into the rows.
         classes: the names of the K classes.
         pixel_threshold: the score from which a pixel is held to be defective.
-        minimum_area: in pixels.
+        min_area: in pixels.
     """
     defect_map = finding.defect_map
     for index, class_id in enumerate(classes):
@@ -124,7 +123,7 @@ def contradicted_by_model(
     for near in _neighborhoods(found):
         pixels = near & found
         area = int(np.count_nonzero(pixels))
-        if area >= minimum_area and not truth[:, near].any():
+        if area >= min_area and not truth[:, near].any():
             seen = _worth(defect_map[pixels])
             yield Suspect(
                 image_id=image_id,
@@ -204,7 +203,7 @@ def rank(suspects: Sequence[Suspect]) -> list[Suspect]:
     )
 
 
-def _parts(mask: npt.NDArray[np.generic]) -> Iterator[tuple[MaskRegion, npt.NDArray[np.bool_]]]:
+def _parts(mask: npt.NDArray[np.generic]) -> Iterator[tuple[Region, npt.NDArray[np.bool_]]]:
     labels, regions = label_regions(mask)
     for number, region in enumerate(regions, start=1):
         yield region, labels == number
@@ -218,7 +217,7 @@ def _neighborhoods(found: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool
 
 
 def _suspect(
-    image_id: str, class_id: str, region: MaskRegion, kind: Kind, suspicion: float, reason: str
+    image_id: str, class_id: str, region: Region, kind: Kind, suspicion: float, reason: str
 ) -> Suspect:
     return Suspect(
         image_id=image_id,
@@ -235,7 +234,7 @@ def _worth(scores: npt.NDArray[np.float32]) -> float:
     return float(np.quantile(scores, 1.0 - FOUND_COVERAGE))
 
 
-def _ring(pixels: npt.NDArray[np.bool_], region: MaskRegion) -> npt.NDArray[np.bool_]:
+def _ring(pixels: npt.NDArray[np.bool_], region: Region) -> npt.NDArray[np.bool_]:
     """Return the surroundings of a region, (H, W) bool: about as many pixels as it has.
 
     Masks are drawn generously, or a little short: pixels next to the border belong to neither.

@@ -7,17 +7,15 @@ An *escape* is a defective image called good, an *overkill* a good image called 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
 from defectkit.errors import ConfigError, ModelError
-from defectkit.evaluation.metrics import auroc, average_precision
-
-Verdict = Literal["good", "review", "defective"]
-Outcome = Literal["hit", "escape", "overkill", "pass", "review"]
+from defectkit.evaluation.pixel_metrics import auroc, average_precision
+from defectkit.vocabulary import Outcome, Verdict
 
 CONFIDENCE = 0.95
 FEW_IMAGES = 10

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from defectkit.errors import LabelError
+from defectkit.labels.csv_table import LabelRow, LabelTable, RefusedRow, refuse_names
 from defectkit.labels.outlines import Box, EncodedMask, Outline
-from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_names
 
 Named = tuple[str, str, Outline]
 """Image id, class id and outline of an annotation; an empty mask needs no class."""

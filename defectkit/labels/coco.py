@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels.annotations import Annotations, Named
+from defectkit.labels.csv_table import LabelTable
 from defectkit.labels.documents import field, numbers, read_json_document
-from defectkit.labels.outlines import Box, CocoMask, Outline, Polygons, Size
-from defectkit.labels.table import LabelTable
+from defectkit.labels.outlines import Box, CocoMask, Outline, Polygons
 
 
 def read_coco(path: Path) -> LabelTable:
@@ -56,13 +57,13 @@ def _by_id(document: dict[str, Any], key: str, name: str) -> dict[int | str, dic
     return by_id
 
 
-def _size(image: dict[str, Any]) -> Size | None:
+def _size(image: dict[str, Any]) -> ImageSize | None:
     if "height" not in image and "width" not in image:
         return None
     return field(image, "height", int), field(image, "width", int)
 
 
-def _outline(item: dict[str, Any], size: Size | None) -> Outline:
+def _outline(item: dict[str, Any], size: ImageSize | None) -> Outline:
     shape = item.get("segmentation")
     if isinstance(shape, dict):
         counts = field(shape, "counts", str, list)

@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels.annotations import Named, Read, gather
+from defectkit.labels.csv_table import LabelTable
 from defectkit.labels.documents import field, numbers, read_json_document
-from defectkit.labels.outlines import Box, Outline, Polygons, Size
-from defectkit.labels.table import LabelTable
+from defectkit.labels.outlines import Box, Outline, Polygons
 
 
 def read_labelme(path: Path, files: Sequence[Path]) -> LabelTable:
@@ -31,11 +32,11 @@ def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
     ]
 
 
-def _read_shape(image_id: str, shape: Any, size: Size) -> Named:
+def _read_shape(image_id: str, shape: Any, size: ImageSize) -> Named:
     return image_id, field(shape, "label", str), _outline(shape, size)
 
 
-def _outline(shape: dict[str, Any], size: Size) -> Outline:
+def _outline(shape: dict[str, Any], size: ImageSize) -> Outline:
     points = [numbers(point) for point in field(shape, "points", list)]
     if any(len(point) != 2 for point in points):
         raise LabelError("a point does not have two numbers")

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from defectkit.errors import LabelError
+from defectkit.vocabulary import RowOutcome
 
-Outcome = Literal["used", "merged", "refused"]
 ROWS_NAMED = 10
 
 
@@ -24,7 +23,7 @@ class LedgerRow:
     line: int
     image_id: str
     class_id: str
-    outcome: Outcome
+    outcome: RowOutcome
     reason: str = ""
     consequent: bool = False
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels import coco_rle, rle
-
-Size = tuple[int, int]
-"""Height and width."""
 
 TOLERANCE = 1.0
 """So many pixels an outline may reach past the image; it is clipped there."""
@@ -27,7 +25,7 @@ class EncodedMask:
     """A mask in canonical form; "" is an empty one."""
 
     rle: str
-    size: Size
+    size: ImageSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class CocoMask:
     """COCO's RLE: the compressed text, or the lengths of alternating stretches, 0s first."""
 
     counts: str | tuple[int, ...]
-    size: Size
+    size: ImageSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Polygons:
     """
 
     rings: tuple[tuple[float, ...], ...]
-    size: Size | None = None
+    size: ImageSize | None = None
     relative: bool = False
 
 
@@ -58,14 +56,14 @@ class Box:
     top: float
     right: float
     bottom: float
-    size: Size | None = None
+    size: ImageSize | None = None
     relative: bool = False
 
 
 Outline = EncodedMask | CocoMask | Polygons | Box
 
 
-def trace(outline: Outline, size: Size) -> str:
+def trace(outline: Outline, size: ImageSize) -> str:
     """Return the canonical encoding of ``outline`` in an image of ``size``.
 
     Raises:
@@ -94,7 +92,7 @@ def trace(outline: Outline, size: Size) -> str:
     return text
 
 
-def _fill_box(box: Box, size: Size) -> npt.NDArray[np.uint8]:
+def _fill_box(box: Box, size: ImageSize) -> npt.NDArray[np.uint8]:
     corners = _points((box.left, box.top, box.right, box.bottom), size, relative=box.relative)
     (left, top), (right, bottom) = np.floor(corners + 0.5).astype(int).tolist()
     mask = np.zeros(size, np.uint8)
@@ -102,7 +100,7 @@ def _fill_box(box: Box, size: Size) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _fill_polygons(polygons: Polygons, size: Size) -> npt.NDArray[np.uint8]:
+def _fill_polygons(polygons: Polygons, size: ImageSize) -> npt.NDArray[np.uint8]:
     mask = np.zeros(size, np.uint8)
     for ring in polygons.rings:
         if len(ring) < 6 or len(ring) % 2:
@@ -111,7 +109,9 @@ def _fill_polygons(polygons: Polygons, size: Size) -> npt.NDArray[np.uint8]:
     return mask
 
 
-def _points(numbers: tuple[float, ...], size: Size, *, relative: bool) -> npt.NDArray[np.float64]:
+def _points(
+    numbers: tuple[float, ...], size: ImageSize, *, relative: bool
+) -> npt.NDArray[np.float64]:
     """Return (N, 2) points x, y in pixels, clipped to the image."""
     height, width = size
     points = np.array(numbers, np.float64).reshape(-1, 2)
@@ -124,7 +124,7 @@ def _points(numbers: tuple[float, ...], size: Size, *, relative: bool) -> npt.ND
     return inside
 
 
-def _fill(points: npt.NDArray[np.float64], size: Size) -> npt.NDArray[np.uint8]:
+def _fill(points: npt.NDArray[np.float64], size: ImageSize) -> npt.NDArray[np.uint8]:
     """Return the mask of the polygon through ``points``: along each row, edges take turns."""
     turns = np.zeros((size[0], size[1] + 1), np.uint8)
     for (x, y), (next_x, next_y) in zip(points, np.roll(points, -1, axis=0), strict=True):

@@ -7,16 +7,14 @@ malformed is guessed at: a text gives exactly the mask that it says, or is refus
 
 import re
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from defectkit.errors import LabelError
-
-Order = Literal["column", "row"]
-"""How pixels are numbered: "column" is down, then right (Kaggle's); "row" is right, then down."""
+from defectkit.vocabulary import RleOrder
 
 ALLOWED = b"0123456789 \t\r\n"
 CANONICAL = re.compile(r"[1-9][0-9]*+(?: [1-9][0-9]*+)*+")
@@ -43,7 +41,7 @@ class Runs:
 
 
 def decode(
-    rle: str, shape: tuple[int, int], *, base: int = 1, order: Order = "column"
+    rle: str, shape: tuple[int, int], *, base: int = 1, order: RleOrder = "column"
 ) -> npt.NDArray[np.uint8]:
     """Return the mask that ``rle`` says: (H, W) uint8 of 0 and 1, all 0 for blank text.
 
@@ -83,7 +81,7 @@ def decode_columns(rle: str, shape: tuple[int, int]) -> tuple[npt.NDArray[np.uin
     return flat.reshape(after - first, height).T, first
 
 
-def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: Order = "column") -> str:
+def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: RleOrder = "column") -> str:
     """Return the sorted, merged runs of ``mask``; "" where it has none.
 
     Args:
@@ -109,7 +107,9 @@ def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: Order = "colu
     return " ".join(map(str, edges.tolist()))
 
 
-def canonical(rle: str, shape: tuple[int, int], *, base: int = 1, order: Order = "column") -> str:
+def canonical(
+    rle: str, shape: tuple[int, int], *, base: int = 1, order: RleOrder = "column"
+) -> str:
     """Return ``rle`` in canonical form: 1-based, column-major, sorted, touching runs joined.
 
     ``shape``, ``base`` and ``order`` are those of ``rle``, as in ``decode``.

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
 
+from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels.annotations import Named, Read, gather
+from defectkit.labels.csv_table import LabelTable
 from defectkit.labels.documents import read_xml_document
-from defectkit.labels.outlines import Box, Size
-from defectkit.labels.table import LabelTable
+from defectkit.labels.outlines import Box
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -43,12 +44,12 @@ def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
     ]
 
 
-def _read_object(image_id: str, item: ET.Element, size: Size | None) -> Named:
+def _read_object(image_id: str, item: ET.Element, size: ImageSize | None) -> Named:
     left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
     return image_id, (item.findtext("name") or "").strip(), Box(left, top, right, bottom, size)
 
 
-def _size(root: ET.Element) -> Size | None:
+def _size(root: ET.Element) -> ImageSize | None:
     if root.find("size") is None:
         return None
     height, width = (_number(root, f"size/{side}") for side in ("height", "width"))

@@ -9,9 +9,9 @@ import yaml
 
 from defectkit.errors import LabelError
 from defectkit.labels.annotations import Named, Read, gather
+from defectkit.labels.csv_table import LabelTable
 from defectkit.labels.documents import read_document
 from defectkit.labels.outlines import Box, Outline, Polygons
-from defectkit.labels.table import LabelTable
 
 NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 MAX_TEXT_BYTES = 2**24

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from defectkit.data.dataset_writer import PreparedImage
-from defectkit.labels.table import SPLITS
+from defectkit.preparation.write_dataset import PreparedImage
+from defectkit.vocabulary import SPLITS
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

@@ -10,7 +10,7 @@ from defectkit.errors import MemoryShortageError, WorkerError
 
 
 @contextmanager
-def named_failures(config: Config) -> Iterator[None]:
+def explain_failures(config: Config) -> Iterator[None]:
     """Turn a lack of memory and the death of a loader process into errors with a way out.
 
     Raises:

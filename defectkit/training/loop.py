@@ -18,13 +18,13 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from defectkit.approaches import Approach, Samples
+from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import TrainConfig
 from defectkit.data.dataset import ImageRecord
 from defectkit.devices import autocast_dtype, usable_processors
 from defectkit.errors import DefectkitError, NotFiniteError
-from defectkit.evaluation.metrics import PixelMetrics, average_precision
-from defectkit.evaluation.scoring import Look, batch_size_for, look_at
+from defectkit.evaluation.pixel_metrics import PixelMetrics, average_precision
+from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.verdicts import Thresholds, choose_thresholds
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history, write_history
@@ -48,7 +48,7 @@ class Validation:
     thresholds: Thresholds
     warnings: tuple[str, ...]
     seconds: float
-    watched: tuple[Look, ...]
+    watched: tuple[Prediction, ...]
 
     @property
     def quality(self) -> float:
@@ -218,7 +218,7 @@ def validate(
     watched_ids = {record.image_id for record in _worth_watching(records, watch)}
     watched, scores = [], []
     start = time.monotonic()
-    for look in look_at(approach, network, records, batch_size=batch_size_for(network)):
+    for look in predict(approach, network, records, batch_size=batch_size_for(network)):
         pixels.update(look.finding.score_map, look.truth)
         scores.append(look.finding.score)
         if look.record.image_id in watched_ids:

@@ -122,7 +122,7 @@ def check_folder(run: Path, *, resume: bool) -> None:
 
 
 @contextmanager
-def alone_in(run: Path, *, resume: bool) -> Iterator[None]:
+def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
     """Check ``run`` as ``check_folder`` does, and keep other trainings out of it.
 
     What a killed one left half-written in a run that is resumed is removed. However the process
@@ -177,7 +177,7 @@ def new_facts(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[
 
 
 @contextmanager
-def kept_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
+def record_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
     """Keep ``run.json`` true: running, then finished, interrupted (by a signal) or failed."""
 
     def write(status: str) -> None:

@@ -6,16 +6,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from defectkit.approaches import build_approach
 from defectkit.approaches.box import Box
+from defectkit.approaches.build import build_approach
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.model import TrainedModel
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import ModelError
 from defectkit.findings import Region
-from defectkit.models.detections import Detections
-from defectkit.models.localizer import Localizer
-from defectkit.models.yolo_grid import YoloGrid
+from defectkit.models.detection.detector import Detections
+from defectkit.models.detection.localizer import Localizer
+from defectkit.models.detection.yolo_grid import YoloGrid
 
 RNG = np.random.default_rng(5)
 SMALL = ("model.weights=none", "model.encoder=test_efficientnet")
@@ -161,14 +161,15 @@ def test_the_choice_of_the_network():
 
 @pytest.mark.parametrize(("cell", "anchors"), [(8, 2), (32, 7)])
 def test_the_settings_reach_the_grid_detector(cell, anchors):
-    changes = (f"box.grid_stride={cell}", f"box.anchors={anchors}", "box.loss=l1", "box.weight=7",
-               "box.nms_iou=0.3", "box.least_score=0.2", "box.most=9")  # fmt: skip
+    changes = (f"box.grid_stride={cell}", f"box.anchors={anchors}", "box.loss=l1",
+               "box.loss_weight=7", "box.nms_iou=0.3",
+               "box.score_threshold=0.2", "box.max_detections=9")  # fmt: skip
     network = box(*SMALL, *changes, classes=3).network()
     assert isinstance(network, YoloGrid)
     assert (network.cell, len(network.anchors), network.kind, network.weight) == (
         cell, anchors, "l1", 7.0,
     )  # fmt: skip
-    assert network.thinning == {"nms_iou": 0.3, "least_score": 0.2, "most": 9}
+    assert network.thinning == {"nms_iou": 0.3, "score_threshold": 0.2, "max_detections": 9}
     assert network.head.out_channels == anchors * 8
 
 

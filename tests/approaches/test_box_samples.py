@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from defectkit.approaches.box_samples import BoxSamples, boxes_of
-from defectkit.approaches.crops import CropSamples
+from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.labels import rle

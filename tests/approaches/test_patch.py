@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 import defectkit
-from defectkit.approaches import build_approach
+from defectkit.approaches.build import build_approach
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DefectkitWarning, ModelError
 from defectkit.files import read_csv
-from defectkit.models.dense import TileNetwork
+from defectkit.models.classification.dense import TileNetwork
 
 TILE = 16
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from defectkit.approaches import build_approach
-from defectkit.approaches.crops import CropSamples
+from defectkit.approaches.build import build_approach
+from defectkit.approaches.crop_samples import CropSamples
 from defectkit.approaches.segment import Segment
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -174,7 +174,7 @@ def test_small_regions_are_left_out_where_asked_for():
     image[5:8, 5:8] = image[20:40, 20:40] = 255
     areas = [
         [region.area for region in segment(change).find(network, [image])[0].regions]
-        for change in ("infer.minimum_area=0", "infer.minimum_area=10")
+        for change in ("infer.min_area=0", "infer.min_area=10")
     ]
     assert areas == [[9, 400], [400]]
 

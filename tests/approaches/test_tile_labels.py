@@ -32,7 +32,7 @@ def slow_label(mask: np.ndarray, row: int, column: int, tile: int, part: float) 
         return TileLabel.COVERED
     if any(held.count(n) >= part * (numbers == n).sum() for n in range(1, numbers.max() + 1)):
         return TileLabel.WHOLE
-    return TileLabel.BETWEEN if held else TileLabel.GOOD
+    return TileLabel.PARTIAL if held else TileLabel.GOOD
 
 
 @given(
@@ -73,8 +73,8 @@ def drawn(*boxes: tuple[int, int, int, int]) -> np.ndarray:
         ((0, 0, 150, 150), TileLabel.COVERED),
         ((60, 60, 5, 5), TileLabel.WHOLE),  # a speck: 25 of 4096 pixels
         ((80, 30, 2, 90), TileLabel.WHOLE),  # a scratch, 64 of 90 pixels of it
-        ((80, 20, 2, 110), TileLabel.BETWEEN),  # a longer one
-        ((0, 0, 80, 200), TileLabel.BETWEEN),  # it covers half of the tile
+        ((80, 20, 2, 110), TileLabel.PARTIAL),  # a longer one
+        ((0, 0, 80, 200), TileLabel.PARTIAL),  # it covers half of the tile
         ((0, 0, 40, 200), TileLabel.GOOD),
     ],
 )
@@ -86,7 +86,7 @@ def test_by_which_rule(box, expected):
 def test_the_parts_of_two_defects_are_not_one_whole_defect():
     # Half of each of two: as many pixels as one has.
     masks = drawn((60, 40, 10, 20), (90, 40, 10, 20))[None]
-    assert label_tiles(masks, np.array([[50, 50]]), tile=64, min_coverage=0.6) == TileLabel.BETWEEN
+    assert label_tiles(masks, np.array([[50, 50]]), tile=64, min_coverage=0.6) == TileLabel.PARTIAL
 
 
 def test_a_tile_that_leaves_the_image_is_judged_by_the_part_within():

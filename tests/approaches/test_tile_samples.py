@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from defectkit.approaches import build_approach
+from defectkit.approaches.build import build_approach
 from defectkit.approaches.tile_samples import LEFT_OUT, TileSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -182,16 +182,18 @@ LONG = np.zeros((100, 300), np.uint8)
 LONG[50:53, 10:290] = 1  # no tile holds much of it
 
 
-@pytest.mark.parametrize(("between", "label"), [("good", 0), ("defective", 1)])
-def test_tiles_in_between_may_be_taken_for_good_or_defective(tmp_path, between, label):
+@pytest.mark.parametrize(("partial_tiles", "label"), [("good", 0), ("defective", 1)])
+def test_partial_tiles_may_be_taken_for_good_or_defective(tmp_path, partial_tiles, label):
     dataset = dataset_of(tmp_path, LONG)
-    samples = tile_samples(dataset, f"patch.between={between}", "data.defect_fraction=1", *PLAIN)
+    samples = tile_samples(
+        dataset, f"patch.partial_tiles={partial_tiles}", "data.defect_fraction=1", *PLAIN
+    )
     touched = [tile for tile in all_tiles(samples, 5) if own(tile.masks).any()]
     assert len(touched) > 5
     assert {int(tile.labels[0]) for tile in touched} == {label}
 
 
-def test_tiles_in_between_are_left_out_by_default(tmp_path):
+def test_partial_tiles_are_left_out_by_default(tmp_path):
     samples = tile_samples(dataset_of(tmp_path, LONG), "data.defect_fraction=1", *PLAIN)
     tiles = all_tiles(samples, 5)
     assert len(tiles) == 80
@@ -199,7 +201,7 @@ def test_tiles_in_between_are_left_out_by_default(tmp_path):
     assert {int(tile.labels[0]) for tile in tiles} == {0}
 
 
-def test_where_all_tiles_are_in_between_none_is_learned_from(tmp_path):
+def test_where_all_tiles_are_partial_none_is_learned_from(tmp_path):
     stripes = np.zeros((100, 100), np.uint8)
     stripes[::2] = 1
     stripes[:, 0] = 1  # all one region, half of any tile
@@ -226,16 +228,18 @@ def test_what_each_rule_makes_is_told_by_class(tmp_path):
     samples = tile_samples(dataset_of(tmp_path, mask), "patch.stride=32")
     assert samples.describe() == [
         "9 tiles of 32x32 pixels, one every 32:",
-        "  class a: 1 defective by coverage, 1 by holding a whole defect, 3 between (left out), "
+        "  class a: 1 defective by coverage, 1 by holding a whole defect, 3 partial (left out), "
         "4 good",
     ]
-    good = tile_samples(dataset_of(tmp_path, mask), "patch.stride=32", "patch.between=good")
-    assert "3 between (taken as good)" in good.describe()[1]
+    good = tile_samples(dataset_of(tmp_path, mask), "patch.stride=32", "patch.partial_tiles=good")
+    assert "3 partial (taken as good)" in good.describe()[1]
 
 
 def test_a_class_without_a_defective_tile_is_warned_of(tmp_path):
-    with pytest.warns(DefectkitWarning, match=r"no training tile is defective of class a.*between"):
+    with pytest.warns(
+        DefectkitWarning, match=r"no training tile is defective of class a.*partial_tiles"
+    ):
         tile_samples(dataset_of(tmp_path, LONG)).describe()
-    tile_samples(dataset_of(tmp_path, LONG), "patch.between=defective").describe()
+    tile_samples(dataset_of(tmp_path, LONG), "patch.partial_tiles=defective").describe()
     with pytest.warns(DefectkitWarning, match="no training tile is defective of class a"):
         tile_samples(dataset_of(tmp_path, np.zeros((50, 50), np.uint8))).describe()

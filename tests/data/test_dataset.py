@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import defectkit
-from defectkit.data.dataset import FORMAT_VERSION, SPLITS, Dataset
+from defectkit.data.dataset import FORMAT_VERSION, Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import DatasetError, ImageError
 from defectkit.files import read_csv, read_json
 from defectkit.labels import rle
-from defectkit.labels.regions import measure_regions
+from defectkit.regions import measure_regions
+from defectkit.vocabulary import SPLITS
 
 
 def edit_json(folder, **changes):
@@ -45,9 +46,9 @@ def test_images_and_masks_are_those_of_the_source(dataset_folder, source_csv):
         # In the fixture exactly the defects are bright.
         np.testing.assert_array_equal(masks.any(axis=0), stored >= 200)
         assert record.read_image(3).shape == (96, 96, 3)
-        for box, _ in measure_regions(masks.any(axis=0)):
+        for region in measure_regions(masks.any(axis=0)):
             row = boxes[record.image_id]
-            assert box == tuple(int(row[k]) for k in ("x", "y", "width", "height"))
+            assert region.box_xywh == tuple(int(row[k]) for k in ("x", "y", "width", "height"))
             assert masks[dataset.classes.index(row["class_id"])].sum() == int(row["area"])
 
 

@@ -18,8 +18,8 @@ from defectkit.data.images import (
     read_values,
     write_png,
 )
-from defectkit.data.workers import open_workers
 from defectkit.errors import ImageError
+from defectkit.preparation.worker_pool import open_workers
 
 RNG = np.random.default_rng(3)
 GRAY = RNG.integers(0, 256, (23, 37), np.uint8)

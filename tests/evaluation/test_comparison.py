@@ -5,8 +5,8 @@ import pytest
 
 from defectkit.errors import DatasetError
 from defectkit.evaluation.bootstrap import RESAMPLES
-from defectkit.evaluation.comparison import COMPARED, Difference, Judged, compare_judged
-from defectkit.evaluation.metrics import auroc, average_precision
+from defectkit.evaluation.comparison import COMPARED, Difference, EvaluationResult, compare_results
+from defectkit.evaluation.pixel_metrics import auroc, average_precision
 from defectkit.files import write_csv, write_json
 
 IMAGES = 80
@@ -21,7 +21,7 @@ def judged(name, *, scores, defective=None, hits=10, regions=None, alarms=None, 
     alarms = np.zeros(count, np.int64) if alarms is None else alarms
     both = pixels[:2].sum()
     dice = 2 * pixels[2].sum() / both if both else None
-    return Judged(
+    return EvaluationResult(
         name=name,
         metrics={
             "image": {
@@ -56,7 +56,7 @@ def test_a_clear_difference_counts_and_a_small_one_does_not():
         judged("blind", scores=noisy(1, 0.0)),
         judged("alike", scores=np.clip(noisy(0, 0.8) + 0.01 * noisy(2, 0.0), 0, 1)),
     ]
-    sharp, blind, alike = compare_judged(runs)["image_ap"]
+    sharp, blind, alike = compare_results(runs)["image_ap"]
     assert sharp.value > alike.value > blind.value
     assert sharp.to_best is None
     assert blind.to_best.counts
@@ -72,13 +72,13 @@ def test_pairs_are_told_apart_though_their_intervals_overlap():
     one, other = judged("a", scores=noisy(0, 1), hits=hard), judged(
         "b", scores=noisy(0, 1), hits=np.maximum(hard - 1, 0)
     )  # fmt: skip
-    left, right = compare_judged([one, other])["pixel_dice"]
+    left, right = compare_results([one, other])["pixel_dice"]
     assert left.interval[0] < right.interval[1], "by themselves they cannot be told apart"
     assert right.to_best.counts
 
 
 def test_equal_runs_differ_in_nothing():
-    for figures in compare_judged([judged(name, scores=noisy(0, 0.5)) for name in "ab"]).values():
+    for figures in compare_results([judged(name, scores=noisy(0, 0.5)) for name in "ab"]).values():
         first, second = figures
         assert first.to_best is None
         assert second.to_best == Difference(value=0.0, low=0.0, high=0.0)
@@ -88,14 +88,14 @@ def test_equal_runs_differ_in_nothing():
 def test_fewer_false_alarms_are_better():
     loud = judged("loud", scores=noisy(0, 1), alarms=np.full(IMAGES, 3))
     quiet = judged("quiet", scores=noisy(0, 1), alarms=np.arange(IMAGES) % 2)
-    first, second = compare_judged([loud, quiet])["false_alarms_per_image"]
+    first, second = compare_results([loud, quiet])["false_alarms_per_image"]
     assert second.to_best is None
     assert (first.to_best.value, first.to_best.counts) == (2.5, True)
     assert first.interval == (3.0, 3.0)
 
 
 def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
-    figures = compare_judged([judged("a", scores=noisy(3, 0.4))])
+    figures = compare_results([judged("a", scores=noisy(3, 0.4))])
     assert list(figures) == list(COMPARED)
     for (figure,) in figures.values():
         assert figure.interval[0] <= figure.value <= figure.interval[1]
@@ -103,7 +103,7 @@ def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
     good = np.zeros(IMAGES, bool)
     nothing = judged("a", scores=noisy(0, 1), defective=good, regions=np.ones((2, IMAGES)))
     other = judged("b", scores=noisy(1, 1), defective=good, regions=np.ones((2, IMAGES)))
-    for figure in compare_judged([nothing, other])["image_ap"]:
+    for figure in compare_results([nothing, other])["image_ap"]:
         assert (figure.value, figure.interval, figure.to_best) == (None, None, None)
 
 
@@ -112,7 +112,7 @@ def test_regions_are_drawn_with_their_images():
     regions = np.zeros((2, IMAGES), np.int64)
     regions[:, 0] = 50
     regions[1, 1:] = 1
-    (figure,) = compare_judged([judged("a", scores=noisy(0, 1), regions=regions)])["region_recall"]
+    (figure,) = compare_results([judged("a", scores=noisy(0, 1), regions=regions)])["region_recall"]
     assert figure.value == pytest.approx(50 / 129)
     assert figure.interval[0] == 0.0
     assert figure.interval[1] > 0.6
@@ -132,7 +132,7 @@ def test_other_images_or_another_truth_are_refused(change):
         ids, truth, scores = ids[:7], truth[:7], scores[:7]
     other = judged("two", scores=scores, ids=ids, defective=truth)
     with pytest.raises(DatasetError, match=r"one and two were not judged .* \(007 differs, for"):
-        compare_judged([judged("one", scores=noisy(0, 1)), other])
+        compare_results([judged("one", scores=noisy(0, 1)), other])
 
 
 def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
@@ -144,7 +144,7 @@ def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
     found = [["b", "true", "yes"], ["b", "true", "no"], ["a", "false_alarm", None]]
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], found)
     write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
-    one = Judged.read(tmp_path, name="run")
+    one = EvaluationResult.read(tmp_path, name="run")
     assert one.image_ids == ("a", "b", "c")
     assert one.defective.tolist() == [False, True, False]
     assert one.scores.tolist() == [0.5, 0.25, 0.125]
@@ -159,4 +159,4 @@ def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
     write_csv(tmp_path / "images.csv", ["image_id"], [])
     write_json(tmp_path / "metrics.json", {"image": {}})
     with pytest.raises(KeyError, match="box"):
-        Judged.read(tmp_path, name="run")
+        EvaluationResult.read(tmp_path, name="run")

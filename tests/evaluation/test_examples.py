@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.evaluation.comparison import Judged
+from defectkit.evaluation.comparison import EvaluationResult
 from defectkit.evaluation.examples import choose_examples
 
 
@@ -12,7 +12,7 @@ def judged(hits, outcomes, *, true=None):
     count = len(hits)
     true = np.full(count, 10) if true is None else true
     nothing = np.zeros(count, np.int64)
-    return Judged(
+    return EvaluationResult(
         name="",
         metrics={},
         image_ids=tuple(f"{n:03d}" for n in range(count)),

@@ -35,7 +35,7 @@ def contradicted(truth, scores):
     return list(
         contradicted_by_model(
             finding, np.stack(truth), image_id="one.png", classes=CLASSES,
-            pixel_threshold=0.5, minimum_area=20,
+            pixel_threshold=0.5, min_area=20,
         )
     )  # fmt: skip
 

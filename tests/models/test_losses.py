@@ -13,7 +13,7 @@ from defectkit.models.losses import (
     count_outputs,
     segmentation_losses,
 )
-from defectkit.models.segmenters import build_segnet, build_smp
+from defectkit.models.segmentation.segmenter import build_segnet, build_smp
 
 ZERO = {
     "bce": 0.0, "classes": 0.0, "dice": 0.0, "focal": 0.0, "focal_gamma": 2.0, "cross_entropy": 0.0,

@@ -11,7 +11,7 @@ import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
-from defectkit.evaluation.boxes import BoxMetrics
+from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.verdicts import choose_thresholds
 from defectkit.files import read_csv, read_json, write_json
 

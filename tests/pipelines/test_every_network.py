@@ -13,7 +13,7 @@ from rich.console import Console
 
 import defectkit
 from defectkit import configs
-from defectkit.approaches import build_approach
+from defectkit.approaches.build import build_approach
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image

@@ -12,7 +12,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
 from defectkit.files import read_csv, read_json, write_json
 from defectkit.labels import rle
-from defectkit.reporting.overlay import draw_overlay
+from defectkit.reporting.drawing.overlay import draw_overlay
 
 
 @pytest.fixture

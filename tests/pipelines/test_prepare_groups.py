@@ -5,8 +5,8 @@ import pytest
 from label_source import Source, boxes
 
 from defectkit.data.images import read_image, write_png
-from defectkit.data.synth import synthesize
 from defectkit.errors import DatasetError
+from defectkit.synthesis.generator import synthesize
 
 
 def groups_of(source: Source) -> dict[str, tuple[str, str]]:

@@ -20,17 +20,17 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import nn
 
-from defectkit.approaches import build_approach
+from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
-from defectkit.deployment.model import is_whole, save_model
+from defectkit.deployment.bundle import is_whole, save_model
 from defectkit.evaluation.verdicts import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import synth
 from defectkit.pipelines import train as pipeline
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
-from defectkit.training.runs import alone_in
+from defectkit.training.runs import lock_run
 
 posix = pytest.mark.skipif(os.name == "nt", reason="forks and kills")
 LAST = Path("checkpoints") / "epoch-0002.safetensors"
@@ -150,7 +150,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
         assert process.exitcode == -signal.SIGKILL
         with tally.case(f"killed after epoch {done.value}"):
             assert len(strays(run)) <= 1
-            with alone_in(run, resume=True):  # as the next start does
+            with lock_run(run, resume=True):  # as the next start does
                 assert strays(run) == []
             writer = Writer(run)
             epoch = writer.load()
@@ -177,7 +177,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
 
     with monkeypatch.context() as once:
         places = {
-            "nothing": (pipeline, "kept_status"),
+            "nothing": (pipeline, "record_status"),
             "run.json": (pipeline, "save_config"),
             "config.yaml": (pipeline, "train_epochs"),
             "half an epoch": (Segment, "loss"),

@@ -5,13 +5,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from defectkit.config import load_config
 from defectkit.errors import LabelError, MemoryShortageError, WorkerError
-from defectkit.training.failures import named_failures
+from defectkit.training.failures import explain_failures
 
 CONFIG = load_config(None, ["train.batch_size=6"])
 
 
 def in_training(work) -> None:
-    with named_failures(CONFIG):
+    with explain_failures(CONFIG):
         work()
 
 

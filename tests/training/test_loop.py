@@ -12,11 +12,13 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import nn
 
-from defectkit.approaches import Approach, build_approach, crops
+from defectkit.approaches import crop_samples as crops
+from defectkit.approaches.build import build_approach
+from defectkit.approaches.interface import Approach
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
-from defectkit.evaluation.scoring import look_at
+from defectkit.evaluation.prediction import predict
 from defectkit.training import loop
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
@@ -463,7 +465,7 @@ def test_validation_says_what_scikit_learn_says(trial):
     run = trial()
     network = Tiny().eval()
     validation = validate(run.approach, network, run.records, watch=2)
-    looks = list(look_at(run.approach, network, run.records))
+    looks = list(predict(run.approach, network, run.records))
     truth = [look.record.defective for look in looks]
     scores = [look.finding.score for look in looks]
     assert validation.image_ap == pytest.approx(average_precision_score(truth, scores))

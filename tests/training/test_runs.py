@@ -19,14 +19,14 @@ from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.training import runs
 from defectkit.training.runs import (
     MAY_CHANGE,
-    alone_in,
     check_data,
     check_folder,
     claim_run,
-    kept_status,
     last_run,
+    lock_run,
     new_facts,
     read_facts,
+    record_status,
     resumed_config,
 )
 
@@ -124,7 +124,7 @@ def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy)
     strays = [run_copy / name / f"{TEMP_MARK}12-x" for name in (".", "model", "checkpoints/best")]
     for stray in strays:
         stray.write_text("half")
-    with alone_in(run_copy, resume=True):
+    with lock_run(run_copy, resume=True):
         assert not any(stray.exists() for stray in strays)
 
 
@@ -132,15 +132,15 @@ def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
     live = tmp_path / f"{TEMP_MARK}12-x"
     live.write_text("half")
     check_folder(tmp_path, resume=False)
-    with alone_in(tmp_path, resume=False):
+    with lock_run(tmp_path, resume=False):
         assert live.exists()
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from defectkit.training.runs import alone_in
-with alone_in(Path(sys.argv[1]), resume=True):
+from defectkit.training.runs import lock_run
+with lock_run(Path(sys.argv[1]), resume=True):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -160,7 +160,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
 
     other.kill()  # and the run is free
     other.communicate()
-    with alone_in(run_copy, resume=True):
+    with lock_run(run_copy, resume=True):
         assert not live.exists()
 
 
@@ -189,7 +189,7 @@ def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
 )
 def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     def work() -> None:
-        with kept_status(tmp_path, {"device": "cpu"}):
+        with record_status(tmp_path, {"device": "cpu"}):
             assert read_json(tmp_path / "run.json") == {"device": "cpu", "status": "running"}
             if failure:
                 raise failure
@@ -206,7 +206,7 @@ def test_the_status_is_true_at_any_time(tmp_path, failure, status):
 
 def test_what_ended_the_training_is_told_even_where_the_status_cannot_be_kept(tmp_path):
     def work() -> None:
-        with kept_status(tmp_path / "run", {}):
+        with record_status(tmp_path / "run", {}):
             shutil.rmtree(tmp_path / "run")
             (tmp_path / "run").write_text("in the way")
             raise NotFiniteError

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from defectkit.config import TrainConfig
-from defectkit.models.segmenters import Segmenter, build_smp
+from defectkit.models.segmentation.segmenter import Segmenter, build_smp
 from defectkit.training import schedule
 from defectkit.training.schedule import (
     Budget,

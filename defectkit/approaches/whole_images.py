@@ -1,0 +1,71 @@
+"""Images of any size, and of several at once: batches of one shape, blended tiles."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from defectkit.approaches.score_maps import make_finding
+from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.data.tiles import blend_weight, cover
+from defectkit.findings import Finding
+
+
+def batches_of_one_shape(images: Sequence[Image]) -> Iterator[tuple[list[int], ImageBatch]]:
+    """Yield the indices of the images (H, W, C) of one shape, and those images as (B, H, W, C)."""
+    by_shape = defaultdict(list)
+    for index, image in enumerate(images):
+        by_shape[image.shape].append(index)
+    for indices in by_shape.values():
+        yield indices, np.stack([images[index] for index in indices])
+
+
+def find_by_scores(
+    score: Callable[[ImageBatch], ScoreMap],
+    images: Sequence[Image],
+    classes: Sequence[str],
+    *,
+    pixel_threshold: float,
+    min_area: int,
+) -> list[Finding]:
+    """Return the finding of each image (H, W, C) uint8, of any size.
+
+    ``score`` gives images of one shape (B, H, W, C) their scores (B, K, H, W) in [0, 1].
+    """
+    findings: dict[int, Finding] = {}
+    for indices, batch in batches_of_one_shape(images):
+        for index, scores in zip(indices, score(batch), strict=True):
+            findings[index] = make_finding(
+                np.ascontiguousarray(scores),
+                classes,
+                pixel_threshold=pixel_threshold,
+                min_area=min_area,
+            )
+    return [findings[index] for index in range(len(images))]
+
+
+def score_large(
+    score: Callable[[ImageBatch], ScoreMap],
+    batch: ImageBatch,
+    *,
+    n_classes: int,
+    tile: int,
+    overlap: int,
+) -> ScoreMap:
+    """Score images (B, H, W, C) -> (B, K, H, W), in blended tiles if they are large.
+
+    ``score`` does so for images of up to ``tile`` x ``tile`` pixels; neighbors overlap by
+    ``overlap`` pixels.
+    """
+    height, width = batch.shape[1:3]
+    if height * width <= tile**2:
+        return score(batch)
+    total = np.zeros((len(batch), n_classes, height, width), np.float32)
+    weights = np.zeros((height, width), np.float32)
+    for part in cover(height, width, size=tile, overlap=overlap):
+        rows, columns = part.window
+        weight = blend_weight(part, overlap)
+        total[:, :, rows, columns] += score(batch[:, rows, columns]) * weight
+        weights[rows, columns] += weight
+    blended: ScoreMap = np.clip(total / weights, 0.0, 1.0)
+    return blended

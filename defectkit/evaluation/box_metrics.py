@@ -1,0 +1,137 @@
+"""Average precision of boxes, as COCO counts it.
+
+Boxes are half-open ``x, y, width, height`` in pixels. Shapes: D detections and G true boxes of one
+class in one image, N detections of one class in all images, T = 10 overlaps asked for.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.arrays import BoolArray, Float64Array
+from defectkit.findings import Finding
+from defectkit.regions import Region, measure_regions
+
+OVERLAPS = np.linspace(0.5, 0.95, 10)
+"""The least intersections over union at which a detection counts as right: 0.50, 0.55 ... 0.95."""
+
+RECALLS = np.linspace(0.0, 1.0, 101)
+"""The recalls at which precision is read off."""
+
+MOST = 100
+"""So many detections of a class are judged in an image, the best ones."""
+
+TrueBox = tuple[str, tuple[int, int, int, int]]
+"""Class and box_xywh of a true defect."""
+
+
+class BoxResult(TypedDict):
+    """The ``box`` section of ``metrics.json``, in [0, 1]; ``None`` where there is no true box."""
+
+    map_50: float | None
+    map_50_95: float | None
+
+
+class BoxMetrics:
+    """Mean average precision of ranked boxes, one image at a time.
+
+    The same numbers as COCO's own evaluation (Lin et al., "Microsoft COCO", ECCV 2014), with boxes
+    of every area and no crowds. Of detections with equal scores those of earlier images come first,
+    and within an image the earlier ones.
+    """
+
+    def __init__(self, *, classes: Sequence[str]) -> None:
+        self._truths = dict.fromkeys(classes, 0)
+        self._scores: dict[str, list[Float64Array]] = {name: [] for name in classes}
+        self._hits: dict[str, list[BoolArray]] = {name: [] for name in classes}
+
+    def update(self, detections: Sequence[Region], truth: Sequence[TrueBox]) -> None:
+        """Add one image.
+
+        Args:
+            detections: boxes with scores, in any order; see ``ranked_boxes``.
+            truth: the true boxes; see ``true_boxes``.
+
+        Raises:
+            KeyError: a class is not one of the ``classes``.
+        """
+        for name in {box.class_id for box in detections} | {name for name, _ in truth}:
+            found = [box for box in detections if box.class_id == name]
+            found = sorted(found, key=lambda box: -box.score)[:MOST]
+            true = _corners([box for class_id, box in truth if class_id == name])
+            overlaps = _overlaps(_corners([box.box_xywh for box in found]), true)
+            self._truths[name] += len(true)
+            self._scores[name].append(np.array([box.score for box in found], np.float64))
+            self._hits[name].append(_match(overlaps))
+
+    def result(self) -> BoxResult:
+        """Return the average precision at an overlap of 0.5 and the mean over all ten overlaps.
+
+        The mean over the classes that have a true box; a class without a detection counts as 0.
+        """
+        precisions = [self._average_precisions(name) for name, n in self._truths.items() if n]
+        if not precisions:
+            return BoxResult(map_50=None, map_50_95=None)
+        by_overlap = np.mean(precisions, axis=0)  # (T,)
+        return BoxResult(map_50=float(by_overlap[0]), map_50_95=float(by_overlap.mean()))
+
+    def _average_precisions(self, name: str) -> Float64Array:
+        """Return the average precision of a class at each overlap, (T,)."""
+        scores = np.concatenate([np.empty(0), *self._scores[name]])  # (N,)
+        hits = np.concatenate([np.empty((0, len(OVERLAPS)), bool), *self._hits[name]])  # (N, T)
+        right = np.cumsum(hits[np.argsort(-scores, kind="stable")], axis=0)
+        recall = right / self._truths[name]
+        precision = right / np.arange(1, len(right) + 1)[:, None]
+        # At each recall the best precision that is reached there or later; 0 beyond the last one.
+        best = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        best = np.concatenate([best, np.zeros((1, len(OVERLAPS)))])  # (N + 1, T)
+        places = [np.searchsorted(one, RECALLS) for one in recall.T]
+        return np.array([best[place, t].mean() for t, place in enumerate(places)])
+
+
+def ranked_boxes(finding: Finding) -> Sequence[Region]:
+    """Return the boxes to be ranked: all that were considered, else those of the regions."""
+    return finding.detections or finding.regions
+
+
+def true_boxes(truth: npt.NDArray[np.generic], classes: Sequence[str]) -> list[TrueBox]:
+    """Return class and box of each connected region of ``truth``, (K, H, W), nonzero = defect."""
+    return [
+        (name, region.box_xywh)
+        for name, mask in zip(classes, truth, strict=True)
+        for region in measure_regions(mask)
+    ]
+
+
+def _corners(boxes: Sequence[tuple[int, int, int, int]]) -> Float64Array:
+    """Return (N, 4) float64 of x0, y0, x1, y1."""
+    xywh = np.array(boxes, np.float64).reshape(-1, 4)
+    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+
+
+def _overlaps(found: Float64Array, true: Float64Array) -> Float64Array:
+    """Return the intersection over union of each pair of corners, (D, 4) x (G, 4) -> (D, G)."""
+    low = np.maximum(found[:, None, :2], true[None, :, :2])
+    high = np.minimum(found[:, None, 2:], true[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0.0), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found, true)]
+    both: Float64Array = shared / (areas[0][:, None] + areas[1][None, :] - shared)
+    return both
+
+
+def _match(overlaps: Float64Array) -> BoolArray:
+    """Return whether each detection, the best first, is right at each overlap: (D, G) -> (D, T).
+
+    A detection takes the free true box that it overlaps most, of equal ones the last, as COCO does.
+    """
+    hits = np.zeros((len(overlaps), len(OVERLAPS)), np.bool_)
+    free = np.ones((len(OVERLAPS), overlaps.shape[1]), np.bool_)
+    for place in np.flatnonzero((overlaps >= OVERLAPS[0]).any(axis=1)):
+        row = overlaps[place]
+        offers = np.where(free & (row >= OVERLAPS[:, None]), row, -1.0)[:, ::-1]  # (T, G)
+        taken = offers.shape[1] - 1 - offers.argmax(axis=1)
+        hits[place] = offers.max(axis=1) >= 0.0
+        free[hits[place], taken[hits[place]]] = False
+    return hits

@@ -1,0 +1,1 @@
+"""R-CNN and Fast R-CNN: regions proposed from the pixels."""

@@ -1,0 +1,190 @@
+"""Networks that score every pixel, by name: segmentation_models_pytorch, torchvision and ours.
+
+Shapes: B images, C input channels (1 gray, 3 RGB), K output channels.
+"""
+
+from typing import cast
+
+import segmentation_models_pytorch as smp
+import torch
+from segmentation_models_pytorch.base import SegmentationHead
+from torch import nn
+from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
+
+from defectkit.errors import ModelError
+from defectkit.models.encoders import State, load_into_encoder, normalization
+from defectkit.models.network import Network, stage_ends
+from defectkit.models.segmentation.pixel_net import PixelNet
+from defectkit.models.segmentation.segnet import SegNet
+
+ENCODER_STAGES = 5
+_TAKES_DECODER_CHANNELS = ("unet", "manet")
+_FCN_STRIDE = 8
+_FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
+
+
+class Segmenter(Network):
+    """Scores every pixel; ``stride`` is what H and W must be divisible by."""
+
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        stride: int,
+        mean: float,
+        std: float,
+        encoder: nn.Module | None = None,
+        stage_ends: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(mean=mean, std=std)
+        self._carry(encoder, stage_ends)
+        self.body = body
+        self.stride = stride
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
+        outputs = self.body(self.normalize(images))
+        if isinstance(outputs, dict):  # torchvision's way
+            outputs = outputs["out"]
+        return cast(torch.Tensor, outputs)
+
+
+def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
+    """SegNet; its batch norm on the input does the rest of the normalization."""
+    body = SegNet(in_channels=in_channels, out_channels=out_channels)
+    return Segmenter(body, stride=SegNet.stride, mean=0.0, std=255.0)
+
+
+def build_pixel_net(*, in_channels: int, out_channels: int) -> Segmenter:
+    """The sliding-window pixel classifier: the historical baseline, without pretrained weights."""
+    body = PixelNet(in_channels=in_channels, out_channels=out_channels)
+    return Segmenter(body, stride=PixelNet.stride, mean=127.5, std=63.75)
+
+
+class TransposedFcn(nn.Module):
+    """An FCN whose last step up is a transposed convolution that learns, from bilinear weights on.
+
+    Long, Shelhamer and Darrell (2015) begin with the weights of bilinear interpolation, too.
+    """
+
+    def __init__(self, backbone: nn.Module, classifier: nn.Module, *, out_channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = classifier
+        self.up = nn.ConvTranspose2d(
+            out_channels,
+            out_channels,
+            2 * _FCN_STRIDE,
+            stride=_FCN_STRIDE,
+            padding=_FCN_STRIDE // 2,
+        )
+        places = torch.arange(2 * _FCN_STRIDE)
+        ramp = 1 - (places - (_FCN_STRIDE - 0.5)).abs() / _FCN_STRIDE
+        with torch.no_grad():
+            self.up.weight.zero_()
+            for channel in range(out_channels):
+                self.up.weight[channel, channel] = ramp[:, None] * ramp[None, :]
+            nn.init.zeros_(cast(torch.Tensor, self.up.bias))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) float, H and W divisible by 8 -> logits (B, K, H, W)."""
+        return cast(torch.Tensor, self.up(self.classifier(self.backbone(images)["out"])))
+
+
+def build_fcn(
+    *,
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    state: State | None,
+    transposed: bool = False,
+) -> Segmenter:
+    """The fully convolutional network of torchvision (Long, Shelhamer and Darrell, 2015).
+
+    Its scores at an eighth of the image's size are enlarged by bilinear interpolation, or by a
+    ``transposed`` convolution.
+
+    Raises:
+        ModelError: the encoder is not one that torchvision's FCN has.
+    """
+    if encoder not in _FCN:
+        raise ModelError(
+            f"fcn has no encoder '{encoder}'. Set model.encoder to one of: {', '.join(_FCN)}."
+        )
+    body = _FCN[encoder](weights=None, weights_backbone=None, num_classes=out_channels)
+    if in_channels != 3:
+        body.backbone.conv1 = nn.Conv2d(in_channels, 64, 7, stride=2, padding=3, bias=False)
+    if state is not None:
+        load_into_encoder(body.backbone, state)
+    if transposed:
+        body = TransposedFcn(body.backbone, body.classifier, out_channels=out_channels)
+    mean, std = normalization(encoder)
+    return Segmenter(
+        body,
+        stride=_FCN_STRIDE,
+        mean=mean,
+        std=std,
+        encoder=body.backbone if state else None,
+        stage_ends=("relu", "layer1", "layer2", "layer3", "layer4"),
+    )
+
+
+def build_smp(
+    *,
+    architecture: str,
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    decoder_channels: tuple[int, ...],
+    state: State | None,
+) -> Segmenter:
+    """Any architecture of segmentation_models_pytorch on any timm encoder.
+
+    ``decoder_channels`` holds for the U-Net-like ones; the others have their own defaults.
+
+    Raises:
+        ModelError: the encoder is unknown or does not fit the architecture.
+    """
+    options = {}
+    if architecture in _TAKES_DECODER_CHANNELS:
+        missing = ENCODER_STAGES - len(decoder_channels)
+        if not 0 <= missing < ENCODER_STAGES:
+            raise ModelError(
+                f"model.decoder_channels has {len(decoder_channels)} entries; give 1 to "
+                f"{ENCODER_STAGES}."
+            )
+        options = {"decoder_channels": decoder_channels + (decoder_channels[-1],) * missing}
+    try:
+        body = smp.create_model(
+            architecture,
+            encoder_name=f"tu-{encoder}",
+            encoder_weights=None,
+            in_channels=in_channels,
+            classes=out_channels,
+            **options,
+        )
+    except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            f"{architecture} cannot be built on the encoder '{encoder}' ({error}). "
+            "List names with: python -c 'import timm; print(*timm.list_models())'."
+        ) from error
+    if options and missing:
+        # Without its last stages the decoder ends below full size, which costs a third of the time
+        # in a U-Net with five; the logits are then enlarged.
+        body.decoder.blocks = body.decoder.blocks[: len(decoder_channels)]
+        body.segmentation_head = SegmentationHead(
+            decoder_channels[-1], out_channels, kernel_size=3, upsampling=2**missing
+        )
+    if state is not None:
+        load_into_encoder(body.encoder.model, state)
+    mean, std = normalization(encoder)
+    # PAN halves its deepest map, a 16th of the image, three times more.
+    stride = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
+    return Segmenter(
+        body,
+        stride=stride,
+        mean=mean,
+        std=std,
+        encoder=body.encoder.model if state else None,
+        stage_ends=stage_ends(body.encoder.model),
+    )

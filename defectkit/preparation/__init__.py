@@ -1,0 +1,1 @@
+"""From label files and image folders to a dataset folder."""

@@ -1,0 +1,158 @@
+"""Look at an image once: decode it in full, and its labels with it.
+
+The image is decoded, measured and let go in a worker process; only the facts travel back, so that
+memory does not grow with the size of the images.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from defectkit.data.images import decode_image, read_content
+from defectkit.errors import ImageError, LabelError
+from defectkit.files import sha256_bytes
+from defectkit.labels import rle
+from defectkit.labels.csv_table import LabelRow
+from defectkit.labels.ledger import LedgerRow, incomplete
+from defectkit.labels.outlines import trace
+from defectkit.labels.rle_convention import Convention
+from defectkit.preparation.leaks.keypoints import find_keypoints
+from defectkit.regions import Region, measure_regions
+from defectkit.vocabulary import RowOutcome
+
+
+# Without slots these two travel between processes in half of the time.
+@dataclass(frozen=True)
+class Job:
+    """An image to look at and the rows of the label table that speak of it."""
+
+    image_id: str
+    path: Path
+    rows: tuple[LabelRow, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What one image is and what its labels say.
+
+    ``rles`` maps classes to canonical encodings; classes without a defect pixel are left out.
+    ``problem`` is empty, or the reason why the image cannot be read or its truth not be known;
+    then nothing else but the ledger counts.
+    """
+
+    image_id: str
+    path: Path
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    sha256: str = ""
+    keypoints: bytes = b""
+    rles: dict[str, str] = field(default_factory=dict)
+    defects: tuple[Region, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+    problem: str = ""
+
+
+def examine(job: Job, *, convention: Convention) -> ImageFacts:
+    """Read one image from its bytes, once, and everything that its rows say of it."""
+    try:
+        content = read_content(job.path)
+        image = decode_image(content, name=job.path.name)
+    except ImageError as error:
+        problem = str(error)
+        ledger = [
+            LedgerRow(row.line, row.image_id, row.class_id, "refused", problem) for row in job.rows
+        ]
+        return ImageFacts(
+            image_id=job.image_id, path=job.path, ledger=tuple(ledger), problem=problem
+        )
+    height, width = image.shape[:2]
+    rles, ledger = _read_rows(job.rows, (height, width), convention)
+    refused = next((row for row in ledger if row.outcome == "refused"), None)
+    return ImageFacts(
+        image_id=job.image_id,
+        path=job.path,
+        height=height,
+        width=width,
+        channels=1 if image.ndim == 2 else 3,
+        sha256=sha256_bytes(content),
+        keypoints=find_keypoints(image),
+        rles=rles,
+        defects=tuple(
+            defect
+            for class_id, text in rles.items()
+            for defect in _find_defects(class_id, text, (height, width))
+        ),
+        ledger=tuple(ledger),
+        problem=f"line {refused.line} was refused" if refused else "",
+    )
+
+
+def _find_defects(class_id: str, text: str, shape: tuple[int, int]) -> list[Region]:
+    # Of masks and labels as large as the image most would be made for nothing.
+    part, left = rle.decode_columns(text, shape)
+    return [
+        replace(region, box_xywh=(left + x, y, width, height))
+        for region in measure_regions(part, class_id)
+        for x, y, width, height in [region.box_xywh]
+    ]
+
+
+def _read_rows(
+    rows: Sequence[LabelRow], shape: tuple[int, int], convention: Convention
+) -> tuple[dict[str, str], list[LedgerRow]]:
+    """Return each defective class's canonical encoding, and what became of the rows."""
+    rles: dict[str, str] = {}
+    lines: dict[str, int] = {}  # of the first row, by class
+    lines_by_text: dict[tuple[str, str], int] = {}
+    ledger = []
+    for row in rows:
+        try:
+            if row.outline:
+                text, note = trace(row.outline, shape), ""
+            else:
+                text, note = _read_rle(row.rle, shape, convention)
+        except LabelError as error:
+            ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
+            continue
+        first = lines.setdefault(row.class_id, row.line)
+        same = lines_by_text.setdefault((row.class_id, text), row.line)
+        outcome: RowOutcome = "used"
+        if first != row.line:
+            outcome = "merged"
+            note = f"repeats line {same}" if same != row.line else f"united with line {first}"
+        ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
+        if text and same == row.line:
+            if known := rles.get(row.class_id):
+                text = rle.encode(rle.decode(known, shape) | rle.decode(text, shape))
+            rles[row.class_id] = text
+    return rles, _refuse_with(ledger)
+
+
+def _read_rle(text: str, shape: tuple[int, int], convention: Convention) -> tuple[str, str]:
+    """Return the canonical encoding, "" where it is empty, and a note on the text."""
+    if not text:
+        return "", ""
+    base, order = convention.base, convention.order
+    canonical = rle.canonical(text, shape, base=base, order=order)
+    if (text, base, order) == (canonical, 1, "column"):
+        return canonical, ""
+    mask = rle.decode(text, shape, base=base, order=order)
+    assert np.array_equal(rle.decode(canonical, shape), mask), text
+    unsorted = rle.parse_runs(text, mask.size, base=base).was_unsorted
+    return canonical, "its runs were not sorted and are now" if unsorted else ""
+
+
+def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:
+    """Refuse all rows of an image where one is: its truth would be incomplete."""
+    refused = next((row for row in ledger if row.outcome == "refused"), None)
+    if refused is None:
+        return ledger
+    return [
+        row
+        if row.outcome == "refused"
+        else replace(row, outcome="refused", reason=incomplete(refused.line), consequent=True)
+        for row in ledger
+    ]

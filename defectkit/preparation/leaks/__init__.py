@@ -1,0 +1,1 @@
+"""Images that show the same thing: found, and kept in one split."""

@@ -1,0 +1,243 @@
+"""Assign images to training, validation and test: stratified, groups whole, the same each time.
+
+The method is the greedy one of Sechidis, Tsoumakas and Vlahavas (2011), "On the Stratification of
+Multi-label Data", carried over to groups: those with the rarest class go first, each to the split
+that lacks its classes most; single moves then improve the table of counts until none helps.
+
+Letters in this file: G groups, S splits, K labels (all images, defective, good, each class).
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.arrays import Float64Array, IndexArray, TextArray
+from defectkit.errors import DatasetError
+from defectkit.vocabulary import SPLITS, Split
+
+Fractions = tuple[float, float, float]
+
+# What an empty cell of the table of counts costs, by split (train, val, test) and by label. Every
+# price outweighs any misfit of counts: without defective or good images a split is of no use,
+# without a class it is only poorer, and a class must be trained before it can be tested.
+EMPTY_SPLIT_PRICE = (4.0, 1.0, 2.0)
+EMPTY_STATE_PRICE, EMPTY_CLASS_PRICE = 1e9, 1e6
+CLOSED_SPLIT_COST = 1e15
+"""For splits with a fraction of 0; finite, so that differences stay numbers."""
+MAX_MOVES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """The split of each image, in the order they came in, and what the user should know of it."""
+
+    splits: tuple[Split, ...]
+    warnings: tuple[str, ...]
+
+
+def parse_fractions(text: str) -> Fractions:
+    """Read ``train/val/test`` such as ``0.7/0.15/0.15`` or ``70/15/15``.
+
+    Raises:
+        DatasetError: not three numbers from 0 up, or they sum neither to 1 nor to 100.
+    """
+    try:
+        values = [float(part) for part in text.split("/")]
+    except ValueError:
+        values = []
+    total = sum(values)
+    if len(values) != 3 or not all(value >= 0 for value in values):
+        problem = "is not three numbers from 0 up"
+    elif not (np.isclose(total, 1, atol=1e-3) or np.isclose(total, 100, atol=0.1)):
+        problem = f"sums to {total:g}, not to 1"
+    else:
+        return values[0] / total, values[1] / total, values[2] / total
+    raise DatasetError(f"--split {text} {problem}. Write train/val/test, such as 0.7/0.15/0.15.")
+
+
+def assign_splits(
+    *,
+    groups: Sequence[str],
+    classes: Sequence[Collection[str]],
+    fractions: Fractions,
+    seed: int,
+    given: Sequence[str] | None = None,
+) -> SplitPlan:
+    """Give every image a split so that the fractions hold overall and for each class.
+
+    The three sequences are per image: its group, its defect classes (none for a good image), and
+    the split that the user gave it (empty text where none). Images of one group stay together; an
+    image without a given split follows its group. The result depends on the seed and on what the
+    images are, not on their order. A class that misses a split is named in the warnings.
+
+    Raises:
+        DatasetError: a given split is unknown or divides a group; validation or test would hold
+            no defective or no good image although the data have both.
+    """
+    given = given if given is not None else [""] * len(groups)
+    assert len(groups) == len(classes) == len(given)
+    if not groups:
+        return SplitPlan((), ())
+    names, group_of = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
+    class_ids = sorted(set().union(*classes))
+    table = _count(group_of, classes, class_ids, n_groups=len(names))
+    assigned = _given_splits(names, group_of, given)
+    free = assigned < 0
+    wanted = np.asarray(fractions)[:, None] * table.sum(axis=0)  # (S, K)
+    _place(table, wanted, assigned, _draws(names, seed))
+    _improve(table, wanted, assigned, free)
+    counts = _sum_by_split(table, assigned)
+    # Where the user gave every split, an absent one is what they want; otherwise --split says.
+    asked_for = counts[:, 0] > 0 if not free.any() else wanted[:, 0] + counts[:, 0] > 0
+    _refuse_one_sided(counts, asked_for, table)
+    warnings = _missing_classes(counts, asked_for, class_ids, table)
+    if not free.any():
+        absent = [split for split, asked in zip(SPLITS, asked_for, strict=True) if not asked]
+        warnings += [f"the given split has no {split} images" for split in absent]
+    return SplitPlan(tuple(SPLITS[split] for split in assigned[group_of]), tuple(warnings))
+
+
+def _count(
+    group_of: IndexArray,
+    classes: Sequence[Collection[str]],
+    class_ids: Sequence[str],
+    *,
+    n_groups: int,
+) -> Float64Array:
+    """Count images by group and label, (G, K): all, defective, good, then each class."""
+    column = {class_id: 3 + index for index, class_id in enumerate(class_ids)}
+    table = np.zeros((n_groups, 3 + len(class_ids)))
+    for group, found in zip(group_of, classes, strict=True):
+        table[group, [0, 1 if found else 2, *(column[class_id] for class_id in set(found))]] += 1
+    return table
+
+
+def _given_splits(names: TextArray, group_of: IndexArray, given: Sequence[str]) -> IndexArray:
+    """Return the given split of each group, (G,), and -1 where no image of it has one."""
+    index: dict[str, int] = {split: position for position, split in enumerate(SPLITS)}
+    if unknown := sorted(set(given) - {"", *SPLITS}):
+        raise DatasetError(
+            f"unknown split {unknown[0]!r}. Write train, val or test, or leave the cell empty."
+        )
+    found: list[set[str]] = [set() for _ in names]
+    for group, split in zip(group_of, given, strict=True):
+        if split:
+            found[group].add(split)
+    divided = [group for group, splits in enumerate(found) if len(splits) > 1]
+    if divided:
+        raise DatasetError(
+            f"the given split divides {len(divided)} of {len(names)} groups; the first, "
+            f"{names[divided[0]]!r}, has images in {' and '.join(sorted(found[divided[0]]))}. "
+            "Images of one group look alike, so a test on them would flatter. Give each group "
+            "one split, or leave out the groups."
+        )
+    return np.array([index[splits.pop()] if splits else -1 for splits in found])
+
+
+def _draws(names: TextArray, seed: int) -> npt.NDArray[np.uint64]:
+    """A random number for each group, keyed by seed and name, so that order plays no part."""
+    digests = [
+        hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()[:8]
+        for name in names
+    ]
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+def _place(
+    table: Float64Array, wanted: Float64Array, assigned: IndexArray, draws: npt.NDArray[np.uint64]
+) -> None:
+    """Place the groups that are still at -1 one by one where they are needed most, in place."""
+    counts = _sum_by_split(table, assigned)
+    groups_with = (table > 0).sum(axis=0)
+    rarest = np.where(table > 0, groups_with, np.inf).min(axis=1)
+    for group in np.lexsort((draws, -table[:, 0], rarest)):
+        if assigned[group] < 0:
+            costs = [
+                _cost_of_adding(table[group], counts[split], wanted[split], split)
+                for split in range(len(SPLITS))
+            ]
+            assigned[group] = np.argmin(costs)
+            counts[assigned[group]] += table[group]
+
+
+def _improve(
+    table: Float64Array, wanted: Float64Array, assigned: IndexArray, free: npt.NDArray[np.bool_]
+) -> None:
+    """Move the one free group that helps most, again and again until no move helps, in place."""
+    for _ in range(MAX_MOVES):
+        counts = _sum_by_split(table, assigned)
+        change = np.empty((len(table), len(SPLITS)))  # in cost, should the group move there
+        for split in range(len(SPLITS)):
+            change[:, split] = _cost_of_adding(table, counts[split], wanted[split], split)
+        for split in range(len(SPLITS)):
+            here = assigned == split
+            stay = _cost_of_adding(table[here], counts[split] - table[here], wanted[split], split)
+            change[here] -= stay[:, None]
+            change[here, split] = 0
+        change[~free] = 0
+        group, best = np.unravel_index(np.argmin(change), change.shape)
+        if change[group, best] > -1e-4:  # less is rounding
+            break
+        assigned[group] = best
+
+
+def _cost_of_adding(
+    table: Float64Array, counts: Float64Array, wanted: Float64Array, split: int
+) -> Float64Array:
+    """Return the change of cost, (...), when groups (..., K) join a split that has ``counts``.
+
+    The cost of a table is chi-square (counts against wanted) and the price of its empty cells.
+    """
+    if wanted[0] == 0:
+        return np.full(table.shape[:-1], CLOSED_SPLIT_COST)
+    misfit = table * (2 * (counts - wanted) + table) / np.maximum(wanted, 1e-9)
+    price = np.full(table.shape[-1], EMPTY_CLASS_PRICE * EMPTY_SPLIT_PRICE[split])
+    price[:3] = 0, *[EMPTY_STATE_PRICE * EMPTY_SPLIT_PRICE[split]] * 2
+    filled = (counts == 0) & (table > 0)
+    return np.asarray((misfit - filled * price).sum(axis=-1))
+
+
+def _sum_by_split(table: Float64Array, assigned: IndexArray) -> Float64Array:
+    """Sum the groups of each split: (S, K)."""
+    return np.stack([table[assigned == split].sum(axis=0) for split in range(len(SPLITS))])
+
+
+def _refuse_one_sided(
+    counts: Float64Array, asked_for: npt.NDArray[np.bool_], table: Float64Array
+) -> None:
+    for column, state in ((1, "defective"), (2, "good")):
+        if not (table[:, 1:3].sum(axis=0) > 0).all():
+            return  # the data themselves are one-sided
+        for split in (1, 2):
+            if asked_for[split] and counts[split, column] == 0:
+                raise DatasetError(
+                    f"the {SPLITS[split]} split would hold no {state} image: the data have "
+                    f"{counts[:, column].sum():.0f}, in {(table[:, column] > 0).sum()} groups. "
+                    f"Add {state} images, use finer groups (--group-by), or change --split or the "
+                    "split column."
+                )
+
+
+def _missing_classes(
+    counts: Float64Array,
+    asked_for: npt.NDArray[np.bool_],
+    class_ids: Sequence[str],
+    table: Float64Array,
+) -> list[str]:
+    """Name the classes that miss a split."""
+    texts = []
+    for column, class_id in enumerate(class_ids, start=3):
+        missing = [
+            split
+            for split, asked, count in zip(SPLITS, asked_for, counts[:, column], strict=True)
+            if asked and count == 0
+        ]
+        if missing:
+            texts.append(
+                f"class {class_id} is in {counts[:, column].sum():.0f} images of "
+                f"{(table[:, column] > 0).sum()} groups and misses {' and '.join(missing)}"
+            )
+    return texts

@@ -1,0 +1,168 @@
+"""The writing side of a dataset: its CSV files, its ``dataset.json``, and where they may go."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from defectkit import __version__
+from defectkit.data.dataset import FORMAT_VERSION
+from defectkit.errors import OutputError
+from defectkit.files import TEMP_MARK, ensure_writable, write_csv, write_json
+from defectkit.labels.ledger import LedgerRow
+from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.leaks.pairs import Leak
+from defectkit.vocabulary import Split
+
+TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
+OWN_NAMES = {"dataset.json", "preview", *TABLES}
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage:
+    """An image of the dataset: what it is, its group and its split."""
+
+    facts: ImageFacts
+    group: str
+    split: Split
+
+
+def claim_folder(out: Path) -> None:
+    """Make sure, before any work, that a dataset may be written to ``out``.
+
+    Raises:
+        OutputError: it holds something else than a dataset, or cannot be written.
+    """
+    names = (
+        {path.name for path in out.iterdir() if not path.name.startswith(TEMP_MARK)}
+        if out.is_dir()
+        else set()
+    )
+    if "dataset.json" not in names and names - OWN_NAMES:
+        raise OutputError(
+            f"{out} holds other files than a dataset's, such as {min(names - OWN_NAMES)}. "
+            "Choose a new or empty folder with --out."
+        )
+    ensure_writable(out)
+
+
+def sort_classes(class_ids: Iterable[str]) -> list[str]:
+    """Sort class ids: numbers by value, then the others by their letters."""
+    return sorted(
+        set(class_ids), key=lambda text: (0, int(text), text) if text.isdecimal() else (1, 0, text)
+    )
+
+
+def write_ledger(out: Path, ledger: Iterable[LedgerRow]) -> None:
+    """Write ``ledger.csv``."""
+    write_csv(
+        out / "ledger.csv",
+        ["line", "image_id", "class_id", "outcome", "reason"],
+        ([row.line, row.image_id, row.class_id, row.outcome, row.reason] for row in ledger),
+    )
+
+
+def write_tables(
+    out: Path, images: Sequence[PreparedImage], classes: Sequence[str], leaks: Sequence[Leak]
+) -> None:
+    """Write ``images.csv``, ``masks.csv``, ``defects.csv`` and ``leaks.csv``.
+
+    A ``dataset.json`` of before is removed first: until ``write_info`` gives the new one, tables
+    that may not belong together are no dataset.
+    """
+    (out / "dataset.json").unlink(missing_ok=True)
+    # Few folders hold many images, and it takes long to resolve one.
+    folders = {parent: _relative_folder(parent, out) for parent in {*map(_parent, images)}}
+    write_csv(
+        out / "images.csv",
+        [
+            "image_id",
+            "path",
+            "height",
+            "width",
+            "channels",
+            "sha256",
+            "group",
+            "split",
+            "defective",
+        ],
+        (
+            [
+                facts.image_id,
+                f"{folders[_parent(image)]}/{facts.path.name}",
+                facts.height,
+                facts.width,
+                facts.channels,
+                facts.sha256,
+                image.group,
+                image.split,
+                int(bool(facts.rles)),
+            ]
+            for image in images
+            for facts in [image.facts]
+        ),
+    )
+    write_csv(
+        out / "masks.csv",
+        ["image_id", "class_id", "rle"],
+        (
+            [image.facts.image_id, class_id, image.facts.rles[class_id]]
+            for image in images
+            for class_id in classes
+            if class_id in image.facts.rles
+        ),
+    )
+    write_csv(
+        out / "defects.csv",
+        ["image_id", "class_id", "defect_id", "x", "y", "width", "height", "area"],
+        (
+            [image.facts.image_id, defect.class_id, number, *defect.box_xywh, defect.area]
+            for image in images
+            for number, defect in enumerate(image.facts.defects, start=1)
+        ),
+    )
+    write_leaks(out, leaks)
+
+
+def write_leaks(out: Path, leaks: Sequence[Leak]) -> None:
+    """Write ``leaks.csv``; also for a dataset that is refused because of them."""
+    write_csv(
+        out / "leaks.csv",
+        ["image_id_a", "image_id_b", "kind", "similarity", "joined"],
+        (
+            [
+                leak.image_id_a,
+                leak.image_id_b,
+                leak.kind,
+                f"{leak.similarity:.4f}",
+                int(leak.joined),
+            ]
+            for leak in leaks
+        ),
+    )
+
+
+def write_info(out: Path, info: Mapping[str, Any]) -> None:
+    """Write ``dataset.json``, last: it makes the folder a dataset."""
+    head = {"format_version": FORMAT_VERSION, "defectkit": __version__}
+    write_json(out / "dataset.json", {**head, **info})
+
+
+def relative_path(path: Path, folder: Path) -> str:
+    """Return ``path`` as seen from ``folder``, with forward slashes; absolute where it must be."""
+    parent, name = os.path.split(path)
+    return f"{_relative_folder(parent, folder)}/{name}"
+
+
+def _parent(image: PreparedImage) -> str:
+    return os.path.split(image.facts.path)[0]
+
+
+def _relative_folder(path: str, folder: Path) -> str:
+    try:
+        # Both ends resolved: ".." leads out of a link's target, not out of the link.
+        relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    except ValueError:  # On Windows, another drive.
+        relative = path
+    return Path(relative).as_posix()

@@ -1,0 +1,126 @@
+"""``Region``, from labels to findings, and the connected regions of a mask."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.arrays import BoxXywh, RegionMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """One part of an image that is labeled as a defect, or found to be one.
+
+    ``box_xywh`` is in pixels of the image, x right and y down, half-open: it covers
+    ``x <= column < x + width`` and ``y <= row < y + height``. ``area`` counts the region's own
+    pixels, so its holes are left out. ``class_id`` is empty where only *defect or not* is asked,
+    ``score`` is in [0, 1], 1 for a labeled region.
+
+    Raises:
+        ValueError: a value is out of its range, or box and area do not fit each other.
+    """
+
+    box_xywh: BoxXywh
+    area: int
+    class_id: str = ""
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"region score must be in [0, 1] but got {self.score}")
+        _, _, width, height = self.box_xywh
+        if width < 1 or height < 1 or not 1 <= self.area <= width * height:
+            raise ValueError(
+                f"region box {self.box_xywh} and area {self.area} do not fit each other"
+            )
+
+
+def measure_regions(mask: npt.NDArray[np.generic], class_id: str = "") -> list[Region]:
+    """Return the regions of ``mask`` as ``label_regions`` does, without their labels, but sooner.
+
+    ``mask`` is (H, W) of bool or any number, nonzero = defect.
+    """
+    defect, x, y = _defect_part(mask)
+    if not defect.size:
+        return []
+    if cv2.connectedComponents(defect, connectivity=8)[0] == 2:  # One region: a third of the time.
+        height, width = defect.shape
+        area = cv2.countNonZero(defect)
+        return [Region(box_xywh=(x, y, width, height), area=area, class_id=class_id)]
+    _, _, stats, _ = cv2.connectedComponentsWithStats(defect, connectivity=8)
+    return [
+        Region(box_xywh=(x + left, y + top, width, height), area=area, class_id=class_id)
+        for top, left, height, width, area in sorted(stats[1:, [1, 0, 3, 2, 4]].tolist())
+    ]
+
+
+def label_regions(
+    mask: npt.NDArray[np.generic], class_id: str = ""
+) -> tuple[RegionMap, list[Region]]:
+    """Return labels and regions of ``mask``, sorted by y and then x of their boxes.
+
+    Args:
+        mask: (H, W) of bool or any number, nonzero = defect. A region that lies in the hole of
+            another is one of its own.
+        class_id: the class that the regions get.
+
+    Returns:
+        The labels, (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region;
+        and the regions.
+    """
+    labels = np.zeros(mask.shape, np.int32)
+    defect, x, y = _defect_part(mask)
+    if not defect.size:
+        return labels, []
+    height, width = defect.shape
+    inside = np.zeros((height, width + 1), np.bool_)  # The empty column parts the rows' runs.
+    inside[:, :width] = defect
+    boxes, starts = _outer_borders(inside.view(np.uint8), (x, y))
+
+    count, numbers = cv2.connectedComponents(inside.view(np.uint8), connectivity=8)
+    assert count == len(boxes) + 1, (count, len(boxes))
+    columns, rows = (np.array(starts) - (x, y)).T
+    ranks = np.zeros(count, np.int32)
+    ranks[numbers[rows, columns]] = np.arange(1, count)
+
+    # Run by run and not pixel by pixel: several times as fast on large regions.
+    edges = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
+    stretches = np.diff(edges, prepend=0, append=inside.size)
+    ranked = np.zeros(len(stretches), np.int32)
+    ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
+    ranks_inside = np.repeat(ranked, stretches).reshape(inside.shape)[:, :width]
+    labels[y : y + height, x : x + width] = ranks_inside
+    areas = np.bincount(ranked[1::2], stretches[1::2], minlength=count)[1:].astype(int).tolist()
+    return labels, [
+        Region(box_xywh=box, area=area, class_id=class_id)
+        for box, area in zip(boxes, areas, strict=True)
+    ]
+
+
+def _defect_part(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Return the part of ``mask`` that holds all regions, which is often small, and its x and y."""
+    defect = (mask != 0).view(np.uint8)
+    if not defect.flags.c_contiguous:  # A decoded mask lies column by column.
+        defect = np.asarray(cv2.transpose(defect.T), np.uint8)
+    x, y, width, height = cv2.boundingRect(defect)
+    return defect[y : y + height, x : x + width], x, y
+
+
+def _outer_borders(
+    mask: npt.NDArray[np.uint8], offset: tuple[int, int]
+) -> tuple[list[BoxXywh], list[npt.NDArray[np.int32]]]:
+    """Return box and a pixel (x, y) of each region's contour, sorted, moved by ``offset``."""
+    # RETR_CCOMP and not RETR_EXTERNAL, which leaves out the regions in the holes of others.
+    contours, hierarchy = cv2.findContours(
+        mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=offset
+    )
+    outer = [
+        (tuple(cv2.boundingRect(contour)), contour[0, 0])
+        for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True)
+        if parent < 0
+    ]
+    # No two regions have the same box: each would have to cross the other.
+    outer.sort(key=lambda item: (item[0][1], item[0][0], item[0][3], item[0][2]))
+    return [box for box, _ in outer], [start for _, start in outer]

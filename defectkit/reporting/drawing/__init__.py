@@ -1,0 +1,1 @@
+"""Pictures: overlays, contact sheets, curves, animations."""

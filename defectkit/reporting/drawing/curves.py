@@ -1,0 +1,274 @@
+"""Plots, drawn with matplotlib's objects: no pyplot, so no global state and no display."""
+
+import io
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.scale import FuncScale
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from defectkit.arrays import BoolArray, Float64Array
+from defectkit.files import write_bytes
+from defectkit.reporting.drawing import palette
+from defectkit.reporting.drawing.palette import hex_code
+
+# Of the palette all but the yellow, which is too light for white paper.
+CYCLE = tuple(
+    hex_code(color)
+    for color in (
+        *(palette.BLUE, palette.ORANGE, palette.GREEN),
+        *(palette.VERMILLION, palette.PURPLE, palette.SKY),
+    )
+)
+BLUE, ORANGE, GREEN, VERMILLION, *_ = CYCLE
+INK, FAINT = "#24292f", "#6e7781"
+
+History = Sequence[Mapping[str, float | int | None]]
+
+VALIDATION = {
+    "val_image_ap": "image average precision",
+    "val_pixel_ap": "pixel average precision",
+    "val_dice": "pixel Dice",
+}
+
+
+def plot_history(path: Path | str, rows: History, *, best_epoch: int | None = None) -> None:
+    """Write ``curves.png``: losses, validation metrics and learning rate over the epochs.
+
+    Args:
+        path: the PNG to write.
+        rows: a row per epoch with ``epoch``, ``train_loss``, any ``train_<term>`` and
+            ``val_<metric>``, and ``learning_rate``; a missing value or None leaves a gap.
+        best_epoch: the epoch that was kept; a dashed line marks it.
+    """
+    figure = _figure(13, 3.6)
+    loss, validation, rate = figure.subplots(1, 3)
+    names = [name for name in dict.fromkeys(chain(*rows)) if not name.endswith("_seconds")]
+    terms = [name for name in names if name.startswith("train_") and name != "train_loss"]
+    totals = {"train_loss": "total" if len(terms) > 1 else "loss"}
+    losses = totals | {name: name.removeprefix("train_") for name in terms if len(terms) > 1}
+    metrics = {
+        name: VALIDATION.get(name, name.removeprefix("val_"))
+        for name in names
+        if name.startswith("val_")
+    }
+    rates = {name: name for name in names if name.startswith("learning_rate")}
+    _plot_columns(loss, rows, losses, title="Training loss")
+    _plot_columns(validation, rows, metrics, title="Validation")
+    _plot_columns(rate, rows, rates, title="Learning rate")
+    validation.set_ylim(0, 1.02)
+    rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if best_epoch is not None:
+        for axes in (loss, validation, rate):
+            axes.axvline(best_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1)
+        validation.annotate(
+            f" best: epoch {best_epoch}", (best_epoch, 0.02), color=FAINT, fontsize=9
+        )
+    _write(path, figure)
+
+
+def plot_operating(
+    path: Path | str,
+    scores: npt.ArrayLike,
+    defective: npt.ArrayLike,
+    *,
+    threshold_low: float,
+    threshold_high: float,
+) -> None:
+    """Write ``scores.png``: the image scores, and what every threshold would let through.
+
+    Left, how many good and defective images got which score; right, the escape rate against the
+    overkill rate as one threshold sweeps from 0 to 1, with the chosen thresholds marked. An image
+    is called defective when ``score >= threshold``.
+
+    Args:
+        path: the PNG to write.
+        scores: (N,) image scores in [0, 1].
+        defective: (N,) bool, the truth.
+        threshold_low: below it an image is called good.
+        threshold_high: at or above it an image is called defective.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(defective, dtype=np.bool_)
+    assert values.shape == truth.shape, (values.shape, truth.shape)
+    figure = _figure(12, 4.2)
+    histogram, trade = figure.subplots(1, 2)
+    _plot_scores(histogram, values, truth, threshold_low, threshold_high)
+    _plot_trade(trade, values, truth, threshold_low, threshold_high)
+    _write(path, figure)
+
+
+def plot_region_recall(path: Path | str, recall_by_area: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write bars: the share of true regions found, by area, with Clopper-Pearson intervals.
+
+    ``recall_by_area`` maps the label of an area bin to ``{found, total, value, low, high}``, as in
+    ``metrics.json``; a bin without regions gets no bar.
+    """
+    figure = _figure(max(5, 1.3 * len(recall_by_area) + 1.5), 3.8)
+    axes = figure.subplots()
+    for place, entry in enumerate(recall_by_area.values()):
+        if not entry["total"]:
+            continue
+        value = entry["value"]
+        spread = [[max(0, value - entry["low"])], [max(0, entry["high"] - value)]]
+        axes.bar(place, value, width=0.62, color=BLUE, alpha=0.85)
+        axes.errorbar(place, value, yerr=spread, color=INK, capsize=5, linewidth=1.4)
+    axes.set_xticks(
+        range(len(recall_by_area)),
+        [
+            f"{label}\n{entry['found']} of {entry['total']}"
+            for label, entry in recall_by_area.items()
+        ],
+    )
+    axes.set_xlim(-0.6, max(len(recall_by_area), 1) - 0.4)
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _dress(axes, "Regions found, by area", "area in pixels", "found, with 95 % interval")
+    _write(path, figure)
+
+
+def escape_overkill(
+    scores: npt.ArrayLike, defective: npt.ArrayLike
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return thresholds and, for each, the escape and the overkill rate.
+
+    The thresholds rise: 0, every distinct score, and one above all scores. A rate is NaN where
+    there are no defective, or no good, images.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(defective, dtype=np.bool_)
+    thresholds = np.concatenate([[0.0], np.unique(values), [np.inf]])
+    bad, good = np.sort(values[truth]), np.sort(values[~truth])
+    with np.errstate(invalid="ignore"):
+        escapes = np.searchsorted(bad, thresholds) / np.float64(bad.size)
+        overkills = 1 - np.searchsorted(good, thresholds) / np.float64(good.size)
+    return thresholds, escapes, overkills
+
+
+def _plot_scores(
+    axes: Axes, scores: Float64Array, truth: BoolArray, low: float, high: float
+) -> None:
+    bins = np.linspace(0, 1, 41).tolist()
+    for chosen, color, name in ((~truth, BLUE, "good"), (truth, ORANGE, "defective")):
+        axes.hist(
+            np.clip(scores[chosen], 0, 1),
+            bins=bins,
+            color=color,
+            alpha=0.6,
+            edgecolor=color,
+            histtype="stepfilled",
+            label=f"{name} ({chosen.sum()})",
+        )
+    lines: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": "--"}
+    if high > low:
+        name = f"review: {low:.3f} to {high:.3f}"
+        axes.axvspan(low, high, color=FAINT, alpha=0.18, linewidth=0, label=name)
+        axes.axvline(low, **lines)
+        axes.axvline(high, **lines)
+    else:
+        axes.axvline(low, **lines, label=f"threshold {low:.3f}")
+    # The square root lets the few images of one kind be seen beside hundreds of the other.
+    axes.set_yscale(_root_scale(axes.yaxis))
+    axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, 1)
+    axes.legend(edgecolor="none", framealpha=0.85)
+    _dress(axes, "Image scores", "defect score", "images (square-root scale)")
+
+
+def _plot_trade(
+    axes: Axes, scores: Float64Array, truth: BoolArray, low: float, high: float
+) -> None:
+    _dress(axes, "Escapes against overkill", "overkill rate", "escape rate")
+    if truth.all() or not truth.any():
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "needs good and defective images", color=FAINT, ha="center")
+        return
+    _, escapes, overkills = escape_overkill(scores, truth)
+    axes.plot(
+        overkills, escapes, color=BLUE, linewidth=2, clip_on=False, label="one threshold, any value"
+    )
+    escaped, killed = int((scores[truth] < low).sum()), int((scores[~truth] >= high).sum())
+    n_defective, n_good = int(truth.sum()), int((~truth).sum())
+    reviews = int(((scores >= low) & (scores < high)).sum())
+    axes.plot(
+        killed / n_good,
+        escaped / n_defective,
+        color=VERMILLION,
+        marker="D",
+        markersize=8,
+        linestyle="none",
+        clip_on=False,
+        zorder=3,
+        label=f"chosen: {escaped} of {n_defective} escape, {killed} of {n_good} overkill"
+        + (f",\n{reviews} for review" if high > low else ""),
+    )
+    # The square root gives room to the small rates, which are the ones that matter.
+    ticks = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]
+    for axis, name in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+        axes.set(**{f"{name}scale": _root_scale(axis), f"{name}lim": (0, 1)})
+        axis.set_ticks(ticks, [f"{tick:.0%}" for tick in ticks])
+    axes.legend(edgecolor="none", framealpha=0.85)
+
+
+def _root_scale(axis: Axis) -> FuncScale:
+    return FuncScale(axis, (lambda value: np.sqrt(np.maximum(value, 0)), np.square))
+
+
+def _plot_columns(axes: Axes, rows: History, names: Mapping[str, str], *, title: str) -> None:
+    epochs = _column(rows, "epoch")
+    for index, (name, label) in enumerate(names.items()):
+        axes.plot(
+            epochs,
+            _column(rows, name),
+            label=label,
+            color=CYCLE[index % len(CYCLE)],
+            linewidth=1.6,
+            marker="o",
+            markersize=3 if len(rows) > 1 else 6,
+        )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlim(np.nanmin(epochs) - 0.5, np.nanmax(epochs) + 0.5)
+    axes.set_ylim(bottom=0)
+    if len(names) > 1:
+        axes.legend(edgecolor="none", framealpha=0.85)
+    _dress(axes, title, "epoch", "")
+
+
+def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    axes.set_xlabel(x_label, color=FAINT)
+    axes.set_ylabel(y_label, color=FAINT)
+    axes.tick_params(colors=FAINT)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color("#c9ced4")
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=110)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _column(rows: History, name: str) -> Float64Array:
+    values = (row.get(name) for row in rows)
+    return np.array([np.nan if value is None else float(value) for value in values])
+
+
+def _write(path: Path | str, figure: Figure) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,163 @@
+"""The strip above an overlay: which image, what was said of it, why, and what the colors mean."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.arrays import Color
+from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
+from defectkit.reporting.drawing.palette import (
+    BACKGROUND,
+    COLORS,
+    FAINT,
+    INK,
+    OUTCOME_COLORS,
+    VERDICT_COLORS,
+)
+
+GUTTER = 8
+
+
+class Item(NamedTuple):
+    """One thing in a line: a text with the sign before it, or the plate behind it."""
+
+    sign: Literal["none", "plate", "square", "dashes", "line"]
+    text: str
+    size: int
+    color: Color
+
+
+def draw_header(
+    width: int,
+    *,
+    image_id: str,
+    verdict: str,
+    outcome: str | None,
+    score: float,
+    threshold_low: float,
+    threshold_high: float,
+    has_truth: bool,
+) -> npt.NDArray[np.uint8]:
+    """Return a (H, ``width``, 3) RGB uint8 strip; what does not fit in a line goes to the next.
+
+    The arguments are those of ``draw_overlay``; without truth only the finding is explained.
+    """
+    assert verdict in VERDICT_COLORS, verdict
+    size = int(np.clip(width // 56, 13, 40))
+    digits = _digits(score, threshold_low, threshold_high)
+    if threshold_low == threshold_high:
+        rule = f"threshold {threshold_low:.{digits}f}"
+    else:
+        rule = f"review from {threshold_low:.{digits}f} to {threshold_high:.{digits}f}"
+    items = [Item("plate", verdict.upper(), size, VERDICT_COLORS[verdict])]
+    if outcome in OUTCOME_COLORS:
+        items.append(Item("plate", outcome.upper(), size, OUTCOME_COLORS[outcome]))
+    elif outcome is not None and outcome != verdict:
+        items.append(Item("none", outcome, size, INK))
+    items.append(Item("none", f"score {score:.{digits}f}", size, INK))
+    items.append(Item("none", rule, size, FAINT))
+    legend = legend_items(size - 2, has_truth=has_truth)
+
+    step = line_height(size)
+    places = _flow(items, width, top=GUTTER + step + 2)
+    places += _flow(legend, width, top=places[-1][1] + step + 2)
+    strip = np.full((places[-1][1] + step + GUTTER // 2, width, 3), BACKGROUND, np.uint8)
+    name = (shorten(image_id, width - 2 * GUTTER, size), GUTTER, GUTTER, size, INK)
+    draw_texts(strip, [name, *_draw_signs(strip, [*items, *legend], places)])
+    return strip
+
+
+def draw_items(width: int, items: Sequence[Item]) -> npt.NDArray[np.uint8]:
+    """Return a (H, ``width``, 3) RGB uint8 strip of items, in as many lines as they need."""
+    places = _flow(items, width, top=2)
+    height = places[-1][1] + line_height(items[-1].size) + 2
+    strip = np.full((height, width, 3), BACKGROUND, np.uint8)
+    draw_texts(strip, _draw_signs(strip, items, places))
+    return strip
+
+
+def legend_items(size: int, *, has_truth: bool) -> list[Item]:
+    """Return what explains the colors of an overlay."""
+    finding = Item("line", "finding", size, COLORS["finding"])
+    if not has_truth:
+        return [finding]
+    return [
+        Item("square", "hit", size, COLORS["hit"]),
+        Item("square", "missed", size, COLORS["missed"]),
+        Item("square", "false alarm", size, COLORS["false"]),
+        Item("dashes", "truth", size, COLORS["truth"]),
+        finding,
+    ]
+
+
+def _digits(score: float, *thresholds: float) -> int:
+    """Return how many decimals show on which side of the thresholds the score lies, 3 to 6."""
+    for digits in (3, 4, 5):
+        if all(
+            score == threshold or f"{score:.{digits}f}" != f"{threshold:.{digits}f}"
+            for threshold in thresholds
+        ):
+            return digits
+    return 6
+
+
+def _flow(items: Sequence[Item], width: int, *, top: int) -> list[tuple[int, int]]:
+    """Return the left and top of each item, set in lines of at most ``width`` pixels."""
+    places: list[tuple[int, int]] = []
+    x, y = GUTTER, top
+    for item in items:
+        item_width = _width(item)
+        if x > GUTTER and x + item_width > width - GUTTER:
+            x, y = GUTTER, y + line_height(item.size)
+        places.append((x, y))
+        x += item_width + item.size
+    return places
+
+
+def _indent(item: Item) -> int:
+    """Return how far the text stands from the left of the item."""
+    match item.sign:
+        case "none":
+            return 0
+        case "plate":
+            return item.size // 2
+        case "square":
+            return round(1.3 * item.size)
+        case "dashes" | "line":
+            return 2 * item.size + 4
+
+
+def _width(item: Item) -> int:
+    right = _indent(item) if item.sign == "plate" else 0
+    return _indent(item) + text_width(item.text, item.size) + right
+
+
+def _draw_signs(
+    strip: npt.NDArray[np.uint8], items: Sequence[Item], places: Sequence[tuple[int, int]]
+) -> list[tuple[str, int, int, int, Color]]:
+    """Draw the signs of all items; return their texts, as ``draw_texts`` takes them."""
+    return [
+        (item.text, x + _indent(item), y, item.size, _draw_sign(strip, item, x, y))
+        for item, (x, y) in zip(items, places, strict=True)
+    ]
+
+
+def _draw_sign(strip: npt.NDArray[np.uint8], item: Item, x: int, y: int) -> Color:
+    """Draw what stands before or behind the text; return the color of the text."""
+    size, middle = item.size, y + round(0.72 * item.size)
+    match item.sign:
+        case "none":
+            return item.color
+        case "plate":
+            strip[y : y + line_height(size) - 2, x : x + _width(item)] = item.color
+            return BACKGROUND
+        case "square":
+            strip[middle - size // 2 : middle + size // 2, x : x + size] = item.color
+        case "line":
+            strip[middle - 1 : middle + 1, x : x + 2 * size] = item.color
+        case "dashes":
+            for start in range(x, x + 2 * size, 7):
+                strip[middle - 1 : middle + 1, start : min(start + 4, x + 2 * size)] = item.color
+    return FAINT

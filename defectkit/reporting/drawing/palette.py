@@ -1,0 +1,42 @@
+"""The colors of all pictures, safe for color-blind readers (Okabe and Ito, 2008)."""
+
+from defectkit.arrays import Color
+
+ORANGE: Color = (230, 159, 0)
+SKY: Color = (86, 180, 233)
+GREEN: Color = (0, 158, 115)
+YELLOW: Color = (240, 228, 66)
+BLUE: Color = (0, 114, 178)
+VERMILLION: Color = (213, 94, 0)
+PURPLE: Color = (204, 121, 167)
+
+WHITE: Color = (255, 255, 255)
+BACKGROUND: Color = (24, 27, 31)
+INK: Color = (238, 240, 242)
+FAINT: Color = (165, 170, 176)
+
+COLORS: dict[str, Color] = {
+    "hit": SKY,
+    "missed": VERMILLION,
+    "false": YELLOW,
+    "truth": WHITE,
+    "finding": PURPLE,
+}
+"""What is drawn on an image.
+
+No triple of the palette stays further apart than sky blue, vermillion and yellow as a light tint
+on gray, in normal sight and under simulated protanopia, deuteranopia and tritanopia (CIEDE2000;
+Machado, Oliveira and Fernandes 2009).
+"""
+
+VERDICT_COLORS: dict[str, Color] = {"good": SKY, "review": YELLOW, "defective": ORANGE}
+
+OUTCOME_COLORS: dict[str, Color] = {"escape": VERMILLION, "overkill": YELLOW}
+"""The two wrong outcomes; the others need no color."""
+
+CLASS_COLORS: tuple[Color, ...] = (ORANGE, SKY, YELLOW, PURPLE, GREEN, VERMILLION, BLUE)
+
+
+def hex_code(color: Color) -> str:
+    """Return ``color`` as ``#rrggbb``."""
+    return "#" + bytes(color).hex()

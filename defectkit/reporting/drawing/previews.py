@@ -1,0 +1,178 @@
+"""Contact sheets of a dataset, to see whether the masks lie where the defects are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+
+from defectkit.arrays import BoxXywh, Image, Mask
+from defectkit.data.images import read_image, write_png
+from defectkit.files import safe_name
+from defectkit.labels import rle
+from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.leaks.pairs import Leak
+from defectkit.regions import Region
+from defectkit.reporting.drawing.sheets import contact_sheet, preview_cell
+
+PER_SHEET = 24
+CellShape = tuple[int, int, int]
+"""Width and height of a cell in pixels, and the number of columns."""
+SQUARE: CellShape = (220, 220, 6)
+ASPECTS = (0.5, 8.0)
+"""The aspects (width over height) that cells follow; captions need some width."""
+CLOSE_UP = 96
+"""The least side, in pixels of the image, of what ``smallest.png`` shows around a region."""
+PNG_LEVEL = 2
+"""Photographs hardly grow smaller with more."""
+
+Cell = tuple[str, ImageFacts, Region | None]
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A contact sheet to draw: for each cell its caption, its image, and the region to close up."""
+
+    path: Path
+    shape: CellShape
+    cells: tuple[Cell, ...]
+
+
+def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[str]) -> list[Sheet]:
+    """Choose what ``defective_<class>.png``, ``smallest.png`` and ``good.png`` are to show.
+
+    A class's images are spread over its areas, smallest first; ``smallest.png`` shows the
+    surroundings of the smallest regions. There is no sheet without images.
+    """
+    shape = _cell_shape(images)
+    chosen = {
+        f"defective_{safe_name(name, caseless=True)}": _of_class(images, name) for name in classes
+    }
+    chosen["good"] = [
+        (image.image_id, image, None)
+        for image in _spread([image for image in images if not image.rles])
+    ]
+    sheets = [Sheet(folder / f"{name}.png", shape, tuple(cells)) for name, cells in chosen.items()]
+    sheets.append(Sheet(folder / "smallest.png", SQUARE, tuple(_smallest(images))))
+    return [sheet for sheet in sheets if sheet.cells]
+
+
+def plan_leaks(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak]) -> list[Sheet]:
+    """Choose what ``leaks.png`` is to show: pairs side by side, with their masks.
+
+    Those in different splits come first, then the least alike. There is no sheet without pairs.
+    """
+    by_id = {image.image_id: image for image in images}
+    shown = sorted(leaks, key=lambda leak: (leak.joined, leak.similarity))[: PER_SHEET // 2]
+    cells: list[Cell] = []
+    for leak in shown:
+        kind = leak.kind if leak.joined else f"{leak.kind}, divided"
+        cells.append(
+            (f"{leak.similarity:.2f} {kind}  {leak.image_id_a}", by_id[leak.image_id_a], None)
+        )
+        cells.append((leak.image_id_b, by_id[leak.image_id_b], None))
+    if not cells:
+        return []
+    width, height, columns = _cell_shape([image for _, image, _ in cells])
+    return [Sheet(folder / "leaks.png", (width, height, columns // 2 * 2), tuple(cells))]
+
+
+def write_sheet(sheet: Sheet) -> None:
+    """Draw a sheet, from the image files, and write it."""
+    cells = [
+        (caption, _picture(image, around, sheet.shape)) for caption, image, around in sheet.cells
+    ]
+    width, height, columns = sheet.shape
+    picture = contact_sheet(cells, columns=columns, cell=(width, height))
+    write_png(sheet.path, picture, compress_level=PNG_LEVEL)
+
+
+def remove_stale(folder: Path, sheets: Sequence[Sheet]) -> None:
+    """Remove the sheets of an earlier dataset that are none of ``sheets``."""
+    for path in {*folder.glob("*.png")} - {sheet.path for sheet in sheets}:
+        if path.name in ("good.png", "smallest.png", "leaks.png") or path.name.startswith(
+            "defective_"
+        ):
+            path.unlink()
+
+
+def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:
+    areas = [
+        (sum(defect.area for defect in image.defects if defect.class_id == class_id), image)
+        for image in images
+        if class_id in image.rles
+    ]
+    areas.sort(key=lambda entry: entry[0])
+    return [(f"{area} px  {image.image_id}", image, None) for area, image in _spread(areas)]
+
+
+def _smallest(images: Sequence[ImageFacts]) -> list[Cell]:
+    regions = [(defect, image) for image in images for defect in image.defects]
+    regions.sort(key=lambda region: region[0].area)
+    return [
+        (f"{defect.area} px  {image.image_id}", image, defect)
+        for defect, image in regions[:PER_SHEET]
+    ]
+
+
+def _spread(entries: Sequence[Entry]) -> list[Entry]:
+    """Take up to ``PER_SHEET`` entries at even distances, the first and the last among them."""
+    places = np.linspace(0, len(entries) - 1, min(PER_SHEET, len(entries)))
+    return [entries[place] for place in np.rint(places).astype(int)]
+
+
+def _cell_shape(images: Sequence[ImageFacts]) -> CellShape:
+    """Fit the cells to the images' median aspect; their area and the sheet's width stay."""
+    aspect = float(np.median([image.width / image.height for image in images]))
+    stretch = min(max(aspect, ASPECTS[0]), ASPECTS[1]) ** 0.5
+    side, _, columns = SQUARE
+    return round(side * stretch), round(side / stretch), max(2, round(columns / stretch))
+
+
+def _picture(image: ImageFacts, around: Region | None, shape: CellShape) -> Image:
+    """Return the image, or a close-up, scaled to a cell first so that the lines stay thin."""
+    x, y, width, height = _window(image, around)
+    scale = min(shape[0] / width, shape[1] / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    part = (slice(y, y + height), slice(x, x + width))
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    pixels = cv2.resize(read_image(image.path)[part], size, interpolation=way)
+    masks: dict[str, Mask] = {}
+    for class_id, text in image.rles.items():
+        mask = rle.decode(text, (image.height, image.width))[part]
+        # A pixel is marked where any part of it is, so that no small defect vanishes.
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+        # The mask lies column by column: turned, it is scaled in half of the time.
+        share = cv2.resize(mask.T.astype(np.float32), size[::-1], interpolation=way)
+        masks[class_id] = share.T > 0
+    boxes = [
+        (defect.class_id, box)
+        for defect in image.defects
+        if (box := _scaled(defect.box_xywh, (x, y, width, height), scale))
+    ]
+    return preview_cell(pixels, masks, boxes)
+
+
+def _window(image: ImageFacts, around: Region | None) -> BoxXywh:
+    if around is None:
+        return 0, 0, image.width, image.height
+    x, y, width, height = around.box_xywh
+    side = max(CLOSE_UP, 2 * width, 2 * height)
+    across, down = min(side, image.width), min(side, image.height)
+    left = min(max(0, x + width // 2 - across // 2), image.width - across)
+    top = min(max(0, y + height // 2 - down // 2), image.height - down)
+    return left, top, across, down
+
+
+def _scaled(box: BoxXywh, window: BoxXywh, scale: float) -> BoxXywh | None:
+    """Return ``box`` as seen in ``window``, or None where it lies outside."""
+    left, top = max(box[0] - window[0], 0), max(box[1] - window[1], 0)
+    right = min(box[0] + box[2] - window[0], window[2])
+    bottom = min(box[1] + box[3] - window[1], window[3])
+    if left >= right or top >= bottom:
+        return None
+    x, y = int(left * scale), int(top * scale)
+    return x, y, max(1, round(right * scale) - x), max(1, round(bottom * scale) - y)

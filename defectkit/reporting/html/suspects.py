@@ -1,0 +1,36 @@
+"""``suspects.html``: the suspect labels as a work list, with pictures, on one offline page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from defectkit.evaluation.suspects import MEANINGS, Suspect
+from defectkit.reporting.html.report import data_uri, render, shrunk
+
+
+def suspects_page(
+    entries: Sequence[tuple[Path, str, Sequence[Suspect]]], *, title: str, total: int
+) -> str:
+    """Return the page.
+
+    Args:
+        entries: picture, split and suspects of each image to show, the worst first.
+        title: the headline.
+        total: how many images have suspect labels, shown or not.
+    """
+    return render(
+        "suspects.html",
+        title=title,
+        total=total,
+        meanings=MEANINGS,
+        entries=[
+            {
+                "image_id": own[0].image_id,
+                "split": split,
+                "suspects": own,
+                "thumbnail": data_uri(shrunk(picture), "jpeg"),
+                "link": f"pictures/{quote(picture.name)}",
+            }
+            for picture, split, own in entries
+        ],
+    )

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from defectkit.approaches.score_maps import SCORE_WINDOW, finding_mask, image_score, make_finding
+
+CLASSES = ("scratch", "pit")
+
+maps = st.tuples(st.integers(1, 30), st.integers(1, 30)).flatmap(
+    lambda shape: arrays(np.float32, (2, *shape), elements=st.floats(0, 1, width=32))
+)
+
+
+@given(scores=maps)
+def test_the_image_score_is_the_largest_mean_of_a_window(scores):
+    layer = scores[0]
+    size = tuple(min(SCORE_WINDOW, length) for length in layer.shape)
+    # An even window has its center on either side, so compare the means and not their places.
+    expected = ndimage.uniform_filter(layer.astype(np.float64), size, mode="reflect", origin=0)
+    assert 0.0 <= image_score(layer) <= 1.0
+    if all(length % 2 for length in size):
+        assert image_score(layer) == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_one_stray_pixel_does_not_condemn_an_image_and_a_small_defect_does():
+    scores = np.zeros((40, 50), np.float32)
+    scores[20, 20] = 1
+    assert image_score(scores) == pytest.approx(1 / 25)
+    scores[18:23, 18:23] = 1
+    assert image_score(scores) == pytest.approx(1)
+    assert image_score(np.ones((64, 64), np.float32)) == 1.0
+
+
+def test_a_defect_in_the_corner_counts_as_much_as_one_inside():
+    corner, inside = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.float32)
+    corner[:5, :5] = inside[10:15, 10:15] = 0.8
+    assert image_score(corner) == pytest.approx(image_score(inside))
+
+
+@given(scores=maps, threshold=st.floats(2**-7, 1, width=32), area=st.integers(0, 20))
+def test_regions_and_mask_say_the_same(scores, threshold, area):
+    finding = make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=area)
+    mask = finding_mask(finding, pixel_threshold=threshold, min_area=area)
+    assert mask.dtype == np.bool_
+    assert mask.sum() == sum(region.area for region in finding.regions)
+    boxes = np.zeros_like(mask)
+    for region in finding.regions:
+        x, y, width, height = region.box_xywh
+        boxes[y : y + height, x : x + width] = True
+        assert region.area >= max(area, 1)
+        assert region.score >= threshold
+    assert boxes[mask].all()
+    labels, count = ndimage.label(scores.max(axis=0) >= threshold, structure=np.ones((3, 3)))
+    sizes = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, count + 1))
+    assert sorted(region.area for region in finding.regions) == sorted(sizes[sizes >= area])
+
+
+def test_a_region_bears_the_class_of_its_largest_mean_and_its_largest_score():
+    scores = np.zeros((2, 20, 20), np.float32)
+    scores[0, 2:8, 2:8] = 0.6
+    scores[1, 2:8, 2:8] = 0.5
+    scores[1, 3, 3] = 0.9
+    scores[1, 12:15, 10:18] = 0.7
+    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    first, second = finding.regions
+    assert (first.class_id, first.box_xywh, first.area) == ("scratch", (2, 2, 6, 6), 36)
+    assert first.score == pytest.approx(0.9)
+    assert (second.class_id, second.box_xywh, second.area) == ("pit", (10, 12, 8, 3), 24)
+    assert second.score == pytest.approx(0.7)
+
+
+def test_scores_of_a_neighbor_in_the_same_box_do_not_count():
+    scores = np.zeros((2, 20, 20), np.float32)
+    scores[0, 5, 2:15] = scores[0, 5:15, 2] = 0.6  # an L around ...
+    scores[1, 9:12, 8:11] = 0.9  # ... another region in its box
+    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    assert [(r.class_id, round(r.score, 3)) for r in finding.regions] == [
+        ("scratch", 0.6), ("pit", 0.9),
+    ]  # fmt: skip
+
+
+def test_the_scores_of_image_and_classes():
+    scores = np.zeros((2, 20, 20), np.float32)
+    scores[0, 2:7, 2:7] = 0.4
+    scores[1, 10:15, 10:15] = 0.8
+    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    np.testing.assert_allclose(finding.class_scores, [0.4, 0.8], rtol=1e-5)
+    assert finding.class_scores.dtype == np.float32
+    assert finding.score == pytest.approx(0.8)
+    np.testing.assert_array_equal(finding.score_map, scores)
+    np.testing.assert_array_equal(finding.defect_map, scores.max(axis=0))
+
+
+def test_small_regions_are_left_out_where_asked_for():
+    scores = np.zeros((2, 20, 20), np.float32)
+    scores[0, 2:4, 2:4] = 0.9
+    scores[0, 10:13, 10:13] = 0.9
+    for area, expected in ((0, [4, 9]), (4, [4, 9]), (5, [9]), (9, [9]), (10, [])):
+        finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=area)
+        assert [region.area for region in finding.regions] == expected
+        mask = finding_mask(finding, pixel_threshold=0.5, min_area=area)
+        assert mask.sum() == sum(expected)
+        assert finding.score == pytest.approx(0.324)  # the score is of the map, not of the regions
+
+
+def test_nothing_found():
+    finding = make_finding(
+        np.zeros((2, 8, 9), np.float32), CLASSES, pixel_threshold=0.5, min_area=0
+    )
+    assert finding.regions == ()
+    assert finding.score == 0
+    assert not finding_mask(finding, pixel_threshold=0.5, min_area=0).any()

@@ -1,0 +1,242 @@
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import defectkit
+from defectkit.data.dataset import Dataset
+from defectkit.data.images import as_channels, read_image
+from defectkit.deployment.bundle import (
+    FORMAT_VERSION,
+    TrainedModel,
+    is_whole,
+    model_folder,
+    save_model,
+    set_thresholds,
+)
+from defectkit.errors import ModelError
+from defectkit.evaluation.verdicts import Thresholds
+from defectkit.files import read_csv, read_json, sha256_file
+
+IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
+
+
+def edit(run, **changes) -> None:
+    path = run / "model" / "model.json"
+    path.write_text(json.dumps({**read_json(path), **changes}))
+
+
+def test_a_run_and_its_model_folder_load_as_the_same(run_folder):
+    ours = TrainedModel.load(run_folder, device="cpu")
+    theirs = TrainedModel.load(run_folder / "model", device="cpu")
+    assert ours.find(IMAGE).score == theirs.find(IMAGE).score
+    assert ours.device == torch.device("cpu")
+    assert not ours.network.training
+    assert ours.approach.classes == ("1", "2")
+
+
+def test_what_is_loaded_is_what_was_validated(run_folder, dataset_folder):
+    model = defectkit.load(run_folder, device="cpu")
+    info = read_json(run_folder / "model" / "model.json")
+    assert model.thresholds.to_dict() == info["thresholds"]
+    assert model.approach.pixel_threshold == info["pixel_threshold"]
+    records = Dataset.load(dataset_folder).split("val")
+    scores = [model.find(read_image(record.path)).score for record in records]
+    outcomes = [score >= model.thresholds.high for score in scores]
+    # On validation the threshold with the best F1 score calls something defective.
+    assert any(outcomes)
+    row = read_csv(run_folder / "history.csv")[info["epoch"] - 1]
+    assert float(row["val_image_ap"]) == info["validation"]["image_average_precision"]
+
+
+def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_path):
+    score = defectkit.load(run_folder, device="cpu").find(IMAGE).score
+    moved = shutil.copytree(run_folder / "model", tmp_path / "elsewhere" / "model 零件")
+    hidden = source_csv.parent.with_name("hidden")
+    source_csv.parent.rename(hidden)  # the dataset, the images and the run are gone
+    try:
+        assert defectkit.load(moved, device="cpu").find(IMAGE).score == score
+    finally:
+        hidden.rename(source_csv.parent)
+
+
+def test_loading_looks_for_no_pretrained_weights(run_copy, monkeypatch):
+    info = read_json(run_copy / "model" / "model.json")
+    info["config"]["model"]["weights"] = "auto"
+    edit(run_copy, config=info["config"])
+    monkeypatch.setattr(
+        "defectkit.models.encoders.pretrained_state", lambda *_, **__: pytest.fail("looked")
+    )
+    defectkit.load(run_copy, device="cpu")
+
+
+def test_gray_and_color_images_are_both_looked_at(run_folder):
+    model = defectkit.load(run_folder, device="cpu")
+    color = np.repeat(IMAGE[:, :, None], 3, axis=2)
+    findings = model.find_all([IMAGE, IMAGE[:, :, None], color])
+    for finding in findings[1:]:
+        np.testing.assert_allclose(finding.score_map, findings[0].score_map, atol=1e-5)
+    rgb = np.random.default_rng(3).integers(0, 256, (40, 70, 3), np.uint8)
+    gray = as_channels(rgb, 1)
+    np.testing.assert_allclose(model.find(rgb).score_map, model.find(gray).score_map, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 300), (97, 64), (200, 200)])
+def test_images_of_any_size_are_looked_at(run_folder, size):
+    finding = defectkit.load(run_folder, device="cpu").find(np.zeros(size, np.uint8))
+    assert finding.score_map.shape == (2, *size)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.float32),
+        np.zeros((8, 8), np.uint16),
+        np.zeros(8, np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros((0, 8), np.uint8),
+    ],
+    ids=lambda image: f"{image.shape} {image.dtype}",
+)
+def test_arrays_that_are_no_image_are_refused(run_folder, image):
+    message = r"an image must be \(H, W\) or \(H, W, 3\) uint8 but got \("
+    with pytest.raises(ValueError, match=message):
+        defectkit.load(run_folder, device="cpu").find(image)
+
+
+def test_a_model_may_be_saved_again_as_the_same(run_folder, tmp_path):
+    model = defectkit.load(run_folder, device="cpu")
+    save_model(
+        tmp_path / "model",
+        approach=model.approach,
+        network=model.network,
+        pixel_threshold=model.approach.pixel_threshold,
+        thresholds=model.thresholds,
+        facts={"epoch": 3},
+    )
+    again = defectkit.load(tmp_path, device="cpu")
+    assert again.find(IMAGE).score == model.find(IMAGE).score
+    assert again.info["epoch"] == 3
+    assert sha256_file(tmp_path / "model" / "model.safetensors") == model.info["sha256"]
+
+
+def test_the_mask_is_that_of_the_regions(run_folder):
+    model = defectkit.load(run_folder, device="cpu")
+    finding = model.find(IMAGE)
+    threshold = float(np.quantile(finding.defect_map, 0.9))
+    approach = replace(model.approach, pixel_threshold=threshold)
+    model = TrainedModel(approach, model.network, model.thresholds, model.info)
+    finding = model.find(IMAGE)
+    mask = model.mask(finding)
+    assert mask.sum() == sum(region.area for region in finding.regions) > 0
+
+
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
+@pytest.mark.parametrize("bit", [0, 7])
+def test_a_flipped_bit_is_refused(run_copy, place, bit):
+    weights = run_copy / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[int(place * len(content))] ^= 1 << bit
+    weights.write_bytes(content)
+    message = r"model\.safetensors is damaged: its SHA-256 differs\. Copy it anew"
+    with pytest.raises(ModelError, match=message):
+        defectkit.load(run_copy, device="cpu")
+
+
+def test_cut_or_missing_files_are_refused(run_copy):
+    folder = run_copy / "model"
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="is damaged: its SHA-256 differs"):
+        defectkit.load(run_copy)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model is damaged \(FileNotFoundError: "):
+        defectkit.load(run_copy)
+    text = (folder / "model.json").read_text()
+    (folder / "model.json").write_text(text[:300])
+    with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError: "):
+        defectkit.load(run_copy)
+    (folder / "model.json").write_text("[]")
+    with pytest.raises(ModelError, match=r"model is damaged \(TypeError: "):
+        defectkit.load(run_copy)
+    (folder / "model.json").unlink()
+    with pytest.raises(ModelError, match=r"holds no model \(no model\.json in it or in its model/"):
+        defectkit.load(run_copy)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_format_versions_are_refused(run_copy, version):
+    edit(run_copy, format_version=version)
+    message = rf"has format version {version}; this defectkit reads {FORMAT_VERSION}"
+    with pytest.raises(ModelError, match=message):
+        defectkit.load(run_copy)
+
+
+def misfits(info: dict) -> dict[str, dict]:
+    config = info["config"]
+    other = {**config["model"], "decoder_channels": [8]}
+    unknown = {**config["model"], "architecture": "__import__('os')"}
+    return {
+        "other weights": {"config": {**config, "model": other}},
+        "unknown name": {"config": {**config, "model": unknown}},
+        "unknown key": {"config": {**config, "colour": 1}},
+        "no config": {"config": None},
+        "other classes": {"classes": ["1", "2", "3"]},
+        "no classes": {"classes": None},
+        "color": {"channels": 3},
+        "thresholds in disorder": {"thresholds": {"low": 0.9, "high": 0.1, "rule": "f1"}},
+        "no thresholds": {"thresholds": {}},
+        "another approach": {"config": {**config, "approach": "os.system"}},
+    }
+
+
+@pytest.mark.parametrize("kind", misfits({"config": {"model": {}}}))
+def test_a_model_json_that_does_not_fit_is_refused(run_copy, kind):
+    edit(run_copy, **misfits(read_json(run_copy / "model" / "model.json"))[kind])
+    with pytest.raises(ModelError, match="does not fit|cannot be used"):
+        defectkit.load(run_copy)
+
+
+def test_set_thresholds_changes_nothing_else(run_copy):
+    before = read_json(run_copy / "model" / "model.json")
+    weights = sha256_file(run_copy / "model" / "model.safetensors")
+    set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="by hand"), ["few images"])
+    after = read_json(run_copy / "model" / "model.json")
+    assert after.pop("thresholds") == {"low": 0.1, "high": 0.9, "rule": "by hand"}
+    assert after.pop("warnings") == ["few images"]
+    assert after == {k: v for k, v in before.items() if k not in ("thresholds", "warnings")}
+    assert sha256_file(run_copy / "model" / "model.safetensors") == weights
+    assert defectkit.load(run_copy, device="cpu").thresholds.low == 0.1
+
+
+def test_set_thresholds_refuses_a_damaged_model(run_copy):
+    (run_copy / "model" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="x"), [])
+
+
+def test_a_folder_is_whole_if_its_parts_belong_together(run_copy):
+    assert is_whole(run_copy / "model")
+    edit(run_copy, sha256="0" * 64)
+    assert not is_whole(run_copy / "model")
+    assert not is_whole(run_copy / "nothing")
+
+
+def test_the_model_folder_is_found(run_folder, tmp_path):
+    assert model_folder(run_folder) == run_folder / "model"
+    assert model_folder(str(run_folder / "model")) == run_folder / "model"
+    with pytest.raises(ModelError, match="Train one with 'defectkit train', or give the path of"):
+        model_folder(tmp_path)
+
+
+def test_no_code_is_named_or_pickled_in_a_model_folder(run_folder):
+    files = sorted(path.name for path in (run_folder / "model").iterdir())
+    assert files == ["model.json", "model.safetensors"]
+    content = (run_folder / "model" / "model.safetensors").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    assert all(set(entry) == {"dtype", "shape", "data_offsets"} for entry in header.values())

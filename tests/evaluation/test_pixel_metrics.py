@@ -1,0 +1,420 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from sklearn import config_context
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from defectkit.evaluation.pixel_metrics import PixelMetrics, auroc, average_precision
+
+CLASSES = ("a", "b")
+NONE_WITHOUT_THRESHOLD = ("dice", "mean_iou", "iou_by_class", "dice_defective_mean", "kaggle_dice")
+
+
+def as_scores(levels):
+    return (np.asarray(levels) / 65535).astype(np.float32)
+
+
+def random_images(rng, count, *, shape=(2, 9, 12), distinct=12):
+    """Return (levels, score_map, truth) of images with few distinct scores, so with many ties."""
+    choices = np.sort(rng.integers(0, 65536, distinct))
+    images = []
+    for _ in range(count):
+        levels = rng.choice(choices, shape)
+        truth = rng.random(shape) < rng.choice([0.0, 0.02, 0.3])
+        images.append((levels, as_scores(levels), truth))
+    return images
+
+
+def pooled(images, *, threshold=None, classes=CLASSES):
+    metrics = PixelMetrics(classes=classes, threshold=threshold)
+    for *_, score_map, truth in images:
+        metrics.update(score_map, truth)
+    return metrics
+
+
+@pytest.fixture(autouse=True)
+def fast_sklearn():
+    """Its checks of its arguments would take most of the time of 1,000 cases."""
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        yield
+
+
+def assert_same(left, right):
+    """All metrics are identical; only sums of region shares may differ in the last bit."""
+    left, right = dict(left), dict(right)
+    assert left.pop("aupro_30") == pytest.approx(right.pop("aupro_30"), abs=1e-12)
+    assert left == right
+
+
+# Image scores
+
+
+@pytest.mark.check(8)
+def test_image_metrics_agree_with_sklearn_on_1000_random_cases(tally):
+    rng = np.random.default_rng(0)
+    for _ in range(tally.number(short=1000, full=1000)):
+        tally.tried += 1
+        count = int(rng.integers(2, 60))
+        truth = rng.random(count) < rng.random()
+        truth[:2] = True, False
+        scores = rng.random(count).round(int(rng.integers(1, 4)))  # one decimal: many ties
+        precision, area = average_precision(truth, scores), auroc(truth, scores)
+        assert precision == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+        assert area == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+        assert 0.0 <= precision <= 1.0
+        assert 0.0 <= area <= 1.0
+
+
+@pytest.mark.check(29)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
+def test_image_metrics_do_not_depend_on_the_order(pairs, random):
+    shuffled = random.sample(pairs, len(pairs))
+    for metric in (average_precision, auroc):
+        assert metric(*zip(*pairs, strict=True)) == metric(*zip(*shuffled, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("truth", "scores", "precision", "area"),
+    [
+        ([0, 0, 1], [0.1, 0.2, 0.9], 1.0, 1.0),
+        ([1, 0, 0], [0.1, 0.2, 0.9], 1 / 3, 0.0),
+        ([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5], 0.5, 0.5),
+        ([1, 1], [0.1, 0.2], 1.0, None),
+        ([0, 0], [0.1, 0.2], None, None),
+        ([], [], None, None),
+    ],
+)
+def test_image_metrics_of_known_cases(truth, scores, precision, area):
+    assert average_precision(truth, scores) == pytest.approx(precision, abs=1e-15)
+    assert auroc(truth, scores) == area
+
+
+@pytest.mark.check(17)
+def test_one_defect_in_1000_images_is_as_good_as_its_rank():
+    truth = np.zeros(1000, bool)
+    truth[500] = True
+    scores = np.linspace(1, 0, 1000)
+    assert average_precision(truth, scores) == 1 / 501
+    assert average_precision(truth, np.full(1000, 0.5)) == 1 / 1000
+
+
+@pytest.mark.check(32)
+def test_shuffled_scores_are_worth_the_share_of_defective_images():
+    rng = np.random.default_rng(1)
+    truth = np.arange(20000) % 5 == 0
+    assert average_precision(truth, rng.random(20000)) == pytest.approx(0.2, abs=0.02)
+    assert auroc(truth, rng.random(20000)) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("metric", [average_precision, auroc])
+def test_image_metrics_refuse_what_has_no_order(metric):
+    with pytest.raises(ValueError, match="scores must be finite"):
+        metric([True, False], [0.5, math.nan])
+    with pytest.raises(ValueError, match=r"defective \(2,\) and scores \(3,\) must both be"):
+        metric([True, False], [0.1, 0.2, 0.3])
+
+
+# Pixel scores
+
+
+@pytest.mark.check(8)
+def test_pixel_average_precision_agrees_with_sklearn_on_1000_random_cases(tally):
+    rng = np.random.default_rng(2)
+    for _ in range(tally.number(short=1000, full=1000)):
+        tally.tried += 1
+        images = random_images(rng, 2, distinct=int(rng.integers(1, 200)))
+        any_truth = np.concatenate([truth.any(axis=0).ravel() for *_, truth in images])
+        levels = np.concatenate([levels.max(axis=0).ravel() for levels, *_ in images])
+        value = pooled(images).result()["average_precision"]
+        if not any_truth.any():
+            assert value is None
+            continue
+        assert value == pytest.approx(average_precision_score(any_truth, levels), abs=1e-12)
+        assert 0.0 <= value <= 1.0
+
+
+def slow_aupro(images, limit=0.3):
+    """The definition, threshold by threshold, with regions from another library."""
+    levels = [levels.max(axis=0) for levels, *_ in images]
+    truths = [truth.any(axis=0) for *_, truth in images]
+    regions = []
+    for image_levels, truth in zip(levels, truths, strict=True):
+        labels, count = ndimage.label(truth, np.ones((3, 3)))
+        regions += [image_levels[labels == label] for label in range(1, count + 1)]
+    good = np.concatenate([image[~truth] for image, truth in zip(levels, truths, strict=True)])
+    if not regions or not good.size:
+        return None
+    area, last_rate, last_overlap = 0.0, 0.0, 0.0
+    for threshold in sorted({int(v) for image in levels for v in image.ravel()}, reverse=True):
+        rate = float(np.mean(good >= threshold))
+        overlap = float(np.mean([np.mean(region >= threshold) for region in regions]))
+        if rate > limit:
+            part = (limit - last_rate) / (rate - last_rate)
+            rate, overlap = limit, last_overlap + part * (overlap - last_overlap)
+        area += (rate - last_rate) * (overlap + last_overlap) / 2
+        last_rate, last_overlap = rate, overlap
+        if rate == limit:
+            break
+    return area / limit
+
+
+@pytest.mark.check(8)
+def test_aupro_agrees_with_its_definition_on_random_cases(tally):
+    rng = np.random.default_rng(3)
+    for _ in range(tally.number(short=300, full=1000)):
+        tally.tried += 1
+        images = random_images(rng, 3, distinct=int(rng.integers(1, 30)))
+        value, expected = pooled(images).result()["aupro_30"], slow_aupro(images)
+        assert value == pytest.approx(expected, abs=1e-12)
+        assert value is None or 0.0 <= value <= 1.0
+
+
+def test_aupro_weighs_small_and_large_regions_alike():
+    truth = np.zeros((1, 20, 20), bool)
+    truth[0, :10, :10] = True
+    truth[0, 15, 15] = True
+    scores = np.zeros((1, 20, 20), np.float32)
+    scores[0, :10, :10] = 1.0  # the large region alone is found, without a false positive
+    images = [(None, scores, truth)]
+    # From one half at a false-positive rate of 0, straight to everything at 1.
+    assert pooled(images, classes=("a",)).result()["aupro_30"] == pytest.approx(0.5 + 0.15 / 2)
+
+
+def slow_dice(predicted, truth):
+    total = np.sum(predicted) + np.sum(truth)
+    return 2 * np.sum(predicted & truth) / total if total else None
+
+
+def slow_masks(score_map, threshold):
+    """Return the predicted masks (K, H, W), pixel by pixel."""
+    masks = np.zeros(score_map.shape, bool)
+    for y, x in np.ndindex(*score_map.shape[1:]):
+        scores = score_map[:, y, x]
+        if scores.max() >= np.float32(threshold):
+            masks[np.argmax(scores), y, x] = True
+    return masks
+
+
+@pytest.mark.check(8)
+@pytest.mark.parametrize("dtype", [bool, np.uint8])
+def test_metrics_at_a_threshold_agree_with_slow_loops(dtype, tally):
+    rng = np.random.default_rng(4)
+    for _ in range(tally.number(short=100, full=500)):
+        tally.tried += 1
+        images = random_images(rng, 3, shape=(3, 5, 7))
+        threshold = float(rng.choice([0.0, 0.4, 0.8, 1.0, images[0][1].max()]))
+        metrics = PixelMetrics(classes=("a", "b", "c"), threshold=threshold)
+        for _, score_map, truth in images:
+            metrics.update(score_map, truth.astype(dtype) * dtype(1 if dtype is bool else 255))
+        masks = [slow_masks(score_map, threshold) for _, score_map, _ in images]
+        truths = [truth for *_, truth in images]
+        result = metrics.result()
+
+        predicted, truth = np.stack(masks, axis=1), np.stack(truths, axis=1)  # (K, images, H, W)
+        assert result["dice"] == slow_dice(predicted.any(axis=0), truth.any(axis=0))
+        ious = []
+        for name, one, other in zip("abc", predicted, truth, strict=True):
+            union = np.sum(one | other)
+            ious.append(np.sum(one & other) / union if union else None)
+            assert result["iou_by_class"][name] == ious[-1]
+        present = [iou for iou in ious if iou is not None]
+        assert result["mean_iou"] == (pytest.approx(np.mean(present)) if present else None)
+        defective = [
+            slow_dice(mask.any(axis=0), truth.any(axis=0))
+            for mask, truth in zip(masks, truths, strict=True)
+            if truth.any()
+        ]
+        assert result["dice_defective_mean"] == (
+            pytest.approx(np.mean(defective)) if defective else None
+        )
+        pairs = [
+            slow_dice(*pair)
+            for image in zip(masks, truths, strict=True)
+            for pair in zip(*image, strict=True)
+        ]
+        assert result["kaggle_dice"] == pytest.approx(
+            np.mean([1 if d is None else d for d in pairs])
+        )
+        floor = np.mean([not layer.any() for truth in truths for layer in truth])
+        assert result["kaggle_dice_floor"] == pytest.approx(floor)
+
+
+@pytest.mark.check(32)
+def test_perfect_predictions_are_worth_one():
+    rng = np.random.default_rng(5)
+    truth = np.zeros((2, 30, 40), bool)
+    truth[0, 3:9, 4:20] = truth[1, 20:25, 30:39] = True
+    images = [
+        (None, t.astype(np.float32), t) for t in (truth, np.zeros_like(truth), truth[:, ::-1])
+    ]
+    result = pooled([images[i] for i in rng.permutation(3)], threshold=0.5).result()
+    assert result.pop("iou_by_class") == {"a": 1.0, "b": 1.0}
+    assert result.pop("kaggle_dice_floor") == 1 / 3
+    assert set(result.values()) == {1.0}
+
+
+@pytest.mark.check(32)
+def test_empty_predictions_are_worth_the_floor():
+    rng = np.random.default_rng(6)
+    images = [(None, np.zeros_like(s), t) for _, s, t in random_images(rng, 8)]
+    truth = np.stack([t for *_, t in images]).any(axis=1)
+    result = pooled(images, threshold=0.5).result()
+    assert result["kaggle_dice"] == result["kaggle_dice_floor"]
+    assert result["dice"] == result["dice_defective_mean"] == result["mean_iou"] == 0.0
+    assert result["average_precision"] == pytest.approx(truth.mean())
+    assert result["aupro_30"] == pytest.approx(0.15)  # the diagonal
+
+
+@pytest.mark.check(17)
+def test_one_defect_in_1000_images_is_not_hidden_by_the_good_ones():
+    truth = np.zeros((2, 8, 8), bool)
+    metrics = PixelMetrics(classes=CLASSES, threshold=0.5)
+    for index in range(1000):
+        image_truth = truth.copy()
+        image_truth[0, 2:4, 2:4] = index == 700
+        metrics.update(np.zeros(truth.shape, np.float32), image_truth)
+    result = metrics.result()
+    assert result["kaggle_dice"] == result["kaggle_dice_floor"] == 0.9995
+    assert result["dice"] == result["dice_defective_mean"] == 0.0
+    assert result["iou_by_class"] == {"a": 0.0, "b": None}
+    assert result["mean_iou"] == 0.0
+
+
+@pytest.mark.check(32)
+def test_shuffled_scores_are_worth_chance():
+    rng = np.random.default_rng(7)
+    images = []
+    for _ in range(10):
+        truth = ndimage.binary_dilation(rng.random((1, 100, 100)) < 0.0005, iterations=5)
+        images.append((None, rng.random(truth.shape, np.float32), truth))
+    share = np.mean([truth for *_, truth in images])
+    result = pooled(images, classes=("a",)).result()
+    assert result["average_precision"] == pytest.approx(share, rel=0.1)
+    assert result["aupro_30"] == pytest.approx(0.15, abs=0.02)
+
+
+@pytest.mark.check(29)
+def test_order_and_merging_change_nothing():
+    rng = np.random.default_rng(8)
+    images = random_images(rng, 12, distinct=300)
+    whole = pooled(images, threshold=0.6)
+    for _ in range(5):
+        order = [images[i] for i in rng.permutation(len(images))]
+        shuffled = pooled(order, threshold=0.6)
+        assert_same(shuffled.result(), whole.result())
+        merged = pooled(order[:5], threshold=0.6)
+        merged.merge(pooled(order[5:], threshold=0.6))
+        assert_same(merged.result(), whole.result())
+        assert merged.best_dice() == whole.best_dice()
+    with pytest.raises(ValueError, match="same classes and threshold"):
+        whole.merge(pooled(images, threshold=0.7))
+
+
+def test_images_are_pooled_and_not_averaged():
+    truth = np.zeros((1, 10, 10), bool)
+    truth[0, 0] = True
+    small = truth[:, :1, :1]
+    scores = truth.astype(np.float32)
+    images = [(None, scores, truth), (None, np.zeros((1, 1, 1), np.float32), small)]
+    assert pooled(images, threshold=0.5, classes=("a",)).result()["dice"] == 20 / 21
+
+
+def test_without_a_threshold_only_what_needs_it_is_none():
+    result = pooled(random_images(np.random.default_rng(9), 3)).result()
+    assert [key for key, value in result.items() if value is None] == list(NONE_WITHOUT_THRESHOLD)
+
+
+def test_without_images_nothing_is_claimed():
+    result = PixelMetrics(classes=CLASSES, threshold=0.5).result()
+    assert result.pop("iou_by_class") == {"a": None, "b": None}
+    assert set(result.values()) == {None}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_best_dice_is_the_best_of_all_thresholds(seed, distinct):
+    images = random_images(np.random.default_rng(seed), 2, distinct=distinct)
+    scores = np.concatenate([score_map.max(axis=0).ravel() for _, score_map, _ in images])
+    truth = np.concatenate([truth.any(axis=0).ravel() for *_, truth in images])
+    best = pooled(images).best_dice()
+    if not truth.any():
+        assert best is None
+        return
+    threshold, value = best
+    dice = [slow_dice(scores >= score, truth) for score in np.unique(scores)]
+    assert value == slow_dice(scores >= np.float32(threshold), truth) == max(dice)
+    # The same number comes out when it is used as the threshold.
+    assert pooled(images, threshold=threshold).result()["dice"] == value
+    # Of equally good ones it is the highest: above it Dice is smaller.
+    above = [slow_dice(scores >= s, truth) for s in np.unique(scores[scores >= threshold])[1:]]
+    assert all(other < value for other in above)
+
+
+def test_without_a_good_pixel_there_is_no_false_positive_rate():
+    images = [(None, np.full((1, 4, 4), 0.7, np.float32), np.ones((1, 4, 4), bool))]
+    result = pooled(images, threshold=0.5, classes=("a",)).result()
+    assert result["aupro_30"] is None
+    assert result["average_precision"] == result["dice"] == 1.0
+
+
+def test_of_two_equally_good_thresholds_best_dice_takes_the_higher():
+    levels = np.array([[[40000, 30000, 20000, 10000]]])
+    truth = np.array([[[True, False, False, True]]])
+    images = [(levels, as_scores(levels), truth)]  # 2 of 3 with one pixel marked, 4 of 6 with all
+    assert pooled(images, classes=("a",)).best_dice() == (35000 / 65535, 2 / 3)
+
+
+def test_scores_are_rounded_to_the_nearest_level():
+    scores = as_scores([[[999.6, 2000.4]]])
+    images = [(None, scores, np.array([[[False, True]]]))]
+    assert pooled(images, classes=("a",)).best_dice() == (1500 / 65535, 1.0)
+
+
+def test_best_dice_threshold_lies_halfway_between_neighbors():
+    levels = np.array([[[1000, 2000, 30000, 40000]]])
+    truth = np.array([[[False, False, True, True]]])
+    images = [(levels, as_scores(levels), truth)]
+    assert pooled(images, classes=("a",)).best_dice() == (16000 / 65535, 1.0)
+    images = [(levels, as_scores(levels), np.ones_like(truth))]
+    assert pooled(images, classes=("a",)).best_dice() == (500 / 65535, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("score_map", "truth", "message"),
+    [
+        (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), bool), r"\(K, H, W\) float32 but got .* float64"),
+        (np.zeros((4, 4), np.float32), np.zeros((4, 4), bool), r"\(K, H, W\) float32"),
+        (np.zeros((2, 0, 4), np.float32), np.zeros((2, 0, 4), bool), r"\(K, H, W\) float32"),
+        (np.zeros((3, 4, 4), np.float32), np.zeros((3, 4, 4), bool), "each of the 2 classes"),
+        (np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 5), bool), "each of the 2 classes"),
+        (np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 4)), "bool or uint8 but got float64"),
+        (np.full((2, 4, 4), np.nan, np.float32), np.zeros((2, 4, 4), bool), r"in \[0, 1\]"),
+        (np.full((2, 4, 4), 1.01, np.float32), np.zeros((2, 4, 4), bool), r"in \[0, 1\]"),
+        (np.full((2, 4, 4), -0.1, np.float32), np.zeros((2, 4, 4), bool), r"in \[0, 1\]"),
+    ],
+)
+def test_update_refuses_what_does_not_fit_and_keeps_its_state(score_map, truth, message):
+    metrics = pooled(random_images(np.random.default_rng(10), 2), threshold=0.5)
+    before = metrics.result()
+    with pytest.raises(ValueError, match=message):
+        metrics.update(score_map, truth)
+    assert metrics.result() == before
+
+
+@pytest.mark.parametrize(
+    ("classes", "threshold", "message"),
+    [
+        ((), 0.5, "one or more distinct names"),
+        (("a", "a"), 0.5, "one or more distinct names"),
+        (CLASSES, 1.5, r"threshold must be in \[0, 1\] but got 1.5"),
+        (CLASSES, math.nan, r"threshold must be in \[0, 1\] but got nan"),
+    ],
+)
+def test_pixel_metrics_refuse_senseless_settings(classes, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        PixelMetrics(classes=classes, threshold=threshold)

@@ -1,0 +1,127 @@
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import defectkit
+from defectkit.data.dataset import Dataset
+from defectkit.errors import ImageError
+from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import batch_size_for, predict
+from defectkit.evaluation.region_matching import match_regions, region_metrics
+from defectkit.evaluation.verdicts import image_metrics
+
+
+@pytest.fixture(scope="module")
+def model(run_folder):
+    return defectkit.load(run_folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def records(dataset_folder):
+    return list(Dataset.load(dataset_folder).records)
+
+
+@pytest.mark.check(29)
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def test_every_image_is_looked_at_once_in_order(model, records, batch_size):
+    looks = list(predict(model.approach, model.network, records, batch_size=batch_size))
+    assert [look.record for look in looks] == records
+    for look in looks:
+        np.testing.assert_array_equal(look.image, look.record.read_image(1))
+        np.testing.assert_array_equal(look.truth, look.record.read_masks(("1", "2")))
+        assert look.finding.score_map.shape == look.truth.shape
+        assert look.seconds > 0
+
+
+@pytest.mark.check(29)
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
+def test_batches_and_order_change_no_score(model, records, batch_size):
+    alone = {
+        look.record.image_id: look.finding.score
+        for look in predict(model.approach, model.network, records)
+    }
+    shuffled = records[::-2] + records[::2]
+    for look in predict(model.approach, model.network, shuffled, batch_size=batch_size):
+        assert look.finding.score == pytest.approx(alone[look.record.image_id], abs=1e-5)
+
+
+def metrics_of(model, records, batch_size):
+    """The metrics of evaluation, as a flat dictionary."""
+    approach = model.approach
+    pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
+    boxes = BoxMetrics(classes=approach.classes)
+    scores, regions = [], []
+    for look in predict(approach, model.network, records, batch_size=batch_size):
+        pixels.update(look.finding.score_map, look.truth)
+        boxes.update(ranked_boxes(look.finding), true_boxes(look.truth, approach.classes))
+        regions += match_regions(
+            model.mask(look.finding),
+            look.truth,
+            image_id=look.record.image_id,
+            classes=approach.classes,
+            regions=look.finding.regions,
+        )
+        scores.append((look.finding.score, look.record.defective))
+    image = image_metrics(*zip(*scores, strict=True), model.thresholds)
+    region = region_metrics(regions, len(records))
+    return dict(numbers_of("", [image, pixels.result(), boxes.result(), region]))
+
+
+def numbers_of(path, value):
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from numbers_of(f"{path}/{key}", inner)
+    else:
+        yield path, value
+
+
+@pytest.mark.check(29)
+def test_neither_batches_nor_the_order_change_a_metric(model, records, tally):
+    expected = metrics_of(model, records, 1)
+    assert len(expected) > 30
+    for seed in range(tally.number(short=1, full=5)):
+        shuffled = [records[i] for i in np.random.default_rng(seed).permutation(len(records))]
+        for batch_size in (1, 3, 7, 64):
+            # The convolutions of larger batches round otherwise, in the seventh digit of a score.
+            margin = 1e-12 if batch_size == 1 else 1e-5
+            for order in (records, shuffled):
+                with tally.case((seed, batch_size)):
+                    assert metrics_of(model, order, batch_size) == pytest.approx(
+                        expected, abs=margin
+                    )
+
+
+def test_no_more_images_are_held_than_two_batches(model, records, monkeypatch):
+    read = []
+    real = type(records[0]).read_image
+
+    def counted(record, channels):
+        read.append(record.image_id)
+        return real(record, channels)
+
+    monkeypatch.setattr(type(records[0]), "read_image", counted)
+    for done, _ in enumerate(predict(model.approach, model.network, records, batch_size=2), 1):
+        time.sleep(0.001)  # the reader could run ahead
+        assert len(read) <= done + 6
+    assert len(read) == len(records)
+
+
+def test_an_image_that_cannot_be_read_ends_it_with_its_error(model, dataset_copy):
+    records = list(Dataset.load(dataset_copy).records)
+    records[3].path.unlink()
+    looks = predict(model.approach, model.network, records)
+    with pytest.raises(ImageError, match=f"cannot read the image .*{records[3].image_id}"):
+        list(looks)
+
+
+def test_no_images_no_looks(model):
+    assert list(predict(model.approach, model.network, [])) == []
+
+
+def test_one_at_a_time_on_a_cpu():
+    assert batch_size_for(torch.nn.Conv2d(1, 1, 1)) == 1
+    assert batch_size_for(torch.nn.Conv2d(1, 1, 1, device="meta")) == 8

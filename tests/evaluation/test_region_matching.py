@@ -1,0 +1,217 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
+from scipy import ndimage
+
+from defectkit.approaches.score_maps import make_finding
+from defectkit.evaluation.region_matching import (
+    COLUMNS,
+    FalseAlarm,
+    TrueRegion,
+    match_regions,
+    region_metrics,
+)
+from defectkit.evaluation.verdicts import clopper_pearson
+from defectkit.files import read_csv, write_csv
+
+CLASSES = ("a", "b")
+
+
+def match(predicted, truth, **options):
+    return match_regions(predicted, truth, image_id="image", classes=CLASSES, **options)
+
+
+def boxes_of(shape, *boxes_xywh):
+    mask = np.zeros(shape, bool)
+    for x, y, width, height in boxes_xywh:
+        mask[y : y + height, x : x + width] = True
+    return mask
+
+
+def parts(mask):
+    """Return a mask for each 8-connected region, by another library."""
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    return [labels == label for label in range(1, count + 1)]
+
+
+def box_xywh(part):
+    ys, xs = np.nonzero(part)
+    x, y = int(xs.min()), int(ys.min())
+    return x, y, int(xs.max()) - x + 1, int(ys.max()) - y + 1
+
+
+def slow_match(predicted, truth):
+    """Return the rows' contents with one mask for each region, overlaps by pycocotools."""
+    marked = parts(predicted)
+    true = []
+    for class_id, layer in zip(CLASSES, truth, strict=True):
+        for part in parts(layer):
+            codes = [
+                coco.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in (part, *marked)
+            ]
+            overlaps = coco.iou(codes[:1], codes[1:], [0] * len(marked)) if marked else [0.0]
+            coverage = np.mean(predicted[part])
+            true.append((class_id, box_xywh(part), part.sum(), coverage, np.max(overlaps)))
+    free = [part for part in marked if not np.any(truth.any(axis=0) & part)]
+    return sorted(true), sorted((box_xywh(part), part.sum()) for part in free)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).flatmap(
+        lambda shape: st.tuples(hnp.arrays(bool, shape), hnp.arrays(bool, (2, *shape)))
+    )
+)
+def test_rows_agree_with_one_mask_per_region_and_pycocotools(masks):
+    predicted, truth = masks
+    rows = match(predicted, truth)
+    true = [row for row in rows if isinstance(row, TrueRegion)]
+    alarms = [row for row in rows if isinstance(row, FalseAlarm)]
+    expected_true, expected_alarms = slow_match(predicted, truth)
+    assert sorted((row.box_xywh, row.area) for row in alarms) == expected_alarms
+    found = sorted(
+        (row.class_id, row.box_xywh, row.area, row.coverage, row.best_overlap) for row in true
+    )
+    assert [row[:3] for row in found] == [row[:3] for row in expected_true]
+    # Regions with equal boxes and areas may change places within the sorted list, overlaps too.
+    for row, expected in zip(found, expected_true, strict=True):
+        assert row[3:] == pytest.approx(expected[3:], abs=1e-12)
+    assert all(0.0 <= row.best_overlap <= 1.0 for row in true)
+    assert match(predicted, truth.astype(np.uint8) * 255) == rows
+
+
+@pytest.mark.parametrize(("covered", "found"), [(0, False), (2, False), (3, True), (30, True)])
+def test_a_tenth_of_its_pixels_makes_a_region_found(covered, found):
+    truth = np.stack([boxes_of((10, 40), (5, 5, 30, 1)), np.zeros((10, 40), bool)])
+    (row,) = match(boxes_of((10, 40), (5, 5, covered, 1)), truth)
+    assert (row.found, row.coverage) == (found, covered / 30)
+    assert row.best_overlap == covered / 30
+
+
+def test_several_predicted_regions_together_find_a_region_but_overlap_is_of_the_best():
+    truth = np.stack([boxes_of((10, 40), (0, 0, 40, 1)), np.zeros((10, 40), bool)])
+    (row,) = match(boxes_of((10, 40), (0, 0, 2, 1), (10, 0, 3, 1)), truth)
+    assert row.found
+    assert (row.coverage, row.best_overlap) == (5 / 40, 3 / 40)
+
+
+def test_touching_one_true_pixel_of_any_class_is_no_false_alarm():
+    truth = np.stack([boxes_of((20, 20), (0, 0, 5, 5)), boxes_of((20, 20), (10, 10, 5, 5))])
+    predicted = boxes_of((20, 20), (4, 4, 3, 3), (14, 14, 6, 6), (16, 0, 2, 3))
+    (alarm,) = (row for row in match(predicted, truth) if isinstance(row, FalseAlarm))
+    assert (alarm.box_xywh, alarm.area, alarm.class_id, alarm.score) == (
+        (16, 0, 2, 3),
+        6,
+        None,
+        None,
+    )
+
+
+def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
+    scores = np.zeros((2, 30, 30), np.float32)
+    scores[0, 10:14, 10:14] = 0.75
+    scores[1, 2:5, 20:26] = 0.875
+    scores[0, 20:22, 3:9] = 1.0  # a hit
+    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=1)
+    truth = np.stack([boxes_of((30, 30), (3, 20, 6, 2)), np.zeros((30, 30), bool)])
+    rows = match(scores.max(axis=0) >= 0.5, truth, regions=finding.regions)
+    alarms = [row for row in rows if isinstance(row, FalseAlarm)]
+    assert [(row.class_id, row.score, row.box_xywh) for row in alarms] == [
+        ("b", 0.875, (20, 2, 6, 3)),
+        ("a", 0.75, (10, 10, 4, 4)),
+    ]
+
+
+def test_perfect_and_empty_predictions():
+    truth = np.stack([boxes_of((9, 9), (0, 0, 2, 2), (5, 5, 3, 3)), np.zeros((9, 9), bool)])
+    for predicted, value in ((truth[0], 1.0), (np.zeros((9, 9), bool), 0.0)):
+        rows = match(predicted, truth)
+        assert [(row.coverage, row.best_overlap) for row in rows] == [(value, value)] * 2
+        result = region_metrics(rows, 1)
+        assert (result["recall"]["value"], result["false_alarms_per_image"]) == (value, 0.0)
+
+
+def true_region(area, coverage):
+    return TrueRegion(
+        image_id="i",
+        class_id="a",
+        box_xywh=(0, 0, area, 1),
+        area=area,
+        coverage=coverage,
+        best_overlap=0.0,
+    )
+
+
+def false_alarm():
+    return FalseAlarm(image_id="i", class_id=None, box_xywh=(0, 0, 1, 1), area=1, score=None)
+
+
+def test_region_metrics_of_a_known_case():
+    areas = (1, 63, 64, 255, 256, 1023, 1024, 4095, 4096, 10**6)
+    rows = [true_region(area, 0.1 if index % 5 else 0.09) for index, area in enumerate(areas)]
+    result = region_metrics([*rows, *[false_alarm()] * 3], 6)
+    assert result["recall"] == {"found": 8, "total": 10, **clopper_pearson(8, 10)}
+    assert result["false_alarms_per_image"] == 0.5
+    bins = {name: (r["found"], r["total"]) for name, r in result["recall_by_area"].items()}
+    assert bins == {
+        "0-63": (1, 2),
+        "64-255": (2, 2),
+        "256-1023": (1, 2),
+        "1024-4095": (2, 2),
+        "4096+": (2, 2),
+    }
+    json.dumps(result, allow_nan=False)
+
+
+def test_region_metrics_without_anything_claim_nothing():
+    result = region_metrics([], 0)
+    assert result["recall"] == {"found": 0, "total": 0, "value": None, "low": 0.0, "high": 1.0}
+    assert result["false_alarms_per_image"] is None
+    assert set(result["recall_by_area"]) == {"0-63", "64-255", "256-1023", "1024-4095", "4096+"}
+    assert region_metrics([], 4)["false_alarms_per_image"] == 0.0
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    rng = np.random.default_rng(0)
+    rows = [true_region(int(a), float(rng.random() / 5)) for a in rng.integers(1, 9000, 50)]
+    rows += [false_alarm()] * 7
+    shuffled = [rows[i] for i in rng.permutation(len(rows))]
+    assert region_metrics(shuffled, 20) == region_metrics(rows, 20)
+
+
+def test_rows_fit_the_columns_of_the_file(tmp_path):
+    alarm = FalseAlarm(image_id="=i", class_id="b", box_xywh=(4, 3, 2, 1), area=2, score=0.25)
+    rows = [true_region(30, 0.1), alarm, false_alarm()]
+    write_csv(tmp_path / "regions.csv", COLUMNS, (row.cells() for row in rows))
+    read = read_csv(tmp_path / "regions.csv")
+    assert read[0]["found"] == "yes"
+    assert read[0]["kind"] == "true"
+    assert (read[0]["coverage"], read[0]["score"]) == ("0.100000", "")
+    cells = ["=i", "false_alarm", "b", "4", "3", "2", "1", "2", "", "", "", "0.250000"]
+    assert read[1] == dict(zip(COLUMNS, cells, strict=True))
+    assert read[2]["score"] == ""
+    with (tmp_path / "regions.csv").open(newline="") as handle:
+        assert {len(row) for row in csv.reader(handle)} == {len(COLUMNS)}
+
+
+def test_many_regions_are_matched_without_a_table_of_all_pairs():
+    checks = np.zeros((400, 400), bool)
+    checks[::2, ::2] = True  # 40,000 regions on each side: a full table would take 12 GB
+    rows = match(checks, np.stack([checks, np.zeros_like(checks)]))
+    assert len(rows) == 40_000
+    assert {(row.coverage, row.best_overlap) for row in rows} == {(1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth"),
+    [((4, 4), (2, 4, 5)), ((4, 4), (3, 4, 4)), ((4, 4), (4, 4)), ((1, 4, 4), (2, 4, 4))],
+)
+def test_shapes_that_do_not_fit_are_refused(predicted, truth):
+    with pytest.raises(ValueError, match="one layer for each of the 2 classes"):
+        match(np.zeros(predicted, bool), np.zeros(truth, bool))

@@ -1,0 +1,101 @@
+import io
+
+import pytest
+import torch
+from torchvision import models
+
+from defectkit.errors import DefectkitWarning, ModelError
+from defectkit.files import sha256_bytes
+from defectkit.models.classification.whole_networks import build_whole, classifier_weights
+from defectkit.models.encoders import load_into_encoder
+
+
+def features_of(name: str, *, channels: int = 1, tile: int = 64, context: int = 0):
+    network, count = build_whole(name, in_channels=channels, tile=tile, context=context)
+    with torch.inference_mode():
+        assert network.eval()(torch.zeros(2, channels, tile, tile)).shape == (2, count)
+    return network, count
+
+
+def test_networks_are_known_by_timms_names_and_torchvisions():
+    assert features_of("alexnet")[1] == 4096
+    assert features_of("googlenet", channels=3)[1] == 1024
+    assert features_of("resnet18")[1] == 512  # timm's
+
+
+def test_the_other_layers_stay_as_they_are():
+    network, _ = features_of("alexnet")
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    theirs = models.alexnet(weights=None).state_dict()
+    changed = {"features.0.weight": (64, 1, 11, 11)}
+    expected = {name: changed.get(name, tuple(tensor.shape)) for name, tensor in theirs.items()}
+    del expected["classifier.6.weight"], expected["classifier.6.bias"]
+    assert {name: tuple(shape) for name, shape in own.items()} == expected
+
+
+def test_unknown_names_are_refused_with_the_way_out():
+    with pytest.raises(ModelError, match=r"neither timm nor torchvision knows .* 'alexnett'.*List"):
+        features_of("alexnett")
+    with pytest.raises(ModelError, match="squeezenet1_0 does not end in a linear layer"):
+        features_of("squeezenet1_0")
+
+
+@pytest.mark.parametrize(
+    ("name", "tile", "context", "fits"),
+    [("alexnet", 32, 0, 64), ("inception_v3", 64, 0, 80), ("vit_tiny_patch16_224", 64, 16, 192)],
+)
+def test_tiles_that_are_too_small_are_refused_and_a_size_is_named(name, tile, context, fits):
+    side = tile + 2 * context
+    message = rf"{name} cannot look at {side}x{side} pixels .* Set patch.tile={fits}"
+    with pytest.raises(ModelError, match=message):
+        build_whole(name, in_channels=1, tile=tile, context=context)
+    build_whole(name, in_channels=1, tile=fits, context=context)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def test_missing_weights_are_warned_of(hub):
+    with pytest.warns(DefectkitWarning, match=r"no pretrained weights for alexnet: .*alexnet-owt"):
+        assert classifier_weights("auto", "alexnet", allow_download=False) is None
+    assert classifier_weights("none", "alexnet", allow_download=False) is None
+    assert classifier_weights("auto", "no such network", allow_download=False) is None
+
+
+def test_weights_in_torchvisions_cache_are_checked_and_taken(hub, monkeypatch):
+    torch.manual_seed(0)
+    state = models.alexnet(weights=None, num_classes=2).state_dict()
+    buffer = io.BytesIO()
+    torch.save(state, buffer)  # noqa: TID251 - as torchvision keeps them
+    content = buffer.getvalue()
+    name = f"alexnet-{sha256_bytes(content)[:8]}.pth"
+    (hub / name).write_bytes(content)
+
+    class Weights:
+        class DEFAULT:
+            url = f"https://example.org/{name}"
+
+    monkeypatch.setattr(models, "get_model_weights", lambda _: Weights)
+    found = classifier_weights("auto", "alexnet", allow_download=False)
+    assert found is not None
+    network, _ = features_of("alexnet")
+    load_into_encoder(network, found)
+    torch.testing.assert_close(
+        network.state_dict()["features.3.weight"], state["features.3.weight"]
+    )
+    (hub / name).write_bytes(content[:-1])
+    with pytest.raises(ModelError, match=r"alexnet-\w+.pth is damaged: its SHA-256 differs"):
+        classifier_weights("auto", "alexnet", allow_download=False)
+
+
+def test_a_failed_download_says_what_to_do(hub, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    with pytest.raises(ModelError, match=r"downloading https.*failed .*no route.*model.weights="):
+        classifier_weights("auto", "alexnet", allow_download=True)

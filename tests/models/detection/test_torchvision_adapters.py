@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torchvision.models.detection.image_list import ImageList
+
+from defectkit.models.detection.torchvision_adapters import HARD, Anchors, as_detections, usable
+from defectkit.models.detection.torchvision_detectors import build_detector
+
+
+def test_labels_move_up_and_down_and_flat_boxes_go():
+    boxes = torch.tensor([[1.0, 2, 5, 9], [3, 3, 3, 8], [0, 4, 6, 4], [2, 2, 4, 4]])
+    target = {"boxes": boxes, "labels": torch.arange(4), "masks": torch.arange(4)[:, None, None]}
+    (one,) = usable([target], 1)
+    assert one["labels"].tolist() == [1, 4]
+    assert one["masks"].flatten().tolist() == [0, 3]
+    assert target["labels"].tolist() == [0, 1, 2, 3]  # the caller's own stay as they are
+    found = as_detections({**target, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}, 0)
+    assert found.labels.tolist() == [0, 3]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.6])
+    assert torch.equal(found.boxes, boxes[[0, 3]])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (32, 32)])
+def test_anchors_lie_at_the_true_strides(size):
+    strides = (8, 16, 32, 64)
+    anchors = Anchors(strides, [(10.0,), (20.0,), (40.0,), (80.0,)], ratios=(1.0,))
+    maps = [torch.zeros(1, 1, -(-size[0] // s), -(-size[1] // s)) for s in strides]
+    (boxes,) = anchors(ImageList(torch.zeros(1, 1, *size), [size]), maps)
+    expected = [
+        [x * s - side / 2, y * s - side / 2, x * s + side / 2, y * s + side / 2]
+        for s, side, one in zip(strides, (10, 20, 40, 80), maps, strict=True)
+        for y in range(one.shape[2])
+        for x in range(one.shape[3])
+    ]
+    torch.testing.assert_close(boxes, torch.tensor(expected, dtype=torch.float32))
+
+
+def test_anchors_of_one_size_have_one_area_and_three_shapes():
+    anchors = Anchors((8,), [(32.0,)])
+    (boxes,) = anchors(ImageList(torch.zeros(1, 1, 8, 8), [(8, 8)]), [torch.zeros(1, 1, 1, 1)])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    torch.testing.assert_close(width * height, torch.full((3,), 1024.0), rtol=0.05, atol=0)
+    torch.testing.assert_close(height / width, torch.tensor([0.5, 1, 2]), rtol=0.05, atol=0)
+
+
+def ssd():
+    torch.manual_seed(0)
+    return build_detector(
+        architecture="ssd", encoder="resnet18", in_channels=1, n_classes=2, state=None,
+        anchor_sizes=(16.0, 32.0), nms_iou=0.4, score_threshold=0.05, max_detections=10,
+    ).detector  # fmt: skip
+
+
+def test_ssd_learns_from_the_hardest_places_of_good_images():
+    body = ssd()
+    logits = torch.randn(2, 50, 3)
+    outputs = {"cls_logits": logits, "bbox_regression": torch.zeros(2, 50, 4)}
+    anchors = [torch.tensor([[0.0, 0, 8, 8]]).repeat(50, 1)] * 2
+    true = {"boxes": torch.tensor([[0.0, 0, 8, 8]]), "labels": torch.tensor([1])}
+    good = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    found, missed = torch.full((50,), -1), torch.full((50,), -1)
+    found[:2] = 0
+
+    def term(targets, matched):
+        return body.compute_loss(targets, outputs, anchors, matched)["classification"]
+
+    both = term([true, good], [found, missed])
+    one = term([true, true], [found, missed])  # torchvision's own: no place of the second counts
+    costs = -logits[1].softmax(dim=1)[:, 0].log()
+    expected = costs.sort(descending=True).values[:HARD].sum() / 2
+    torch.testing.assert_close(both - one, expected)

@@ -1,0 +1,183 @@
+import warnings
+from typing import get_args
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from defectkit.approaches.segment import Segment
+from defectkit.config import SegmentArchitecture, load_config
+from defectkit.errors import ModelError
+from defectkit.models.encoders import normalization
+from defectkit.models.segmentation.segmenter import Segmenter, build_fcn, build_smp
+
+ENCODERS = {"fcn": "resnet50"}
+
+
+def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str, ...] = ()):
+    settings = [f"model.architecture={architecture}", f"model.encoder={encoder}"]
+    config = load_config(None, [*settings, "model.weights=none", *extra])
+    segment = Segment(config, ("1", "2"), channels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of libraries about their own parts
+        return segment, segment.network().eval()
+
+
+@pytest.mark.parametrize("architecture", get_args(SegmentArchitecture))
+@pytest.mark.parametrize(("channels", "encoder"), [(1, "tf_efficientnet_lite0"), (3, "resnet18")])
+def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels, encoder):
+    if architecture == "dpt":
+        encoder = "resnet18"
+    segment, net = network(
+        architecture, channels=channels, encoder=ENCODERS.get(architecture, encoder)
+    )
+    image = np.random.default_rng(0).integers(0, 256, (67, 131, channels), np.uint8)
+    (finding,) = segment.find(net, [image])
+    assert finding.score_map.shape == (2, 67, 131)
+    assert isinstance(net, Segmenter)
+    with torch.inference_mode():
+        logits = net(torch.zeros(2, channels, net.stride, 2 * net.stride, dtype=torch.uint8))
+    assert logits.shape == (2, 1 + 2, net.stride, 2 * net.stride)  # any defect, two classes
+
+
+def test_a_layer_more_for_the_background_or_for_any_defect():
+    exclusive = ("loss.bce=0", "loss.cross_entropy=1")
+    for extra, layers in ((("loss.classes=0",), 2), (("loss.classes=1",), 3), (exclusive, 3)):
+        for architecture in ("unet", "segnet"):
+            _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
+            with torch.inference_mode():
+                assert net(torch.zeros(1, 1, 32, 32)).shape == (1, layers, 32, 32)
+
+
+@pytest.mark.parametrize("channels", [(16,), (32, 16), (96, 48, 32, 24), (64, 48, 32, 24, 16)])
+@pytest.mark.parametrize("architecture", ["unet", "manet"])
+def test_thinner_decoders_still_give_full_size(channels, architecture):
+    extra = (f"model.decoder_channels={list(channels)}",)
+    _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
+    assert len(net.body.decoder.blocks) == len(channels)
+    with torch.inference_mode():
+        assert net(torch.zeros(1, 1, 64, 32)).shape == (1, 1 + 2, 64, 32)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_a_decoder_of_too_many_stages_is_refused(count):
+    with pytest.raises(ModelError, match=rf"decoder_channels has {count} entries; give 1 to 5"):
+        build_smp(
+            architecture="unet", encoder="resnet18", in_channels=1, out_channels=2,
+            decoder_channels=(8,) * count, state=None,
+        )  # fmt: skip
+
+
+def test_an_unknown_encoder_is_refused_with_the_way_out():
+    with pytest.raises(ModelError, match=r"unet cannot be built on the encoder 'resnet19'.*timm"):
+        network("unet", channels=1, encoder="resnet19")
+    with pytest.raises(ModelError, match=r"fcn has no encoder 'resnet18'.*resnet50, resnet101"):
+        network("fcn", channels=1, encoder="resnet18")
+
+
+def test_pixels_go_in_as_they_are_and_are_normalized_inside():
+    mean, std = normalization("resnet18")
+    assert mean == pytest.approx(255 * (0.485 + 0.456 + 0.406) / 3)
+    assert std == pytest.approx(255 * (0.229 + 0.224 + 0.225) / 3)
+    _, net = network("unet", channels=3, encoder="resnet18")
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    seen = []
+    net.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        torch.testing.assert_close(net(images), net(images.float()))
+    torch.testing.assert_close(seen[0], (images.float() - mean) / std)
+
+
+def test_the_normalization_travels_with_the_weights():
+    _, net = network("unet", channels=1, encoder="resnet18")
+    assert {"mean", "std"} <= set(net.state_dict())
+    assert not [key for key in net.state_dict() if key.startswith("_encoder")]
+
+
+def test_the_encoder_is_known_only_where_it_has_pretrained_weights():
+    state = timm.create_model("resnet18", pretrained=False).state_dict()
+    build = {"architecture": "fpn", "encoder": "resnet18", "in_channels": 1, "out_channels": 2}
+    with_state = build_smp(**build, decoder_channels=(8,), state=state)
+    assert with_state.encoder is with_state.body.encoder.model
+    assert build_smp(**build, decoder_channels=(8,), state=None).encoder is None
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18", "convnext_atto"])
+def test_a_gray_network_sees_what_the_color_network_sees_in_equal_channels(encoder):
+    torch.manual_seed(0)
+    state = timm.create_model(encoder, pretrained=False).state_dict()
+    gray, color = (
+        build_smp(
+            architecture="fpn", encoder=encoder, in_channels=channels, out_channels=2,
+            decoder_channels=(8,), state=state,
+        ).eval()
+        for channels in (1, 3)
+    )  # fmt: skip
+    images = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
+    seen = []
+    for net, inputs in ((gray, images), (color, images.repeat(1, 3, 1, 1))):
+        first = next(m for m in net.body.modules() if isinstance(m, torch.nn.Conv2d))
+        first.register_forward_hook(lambda _, __, outputs: seen.append(outputs))
+        with torch.inference_mode():
+            net(inputs)
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-4, atol=1e-4)
+    assert seen[0].std() > 0.01
+
+
+def test_fcn_takes_the_weights_of_timms_resnet():
+    torch.manual_seed(0)
+    template = timm.create_model("resnet50", pretrained=False)
+    net = build_fcn(
+        encoder="resnet50", in_channels=1, out_channels=2, state=template.state_dict()
+    ).eval()
+    assert net.encoder is net.body.backbone
+    torch.testing.assert_close(
+        net.body.backbone.conv1.weight, template.conv1.weight.sum(dim=1, keepdim=True)
+    )
+    torch.testing.assert_close(
+        net.body.backbone.layer4[2].conv3.weight, template.layer4[2].conv3.weight
+    )
+
+
+@pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18", "convnext_atto"])
+def test_the_lowest_stages_are_those_next_to_the_image(encoder):
+    state = timm.create_model(encoder, pretrained=False).state_dict()
+    net = build_smp(
+        architecture="fpn", encoder=encoder, in_channels=1, out_channels=2,
+        decoder_channels=(8,), state=state,
+    )  # fmt: skip
+
+    def parameters(count: int) -> list[torch.nn.Parameter]:
+        stages = net.lowest_stages(count)
+        return [p for module in stages for p in module.parameters(recurse=False)]
+
+    everything = list(net.encoder.parameters())
+    lengths = [len(parameters(count)) for count in range(len(net.stage_ends) + 2)]
+    assert lengths[0] == 0
+    assert lengths == sorted(lengths)
+    assert lengths[-1] == lengths[-2] == len(everything)
+    # The first ones to run, in order and without a gap.
+    for count in (1, 2):
+        assert [id(p) for p in parameters(count)] == [id(p) for p in everything[: lengths[count]]]
+        assert 0 < lengths[count] < len(everything)
+
+
+def test_a_network_without_pretrained_weights_has_no_lowest_stages():
+    _, net = network("unet", channels=1, encoder="resnet18")
+    assert net.lowest_stages(2) == []
+
+
+def test_a_transposed_fcn_begins_as_bilinear_interpolation_and_learns():
+    torch.manual_seed(0)
+    options = {"encoder": "resnet50", "in_channels": 1, "out_channels": 2, "state": None}
+    net = build_fcn(**options, transposed=True).eval()
+    plain = build_fcn(**options).eval()
+    weights = {k: v for k, v in net.state_dict().items() if not k.startswith("body.up.")}
+    plain.load_state_dict(weights)
+    images = torch.randint(0, 256, (1, 1, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        one, other = net(images), plain(images)
+    inside = (..., slice(8, -8), slice(8, -8))  # at the border interpolation repeats, this does not
+    torch.testing.assert_close(one[inside], other[inside], rtol=1e-4, atol=1e-5)
+    assert net.body.up.weight.requires_grad

@@ -1,0 +1,256 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from defectkit.errors import DatasetError
+from defectkit.preparation.splits import SplitPlan, assign_splits, parse_fractions
+from defectkit.vocabulary import SPLITS
+
+USUAL = (0.7, 0.15, 0.15)
+
+images = st.lists(
+    st.tuples(st.integers(0, 15).map(str), st.frozensets(st.sampled_from("abc"), max_size=2)),
+    min_size=1,
+    max_size=60,
+)
+
+
+def split(rows, *, fractions=USUAL, seed=0, user_splits=None) -> SplitPlan:
+    return assign_splits(
+        groups=[group for group, _ in rows],
+        classes=[classes for _, classes in rows],
+        fractions=fractions,
+        seed=seed,
+        given=user_splits,
+    )
+
+
+def singletons(*, good: int, **per_class: int):
+    classes = [frozenset()] * good
+    for class_id, count in per_class.items():
+        classes += [frozenset({class_id})] * count
+    return [(f"g{index}", held) for index, held in enumerate(classes)]
+
+
+def states_by_split(rows, splits) -> dict[str, set[bool]]:
+    found: dict[str, set[bool]] = {name: set() for name in SPLITS}
+    for (_, classes), name in zip(rows, splits, strict=True):
+        found[name].add(bool(classes))
+    return found
+
+
+@given(rows=images, seed=st.integers(0, 5))
+def test_every_image_has_a_split_and_groups_stay_whole(rows, seed):
+    try:
+        plan = split(rows, seed=seed)
+    except DatasetError:
+        assume(False)
+    assert len(plan.splits) == len(rows)
+    assert set(plan.splits) <= set(SPLITS)
+    by_group: dict[str, set[str]] = {}
+    for (group, _), name in zip(rows, plan.splits, strict=True):
+        by_group.setdefault(group, set()).add(name)
+    assert all(len(names) == 1 for names in by_group.values())
+
+
+@given(rows=images, data=st.data())
+def test_neither_repetition_nor_the_order_of_images_changes_anything(rows, data):
+    order = data.draw(st.permutations(range(len(rows))))
+    try:
+        plan = split(rows)
+    except DatasetError:
+        assume(False)
+    assert split(rows) == plan
+    shuffled = split([rows[index] for index in order])
+    assert shuffled.splits == tuple(plan.splits[index] for index in order)
+    assert shuffled.warnings == plan.warnings
+
+
+def test_the_seed_changes_the_split():
+    rows = singletons(good=60, scratch=30)
+    assert len({split(rows, seed=seed).splits for seed in range(5)}) == 5
+
+
+@given(
+    good=st.integers(20, 200),
+    scratch=st.integers(20, 100),
+    dent=st.integers(20, 60),
+    seed=st.integers(0, 3),
+)
+@settings(max_examples=40)
+def test_fractions_hold_overall_and_for_each_class_of_single_images(good, scratch, dent, seed):
+    rows = singletons(good=good, scratch=scratch, dent=dent)
+    plan = split(rows, seed=seed)
+    for name, fraction in zip(SPLITS, USUAL, strict=True):
+        part = [held for (_, held), found in zip(rows, plan.splits, strict=True) if found == name]
+        assert abs(len(part) - fraction * len(rows)) <= 1.5 + 1e-9  # half an image of each kind
+        counts = Counter(class_id for held in part for class_id in held)
+        for class_id, total in (("scratch", scratch), ("dent", dent)):
+            assert abs(counts[class_id] - fraction * total) <= 1.5 + 1e-9
+    assert plan.warnings == ()
+
+
+def test_fractions_hold_for_groups_of_uneven_sizes():
+    rng = np.random.default_rng(3)
+    rows = []
+    for group in range(150):
+        held = [frozenset("abc"[rng.integers(3)]) if rng.random() < 0.3 else frozenset()]
+        rows += [(str(group), held[0])] * int(rng.integers(1, 12))
+    plan = split(rows)
+    for name, fraction in zip(SPLITS, USUAL, strict=True):
+        part = [held for (_, held), found in zip(rows, plan.splits, strict=True) if found == name]
+        assert len(part) / len(rows) == pytest.approx(fraction, abs=0.02)
+        for class_id in "abc":
+            total = sum(class_id in held for _, held in rows)
+            count = sum(class_id in held for held in part)
+            assert count / total == pytest.approx(fraction, abs=0.08)
+
+
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 5).map(str), st.sampled_from([frozenset(), frozenset("a")])),
+        min_size=6,
+        max_size=16,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_no_split_is_refused_that_can_be_made(rows):
+    groups = sorted({group for group, _ in rows})
+    possible = any(
+        all(
+            states == {True, False}
+            for states in states_by_split(
+                rows, [dict(zip(groups, names, strict=True))[group] for group, _ in rows]
+            ).values()
+        )
+        for names in itertools.product(SPLITS, repeat=len(groups))
+    )
+    try:
+        found = states_by_split(rows, split(rows).splits)
+    except DatasetError:
+        assert not possible
+        return
+    if len({bool(classes) for _, classes in rows}) == 2:
+        assert found["val"] == found["test"] == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("good", "defective", "missing"), [(30, 2, "defective"), (2, 30, "good"), (30, 1, "defective")]
+)
+def test_validation_or_test_without_a_state_that_the_data_have_is_refused(good, defective, missing):
+    with pytest.raises(
+        DatasetError,
+        match=rf"the (val|test) split would hold no {missing} image: the data have "
+        rf"{min(good, defective)}, in {min(good, defective)} groups\. Add {missing} images, use "
+        r"finer groups \(--group-by\), or change --split",
+    ):
+        split(singletons(good=good, a=defective))
+
+
+@pytest.mark.parametrize("rows", [singletons(good=9), singletons(good=0, a=9)])
+def test_one_sided_data_are_not_refused(rows):
+    assert set(split(rows).splits) == set(SPLITS)
+
+
+def test_a_split_with_fraction_0_stays_empty_and_is_not_missed():
+    plan = split(singletons(good=20, a=10), fractions=(0.8, 0.2, 0.0))
+    assert Counter(plan.splits) == {"train": 24, "val": 6}
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("rare", "reached", "missed"), [(1, {"train"}, "val and test"), (2, {"train", "test"}, "val")]
+)
+def test_a_class_that_cannot_reach_every_split_is_named(rare, reached, missed):
+    rows = singletons(good=40, common=20, rare=rare)
+    plan = split(rows)
+    assert {
+        name for (_, held), name in zip(rows, plan.splits, strict=True) if "rare" in held
+    } == reached
+    assert plan.warnings == (
+        f"class rare is in {rare} images of {rare} groups and misses {missed}",
+    )
+
+
+def test_a_class_in_three_groups_reaches_every_split():
+    rows = singletons(good=40, common=20, rare=3)
+    assert split(rows).warnings == ()
+
+
+def test_given_splits_are_kept_and_the_rest_is_filled_up_around_them():
+    rows = singletons(good=60, a=40)
+    user = ["test"] * 6 + [""] * 94
+    plan = split(rows, user_splits=user)
+    assert plan.splits[:6] == ("test",) * 6
+    assert Counter(plan.splits) == {"train": 70, "val": 15, "test": 15}
+
+
+def test_images_follow_the_given_split_of_their_group():
+    rows = [("part", frozenset("a")), ("part", frozenset()), *singletons(good=20, a=10)]
+    plan = split(rows, user_splits=["val", *[""] * 31])
+    assert plan.splits[:2] == ("val", "val")
+
+
+def test_a_complete_given_split_is_taken_as_it_is():
+    rows = singletons(good=4, a=4)
+    user = ["train", "train", "train", "val"] * 2
+    plan = split(rows, user_splits=user)
+    assert plan.splits == tuple(user)
+    assert plan.warnings == ("the given split has no test images",)
+
+
+def test_a_given_split_that_divides_a_group_is_refused():
+    rows = [("part", frozenset("a")), ("part", frozenset()), *singletons(good=20, a=10)]
+    with pytest.raises(
+        DatasetError,
+        match=r"the given split divides 1 of 31 groups; the first, 'part', has images in test and "
+        r"train\. Images of one group look alike",
+    ):
+        split(rows, user_splits=["train", "test", *[""] * 30])
+
+
+def test_an_unknown_given_split_is_refused():
+    with pytest.raises(DatasetError, match=r"unknown split 'valid'\. Write train, val or test"):
+        split(singletons(good=2), user_splits=["train", "valid"])
+
+
+def test_no_image_gives_an_empty_plan():
+    assert split([]) == SplitPlan((), ())
+
+
+def test_many_images_are_split_in_seconds():
+    rng = np.random.default_rng(0)
+    rows = [
+        (str(index), frozenset("abcd"[k] for k in np.flatnonzero(rng.random(4) < 0.05)))
+        for index in range(20_000)
+    ]
+    assert Counter(split(rows).splits) == {"train": 14_000, "val": 3_000, "test": 3_000}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0.7/0.15/0.15", (0.7, 0.15, 0.15)), ("80/20/0", (0.8, 0.2, 0)), ("0/0/1", (0, 0, 1))],
+)
+def test_fractions_are_read(text, expected):
+    assert parse_fractions(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("0.7/0.3", "is not three numbers"),
+        ("a/b/c", "is not three numbers"),
+        ("", "is not three numbers"),
+        ("1.2/-0.1/-0.1", "is not three numbers from 0 up"),
+        ("nan/0.5/0.5", "is not three numbers"),
+        ("0.7/0.2/0.2", "sums to 1.1, not to 1"),
+        ("0/0/0", "sums to 0, not to 1"),
+    ],
+)
+def test_bad_fractions_are_refused(text, problem):
+    with pytest.raises(DatasetError, match=rf"--split {text} {problem}.*such as 0\.7/0\.15/0\.15"):
+        parse_fractions(text)

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defectkit.data.dataset import Dataset
+from defectkit.data.images import write_png
+from defectkit.errors import DatasetError
+from defectkit.files import read_csv
+from defectkit.preparation import write_dataset as dataset_writer
+from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.write_dataset import (
+    PreparedImage,
+    write_info,
+    write_ledger,
+    write_tables,
+)
+
+
+def prepared(folder, *names: str) -> list[PreparedImage]:
+    images = []
+    for name in names:
+        path = folder / name
+        write_png(path, np.zeros((4, 6), np.uint8))
+        facts = ImageFacts(image_id=name, path=path, height=4, width=6, channels=1, sha256="0")
+        images.append(PreparedImage(facts, name, "train"))
+    return images
+
+
+def write(out, images: list[PreparedImage]) -> None:
+    write_ledger(out, [])
+    write_tables(out, images, [], [])
+    write_info(out, {"classes": []})
+
+
+def paths(out) -> list[str]:
+    return [row["path"] for row in read_csv(out / "images.csv")]
+
+
+def test_paths_hold_wherever_the_process_stands(tmp_path, monkeypatch):
+    images = prepared(tmp_path / "Train", "a.png", "line 2/b.png")
+    for place, expected in (("one", "../../Train"), ("two/deep", "../../../Train")):
+        (tmp_path / place).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / place)
+        write(Path("out"), images)
+        assert paths(tmp_path / place / "out") == [f"{expected}/a.png", f"{expected}/line 2/b.png"]
+
+
+def test_a_path_leads_out_of_what_a_link_points_to(tmp_path):
+    images = prepared(tmp_path / "Train", "a.png")
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "far" / "away")
+    write(tmp_path / "out", images)
+    assert paths(tmp_path / "out") == ["../../Train/a.png"]
+    assert Dataset.load(tmp_path / "out").records[0].path.samefile(images[0].facts.path)
+
+
+@pytest.mark.parametrize("table", ["images.csv", "masks.csv", "defects.csv", "leaks.csv"])
+def test_a_dataset_that_is_not_finished_is_none(tmp_path, monkeypatch, table):
+    images = prepared(tmp_path / "Train", "a.png", "b.png")
+    out = tmp_path / "out"
+    write(out, images[:1])
+    assert len(Dataset.load(out).records) == 1
+    write_csv = dataset_writer.write_csv
+
+    def killed(path, *arguments) -> None:
+        if path.name == table:
+            raise KeyboardInterrupt
+        write_csv(path, *arguments)
+
+    with monkeypatch.context() as context:
+        context.setattr(dataset_writer, "write_csv", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(out, images)
+    with pytest.raises(DatasetError, match=r"is not a dataset \(it has no dataset\.json\)"):
+        Dataset.load(out)
+    write(out, images)
+    assert len(Dataset.load(out).records) == 2

@@ -1,0 +1,205 @@
+"""Plots must be written for every history and every set of scores, and say the truth."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from defectkit.data.images import read_image
+from defectkit.evaluation.verdicts import Thresholds, image_metrics
+from defectkit.reporting.drawing import curves
+from defectkit.reporting.drawing.curves import (
+    escape_overkill,
+    plot_history,
+    plot_operating,
+    plot_region_recall,
+)
+
+ROWS = [
+    {
+        "epoch": epoch,
+        "train_loss": 2 / epoch,
+        "train_bce": 1.2 / epoch,
+        "train_dice": 0.8 / epoch,
+        "val_image_ap": None if epoch == 2 else 1 - 0.5 / epoch,
+        "val_pixel_ap": 1 - 0.7 / epoch,
+        "val_dice": 0.9 - 0.6 / epoch,
+        "learning_rate": 1e-3 / epoch,
+        "seconds": 35.5,
+        "train_seconds": 30.5,
+        "val_seconds": 5.0,
+    }
+    for epoch in range(1, 9)
+]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn."""
+    figures = []
+
+    def remember(width, height):
+        figures.append(make(width, height))
+        return figures[-1]
+
+    make = curves._figure
+    monkeypatch.setattr(curves, "_figure", remember)
+    return figures
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.lines}
+
+
+def colors_of(path):
+    return {tuple(color) for color in np.unique(read_image(path).reshape(-1, 3), axis=0).tolist()}
+
+
+def rgb(code):
+    return tuple(bytes.fromhex(code.removeprefix("#")))
+
+
+def test_the_history_shows_every_column(tmp_path, drawn):
+    plot_history(tmp_path / "curves.png", ROWS, best_epoch=7)
+    loss, validation, rate = drawn[0].axes
+    assert {"total", "bce", "dice"} <= lines_of(loss).keys()
+    assert len(lines_of(loss)) == 4, "three losses and the best epoch: times are no loss"
+    assert {"image average precision", "pixel average precision", "pixel Dice"} <= lines_of(
+        validation
+    ).keys()
+    ap = lines_of(validation)["image average precision"].get_ydata()
+    assert np.isnan(ap[1])
+    assert ap[7] == 1 - 0.5 / 8
+    assert lines_of(rate)["learning_rate"].get_ydata()[0] == 1e-3
+    assert "best: epoch 7" in validation.texts[0].get_text()
+    assert {rgb(curves.BLUE), rgb(curves.ORANGE), rgb(curves.GREEN)} <= colors_of(
+        tmp_path / "curves.png"
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS[:1],
+        [{"epoch": 1, "train_loss": None, "val_dice": None, "learning_rate": None}],
+        [{"epoch": 3, "train_loss": 0.5}, {"epoch": 4, "train_loss": 0.4, "val_dice": 0.2}],
+        [{"epoch": 1, "train_loss": float("nan"), "learning_rate": 0.1}],
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_short_and_patchy_histories_are_drawn(tmp_path, rows):
+    plot_history(tmp_path / "curves.png", rows)
+    assert read_image(tmp_path / "curves.png").shape == (396, 1430, 3)
+
+
+def test_a_loss_of_one_term_is_drawn_once(tmp_path, drawn):
+    plot_history(tmp_path / "curves.png", [{"epoch": 1, "train_loss": 1.0, "train_dice": 1.0}])
+    assert list(lines_of(drawn[0].axes[0])) == ["loss"]
+
+
+scores_and_truth = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(cases=scores_and_truth)
+def test_escape_and_overkill_agree_with_the_metrics(cases):
+    scores, truth = (np.array(column) for column in zip(*cases, strict=True))
+    for cut, escapes, overkills in zip(*escape_overkill(scores, truth), strict=True):
+        if cut > 1:
+            assert np.isnan(escapes) or escapes == 1
+            assert np.isnan(overkills) or overkills == 0
+            continue
+        result = image_metrics(scores, truth, Thresholds(low=cut, high=cut, rule="default"))
+        for ours, theirs in ((escapes, "escape_rate"), (overkills, "overkill_rate")):
+            value = result[theirs]["value"]
+            assert np.isnan(ours) if value is None else ours == pytest.approx(value, abs=1e-12)
+
+
+def test_the_chosen_point_and_the_counts_are_shown(tmp_path, drawn):
+    scores = [0.05, 0.1, 0.3, 0.6, 0.2, 0.25, 0.8, 0.9]  # two of them are just a threshold
+    defective = [False] * 4 + [True] * 4
+    plot_operating(
+        tmp_path / "scores.png", scores, defective, threshold_low=0.25, threshold_high=0.6
+    )
+    histogram, trade = drawn[0].axes
+    names = [text.get_text() for text in histogram.get_legend().get_texts()]
+    assert names == ["good (4)", "defective (4)", "review: 0.250 to 0.600"]
+    chosen = "chosen: 1 of 4 escape, 1 of 4 overkill,\n2 for review"
+    point = lines_of(trade)[chosen]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.25, 0.25)
+
+
+def test_one_threshold_has_no_review_band(tmp_path, drawn):
+    plot_operating(
+        tmp_path / "s.png", [0.1, 0.9], [False, True], threshold_low=0.5, threshold_high=0.5
+    )
+    histogram, trade = drawn[0].axes
+    assert "threshold 0.500" in lines_of(histogram)
+    assert "chosen: 0 of 1 escape, 0 of 1 overkill" in lines_of(trade)
+
+
+@pytest.mark.parametrize("defective", [[True] * 3, [False] * 3])
+@pytest.mark.filterwarnings("error")
+def test_scores_of_one_kind_only_are_drawn(tmp_path, drawn, defective):
+    plot_operating(
+        tmp_path / "s.png", [0.1, 0.5, 1.0], defective, threshold_low=0.0, threshold_high=1.0
+    )
+    assert [text.get_text() for text in drawn[0].axes[1].texts] == [
+        "needs good and defective images"
+    ]
+
+
+def test_scores_and_truth_of_different_length_are_our_mistake(tmp_path):
+    with pytest.raises(AssertionError):
+        plot_operating(tmp_path / "s.png", [0.1], [True, False], threshold_low=0, threshold_high=1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_recall_by_area_has_a_bar_per_bin_that_has_regions(tmp_path, drawn):
+    recall = {
+        "< 64": {"found": 1, "total": 4, "value": 0.25, "low": 0.006, "high": 0.81},
+        "64-255": {"found": 0, "total": 0, "value": None, "low": 0.0, "high": 1.0},
+        ">= 256": {"found": 3, "total": 3, "value": 1.0, "low": 0.29, "high": 1.0},
+    }
+    plot_region_recall(tmp_path / "recall.png", recall)
+    axes = drawn[0].axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0.25, 1.0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "< 64\n1 of 4",
+        "64-255\n0 of 0",
+        ">= 256\n3 of 3",
+    ]
+    (whisker,) = axes.containers[1].lines[2]
+    (segment,) = whisker.get_segments()
+    assert segment[:, 1] == pytest.approx([0.006, 0.81])
+    plot_region_recall(tmp_path / "none.png", {})
+    assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+def test_plots_may_be_drawn_in_threads(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda path: plot_history(path, ROWS), paths))
+    contents = {path.read_bytes() for path in paths}
+    assert len(contents) == 1
+
+
+def test_pyplot_with_its_global_state_is_never_imported(tmp_path):
+    code = (
+        "import sys; from defectkit.reporting.drawing.curves import plot_history;"
+        f"plot_history({str(tmp_path / 'c.png')!r}, [dict(epoch=1, train_loss=1.0)]);"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_figures_have_a_canvas_of_their_own():
+    assert isinstance(curves._figure(2, 2), Figure)

@@ -1,0 +1,151 @@
+"""The page must work offline, run nothing, and say of each difference whether it counts."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from defectkit.data.images import decode_image
+from defectkit.evaluation.comparison import COMPARED
+from defectkit.reporting.comparison_table import COUNTS, LINES
+from defectkit.reporting.html.comparison import comparison_page
+
+EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 191 }}</style>'
+PICTURE = np.zeros((40, 60, 3), np.uint8)
+
+
+class Tags(HTMLParser):
+    def __init__(self, content):
+        super().__init__()
+        self.tags, self.text = [], ""
+        self.feed(content)
+        self.text = re.sub(r"\s+", " ", self.text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += f" {data}"
+
+
+def row(name, **changes):
+    numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in COUNTS.values() for key in pair}
+    texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
+    gaps = {
+        f"{key}{end}": None for key in COMPARED for end in
+        ("_to_best", "_to_best_low", "_to_best_high")
+    }  # fmt: skip
+    return numbers | texts | gaps | {f"{key}_differs": False for key in COMPARED} | changes
+
+
+def behind(key, value, low, high, differs):
+    ends = {f"{key}_to_best": value, f"{key}_to_best_low": low, f"{key}_to_best_high": high}
+    return {**ends, f"{key}_differs": differs}
+
+
+def page(rows, notes=(), title="A title", picture=PICTURE):
+    return comparison_page(rows, picture, title=title, images=26, notes=notes)
+
+
+def test_each_difference_is_said_to_count_or_not():
+    rows = [
+        row("best", image_ap=0.9),
+        row("far", image_ap=0.4, **behind("image_ap", -0.5, -0.6, -0.25, True)),
+        row("near", image_ap=0.8, region_recall=0.25,
+            **behind("image_ap", -0.1, -0.2, 0.05, False),
+            **behind("region_recall", -0.25, -0.5, -0.125, True)),
+    ]  # fmt: skip
+    text = Tags(page(rows)).text
+    assert "Average precision far best -0.500 -0.600 to -0.250 ▼ counts" in text
+    assert "Average precision near best -0.100 -0.200 to +0.050 may be chance" in text
+    assert "-25.0 points -50.0 points to -12.5 points ▼ counts" in text
+    assert "Of 3 runs, judged on the same 26 images, best ranks the images best" in text
+    assert "(average precision 0.900); far falls behind by more than chance." in text
+    assert text.count("▼ counts") == 2
+
+
+@pytest.mark.parametrize(
+    ("differing", "words"),
+    [
+        ([], "no other falls behind by more than chance."),
+        (["b", "c"], "b and c fall behind by more than chance."),
+        (["b", "c", "d"], "b, c and d fall behind by more than chance."),
+    ],
+)
+def test_the_headline_names_who_falls_behind(differing, words):
+    rows = [row(name, image_ap_differs=name in differing, image_ap=1 - n / 9)
+            for n, name in enumerate("abcd")]  # fmt: skip
+    assert words in Tags(page(rows)).text
+
+
+def test_one_run_or_none_that_can_be_ranked_claims_no_winner():
+    for rows in ([row("only")], [row("a", image_ap=None), row("b", image_ap=None)]):
+        text = Tags(page(rows)).text
+        assert "EvaluationResult on 26 images." in text
+        assert "Which differences count" not in text
+
+
+def test_every_line_is_shown_with_its_marks_and_its_meaning():
+    rows = [row("a", image_ap=0.875), row("b", image_ap=0.25, image_ap_differs=True)]
+    tags = Tags(page(rows, notes=["Mind this."]))
+    for line in LINES.values():
+        assert line.name in tags.text
+        assert line.meaning in tags.text
+    assert "0.250 ▼" in tags.text
+    assert "Mind this." in tags.text
+    assert "Before you compare" not in Tags(page(rows)).text
+    marked = [attributes.get("class") for _, attributes in tags.tags]
+    assert {"best", "worse"} <= set(marked)
+
+
+@pytest.mark.check(28)
+def test_hostile_names_are_inert():
+    evil = [row(EVIL, device=EVIL, encoder=EVIL), row("b", image_ap=0.6)]
+    tags = Tags(page(evil, notes=[EVIL], title=EVIL))
+    tame = Tags(page([row("a"), row("b", image_ap=0.6)], notes=["tame"]))
+    assert {name for name, _ in tags.tags} == {name for name, _ in tame.tags}
+    for name, attributes in tags.tags:
+        assert not {key for key in attributes if key.startswith("on")}, (name, attributes)
+    assert "1337" not in tags.text
+    assert "alert(1)" in tags.text
+
+
+@pytest.mark.check(28)
+def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
+    evil = "".join(browser.names)
+    rows = [row(name, device=name, encoder=name, approach=name) for name in browser.names]
+    rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, True) | {"image_ap": 0.1}
+    (tmp_path / "comparison.html").write_text(
+        page(rows, notes=browser.names, title=evil), encoding="utf-8"
+    )
+    ran, asked = browser.look(tmp_path / "comparison.html")
+    for name in browser.names:
+        with tally.case(name):
+            assert not ran
+            assert asked == []
+
+
+@pytest.mark.check(28)
+def test_nothing_is_asked_of_the_network():
+    content = page([row("a"), row("b")])
+    assert not re.search(r"https?://|url\(|@import|<link|<script|<iframe|<object", content)
+    (policy,) = [attributes["content"] for name, attributes in Tags(content).tags
+                 if attributes.get("http-equiv") == "Content-Security-Policy"]  # fmt: skip
+    style = re.search(r"<style>(.*?)</style>", content, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    assert f"style-src 'sha256-{digest}'" in policy
+
+
+def test_the_picture_is_within_the_page():
+    picture = PICTURE.copy()
+    picture[:, :30] = (213, 94, 0)
+    tags = Tags(page([row("a")], picture=picture))
+    (source,) = [attributes["src"] for name, attributes in tags.tags if name == "img"]
+    assert source.startswith("data:image/jpeg;base64,")
+    shown = decode_image(base64.b64decode(source.split(",")[1]), name="picture")
+    assert shown.shape == picture.shape
+    assert np.abs(shown[20, 10].astype(int) - (213, 94, 0)).max() < 12
