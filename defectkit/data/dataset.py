@@ -76,7 +76,7 @@ class ImageRecord:
         for layer, class_id in zip(masks, classes, strict=True):
             if class_id in self.rles:
                 layer[:] = rle.decode(self.rles[class_id], (self.height, self.width))
-                self._check_area(class_id, np.count_nonzero(layer.view(np.bool_)))
+                self._check_area(class_id, int(np.count_nonzero(layer.view(np.bool_))))
         return masks
 
     def _check_area(self, class_id: str, area: int) -> None:
