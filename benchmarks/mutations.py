@@ -433,7 +433,7 @@ MUTATIONS = (
     Mutation(
         28,
         "the escaping of what comes from data",
-        "defectkit/reporting/html/report.py",
+        "defectkit/reporting/html/render.py",
         "autoescape=True",
         "autoescape=False",
         test="inert",
