@@ -141,6 +141,12 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     Raises:
         ValueError: a row has more or fewer cells than the header.
     """
+    columns, rows = read_cells(path)
+    return [dict(zip(columns, cells, strict=True)) for cells in rows]
+
+
+def read_cells(path: Path | str) -> tuple[list[str], list[list[str]]]:
+    """Read the names of the columns and the cells of each row, as ``read_csv`` does."""
     csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
     rows = []
     with Path(path).open(encoding="utf-8", newline="") as handle:
@@ -152,8 +158,8 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            rows.append({c: unquoted(cell) for c, cell in zip(columns, cells, strict=True)})
-    return rows
+            rows.append([unquoted(cell) for cell in cells])
+    return columns, rows
 
 
 def unquoted(cell: str) -> str:
