@@ -47,7 +47,7 @@ def read_table(path: Path | str, *, text: Collection[str]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    columns, rows = read_cells(path)
+    columns, *rows = read_cells(path)
     cells = dict(
         zip(columns, zip(*rows, strict=True) if rows else [()] * len(columns), strict=True)
     )
