@@ -32,8 +32,8 @@ from defectkit.evaluation.verdicts import (
     verdict,
 )
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
-from defectkit.reporting.drawing.curves import plot_operating, plot_region_recall
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.html.report import write_report
 from defectkit.vocabulary import Split
 
@@ -266,7 +266,7 @@ def _write_results(
     write_csv(out / "images.csv", columns, cells)
     write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
     write_json(out / "metrics.json", metrics)  # Last: where it is new, the tables are too.
-    plot_operating(
+    plot_scores(
         out / "scores.png",
         [row["score"] for row in rows],
         [row["defective"] for row in rows],
