@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from defectkit.data.images import read_image
-from defectkit.evaluation.verdicts import Thresholds, image_metrics
+from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.drawing import plots
 from defectkit.reporting.drawing.plots import (
     escape_and_overkill_rates,
