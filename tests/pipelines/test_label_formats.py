@@ -407,7 +407,9 @@ def test_a_folder_with_several_kinds_of_labels_stops(tmp_path):
     write_images(tmp_path)
     write_csv_form(tmp_path)
     masks_writer("L", {"1": 1, "2": 2})(tmp_path)
-    with pytest.raises(LabelError, match=r"several formats: csv in .*, masks in .*masks\. Name one"):
+    with pytest.raises(
+        LabelError, match=r"several formats: csv in .*, masks in .*masks\. Name one"
+    ):
         prepared(tmp_path, tmp_path / "out")
     out = prepared(tmp_path, tmp_path / "out", label_format="masks")
     assert read_json(out / "dataset.json")["format"] == "masks"
@@ -485,7 +487,10 @@ def test_a_coco_file_that_is_none_is_refused(tmp_path, text, message):
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "declares a document type"),
         ("<annotation>", "is not readable XML"),
         ("<other/>", "its root is 'other'"),
-        ("<annotation><object><name>1</name></object></annotation>", "bndbox/xmin '' is not a number"),
+        (
+            "<annotation><object><name>1</name></object></annotation>",
+            "bndbox/xmin '' is not a number",
+        ),
     ],
 )
 def test_harmful_or_broken_xml_is_refused(tmp_path, text, reason):
