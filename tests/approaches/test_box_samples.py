@@ -9,6 +9,7 @@ from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.labels import rle
+from defectkit.regions import measure_regions
 
 RNG = np.random.default_rng(2)
 
@@ -100,6 +101,7 @@ def test_the_localizer_says_how_many_images_have_more_than_its_one_defect(tmp_pa
         return ImageRecord(
             image_id=name, path=tmp_path, height=40, width=40, channels=1, sha256="", group="",
             split="train", rles={"a": rle.encode(mask)} if squares else {},
+            regions=tuple(measure_regions(mask, "a")),
         )  # fmt: skip
 
     records = (record("0"), record("1", 3), record("2", 3, 20), record("3", 3, 12, 30))

@@ -15,6 +15,7 @@ from defectkit.data.images import write_png
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.labels import rle
 from defectkit.models.losses import class_probabilities, count_outputs
+from defectkit.regions import measure_regions
 
 RNG = np.random.default_rng(5)
 PLAIN = tuple(
@@ -370,7 +371,7 @@ def test_color_samples(tmp_path):
     mask[40:44, 50:60] = 1
     record = ImageRecord(
         image_id="x", path=path, height=80, width=80, channels=3, sha256="", group="",
-        split="train", rles={"a": rle.encode(mask)},
+        split="train", rles={"a": rle.encode(mask)}, regions=tuple(measure_regions(mask, "a")),
     )  # fmt: skip
     dataset = Dataset(tmp_path, {"classes": ["a"]}, (record,))
     config = load_config(None, ["data.crop=80", *PLAIN])
@@ -385,7 +386,7 @@ def imaginary(classes: list[str]) -> Dataset:
     records = tuple(
         ImageRecord(
             image_id=f"{index}-{name}", path=Path("nowhere"), height=9, width=9, channels=1,
-            sha256="", group="", split="train", rles={name: "1 1"} if name else {},
+            sha256="", group="", split="train", rles={name: "1 1"} if name else {}, regions=(),
         )
         for index, name in enumerate(classes)
     )  # fmt: skip

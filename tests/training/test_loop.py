@@ -484,7 +484,7 @@ def test_validation_says_what_scikit_learn_says(trial):
 def record(name: str, *classes: str) -> ImageRecord:
     return ImageRecord(
         image_id=name, path=Path(name), height=9, width=9, channels=1, sha256="", group="",
-        split="val", rles=dict.fromkeys(classes, "1 1"),
+        split="val", rles=dict.fromkeys(classes, "1 1"), regions=(),
     )  # fmt: skip
 
 
