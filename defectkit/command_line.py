@@ -54,26 +54,24 @@ def help_of(run: Run) -> str:
     """Return the help of a command as Markdown, from the docstring of ``run``."""
     docstring = _parse(run)
     texts = [docstring.short_description, docstring.long_description]
+    statuses = []
     for section in docstring.meta:
-        lines = (section.description or "").splitlines()
-        match section.args[0]:
-            case "examples":
-                texts.append("**Examples**\n\n" + "\n".join(f"    {line}" for line in lines))
-            case "status":
-                rows = [line.split(": ", 1) for line in lines if re.match(r"\d+: ", line)]
-                table = [
-                    "| Exit status | |",
-                    "| ---: | --- |",
-                    *(f"| {a} | {b} |" for a, b in rows),
-                ]
-                texts.append("\n".join(table) + "\n\n" + " ".join(lines[len(rows) :]).strip())
+        text = section.description or ""
+        match section.args:
+            case ["examples"]:
+                lines = "\n".join(f"    {line}" for line in text.splitlines())
+                texts.append(f"**Examples**\n\n{lines}")
+            case ["status", status]:
+                statuses.append(f"| {status} | {' '.join(text.split())} |")
+    if statuses:
+        texts.append("\n".join(["| Exit status | |", "| ---: | --- |", *statuses]))
     return "\n\n".join(text for text in texts if text)
 
 
 def _parse(run: Run) -> Docstring:
     sections = [
         *DEFAULT_SECTIONS,
-        Section("Exit status", "status", SectionType.SINGULAR),
+        Section("Exit status", "status", SectionType.MULTIPLE),
         Section("Note", "note", SectionType.SINGULAR),  # for Python alone: the help leaves it out
     ]
     return GoogleParser(sections).parse(run.__doc__ or "")

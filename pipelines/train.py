@@ -63,6 +63,8 @@ def run(
 ) -> TrainSummary:
     """Train on a dataset and write a run: model, history, curves, pictures of the progress.
 
+    However it ends, the last checkpoint stays: go on with --resume, or evaluate what there is.
+
     Examples:
         defectkit train --approach segment
         defectkit train --max-time 25m --data dataset --out runs/tiles
@@ -78,8 +80,6 @@ def run(
         6: the disk is full.
         130: Ctrl+C.
         143: SIGTERM.
-
-        Whichever it is, the last checkpoint stays: go on with --resume, or evaluate what there is.
 
     Args:
         approach: The way of finding defects; by default segment.
