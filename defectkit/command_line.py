@@ -5,7 +5,6 @@ help: the summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 """
 
 import inspect
-import re
 import types
 from collections.abc import Callable
 from pathlib import Path

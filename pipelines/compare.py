@@ -226,7 +226,7 @@ def _facts(run: Path, model: "TrainedModel") -> Row:
 
 def _notes(judged: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
     """Return what keeps figures from being compared, as sentences."""
-    from defectkit.evaluation.verdicts import FEW_IMAGES
+    from defectkit.evaluation.operating_points import FEW_IMAGES
 
     notes = []
     places = [str(one.metrics["speed"]["device"]) for one in judged]  # a CPU's with its threads

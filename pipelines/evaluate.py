@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from defectkit.approaches.interface import Approach
     from defectkit.data.dataset import Dataset, ImageRecord
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.evaluation.operating_points import Thresholds
     from defectkit.evaluation.prediction import Prediction
     from defectkit.evaluation.region_matching import RegionRow
-    from defectkit.evaluation.verdicts import Thresholds
 
 # What a person should look at first.
 URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
@@ -69,9 +69,10 @@ def run(
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel, set_thresholds
     from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+    from defectkit.evaluation.image_metrics import image_metrics
+    from defectkit.evaluation.operating_points import doubt_escape_rate
     from defectkit.evaluation.pixel_metrics import PixelMetrics
     from defectkit.evaluation.region_matching import match_regions, region_metrics
-    from defectkit.evaluation.verdicts import doubt_escape_rate, image_metrics
     from defectkit.reporting.html.report import write_report
 
     console = console or Console(stderr=True)
@@ -185,7 +186,7 @@ def _choose_again(
 ) -> "tuple[Thresholds, list[str]]":
     import numpy as np
 
-    from defectkit.evaluation.verdicts import choose_thresholds
+    from defectkit.evaluation.operating_points import choose_thresholds
 
     looks = _looks(model, records, "choosing thresholds on val", console)
     scores = np.array([look.finding.score for look in looks])
@@ -328,7 +329,7 @@ def _print(
     warnings: Sequence[str],
     out: Path,
 ) -> None:
-    from defectkit.evaluation.verdicts import describe
+    from defectkit.evaluation.rates import describe_rate
 
     image, pixel, region = metrics["image"], metrics["pixel"], metrics["region"]
     box, speed = metrics["box"], metrics["speed"]
@@ -351,10 +352,10 @@ def _print(
     row("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them")
     row("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}")
     console.print(table)
-    console.print(describe("escapes", image["escapes"], image["n_defective"]))
-    console.print(describe("overkills", image["overkills"], image["n_good"]))
+    console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
+    console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
     if thresholds.low < thresholds.high:
-        console.print(describe("reviews", image["reviews"], len(rows)))
+        console.print(describe_rate("reviews", image["reviews"], len(rows)))
     console.print(
         f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
         f"{thresholds.rule}"

@@ -21,7 +21,7 @@ from defectkit.config import Config, make_config
 from defectkit.data.images import as_channels
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ModelError
-from defectkit.evaluation.verdicts import Thresholds
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 

@@ -23,9 +23,10 @@ from defectkit.config import TrainConfig
 from defectkit.data.dataset import ImageRecord
 from defectkit.devices import autocast_dtype, usable_processors
 from defectkit.errors import DefectkitError, NotFiniteError
-from defectkit.evaluation.pixel_metrics import PixelMetrics, average_precision
+from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
-from defectkit.evaluation.verdicts import Thresholds, choose_thresholds
+from defectkit.evaluation.ranking import average_precision
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history, write_history
 from defectkit.training.schedule import (

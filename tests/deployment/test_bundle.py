@@ -18,7 +18,7 @@ from defectkit.deployment.bundle import (
     set_thresholds,
 )
 from defectkit.errors import ModelError
-from defectkit.evaluation.verdicts import Thresholds
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
