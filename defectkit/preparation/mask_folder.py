@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import read_values
+from defectkit.data.images import read_mask_values
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import read_csv
 from defectkit.labels import rle
@@ -78,7 +78,7 @@ def _named(image_id: str, value: int, mask: _Mask, names: dict[int, str]) -> Nam
 
 def _encode(path: Path) -> _Mask:
     try:
-        values = read_values(path)
+        values = read_mask_values(path)
     except ImageError as error:
         return _Mask({}, problem=str(error))
     present = np.unique(values).tolist()
