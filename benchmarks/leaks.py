@@ -29,7 +29,7 @@ from rich.console import Console
 
 from defectkit import prepare
 from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image
-from defectkit.labels.csv_table import read_meta
+from defectkit.labels.formats.csv_table import read_meta
 from defectkit.preparation.leaks.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
 from defectkit.preparation.leaks.search import Described, Match, compare, find_candidates, orient
 from defectkit.synthesis.generator import synthesize

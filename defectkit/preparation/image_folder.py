@@ -7,7 +7,7 @@ from pathlib import Path
 
 from defectkit.data.images import IMAGE_SUFFIXES
 from defectkit.errors import DatasetError, ImageError
-from defectkit.labels.csv_table import OUTSIDE
+from defectkit.labels.table import OUTSIDE
 
 FOLDER_NAMES = ("Train", "train", "train_images", "images", "JPEGImages")
 IDS_TO_TRY = 100
