@@ -294,14 +294,14 @@ def _write_results(
     thresholds: "Thresholds",
 ) -> None:
     from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
-    from defectkit.reporting.drawing.curves import plot_operating, plot_region_recall
+    from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 
     columns = [column for column in rows[0] if column != "overlay"]
     cells = ([_cell(row[column]) for column in columns] for row in rows)
     write_csv(out / "images.csv", columns, cells)
     write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
     write_json(out / "metrics.json", metrics)  # Last: where it is new, the tables are too.
-    plot_operating(
+    plot_scores(
         out / "scores.png",
         [row["score"] for row in rows],
         [row["defective"] for row in rows],

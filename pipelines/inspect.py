@@ -69,7 +69,7 @@ def run(
         OutputError: ``out`` cannot be written.
     """
     let_idle_threads_sleep()
-    from defectkit.data.images import SUFFIXES, write_png
+    from defectkit.data.images import IMAGE_SUFFIXES, write_png
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.verdicts import verdict
     from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
@@ -80,7 +80,7 @@ def run(
     files = _files([Path(image) for image in images], overlays=out / "overlays")
     if not files:
         raise ImageError(
-            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(SUFFIXES)}."
+            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
         )
     ensure_writable(out)
     if (out / "findings.csv").exists():  # of an earlier inspection: what it drew goes too
@@ -188,7 +188,7 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
 
     What an earlier inspection drew into ``overlays`` is no image to inspect.
     """
-    from defectkit.data.images import SUFFIXES
+    from defectkit.data.images import IMAGE_SUFFIXES
 
     ids: dict[Path, str] = {}
     folders: dict[Path, Path] = {}
@@ -196,7 +196,7 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
         if path.is_dir():
             for below in sorted(path.rglob("*")):
                 drawn = below.resolve().is_relative_to(overlays.resolve())
-                if below.suffix.lower() in SUFFIXES and below.is_file() and not drawn:
+                if below.suffix.lower() in IMAGE_SUFFIXES and below.is_file() and not drawn:
                     ids.setdefault(below, below.relative_to(path).as_posix())
                     folders.setdefault(below, path)
         else:

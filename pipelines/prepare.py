@@ -27,8 +27,8 @@ from defectkit.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from defectkit.labels.csv_table import LabelRow
     from defectkit.labels.ledger import LedgerRow
+    from defectkit.labels.table import LabelRow
     from defectkit.preparation.examine import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Plan
@@ -122,7 +122,7 @@ def run(
         DatasetError: Images, groups or splits do not fit.
         OutputError: ``out`` cannot be written or has other files.
     """
-    from defectkit.labels.csv_table import read_meta
+    from defectkit.labels.formats.csv_table import read_meta
     from defectkit.labels.ledger import refuse_bad_rows
     from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
     from defectkit.preparation.examine import examine
@@ -130,7 +130,7 @@ def run(
     from defectkit.preparation.image_groups import name_groups
     from defectkit.preparation.leaks.pairs import join_groups, refuse_divided
     from defectkit.preparation.matching import name_by_file, plan_images, sample_rows
-    from defectkit.preparation.read_labels import image_places, read_labels
+    from defectkit.preparation.read_labels import folders_near_labels, read_labels
     from defectkit.preparation.splits import parse_fractions
     from defectkit.preparation.worker_pool import open_workers
     from defectkit.preparation.write_dataset import (
@@ -161,7 +161,7 @@ def run(
         raise LabelError(f"--rle-base and --rle-order are for CSV, but {table.path} is {kind}.")
     listed: dict[str, dict[str, str]] = read_meta(meta) if meta else {}
     ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
-    parents = image_places(kind, table.path)
+    parents = folders_near_labels(kind, table.path)
     folder = open_image_folder(table.path, Path(images) if images else None, ids, parents)
     if kind != "csv":
         table = name_by_file(table, folder)
@@ -201,7 +201,7 @@ def run(
             refuse_divided(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
-            *_warn_of_boxes(table.truth),
+            *_warn_of_boxes(table.kind),
             *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
             *_warn_of_groups(usable, named, alone, leaks),
             *warnings,
@@ -214,7 +214,7 @@ def run(
         "source": _source(table.path, table.files, out),
         "format": kind,
         "form": table.form,
-        "truth": table.truth,
+        "truth": table.kind,
         "meta": _source(Path(meta), [Path(meta)], out) if meta else None,
         "images": relative_path(folder.root, out),
         "rle": asdict(convention) if kind == "csv" else None,
@@ -228,7 +228,7 @@ def run(
     }
     write_info(out, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    _print_end(console, summary, table.truth)
+    _print_end(console, summary, table.kind)
     return summary
 
 
@@ -257,7 +257,7 @@ def _undecoded(plan: "Plan", facts: "Sequence[ImageFacts]") -> "Iterator[tuple[L
     """Yield the rows whose encodings were refused, with their images' numbers of pixels."""
     for job, image in zip(plan.jobs, facts, strict=True):
         if image.height and image.problem:
-            bad = {row.line for row in image.ledger if not row.consequent}
+            bad = {row.line for row in image.ledger if not row.refused_with_image}
             yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
 
 

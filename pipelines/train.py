@@ -358,8 +358,8 @@ def _mend_model(out: Path) -> None:
 
 def _draw(out: Path, epoch: "Epoch") -> None:
     from defectkit.data.images import write_png
-    from defectkit.reporting.drawing.curves import plot_history
     from defectkit.reporting.drawing.gif import progress_frame
+    from defectkit.reporting.drawing.plots import plot_history
     from defectkit.training.history import read_history
 
     history = read_history(out / "history.csv")
@@ -381,14 +381,16 @@ def _draw(out: Path, epoch: "Epoch") -> None:
 
 def _write_augmentations(samples: "Samples", classes: Sequence[str], path: Path) -> None:
     from defectkit.data.images import write_png
-    from defectkit.reporting.drawing.sheets import CELL, contact_sheet, preview_cell
+    from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
 
     cells = []
     for index, (image, masks) in enumerate(samples.preview(24)):
         layers = {
             c: mask.astype(bool) for c, mask in zip(classes, masks, strict=True) if mask.any()
         }
-        cells.append((samples.image_id((1, index)), preview_cell(image, layers, (), cell=CELL)))
+        cells.append(
+            (samples.image_id((1, index)), draw_labels(image, layers, (), cell_size=CELL_SIZE))
+        )
     write_png(path, contact_sheet(cells))
 
 
