@@ -28,7 +28,7 @@ from PIL import Image as PillowImage
 from rich.console import Console
 
 from defectkit import prepare
-from defectkit.data.images import SUFFIXES, decode_image, read_image
+from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.preparation.leaks.alignment import Alignment, align, orient
 from defectkit.preparation.leaks.candidates import ImageKeypoints, find_candidates
@@ -70,7 +70,9 @@ def main() -> None:
 
 def print_recall(folder: Path, seed: int) -> None:
     """Print, for each way, how many of the planted copies are found, and what else is."""
-    images = [read_image(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    images = [
+        read_image(path) for path in sorted(folder.iterdir()) if path.suffix in IMAGE_SUFFIXES
+    ]
     for way in WAYS:
         found, kinds, others = recall(images, way, seed)
         share = found / len(images)

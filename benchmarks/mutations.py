@@ -246,8 +246,8 @@ MUTATIONS = (
         11,
         "reading without writing",
         "defectkit/preparation/examine.py",
-        "content = read_content(job.path)",
-        "content = read_content(job.path); job.path.touch()",
+        "content = read_image_bytes(job.path)",
+        "content = read_image_bytes(job.path); job.path.touch()",
     ),
     Mutation(
         12,

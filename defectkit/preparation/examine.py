@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import decode_image, read_content
+from defectkit.data.images import decode_image, read_image_bytes
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
@@ -38,7 +38,7 @@ class Job:
 def examine(job: Job, *, convention: Convention) -> ImageFacts:
     """Read one image from its bytes, once, and everything that its rows say of it."""
     try:
-        content = read_content(job.path)
+        content = read_image_bytes(job.path)
         image = decode_image(content, name=job.path.name)
     except ImageError as error:
         problem = str(error)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import read_values
+from defectkit.data.images import read_mask_values
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import read_csv
 from defectkit.labels import rle
@@ -80,7 +80,7 @@ def _annotation(image_id: str, value: int, mask: _MaskImage, names: dict[int, st
 
 def _encode(path: Path) -> _MaskImage:
     try:
-        values = read_values(path)
+        values = read_mask_values(path)
     except ImageError as error:
         return _MaskImage({}, problem=str(error))
     present = np.unique(values).tolist()

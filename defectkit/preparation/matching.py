@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectkit.data.images import read_shape
+from defectkit.data.images import read_image_size
 from defectkit.errors import ImageError
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
@@ -112,7 +112,7 @@ def sample_rows(jobs: Sequence[Job]) -> list[tuple[LabelRow, tuple[int, int]]]:
     sample = []
     for path, rows in defective[:: max(1, -(-len(defective) // SAMPLED_IMAGES))]:
         with suppress(ImageError):
-            shape = read_shape(path)
+            shape = read_image_size(path)
             sample += [(row, shape) for row in rows[:SAMPLED_ROWS]]
     return sample
 
