@@ -46,8 +46,8 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
 def format_yaml(content: Mapping[str, Any]) -> str:
     """Return ``content`` as YAML in its own order, as ``parse_yaml`` reads it."""
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False  # type: ignore[assignment]
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     out = io.StringIO()
     yaml.dump(content, out)
     return out.getvalue()
