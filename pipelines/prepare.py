@@ -29,11 +29,10 @@ from defectkit.vocabulary import (
 if TYPE_CHECKING:
     from defectkit.labels.ledger import LedgerRow
     from defectkit.labels.table import LabelRow
-    from defectkit.preparation.examine import ImageFacts
+    from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Plan
     from defectkit.preparation.splits import Fractions
-    from defectkit.preparation.worker_pool import Workers
     from defectkit.preparation.write_dataset import PreparedImage
 
 COUNTS = (
@@ -128,7 +127,8 @@ def run(
     from defectkit.preparation.examine import examine
     from defectkit.preparation.image_folder import open_image_folder
     from defectkit.preparation.image_groups import name_groups
-    from defectkit.preparation.leaks.pairs import join_groups, refuse_divided
+    from defectkit.preparation.leaks.find import find_leaks
+    from defectkit.preparation.leaks.pairs import join_groups, refuse_leaks_across_splits
     from defectkit.preparation.matching import name_by_file, plan_images, sample_rows
     from defectkit.preparation.read_labels import folders_near_labels, read_labels
     from defectkit.preparation.splits import parse_fractions
@@ -192,13 +192,13 @@ def run(
         named, alone = name_groups(
             {image_id: plan.columns[image_id] for image_id in given}, group_by
         )
-        groups, leaks = join_groups(named, _find_leaks(usable, pool), given)
+        groups, leaks = join_groups(named, find_leaks(usable, pool), given)
         pictures = plan_leaks(out / "preview", usable, leaks)
         drawn = itertools.chain(drawn, pool.map(write_sheet, pictures))
         if not allow_leaks and not all(leak.joined for leak in leaks):
             collections.deque(drawn, maxlen=0)
             write_leaks(out, leaks)
-            refuse_divided(leaks, given, written=out)
+            refuse_leaks_across_splits(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
             *_warn_of_boxes(table.kind),
@@ -261,31 +261,6 @@ def _undecoded(plan: "Plan", facts: "Sequence[ImageFacts]") -> "Iterator[tuple[L
             yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
 
 
-def _find_leaks(usable: "Sequence[ImageFacts]", pool: "Workers") -> "list[Leak]":
-    """Return the pairs of images that show the same thing, equal files first."""
-    from defectkit.preparation.leaks.pairs import Leak, find_exact
-    from defectkit.preparation.leaks.search import Described, Pair, confirm, find_candidates
-
-    exact = find_exact({image.image_id: image.sha256 for image in usable})
-    copies = {leak.image_id_b for leak in exact}
-    unique = [image for image in usable if image.image_id not in copies]
-    candidates = find_candidates(
-        [Described(image.height, image.width, image.keypoints) for image in unique]
-    )
-    pairs = [Pair(unique[one.first].path, unique[one.second].path, one) for one in candidates]
-    near = [
-        Leak(
-            image_id_a=unique[pair.candidate.first].image_id,
-            image_id_b=unique[pair.candidate.second].image_id,
-            kind=match.kind,
-            similarity=match.similarity,
-        )
-        for pair, match in zip(pairs, pool.map(confirm, pairs), strict=True)
-        if match.similarity
-    ]
-    return [*exact, *sorted(near, key=lambda leak: -leak.similarity)]
-
-
 def _split(
     usable: "Sequence[ImageFacts]",
     groups: Mapping[str, str],
@@ -319,7 +294,7 @@ def _warn_of_groups(
     usable: "Sequence[ImageFacts]", named: Mapping[str, str], alone: int, leaks: "Sequence[Leak]"
 ) -> list[str]:
     """Return what to warn of: pairs that stand in one group by the user's own word are no news."""
-    from defectkit.preparation.leaks.pairs import contradictions
+    from defectkit.preparation.leaks.pairs import equal_files_with_different_labels
 
     warnings = [f"{alone} images name no group and stand alone"] if alone else []
     kinds = collections.Counter(
@@ -333,9 +308,11 @@ def _warn_of_groups(
     warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
     if divided := sum(not leak.joined for leak in leaks):
         warnings.append(f"{divided} of these pairs are in different splits, as given")
-    if differing := contradictions(leaks, {image.image_id: image.rles for image in usable}):
+    if differing := equal_files_with_different_labels(
+        leaks, {image.image_id: image.rles for image in usable}
+    ):
         pairs = [f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing]
-        warnings.append(f"{len(differing)} pairs of copies bear different masks: {_name(pairs)}")
+        warnings.append(f"{len(differing)} pairs of copies have different masks: {_name(pairs)}")
     return warnings
 
 
