@@ -53,8 +53,11 @@ def test_small_numbers_are_flushed_where_networks_run():
     assert (tiny / 2).item() == 0
 
 
-def test_devices_are_described_for_people():
-    assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+def test_devices_are_described_for_people(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert describe_device(CPU) == "cpu (2 threads)"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert describe_device(CPU) == "cpu (1 thread)"
     assert describe_device(torch.device("mps")) == "mps"
 
 
