@@ -85,8 +85,8 @@ def _compare(
         )
     differences = (dense.amax(dim=1) - alone.amax(dim=1)).abs()
     print(
-        f"{name}: {differences.numel()} tiles of {image.shape[1]}x{image.shape[2]} pixels, one tile every "
-        f"{approach.config.patch.stride} pixels, on {describe_device(network.mean.device)}: "
+        f"{name}: {differences.numel()} tiles of {image.shape[1]}x{image.shape[2]} pixels, one "
+        f"every {approach.config.patch.stride} pixels, on {describe_device(network.mean.device)}: "
         f"dense scoring is {statistics.median(ratios):.1f} times as fast (median; "
         f"{min(ratios):.1f} to {max(ratios):.1f}); the defect scores differ by "
         f"{differences.mean():.1e} on average, by {differences.max():.1e} at most",

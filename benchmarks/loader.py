@@ -56,7 +56,8 @@ def main() -> None:
         in_memory = _time_steps(approach, network, optimizer, batches)
         ratios.append(loaded / in_memory)
         print(
-            f"pair {pair}: loaded {loaded:6.2f} s  in memory {in_memory:6.2f} s  ratio {ratios[-1]:.3f}"
+            f"pair {pair}: loaded {loaded:6.2f} s  in memory {in_memory:6.2f} s  "
+            f"ratio {ratios[-1]:.3f}"
         )
     print(
         f"{len(batches)} steps of {config.train.batch_size} on {describe_device(device)}: "

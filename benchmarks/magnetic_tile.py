@@ -2,9 +2,9 @@
 
     python benchmarks/magnetic_tile.py ../shared/data/magnetic_tile --table benchmarks/tiles.md
 
-The images are the magnetic tiles of Huang et al.; all images of a tile are in the same split. Trains
-one run after the other (a name is an approach or a configuration), evaluates all of them on the test
-split, on which nothing was chosen, and compares them. Existing runs are not trained again.
+The images are the magnetic tiles of Huang et al.; all images of a tile are in the same split.
+Trains one run after the other (a name is an approach or a configuration), evaluates all of them on
+the test split, on which nothing was chosen, and compares them. Existing runs are not trained again.
 """
 
 import argparse

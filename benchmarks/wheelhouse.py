@@ -4,8 +4,8 @@
     python benchmarks/wheelhouse.py wheelhouse
 
 reads all wheels in the folder and writes into it ``requirements.txt``, with the version and the
-SHA-256 of each wheel, and ``sbom.json``, the same in CycloneDX 1.5 with the licenses that the wheels
-state. Then, on a machine without a network,
+SHA-256 of each wheel, and ``sbom.json``, the same in CycloneDX 1.5 with the licenses that the
+wheels state. Then, on a machine without a network,
 
     pip install --no-index -f wheelhouse --require-hashes -r wheelhouse/requirements.txt
 
@@ -26,7 +26,7 @@ from defectkit.files import sha256_file, write_json, write_text
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """One wheel: its normalized name, version, SHA-256, and its license, empty if it states none."""
+    """One wheel: normalized name, version, SHA-256, and license (empty if it states none)."""
 
     name: str
     version: str
