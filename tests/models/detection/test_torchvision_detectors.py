@@ -7,9 +7,9 @@ from torchvision.ops import box_iou
 
 from defectkit.errors import ModelError
 from defectkit.models.detection.detector import Detections
-from defectkit.models.detection.rcnn.fast_rcnn import build_region_cnn
+from defectkit.models.detection.rcnn.build import build_rcnn
 from defectkit.models.detection.torchvision_detectors import build_detector
-from defectkit.models.encoders import build_features, encoder_state, normalization
+from defectkit.models.encoders import build_features, read_weights, normalization
 
 ALL = ["faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos", "fast_rcnn", "rcnn"]
 SOME = ["faster_rcnn", "ssd", "fast_rcnn", "rcnn"]  # one of each way they are built
@@ -31,7 +31,7 @@ def build(architecture, **options):
         "nms_iou": 0.4, "score_threshold": 0.0, "max_detections": 20, **options,
     }  # fmt: skip
     if architecture in ("fast_rcnn", "rcnn"):
-        return build_region_cnn(architecture=architecture, **options)
+        return build_rcnn(architecture=architecture, **options)
     options = {"anchor_sizes": (12.0, 24.0, 48.0), **options}
     return build_detector(architecture=architecture, **options)
 
@@ -158,7 +158,7 @@ def test_the_state_is_all_there_is(architecture, scenes, tmp_path):
 def test_its_encoder_starts_another_network(architecture, tmp_path):
     network = build(architecture)
     save_file(network.state_dict(), tmp_path / "one.safetensors")
-    state = encoder_state(str(tmp_path / "one.safetensors"))
+    state = read_weights(str(tmp_path / "one.safetensors"))
     reductions = tuple(network.features.feature_info.reduction())
     fresh = build_features("resnet18", in_channels=1, reductions=reductions, state=state)
     torch.testing.assert_close(fresh.conv1.weight, network.features.conv1.weight)

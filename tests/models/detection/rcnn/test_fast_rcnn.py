@@ -1,13 +1,14 @@
 import torch
 
-from defectkit.models.detection.rcnn.fast_rcnn import FastRCNN, build_region_cnn
-from defectkit.models.detection.rcnn.proposals import propose_in
+from defectkit.models.detection.rcnn.build import build_rcnn
+from defectkit.models.detection.rcnn.fast_rcnn import FastRCNN
+from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
 from defectkit.models.detection.rcnn.rcnn import RCNN
 
 
 def build(architecture):
     torch.manual_seed(0)
-    return build_region_cnn(
+    return build_rcnn(
         architecture=architecture, encoder="resnet18", in_channels=1, n_classes=2, state=None,
         nms_iou=1.0, score_threshold=0.0, max_detections=10_000,
     )  # fmt: skip
@@ -28,7 +29,7 @@ def test_fast_rcnn_classifies_the_regions_that_are_proposed(scenes):
     with torch.inference_mode():
         found = network(images)
     for image, one in zip(images, found, strict=True):
-        proposals = propose_in(image)
+        proposals = propose_boxes_torch(image)
         for label in (0, 1):
             boxes = one.boxes[one.labels == label]
             assert sorted(boxes.tolist()) == sorted(proposals.tolist())

@@ -6,12 +6,12 @@ from torchvision import models
 
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.files import sha256_bytes
-from defectkit.models.classification.whole_networks import build_whole, classifier_weights
+from defectkit.models.classification.backbones import build_backbone
 from defectkit.models.encoders import load_into_encoder
 
 
 def features_of(name: str, *, channels: int = 1, tile: int = 64, context: int = 0):
-    network, count = build_whole(name, in_channels=channels, tile=tile, context=context)
+    network, count = build_backbone(name, in_channels=channels, tile=tile, context=context)
     with torch.inference_mode():
         assert network.eval()(torch.zeros(2, channels, tile, tile)).shape == (2, count)
     return network, count
@@ -46,10 +46,10 @@ def test_unknown_names_are_refused_with_the_way_out():
 )
 def test_tiles_that_are_too_small_are_refused_and_a_size_is_named(name, tile, context, fits):
     side = tile + 2 * context
-    message = rf"{name} cannot look at {side}x{side} pixels .* Set patch.tile={fits}"
+    message = rf"{name} cannot classify {side}x{side} pixels .* Set patch.tile={fits}"
     with pytest.raises(ModelError, match=message):
-        build_whole(name, in_channels=1, tile=tile, context=context)
-    build_whole(name, in_channels=1, tile=fits, context=context)
+        build_backbone(name, in_channels=1, tile=tile, context=context)
+    build_backbone(name, in_channels=1, tile=fits, context=context)
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectkit.models.classification import dense
+from defectkit.models.classification import tile_classifier
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
-from defectkit.models.classification.dense import TileNetwork, score_densely, score_one_by_one
+from defectkit.models.classification.tile_classifier import TileClassifier, score_densely, score_one_by_one
 from defectkit.models.classification.lenet import LeNet
 
 
-class Means(TileNetwork):
+class Means(TileClassifier):
     """Says the mean of a tile, and of its upper left quarter: easily computed in another way."""
 
     def __init__(self, *, tile: int, stride: int, context: int = 0) -> None:
@@ -73,7 +73,7 @@ def test_as_many_passes_as_needed_are_made(own, stride, passes):
     assert len(network.passes) == passes
 
 
-def valid_networks() -> dict[str, TileNetwork]:
+def valid_networks() -> dict[str, TileClassifier]:
     torch.manual_seed(3)
     options = {"in_channels": 1, "out_channels": 3}
     return {
@@ -102,7 +102,7 @@ def test_a_network_without_padding_says_the_same_densely_as_tile_by_tile(
         assert alone.flatten(2).std(dim=2).min() > 1e-4  # tiles do differ
 
 
-def padded_network(*, tile: int, context: int, reduction: int) -> TileNetwork:
+def padded_network(*, tile: int, context: int, reduction: int) -> TileClassifier:
     torch.manual_seed(3)
     network = build_classifier(
         encoder="resnet18", tile=tile, context=context, reduction=reduction, in_channels=1,
