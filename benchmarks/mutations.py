@@ -201,9 +201,9 @@ MUTATIONS = (
     Mutation(
         8,
         "steps of equal scores taken together",
-        "defectkit/evaluation/pixel_metrics.py",
-        "    marked = hits + _from_the_top(negative)[steps]",
-        "    marked = hits + _from_the_top(negative)[steps] - negative[steps]",
+        "defectkit/evaluation/ranking.py",
+        "    marked = hits + counts_from_above(negative)[steps]",
+        "    marked = hits + counts_from_above(negative)[steps] - negative[steps]",
         test="sklearn",
     ),
     Mutation(
@@ -433,7 +433,7 @@ MUTATIONS = (
     Mutation(
         28,
         "the escaping of what comes from data",
-        "defectkit/reporting/html/report.py",
+        "defectkit/reporting/html/render.py",
         "autoescape=True",
         "autoescape=False",
         test="inert",
@@ -477,7 +477,7 @@ MUTATIONS = (
     Mutation(
         33,
         "a threshold below the defective scores where none is good",
-        "defectkit/evaluation/verdicts.py",
+        "defectkit/evaluation/operating_points.py",
         "smallest * (1.0 - MARGIN)",
         "0.0",
     ),

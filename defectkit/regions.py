@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from defectkit.arrays import BoxXywh, RegionMap
 
+FOUND_COVERAGE = 0.1
+"""Fraction of a true region's pixels that the predicted mask must cover for it to be found."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:

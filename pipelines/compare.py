@@ -19,7 +19,8 @@ from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.evaluation.comparison import EvaluationResult, compare_results, headline
 from defectkit.evaluation.cost import count_flops, count_parameters
 from defectkit.evaluation.examples import choose_examples
-from defectkit.evaluation.verdicts import FEW_IMAGES, outcome, verdict
+from defectkit.evaluation.operating_points import FEW_IMAGES
+from defectkit.evaluation.verdicts import outcome, verdict
 from defectkit.files import ensure_writable, read_json, write_csv, write_text
 from defectkit.pipelines import evaluate
 from defectkit.reporting.comparison_table import console_table

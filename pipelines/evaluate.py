@@ -18,19 +18,18 @@ from defectkit.deployment.bundle import TrainedModel, set_thresholds
 from defectkit.devices import describe_device
 from defectkit.errors import DatasetError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
-from defectkit.evaluation.pixel_metrics import PixelMetrics
-from defectkit.evaluation.prediction import Prediction, predict
-from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
-from defectkit.evaluation.region_matching import RegionRow, match_regions, region_metrics
-from defectkit.evaluation.verdicts import (
+from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.operating_points import (
     Thresholds,
     choose_thresholds,
-    describe,
     doubt_escape_rate,
-    image_metrics,
-    outcome,
-    verdict,
 )
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import Prediction, predict
+from defectkit.evaluation.rates import describe_rate
+from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
+from defectkit.evaluation.region_matching import RegionRow, match_regions, region_metrics
+from defectkit.evaluation.verdicts import outcome, verdict
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
 from defectkit.reporting.drawing.curves import plot_operating, plot_region_recall
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
@@ -315,10 +314,10 @@ def _print(
     row("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them")
     row("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}")
     console.print(table)
-    console.print(describe("escapes", image["escapes"], image["n_defective"]))
-    console.print(describe("overkills", image["overkills"], image["n_good"]))
+    console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
+    console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
     if thresholds.low < thresholds.high:
-        console.print(describe("reviews", image["reviews"], len(rows)))
+        console.print(describe_rate("reviews", image["reviews"], len(rows)))
     console.print(
         f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
         f"{thresholds.rule}"

@@ -87,9 +87,7 @@ class Box:
         """Crops of the records' images, or whole ones, with their boxes, augmented."""
         return BoxSamples(self.config, dataset, records)
 
-    def loss(
-        self, network: Network, inputs: torch.Tensor, targets: Any
-    ) -> dict[str, torch.Tensor]:
+    def loss(self, network: Network, inputs: torch.Tensor, targets: Any) -> dict[str, torch.Tensor]:
         """Named terms, already weighted, and ``loss``, their sum."""
         terms = network(inputs, targets)
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}

@@ -44,10 +44,7 @@ class BoxSamples(CropSamples):
         lines = super().describe()
         if self.config.model.architecture != "localizer":
             return lines
-        several = sum(
-            sum(len(measure_regions(mask)) for mask in record.read_masks(self.classes)) > 1
-            for record in self.defective
-        )
+        several = sum(len(record.regions) > 1 for record in self.defective)
         others = ", ".join(name for name in ARCHITECTURES["box"] if name != "localizer")
         return [
             *lines,

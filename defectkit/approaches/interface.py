@@ -27,7 +27,7 @@ class Samples(Protocol):
         ...
 
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
-        """Join samples to the inputs and targets of a batch: tensors, or lists and dicts of them."""
+        """Join samples to inputs and targets of a batch: tensors, or lists and dicts of them."""
         ...
 
     def image_id(self, key: tuple[int, int]) -> str:
@@ -39,7 +39,7 @@ class Samples(Protocol):
         ...
 
     def preview(self, count: int) -> list[tuple[Image, Masks]]:
-        """Return image (H, W, C) and masks of the first ``count`` samples, for the user to check."""
+        """Return image and masks of the first ``count`` samples, for the user to check."""
         ...
 
 
@@ -82,5 +82,5 @@ class Approach(Protocol):
         ...
 
     def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Return the finding of each image (H, W, C), of any size; ``network.eval()`` comes before."""
+        """Return the finding of each image (H, W, C) of any size, by a network in eval mode."""
         ...

@@ -16,8 +16,12 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
-from defectkit.models.classification.tile_classifier import TileClassifier, score_densely, score_one_by_one
 from defectkit.models.classification.lenet import LeNet
+from defectkit.models.classification.tile_classifier import (
+    TileClassifier,
+    score_densely,
+    score_one_by_one,
+)
 from defectkit.models.losses import (
     class_loss,
     class_probabilities,

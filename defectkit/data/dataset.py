@@ -1,18 +1,19 @@
 """A prepared dataset, read back: records of images with their canonical masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from defectkit.arrays import Image, Masks
 from defectkit.data.images import as_channels, decode_image, read_content
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
+from defectkit.regions import Region
 from defectkit.vocabulary import SPLITS, LabelKind, Split
 
 FORMAT_VERSION = 1
@@ -20,7 +21,11 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecord:
-    """One image of a dataset; ``rles`` maps the classes it has to canonical encodings."""
+    """One image of a dataset.
+
+    ``rles`` maps the classes that the image has to their masks in canonical encoding, ``regions``
+    are the connected regions of these masks, as ``measure_regions`` gives them for each class.
+    """
 
     image_id: str
     path: Path
@@ -31,13 +36,14 @@ class ImageRecord:
     group: str
     split: Split
     rles: dict[str, str]
+    regions: tuple[Region, ...]
 
     @property
     def defective(self) -> bool:
         """Whether any defect is labeled."""
         return bool(self.rles)
 
-    def read_image(self, channels: int) -> npt.NDArray[np.uint8]:
+    def read_image(self, channels: int) -> Image:
         """Read the pixels as (H, W, channels) uint8.
 
         Raises:
@@ -60,13 +66,27 @@ class ImageRecord:
             )
         return image
 
-    def read_masks(self, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
-        """Decode the masks as (K, H, W) uint8 of 0 and 1, one layer per class."""
+    def read_masks(self, classes: Sequence[str]) -> Masks:
+        """Decode the masks as (K, H, W) uint8 of 0 and 1, one layer per class.
+
+        Raises:
+            DatasetError: a mask has more or fewer pixels than its regions.
+        """
         masks = np.zeros((len(classes), self.height, self.width), np.uint8)
         for layer, class_id in zip(masks, classes, strict=True):
             if class_id in self.rles:
                 layer[:] = rle.decode(self.rles[class_id], (self.height, self.width))
+                self._check_area(class_id, int(np.count_nonzero(layer.view(np.bool_))))
         return masks
+
+    def _check_area(self, class_id: str, area: int) -> None:
+        listed = sum(region.area for region in self.regions if region.class_id == class_id)
+        if area != listed:
+            raise DatasetError(
+                f"masks.csv and defects.csv contradict each other: class {class_id} of "
+                f"{self.image_id} has {area} pixels in the one and {listed} in the other. "
+                "Run 'defectkit prepare' again."
+            )
 
 
 @dataclass(frozen=True)
@@ -148,7 +168,9 @@ def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
     rles: dict[str, dict[str, str]] = {}
     for row in read_csv(folder / "masks.csv"):
         rles.setdefault(row["image_id"], {})[row["class_id"]] = row["rle"]
-    return tuple(
+    regions = _read_regions(folder)
+    _check_same_classes(rles, regions)
+    records = tuple(
         ImageRecord(
             image_id=row["image_id"],
             path=folder / row["path"],
@@ -159,9 +181,51 @@ def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
             group=row["group"],
             split=_split(row["split"]),
             rles=rles.get(row["image_id"], {}),
+            regions=tuple(regions.get(row["image_id"], ())),
         )
         for row in read_csv(folder / "images.csv")
     )
+    for record in records:
+        _check_inside(record)
+    return records
+
+
+def _read_regions(folder: Path) -> dict[str, list[Region]]:
+    """Return the regions of each image of ``defects.csv``."""
+    regions: dict[str, list[Region]] = {}
+    for row in read_csv(folder / "defects.csv"):
+        region = Region(
+            class_id=row["class_id"],
+            box_xywh=(int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"])),
+            area=int(row["area"]),
+        )
+        regions.setdefault(row["image_id"], []).append(region)
+    return regions
+
+
+def _check_same_classes(
+    rles: Mapping[str, Mapping[str, str]], regions: Mapping[str, Sequence[Region]]
+) -> None:
+    """Raise ValueError where an image has a class in one of the two tables only."""
+    in_masks = {(image_id, class_id) for image_id, own in rles.items() for class_id in own}
+    in_defects = {(image_id, one.class_id) for image_id, own in regions.items() for one in own}
+    if in_masks != in_defects:
+        image_id, class_id = min(in_masks ^ in_defects)
+        raise ValueError(
+            f"masks.csv and defects.csv contradict each other: only one of them has class "
+            f"{class_id} of {image_id}"
+        )
+
+
+def _check_inside(record: ImageRecord) -> None:
+    """Raise ValueError where a region of ``defects.csv`` is not inside of its image."""
+    for region in record.regions:
+        x, y, width, height = region.box_xywh
+        if x < 0 or y < 0 or x + width > record.width or y + height > record.height:
+            raise ValueError(
+                f"defects.csv has the box {region.box_xywh} outside of {record.image_id}, which is "
+                f"{record.width}x{record.height}"
+            )
 
 
 def _split(text: str) -> Split:

@@ -7,12 +7,13 @@ that reaches a threshold (``score >= threshold``) is on its defective side.
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import Int64Array
+from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 from defectkit.regions import label_regions
 
 LEVELS = 65536
@@ -33,40 +34,6 @@ class PixelResult(TypedDict):
     kaggle_dice: float | None
     kaggle_dice_floor: float | None
     aupro_30: float | None
-
-
-def average_precision(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
-    """Return the average precision in [0, 1], as scikit-learn defines it.
-
-    The sum over the distinct scores, from the highest, of precision times the step in recall;
-    equal scores form one step, so their order cannot matter.
-
-    Args:
-        defective: (N,) bool, the truth.
-        scores: (N,) float, higher means more likely defective.
-
-    Returns:
-        The average precision, or ``None`` when nothing is defective.
-
-    Raises:
-        ValueError: the shapes differ or a score is not finite.
-    """
-    positive, negative = _counts_by_score(defective, scores)
-    return _average_precision(positive, negative)
-
-
-def auroc(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
-    """Return the area under the ROC curve in [0, 1]; a tie between two classes counts one half.
-
-    Arguments and errors as for ``average_precision``; ``None`` when one of the classes is missing.
-    """
-    positive, negative = _counts_by_score(defective, scores)
-    pairs = int(positive.sum()) * int(negative.sum())
-    if pairs == 0:
-        return None
-    below = np.cumsum(negative) - negative
-    # Twice the wins, so that halves stay whole numbers.
-    return int(positive @ (2 * below + negative)) / (2 * pairs)
 
 
 class PixelMetrics:
@@ -163,8 +130,8 @@ class PixelMetrics:
         occupied = np.flatnonzero(self._positive + self._negative)
         if not self._positive.any():
             return None
-        hits = _from_the_top(self._positive)[occupied]
-        marked = hits + _from_the_top(self._negative)[occupied]
+        hits = counts_from_above(self._positive)[occupied]
+        marked = hits + counts_from_above(self._negative)[occupied]
         dice = 2 * hits / (marked + hits.max())
         chosen = int(np.flatnonzero(dice == dice.max())[-1])
         upper = int(occupied[chosen])
@@ -189,7 +156,7 @@ class PixelMetrics:
         present = [iou for iou in ious.values() if iou is not None]
         given = self.threshold is not None
         return PixelResult(
-            average_precision=_average_precision(self._positive, self._negative),
+            average_precision=average_precision_of_counts(self._positive, self._negative),
             dice=_dice(*self._areas[:, -1:])[0] if given else None,
             mean_iou=_mean(present),
             iou_by_class=ious if given else None,
@@ -233,8 +200,8 @@ class PixelMetrics:
         good_pixels = int(self._negative.sum())
         if not self._regions or not good_pixels:
             return None
-        rates = _from_the_top(self._negative)[::-1] / good_pixels
-        overlaps = np.minimum(_from_the_top(self._region_share)[::-1] / self._regions, 1.0)
+        rates = counts_from_above(self._negative)[::-1] / good_pixels
+        overlaps = np.minimum(counts_from_above(self._region_share)[::-1] / self._regions, 1.0)
         rates = np.concatenate(([0.0], rates))
         overlaps = np.concatenate(([0.0], overlaps))
         inside = rates <= AUPRO_LIMIT
@@ -243,40 +210,6 @@ class PixelMetrics:
         y = np.append(overlaps[inside], end)
         area = float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2)
         return min(area / AUPRO_LIMIT, 1.0)
-
-
-def _counts_by_score(
-    defective: npt.ArrayLike, scores: npt.ArrayLike
-) -> tuple[Int64Array, Int64Array]:
-    """Return how many defective and how many good ones each distinct score has, ascending."""
-    truth = np.asarray(defective).astype(bool)
-    values = np.asarray(scores, np.float64)
-    if truth.ndim != 1 or truth.shape != values.shape:
-        raise ValueError(f"defective {truth.shape} and scores {values.shape} must both be (N,)")
-    if not np.isfinite(values).all():
-        raise ValueError("scores must be finite")
-    distinct, place = np.unique(values, return_inverse=True)
-    size = len(distinct)
-    return (
-        np.bincount(place[truth], minlength=size),
-        np.bincount(place[~truth], minlength=size),
-    )
-
-
-def _average_precision(positive: Int64Array, negative: Int64Array) -> float | None:
-    """Return the average precision from counts by ascending score."""
-    total = int(positive.sum())
-    if total == 0:
-        return None
-    steps = np.flatnonzero(positive)  # elsewhere recall does not move
-    hits = _from_the_top(positive)[steps]
-    marked = hits + _from_the_top(negative)[steps]
-    return min(float(np.sum(positive[steps] / total * (hits / marked))), 1.0)
-
-
-def _from_the_top(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return how much lies at or above each level."""
-    return np.cumsum(counts[::-1])[::-1]
 
 
 def _largest(

@@ -13,11 +13,8 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.evaluation.verdicts import clopper_pearson
-from defectkit.regions import Region, label_regions
-
-FOUND_COVERAGE = 0.1
-"""The share of a true region's pixels that the predicted mask must cover."""
+from defectkit.evaluation.rates import clopper_pearson
+from defectkit.regions import FOUND_COVERAGE, Region, label_regions
 
 AREA_EDGES = (0, 64, 256, 1024, 4096)
 """Lower edges, in pixels, of the area bins of ``recall_by_area``; the last one is open."""

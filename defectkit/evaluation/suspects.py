@@ -14,9 +14,8 @@ import numpy.typing as npt
 from scipy.stats import ks_2samp
 
 from defectkit.arrays import BoxXywh
-from defectkit.evaluation.region_matching import FOUND_COVERAGE
 from defectkit.findings import Finding
-from defectkit.regions import Region, label_regions
+from defectkit.regions import FOUND_COVERAGE, Region, label_regions
 
 Kind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
 MEANINGS: Mapping[Kind, str] = {

@@ -10,7 +10,6 @@ import torch
 from timm.models import FeatureInfo
 from torch import nn
 
-
 Batches = Iterable[tuple[torch.Tensor, Any]]
 """Batches of training samples on the network's device: inputs (B, C, H, W), and their targets."""
 
@@ -37,7 +36,7 @@ class Network(nn.Module):
         features: nn.Module | None = None,
         pretrained: bool = False,
     ) -> None:
-        """Keep ``features`` as the encoder; ``pretrained`` says whether it has pretrained weights."""
+        """Keep ``features``, as the encoder where they are ``pretrained``."""
         super().__init__()
         self.stage_ends: tuple[str, ...] = ()
         self._encoder: list[nn.Module | None] = [None]

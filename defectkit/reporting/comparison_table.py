@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from defectkit.reporting.glossary import GLOSSARY
-from defectkit.reporting.metric_tables import NONE as DASH
+from defectkit.reporting.metric_tables import NO_VALUE as DASH
 
 Row = Mapping[str, Any]
 Form = Literal["number", "rate", "count", "large", "time", "milliseconds", "text"]

@@ -1,98 +1,117 @@
-"""What every number of ``metrics.json`` is called and means, in words for its readers."""
+"""The name and the meaning of each number in ``metrics.json``, for people who read the results."""
 
 GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
     "image": {
         "average_precision": (
             "Average precision",
-            "How well the scores rank defective images before good ones; 1 is perfect, the share "
-            "of defective images is chance.",
+            "How well the scores rank defective images above good ones. 1 is perfect; chance level "
+            "is the fraction of defective images.",
         ),
         "auroc": (
             "AUROC",
-            "The chance that a defective image scores higher than a good one; 0.5 is guessing.",
+            "Probability that a random defective image has a higher score than a random good one. "
+            "Chance level is 0.5.",
         ),
         "threshold_low": (
             "Low threshold",
-            "Images that score less are called good. Chosen on the validation split.",
+            "Images with a lower score are called good. Chosen on the validation split.",
         ),
         "threshold_high": (
             "High threshold",
-            "Images that score at least this are called defective; those between are for review.",
+            "Images with at least this score are called defective. Images between the two "
+            "thresholds go to review.",
         ),
-        "escapes": ("Escapes", "Defective images called good."),
-        "overkills": ("Overkills", "Good images called defective."),
-        "reviews": ("Reviews", "Images between the thresholds, for a person to look at."),
-        "n_defective": ("Defective images", "How many images bear a defect, by the labels."),
-        "n_good": ("Good images", "How many bear none."),
-        "escape_rate": ("Escape rate", "Escapes among the defective images."),
-        "overkill_rate": ("Overkill rate", "Overkills among the good images."),
+        "escapes": ("Escapes", "Defective images that were called good."),
+        "overkills": ("Overkills", "Good images that were called defective."),
+        "reviews": ("Reviews", "Images between the two thresholds, for a person to check."),
+        "n_defective": ("Defective images", "Number of images with a labeled defect."),
+        "n_good": ("Good images", "Number of images without a labeled defect."),
+        "escape_rate": ("Escape rate", "Fraction of the defective images that were called good."),
+        "overkill_rate": (
+            "Overkill rate",
+            "Fraction of the good images that were called defective.",
+        ),
     },
     "pixel": {
         "average_precision": (
             "Average precision",
-            "How well the score map ranks defect pixels before all others, over all pixels of the "
-            "split at native size.",
+            "How well the score map ranks defect pixels above all others, pooled over all pixels "
+            "of the split at native resolution.",
         ),
         "dice": (
             "Dice, pooled",
-            "Agreement of found and true defect pixels, all images counted as one; 1 is perfect.",
+            "Overlap of found and true defect pixels, pooled over all images. 1 is perfect.",
         ),
         "dice_defective_mean": (
             "Dice, mean of defective images",
-            "The same for each defective image by itself, then averaged: small defects weigh as "
-            "much as large ones.",
+            "Dice of each defective image, averaged: images with small defects count as much as "
+            "images with large ones.",
         ),
         "mean_iou": (
             "Mean IoU",
             "Intersection over union of found and true pixels, averaged over the defect classes.",
         ),
-        "iou_by_class": ("IoU of class {}", "Intersection over union for one defect class."),
+        "iou_by_class": (
+            "IoU of class {}",
+            "Intersection over union of found and true pixels of this defect class.",
+        ),
         "kaggle_dice": (
             "Kaggle Dice",
-            "The mean over images and classes, where nothing found and nothing there counts as 1.",
+            "Dice of each image and class, averaged. It counts as 1 where nothing is labeled and "
+            "nothing was found.",
         ),
         "kaggle_dice_floor": (
             "Kaggle Dice, floor",
-            "What an empty answer to every image gets: compare Kaggle Dice with this.",
+            "Kaggle Dice of a model that never finds anything: compare Kaggle Dice with this.",
         ),
         "aupro_30": (
             "AUPRO",
-            "The mean share of each true region that is covered, over false-positive rates of up "
-            "to 30 % of the good pixels.",
+            "Mean fraction of a true region that is covered, averaged over false-positive rates "
+            "of 0 to 30 % of the good pixels.",
         ),
     },
     "region": {
         "recall": (
             "Regions found",
-            "True regions of which the finding covers at least 10 % of the pixels.",
+            "True regions of which the predicted mask covers at least 10 % of the pixels.",
         ),
-        "recall_by_area": ("Regions of {} pixels", "The same for true regions of that area."),
+        "recall_by_area": ("Regions of {} pixels", "Regions found, of those with such an area."),
         "false_alarms_per_image": (
             "False alarms per image",
-            "Found regions that cover no true defect pixel.",
+            "Predicted regions that cover no true defect pixel.",
         ),
     },
     "box": {
-        "map_50": ("mAP at 50 % overlap", "Mean average precision of boxes, as COCO counts it."),
-        "map_50_95": ("mAP at 50 to 95 % overlap", "The same, averaged over ten overlaps."),
+        "map_50": (
+            "mAP at 50 % overlap",
+            "Mean average precision of the boxes at an IoU of 0.5, as COCO defines it.",
+        ),
+        "map_50_95": (
+            "mAP at 50 to 95 % overlap",
+            "Mean average precision of the boxes, averaged over ten IoU thresholds from 0.5 to "
+            "0.95, as COCO defines it.",
+        ),
     },
     "speed": {
         "ms_per_image_median": (
             "Milliseconds per image",
-            "Median, from pixels to finding.",
+            "Median, from the decoded image to the finding.",
         ),
-        "ms_per_image_p95": ("Milliseconds, 95th percentile", "One image in twenty takes longer."),
+        "ms_per_image_p95": (
+            "Milliseconds, 95th percentile",
+            "One image in twenty takes longer.",
+        ),
         "images_per_second": (
             "Images per second",
-            "Reading and writing not counted.",
+            "Without reading images and writing results.",
         ),
-        "device": ("Device", "What computed it."),
-        "threads": ("Threads", "How many processor threads the network could use."),
+        "device": ("Device", "The processor or GPU that the network ran on."),
+        "threads": ("Threads", "Number of processor threads that the network could use."),
     },
 }
-"""For each section and key of ``metrics.json``: name and one-line explanation.
+"""For each section and key of ``metrics.json``: a name and an explanation in a sentence or two.
 
-``{}`` in a name stands for the class or the range that a number is for.
+``{}`` in a name stands for the class or the area range of the number.
 """
 
 SECTION_TITLES = {

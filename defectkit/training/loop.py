@@ -20,9 +20,10 @@ from defectkit.config import TrainConfig
 from defectkit.data.dataset import ImageRecord
 from defectkit.devices import autocast_dtype
 from defectkit.errors import NotFiniteError
-from defectkit.evaluation.pixel_metrics import PixelMetrics, average_precision
+from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
-from defectkit.evaluation.verdicts import Thresholds, choose_thresholds
+from defectkit.evaluation.ranking import average_precision
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history, write_history

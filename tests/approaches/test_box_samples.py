@@ -9,6 +9,7 @@ from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.labels import rle
+from defectkit.regions import measure_regions
 
 RNG = np.random.default_rng(2)
 
@@ -83,15 +84,6 @@ def test_the_localizer_always_sees_whole_images(dataset_folder):
         torch.testing.assert_close(target["boxes"], 2 * whole["boxes"], atol=1.0, rtol=0)
 
 
-def test_sizes_are_those_of_the_boxes_as_trained_on(dataset_folder):
-    samples = samples_of(dataset_folder, "train.samples_per_epoch=12")
-    boxes = torch.cat([samples[0, index][1]["boxes"] for index in range(12)])
-    assert torch.equal(samples.sizes(), boxes[:, 2:] - boxes[:, :2])
-    assert len(boxes) > 0
-    larger = samples_of(dataset_folder, "data.resize=192", "augment.affine=0").sizes()
-    assert larger.mean() == pytest.approx(2 * 20, abs=2)
-
-
 def test_the_localizer_says_how_many_images_have_more_than_its_one_defect(tmp_path):
     def record(name: str, *squares: int) -> ImageRecord:
         mask = np.zeros((40, 40), np.uint8)
@@ -100,6 +92,7 @@ def test_the_localizer_says_how_many_images_have_more_than_its_one_defect(tmp_pa
         return ImageRecord(
             image_id=name, path=tmp_path, height=40, width=40, channels=1, sha256="", group="",
             split="train", rles={"a": rle.encode(mask)} if squares else {},
+            regions=tuple(measure_regions(mask, "a")),
         )  # fmt: skip
 
     records = (record("0"), record("1", 3), record("2", 3, 20), record("3", 3, 12, 30))

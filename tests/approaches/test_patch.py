@@ -243,7 +243,7 @@ def test_packaged_weights_are_used_by_default_without_a_warning():
 
 
 def test_misfits_are_refused_at_once():
-    with pytest.raises(ModelError, match=r"patch.tile=40 cannot be divided by patch.reduction=16"):
+    with pytest.raises(ModelError, match=r"patch.tile=40 is not divisible by patch.reduction=16"):
         patch("patch.tile=40").network()
     with pytest.raises(ConfigError, match=r"stride \(32\) must not be larger than tile \(16\)"):
         patch("patch.stride=32")

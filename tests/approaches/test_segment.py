@@ -15,6 +15,7 @@ from defectkit.data.images import write_png
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.labels import rle
 from defectkit.models.losses import class_probabilities, count_outputs
+from defectkit.regions import measure_regions
 
 RNG = np.random.default_rng(5)
 PLAIN = tuple(
@@ -30,12 +31,12 @@ class Small(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.conv = nn.Conv2d(channels, outputs, 2 * reach + 1, padding=reach)
-        self.stride = stride
+        self.size_divisor = stride
         self.shapes: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.shapes.append(tuple(images.shape))
-        assert images.shape[2] % self.stride == images.shape[3] % self.stride == 0
+        assert images.shape[2] % self.size_divisor == images.shape[3] % self.size_divisor == 0
         return self.conv(images.float() / 64 - 2)
 
 
@@ -215,11 +216,11 @@ def test_the_weights_of_an_earlier_run_are_taken(run_folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("data.crop=100",), r"crop=100 cannot be divided by 32, as unet needs. Take 96 or 128"),
+        (("data.crop=100",), r"crop=100 is not divisible by 32, as unet needs. Take 96 or 128"),
         (("data.crop=64", "model.architecture=pan"), r"crop=64 .* by 128, as pan .* 128 or 256"),
         (
             ("data.resize=130",),
-            r"resize=130 cannot be divided by 32, as unet needs. Take 128 or 160",
+            r"resize=130 is not divisible by 32, as unet needs. Take 128 or 160",
         ),
     ],
 )
@@ -370,7 +371,7 @@ def test_color_samples(tmp_path):
     mask[40:44, 50:60] = 1
     record = ImageRecord(
         image_id="x", path=path, height=80, width=80, channels=3, sha256="", group="",
-        split="train", rles={"a": rle.encode(mask)},
+        split="train", rles={"a": rle.encode(mask)}, regions=tuple(measure_regions(mask, "a")),
     )  # fmt: skip
     dataset = Dataset(tmp_path, {"classes": ["a"]}, (record,))
     config = load_config(None, ["data.crop=80", *PLAIN])
@@ -385,7 +386,7 @@ def imaginary(classes: list[str]) -> Dataset:
     records = tuple(
         ImageRecord(
             image_id=f"{index}-{name}", path=Path("nowhere"), height=9, width=9, channels=1,
-            sha256="", group="", split="train", rles={name: "1 1"} if name else {},
+            sha256="", group="", split="train", rles={name: "1 1"} if name else {}, regions=(),
         )
         for index, name in enumerate(classes)
     )  # fmt: skip

@@ -15,6 +15,7 @@ from defectkit.approaches.tile_labels import (
 )
 from defectkit.data.dataset import ImageRecord
 from defectkit.labels import rle
+from defectkit.regions import measure_regions
 
 
 def slow_label(mask: np.ndarray, row: int, column: int, tile: int, part: float) -> TileLabel:
@@ -125,9 +126,12 @@ def test_counts_are_those_of_the_tiles_of_all_images():
     mask = drawn((100, 100, 5, 5), (0, 0, 90, 90))[:, :180]
     common = {"path": Path("nowhere"), "channels": 1, "sha256": "", "group": "", "split": "train"}
     records = [
-        ImageRecord(image_id="a", height=200, width=180, rles={"2": rle.encode(mask)}, **common),
-        ImageRecord(image_id="b", height=64, width=70, rles={}, **common),
-    ]
+        ImageRecord(
+            image_id="a", height=200, width=180, rles={"2": rle.encode(mask)},
+            regions=tuple(measure_regions(mask, "2")), **common,
+        ),
+        ImageRecord(image_id="b", height=64, width=70, rles={}, regions=(), **common),
+    ]  # fmt: skip
     counts = count_labels(records, ("1", "2"), tile=64, stride=32, min_coverage=2 / 3)
     # Tiles start at -32, 0 ... below the side: 8 x 7 of the one image, 3 x 4 of the other.
     assert counts[0].tolist() == [56 + 12, 0, 0, 0]

@@ -11,6 +11,7 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.errors import DefectkitWarning
 from defectkit.labels import rle
+from defectkit.regions import measure_regions
 
 PLAIN = tuple(
     f"augment.{name}=0"
@@ -47,6 +48,7 @@ def dataset_of(folder: Path, *masks: np.ndarray, channels: int = 1) -> Dataset:
                 image_id=str(index), path=path, height=mask.shape[0], width=mask.shape[1],
                 channels=channels, sha256="", group="", split="train",
                 rles={"a": rle.encode(mask)} if mask.any() else {},
+                regions=tuple(measure_regions(mask, "a")),
             )
         )  # fmt: skip
     return Dataset(folder, {"classes": ["a"]}, tuple(records))

@@ -12,7 +12,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.errors import DatasetError, ImageError
 from defectkit.files import read_csv, read_json
 from defectkit.labels import rle
-from defectkit.regions import measure_regions
+from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import SPLITS
 
 
@@ -52,6 +52,52 @@ def test_images_and_masks_are_those_of_the_source(dataset_folder, source_csv):
             assert masks[dataset.classes.index(row["class_id"])].sum() == int(row["area"])
 
 
+def test_the_regions_are_those_of_the_masks(dataset_folder):
+    records = Dataset.load(dataset_folder).records
+    for record in records:
+        measured = [
+            region
+            for class_id in record.rles
+            for region in measure_regions(record.read_masks([class_id])[0], class_id)
+        ]
+        assert record.regions == tuple(measured)
+    assert sum(len(record.regions) for record in records) == 10
+
+
+def test_the_regions_of_an_image_come_in_the_order_of_the_table(tmp_path, quiet):
+    # Class 2 stands first in the labels; it has a ring with a region inside of it.
+    mask = np.zeros((40, 50), np.uint8)
+    mask[5:25, 5:30] = 1
+    mask[8:22, 8:27] = 0
+    mask[12:15, 12:16] = 1
+    lines = ["ImageId,ClassId,EncodedPixels"]
+    for index in range(9):
+        write_png(tmp_path / "images" / f"{index}.png", np.full((40, 50), 10 * index, np.uint8))
+        lines += [f"{index}.png,2,{rle.encode(mask)}", f"{index}.png,1,1 3"]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    defectkit.prepare(tmp_path / "train.csv", out=tmp_path / "out", console=quiet)
+    record = Dataset.load(tmp_path / "out").records[0]
+    assert record.regions == (
+        *measure_regions(mask, "2"),
+        Region(class_id="1", box_xywh=(0, 0, 1, 3), area=3),
+    )
+    assert [region.area for region in record.regions] == [20 * 25 - 14 * 19, 12, 3]
+
+
+def test_a_mask_that_is_not_that_of_its_regions_is_refused(dataset_copy):
+    masks = dataset_copy / "masks.csv"
+    head, _, length = masks.read_text().rstrip().rpartition(" ")
+    masks.write_text(f"{head} {int(length) - 1}\n")
+    dataset = Dataset.load(dataset_copy)
+    record = next(one for one in reversed(dataset.records) if one.rles)
+    message = (
+        rf"masks\.csv and defects\.csv contradict each other: class {min(record.rles)} of "
+        rf"{record.image_id} has 395 pixels in the one and 396 in the other\. Run 'defectkit prep"
+    )
+    with pytest.raises(DatasetError, match=message):
+        record.read_masks(dataset.classes)
+
+
 def test_masks_follow_the_order_of_the_classes_asked_for(dataset_folder):
     record = next(r for r in Dataset.load(dataset_folder).records if "2" in r.rles)
     forward, backward = record.read_masks(("1", "2")), record.read_masks(("2", "1"))
@@ -84,6 +130,10 @@ def test_other_format_versions_are_refused(version, dataset_copy):
         Dataset.load(dataset_copy)
 
 
+def without_last_line(text):
+    return "".join(text.splitlines(keepends=True)[:-1])
+
+
 DAMAGE = {
     "dataset.json is cut": ("dataset.json", lambda text: text[: len(text) // 2]),
     "dataset.json is a list": ("dataset.json", lambda _: "[]"),
@@ -103,6 +153,30 @@ DAMAGE = {
     "images.csv has a cell too many": ("images.csv", lambda text: text[:-1] + ",x\n"),
     "masks.csv is no text": ("masks.csv", lambda _: "\x80\x81"),
     "masks.csv lacks a column": ("masks.csv", lambda text: text.replace("rle", "run")),
+    "masks.csv lacks a mask": ("masks.csv", without_last_line),
+    "defects.csv is cut": ("defects.csv", lambda text: text[: len(text) * 2 // 3]),
+    "defects.csv has a word for a number": (
+        "defects.csv",
+        lambda text: text.replace(",18,22,396", ",18,x,396", 1),
+    ),
+    "defects.csv lacks a column": ("defects.csv", lambda text: text.replace("area", "size")),
+    "defects.csv lacks a region": ("defects.csv", without_last_line),
+    "defects.csv has a box without pixels": (
+        "defects.csv",
+        lambda text: text.replace(",18,22,396", ",18,0,396", 1),
+    ),
+    "defects.csv has a box that is smaller than its area": (
+        "defects.csv",
+        lambda text: text.replace(",18,22,396", ",18,21,396", 1),
+    ),
+    "defects.csv has a box outside of the image": (
+        "defects.csv",
+        lambda text: text.replace(",18,22,396", ",180,22,396", 1),
+    ),
+    "defects.csv has another class": (
+        "defects.csv",
+        lambda text: text.replace(".png,1,1,", ".png,2,1,", 1),
+    ),
 }
 
 
@@ -110,13 +184,15 @@ DAMAGE = {
 def test_damaged_datasets_are_refused_with_the_way_out(damage, dataset_copy):
     name, change = DAMAGE[damage]
     path = dataset_copy / name
-    path.write_bytes(change(path.read_text()).encode("latin-1"))
+    before = path.read_text()
+    assert change(before) != before
+    path.write_bytes(change(before).encode("latin-1"))
     message = r"dataset is damaged \(\w+: .*\)\. Run 'defectkit prepare' again"
     with pytest.raises(DatasetError, match=message):
         Dataset.load(dataset_copy)
 
 
-@pytest.mark.parametrize("name", ["images.csv", "masks.csv"])
+@pytest.mark.parametrize("name", ["images.csv", "masks.csv", "defects.csv"])
 def test_a_missing_table_is_damage_too(name, dataset_copy):
     (dataset_copy / name).unlink()
     with pytest.raises(DatasetError, match=rf"is damaged \(FileNotFoundError: .*{name}"):

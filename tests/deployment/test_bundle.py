@@ -18,7 +18,7 @@ from defectkit.deployment.bundle import (
     set_thresholds,
 )
 from defectkit.errors import ModelError
-from defectkit.evaluation.verdicts import Thresholds
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
@@ -68,7 +68,7 @@ def test_loading_looks_for_no_pretrained_weights(run_copy, monkeypatch):
     info["config"]["model"]["weights"] = "auto"
     edit(run_copy, config=info["config"])
     monkeypatch.setattr(
-        "defectkit.models.encoders.pretrained_weights", lambda *_, **__: pytest.fail("looked")
+        "defectkit.models.weights.pretrained_weights", lambda *_, **__: pytest.fail("looked")
     )
     defectkit.load(run_copy, device="cpu")
 

@@ -12,7 +12,7 @@ from defectkit.evaluation.bootstrap import (
     interval,
     ratio_of,
 )
-from defectkit.evaluation.pixel_metrics import auroc, average_precision
+from defectkit.evaluation.ranking import auroc, average_precision
 
 
 def cases(count=60):

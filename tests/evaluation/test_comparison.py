@@ -6,7 +6,7 @@ import pytest
 from defectkit.errors import DatasetError
 from defectkit.evaluation.bootstrap import RESAMPLES
 from defectkit.evaluation.comparison import COMPARED, Difference, EvaluationResult, compare_results
-from defectkit.evaluation.pixel_metrics import auroc, average_precision
+from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.files import write_csv, write_json
 
 IMAGES = 80

@@ -8,10 +8,10 @@ import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ImageError
 from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import batch_size_for, predict
 from defectkit.evaluation.region_matching import match_regions, region_metrics
-from defectkit.evaluation.verdicts import image_metrics
 
 
 @pytest.fixture(scope="module")

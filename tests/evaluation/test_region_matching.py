@@ -10,6 +10,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from defectkit.approaches.score_maps import make_finding
+from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import (
     COLUMNS,
     FalseAlarm,
@@ -17,7 +18,6 @@ from defectkit.evaluation.region_matching import (
     match_regions,
     region_metrics,
 )
-from defectkit.evaluation.verdicts import clopper_pearson
 from defectkit.files import read_csv, write_csv
 
 CLASSES = ("a", "b")

@@ -12,7 +12,7 @@ from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
-from defectkit.evaluation.verdicts import choose_thresholds
+from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.files import read_csv, read_json, write_json
 
 INTERVAL = {"value", "low", "high"}

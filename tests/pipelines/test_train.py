@@ -167,8 +167,8 @@ def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
 
 
 def test_resume_refuses_other_data(run_copy, dataset_copy, quiet):
-    masks = dataset_copy / "masks.csv"
-    masks.write_text("\n".join(masks.read_text().splitlines()[:-1]) + "\n")
+    for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
+        table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
         defectkit.train(data=dataset_copy, out=run_copy, resume=True, console=quiet)
 
@@ -253,12 +253,12 @@ def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
     rows = read_csv(dataset_copy / "images.csv")
     test_ids = [row["image_id"] for row in rows if row["split"] == "test"]
     moved_to = dict(zip(test_ids, test_ids[1:] + test_ids[:1], strict=True))
-    masks = dataset_copy / "masks.csv"
-    header, *lines = masks.read_text().splitlines()
-    cells = [line.partition(",") for line in lines]
-    moved = [f"{moved_to.get(image_id, image_id)},{rest}" for image_id, _, rest in cells]
-    assert moved != lines
-    masks.write_text("\n".join([header, *moved]) + "\n")
+    for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
+        header, *lines = table.read_text().splitlines()
+        cells = [line.partition(",") for line in lines]
+        moved = [f"{moved_to.get(image_id, image_id)},{rest}" for image_id, _, rest in cells]
+        assert moved != lines
+        table.write_text("\n".join([header, *moved]) + "\n")
 
     train_tiny(dataset_copy, tmp_path / "permuted")
     infos = []

@@ -24,7 +24,7 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.deployment.bundle import is_whole, save_model
-from defectkit.evaluation.verdicts import Thresholds
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import synth
 from defectkit.pipelines import train as pipeline

@@ -2,7 +2,7 @@
 
 import pytest
 
-from defectkit.reporting.metric_tables import metric_tables, show
+from defectkit.reporting.metric_tables import format_value, metric_tables
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from defectkit.reporting.metric_tables import metric_tables, show
     ],
 )
 def test_values_are_shown_for_people(value, shown):
-    assert show(value) == shown
+    assert format_value(value) == shown
 
 
 def test_every_number_is_listed_and_the_unknown_ones_come_last():

@@ -19,6 +19,7 @@ from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
 from defectkit.evaluation.prediction import predict
+from defectkit.models.network import Network
 from defectkit.training import loop
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
@@ -28,22 +29,20 @@ from defectkit.training.loop import Epoch, train_epochs, validate
 CPU = torch.device("cpu")
 
 
-class Tiny(nn.Module):
+class Tiny(Network):
     """A network with all that can go astray on a resume: batch norm, dropout, an encoder."""
 
-    stride = 1
-
     def __init__(self, seed: int = 0) -> None:
-        super().__init__()
         torch.manual_seed(seed)
-        self.encoder = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU())
+        features = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU())
+        super().__init__(mean=128.0, std=128.0, features=features, pretrained=True)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Conv2d(6, 2, 3, padding=1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(images.float() / 128 - 1))
+        return self.head(self.features(self.normalize(images)))
 
     def lowest_stages(self, count: int) -> list[nn.Module]:
-        return [*self.encoder[:2]] if count else []
+        return [*self.features[:2]] if count else []
 
 
 class Trial:
@@ -485,7 +484,7 @@ def test_validation_says_what_scikit_learn_says(trial):
 def record(name: str, *classes: str) -> ImageRecord:
     return ImageRecord(
         image_id=name, path=Path(name), height=9, width=9, channels=1, sha256="", group="",
-        split="val", rles=dict.fromkeys(classes, "1 1"),
+        split="val", rles=dict.fromkeys(classes, "1 1"), regions=(),
     )  # fmt: skip
 
 

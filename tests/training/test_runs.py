@@ -114,8 +114,8 @@ def test_a_folder_is_proven_before_any_work(tmp_path, run_copy):
 def test_a_run_is_not_resumed_on_other_data(dataset_folder, dataset_copy, run_copy):
     check_data(run_copy, Dataset.load(dataset_folder), {})
     check_data(run_copy, Dataset.load(dataset_folder), read_facts(run_copy))
-    masks = dataset_copy / "masks.csv"
-    masks.write_text("\n".join(masks.read_text().splitlines()[:-1]) + "\n")
+    for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
+        table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
         check_data(run_copy, Dataset.load(dataset_copy), read_facts(run_copy))
 

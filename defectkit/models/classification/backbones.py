@@ -16,7 +16,9 @@ MAX_TILE = 512
 """Largest side of tiles that is tried to find one that a network takes."""
 
 
-def build_backbone(name: str, *, in_channels: int, tile: int, context: int) -> tuple[nn.Module, int]:
+def build_backbone(
+    name: str, *, in_channels: int, tile: int, context: int
+) -> tuple[nn.Module, int]:
     """Return a network that turns tiles with their context into features (N, F), and F.
 
     Raises:

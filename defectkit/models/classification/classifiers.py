@@ -12,8 +12,8 @@ from timm.models import FeatureInfo
 from torch import nn
 
 from defectkit.errors import ModelError
-from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.classification.backbones import build_backbone
+from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.encoders import StateDict, build_features, load_into_encoder, normalization
 
 DROPOUT = 0.2
@@ -108,7 +108,9 @@ def build_classifier(
     mean, std = normalization(encoder)
     features = _build_grid_encoder(encoder, in_channels, reduction) if is_model(encoder) else None
     if features is None:
-        backbone, channels = build_backbone(encoder, in_channels=in_channels, tile=tile, context=context)
+        backbone, channels = build_backbone(
+            encoder, in_channels=in_channels, tile=tile, context=context
+        )
         if state is not None:
             load_into_encoder(backbone, state)
         return SingleTileClassifier(

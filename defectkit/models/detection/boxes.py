@@ -19,7 +19,9 @@ MAX_CANDIDATES = 1000
 """Number of the best boxes that go into suppression, whose cost is quadratic in them."""
 
 
-def box_regression_loss(predicted: torch.Tensor, true: torch.Tensor, *, kind: BoxLoss) -> torch.Tensor:
+def box_regression_loss(
+    predicted: torch.Tensor, true: torch.Tensor, *, kind: BoxLoss
+) -> torch.Tensor:
     """Return the loss of each predicted box, (...) for boxes (..., 4) in any common unit.
 
     ``l1``, ``l2`` (squared) and ``smooth_l1`` (Girshick 2015) are summed over the four coordinates.

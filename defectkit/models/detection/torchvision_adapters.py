@@ -44,9 +44,7 @@ class NoTransform(nn.Module):
         return found
 
 
-def to_torchvision_targets(
-    targets: Targets, *, first_label: int
-) -> list[dict[str, torch.Tensor]]:
+def to_torchvision_targets(targets: Targets, *, first_label: int) -> list[dict[str, torch.Tensor]]:
     """Return the targets without boxes of no area; ``first_label`` is that of the first class.
 
     It is 1 where the detector keeps 0 for background, else 0.
@@ -64,14 +62,14 @@ def from_torchvision_losses(losses: dict[str, torch.Tensor]) -> dict[str, torch.
     return {_OUR_NAMES[name]: loss for name, loss in losses.items()}
 
 
-def from_torchvision_detections(
-    found: dict[str, torch.Tensor], *, first_label: int
-) -> Detections:
+def from_torchvision_detections(found: dict[str, torch.Tensor], *, first_label: int) -> Detections:
     """Return torchvision's detections in an image as ours: labels from 0, no box without area."""
     boxes = found["boxes"]
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     masks = found["masks"][keep, 0] if "masks" in found else None
-    return Detections(boxes[keep], found["scores"][keep], found["labels"][keep] - first_label, masks)
+    return Detections(
+        boxes[keep], found["scores"][keep], found["labels"][keep] - first_label, masks
+    )
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]

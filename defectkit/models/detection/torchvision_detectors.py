@@ -105,7 +105,7 @@ def build_detector(
             f"box.anchor_sizes has {len(anchor_sizes)} entries; give 1 to {MAX_LEVELS}, one for "
             "each level of the pyramid."
         )
-    # The heads of the one-stage detectors with anchors run on every cell: a finer level is too slow.
+    # One-stage detectors run their heads on every anchor: a finer level would be too slow.
     finest = 8 if architecture in ("ssd", "retinanet") else 4
     strides = tuple(finest * 2**level for level in range(len(anchor_sizes)))
     features = build_features(
@@ -141,7 +141,9 @@ def _build_body(
 ) -> nn.Module:
     match architecture:
         case "faster_rcnn":
-            body = FasterRCNN(**_two_stage_options(features, strides, sizes, n_classes, suppression))
+            body = FasterRCNN(
+                **_two_stage_options(features, strides, sizes, n_classes, suppression)
+            )
         case "mask_rcnn":
             options = _two_stage_options(features, strides, sizes, n_classes, suppression)
             body = MaskRCNN(**options, **_mask_options(options["backbone"], n_classes))
@@ -151,7 +153,9 @@ def _build_body(
             body = SSDWithGoodImages(backbone, anchors, (1, 1), n_classes + 1, **suppression)
             for convolution in body.head.modules():
                 if isinstance(convolution, nn.Conv2d):
-                    nn.init.normal_(convolution.weight, std=0.01)  # at first all scores are the same
+                    nn.init.normal_(
+                        convolution.weight, std=0.01
+                    )  # at first all scores are the same
         case "retinanet":
             pyramid = Pyramid(features, levels=len(strides), width=WIDTH)
             thirds = [(size, size * 2 ** (1 / 3), size * 2 ** (2 / 3)) for size in sizes]

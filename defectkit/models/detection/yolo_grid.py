@@ -130,7 +130,9 @@ class YoloGrid(Detector):
         """
         box_centers = centers + self.cell_size * (2 * coded[..., :2].sigmoid() - 1)
         lengths = sizes * coded[..., 2:].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
-        boxes: torch.Tensor = box_convert(torch.cat([box_centers, lengths], dim=-1), "cxcywh", "xyxy")
+        boxes: torch.Tensor = box_convert(
+            torch.cat([box_centers, lengths], dim=-1), "cxcywh", "xyxy"
+        )
         return boxes
 
     def match(
@@ -234,7 +236,9 @@ def build_yolo_grid(
     Raises:
         ModelError: timm does not know the encoder, or it has no map of these reductions.
     """
-    reductions = tuple(reduction for reduction in (8, 16, MAX_ENCODER_STRIDE) if reduction >= cell_size)
+    reductions = tuple(
+        reduction for reduction in (8, 16, MAX_ENCODER_STRIDE) if reduction >= cell_size
+    )
     features = build_features(encoder, in_channels=in_channels, reductions=reductions, state=state)
     mean, std = normalization(encoder)
     return YoloGrid(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from defectkit.arrays import BoxXywh, Color, Image, Mask
 from defectkit.data.images import as_channels
-from defectkit.evaluation.region_matching import FOUND_COVERAGE
+from defectkit.regions import FOUND_COVERAGE
 from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS
 

@@ -9,7 +9,7 @@ from defectkit.arrays import Image
 from defectkit.evaluation.bootstrap import RESAMPLES
 from defectkit.evaluation.comparison import COMPARED
 from defectkit.reporting.comparison_table import LINES, SECTIONS, Form, Row, cells_of, write
-from defectkit.reporting.html.report import data_uri, jpeg, render
+from defectkit.reporting.html.render import data_uri, encode_jpeg, render_page
 
 
 class Gap(NamedTuple):
@@ -35,7 +35,7 @@ def comparison_page(
         images: how many images the runs were judged on.
         notes: what the reader must know before comparing.
     """
-    return render(
+    return render_page(
         "comparison.html",
         title=title,
         headline=_headline(rows, images),
@@ -47,7 +47,7 @@ def comparison_page(
         ],
         gaps=[gap for key in COMPARED for gap in _gaps(key, rows)],
         resamples=f"{RESAMPLES:,}",
-        picture=data_uri(jpeg(Pillow.fromarray(picture)), "jpeg"),
+        picture=data_uri(encode_jpeg(Pillow.fromarray(picture)), "jpeg"),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from defectkit.evaluation.suspects import MEANINGS, Suspect
-from defectkit.reporting.html.report import data_uri, render, shrunk
+from defectkit.reporting.html.render import data_uri, render_page, thumbnail_jpeg
 
 
 def suspects_page(
@@ -18,7 +18,7 @@ def suspects_page(
         title: the headline.
         total: how many images have suspect labels, shown or not.
     """
-    return render(
+    return render_page(
         "suspects.html",
         title=title,
         total=total,
@@ -28,7 +28,7 @@ def suspects_page(
                 "image_id": own[0].image_id,
                 "split": split,
                 "suspects": own,
-                "thumbnail": data_uri(shrunk(picture), "jpeg"),
+                "thumbnail": data_uri(thumbnail_jpeg(picture), "jpeg"),
                 "link": f"pictures/{quote(picture.name)}",
             }
             for picture, split, own in entries

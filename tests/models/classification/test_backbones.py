@@ -1,13 +1,9 @@
-import io
-
 import pytest
 import torch
 from torchvision import models
 
-from defectkit.errors import DefectkitWarning, ModelError
-from defectkit.files import sha256_bytes
+from defectkit.errors import ModelError
 from defectkit.models.classification.backbones import build_backbone
-from defectkit.models.encoders import load_into_encoder
 
 
 def features_of(name: str, *, channels: int = 1, tile: int = 64, context: int = 0):
@@ -50,52 +46,3 @@ def test_tiles_that_are_too_small_are_refused_and_a_size_is_named(name, tile, co
     with pytest.raises(ModelError, match=message):
         build_backbone(name, in_channels=1, tile=tile, context=context)
     build_backbone(name, in_channels=1, tile=fits, context=context)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    return tmp_path / "checkpoints"
-
-
-def test_missing_weights_are_warned_of(hub):
-    with pytest.warns(DefectkitWarning, match=r"no pretrained weights for alexnet: .*alexnet-owt"):
-        assert classifier_weights("auto", "alexnet", allow_download=False) is None
-    assert classifier_weights("none", "alexnet", allow_download=False) is None
-    assert classifier_weights("auto", "no such network", allow_download=False) is None
-
-
-def test_weights_in_torchvisions_cache_are_checked_and_taken(hub, monkeypatch):
-    torch.manual_seed(0)
-    state = models.alexnet(weights=None, num_classes=2).state_dict()
-    buffer = io.BytesIO()
-    torch.save(state, buffer)  # noqa: TID251 - as torchvision keeps them
-    content = buffer.getvalue()
-    name = f"alexnet-{sha256_bytes(content)[:8]}.pth"
-    (hub / name).write_bytes(content)
-
-    class Weights:
-        class DEFAULT:
-            url = f"https://example.org/{name}"
-
-    monkeypatch.setattr(models, "get_model_weights", lambda _: Weights)
-    found = classifier_weights("auto", "alexnet", allow_download=False)
-    assert found is not None
-    network, _ = features_of("alexnet")
-    load_into_encoder(network, found)
-    torch.testing.assert_close(
-        network.state_dict()["features.3.weight"], state["features.3.weight"]
-    )
-    (hub / name).write_bytes(content[:-1])
-    with pytest.raises(ModelError, match=r"alexnet-\w+.pth is damaged: its SHA-256 differs"):
-        classifier_weights("auto", "alexnet", allow_download=False)
-
-
-def test_a_failed_download_says_what_to_do(hub, monkeypatch):
-    def refuse(*_, **__):
-        raise OSError("no route")
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    with pytest.raises(ModelError, match=r"downloading https.*failed .*no route.*model.weights="):
-        classifier_weights("auto", "alexnet", allow_download=True)

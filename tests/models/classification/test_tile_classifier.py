@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 from defectkit.models.classification import tile_classifier
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
-from defectkit.models.classification.tile_classifier import TileClassifier, score_densely, score_one_by_one
 from defectkit.models.classification.lenet import LeNet
+from defectkit.models.classification.tile_classifier import (
+    TileClassifier,
+    score_densely,
+    score_one_by_one,
+)
 
 
 class Means(TileClassifier):
@@ -141,7 +145,7 @@ def test_the_more_context_the_less_a_padded_encoder_differs():
 
 
 def test_tiles_are_run_in_batches_in_order(monkeypatch):
-    monkeypatch.setattr(dense, "TILES_AT_ONCE", 8)
+    monkeypatch.setattr(tile_classifier, "TILES_AT_ONCE", 8)
     network = Means(tile=6, stride=3, context=1)
     images = noise(3, 2, 32, 44)
     found = score_one_by_one(network, images, stride=5)

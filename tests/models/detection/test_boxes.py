@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
-from defectkit.models.detection.boxes import cluster_anchors, box_loss, non_max_suppression, shape_iou
+from defectkit.models.detection.boxes import (
+    box_regression_loss,
+    cluster_anchors,
+    non_max_suppression,
+    shape_iou,
+)
 
 sides = st.floats(1.0, 300.0, width=32)
 shapes = st.lists(st.tuples(sides, sides), min_size=1, max_size=12).map(torch.tensor)
@@ -61,21 +66,21 @@ def random_boxes(*shape: int) -> torch.Tensor:
 
 def test_box_losses_by_hand():
     predicted, true = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0.5, 4, 7]])
-    assert box_loss(predicted, true, kind="l1").tolist() == [3.5]
-    assert box_loss(predicted, true, kind="l2").tolist() == [9.25]
-    assert box_loss(predicted, true, kind="smooth_l1").tolist() == [0.125 + 2.5]
+    assert box_regression_loss(predicted, true, kind="l1").tolist() == [3.5]
+    assert box_regression_loss(predicted, true, kind="l2").tolist() == [9.25]
+    assert box_regression_loss(predicted, true, kind="smooth_l1").tolist() == [0.125 + 2.5]
     predicted, true = random_boxes(5), random_boxes(5).flip(0)
     expected = 1 - generalized_box_iou(predicted, true).diagonal()
-    torch.testing.assert_close(box_loss(predicted, true, kind="giou"), expected)
+    torch.testing.assert_close(box_regression_loss(predicted, true, kind="giou"), expected)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "smooth_l1", "giou"])
 def test_a_right_box_costs_nothing_and_batches_keep_their_shape(kind):
     boxes = random_boxes(2, 3)
-    loss = box_loss(boxes, boxes, kind=kind)
+    loss = box_regression_loss(boxes, boxes, kind=kind)
     torch.testing.assert_close(loss, torch.zeros(2, 3), atol=1e-5, rtol=0)
-    assert (box_loss(boxes, boxes.flip(1), kind=kind)[:, [0, 2]] > 0).all()
-    assert box_loss(boxes[:, :0], boxes[:, :0], kind=kind).shape == (2, 0)
+    assert (box_regression_loss(boxes, boxes.flip(1), kind=kind)[:, [0, 2]] > 0).all()
+    assert box_regression_loss(boxes[:, :0], boxes[:, :0], kind=kind).shape == (2, 0)
 
 
 def suppress_by_hand(boxes, scores, labels, nms_iou, score_threshold, most) -> list[int]:

@@ -18,7 +18,9 @@ def test_labels_move_up_and_down_and_flat_boxes_go():
     assert one["labels"].tolist() == [1, 4]
     assert one["masks"].flatten().tolist() == [0, 3]
     assert target["labels"].tolist() == [0, 1, 2, 3]  # the caller's own stay as they are
-    found = from_torchvision_detections({**target, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}, first_label=0)
+    found = from_torchvision_detections(
+        {**target, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}, first_label=0
+    )
     assert found.labels.tolist() == [0, 3]
     assert found.scores.tolist() == pytest.approx([0.9, 0.6])
     assert torch.equal(found.boxes, boxes[[0, 3]])

@@ -9,7 +9,8 @@ from defectkit.errors import ModelError
 from defectkit.models.detection.detector import Detections
 from defectkit.models.detection.rcnn.build import build_rcnn
 from defectkit.models.detection.torchvision_detectors import build_detector
-from defectkit.models.encoders import build_features, read_weights, normalization
+from defectkit.models.encoders import build_features, normalization
+from defectkit.models.weights import read_weights
 
 ALL = ["faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos", "fast_rcnn", "rcnn"]
 SOME = ["faster_rcnn", "ssd", "fast_rcnn", "rcnn"]  # one of each way they are built

@@ -37,8 +37,15 @@ def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels,
     assert finding.score_map.shape == (2, 67, 131)
     assert isinstance(net, Segmenter)
     with torch.inference_mode():
-        logits = net(torch.zeros(2, channels, net.stride, 2 * net.stride, dtype=torch.uint8))
-    assert logits.shape == (2, 1 + 2, net.stride, 2 * net.stride)  # any defect, two classes
+        logits = net(
+            torch.zeros(2, channels, net.size_divisor, 2 * net.size_divisor, dtype=torch.uint8)
+        )
+    assert logits.shape == (
+        2,
+        1 + 2,
+        net.size_divisor,
+        2 * net.size_divisor,
+    )  # any defect, two classes
 
 
 def test_a_layer_more_for_the_background_or_for_any_defect():

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from defectkit.data.images import read_image
-from defectkit.evaluation.verdicts import Thresholds, image_metrics
+from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.drawing import curves
 from defectkit.reporting.drawing.curves import (
     escape_overkill,

@@ -13,6 +13,7 @@ from defectkit.data.images import decode_image, write_png
 from defectkit.reporting.drawing.curves import plot_operating
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.palette import COLORS, hex_code
+from defectkit.reporting.html import render
 from defectkit.reporting.html import report as page
 from defectkit.reporting.html.report import write_report
 
@@ -197,7 +198,7 @@ def test_the_worst_pictures_come_first(tmp_path):
     shown = re.sub(r"\s+", " ", Tags(path).text)
     assert "escape-far · score 0.050 · defective, called good" in shown
     assert "overkill-far · score 0.950 · good, called defective" in shown
-    assert "review-high · score 0.520 · good, left for review" in shown
+    assert "review-high · score 0.520 · good, sent to review" in shown
     # As they come back from images.csv, all text.
     texts = [{key: str(value) for key, value in entry.items()} for entry in rows]
     before = path.read_text(encoding="utf-8")
@@ -207,7 +208,7 @@ def test_the_worst_pictures_come_first(tmp_path):
 def test_thumbnails_are_the_overlays_and_link_to_them(tmp_path):
     rows = [row("lot 7/a.png", "escape", 0.2), row("b", "hit", 0.9, overlay="0001 b.png")]
     (tmp_path / "overlays").mkdir()
-    wide = np.zeros((100, 2 * page.THUMBNAIL_WIDTH, 3), np.uint8)
+    wide = np.zeros((100, 2 * render.THUMBNAIL_WIDTH, 3), np.uint8)
     wide[:, :400] = (213, 94, 0)
     write_png(tmp_path / "overlays" / overlay_name("lot 7/a.png"), wide)
     write_png(tmp_path / "overlays" / "0001 b.png", wide[:, :300])
@@ -220,7 +221,7 @@ def test_thumbnails_are_the_overlays_and_link_to_them(tmp_path):
         decode_image(base64.b64decode(image["src"].split(",")[1]), name="thumbnail")
         for image in tags.all("img")
     )
-    assert first.shape == (50, page.THUMBNAIL_WIDTH, 3)
+    assert first.shape == (50, render.THUMBNAIL_WIDTH, 3)
     assert second.shape == (100, 300, 3)
     assert np.abs(first[25, 100].astype(int) - (213, 94, 0)).max() < 12
 
@@ -237,11 +238,11 @@ def test_an_overlay_too_large_to_be_read_back_is_linked(tmp_path, monkeypatch):
 
 def test_the_legend_speaks_of_both_ways_to_set_the_panels(tmp_path):
     text = Tags(report(tmp_path, [])).text
-    assert "Left or above, the image as it is; right or below, what was found." in text
+    assert "Left or above: the image as it is. Right or below: the same image" in text
 
 
 def test_the_style_sheet_has_the_colors_of_the_pictures():
-    style = (page.TEMPLATES / "report.css").read_text()
+    style = (render.TEMPLATES / "page.css").read_text()
     names = {"--hit": COLORS["hit"], "--missed": COLORS["missed"], "--false": COLORS["false"]}
     for name, color in names.items():
         assert f"{name}: {hex_code(color)};" in style
@@ -281,11 +282,25 @@ def test_the_rest_is_cut_and_counted(tmp_path):
 @pytest.mark.parametrize(
     ("image", "headline"),
     [
-        ({}, "1 of 2 defective images was called good, 1 of 2 good images was called defective."),
-        ({"escapes": 0}, "None of 2 defective images were called good, 1 of 2 good images was"),
-        ({"overkills": 2}, "2 of 2 good images were called defective."),
-        ({"n_good": 0, "overkills": 0}, "This split has no good image"),
-        ({"n_defective": 0, "escapes": 0}, "This split has no defective image"),
+        (
+            {},
+            "1 of the 2 defective images was called good, and 1 of the 2 good images was called "
+            "defective.",
+        ),
+        ({"escapes": 0}, "None of the 2 defective images was called good, and 1 of the 2 good"),
+        (
+            {"escapes": 0, "overkills": 0},
+            "None of the 2 defective images was called good, and none of the 2 good images was "
+            "called defective.",
+        ),
+        ({"overkills": 2}, "and 2 of the 2 good images were called defective."),
+        (
+            {"n_defective": 1, "n_good": 1, "overkills": 0},
+            "The only defective image was called good, and the only good image was not called "
+            "defective.",
+        ),
+        ({"n_good": 0, "overkills": 0}, "no good images, so it cannot show overkills."),
+        ({"n_defective": 0, "escapes": 0}, "no defective images, so it cannot show escapes."),
     ],
 )
 def test_the_headline_says_what_counts(tmp_path, image, headline):

@@ -101,7 +101,9 @@ class RCNN(Detector):
             return [self._detect(image) for image in images]
         chosen = [
             self._sample(image, target)
-            for image, target in zip(images, to_torchvision_targets(targets, first_label=1), strict=True)
+            for image, target in zip(
+                images, to_torchvision_targets(targets, first_label=1), strict=True
+            )
         ]
         boxes, labels = zip(*chosen, strict=True)
         logits = self.classifier(self.hidden(self._pooled_features(images, list(boxes))))
@@ -116,7 +118,9 @@ class RCNN(Detector):
         pairs = (
             (image, target)
             for images, targets in samples
-            for image, target in zip(images, to_torchvision_targets(targets, first_label=0), strict=True)
+            for image, target in zip(
+                images, to_torchvision_targets(targets, first_label=0), strict=True
+            )
         )
         with torch.no_grad():
             examples = [self._examples(*pair) for pair in islice(pairs, FITTED_IMAGES)]

@@ -1,28 +1,19 @@
 import torch
 
 from defectkit.models.detection.rcnn.build import build_rcnn
-from defectkit.models.detection.rcnn.fast_rcnn import FastRCNN
 from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
-from defectkit.models.detection.rcnn.rcnn import RCNN
 
 
-def build(architecture):
+def build():
     torch.manual_seed(0)
     return build_rcnn(
-        architecture=architecture, encoder="resnet18", in_channels=1, n_classes=2, state=None,
+        architecture="fast_rcnn", encoder="resnet18", in_channels=1, n_classes=2, state=None,
         nms_iou=1.0, score_threshold=0.0, max_detections=10_000,
     )  # fmt: skip
 
 
-def test_the_pair_is_built_by_name():
-    assert isinstance(build("fast_rcnn"), FastRCNN)
-    assert isinstance(build("rcnn"), RCNN)
-    assert build("fast_rcnn").stride == 16
-    assert build("rcnn").stride == 1
-
-
 def test_fast_rcnn_classifies_the_regions_that_are_proposed(scenes):
-    network = build("fast_rcnn").eval()
+    network = build().eval()
     images, _ = scenes(0, (1, 2))
     for parameter in network.regions.box_predictor.bbox_pred.parameters():
         torch.nn.init.zeros_(parameter)  # boxes stay where they are
@@ -36,7 +27,7 @@ def test_fast_rcnn_classifies_the_regions_that_are_proposed(scenes):
 
 
 def test_fast_rcnn_runs_the_network_once_for_all_regions(scenes):
-    network, calls = build("fast_rcnn").eval(), []
+    network, calls = build().eval(), []
     network.features.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
     with torch.inference_mode():
         network(scenes(1, (1, 1))[0])

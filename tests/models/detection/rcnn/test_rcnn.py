@@ -19,9 +19,7 @@ def build(**options):
         "n_classes": 2,
         **options,
     }
-    return build_rcnn(
-        architecture="rcnn", encoder="resnet18", in_channels=1, state=None, **options
-    )
+    return build_rcnn(architecture="rcnn", encoder="resnet18", in_channels=1, state=None, **options)
 
 
 def detect(network, images):

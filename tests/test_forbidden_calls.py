@@ -1,8 +1,6 @@
-"""The architecture, held by reading the source: who may import whom, and what nobody may call."""
+"""What nobody may call: nothing that turns bytes into objects or code, no shell, no unsafe YAML."""
 
 import ast
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,48 +10,16 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the ground up; modules of one floor may import each other.
-FLOORS = (
-    {
-        "arrays",
-        "vocabulary",
-        "errors",
-        "files",
-        "regions",
-        "findings",
-        "config",
-        "configs",
-        "devices",
-    },
-    {"labels"},
-    {"data"},
-    {"synthesis"},
-    {"preparation"},
-    {"models"},
-    {"approaches"},
-    {"evaluation"},
-    {"training"},
-    {"deployment"},
-    {"reporting"},
-    {"pipelines"},
-    {"api", "cli", "__init__"},
-)
-LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
-
 SOURCES = sorted(
     path
-    for folder in ("defectkit", "pipelines", "configs")
+    for folder in ("defectkit", "pipelines", "configs", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")  # symlinked folders are not entered
     if not {"pipelines", "configs"} & set(path.relative_to(ROOT).parts[1:-1])
 )
 
-SCRIPTS = sorted((ROOT / "benchmarks").glob("*.py"))
 
-
-def module_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    package = parts if parts[0] == "defectkit" else ("defectkit", *parts)
-    return ".".join(package)
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -62,23 +28,7 @@ def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
-
-
-def violations(module: str, tree: ast.AST) -> list[str]:
-    own = LEVEL[module.split(".")[1] if "." in module else "__init__"]
-    found = []
-    for line, name in imports_of(tree):
-        top, *rest = name.split(".")
-        if top in ("pipelines", "configs", "tests"):
-            found.append(f"{module}:{line} imports {name}: say defectkit.{name}")
-        if top != "defectkit" or name == "defectkit.__version__":
-            continue
-        level = LEVEL.get(rest[0], LEVEL["__init__"]) if rest else LEVEL["__init__"]
-        if level > own:
-            found.append(f"{module}:{line} imports {name}, which lies above it")
-    return found
 
 
 def dotted(node: ast.expr) -> str:
@@ -163,41 +113,17 @@ def safe_loaders(tree: ast.AST) -> set[str]:
     return safe | own
 
 
-def test_every_module_has_a_floor():
-    assert len(SOURCES) > 40
-    modules = [module_of(path) for path in SOURCES]
-    assert "defectkit.pipelines.train" in modules
-    assert len(set(modules)) == len(modules)
-    tops = {module.split(".")[1] for module in modules if "." in module}
-    assert tops <= set(LEVEL), f"no floor is named for {tops - set(LEVEL)}"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_imports_only_go_down(path):
-    assert violations(module_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
+def test_every_file_of_the_code_is_read():
+    assert len(SOURCES) > 100
+    names = {name_of(path) for path in SOURCES}
+    assert {"pipelines/train.py", "defectkit/models/encoders.py", "configs/__init__.py"} <= names
+    assert len(names) == len(SOURCES)
 
 
 @pytest.mark.check(34)
-@pytest.mark.parametrize("path", [*SOURCES, *SCRIPTS], ids=module_of)
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_nothing_dangerous_is_called(path):
-    assert dangers(module_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
-
-
-@pytest.mark.parametrize(
-    ("module", "line"),
-    [
-        ("defectkit.data.tiles", "from defectkit.models import losses"),
-        ("defectkit.data.tiles", "import defectkit.training.loop"),
-        ("defectkit.labels.rle", "def f():\n    from defectkit.data.images import read_image"),
-        ("defectkit.errors", "from defectkit import labels"),
-        ("defectkit.training.loop", "from defectkit.deployment.bundle import save_model"),
-        ("defectkit.evaluation.pixel_metrics", "from defectkit import train"),
-        ("defectkit.pipelines.train", "import defectkit"),
-        ("defectkit.cli", "from pipelines import train"),
-    ],
-)
-def test_the_floor_check_sees(module, line):
-    assert len(violations(module, ast.parse(line))) == 1
+    assert dangers(name_of(path), ast.parse(path.read_text(encoding="utf-8"))) == []
 
 
 @pytest.mark.check(34)
@@ -270,24 +196,3 @@ def test_the_packages_are_those_without_the_known_holes():
     assert "torch" in names
     # Both were shipped with a thief inside, in 2024 and in 2026.
     assert not names & {"ultralytics", "lightning", "pytorch-lightning"}
-
-
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import defectkit.cli",
-        "from defectkit import prepare, train, evaluate, inspect, load",
-        "import sys; sys.argv = ['defectkit', '--help']; import defectkit.cli as c\n"
-        "try: c.main()\nexcept SystemExit: pass",
-        "import sys; sys.argv = ['defectkit', 'train', '--help']; import defectkit.cli as c\n"
-        "try: c.main()\nexcept SystemExit: pass",
-    ],
-    ids=["import cli", "import api", "--help", "train --help"],
-)
-def test_nothing_heavy_is_loaded_before_it_is_needed(code):
-    heavy = ["torch", "torchvision", "pandas", "cv2", "timm", "matplotlib", "scipy", "skimage"]
-    check = f"\nimport sys; sys.exit(', '.join(n for n in {heavy} if n in sys.modules) or None)"
-    ended = subprocess.run(
-        [sys.executable, "-c", code + check], capture_output=True, text=True, check=False
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")

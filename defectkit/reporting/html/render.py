@@ -1,0 +1,71 @@
+"""What every page needs: the templates, and pictures that are part of the page.
+
+A page holds no script, loads nothing (a content security policy says so as well), and every text
+that comes from data is escaped: an image may be called ``<script>``.
+"""
+
+import base64
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image as Pillow
+
+from defectkit.data.images import read_image
+from defectkit.errors import ImageError
+
+TEMPLATES = Path(__file__).with_name("templates")
+THUMBNAIL_WIDTH = 760
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return the page of a template as HTML; all ``values`` are escaped.
+
+    Args:
+        template: a file name in ``templates/``.
+        values: what the template names; one that it names and that is missing is our mistake.
+    """
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        # The policy allows this very style sheet and nothing else, by its hash.
+        style=Markup(style),  # noqa: S704 (our own file)
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        **values,
+    )
+
+
+def thumbnail_jpeg(path: Path) -> bytes:
+    """Return a small JPEG of an image file, or nothing where it is too large to be read back."""
+    try:
+        picture = Pillow.fromarray(read_image(path))
+    except ImageError:
+        return b""
+    picture.thumbnail((THUMBNAIL_WIDTH, 4 * THUMBNAIL_WIDTH), Pillow.Resampling.LANCZOS)
+    return encode_jpeg(picture)
+
+
+def encode_jpeg(picture: Pillow.Image) -> bytes:
+    """Return a picture as JPEG in which thin colored lines stay colored."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85, subsampling=0)
+    return buffer.getvalue()
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Return the bytes of an image file as the address of an image in a page.
+
+    Args:
+        content: the bytes of the file.
+        kind: ``png`` or ``jpeg``.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

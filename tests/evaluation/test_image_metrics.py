@@ -1,0 +1,62 @@
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.rates import clopper_pearson
+from defectkit.evaluation.verdicts import outcome, verdict
+
+ROUND_SCORES = st.integers(0, 20).map(lambda n: n / 20)  # many ties, and both ends
+SCORED = st.lists(st.tuples(ROUND_SCORES | st.floats(0, 1), st.booleans()), min_size=2, max_size=40)
+
+
+def split(pairs):
+    scores, defective = zip(*pairs, strict=True)
+    return np.array(scores), np.array(defective)
+
+
+def test_image_metrics_of_a_known_case():
+    scores = [0.1, 0.4, 0.9, 0.2, 0.5, 0.7, 0.8]
+    defective = [False, False, False, True, True, True, True]
+    result = image_metrics(scores, defective, Thresholds(low=0.3, high=0.6, rule="f1"))
+    assert list(result) == [
+        *("average_precision", "auroc", "threshold_low", "threshold_high"),
+        *("escapes", "overkills", "reviews", "n_defective", "n_good"),
+        *("escape_rate", "overkill_rate"),
+    ]
+    assert (result["escapes"], result["overkills"], result["reviews"]) == (1, 1, 2)
+    assert (result["n_defective"], result["n_good"]) == (4, 3)
+    assert (result["threshold_low"], result["threshold_high"]) == (0.3, 0.6)
+    assert result["escape_rate"] == clopper_pearson(1, 4)
+    assert result["overkill_rate"] == clopper_pearson(1, 3)
+    assert result["auroc"] == 7 / 12
+    json.dumps(result, allow_nan=False)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SCORED, ROUND_SCORES, ROUND_SCORES)
+def test_image_metrics_count_the_outcomes(pairs, one, other):
+    thresholds = Thresholds(low=min(one, other), high=max(one, other), rule="f1")
+    result = image_metrics(*split(pairs), thresholds)
+    outcomes = [outcome(verdict(score, thresholds), defective) for score, defective in pairs]
+    for name in ("escape", "overkill", "review"):
+        assert result[name + "s"] == outcomes.count(name)
+
+
+@pytest.mark.check(17)
+def test_one_defect_in_1000_images_comes_with_its_uncertainty():
+    scores = np.linspace(0, 1, 1000)
+    result = image_metrics(scores, scores == 1.0, Thresholds(low=0.999, high=0.999, rule="f1"))
+    assert (result["escapes"], result["n_defective"], result["average_precision"]) == (0, 1, 1.0)
+    assert result["escape_rate"] == {"value": 0.0, "low": 0.0, "high": pytest.approx(0.975)}
+
+
+@pytest.mark.parametrize("scores", [[0.1, math.nan], [0.1, 1.1], [-0.1, 0.2], [0.1], [[0.1, 0.2]]])
+def test_senseless_scores_are_refused(scores):
+    with pytest.raises(ValueError, match="scores"):
+        image_metrics(scores, [True, False], Thresholds(low=0.5, high=0.5, rule="f1"))
