@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.data.images import SUFFIXES, read_image, write_png
+from defectkit.data.images import IMAGE_SUFFIXES, read_image, write_png
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import ImageError
 from defectkit.evaluation.verdicts import verdict
@@ -57,7 +57,7 @@ def run(
     files = _files(images, overlays=out / "overlays")
     if not files:
         raise ImageError(
-            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(SUFFIXES)}."
+            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
         )
     ensure_writable(out)
     if (out / "findings.csv").exists():  # of an earlier inspection: what it drew goes too
@@ -165,7 +165,7 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
         if path.is_dir():
             for below in sorted(path.rglob("*")):
                 drawn = below.resolve().is_relative_to(overlays.resolve())
-                if below.suffix.lower() in SUFFIXES and below.is_file() and not drawn:
+                if below.suffix.lower() in IMAGE_SUFFIXES and below.is_file() and not drawn:
                     ids.setdefault(below, below.relative_to(path).as_posix())
                     folders.setdefault(below, path)
         else:

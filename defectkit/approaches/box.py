@@ -10,12 +10,13 @@ import torch.nn.functional as F
 
 from defectkit.approaches.box_findings import Mark, finding_of, place, thin_out
 from defectkit.approaches.box_samples import BoxSamples, resize_of
-from defectkit.approaches.crop_samples import check_side, pad_image, resize_image
+from defectkit.approaches.crop_samples import check_side
 from defectkit.approaches.whole_images import batches_of_one_shape
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.tiles import Tile, cover
+from defectkit.data.images import pad_image, resize_image
+from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
@@ -122,7 +123,7 @@ class Box:
     def _marks_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Mark]]:
         infer, box = self.config.infer, self.config.box
         marks: list[list[Mark]] = [[] for _ in batch]
-        for tile in cover(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
+        for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
             for own, one in zip(marks, _detect(network, batch[:, rows, columns]), strict=True):
                 own.extend(place(one, tile))

@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from defectkit.approaches.crop_samples import CropSamples, check_side, pad_image, resize_image
+from defectkit.approaches.crop_samples import CropSamples, check_side
 from defectkit.approaches.whole_images import find_by_scores, score_large
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import pad_image, resize_image
 from defectkit.findings import Finding
 from defectkit.models.losses import (
     Layout,

@@ -13,13 +13,13 @@ from defectkit.reporting.drawing.header import GUTTER, draw_header
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
     as_rgb,
-    dashed_outline,
-    draw_tags,
-    outline,
-    ring_small,
-    tint,
-    with_ring,
+    draw_dashed_outline,
+    draw_outline,
+    draw_rings,
+    draw_tint,
+    include_ring,
 )
+from defectkit.reporting.drawing.tags import draw_tags
 
 MIN_WIDTH = 340
 """Narrower canvases are padded to this many pixels, so that the header can be read."""
@@ -117,14 +117,14 @@ def mark(
     assert truth is None or truth.shape == predicted.shape, (truth.shape, predicted.shape)
     line = _line_width(marked)
     if truth is not None:
-        tint(marked, truth & predicted, COLORS["hit"])
-        tint(marked, truth & ~predicted, COLORS["missed"])
-        tint(marked, predicted & ~truth, COLORS["false"])
-    outline(marked, predicted, COLORS["finding"], line)
+        draw_tint(marked, truth & predicted, COLORS["hit"])
+        draw_tint(marked, truth & ~predicted, COLORS["missed"])
+        draw_tint(marked, predicted & ~truth, COLORS["false"])
+    draw_outline(marked, predicted, COLORS["finding"], line)
     if truth is not None:
-        dashed_outline(marked, truth, COLORS["truth"], line)
-    ring_small(marked, predicted, truth, line)
-    draw_tags(marked, [(text, with_ring(box, marked.shape), WHITE) for text, box in labels])
+        draw_dashed_outline(marked, truth, COLORS["truth"], line)
+    draw_rings(marked, predicted, truth, line)
+    draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in labels])
     return marked
 
 
@@ -132,10 +132,10 @@ def _mark_highest(marked: Image, score_map: npt.NDArray[np.float32]) -> None:
     # Often one pixel; of a tile or a box all.
     highest = (score_map == score_map.max()).any(axis=0)
     line = _line_width(marked)
-    outline(marked, highest, COLORS["finding"], line)
-    ring_small(marked, highest, None, line)
+    draw_outline(marked, highest, COLORS["finding"], line)
+    draw_rings(marked, highest, None, line)
     first, *_ = measure_regions(highest)
-    draw_tags(marked, [("highest score", with_ring(first.box_xywh, marked.shape), WHITE)])
+    draw_tags(marked, [("highest score", include_ring(first.box_xywh, marked.shape), WHITE)])
 
 
 def _line_width(image: Image) -> int:

@@ -10,9 +10,8 @@ import pytest
 
 from defectkit.data import images
 from defectkit.data.images import decode_image, write_png
-from defectkit.reporting.drawing.curves import plot_operating
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.palette import COLORS, hex_code
+from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.html import render
 from defectkit.reporting.html import report as page
 from defectkit.reporting.html.report import write_report
@@ -241,13 +240,6 @@ def test_the_legend_speaks_of_both_ways_to_set_the_panels(tmp_path):
     assert "Left or above: the image as it is. Right or below: the same image" in text
 
 
-def test_the_style_sheet_has_the_colors_of_the_pictures():
-    style = (render.TEMPLATES / "page.css").read_text()
-    names = {"--hit": COLORS["hit"], "--missed": COLORS["missed"], "--false": COLORS["false"]}
-    for name, color in names.items():
-        assert f"{name}: {hex_code(color)};" in style
-
-
 @pytest.mark.parametrize("name", ["../secret.png", "sub/secret.png", "/secret.png", "..", "."])
 def test_no_file_outside_of_the_overlays_is_taken(tmp_path, name):
     folder = tmp_path / "evaluation"
@@ -316,7 +308,7 @@ def test_the_headline_says_what_counts(tmp_path, image, headline):
 
 def test_numbers_plots_warnings_and_the_run_are_shown(tmp_path):
     rows = [row("a.png", "hit", 0.9), row("b.png", "pass", 0.1)]
-    plot_operating(
+    plot_scores(
         tmp_path / "scores.png", [0.9, 0.1], [True, False], threshold_low=0.5, threshold_high=0.5
     )
     info = {"learning_rate": 0.0005, "warnings": ["Only 2 defective images."]}
