@@ -1,71 +1,84 @@
 """``defectkit evaluate``: metrics, verdicts, overlays and the report of one split."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.approaches.interface import Approach
-from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import write_png
-from defectkit.deployment.bundle import TrainedModel, set_thresholds
-from defectkit.devices import describe_device
+from defectkit.devices import describe_device, let_idle_threads_sleep
 from defectkit.errors import DatasetError, ModelError
-from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
-from defectkit.evaluation.image_metrics import image_metrics
-from defectkit.evaluation.operating_points import (
-    Thresholds,
-    choose_thresholds,
-    doubt_escape_rate,
-)
-from defectkit.evaluation.pixel_metrics import PixelMetrics
-from defectkit.evaluation.prediction import Prediction, predict
-from defectkit.evaluation.rates import describe_rate
-from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
-from defectkit.evaluation.region_matching import RegionRow, match_regions, region_metrics
-from defectkit.evaluation.verdicts import outcome, verdict
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
-from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
-from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
-from defectkit.reporting.html.report import write_report
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import Device, Split
+
+if TYPE_CHECKING:
+    from defectkit.approaches.interface import Approach
+    from defectkit.data.dataset import Dataset, ImageRecord
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.evaluation.operating_points import Thresholds
+    from defectkit.evaluation.prediction import Prediction
+    from defectkit.evaluation.region_matching import RegionRow
 
 # What a person should look at first.
 URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
 
 
 def run(
+    run: str | Path,
     *,
-    run: Path,
     split: Split = "test",
-    data: Path | None = None,
+    data: str | Path | None = None,
     max_escape_rate: float | None = None,
     cost_ratio: float | None = None,
     best_f1: bool = False,
-    device: str = "auto",
+    device: Device = "auto",
     console: Console | None = None,
 ) -> dict[str, Any]:
-    """Judge a run on a split of its dataset and write ``RUN/evaluation/<split>/``.
+    """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split: those in the model (training chose them by F1), or
-    new ones for ``max_escape_rate``, ``cost_ratio`` or ``best_f1``, which are then kept in the
-    model for inspection.
+    Thresholds come from the validation split, never from the split that is judged. Those chosen
+    by an escape rate, a cost ratio or the best F1 are kept in the model: inspect uses them.
+
+    Examples:
+        defectkit evaluate runs/segment-1
+        defectkit evaluate runs/segment-1 --max-escape-rate 0.01
+        defectkit evaluate runs/segment-1 --cost-ratio 50
+
+    Args:
+        run: The run folder.
+        split: The split to judge on.
+        data: The dataset folder; by default the one it was trained on.
+        max_escape_rate: Largest fraction of defective images that may be called good.
+        cost_ratio: How many overkills one escape costs.
+        best_f1: Choose the threshold by the best F1 again.
+        device: Where to compute; auto takes a GPU if there is one.
+        console: Where to report; by default the standard error stream.
 
     Returns:
         The content of ``metrics.json``.
 
     Raises:
-        DefectkitError: the run or its dataset is missing or does not fit, or an option is bad.
+        DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel, set_thresholds
+    from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+    from defectkit.evaluation.image_metrics import image_metrics
+    from defectkit.evaluation.operating_points import doubt_escape_rate
+    from defectkit.evaluation.pixel_metrics import PixelMetrics
+    from defectkit.evaluation.region_matching import match_regions, region_metrics
+    from defectkit.reporting.html.report import write_report
+
     console = console or Console(stderr=True)
+    run = Path(run)
     model = TrainedModel.load(run, device=device)
-    dataset = dataset_of(model, run, data)
+    dataset = dataset_of(model, run, Path(data) if data else None)
     out = ensure_writable(run / "evaluation" / split)
     for old in (out / "overlays").glob("*.png"):
         old.unlink()
@@ -132,13 +145,15 @@ def run(
     return metrics
 
 
-def dataset_of(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
+def dataset_of(model: "TrainedModel", run: Path, data: Path | None) -> "Dataset":
     """Return the dataset that a run was trained on: the one it remembers, or ``data``.
 
     Raises:
         ModelError: no dataset is named, and the run remembers none.
         DatasetError: the dataset is missing, or it is another one.
     """
+    from defectkit.data.dataset import Dataset
+
     if data is None:
         facts = run / "run.json"
         if not facts.is_file():
@@ -163,12 +178,16 @@ def dataset_of(model: TrainedModel, run: Path, data: Path | None) -> Dataset:
 
 
 def _choose_again(
-    model: TrainedModel,
-    records: Sequence[ImageRecord],
+    model: "TrainedModel",
+    records: "Sequence[ImageRecord]",
     max_escape_rate: float | None,
     cost_ratio: float | None,
     console: Console,
-) -> tuple[Thresholds, list[str]]:
+) -> "tuple[Thresholds, list[str]]":
+    import numpy as np
+
+    from defectkit.evaluation.operating_points import choose_thresholds
+
     looks = _looks(model, records, "choosing thresholds on val", console)
     scores = np.array([look.finding.score for look in looks])
     return choose_thresholds(
@@ -180,8 +199,10 @@ def _choose_again(
 
 
 def _looks(
-    model: TrainedModel, records: Sequence[ImageRecord], title: str, console: Console
+    model: "TrainedModel", records: "Sequence[ImageRecord]", title: str, console: Console
 ) -> Any:
+    from defectkit.evaluation.prediction import predict
+
     # One image at a time, so that the speed is what one image has to wait.
     looks = predict(model.approach, model.network, records)
     return track(
@@ -193,7 +214,13 @@ def _looks(
     )
 
 
-def _image_row(look: Prediction, thresholds: Thresholds, approach: Approach) -> dict[str, Any]:
+def _image_row(
+    look: "Prediction", thresholds: "Thresholds", approach: "Approach"
+) -> dict[str, Any]:
+    import numpy as np
+
+    from defectkit.evaluation.verdicts import outcome, verdict
+
     record, finding = look.record, look.finding
     said = verdict(finding.score, thresholds)
     true, found = look.truth.any(axis=0), finding.defect_map >= approach.pixel_threshold
@@ -221,8 +248,11 @@ def _doubt(row: dict[str, Any]) -> float:
 
 
 def _write_overlay(
-    out: Path, look: Prediction, mask: Any, row: dict[str, Any], thresholds: Thresholds
+    out: Path, look: "Prediction", mask: Any, row: dict[str, Any], thresholds: "Thresholds"
 ) -> None:
+    from defectkit.data.images import write_png
+    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+
     name = overlay_name(look.record.image_id)
     row["overlay"] = f"{URGENCY[row['outcome']] + 1}-{row['outcome']}-{name}"
     picture = draw_overlay(
@@ -241,7 +271,10 @@ def _write_overlay(
     write_png(out / "overlays" / row["overlay"], picture, compress_level=1)
 
 
-def _speed(seconds: Sequence[float], model: TrainedModel) -> dict[str, Any]:
+def _speed(seconds: Sequence[float], model: "TrainedModel") -> dict[str, Any]:
+    import numpy as np
+    import torch
+
     # The first image pays for what is set up once.
     milliseconds = 1000 * np.array(seconds[1:] or seconds)
     return {
@@ -257,9 +290,12 @@ def _write_results(
     out: Path,
     metrics: dict[str, Any],
     rows: Sequence[dict[str, Any]],
-    regions: Sequence[RegionRow],
-    thresholds: Thresholds,
+    regions: "Sequence[RegionRow]",
+    thresholds: "Thresholds",
 ) -> None:
+    from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
+    from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
+
     columns = [column for column in rows[0] if column != "overlay"]
     cells = ([_cell(row[column]) for column in columns] for row in rows)
     write_csv(out / "images.csv", columns, cells)
@@ -289,10 +325,12 @@ def _print(
     console: Console,
     metrics: dict[str, Any],
     rows: Sequence[dict[str, Any]],
-    thresholds: Thresholds,
+    thresholds: "Thresholds",
     warnings: Sequence[str],
     out: Path,
 ) -> None:
+    from defectkit.evaluation.rates import describe_rate
+
     image, pixel, region = metrics["image"], metrics["pixel"], metrics["region"]
     box, speed = metrics["box"], metrics["speed"]
     table = Table(title=f"{len(rows)} images", title_justify="left")

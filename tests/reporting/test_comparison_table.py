@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from defectkit.evaluation.comparison import COMPARED
+from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.reporting.comparison_table import (
     COUNTS,
     LINES,
@@ -82,7 +82,7 @@ def test_values_are_written_for_people(value, form, text):
 
 
 def test_more_is_better_where_the_bootstrap_says_so():
-    assert {key: LINES[key].better for key in COMPARED} == COMPARED
+    assert {key: LINES[key].better for key in COMPARED_METRICS} == COMPARED_METRICS
 
 
 def test_the_console_shows_names_marks_and_no_markup():

@@ -7,7 +7,7 @@ from PIL import Image as Pillow
 
 from defectkit.arrays import Image
 from defectkit.evaluation.bootstrap import RESAMPLES
-from defectkit.evaluation.comparison import COMPARED
+from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.reporting.comparison_table import LINES, SECTIONS, Form, Row, cells_of, write
 from defectkit.reporting.html.render import data_uri, encode_jpeg, render_page
 
@@ -45,7 +45,7 @@ def comparison_page(
             (name, [(line.name, line.meaning, cells_of(line, rows)) for line in lines])
             for name, lines in SECTIONS.items()
         ],
-        gaps=[gap for key in COMPARED for gap in _gaps(key, rows)],
+        gaps=[gap for key in COMPARED_METRICS for gap in _gaps(key, rows)],
         resamples=f"{RESAMPLES:,}",
         picture=data_uri(encode_jpeg(Pillow.fromarray(picture)), "jpeg"),
     )

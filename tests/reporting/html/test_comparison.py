@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import decode_image
-from defectkit.evaluation.comparison import COMPARED
+from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.reporting.comparison_table import COUNTS, LINES
 from defectkit.reporting.html.comparison import comparison_page
 
@@ -35,10 +35,10 @@ def row(name, **changes):
     numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in COUNTS.values() for key in pair}
     texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
     gaps = {
-        f"{key}{end}": None for key in COMPARED for end in
+        f"{key}{end}": None for key in COMPARED_METRICS for end in
         ("_to_best", "_to_best_low", "_to_best_high")
     }  # fmt: skip
-    return numbers | texts | gaps | {f"{key}_differs": False for key in COMPARED} | changes
+    return numbers | texts | gaps | {f"{key}_differs": False for key in COMPARED_METRICS} | changes
 
 
 def behind(key, value, low, high, differs):
