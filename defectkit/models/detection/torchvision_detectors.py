@@ -67,7 +67,7 @@ class TorchvisionDetector(Detector):
         self, images: torch.Tensor, targets: Targets | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """(B, C, H, W), H and W divisible by 32 -> loss terms in training, else detections."""
-        assert self.training == (targets is not None), "targets belong to training, and only there"
+        assert self.training == (targets is not None), "targets are for training, and needed there"
         first_label = self.first_label
         pixels = self.normalize(images)
         if targets is None:

@@ -164,7 +164,7 @@ def test_least_score_and_most_limit_what_is_found(architecture, scenes):
 def test_the_truth_belongs_to_training(architecture, scenes):
     images, targets = scenes(9, (1,))
     network = build(architecture)
-    with pytest.raises(AssertionError, match="targets belong to training"):
+    with pytest.raises(AssertionError, match="targets are for training"):
         network.eval()(images, targets)
     with pytest.raises(AssertionError, match="needed there"):
         network.train()(images)

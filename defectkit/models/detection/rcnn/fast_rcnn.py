@@ -66,7 +66,7 @@ class FastRCNN(Detector):
         self, images: torch.Tensor, targets: Targets | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """(B, C, H, W), H and W divisible by 16 -> loss terms in training, else detections."""
-        assert self.training == (targets is not None), "targets belong to training, and only there"
+        assert self.training == (targets is not None), "targets are for training, and needed there"
         proposals = [propose_boxes_torch(image) for image in images]
         maps = {"0": self.norm(self.features(self.normalize(images))[0])}
         sizes = [tuple(images.shape[2:])] * len(images)

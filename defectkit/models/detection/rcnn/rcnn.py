@@ -96,7 +96,7 @@ class RCNN(Detector):
         self, images: torch.Tensor, targets: Targets | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """(B, C, H, W) of any size -> the loss term in training, else detections."""
-        assert self.training == (targets is not None), "targets belong to training, and only there"
+        assert self.training == (targets is not None), "targets are for training, and needed there"
         if targets is None:
             return [self._detect(image) for image in images]
         chosen = [
