@@ -27,7 +27,7 @@ from defectkit.config import load_config  # noqa: E402
 from defectkit.data.images import convert_channels, read_image  # noqa: E402
 from defectkit.deployment.bundle import TrainedModel  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
-from defectkit.models.classification.dense import TileNetwork  # noqa: E402
+from defectkit.models.classification.tile_classifier import TileClassifier  # noqa: E402
 
 IMAGE = Path(__file__).resolve().parents[1] / "sample_data" / "Train" / "0001.png"
 
@@ -48,11 +48,11 @@ def main() -> None:
         _compare(name, replace(approach, config=config), network, image[None], options.pairs)
 
 
-def _contestants(model: Path | None) -> dict[str, tuple[Patch, TileNetwork]]:
+def _contestants(model: Path | None) -> dict[str, tuple[Patch, TileClassifier]]:
     if model is not None:
         trained = TrainedModel.load(model)
         assert isinstance(trained.approach, Patch)
-        assert isinstance(trained.network, TileNetwork)
+        assert isinstance(trained.network, TileClassifier)
         return {str(model): (trained.approach, trained.network)}
     torch.manual_seed(0)
     device, found = choose_device("auto"), {}
@@ -65,7 +65,7 @@ def _contestants(model: Path | None) -> dict[str, tuple[Patch, TileNetwork]]:
 
 
 def _compare(
-    name: str, approach: Patch, network: TileNetwork, image: np.ndarray, pairs: int
+    name: str, approach: Patch, network: TileClassifier, image: np.ndarray, pairs: int
 ) -> None:
     approach.tile_scores(network, image)  # warms everything up
     ratios = []

@@ -24,7 +24,7 @@ from defectkit.config import load_config  # noqa: E402
 from defectkit.data.dataset import Dataset  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
 from defectkit.errors import DatasetError  # noqa: E402
-from defectkit.training.loop import EpochLoader  # noqa: E402
+from defectkit.training.loader import EpochLoader  # noqa: E402
 from defectkit.training.schedule import build_optimizer  # noqa: E402
 
 
