@@ -133,7 +133,7 @@ MUTATIONS = (
     Mutation(
         5,
         "safetensors alone as given weights",
-        "defectkit/models/encoders.py",
+        "defectkit/models/weights.py",
         "        state = load_file(file)\n",
         "        state = torch.load(file, map_location='cpu', weights_only=False)\n",
         test="no_pretrained_weights",
@@ -484,7 +484,7 @@ MUTATIONS = (
     Mutation(
         34,
         "weights_only for a third party's pickle",
-        "defectkit/models/encoders.py",
+        "defectkit/models/weights.py",
         'map_location="cpu", weights_only=True)',
         'map_location="cpu", weights_only=False)',
     ),

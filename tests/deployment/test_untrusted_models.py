@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 import defectkit
 from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_json, sha256_bytes, write_json
-from defectkit.models.encoders import encoder_weights
+from defectkit.models.weights import encoder_weights
 from defectkit.training.checkpoint import _seal, load_checkpoint, save_checkpoint
 
 
