@@ -47,5 +47,8 @@ LeakKind = Literal["exact", "near", "overlap"]
 """How two images show the same thing: equal files, all of one in the other, or a part."""
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 
+SuspectKind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
+"""Why a label is suspected to be wrong."""
+
 UnlistedOption = Literal["ignore", "good"]
 """What images are that no label file names."""
