@@ -25,7 +25,7 @@ class Browser:
 
     @property
     def names(self) -> list[str]:
-        """Names that run a script or request something from the server if they are taken for HTML."""
+        """Names that, taken for HTML, run a script or request something from the server."""
         act, at = "document.documentElement.dataset.owned=1", self.address
         return [
             f"<script>{act}</script>",
