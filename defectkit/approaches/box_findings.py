@@ -9,7 +9,7 @@ import torch
 
 from defectkit.data.tiles import Tile
 from defectkit.findings import Finding
-from defectkit.models.detection.boxes import keep_best
+from defectkit.models.detection.boxes import non_max_suppression
 from defectkit.models.detection.detector import Detections
 from defectkit.regions import Region
 
@@ -64,7 +64,7 @@ def place(found: Detections, tile: Tile) -> Iterator[Mark]:
 def thin_out(marks: Sequence[Mark], *, nms_iou: float, max_detections: int) -> list[Mark]:
     """Return the marks, the best first, without those that tiles which overlap gave twice."""
     boxes = torch.tensor([mark.box_xywh for mark in marks], dtype=torch.float32).reshape(-1, 4)
-    kept = keep_best(
+    kept = non_max_suppression(
         torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
         torch.tensor([mark.score for mark in marks]),
         torch.tensor([mark.label for mark in marks], dtype=torch.int64),

@@ -11,7 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
 
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
@@ -24,6 +23,7 @@ from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
+from defectkit.models.network import Network
 
 FORMAT_VERSION = 1
 MOST_WEIGHT_BYTES = 2**32
@@ -50,7 +50,7 @@ class TrainedModel:
     """A network with everything it needs to give verdicts."""
 
     approach: Approach
-    network: nn.Module
+    network: Network
     thresholds: Thresholds
     info: dict[str, Any]
 
@@ -121,7 +121,7 @@ def save_model(
     folder: Path,
     *,
     approach: Approach,
-    network: nn.Module,
+    network: Network,
     pixel_threshold: float,
     thresholds: Thresholds,
     facts: dict[str, Any],

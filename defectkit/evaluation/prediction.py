@@ -10,11 +10,11 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import ImageRecord
 from defectkit.findings import Finding
+from defectkit.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Prediction:
 
 
 def predict(
-    approach: Approach, network: nn.Module, records: Sequence[ImageRecord], *, batch_size: int = 1
+    approach: Approach, network: Network, records: Sequence[ImageRecord], *, batch_size: int = 1
 ) -> Iterator[Prediction]:
     """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread."""
 
@@ -54,7 +54,7 @@ def predict(
                 yield Prediction(record, image, truth, finding, seconds)
 
 
-def batch_size_for(network: nn.Module) -> int:
+def batch_size_for(network: Network) -> int:
     """Images at a time: one on a CPU (nothing is gained by more), several on a GPU."""
     device: torch.device = next(network.parameters()).device
     return 1 if device.type == "cpu" else 8
