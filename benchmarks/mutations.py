@@ -444,7 +444,7 @@ MUTATIONS = (
         "defectkit/reporting/html/templates/head.html",
         "default-src 'none'; img-src data:;",
         "default-src *; img-src *;",
-        test="asked_of_the_network",
+        test="requested_from_the_network",
     ),
     Mutation(
         29,
