@@ -43,7 +43,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the place of ``path``.
 
     The bytes are on disk (fsync) before the rename, and the folder entry after it, so a crash
-    leaves the old file or the new one, never half of one. On an error the temporary file is removed.
+    leaves the old file or the new one, complete. On an error the temporary file is removed.
 
     Raises:
         DiskFullError: there is no space for the file.
