@@ -141,19 +141,25 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     Raises:
         ValueError: a row has more or fewer cells than the header.
     """
+    lines = read_cells(path)
+    columns = next(lines, [])
+    return [dict(zip(columns, cells, strict=True)) for cells in lines]
+
+
+def read_cells(path: Path | str) -> Iterator[list[str]]:
+    """Yield the names of the columns, then the cells of each row, as ``read_csv`` reads them."""
     csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
-    rows = []
     with Path(path).open(encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
-        columns = [unquoted(column) for column in next(reader, [])]
+        columns = next(reader, [])
+        yield [unquoted(column) for column in columns]
         for cells in reader:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            rows.append({c: unquoted(cell) for c, cell in zip(columns, cells, strict=True)})
-    return rows
+            yield [unquoted(cell) for cell in cells]
 
 
 def unquoted(cell: str) -> str:

@@ -96,7 +96,7 @@ def _coco(data: Dataset, names: Sequence[str], *, compressed: bool) -> dict[str,
                 "iscrowd": 0,
             }
             if data.truth == "masks":
-                counts = coco_rle.to_counts(rle.encode(mask), mask.shape)
+                counts = coco_rle.runs_to_counts(rle.Runs.from_mask(mask))
                 annotation["segmentation"] = {
                     "size": list(mask.shape),
                     "counts": coco_rle.compress(counts) if compressed else counts,

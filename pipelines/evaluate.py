@@ -31,8 +31,8 @@ from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
 from defectkit.evaluation.region_matching import RegionRow, match_regions, region_metrics
 from defectkit.evaluation.verdicts import outcome, verdict
 from defectkit.files import ensure_writable, read_json, write_csv, write_json
-from defectkit.reporting.drawing.curves import plot_operating, plot_region_recall
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.html.report import write_report
 from defectkit.vocabulary import Split
 
@@ -265,7 +265,7 @@ def _write_results(
     write_csv(out / "images.csv", columns, cells)
     write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
     write_json(out / "metrics.json", metrics)  # Last: where it is new, the tables are too.
-    plot_operating(
+    plot_scores(
         out / "scores.png",
         [row["score"] for row in rows],
         [row["defective"] for row in rows],

@@ -20,9 +20,9 @@ from defectkit.deployment.bundle import is_whole, save_model
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import read_json, write_bytes
-from defectkit.reporting.drawing.curves import plot_history
 from defectkit.reporting.drawing.gif import progress_frame, write_gif
-from defectkit.reporting.drawing.sheets import CELL, contact_sheet, preview_cell
+from defectkit.reporting.drawing.plots import plot_history
+from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.failures import explain_failures
 from defectkit.training.history import read_history
@@ -243,7 +243,9 @@ def _write_augmentations(samples: Samples, classes: Sequence[str], path: Path) -
         layers = {
             c: mask.astype(bool) for c, mask in zip(classes, masks, strict=True) if mask.any()
         }
-        cells.append((samples.image_id((1, index)), preview_cell(image, layers, (), cell=CELL)))
+        cells.append(
+            (samples.image_id((1, index)), draw_labels(image, layers, (), cell_size=CELL_SIZE))
+        )
     write_png(path, contact_sheet(cells))
 
 

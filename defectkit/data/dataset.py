@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
 from defectkit.regions import Region
+from defectkit.tables import read_table
 from defectkit.vocabulary import SPLITS, LabelKind, Split
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT_VERSION = 1
 
@@ -138,6 +142,23 @@ class Dataset:
     def truth(self) -> LabelKind:
         """Whether the labels outline defects, or only box them: then masks are filled boxes."""
         return "boxes" if self.info.get("truth") == "boxes" else "masks"
+
+    @cached_property
+    def images(self) -> "pd.DataFrame":
+        """The table of the images, a row each, with the columns of ``images.csv``.
+
+        Ids, groups and splits are text, ``defective`` is bool.
+        """
+        text = ("image_id", "path", "sha256", "group", "split")
+        return read_table(self.folder / "images.csv", text=text).astype({"defective": bool})
+
+    @cached_property
+    def defects(self) -> "pd.DataFrame":
+        """The table of the defects, a row for each region, with the columns of ``defects.csv``.
+
+        Ids and classes are text; boxes and areas are in pixels.
+        """
+        return read_table(self.folder / "defects.csv", text=("image_id", "class_id"))
 
     @cached_property
     def channels(self) -> int:

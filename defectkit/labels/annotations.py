@@ -6,7 +6,7 @@ from pathlib import Path
 
 from defectkit.errors import LabelError
 from defectkit.labels.csv_table import LabelRow, LabelTable, RefusedRow, refuse_names
-from defectkit.labels.outlines import Box, EncodedMask, Outline
+from defectkit.labels.outlines import Box, Outline, RleMask
 
 Named = tuple[str, str, Outline]
 """Image id, class id and outline of an annotation; an empty mask needs no class."""
@@ -29,7 +29,7 @@ class Annotations:
         try:
             image_id, class_id, outline = read()
             refuse_names(image_id, class_id)
-            is_empty = isinstance(outline, EncodedMask) and not outline.rle
+            is_empty = isinstance(outline, RleMask) and not outline.rle
             if not class_id and not is_empty:
                 raise LabelError("the annotation has no class")
         except LabelError as error:

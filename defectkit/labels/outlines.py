@@ -1,7 +1,7 @@
-"""What label files other than CSV say of a mask, and the canonical encoding of it.
+"""The shapes in label files other than CSV, and the pixels that they cover.
 
 Coordinates are in pixels, x right and y down; the image's corner is (0, 0), so that the first pixel
-reaches from 0 to 1. A polygon holds the pixels whose centers lie inside it, by the even-odd rule;
+reaches from 0 to 1. A polygon covers the pixels whose centers lie inside it, by the even-odd rule;
 a center on an edge belongs to the side right of it or below. (pycocotools rounds edges and takes
 in about half a pixel along slanted ones; with corners at whole numbers and sides along the axes
 both agree.) The edges of a box are rounded to whole pixels.
@@ -14,14 +14,15 @@ import numpy.typing as npt
 
 from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
-from defectkit.labels import coco_rle, rle
+from defectkit.labels.coco_rle import runs_from_counts
+from defectkit.labels.rle import Runs, parse_runs
 
-TOLERANCE = 1.0
-"""So many pixels an outline may reach past the image; it is clipped there."""
+MAX_OVERHANG = 1.0
+"""Max. distance in pixels by which an outline may reach past the image; it is clipped there."""
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedMask:
+class RleMask:
     """A mask in canonical form; "" is an empty one."""
 
     rle: str
@@ -38,9 +39,9 @@ class CocoMask:
 
 @dataclass(frozen=True, slots=True)
 class Polygons:
-    """The union of some polygons, each x, y, x, y ...; ``relative``: in parts of the image's sides.
+    """The union of polygons, each x, y, x, y ...; ``relative``: in fractions of the image's sides.
 
-    ``size`` is that of the image as the label file has it, None where it says nothing.
+    ``size`` is the image's according to the label file, None where it does not say.
     """
 
     rings: tuple[tuple[float, ...], ...]
@@ -60,11 +61,11 @@ class Box:
     relative: bool = False
 
 
-Outline = EncodedMask | CocoMask | Polygons | Box
+Outline = RleMask | CocoMask | Polygons | Box
 
 
-def trace(outline: Outline, size: ImageSize) -> str:
-    """Return the canonical encoding of ``outline`` in an image of ``size``.
+def rasterize(outline: Outline, size: ImageSize) -> Runs:
+    """Return the runs of ``outline`` in an image of ``size``, in column order.
 
     Raises:
         LabelError: it is malformed, is of an image of another size, leaves the image, or is a box
@@ -77,19 +78,19 @@ def trace(outline: Outline, size: ImageSize) -> str:
             f"{true_width}x{true_height}"
         )
     match outline:
-        case EncodedMask():
-            return rle.canonical(outline.rle, size)
+        case RleMask():
+            return parse_runs(outline.rle, size[0] * size[1])
         case CocoMask():
-            return coco_rle.to_canonical(outline.counts, size)
+            return runs_from_counts(outline.counts, size)
         case Polygons():
             mask = _fill_polygons(outline, size)
         case Box():
             mask = _fill_box(outline, size)
-    text = rle.encode(mask)
-    if not text:
+    if not mask.any():
         raise LabelError("the outline covers no pixel")
-    assert np.array_equal(rle.decode(text, size), mask), outline
-    return text
+    runs = Runs.from_mask(mask)
+    assert np.array_equal(runs.to_mask(size), mask), outline
+    return runs
 
 
 def _fill_box(box: Box, size: ImageSize) -> npt.NDArray[np.uint8]:
@@ -118,8 +119,8 @@ def _points(
     if relative:
         points *= (width, height)
     inside = np.clip(points, 0, (width, height))
-    if not (abs(points - inside) <= TOLERANCE).all():  # Neither is a number that is not finite.
-        x, y = points[np.argmax((~(abs(points - inside) <= TOLERANCE)).any(axis=1))].tolist()
+    if not (abs(points - inside) <= MAX_OVERHANG).all():  # Neither is a number that is not finite.
+        x, y = points[np.argmax((~(abs(points - inside) <= MAX_OVERHANG)).any(axis=1))].tolist()
         raise LabelError(f"the point ({x:g}, {y:g}) lies outside the image of {width}x{height}")
     return inside
 

@@ -1,49 +1,115 @@
 """Run-length encodings of masks: text to mask and back, strictly.
 
 The convention is Kaggle's (Airbus, Severstal): pairs of ``start length``, pixels numbered from 1,
-down each column and then right. ``base`` and ``order`` cover the other forms that are met. Nothing
-malformed is guessed at: a text gives exactly the mask that it says, or is refused with the reason.
+down each column and then right. ``base`` and ``order`` cover the other conventions in use.
+Malformed text is never guessed at: a text gives exactly the mask that it describes, or is refused
+with the reason.
 """
 
 import re
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, Self
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.arrays import BoolArray, ImageSize, Int64Array
 from defectkit.errors import LabelError
 from defectkit.vocabulary import RleOrder
 
 ALLOWED = b"0123456789 \t\r\n"
 CANONICAL = re.compile(r"[1-9][0-9]*+(?: [1-9][0-9]*+)*+")
-"""How canonical form spells its numbers."""
-LARGEST = np.iinfo(np.int64).max
-"""What ``np.fromstring`` makes of any number that is as large or larger."""
+"""How canonical form writes its numbers."""
+MAX_INT64 = np.iinfo(np.int64).max
+"""What ``np.fromstring`` returns for any number that is as large or larger."""
 
 
 class RleError(LabelError):
-    """A run-length encoding that does not say, beyond doubt, one mask of the image's size."""
+    """A run-length encoding that does not describe, beyond doubt, one mask of the image's size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
-    """The runs of defect pixels of one text, sorted and disjoint; they may touch.
+    """The runs of defect pixels of one mask, sorted and disjoint; they may touch.
 
-    ``starts`` (0-based) and ``lengths`` (at least 1) are (N,) int64 in pixels. ``was_unsorted``
-    says that the text had them in another order.
+    This is what a run-length text is parsed to, once; texts and masks are made from it.
+
+    Attributes:
+        stretches: (2N + 1,) int64, lengths in pixels of the alternating stretches of 0s and 1s, the
+            first and last of 0s. Those of 1s are at least 1; all sum to the mask's size.
+        was_unsorted: whether the text had the runs in another order.
+        source: the text, where it may be in canonical form.
     """
 
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-    was_unsorted: bool
+    stretches: Int64Array
+    was_unsorted: bool = False
+    source: str = ""
+
+    @classmethod
+    def from_mask(cls, mask: npt.NDArray[np.generic], *, order: RleOrder = "column") -> Self:
+        """Return the runs of ``mask``, (H, W) of bool or any number, nonzero = defect."""
+        return cls._from_pixels(_pixels(mask != 0, order))
+
+    @classmethod
+    def _from_pixels(cls, pixels: BoolArray) -> Self:
+        return cls(np.diff(_edges(pixels), prepend=0, append=pixels.size))
+
+    @property
+    def starts(self) -> Int64Array:
+        """The first pixel of each run, (N,) int64, counted from 0."""
+        return np.cumsum(self.stretches)[:-1:2]
+
+    @property
+    def lengths(self) -> Int64Array:
+        """The number of pixels of each run, (N,) int64, at least 1."""
+        return self.stretches[1::2]
+
+    def to_mask(self, shape: ImageSize, *, order: RleOrder = "column") -> npt.NDArray[np.uint8]:
+        """Return the mask, (H, W) uint8 of 0 and 1; it lies in memory in ``order``."""
+        height, width = shape
+        flat = _repeat(self.stretches)
+        return flat.reshape(height, width) if order == "row" else flat.reshape(width, height).T
+
+    def to_columns(self, height: int) -> tuple[npt.NDArray[np.uint8], int]:
+        """Return the mask from its first to its last column with a defect, and that first column.
+
+        Only for runs in column order that are not empty. The returned mask, (``height``, W') uint8
+        of 0 and 1, lies in memory column by column; a small defect in a large image gives a small
+        one.
+        """
+        assert len(self.stretches) > 1, "an empty mask has no such columns"
+        stretches = self.stretches.copy()
+        first = int(stretches[0]) // height
+        stretches[0] -= first * height
+        stretches[-1] %= height
+        return _repeat(stretches).reshape(-1, height).T, first
+
+    def to_text(self) -> str:
+        """Return the canonical form of runs in column order: 1-based, sorted, touching joined."""
+        apart = self.stretches[2:-1:2] > 0
+        if self.source and apart.all() and CANONICAL.fullmatch(self.source):
+            return self.source  # The usual case, in a third of the time.
+        if len(self.stretches) == 1:
+            return ""
+        edges = np.cumsum(self.stretches[:-1])
+        starts, ends = edges[::2][np.append(True, apart)], edges[1::2][np.append(apart, True)]
+        return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
+
+    def rows_to_columns(self, shape: ImageSize) -> Self:
+        """Return the runs in column order of runs in row order."""
+        return self.from_mask(self.to_mask(shape, order="row"))
+
+    def union(self, other: Self) -> Self:
+        """Return the runs of all pixels of either."""
+        either = _repeat(self.stretches) | _repeat(other.stretches)
+        return self._from_pixels(either.view(np.bool_))
 
 
 def decode(
-    rle: str, shape: tuple[int, int], *, base: int = 1, order: RleOrder = "column"
+    rle: str, shape: ImageSize, *, base: int = 1, order: RleOrder = "column"
 ) -> npt.NDArray[np.uint8]:
-    """Return the mask that ``rle`` says: (H, W) uint8 of 0 and 1, all 0 for blank text.
+    """Return the mask that ``rle`` describes: (H, W) uint8 of 0 and 1, all 0 for blank text.
 
     Args:
         rle: pairs of start and length, separated by white space.
@@ -55,30 +121,7 @@ def decode(
         RleError: the text is malformed or does not fit the shape.
     """
     assert order in ("column", "row"), order
-    height, width = shape
-    stretches, _ = _stretches(rle, height * width, base)
-    count = len(stretches)
-    flat = np.frombuffer(b"\0\1" * count, np.uint8, count).repeat(stretches)
-    return flat.reshape(height, width) if order == "row" else flat.reshape(width, height).T
-
-
-def decode_columns(rle: str, shape: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], int]:
-    """Return the part of the mask from its first to its last column with defect, and the first.
-
-    ``rle`` is in canonical form and not blank. The part is (H, W') uint8 of 0 and 1 and lies in
-    memory column by column: of a small defect in a large image it is a small part.
-
-    Raises:
-        RleError: the text is malformed or does not fit the shape.
-    """
-    height, width = shape
-    stretches, _ = _stretches(rle, height * width, 1)
-    assert len(stretches) > 1, "a mask without defect has no such part"
-    first, after = int(stretches[0]) // height, width - int(stretches[-1]) // height
-    stretches[0] -= first * height
-    stretches[-1] -= (width - after) * height
-    flat = np.frombuffer(b"\0\1" * len(stretches), np.uint8, len(stretches)).repeat(stretches)
-    return flat.reshape(after - first, height).T, first
+    return parse_runs(rle, shape[0] * shape[1], base=base).to_mask(shape, order=order)
 
 
 def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: RleOrder = "column") -> str:
@@ -94,61 +137,20 @@ def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: RleOrder = "c
     defect = mask != 0
     if not defect.any():
         return ""
-    if order == "row":
-        flat = defect.ravel()
-    elif defect.flags.f_contiguous:
-        flat = defect.T.ravel()
-    else:
-        turned = cv2.transpose(defect.view(np.uint8))  # 15 times as fast as numpy's copy.
-        flat = turned.view(np.bool_).ravel()
-    edges = np.flatnonzero(np.diff(flat, prepend=False, append=False))
+    edges = _edges(_pixels(defect, order))
     edges[1::2] -= edges[::2]
     edges[::2] += base
     return " ".join(map(str, edges.tolist()))
 
 
-def canonical(
-    rle: str, shape: tuple[int, int], *, base: int = 1, order: RleOrder = "column"
-) -> str:
-    """Return ``rle`` in canonical form: 1-based, column-major, sorted, touching runs joined.
-
-    ``shape``, ``base`` and ``order`` are those of ``rle``, as in ``decode``.
-
-    Raises:
-        RleError: the text is malformed or does not fit the shape.
-    """
-    if order == "row":
-        return encode(decode(rle, shape, base=base, order=order))
-    # Without the mask: a fifth of the time.
-    stretches, was_unsorted = _stretches(rle, shape[0] * shape[1], base)
-    apart = stretches[2:-1:2] > 0
-    if base == 1 and not was_unsorted and apart.all() and CANONICAL.fullmatch(rle):
-        return rle  # The usual case, in a third of the time.
-    if len(stretches) == 1:
-        return ""
-    edges = np.cumsum(stretches[:-1])
-    starts, ends = edges[::2][np.append(True, apart)], edges[1::2][np.append(apart, True)]
-    return " ".join(map(str, np.stack([starts + 1, ends - starts], axis=1).ravel().tolist()))
-
-
 def parse_runs(rle: str, size: int, *, base: int = 1) -> Runs:
-    """Return the runs of ``rle`` in an image of ``size`` pixels, without making the mask.
+    """Parse ``rle``, of an image of ``size`` pixels, without making the mask.
 
     Raises:
         RleError: the text is malformed or does not fit the size.
     """
-    stretches, was_unsorted = _stretches(rle, size, base)
-    starts = np.cumsum(stretches)[:-1:2]
-    return Runs(starts, stretches[1::2], was_unsorted)
-
-
-def _stretches(rle: str, size: int, base: int) -> tuple[npt.NDArray[np.int64], bool]:
-    """Return the lengths of the alternating stretches of 0s and 1s, and if ``rle`` was unsorted.
-
-    A text of N runs has 2N + 1 stretches, the first and last of 0s; they sum to ``size``.
-    """
     assert base in (0, 1), base
-    # Digits of other scripts become "?", and are refused like all else that is no plain digit.
+    # Digits of other scripts become "?", and are refused like all else that is not a plain digit.
     if rle.encode("ascii", "replace").translate(None, ALLOWED):
         _refuse_text(rle)
     # The number added stands for the last stretch; with it, blank text needs no case of its own.
@@ -167,12 +169,33 @@ def _stretches(rle: str, size: int, base: int) -> tuple[npt.NDArray[np.int64], b
     # and by construction sum to its size cannot hide a wrap.
     largest = np.maximum.reduce(numbers.view(np.uint64))
     if largest <= size and np.count_nonzero(lengths) == len(lengths):
-        return numbers, False
-    return _sorted_stretches(rle, size, base), True
+        return Runs(numbers, source=rle if base == 1 else "")
+    return Runs(_sorted_stretches(rle, size, base), was_unsorted=True)
 
 
-def _sorted_stretches(rle: str, size: int, base: int) -> npt.NDArray[np.int64]:
-    """Do the work of ``_stretches`` for unsorted runs, or find out what is wrong with them."""
+def _pixels(defect: BoolArray, order: RleOrder) -> BoolArray:
+    """Return the pixels of ``defect``, (H, W), as one line in ``order``."""
+    if order == "row":
+        return defect.ravel()
+    if defect.flags.f_contiguous:
+        return defect.T.ravel()
+    turned = cv2.transpose(defect.view(np.uint8))  # 15 times as fast as numpy's copy.
+    return np.asarray(turned.view(np.bool_).ravel(), np.bool_)
+
+
+def _edges(pixels: BoolArray) -> Int64Array:
+    """Return start and end of each run of a line of pixels in turn."""
+    return np.flatnonzero(np.diff(pixels, prepend=False, append=False))
+
+
+def _repeat(stretches: Int64Array) -> npt.NDArray[np.uint8]:
+    """Return the pixels of alternating stretches of 0s and 1s as one line."""
+    count = len(stretches)
+    return np.frombuffer(b"\0\1" * count, np.uint8, count).repeat(stretches)
+
+
+def _sorted_stretches(rle: str, size: int, base: int) -> Int64Array:
+    """Return the stretches of unsorted runs, or raise for what is wrong with them."""
     pairs = np.fromstring(rle, np.int64, sep=" ").reshape(-1, 2)
     _refuse_values(pairs, size, base)
     edges = pairs[np.argsort(pairs[:, 0], kind="stable")]
@@ -199,10 +222,10 @@ def _refuse_text(rle: str) -> NoReturn:
     )
 
 
-def _refuse_values(pairs: npt.NDArray[np.int64], size: int, base: int) -> None:
-    """Raise for the first pair of ``pairs``, (N, 2), that no image of ``size`` pixels can hold."""
+def _refuse_values(pairs: Int64Array, size: int, base: int) -> None:
+    """Raise for the first pair of ``pairs``, (N, 2), that does not fit in ``size`` pixels."""
     starts, lengths = pairs[:, 0], pairs[:, 1]
-    too_large = (pairs == LARGEST).any(axis=1)
+    too_large = (pairs == MAX_INT64).any(axis=1)
     empty = lengths == 0
     early = starts < base
     late = starts - base > size - lengths  # Differences: the sum could pass the largest integer.
@@ -216,7 +239,7 @@ def _refuse_values(pairs: npt.NDArray[np.int64], size: int, base: int) -> None:
     if too_large[i]:
         raise RleError(f"pair {i + 1} has a number that is too large: pixels end at {last}")
     if empty[i]:
-        raise RleError(f"{where} has length 0: a run holds at least one pixel")
+        raise RleError(f"{where} has length 0: a run has at least one pixel")
     if early[i]:
         raise RleError(f"{where} starts before the first pixel, 1: is it 0-based (--rle-base 0)?")
     other_base = base == 0 and start + length - 1 == size

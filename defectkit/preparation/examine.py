@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from defectkit.arrays import ImageSize
 from defectkit.data.images import decode_image, read_content
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.csv_table import LabelRow
 from defectkit.labels.ledger import LedgerRow, incomplete
-from defectkit.labels.outlines import trace
+from defectkit.labels.outlines import rasterize
 from defectkit.labels.rle_convention import Convention
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.regions import Region, measure_regions
@@ -69,7 +70,7 @@ def examine(job: Job, *, convention: Convention) -> ImageFacts:
             image_id=job.image_id, path=job.path, ledger=tuple(ledger), problem=problem
         )
     height, width = image.shape[:2]
-    rles, ledger = _read_rows(job.rows, (height, width), convention)
+    runs_by_class, rles, ledger = _read_rows(job.rows, (height, width), convention)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     return ImageFacts(
         image_id=job.image_id,
@@ -82,38 +83,36 @@ def examine(job: Job, *, convention: Convention) -> ImageFacts:
         rles=rles,
         defects=tuple(
             defect
-            for class_id, text in rles.items()
-            for defect in _find_defects(class_id, text, (height, width))
+            for class_id, runs in runs_by_class.items()
+            for defect in _find_regions(class_id, runs, height)
         ),
         ledger=tuple(ledger),
         problem=f"line {refused.line} was refused" if refused else "",
     )
 
 
-def _find_defects(class_id: str, text: str, shape: tuple[int, int]) -> list[Region]:
+def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
     # Of masks and labels as large as the image most would be made for nothing.
-    part, left = rle.decode_columns(text, shape)
+    columns, left = runs.to_columns(height)
     return [
         replace(region, box_xywh=(left + x, y, width, height))
-        for region in measure_regions(part, class_id)
+        for region in measure_regions(columns, class_id)
         for x, y, width, height in [region.box_xywh]
     ]
 
 
 def _read_rows(
-    rows: Sequence[LabelRow], shape: tuple[int, int], convention: Convention
-) -> tuple[dict[str, str], list[LedgerRow]]:
-    """Return each defective class's canonical encoding, and what became of the rows."""
+    rows: Sequence[LabelRow], shape: ImageSize, convention: Convention
+) -> tuple[dict[str, rle.Runs], dict[str, str], list[LedgerRow]]:
+    """Return each defective class's runs and canonical text, and what became of the rows."""
+    runs_by_class: dict[str, rle.Runs] = {}
     rles: dict[str, str] = {}
     lines: dict[str, int] = {}  # of the first row, by class
     lines_by_text: dict[tuple[str, str], int] = {}
     ledger = []
     for row in rows:
         try:
-            if row.outline:
-                text, note = trace(row.outline, shape), ""
-            else:
-                text, note = _read_rle(row.rle, shape, convention)
+            runs, text, note = _read_row(row, shape, convention)
         except LabelError as error:
             ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
             continue
@@ -125,24 +124,31 @@ def _read_rows(
             note = f"repeats line {same}" if same != row.line else f"united with line {first}"
         ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
         if text and same == row.line:
-            if known := rles.get(row.class_id):
-                text = rle.encode(rle.decode(known, shape) | rle.decode(text, shape))
-            rles[row.class_id] = text
-    return rles, _refuse_with(ledger)
+            if known := runs_by_class.get(row.class_id):
+                runs = known.union(runs)
+                text = runs.to_text()
+            runs_by_class[row.class_id], rles[row.class_id] = runs, text
+    return runs_by_class, rles, _refuse_with(ledger)
 
 
-def _read_rle(text: str, shape: tuple[int, int], convention: Convention) -> tuple[str, str]:
-    """Return the canonical encoding, "" where it is empty, and a note on the text."""
-    if not text:
-        return "", ""
-    base, order = convention.base, convention.order
-    canonical = rle.canonical(text, shape, base=base, order=order)
-    if (text, base, order) == (canonical, 1, "column"):
-        return canonical, ""
-    mask = rle.decode(text, shape, base=base, order=order)
-    assert np.array_equal(rle.decode(canonical, shape), mask), text
-    unsorted = rle.parse_runs(text, mask.size, base=base).was_unsorted
-    return canonical, "its runs were not sorted and are now" if unsorted else ""
+def _read_row(row: LabelRow, shape: ImageSize, convention: Convention) -> tuple[rle.Runs, str, str]:
+    """Return the runs in column order, the canonical text, "" where it is empty, and a note.
+
+    Raises:
+        LabelError: the row is malformed or does not fit the image.
+    """
+    if row.outline:
+        runs = rasterize(row.outline, shape)
+        return runs, runs.to_text(), ""
+    runs = rle.parse_runs(row.rle, shape[0] * shape[1], base=convention.base)
+    note = "its runs were not sorted and are now" if runs.was_unsorted else ""
+    in_columns = convention.order == "column" or not row.rle
+    by_column = runs if in_columns else runs.rows_to_columns(shape)
+    text = by_column.to_text()
+    if text != row.rle or not in_columns:  # Made here, so it is checked.
+        mask = runs.to_mask(shape, order=convention.order)
+        assert np.array_equal(rle.decode(text, shape), mask), row.rle
+    return by_column, text, note
 
 
 def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:

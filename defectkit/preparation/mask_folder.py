@@ -14,7 +14,7 @@ from defectkit.files import read_csv
 from defectkit.labels import rle
 from defectkit.labels.annotations import Annotations, Named
 from defectkit.labels.csv_table import LabelTable
-from defectkit.labels.outlines import EncodedMask
+from defectkit.labels.outlines import RleMask
 from defectkit.preparation.worker_pool import open_workers
 
 NAMES = "classes.csv"
@@ -68,12 +68,12 @@ def read_masks(path: Path, files: Sequence[Path], *, workers: int | None = None)
 
 def _named(image_id: str, value: int, mask: _Mask, names: dict[int, str]) -> Named:
     if value == 0:
-        return image_id, "", EncodedMask("", mask.size)
+        return image_id, "", RleMask("", mask.size)
     if names and value not in names:
         raise LabelError(f"its value {value} has no name in {NAMES}")
     if not names and value == IGNORE:
         raise LabelError(f"{IGNORE} beside other values is no class: write 0, or {NAMES}")
-    return image_id, names.get(value, str(value)), EncodedMask(mask.rles[value], mask.size)
+    return image_id, names.get(value, str(value)), RleMask(mask.rles[value], mask.size)
 
 
 def _encode(path: Path) -> _Mask:

@@ -1,1 +1,1 @@
-"""What a person looks at: overlays, sheets, curves and the report page."""
+"""Pictures, plots, pages and tables for people."""

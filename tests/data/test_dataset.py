@@ -106,6 +106,55 @@ def test_masks_follow_the_order_of_the_classes_asked_for(dataset_folder):
     assert not record.read_masks(("9",)).any()
 
 
+def test_images_and_defects_are_frames_with_the_columns_of_their_files(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    for table, name in ((dataset.images, "images.csv"), (dataset.defects, "defects.csv")):
+        rows = read_csv(dataset_folder / name)
+        assert list(table.columns) == list(rows[0])
+        assert (
+            table.astype({"defective": int} if "defective" in table else {})
+            .astype(str)
+            .to_dict("records")
+            == rows
+        )
+    assert dataset.images is dataset.images
+    assert dataset.images["defective"].dtype == bool
+    assert dataset.images["defective"].tolist() == [one.defective for one in dataset.records]
+    assert dataset.images.loc[dataset.images["defective"], "split"].value_counts().sum() == 10
+    assert dataset.defects.groupby("class_id")["area"].sum().to_dict() == {
+        "1": 5 * 396,
+        "2": 5 * 396,
+    }
+    assert len(dataset.defects) == sum(len(record.regions) for record in dataset.records)
+
+
+def test_ids_and_classes_that_look_like_other_things_stay_text_in_the_frames(tmp_path, quiet):
+    names = ["007", "NA", "1e5", "nan", "", "None", "=1+1", "1"]
+    lines = ["ImageId,ClassId,EncodedPixels"]
+    for index, name in enumerate(names):
+        image_id = f"{name}{'x' if not name else ''}"
+        write_png(tmp_path / "Train" / f"{image_id}.png", np.full((9, 9), 20 * index, np.uint8))
+        lines.append(f"{image_id},{['01', 'NA', '1e5'][index % 3]},1 2")
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    defectkit.prepare(tmp_path / "train.csv", out=tmp_path / "out", console=quiet)
+    dataset = Dataset.load(tmp_path / "out")
+    assert set(dataset.images["image_id"]) == {"007", "NA", "1e5", "nan", "x", "None", "=1+1", "1"}
+    assert set(dataset.images["group"]) == set(dataset.images["image_id"])
+    assert set(dataset.defects["class_id"]) == {"01", "NA", "1e5"}
+    assert set(dataset.defects["image_id"]) == set(dataset.images["image_id"])
+    assert dataset.defects["area"].sum() == 2 * len(names)
+
+
+def test_the_frames_of_a_dataset_without_defects_have_their_columns(dataset_copy):
+    for name in ("masks.csv", "defects.csv"):
+        path = dataset_copy / name
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+    dataset = Dataset.load(dataset_copy)
+    assert list(dataset.defects.columns)[:3] == ["image_id", "class_id", "defect_id"]
+    assert len(dataset.defects) == 0
+    assert not any(record.regions for record in dataset.records)
+
+
 def test_color_images_make_a_color_dataset(dataset_copy):
     images = dataset_copy / "images.csv"
     lines = images.read_text().splitlines()

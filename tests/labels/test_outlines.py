@@ -6,15 +6,14 @@ from hypothesis import strategies as st
 from pycocotools import mask as pycoco
 
 from defectkit.errors import LabelError
-from defectkit.labels import rle
-from defectkit.labels.outlines import Box, CocoMask, EncodedMask, Polygons, trace
+from defectkit.labels.outlines import Box, CocoMask, Polygons, RleMask, rasterize
 
 SIZE = (24, 40)
 quiet = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def mask_of(outline):
-    return rle.decode(trace(outline, SIZE), SIZE)
+    return rasterize(outline, SIZE).to_mask(SIZE)
 
 
 @quiet
@@ -101,12 +100,12 @@ def test_neighbors_share_no_pixel_and_leave_no_gap():
         (Box(1, 1, 2, 2, size=(40, 24)), "of an image of 24x40 pixels, but it has 40x24"),
         (CocoMask((0, 960), (40, 24)), "of an image of 24x40 pixels, but it has 40x24"),
         (CocoMask((0, 961), SIZE), "they sum to 961"),
-        (EncodedMask("1 961", SIZE), "past the last, 960"),
+        (RleMask("1 961", SIZE), "past the last, 960"),
     ],
 )
 def test_what_does_not_fit_is_refused(outline, message):
     with pytest.raises(LabelError, match=message):
-        trace(outline, SIZE)
+        rasterize(outline, SIZE)
 
 
 def test_an_outline_may_reach_a_pixel_past_the_image():

@@ -1,1 +1,1 @@
-"""Pictures: overlays, contact sheets, curves, animations."""
+"""Pictures: overlays, contact sheets, plots and the GIF of a training."""

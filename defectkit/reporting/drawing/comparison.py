@@ -18,8 +18,8 @@ from defectkit.reporting.drawing.palette import (
     OUTCOME_COLORS,
     VERDICT_COLORS,
 )
-from defectkit.reporting.drawing.sheets import fit, fit_mask
-from defectkit.reporting.drawing.strokes import as_rgb, dashed_outline
+from defectkit.reporting.drawing.sheets import fit_image, fit_mask
+from defectkit.reporting.drawing.strokes import as_rgb, draw_dashed_outline
 
 CELL = (420, 240)
 """Width and height in pixels of the room of one picture: wide images may be wide."""
@@ -79,14 +79,14 @@ def draw_comparison(examples: Sequence[Example], heads: Sequence[tuple[str, str]
 
 
 def _truth_cell(example: Example) -> Image:
-    cell = fit(as_rgb(example.image), CELL)
-    dashed_outline(cell, fit_mask(example.truth, cell.shape), COLORS["truth"], 1)
+    cell = fit_image(as_rgb(example.image), CELL)
+    draw_dashed_outline(cell, fit_mask(example.truth, cell.shape), COLORS["truth"], 1)
     return cell
 
 
 def _cell(example: Example, answer: Answer) -> Image:
     # Drawn at the size in which it is shown, so that lines stay sharp and small spots get rings.
-    small = fit(as_rgb(example.image), CELL)
+    small = fit_image(as_rgb(example.image), CELL)
     predicted, truth = (fit_mask(mask, small.shape) for mask in (answer.predicted, example.truth))
     return mark(small, predicted=predicted, truth=truth)
 

@@ -13,13 +13,13 @@ from defectkit.reporting.drawing.header import GUTTER, draw_header
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
     as_rgb,
-    dashed_outline,
-    draw_tags,
-    outline,
-    ring_small,
-    tint,
-    with_ring,
+    draw_dashed_outline,
+    draw_outline,
+    draw_rings,
+    draw_tint,
+    include_ring,
 )
+from defectkit.reporting.drawing.tags import draw_tags
 
 Tag = tuple[str, BoxXywh]
 """A text and the box that it names, in pixels of the image."""
@@ -107,14 +107,14 @@ def mark_defects(
     assert truth is None or truth.shape == found.shape, (truth.shape, found.shape)
     line = _line_width(marked)
     if truth is not None:
-        tint(marked, truth & found, COLORS["hit"])
-        tint(marked, truth & ~found, COLORS["missed"])
-        tint(marked, found & ~truth, COLORS["false"])
-    outline(marked, found, COLORS["finding"], line)
+        draw_tint(marked, truth & found, COLORS["hit"])
+        draw_tint(marked, truth & ~found, COLORS["missed"])
+        draw_tint(marked, found & ~truth, COLORS["false"])
+    draw_outline(marked, found, COLORS["finding"], line)
     if truth is not None:
-        dashed_outline(marked, truth, COLORS["truth"], line)
-    ring_small(marked, found, truth, line)
-    draw_tags(marked, [(text, with_ring(box, marked.shape), WHITE) for text, box in tags])
+        draw_dashed_outline(marked, truth, COLORS["truth"], line)
+    draw_rings(marked, found, truth, line)
+    draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in tags])
     return marked
 
 
@@ -122,10 +122,10 @@ def _mark_highest_score(marked: Image, score_map: ScoreMap) -> None:
     # Often one pixel; all pixels of a tile or a box.
     highest = (score_map == score_map.max()).any(axis=0)
     line = _line_width(marked)
-    outline(marked, highest, COLORS["finding"], line)
-    ring_small(marked, highest, None, line)
+    draw_outline(marked, highest, COLORS["finding"], line)
+    draw_rings(marked, highest, None, line)
     first, *_ = measure_regions(highest)
-    draw_tags(marked, [("highest score", with_ring(first.box_xywh, marked.shape), WHITE)])
+    draw_tags(marked, [("highest score", include_ring(first.box_xywh, marked.shape), WHITE)])
 
 
 def _line_width(image: Image) -> int:

@@ -15,7 +15,7 @@ from defectkit.labels import rle
 from defectkit.preparation.examine import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
-from defectkit.reporting.drawing.sheets import contact_sheet, preview_cell
+from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
 
 PER_SHEET = 24
 CellShape = tuple[int, int, int]
@@ -86,7 +86,7 @@ def write_sheet(sheet: Sheet) -> None:
         (caption, _picture(image, around, sheet.shape)) for caption, image, around in sheet.cells
     ]
     width, height, columns = sheet.shape
-    picture = contact_sheet(cells, columns=columns, cell=(width, height))
+    picture = contact_sheet(cells, columns=columns, cell_size=(width, height))
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
 
 
@@ -153,7 +153,7 @@ def _picture(image: ImageFacts, around: Region | None, shape: CellShape) -> Imag
         for defect in image.defects
         if (box := _scaled(defect.box_xywh, (x, y, width, height), scale))
     ]
-    return preview_cell(pixels, masks, boxes)
+    return draw_labels(pixels, masks, boxes)
 
 
 def _window(image: ImageFacts, around: Region | None) -> BoxXywh:

@@ -1,1 +1,1 @@
-"""Pages that work offline."""
+"""Pages that need no network."""

@@ -4,7 +4,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from defectkit.errors import ModelError
 from defectkit.models.detection.boxes import box_loss
 from defectkit.models.detection.localizer import Localizer, _middles, _shares, build_localizer
 
@@ -171,8 +170,3 @@ def test_the_encoder_is_known_only_where_it_has_pretrained_weights():
     taken = build(state=state, in_channels=1)
     assert taken.encoder is taken.features
     torch.testing.assert_close(taken.features.state_dict(), network.features.state_dict())
-
-
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ModelError, match=r"encoder 'resnet19' cannot give feature maps.*timm"):
-        build(encoder="resnet19")

@@ -4,7 +4,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from defectkit.errors import ModelError
 from defectkit.models.detection.yolo_grid import (
     BACKGROUND,
     IGNORED,
@@ -244,8 +243,3 @@ def test_the_encoder_is_known_only_where_it_has_pretrained_weights():
     assert 0 < len(network.lowest_stages(2)) < len(list(network.features.modules()))
     assert not [key for key in network.state_dict() if key.startswith("_encoder")]
     torch.testing.assert_close(network.features.conv_stem.weight, NETWORK.features.conv_stem.weight)
-
-
-def test_an_unknown_encoder_is_refused():
-    with pytest.raises(ModelError, match=r"encoder 'resnet19' cannot give feature maps.*timm"):
-        build(encoder="resnet19")

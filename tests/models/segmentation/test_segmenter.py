@@ -1,18 +1,14 @@
 import warnings
-from typing import get_args
 
-import numpy as np
 import pytest
 import timm
 import torch
 
 from defectkit.approaches.segment import Segment
-from defectkit.config import SegmentArchitecture, load_config
+from defectkit.config import load_config
 from defectkit.errors import ModelError
 from defectkit.models.encoders import normalization
-from defectkit.models.segmentation.segmenter import Segmenter, build_fcn, build_smp
-
-ENCODERS = {"fcn": "resnet50"}
+from defectkit.models.segmentation.segmenter import build_fcn, build_smp
 
 
 def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str, ...] = ()):
@@ -22,23 +18,6 @@ def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of libraries about their own parts
         return segment, segment.network().eval()
-
-
-@pytest.mark.parametrize("architecture", get_args(SegmentArchitecture))
-@pytest.mark.parametrize(("channels", "encoder"), [(1, "tf_efficientnet_lite0"), (3, "resnet18")])
-def test_every_architecture_looks_at_images_of_odd_sizes(architecture, channels, encoder):
-    if architecture == "dpt":
-        encoder = "resnet18"
-    segment, net = network(
-        architecture, channels=channels, encoder=ENCODERS.get(architecture, encoder)
-    )
-    image = np.random.default_rng(0).integers(0, 256, (67, 131, channels), np.uint8)
-    (finding,) = segment.find(net, [image])
-    assert finding.score_map.shape == (2, 67, 131)
-    assert isinstance(net, Segmenter)
-    with torch.inference_mode():
-        logits = net(torch.zeros(2, channels, net.stride, 2 * net.stride, dtype=torch.uint8))
-    assert logits.shape == (2, 1 + 2, net.stride, 2 * net.stride)  # any defect, two classes
 
 
 def test_a_layer_more_for_the_background_or_for_any_defect():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from defectkit.reporting.drawing import gif
-from defectkit.reporting.drawing.gif import heat, progress_frame, write_gif
+from defectkit.reporting.drawing.gif import heatmap, progress_frame, write_gif
 from defectkit.reporting.drawing.palette import COLORS
 
 
@@ -66,7 +66,7 @@ def test_no_images_make_a_frame_too():
 def test_heat_rises_with_the_score():
     image = np.full((4, 101, 3), 100, np.uint8)
     scores = np.tile(np.linspace(0, 1, 101, dtype=np.float32), (4, 1))
-    light = heat(image, scores).astype(float) @ [0.2126, 0.7152, 0.0722]
+    light = heatmap(image, scores).astype(float) @ [0.2126, 0.7152, 0.0722]
     assert light[0, -1] > light[0, 0] + 100
     assert (np.diff(light[0]) > -1.5).all()
 
@@ -98,7 +98,7 @@ def test_a_small_hot_spot_keeps_its_color(tmp_path):
     spots = [(slice(50, 53), slice(left, left + 3)) for left in range(50, 350, 50)]
     for spot, score in zip(spots, np.linspace(0.5, 1, 6), strict=True):
         scores[spot] = score
-    frame = heat(image, scores)
+    frame = heatmap(image, scores)
     write_gif(tmp_path / "progress.gif", [frame])
     pixels = frames_of(tmp_path / "progress.gif")[0][0][0]
     for spot in spots:

@@ -11,7 +11,7 @@ from defectkit.regions import Region
 from defectkit.reporting.drawing.header import GUTTER
 from defectkit.reporting.drawing.overlay import MIN_WIDTH, draw_overlay, mark, region_labels
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, OUTCOME_COLORS, VERDICT_COLORS
-from defectkit.reporting.drawing.strokes import TINT
+from defectkit.reporting.drawing.strokes import TINT_OPACITY
 
 TILES = Path(__file__).parents[4] / "shared" / "data" / "magnetic_tile" / "Train"
 
@@ -88,7 +88,9 @@ def test_hit_missed_and_false_pixels_have_their_tints():
         "missed": np.s_[24:66, 24:54],
         "false": np.s_[24:66, 90:116],
     }.items():
-        expected = (1 - TINT) * image[window][..., None] + TINT * np.array(COLORS[name])
+        expected = (1 - TINT_OPACITY) * image[window][..., None] + TINT_OPACITY * np.array(
+            COLORS[name]
+        )
         assert np.abs(marked[window] - expected).max() <= 0.5, name
     far = np.s_[85:, :]
     assert (marked[far] == image[far][..., None]).all()
@@ -99,7 +101,7 @@ def test_both_contours_are_seen_and_cover_nothing_where_finding_and_truth_agree(
     marked = mark(image, predicted=truth, truth=truth)
     assert pixels_of(marked, COLORS["finding"]).sum() > 150
     assert pixels_of(marked, COLORS["truth"]).sum() > 80
-    expected = (1 - TINT) * image[truth][:, None] + TINT * np.array(COLORS["hit"])
+    expected = (1 - TINT_OPACITY) * image[truth][:, None] + TINT_OPACITY * np.array(COLORS["hit"])
     assert np.abs(marked[truth] - expected).max() <= 0.5
 
 

@@ -8,9 +8,9 @@ from defectkit.reporting.drawing.sheets import (
     GUTTER,
     class_color,
     contact_sheet,
-    fit,
+    draw_labels,
+    fit_image,
     fit_mask,
-    preview_cell,
 )
 
 
@@ -22,12 +22,12 @@ def pixels_of(image, color):
     ("shape", "fitted"), [((400, 103), (200, 52)), ((50, 200), (25, 100)), ((20, 10), (200, 100))]
 )
 def test_images_are_fitted_with_their_aspect_kept(shape, fitted):
-    assert fit(np.zeros((*shape, 3), np.uint8), (100, 200)).shape == (*fitted, 3)
+    assert fit_image(np.zeros((*shape, 3), np.uint8), (100, 200)).shape == (*fitted, 3)
 
 
 def test_a_sheet_has_a_place_for_every_picture():
     cells = [(f"picture {n}", np.full((30, 40), 50 + 20 * n, np.uint8)) for n in range(7)]
-    sheet = contact_sheet(cells, columns=3, cell=(80, 60))
+    sheet = contact_sheet(cells, columns=3, cell_size=(80, 60))
     assert sheet.dtype == np.uint8
     assert sheet.shape[1] == 3 * 80 + 4 * GUTTER
     for n in range(7):
@@ -39,7 +39,7 @@ def test_a_sheet_has_a_place_for_every_picture():
 
 def test_captions_stay_in_their_column():
     cells = [("name " * 40, np.zeros((10, 10), np.uint8)), ("", np.zeros((10, 10), np.uint8))]
-    sheet = contact_sheet(cells, columns=2, cell=(100, 40))
+    sheet = contact_sheet(cells, columns=2, cell_size=(100, 40))
     below = sheet[GUTTER + 40 :]
     assert (below[:, : GUTTER + 100] != BACKGROUND).any()
     assert (below[:, GUTTER + 102 :] == BACKGROUND).all()
@@ -47,8 +47,8 @@ def test_captions_stay_in_their_column():
 
 def test_fewer_pictures_than_columns_make_a_narrow_sheet_and_none_an_empty_one():
     one = [("a", np.zeros((10, 10), np.uint8))]
-    assert contact_sheet(one, columns=6, cell=(50, 50)).shape[1] == 50 + 2 * GUTTER
-    assert (contact_sheet([], cell=(50, 50)) == BACKGROUND).all()
+    assert contact_sheet(one, columns=6, cell_size=(50, 50)).shape[1] == 50 + 2 * GUTTER
+    assert (contact_sheet([], cell_size=(50, 50)) == BACKGROUND).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -69,7 +69,7 @@ def test_a_preview_shows_every_class_in_its_color_and_hides_no_defect(cell, chan
     masks["1"][100:105, 100:105] = True
     masks["scratch"][300:500, 200:210] = True
     boxes = [("1", (100, 100, 5, 5)), ("scratch", (200, 300, 10, 200))]
-    marked = preview_cell(image, masks, boxes, cell=cell)
+    marked = draw_labels(image, masks, boxes, cell_size=cell)
     assert marked.shape == ((600, 400, 3) if cell is None else (120, 80, 3))
     for class_id in masks:
         assert pixels_of(marked, class_color(class_id)).sum() > 20, class_id
@@ -80,7 +80,7 @@ def test_a_preview_shows_every_class_in_its_color_and_hides_no_defect(cell, chan
 
 def test_a_box_at_the_border_is_drawn_whole():
     image = np.zeros((100, 100), np.uint8)
-    marked = preview_cell(image, {}, [("1", (0, 60, 100, 40))])
+    marked = draw_labels(image, {}, [("1", (0, 60, 100, 40))])
     line = pixels_of(marked, class_color("1"))
     assert line[60:, 0].all()
     assert line[60:, -1].all()

@@ -9,13 +9,12 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from defectkit.reporting.drawing import palette
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
-    SMALL_SIDE,
-    TINT,
+    MAX_RINGED_SIDE,
+    TINT_OPACITY,
     as_rgb,
-    dashed_outline,
-    draw_tags,
-    outline,
-    ring_small,
+    draw_dashed_outline,
+    draw_outline,
+    draw_rings,
 )
 
 
@@ -38,7 +37,7 @@ def pixels_of(image, color):
 def test_an_outline_stays_outside_and_is_closed(thickness, gap):
     image = gray()
     mask = rectangle(image.shape, 30, 40, 6, 5)
-    outline(image, mask, (1, 2, 3), thickness, gap=gap)
+    draw_outline(image, mask, (1, 2, 3), thickness, gap=gap)
     line = pixels_of(image, (1, 2, 3))
     rows, columns = np.nonzero(line)
     assert rows.min() == 30 - gap - thickness
@@ -53,7 +52,7 @@ def test_an_outline_follows_a_hole_and_the_border():
     image = gray()
     mask = rectangle(image.shape, 0, 0, 40, 40)
     mask[10:30, 10:30] = False
-    outline(image, mask, (1, 2, 3), 1)
+    draw_outline(image, mask, (1, 2, 3), 1)
     line = pixels_of(image, (1, 2, 3))
     assert line[20, 11]
     assert line[20, 28]
@@ -64,9 +63,9 @@ def test_an_outline_follows_a_hole_and_the_border():
 def test_an_empty_mask_draws_nothing():
     image = gray()
     nothing = np.zeros(image.shape[:2], bool)
-    outline(image, nothing, WHITE, 2)
-    dashed_outline(image, nothing, WHITE, 1)
-    ring_small(image, nothing, nothing, 1)
+    draw_outline(image, nothing, WHITE, 2)
+    draw_dashed_outline(image, nothing, WHITE, 1)
+    draw_rings(image, nothing, nothing, 1)
     assert (image == 128).all()
 
 
@@ -74,9 +73,9 @@ def test_an_empty_mask_draws_nothing():
 def test_dashes_are_seen_on_black_and_on_white_and_beside_the_other_line(value):
     image = gray(value=value)
     mask = rectangle(image.shape, 20, 30, 30, 40)
-    outline(image, mask, COLORS["finding"], 1)
+    draw_outline(image, mask, COLORS["finding"], 1)
     whole = pixels_of(image, COLORS["finding"])
-    dashed_outline(image, mask, WHITE, 1)
+    draw_dashed_outline(image, mask, WHITE, 1)
     assert (pixels_of(image, COLORS["finding"]) == whole).all(), "the dashes cover the finding"
     changed = ~pixels_of(image, (value,) * 3) & ~whole
     light = changed & pixels_of(image, WHITE) if value == 0 else changed
@@ -94,19 +93,19 @@ def test_the_ring_says_found_from_a_tenth_of_the_pixels(covered, kind):
     truth = rectangle(image.shape, 40, 60, 10, 10)
     predicted = np.zeros_like(truth)
     predicted[tuple(part[:covered] for part in np.nonzero(truth))] = True
-    ring_small(image, predicted, truth, 1)
+    draw_rings(image, predicted, truth, 1)
     rings = {name: pixels_of(image, COLORS[name]).any() for name in ("hit", "missed", "false")}
     assert rings == {name: name == kind for name in rings}
 
 
 def test_only_small_spots_get_a_ring():
-    for side, ringed in ((1, True), (SMALL_SIDE, True), (SMALL_SIDE + 1, False)):
+    for side, ringed in ((1, True), (MAX_RINGED_SIDE, True), (MAX_RINGED_SIDE + 1, False)):
         image = gray(160, 160)
         predicted = rectangle(image.shape, 60, 60, 3, side)
-        ring_small(image, predicted, np.zeros_like(predicted), 1)
+        draw_rings(image, predicted, np.zeros_like(predicted), 1)
         assert pixels_of(image, COLORS["false"]).any() == ringed
     image = gray(160, 160)
-    ring_small(image, rectangle(image.shape, 60, 60, 3, 3), None, 1)
+    draw_rings(image, rectangle(image.shape, 60, 60, 3, 3), None, 1)
     assert pixels_of(image, COLORS["finding"]).any()
 
 
@@ -115,7 +114,7 @@ def test_a_crowd_of_spots_gets_no_rings_but_the_missed_one_among_them_does():
     predicted = np.zeros(image.shape[:2], bool)
     predicted[5:-5:20, 5:-5:20] = True
     truth = rectangle(image.shape, 151, 151, 3, 3)
-    ring_small(image, predicted, truth, 1)
+    draw_rings(image, predicted, truth, 1)
     assert not pixels_of(image, COLORS["false"]).any()
     assert pixels_of(image, COLORS["missed"]).any()
 
@@ -123,37 +122,8 @@ def test_a_crowd_of_spots_gets_no_rings_but_the_missed_one_among_them_does():
 def test_rings_of_neighbors_flow_into_one():
     image = gray(160, 160)
     predicted = rectangle(image.shape, 60, 60, 3, 3) | rectangle(image.shape, 60, 80, 3, 3)
-    ring_small(image, predicted, np.zeros_like(predicted), 1)
+    draw_rings(image, predicted, np.zeros_like(predicted), 1)
     assert not pixels_of(image, COLORS["false"])[62, 64:80].any(), "a line crosses between them"
-
-
-def test_names_hide_no_box_and_no_other_name():
-    rng = np.random.default_rng(0)
-    boxes = [(int(x), int(y), 14, 9) for x, y in rng.integers(0, 180, (12, 2))]
-    image = gray(200, 200)
-    draw_tags(image, [(f"class {n} 0.9", box, WHITE) for n, box in enumerate(boxes)])
-    assert (image != 128).any(), "no name at all"
-    for x, y, width, height in boxes:
-        assert (image[y : y + height, x : x + width] == 128).all()
-
-
-def test_names_do_not_cover_each_other():
-    def changed(boxes):
-        image = gray(200, 200)
-        draw_tags(image, [("class 1 0.9", box, WHITE) for box in boxes])
-        return int((image != 128).any(axis=-1).sum())
-
-    one, other = (90, 90, 14, 9), (100, 90, 14, 9)
-    assert changed([one, other]) == 2 * changed([one]) == 2 * changed([other])
-
-
-def test_a_name_without_room_is_left_out():
-    image = gray(8, 200)
-    draw_tags(image, [("class", (5, 2, 4, 4), WHITE)])
-    assert (image == 128).all()
-    image = gray(40, 60)
-    draw_tags(image, [("class", (0, 0, 60, 40), WHITE)])
-    assert (image == 128).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3)])
@@ -177,7 +147,7 @@ def test_no_other_triple_of_the_palette_is_safer_for_color_blind_readers():
     ]  # fmt: skip
 
     def seen(color, sight, background):
-        mixed = (TINT * np.array(color) + (1 - TINT) * background) / 255
+        mixed = (TINT_OPACITY * np.array(color) + (1 - TINT_OPACITY) * background) / 255
         linear = np.where(mixed <= 0.04045, mixed / 12.92, ((mixed + 0.055) / 1.055) ** 2.4)
         light = np.clip(np.asarray(sight) @ linear, 0, 1)
         coded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)

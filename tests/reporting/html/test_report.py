@@ -10,9 +10,9 @@ import pytest
 
 from defectkit.data import images
 from defectkit.data.images import decode_image, write_png
-from defectkit.reporting.drawing.curves import plot_operating
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.palette import COLORS, hex_code
+from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.html import render
 from defectkit.reporting.html import report as page
 from defectkit.reporting.html.report import write_report
@@ -316,7 +316,7 @@ def test_the_headline_says_what_counts(tmp_path, image, headline):
 
 def test_numbers_plots_warnings_and_the_run_are_shown(tmp_path):
     rows = [row("a.png", "hit", 0.9), row("b.png", "pass", 0.1)]
-    plot_operating(
+    plot_scores(
         tmp_path / "scores.png", [0.9, 0.1], [True, False], threshold_low=0.5, threshold_high=0.5
     )
     info = {"learning_rate": 0.0005, "warnings": ["Only 2 defective images."]}

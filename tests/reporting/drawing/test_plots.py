@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from defectkit.data.images import read_image
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.operating_points import Thresholds
-from defectkit.reporting.drawing import curves
-from defectkit.reporting.drawing.curves import (
-    escape_overkill,
+from defectkit.reporting.drawing import plots
+from defectkit.reporting.drawing.plots import (
+    escape_and_overkill_rates,
     plot_history,
-    plot_operating,
     plot_region_recall,
+    plot_scores,
 )
 
 ROWS = [
@@ -48,8 +48,8 @@ def drawn(monkeypatch):
         figures.append(make(width, height))
         return figures[-1]
 
-    make = curves._figure
-    monkeypatch.setattr(curves, "_figure", remember)
+    make = plots._figure
+    monkeypatch.setattr(plots, "_figure", remember)
     return figures
 
 
@@ -77,8 +77,9 @@ def test_the_history_shows_every_column(tmp_path, drawn):
     assert np.isnan(ap[1])
     assert ap[7] == 1 - 0.5 / 8
     assert lines_of(rate)["learning_rate"].get_ydata()[0] == 1e-3
-    assert "best: epoch 7" in validation.texts[0].get_text()
-    assert {rgb(curves.BLUE), rgb(curves.ORANGE), rgb(curves.GREEN)} <= colors_of(
+    assert lines_of(validation)["best epoch: 7"].get_xdata() == [7, 7]
+    assert "best epoch: 7" in [text.get_text() for text in validation.get_legend().get_texts()]
+    assert {rgb(plots.BLUE), rgb(plots.ORANGE), rgb(plots.GREEN)} <= colors_of(
         tmp_path / "curves.png"
     )
 
@@ -113,7 +114,7 @@ scores_and_truth = st.lists(
 @given(cases=scores_and_truth)
 def test_escape_and_overkill_agree_with_the_metrics(cases):
     scores, truth = (np.array(column) for column in zip(*cases, strict=True))
-    for cut, escapes, overkills in zip(*escape_overkill(scores, truth), strict=True):
+    for cut, escapes, overkills in zip(*escape_and_overkill_rates(scores, truth), strict=True):
         if cut > 1:
             assert np.isnan(escapes) or escapes == 1
             assert np.isnan(overkills) or overkills == 0
@@ -127,40 +128,38 @@ def test_escape_and_overkill_agree_with_the_metrics(cases):
 def test_the_chosen_point_and_the_counts_are_shown(tmp_path, drawn):
     scores = [0.05, 0.1, 0.3, 0.6, 0.2, 0.25, 0.8, 0.9]  # two of them are just a threshold
     defective = [False] * 4 + [True] * 4
-    plot_operating(
-        tmp_path / "scores.png", scores, defective, threshold_low=0.25, threshold_high=0.6
-    )
+    plot_scores(tmp_path / "scores.png", scores, defective, threshold_low=0.25, threshold_high=0.6)
     histogram, trade = drawn[0].axes
     names = [text.get_text() for text in histogram.get_legend().get_texts()]
     assert names == ["good (4)", "defective (4)", "review: 0.250 to 0.600"]
-    chosen = "chosen: 1 of 4 escape, 1 of 4 overkill,\n2 for review"
+    chosen = "chosen: escapes 1 of 4, overkills 1 of 4,\nreviews 2 of 8"
     point = lines_of(trade)[chosen]
     assert (point.get_xdata()[0], point.get_ydata()[0]) == (0.25, 0.25)
 
 
 def test_one_threshold_has_no_review_band(tmp_path, drawn):
-    plot_operating(
+    plot_scores(
         tmp_path / "s.png", [0.1, 0.9], [False, True], threshold_low=0.5, threshold_high=0.5
     )
     histogram, trade = drawn[0].axes
     assert "threshold 0.500" in lines_of(histogram)
-    assert "chosen: 0 of 1 escape, 0 of 1 overkill" in lines_of(trade)
+    assert "chosen: escapes 0 of 1, overkills 0 of 1" in lines_of(trade)
 
 
 @pytest.mark.parametrize("defective", [[True] * 3, [False] * 3])
 @pytest.mark.filterwarnings("error")
 def test_scores_of_one_kind_only_are_drawn(tmp_path, drawn, defective):
-    plot_operating(
+    plot_scores(
         tmp_path / "s.png", [0.1, 0.5, 1.0], defective, threshold_low=0.0, threshold_high=1.0
     )
     assert [text.get_text() for text in drawn[0].axes[1].texts] == [
-        "needs good and defective images"
+        "only with good and with defective images"
     ]
 
 
 def test_scores_and_truth_of_different_length_are_our_mistake(tmp_path):
     with pytest.raises(AssertionError):
-        plot_operating(tmp_path / "s.png", [0.1], [True, False], threshold_low=0, threshold_high=1)
+        plot_scores(tmp_path / "s.png", [0.1], [True, False], threshold_low=0, threshold_high=1)
 
 
 @pytest.mark.filterwarnings("error")
@@ -195,7 +194,7 @@ def test_plots_may_be_drawn_in_threads(tmp_path):
 
 def test_pyplot_with_its_global_state_is_never_imported(tmp_path):
     code = (
-        "import sys; from defectkit.reporting.drawing.curves import plot_history;"
+        "import sys; from defectkit.reporting.drawing.plots import plot_history;"
         f"plot_history({str(tmp_path / 'c.png')!r}, [dict(epoch=1, train_loss=1.0)]);"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
@@ -203,4 +202,4 @@ def test_pyplot_with_its_global_state_is_never_imported(tmp_path):
 
 
 def test_figures_have_a_canvas_of_their_own():
-    assert isinstance(curves._figure(2, 2), Figure)
+    assert isinstance(plots._figure(2, 2), Figure)

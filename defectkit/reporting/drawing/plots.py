@@ -20,34 +20,34 @@ from defectkit.files import write_bytes
 from defectkit.reporting.drawing import palette
 from defectkit.reporting.drawing.palette import hex_code
 
-# Of the palette all but the yellow, which is too light for white paper.
-CYCLE = tuple(
+# The palette without yellow, which is too light for white paper.
+LINE_COLORS = tuple(
     hex_code(color)
     for color in (
         *(palette.BLUE, palette.ORANGE, palette.GREEN),
         *(palette.VERMILLION, palette.PURPLE, palette.SKY),
     )
 )
-BLUE, ORANGE, GREEN, VERMILLION, *_ = CYCLE
+BLUE, ORANGE, GREEN, VERMILLION, *_ = LINE_COLORS
 INK, FAINT = "#24292f", "#6e7781"
 
-History = Sequence[Mapping[str, float | int | None]]
+HistoryRows = Sequence[Mapping[str, float | int | None]]
 
-VALIDATION = {
+METRIC_LABELS = {
     "val_image_ap": "image average precision",
     "val_pixel_ap": "pixel average precision",
     "val_dice": "pixel Dice",
 }
 
 
-def plot_history(path: Path | str, rows: History, *, best_epoch: int | None = None) -> None:
+def plot_history(path: Path | str, rows: HistoryRows, *, best_epoch: int | None = None) -> None:
     """Write ``curves.png``: losses, validation metrics and learning rate over the epochs.
 
     Args:
         path: the PNG to write.
         rows: a row per epoch with ``epoch``, ``train_loss``, any ``train_<term>`` and
             ``val_<metric>``, and ``learning_rate``; a missing value or None leaves a gap.
-        best_epoch: the epoch that was kept; a dashed line marks it.
+        best_epoch: the epoch whose weights were kept; a dashed line marks it.
     """
     figure = _figure(13, 3.6)
     loss, validation, rate = figure.subplots(1, 3)
@@ -56,7 +56,7 @@ def plot_history(path: Path | str, rows: History, *, best_epoch: int | None = No
     totals = {"train_loss": "total" if len(terms) > 1 else "loss"}
     losses = totals | {name: name.removeprefix("train_") for name in terms if len(terms) > 1}
     metrics = {
-        name: VALIDATION.get(name, name.removeprefix("val_"))
+        name: METRIC_LABELS.get(name, name.removeprefix("val_"))
         for name in names
         if name.startswith("val_")
     }
@@ -67,15 +67,16 @@ def plot_history(path: Path | str, rows: History, *, best_epoch: int | None = No
     validation.set_ylim(0, 1.02)
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if best_epoch is not None:
+        label = f"best epoch: {best_epoch}"
         for axes in (loss, validation, rate):
-            axes.axvline(best_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1)
-        validation.annotate(
-            f" best: epoch {best_epoch}", (best_epoch, 0.02), color=FAINT, fontsize=9
-        )
+            axes.axvline(
+                best_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1, label=label
+            )
+        validation.legend(edgecolor="none", framealpha=0.85)
     _write(path, figure)
 
 
-def plot_operating(
+def plot_scores(
     path: Path | str,
     scores: npt.ArrayLike,
     defective: npt.ArrayLike,
@@ -83,11 +84,11 @@ def plot_operating(
     threshold_low: float,
     threshold_high: float,
 ) -> None:
-    """Write ``scores.png``: the image scores, and what every threshold would let through.
+    """Write ``scores.png``: the image scores, and the error rates at each threshold.
 
-    Left, how many good and defective images got which score; right, the escape rate against the
-    overkill rate as one threshold sweeps from 0 to 1, with the chosen thresholds marked. An image
-    is called defective when ``score >= threshold``.
+    Left, histograms of the scores of good and of defective images. Right, the escape rate against
+    the overkill rate as one threshold moves from 0 to 1, with the chosen thresholds marked. An
+    image is called defective when ``score >= threshold``.
 
     Args:
         path: the PNG to write.
@@ -100,27 +101,31 @@ def plot_operating(
     truth = np.asarray(defective, dtype=np.bool_)
     assert values.shape == truth.shape, (values.shape, truth.shape)
     figure = _figure(12, 4.2)
-    histogram, trade = figure.subplots(1, 2)
-    _plot_scores(histogram, values, truth, threshold_low, threshold_high)
-    _plot_trade(trade, values, truth, threshold_low, threshold_high)
+    histogram, trade_off = figure.subplots(1, 2)
+    _plot_histogram(histogram, values, truth, threshold_low, threshold_high)
+    _plot_trade_off(trade_off, values, truth, threshold_low, threshold_high)
     _write(path, figure)
 
 
 def plot_region_recall(path: Path | str, recall_by_area: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write bars: the share of true regions found, by area, with Clopper-Pearson intervals.
+    """Write ``region_recall.png``: the fraction of the true regions that were found, by area.
 
-    ``recall_by_area`` maps the label of an area bin to ``{found, total, value, low, high}``, as in
-    ``metrics.json``; a bin without regions gets no bar.
+    A bar for each area range, with its 95 % Clopper-Pearson interval.
+
+    Args:
+        path: the PNG to write.
+        recall_by_area: the name of an area range to ``{found, total, value, low, high}``, as in
+            ``metrics.json``; a range without regions gets no bar.
     """
     figure = _figure(max(5, 1.3 * len(recall_by_area) + 1.5), 3.8)
     axes = figure.subplots()
-    for place, entry in enumerate(recall_by_area.values()):
+    for position, entry in enumerate(recall_by_area.values()):
         if not entry["total"]:
             continue
         value = entry["value"]
-        spread = [[max(0, value - entry["low"])], [max(0, entry["high"] - value)]]
-        axes.bar(place, value, width=0.62, color=BLUE, alpha=0.85)
-        axes.errorbar(place, value, yerr=spread, color=INK, capsize=5, linewidth=1.4)
+        interval = [[max(0, value - entry["low"])], [max(0, entry["high"] - value)]]
+        axes.bar(position, value, width=0.62, color=BLUE, alpha=0.85)
+        axes.errorbar(position, value, yerr=interval, color=INK, capsize=5, linewidth=1.4)
     axes.set_xticks(
         range(len(recall_by_area)),
         [
@@ -130,30 +135,30 @@ def plot_region_recall(path: Path | str, recall_by_area: Mapping[str, Mapping[st
     )
     axes.set_xlim(-0.6, max(len(recall_by_area), 1) - 0.4)
     axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _dress(axes, "Regions found, by area", "area in pixels", "found, with 95 % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    _style_axes(axes, "Regions found, by area", "area in pixels", "regions found, 95 % interval")
     _write(path, figure)
 
 
-def escape_overkill(
+def escape_and_overkill_rates(
     scores: npt.ArrayLike, defective: npt.ArrayLike
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return thresholds and, for each, the escape and the overkill rate.
 
-    The thresholds rise: 0, every distinct score, and one above all scores. A rate is NaN where
-    there are no defective, or no good, images.
+    The thresholds are in ascending order: 0, each distinct score, and one above all scores. The
+    escape rate is NaN without defective images, the overkill rate without good ones.
     """
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(defective, dtype=np.bool_)
     thresholds = np.concatenate([[0.0], np.unique(values), [np.inf]])
-    bad, good = np.sort(values[truth]), np.sort(values[~truth])
+    defective_scores, good_scores = np.sort(values[truth]), np.sort(values[~truth])
     with np.errstate(invalid="ignore"):
-        escapes = np.searchsorted(bad, thresholds) / np.float64(bad.size)
-        overkills = 1 - np.searchsorted(good, thresholds) / np.float64(good.size)
+        escapes = np.searchsorted(defective_scores, thresholds) / np.float64(defective_scores.size)
+        overkills = 1 - np.searchsorted(good_scores, thresholds) / np.float64(good_scores.size)
     return thresholds, escapes, overkills
 
 
-def _plot_scores(
+def _plot_histogram(
     axes: Axes, scores: Float64Array, truth: BoolArray, low: float, high: float
 ) -> None:
     bins = np.linspace(0, 1, 41).tolist()
@@ -175,62 +180,70 @@ def _plot_scores(
         axes.axvline(high, **lines)
     else:
         axes.axvline(low, **lines, label=f"threshold {low:.3f}")
-    # The square root lets the few images of one kind be seen beside hundreds of the other.
-    axes.set_yscale(_root_scale(axes.yaxis))
+    # On a square-root scale, few images of one kind are visible beside hundreds of the other.
+    axes.set_yscale(_square_root_scale(axes.yaxis))
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, 1)
     axes.legend(edgecolor="none", framealpha=0.85)
-    _dress(axes, "Image scores", "defect score", "images (square-root scale)")
+    _style_axes(axes, "Image scores", "defect score", "number of images (square-root scale)")
 
 
-def _plot_trade(
+def _plot_trade_off(
     axes: Axes, scores: Float64Array, truth: BoolArray, low: float, high: float
 ) -> None:
-    _dress(axes, "Escapes against overkill", "overkill rate", "escape rate")
+    _style_axes(axes, "Escapes and overkills", "overkill rate", "escape rate")
     if truth.all() or not truth.any():
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "needs good and defective images", color=FAINT, ha="center")
+        axes.text(0.5, 0.5, "only with good and with defective images", color=FAINT, ha="center")
         return
-    _, escapes, overkills = escape_overkill(scores, truth)
+    _, escapes, overkills = escape_and_overkill_rates(scores, truth)
     axes.plot(
-        overkills, escapes, color=BLUE, linewidth=2, clip_on=False, label="one threshold, any value"
+        overkills,
+        escapes,
+        color=BLUE,
+        linewidth=2,
+        clip_on=False,
+        label="a single threshold of any value",
     )
-    escaped, killed = int((scores[truth] < low).sum()), int((scores[~truth] >= high).sum())
     n_defective, n_good = int(truth.sum()), int((~truth).sum())
-    reviews = int(((scores >= low) & (scores < high)).sum())
+    n_escapes = int((scores[truth] < low).sum())
+    n_overkills = int((scores[~truth] >= high).sum())
+    n_reviews = int(((scores >= low) & (scores < high)).sum())
+    label = f"chosen: escapes {n_escapes} of {n_defective}, overkills {n_overkills} of {n_good}"
+    if high > low:
+        label += f",\nreviews {n_reviews} of {truth.size}"
     axes.plot(
-        killed / n_good,
-        escaped / n_defective,
+        n_overkills / n_good,
+        n_escapes / n_defective,
         color=VERMILLION,
         marker="D",
         markersize=8,
         linestyle="none",
         clip_on=False,
         zorder=3,
-        label=f"chosen: {escaped} of {n_defective} escape, {killed} of {n_good} overkill"
-        + (f",\n{reviews} for review" if high > low else ""),
+        label=label,
     )
-    # The square root gives room to the small rates, which are the ones that matter.
+    # A square-root scale gives more space to the small rates, which matter most.
     ticks = [0, 0.01, 0.05, 0.1, 0.25, 0.5, 1]
     for axis, name in ((axes.xaxis, "x"), (axes.yaxis, "y")):
-        axes.set(**{f"{name}scale": _root_scale(axis), f"{name}lim": (0, 1)})
-        axis.set_ticks(ticks, [f"{tick:.0%}" for tick in ticks])
+        axes.set(**{f"{name}scale": _square_root_scale(axis), f"{name}lim": (0, 1)})
+        axis.set_ticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])
     axes.legend(edgecolor="none", framealpha=0.85)
 
 
-def _root_scale(axis: Axis) -> FuncScale:
+def _square_root_scale(axis: Axis) -> FuncScale:
     return FuncScale(axis, (lambda value: np.sqrt(np.maximum(value, 0)), np.square))
 
 
-def _plot_columns(axes: Axes, rows: History, names: Mapping[str, str], *, title: str) -> None:
+def _plot_columns(axes: Axes, rows: HistoryRows, names: Mapping[str, str], *, title: str) -> None:
     epochs = _column(rows, "epoch")
     for index, (name, label) in enumerate(names.items()):
         axes.plot(
             epochs,
             _column(rows, name),
             label=label,
-            color=CYCLE[index % len(CYCLE)],
+            color=LINE_COLORS[index % len(LINE_COLORS)],
             linewidth=1.6,
             marker="o",
             markersize=3 if len(rows) > 1 else 6,
@@ -240,10 +253,10 @@ def _plot_columns(axes: Axes, rows: History, names: Mapping[str, str], *, title:
     axes.set_ylim(bottom=0)
     if len(names) > 1:
         axes.legend(edgecolor="none", framealpha=0.85)
-    _dress(axes, title, "epoch", "")
+    _style_axes(axes, title, "epoch", "")
 
 
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+def _style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
     axes.set_xlabel(x_label, color=FAINT)
     axes.set_ylabel(y_label, color=FAINT)
@@ -263,7 +276,7 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _column(rows: History, name: str) -> Float64Array:
+def _column(rows: HistoryRows, name: str) -> Float64Array:
     values = (row.get(name) for row in rows)
     return np.array([np.nan if value is None else float(value) for value in values])
 

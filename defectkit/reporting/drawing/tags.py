@@ -1,0 +1,80 @@
+"""Names written beside boxes, where they hide no defect."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from defectkit.arrays import BoxXywh, Color, Image
+from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
+from defectkit.reporting.drawing.palette import BACKGROUND
+
+
+def draw_tags(
+    image: Image, tags: Sequence[tuple[str, BoxXywh, Color]], *, distance: int = 6
+) -> None:
+    """Write names beside boxes on the (H, W, 3) ``image`` in place, covering no box.
+
+    A name for which there is no free place is left out.
+
+    Args:
+        image: RGB uint8.
+        tags: name, box_xywh in pixels of the image, and color of the letters.
+        distance: pixels between box and name.
+    """
+    height, width = image.shape[:2]
+    size = int(np.clip(width // 40, 11, 24))
+    taken = [box for _, box, _ in tags]
+    texts = []
+    for name, box, color in tags:
+        text = shorten(name, width - 6, size)
+        place = _free_place(
+            box, (text_width(text, size) + 6, line_height(size)), (width, height), distance, taken
+        )
+        if place is None:  # Better no name than a hidden defect.
+            continue
+        taken.append(place)
+        left, top, tag_width, tag_height = place
+        _shade(image[top : top + tag_height, left : left + tag_width])
+        texts.append((text, left + 3, top, size, color))
+    draw_texts(image, texts)
+
+
+def _free_place(
+    box: BoxXywh,
+    tag_size: tuple[int, int],
+    image_size: tuple[int, int],
+    distance: int,
+    taken: Sequence[BoxXywh],
+) -> BoxXywh | None:
+    """Return the first place above, below, right or left of ``box`` where a tag hides nothing.
+
+    Sizes are (width, height); ``taken`` are the boxes that must not be covered.
+    """
+    x, y, width, height = box
+    tag_width, tag_height = tag_size
+    middle = x + (width - tag_width) // 2, y + (height - tag_height) // 2
+    for left, top in (
+        (middle[0], y - distance - tag_height),
+        (middle[0], y + height + distance),
+        (x + width + distance, middle[1]),
+        (x - distance - tag_width, middle[1]),
+    ):
+        left = min(max(left, 0), image_size[0] - tag_width)
+        top = min(max(top, 0), image_size[1] - tag_height)
+        place = left, top, tag_width, tag_height
+        if min(left, top) >= 0 and not any(_overlap(place, other) for other in taken):
+            return place
+    return None
+
+
+def _overlap(one: BoxXywh, other: BoxXywh) -> bool:
+    return (
+        one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    )
+
+
+def _shade(image: Image) -> None:
+    image[...] = np.rint(0.25 * image + 0.75 * np.array(BACKGROUND)).astype(np.uint8)

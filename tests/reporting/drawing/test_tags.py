@@ -1,0 +1,39 @@
+"""Names must hide no box and no other name."""
+
+import numpy as np
+
+from defectkit.reporting.drawing.palette import WHITE
+from defectkit.reporting.drawing.tags import draw_tags
+
+
+def gray(height, width):
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def test_names_hide_no_box_and_no_other_name():
+    rng = np.random.default_rng(0)
+    boxes = [(int(x), int(y), 14, 9) for x, y in rng.integers(0, 180, (12, 2))]
+    image = gray(200, 200)
+    draw_tags(image, [(f"class {n} 0.9", box, WHITE) for n, box in enumerate(boxes)])
+    assert (image != 128).any(), "no name at all"
+    for x, y, width, height in boxes:
+        assert (image[y : y + height, x : x + width] == 128).all()
+
+
+def test_names_do_not_cover_each_other():
+    def changed(boxes):
+        image = gray(200, 200)
+        draw_tags(image, [("class 1 0.9", box, WHITE) for box in boxes])
+        return int((image != 128).any(axis=-1).sum())
+
+    one, other = (90, 90, 14, 9), (100, 90, 14, 9)
+    assert changed([one, other]) == 2 * changed([one]) == 2 * changed([other])
+
+
+def test_a_name_without_room_is_left_out():
+    image = gray(8, 200)
+    draw_tags(image, [("class", (5, 2, 4, 4), WHITE)])
+    assert (image == 128).all()
+    image = gray(40, 60)
+    draw_tags(image, [("class", (0, 0, 60, 40), WHITE)])
+    assert (image == 128).all()
