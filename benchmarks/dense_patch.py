@@ -24,7 +24,7 @@ import torch  # noqa: E402
 
 from defectkit.approaches.patch import Patch  # noqa: E402
 from defectkit.config import load_config  # noqa: E402
-from defectkit.data.images import as_channels, read_image  # noqa: E402
+from defectkit.data.images import convert_channels, read_image  # noqa: E402
 from defectkit.deployment.bundle import TrainedModel  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
 from defectkit.models.classification.dense import TileNetwork  # noqa: E402
@@ -44,7 +44,7 @@ def main() -> None:
     for name, (approach, network) in _contestants(options.model).items():
         patch = approach.config.patch.model_copy(update={"stride": options.stride})
         config = approach.config.model_copy(update={"patch": patch})
-        image = as_channels(read_image(options.image), approach.channels)
+        image = convert_channels(read_image(options.image), approach.channels)
         _compare(name, replace(approach, config=config), network, image[None], options.pairs)
 
 

@@ -28,8 +28,8 @@ from PIL import Image as PillowImage
 from rich.console import Console
 
 from defectkit import prepare
-from defectkit.data.images import SUFFIXES, decode_image, read_image
-from defectkit.labels.csv_table import read_meta
+from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image
+from defectkit.labels.formats.csv_table import read_meta
 from defectkit.preparation.leaks.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
 from defectkit.preparation.leaks.search import Described, Match, compare, find_candidates, orient
 from defectkit.synthesis.generator import synthesize
@@ -69,7 +69,9 @@ def main() -> None:
 
 def print_recall(folder: Path, seed: int) -> None:
     """Print, for each way, how many of the planted copies are found, and what else is."""
-    images = [read_image(path) for path in sorted(folder.iterdir()) if path.suffix in SUFFIXES]
+    images = [
+        read_image(path) for path in sorted(folder.iterdir()) if path.suffix in IMAGE_SUFFIXES
+    ]
     for way in WAYS:
         found, kinds, others = recall(images, way, seed)
         share = found / len(images)

@@ -157,7 +157,7 @@ MUTATIONS = (
     Mutation(
         6,
         "annotations that are refused",
-        "defectkit/labels/annotations.py",
+        "defectkit/labels/formats/table_builder.py",
         "            self.refuse(image_id, class_id, str(error))\n",
         "            return\n",
         test="annotation",
@@ -172,7 +172,7 @@ MUTATIONS = (
     Mutation(
         6,
         "ids as text",
-        "defectkit/labels/csv_table.py",
+        "defectkit/labels/formats/csv_table.py",
         '        class_id = "1"\n    rle =',
         '        class_id = "1"\n    image_id = image_id.lstrip("0")\n    rle =',
     ),
@@ -246,8 +246,8 @@ MUTATIONS = (
         11,
         "reading without writing",
         "defectkit/preparation/examine.py",
-        "content = read_content(job.path)",
-        "content = read_content(job.path); job.path.touch()",
+        "content = read_image_bytes(job.path)",
+        "content = read_image_bytes(job.path); job.path.touch()",
     ),
     Mutation(
         12,
@@ -557,7 +557,7 @@ MUTATIONS = (
     Mutation(
         38,
         "taking the quote away in label files",
-        "defectkit/labels/csv_text.py",
+        "defectkit/labels/formats/csv_text.py",
         "[unquoted(cell.strip()) for cell in next(reader)]",
         "[cell.strip() for cell in next(reader)]",
     ),

@@ -28,7 +28,8 @@ import numpy.typing as npt
 from rich.console import Console
 
 from defectkit.data.images import decode_image
-from defectkit.labels.csv_table import LabelRow, read_table
+from defectkit.labels.formats.csv_table import read_table
+from defectkit.labels.table import LabelRow
 from defectkit.pipelines import prepare
 from defectkit.preparation import examine as survey
 from defectkit.preparation.image_folder import open_image_folder

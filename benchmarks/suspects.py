@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import defectkit
-from defectkit.labels.csv_table import read_table
+from defectkit.labels.formats.csv_table import read_table
 
 STEP = 8
 

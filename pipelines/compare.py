@@ -15,16 +15,17 @@ from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.bundle import TrainedModel, model_folder
+from defectkit.deployment.run_dataset import load_dataset_of_run
 from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.evaluation.comparison import EvaluationResult, compare_results, headline
 from defectkit.evaluation.cost import count_flops, count_parameters
 from defectkit.evaluation.examples import choose_examples
 from defectkit.evaluation.operating_points import FEW_IMAGES
-from defectkit.evaluation.verdicts import outcome, verdict
+from defectkit.evaluation.verdicts import judge
 from defectkit.files import ensure_writable, read_json, write_csv, write_text
-from defectkit.pipelines import evaluate
 from defectkit.reporting.comparison_table import console_table
 from defectkit.reporting.drawing.comparison import Answer, Example, draw_comparison
+from defectkit.reporting.evaluation_folder import evaluate_split
 from defectkit.reporting.html.comparison import comparison_page
 from defectkit.training.history import read_history
 from defectkit.vocabulary import Split
@@ -75,7 +76,7 @@ def run(
     rules: list[str] = []
     records: list[ImageRecord] = []
     for place, (run, one, model) in enumerate(zip(runs, judged, models, strict=True)):
-        records = records or _examples(judged, evaluate.dataset_of(model, run, data).split(split))
+        records = records or _examples(judged, load_dataset_of_run(run, model, data).split(split))
         answers.append([_answer(model, record) for record in records])
         rules.append(model.thresholds.rule)
         own = {key: each[place] for key, each in figures.items()}
@@ -135,7 +136,9 @@ def _judge(
         with suppress(OSError, KeyError, TypeError, ValueError):
             return EvaluationResult.read(folder, name=name)
     console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
-    evaluate.run(run=run, split=split, data=data, device=device, console=console)
+    trained = TrainedModel.load(run, device=device)
+    dataset = load_dataset_of_run(run, trained, data)
+    evaluate_split(run, trained, dataset, split, console=console)
     return EvaluationResult.read(folder, name=name)
 
 
@@ -149,12 +152,13 @@ def _examples(
 
 def _answer(model: TrainedModel, record: ImageRecord) -> Answer:
     finding = model.find(record.read_image(model.approach.channels))
-    said = verdict(finding.score, model.thresholds)
+    judgment = judge(finding.score, model.thresholds, defective=record.defective)
+    assert judgment.outcome is not None
     return Answer(
-        predicted=model.mask(finding),
+        predicted=finding.mask,
         score=finding.score,
-        verdict=said,
-        outcome=outcome(said, record.defective),
+        verdict=judgment.verdict,
+        outcome=judgment.outcome,
     )
 
 

@@ -14,7 +14,7 @@ from defectkit.data.images import write_png
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import ensure_writable, write_csv, write_json
 from defectkit.labels import coco_rle, rle
-from defectkit.preparation.mask_folder import IGNORE, NAMES
+from defectkit.preparation.mask_folder import CLASSES_FILE, IGNORE_VALUE
 from defectkit.regions import label_regions
 from defectkit.vocabulary import WrittenLabelFormat
 
@@ -117,7 +117,7 @@ def _regions(
 
 
 def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
-    if len(data.classes) >= IGNORE:
+    if len(data.classes) >= IGNORE_VALUE:
         raise DatasetError(f"{len(data.classes)} classes do not fit a picture. Use --to coco.")
     for record in data.records:  # before anything is written
         if len(record.rles) > 1:
@@ -130,7 +130,7 @@ def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
         target = stem.as_posix() if stems[stem] == 1 else name
         write_png(out / f"{target}.png", _values(record, data.classes))
     numbered = enumerate(data.classes, start=1)
-    write_csv(out / NAMES, ["value", "class_id"], ([*pair] for pair in numbered))
+    write_csv(out / CLASSES_FILE, ["value", "class_id"], ([*pair] for pair in numbered))
 
 
 def _values(record: ImageRecord, classes: Sequence[str]) -> npt.NDArray[np.uint8]:

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.data.images import SUFFIXES, read_image, write_png
+from defectkit.data.images import IMAGE_SUFFIXES, read_image, write_png
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import ImageError
-from defectkit.evaluation.verdicts import verdict
+from defectkit.evaluation.verdicts import Judgment, judge
 from defectkit.files import ensure_writable, write_csv
 from defectkit.findings import Finding
 from defectkit.labels import rle
-from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
 
 FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
 REGIONS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
@@ -57,7 +57,7 @@ def run(
     files = _files(images, overlays=out / "overlays")
     if not files:
         raise ImageError(
-            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(SUFFIXES)}."
+            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
         )
     ensure_writable(out)
     if (out / "findings.csv").exists():  # of an earlier inspection: what it drew goes too
@@ -75,21 +75,9 @@ def run(
                 console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
                 continue
             finding = trained.find(image)
-            mask = trained.mask(finding)
-            said = verdict(finding.score, trained.thresholds)
-            tables.add(image_id, said, finding, mask, trained.approach.classes)
-            picture = draw_overlay(
-                image,
-                predicted=mask,
-                truth=None,
-                verdict=said,
-                score=finding.score,
-                threshold_low=trained.thresholds.low,
-                threshold_high=trained.thresholds.high,
-                image_id=image_id,
-                labels=region_labels(finding),
-                score_map=finding.score_map,
-            )
+            judgment = judge(finding.score, trained.thresholds)
+            tables.add(image_id, judgment, finding, trained.approach.classes)
+            picture = draw_overlay(image, finding, judgment, image_id=image_id)
             write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
     finally:
         tables.write(out)  # also of an inspection that is interrupted
@@ -120,16 +108,12 @@ class _Tables:
         self.counts: Counter[str] = Counter()
 
     def add(
-        self,
-        image_id: str,
-        said: str,
-        finding: Finding,
-        mask: npt.NDArray[np.bool_],
-        classes: Sequence[str],
+        self, image_id: str, judgment: Judgment, finding: Finding, classes: Sequence[str]
     ) -> None:
         """Add an image: a row per class found, or one with both last cells empty."""
-        self.counts[said] += 1
-        head = (image_id, said, f"{finding.score:.9g}")
+        self.counts[judgment.verdict] += 1
+        head = (image_id, judgment.verdict, f"{finding.score:.9g}")
+        mask = finding.mask
         winner = np.where(mask, finding.score_map.argmax(axis=0), -1)
         layers = np.unique(winner[mask]).tolist()
         rows: list[tuple[object, ...]] = [
@@ -165,7 +149,7 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
         if path.is_dir():
             for below in sorted(path.rglob("*")):
                 drawn = below.resolve().is_relative_to(overlays.resolve())
-                if below.suffix.lower() in SUFFIXES and below.is_file() and not drawn:
+                if below.suffix.lower() in IMAGE_SUFFIXES and below.is_file() and not drawn:
                     ids.setdefault(below, below.relative_to(path).as_posix())
                     folders.setdefault(below, path)
         else:

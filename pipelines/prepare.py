@@ -14,9 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from defectkit.errors import DatasetError, LabelError
 from defectkit.files import sha256_bytes, sha256_file
-from defectkit.labels.csv_table import LabelRow, read_meta
+from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
 from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
+from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import ImageFacts, examine
 from defectkit.preparation.image_folder import open_image_folder
 from defectkit.preparation.image_groups import name_groups
@@ -29,7 +30,7 @@ from defectkit.preparation.leaks.pairs import (
 )
 from defectkit.preparation.leaks.search import Described, Pair, confirm, find_candidates
 from defectkit.preparation.matching import Plan, name_by_file, plan_images, sample_rows
-from defectkit.preparation.read_labels import image_places, read_labels
+from defectkit.preparation.read_labels import folders_near_labels, read_labels
 from defectkit.preparation.splits import Fractions, assign_splits, parse_fractions
 from defectkit.preparation.worker_pool import Workers, open_workers
 from defectkit.preparation.write_dataset import (
@@ -130,7 +131,7 @@ def run(
         raise LabelError(f"--rle-base and --rle-order are for CSV, but {table.path} is {kind}.")
     listed: dict[str, dict[str, str]] = read_meta(meta) if meta else {}
     ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
-    parents = image_places(kind, table.path)
+    parents = folders_near_labels(kind, table.path)
     folder = open_image_folder(table.path, Path(images) if images else None, ids, parents)
     if kind != "csv":
         table = name_by_file(table, folder)
@@ -170,7 +171,7 @@ def run(
             refuse_divided(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
-            *_warn_of_boxes(table.truth),
+            *_warn_of_boxes(table.kind),
             *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
             *_warn_of_groups(usable, named, alone, leaks),
             *warnings,
@@ -183,7 +184,7 @@ def run(
         "source": _source(table.path, table.files, out),
         "format": kind,
         "form": table.form,
-        "truth": table.truth,
+        "truth": table.kind,
         "meta": _source(Path(meta), [Path(meta)], out) if meta else None,
         "images": relative_path(folder.root, out),
         "rle": asdict(convention) if kind == "csv" else None,
@@ -197,7 +198,7 @@ def run(
     }
     write_info(out, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    _print_end(console, summary, table.truth)
+    _print_end(console, summary, table.kind)
     return summary
 
 
@@ -226,7 +227,7 @@ def _undecoded(plan: Plan, facts: Sequence[ImageFacts]) -> Iterator[tuple[LabelR
     """Yield the rows whose encodings were refused, with their images' numbers of pixels."""
     for job, image in zip(plan.jobs, facts, strict=True):
         if image.height and image.problem:
-            bad = {row.line for row in image.ledger if not row.consequent}
+            bad = {row.line for row in image.ledger if not row.refused_with_image}
             yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.run_dataset import load_dataset_of_run
 from defectkit.errors import ConfigError
 from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.suspects import (
@@ -23,9 +24,8 @@ from defectkit.evaluation.suspects import (
     differing_copies,
     rank,
 )
-from defectkit.evaluation.verdicts import verdict
+from defectkit.evaluation.verdicts import judge
 from defectkit.files import ensure_writable, read_csv, write_csv, write_text
-from defectkit.pipelines.evaluate import dataset_of
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
 from defectkit.reporting.html.suspects import suspects_page
 
@@ -56,7 +56,7 @@ def run(
     if most < 1:
         raise ConfigError(f"--most {most} is below 1. Say how many images to draw.")
     model = TrainedModel.load(run, device=device)
-    dataset = dataset_of(model, run, data)
+    dataset = load_dataset_of_run(run, model, data)
     out = ensure_writable(out or run / "suspects")
     records = [*dataset.split("val"), *dataset.split("train")]
     found = rank([*_contradicted(model, records, console), *_copies(dataset, records)])
@@ -99,14 +99,14 @@ def _contradicted(
         image_id = look.record.image_id
         yield from contradicted_by_model(
             look.finding,
-            look.truth,
+            look.truth.masks,
             image_id=image_id,
             classes=approach.classes,
             pixel_threshold=approach.pixel_threshold,
             min_area=approach.config.infer.min_area,
         )
         yield from contradicted_by_pixels(
-            look.image, look.truth, image_id=image_id, classes=approach.classes
+            look.image, look.truth.masks, image_id=image_id, classes=approach.classes
         )
 
 
@@ -126,14 +126,11 @@ def _draw(model: TrainedModel, record: ImageRecord, own: Sequence[Suspect], path
     finding = model.find(image)
     picture = draw_overlay(
         image,
-        predicted=model.mask(finding),
-        truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
-        verdict=verdict(finding.score, model.thresholds),
-        score=finding.score,
-        threshold_low=model.thresholds.low,
-        threshold_high=model.thresholds.high,
+        finding,
+        judge(finding.score, model.thresholds),
         image_id=record.image_id,
-        labels=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
+        truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
+        tags=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
     )
     write_png(path, picture, compress_level=1)
 

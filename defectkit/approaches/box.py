@@ -15,13 +15,14 @@ from defectkit.approaches.box_findings import (
     suppress_duplicates,
 )
 from defectkit.approaches.box_samples import BoxSamples, resize_of
-from defectkit.approaches.crop_samples import check_side, pad_image, resize_image
+from defectkit.approaches.crop_samples import check_side
 from defectkit.approaches.interface import Samples
 from defectkit.approaches.whole_images import batches_of_one_shape
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.tiles import Tile, cover
+from defectkit.data.images import pad_image, resize_image
+from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.detection.yolo_grid import YoloGrid
@@ -148,7 +149,7 @@ class Box:
     def _detect_in_tiles(self, network: nn.Module, batch: ImageBatch) -> list[list[Region]]:
         infer, box = self.config.infer, self.config.box
         detections: list[list[Region]] = [[] for _ in batch]
-        for tile in cover(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
+        for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
             for own, one in zip(detections, _run(network, batch[:, rows, columns]), strict=True):
                 own.extend(detected_regions(one, self.classes, tile))

@@ -14,6 +14,7 @@ from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import resize_image
 from defectkit.errors import ModelError
 from defectkit.regions import label_regions
 
@@ -144,20 +145,6 @@ def _crop(
         masks = np.pad(masks, ((0, 0), *around), mode="symmetric")
     rows, columns = window
     return image[rows, columns], masks[:, rows, columns]
-
-
-def resize_image(
-    image: npt.NDArray[Any], size: tuple[int, int], how: int = cv2.INTER_LINEAR
-) -> npt.NDArray[Any]:
-    """Resize (H, W) or (H, W, C) to ``size`` (width, height); cv2 drops a single channel."""
-    resized = np.asarray(cv2.resize(image, size, interpolation=how))
-    return resized if resized.ndim == image.ndim else resized[..., None]
-
-
-def pad_image(image: Image, stride: int) -> Image:
-    """Reflect (H, W, C) beyond its lower and right side until ``stride`` divides H and W."""
-    bottom, right = -image.shape[0] % stride, -image.shape[1] % stride
-    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
 
 
 def check_side(config: Config, *, stride: int, resize: int | None) -> None:

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from defectkit.approaches.crop_samples import CropSamples, check_side, pad_image, resize_image
+from defectkit.approaches.crop_samples import CropSamples, check_side
 from defectkit.approaches.whole_images import find_by_scores, score_large
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import pad_image, resize_image
 from defectkit.findings import Finding
 from defectkit.models.encoders import encoder_weights
 from defectkit.models.losses import (

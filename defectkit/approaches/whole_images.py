@@ -7,7 +7,7 @@ import numpy as np
 
 from defectkit.approaches.score_maps import make_finding
 from defectkit.arrays import Image, ImageBatch, ScoreMap
-from defectkit.data.tiles import blend_weight, cover
+from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
 
 
@@ -62,7 +62,7 @@ def score_large(
         return score(batch)
     total = np.zeros((len(batch), n_classes, height, width), np.float32)
     weights = np.zeros((height, width), np.float32)
-    for part in cover(height, width, size=tile, overlap=overlap):
+    for part in cover_with_tiles(height, width, size=tile, overlap=overlap):
         rows, columns = part.window
         weight = blend_weight(part, overlap)
         total[:, :, rows, columns] += score(batch[:, rows, columns]) * weight

@@ -1,7 +1,7 @@
 """Random changes of training samples, by albumentations, each sample with its own seed.
 
-albumentations is seeded anew for every sample with a number drawn from (seed, epoch, sample), so
-neither the number of loader workers nor a resumed run changes what the network sees.
+albumentations gets a new seed for every sample, drawn from (seed, epoch, sample). So neither the
+number of loader workers nor resuming a run changes the samples.
 """
 
 import os
@@ -9,8 +9,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from defectkit.arrays import Image, Masks
 from defectkit.config import AugmentConfig
 
 # albumentations asks the network for a newer version of itself unless told not to.
@@ -20,8 +20,8 @@ import albumentations as A
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:
-    """Return the pipeline; call it through ``augment``."""
-    # Reflection, so that no artificial black edge can be taken for a defect.
+    """Return the changes of ``config``, to be applied by ``augment``."""
+    # Reflected borders: an artificial black edge could be taken for a defect.
     border: dict[str, Any] = {"border_mode": cv2.BORDER_REFLECT_101}
     return A.Compose(
         [
@@ -46,16 +46,10 @@ def build_augmentation(config: AugmentConfig) -> A.Compose:
     )
 
 
-def augment(
-    pipeline: A.Compose,
-    image: npt.NDArray[np.uint8],
-    masks: npt.NDArray[np.uint8],
-    *,
-    seed: int,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Change an image (H, W, C) and its masks (K, H, W) in the same way."""
-    # Each change draws from its own stream: the pipeline's own set_random_seed gives all of them
-    # the same one, so that every left-right flip would come with an up-down flip.
+def augment(pipeline: A.Compose, image: Image, masks: Masks, *, seed: int) -> tuple[Image, Masks]:
+    """Change an image, (H, W, C), and its masks, (K, H, W), in the same way."""
+    # Each change draws from its own stream: Compose.set_random_seed gives all of them the same
+    # one, so that every left-right flip would come with an up-down flip.
     seeds = np.random.SeedSequence(seed).generate_state(len(pipeline.transforms))
     for transform, own in zip(pipeline.transforms, seeds.tolist(), strict=True):
         transform.set_random_seed(own)

@@ -1,4 +1,4 @@
-"""A prepared dataset, read back: records of images with their canonical masks."""
+"""A prepared dataset: the records of its images, with their masks and regions, and its tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from defectkit.arrays import Image, Masks
-from defectkit.data.images import as_channels, decode_image, read_content
+from defectkit.data.images import convert_channels, decode_image, read_image_bytes
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
@@ -54,19 +54,19 @@ class ImageRecord:
             ImageError: the file cannot be read.
             DatasetError: it is no longer the file it was prepared from.
         """
-        content = read_content(self.path)
-        image = as_channels(decode_image(content, name=str(self.path)), channels)
+        content = read_image_bytes(self.path)
+        image = convert_channels(decode_image(content, name=str(self.path)), channels)
         if image.shape[:2] != (self.height, self.width):
             raise DatasetError(
                 f"{self.path} is {image.shape[1]}x{image.shape[0]} but was "
                 f"{self.width}x{self.height} when the dataset was prepared. "
                 "Run 'defectkit prepare' again."
             )
-        # A hundredth of the time that decoding takes. Records that were not prepared have no hash.
+        # A hundredth of the time that decoding takes. Records made without a file have no hash.
         if self.sha256 and sha256_bytes(content) != self.sha256:
             raise DatasetError(
                 f"{self.path} was changed since the dataset was prepared (its SHA-256 differs): "
-                "its labels may not fit any more. Run 'defectkit prepare' again."
+                "its labels may not fit any longer. Run 'defectkit prepare' again."
             )
         return image
 
@@ -95,7 +95,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The records of a dataset folder and what ``dataset.json`` says of it."""
+    """A dataset folder: the content of its ``dataset.json`` and a record for each image."""
 
     folder: Path
     info: dict[str, Any]
@@ -123,9 +123,9 @@ class Dataset:
                     f"{FORMAT_VERSION}. Run 'defectkit prepare' again."
                 )
             if not all(isinstance(class_id, str) for class_id in info["classes"]):
-                raise TypeError("the classes are no texts")
+                raise TypeError("the classes are not text")
             dataset = cls(folder, info, _read_records(folder))
-            _ = dataset.fingerprint  # of the masks that were read, whatever is edited from now on
+            _ = dataset.fingerprint  # Of the masks that were read, whatever is edited later.
             return dataset
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
@@ -140,7 +140,7 @@ class Dataset:
 
     @property
     def truth(self) -> LabelKind:
-        """Whether the labels outline defects, or only box them: then masks are filled boxes."""
+        """Whether the labels outline defects or only box them; then masks are filled boxes."""
         return "boxes" if self.info.get("truth") == "boxes" else "masks"
 
     @cached_property
@@ -167,7 +167,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images, masks and splits: equal for equal data, wherever it lies."""
+        """A hash of the images, masks and splits: equal for equal data in any folder."""
         images = "\n".join(
             f"{record.image_id},{record.sha256},{record.split}" for record in self.records
         )

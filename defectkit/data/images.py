@@ -1,10 +1,10 @@
-"""The one way images come in and go out.
+"""Reading, writing and resizing images: all files of images are read and written here.
 
-Rules, the same in training and in inspection:
+Training and inspection read images by the same rules:
 
 - Grayscale stays one channel; color becomes RGB. Palettes are resolved, alpha is dropped, CMYK is
   converted, one-bit images become 0 and 255.
-- 16-bit images keep their upper 8 bits' scale: 65535 becomes 255 (divided by 257, rounded).
+- 16-bit values are scaled to 8 bits: 65535 becomes 255 (divided by 257, rounded).
 - EXIF orientation is applied: masks refer to the image as a viewer shows it.
 - The size is read from the header before any pixel is decoded; a file that lacks pixels is an
   error.
@@ -12,41 +12,44 @@ Rules, the same in training and in inspection:
 
 import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image as Pillow
+from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
+from defectkit.arrays import Image, ImageSize
 from defectkit.errors import ImageError
 from defectkit.files import read_limited, write_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
-"""What is decoded, whatever the name. Pillow knows more, and runs Ghostscript on some of them."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+"""The formats that are decoded, whatever the file's name. Pillow's others may run Ghostscript."""
 
 MAX_PIXELS = 2**28
-"""Larger images are refused from their header: 268 million pixels."""
+"""Max. number of pixels of an image, 268 million; checked in the header."""
 
 MAX_BYTES = 2**31
-"""Larger files are not read: what the largest image takes as it is."""
+"""Max. size of an image file: that of the largest image, uncompressed."""
 
 EXIF_ORIENTATION = 0x0112
-EXIF_TURNED = (5, 6, 7, 8)
+EXIF_TRANSPOSED = (5, 6, 7, 8)
 """The orientations that exchange height and width."""
 
 
-def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
+def read_image(path: Path | str) -> Image:
     """Read one image file as (H, W) or (H, W, 3) RGB uint8.
 
     Raises:
-        ImageError: the file is missing, is no image, is damaged, truncated or too large.
+        ImageError: the file is missing, not an image, damaged, truncated or too large.
     """
-    return decode_image(read_content(path), name=str(path))
+    return decode_image(read_image_bytes(path), name=str(path))
 
 
-def read_content(path: Path | str) -> bytes:
-    """Read an image file's bytes.
+def read_image_bytes(path: Path | str) -> bytes:
+    """Read the bytes of an image file.
 
     Raises:
         ImageError: the file is missing or too large.
@@ -57,8 +60,8 @@ def read_content(path: Path | str) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
-    """Decode an image file's bytes as ``read_image`` does; ``name`` is used in messages."""
+def decode_image(content: bytes, *, name: str) -> Image:
+    """Decode the bytes of an image file as ``read_image`` does; ``name`` is for messages."""
     with _open(io.BytesIO(content), name) as opened:
         try:
             image = opened
@@ -78,40 +81,42 @@ def decode_image(content: bytes, *, name: str) -> npt.NDArray[np.uint8]:
         except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
             # Pillow raises SyntaxError for broken PNG chunks and the others for broken TIFF tags.
             raise ImageError(
-                f"{name}: the image is damaged or cut off ({error}). Copy it anew."
+                f"{name}: the image is damaged or cut off ({error}). Copy it again."
             ) from error
 
 
-def read_shape(path: Path | str) -> tuple[int, int]:
-    """Return (height, width) as ``read_image`` would have them, from the file's header alone.
+def read_image_size(path: Path | str) -> ImageSize:
+    """Return the (height, width) that ``read_image`` gives, from the file's header alone.
 
     Raises:
-        ImageError: the file is missing, is no image or is too large.
+        ImageError: the file is missing, not an image or too large.
     """
     try:
         with Path(path).open("rb") as handle, _open(handle, str(path)) as opened:
             width, height = opened.size
             # Not PngImageFile's own, which decodes the image in search of it.
-            orientation = Image.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
-            turned = orientation in EXIF_TURNED and opened.format != "TIFF"  # It is turned already.
+            orientation = Pillow.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
+            # Pillow gives the size of a TIFF as it is shown.
+            transposed = orientation in EXIF_TRANSPOSED and opened.format != "TIFF"
     except OSError as error:
         raise _unreadable(path, error) from error
     except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
         raise ImageError(f"{path}: the header is damaged ({error}).") from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if transposed else (height, width)
 
 
-def read_values(path: Path | str) -> npt.NDArray[np.int32]:
-    """Read the picture of a mask as (H, W) int32: its values as stored, not as shown.
+def read_mask_values(path: Path | str) -> npt.NDArray[np.int32]:
+    """Read the image of a mask as (H, W) int32: its values as stored, not as shown.
 
-    Of a palette the numbers of the colors count, and one bit gives 0 and 1. Color pictures are
-    taken where they are gray.
+    A palette gives the indices of its colors, one bit gives 0 and 1. An RGB image is accepted
+    where its three channels are equal.
 
     Raises:
-        ImageError: as ``read_image``, or it is no mask: a JPEG, in color, or with an alpha channel.
+        ImageError: as ``read_image``, or it cannot be a mask: a JPEG, in color, or with an alpha
+            channel.
     """
     name = Path(path).name
-    with _open(io.BytesIO(read_content(path)), name) as opened:
+    with _open(io.BytesIO(read_image_bytes(path)), name) as opened:
         if opened.format == "JPEG":
             raise ImageError(f"{name}: JPEG does not keep the values of a mask. Save PNG.")
         try:
@@ -129,10 +134,10 @@ def read_values(path: Path | str) -> npt.NDArray[np.int32]:
         return values.astype(np.int32)
 
 
-def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.uint8]:
-    """Return (H, W), (H, W, 1) or (H, W, 3) as (H, W, channels).
+def convert_channels(image: Image, channels: int) -> Image:
+    """Return ``image`` as (H, W, channels), with 1 or 3 channels.
 
-    Gray is repeated to three channels, RGB is weighed to one (ITU-R BT.601).
+    Gray is repeated to three channels, RGB is weighted to one (ITU-R BT.601).
     """
     assert channels in (1, 3), channels
     if image.ndim == 2:
@@ -141,15 +146,32 @@ def as_channels(image: npt.NDArray[np.uint8], channels: int) -> npt.NDArray[np.u
         return image
     if channels == 3:
         return np.repeat(image, channels, axis=2)
-    weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
     luma = np.rint(image.astype(np.float32) @ weights)
     return np.asarray(luma[:, :, None], np.uint8)
 
 
-def write_png(path: Path | str, image: npt.NDArray[np.uint8], *, compress_level: int = 6) -> None:
+def resize_image(
+    image: npt.NDArray[Any], size: tuple[int, int], interpolation: int = cv2.INTER_LINEAR
+) -> npt.NDArray[Any]:
+    """Resize (H, W) or (H, W, C) of any dtype to ``size``, (width, height).
+
+    ``interpolation`` is one of OpenCV's ``INTER_`` flags.
+    """
+    resized = np.asarray(cv2.resize(image, size, interpolation=interpolation))
+    return resized if resized.ndim == image.ndim else resized[..., None]  # cv2 drops C = 1.
+
+
+def pad_image(image: Image, stride: int) -> Image:
+    """Reflect (H, W, C) beyond its lower and right side until ``stride`` divides H and W."""
+    bottom, right = -image.shape[0] % stride, -image.shape[1] % stride
+    return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
+
+
+def write_png(path: Path | str, image: Image, *, compress_level: int = 6) -> None:
     """Write (H, W) or (H, W, 3) RGB uint8 as PNG, atomically."""
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=compress_level)
+    Pillow.fromarray(image).save(buffer, "PNG", compress_level=compress_level)
     write_bytes(path, buffer.getvalue())
 
 
@@ -157,15 +179,15 @@ def _unreadable(path: Path | str, error: Exception) -> ImageError:
     return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
 
 
-def _open(file: BinaryIO, name: str) -> Image.Image:
+def _open(file: BinaryIO, name: str) -> Pillow.Image:
     try:
-        # Our own limit below replaces Pillow's, which only warns at first. Other code in the
-        # process may have asked for what is left of broken files.
-        Image.MAX_IMAGE_PIXELS = None
+        # The limit below replaces Pillow's, which only warns at first. Other code in the process
+        # may have made Pillow accept truncated files.
+        Pillow.MAX_IMAGE_PIXELS = None
         ImageFile.LOAD_TRUNCATED_IMAGES = False
-        image = Image.open(file, formats=FORMATS)
+        image = Pillow.open(file, formats=PILLOW_FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        known = ", ".join(suffix.lstrip(".") for suffix in SUFFIXES)
+        known = ", ".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
         raise ImageError(f"{name}: not an image that can be read ({known}).") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -177,7 +199,7 @@ def _open(file: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _from_16_bit(values: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
+def _from_16_bit(values: npt.NDArray[np.generic], name: str) -> Image:
     wide = values.astype(np.int64)
     if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
         raise ImageError(f"{name}: pixel values outside 0..65535. Save 8 or 16 bits per channel.")

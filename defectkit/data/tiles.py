@@ -1,15 +1,16 @@
-"""Cutting images into tiles and putting scores together again."""
+"""Tiles that cover an image, and their weights where their scores are blended."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from defectkit.arrays import Float32Array
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A window of an image: rows ``y:y+height``, columns ``x:x+width``."""
+    """A rectangle of an image: rows ``y:y+height``, columns ``x:x+width``."""
 
     x: int
     y: int
@@ -18,14 +19,14 @@ class Tile:
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The window as (rows, columns)."""
+        """The tile as an index of an image's pixels: (rows, columns)."""
         return slice(self.y, self.y + self.height), slice(self.x, self.x + self.width)
 
 
-def cover(height: int, width: int, *, size: int, overlap: int) -> Iterator[Tile]:
+def cover_with_tiles(height: int, width: int, *, size: int, overlap: int) -> Iterator[Tile]:
     """Yield tiles of equal size, at most ``size`` x ``size``, that cover an image.
 
-    Neighbors share at least ``overlap`` pixels; tiles are spread evenly, none leaves the image.
+    Neighbors share at least ``overlap`` pixels. Tiles are spread evenly and lie inside the image.
     """
     assert 0 <= overlap < size, (size, overlap)
     for y in _starts(height, size, overlap):
@@ -33,10 +34,11 @@ def cover(height: int, width: int, *, size: int, overlap: int) -> Iterator[Tile]
             yield Tile(x, y, min(size, width), min(size, height))
 
 
-def blend_weight(tile: Tile, overlap: int) -> npt.NDArray[np.float32]:
-    """Return (height, width) float32 weights in (0, 1], so that blended tiles show no seam.
+def blend_weight(tile: Tile, overlap: int) -> Float32Array:
+    """Return the weight of each pixel of a tile, (height, width) float32 in (0, 1].
 
-    They fall off linearly over ``overlap`` pixels at each side.
+    Weights fall off linearly over ``overlap`` pixels at each side, so that blended tiles show no
+    seams.
     """
     rows, columns = (_ramp(length, overlap) for length in (tile.height, tile.width))
     return np.minimum(rows[:, None], columns[None, :])
@@ -49,6 +51,6 @@ def _starts(length: int, size: int, overlap: int) -> list[int]:
     return [round(index * (length - size) / (count - 1)) for index in range(count)]
 
 
-def _ramp(length: int, overlap: int) -> npt.NDArray[np.float32]:
+def _ramp(length: int, overlap: int) -> Float32Array:
     distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 1
     return np.minimum(distance / (overlap + 1), 1.0).astype(np.float32)

@@ -17,7 +17,7 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import Image
 from defectkit.config import Config, make_config
-from defectkit.data.images import as_channels
+from defectkit.data.images import convert_channels
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
@@ -108,7 +108,7 @@ class TrainedModel:
                     "an image must be (H, W) or (H, W, 3) uint8 but got "
                     f"{image.shape} {image.dtype}"
                 )
-        ready = [as_channels(image, self.approach.channels) for image in images]
+        ready = [convert_channels(image, self.approach.channels) for image in images]
         return self.approach.find(self.network, ready)
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what became of every row of a label table."""
+"""The ledger: the outcome of every row of a label table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from pathlib import Path
 from defectkit.errors import LabelError
 from defectkit.vocabulary import RowOutcome
 
-ROWS_NAMED = 10
+MAX_ROWS_SHOWN = 10
 
 
 # Without slots it travels between processes in half of the time.
 @dataclass(frozen=True)
 class LedgerRow:
-    """One row of the source, by its line in the file, and what became of it.
+    """The outcome of one row of the source, which is named by its line in the file.
 
-    A row is ``merged`` where an earlier one speaks of the same image and class. ``reason`` is
-    empty where there is nothing to say. ``consequent`` rows are sound in themselves but were
-    refused because another row of their image was.
+    A row is ``merged`` where an earlier one is about the same image and class. ``reason`` is empty
+    where there is nothing to say. A valid row is ``refused_with_image`` where another row of its
+    image was refused.
     """
 
     line: int
@@ -25,11 +25,11 @@ class LedgerRow:
     class_id: str
     outcome: RowOutcome
     reason: str = ""
-    consequent: bool = False
+    refused_with_image: bool = False
 
 
-def incomplete(line: int) -> str:
-    """Say why a sound row is refused along with a bad one of the same image."""
+def why_refused_with_image(line: int) -> str:
+    """Return the reason of a valid row that is refused since ``line`` of its image was."""
     return f"line {line} of the same image was refused, so the truth would be incomplete"
 
 
@@ -39,18 +39,20 @@ def refuse_bad_rows(ledger: Sequence[LedgerRow], *, source: Path, written: Path)
     Raises:
         LabelError: there are bad rows; the first ones are named, each with its reason.
     """
-    bad = [row for row in ledger if row.outcome == "refused" and not row.consequent]
+    bad = [row for row in ledger if row.outcome == "refused" and not row.refused_with_image]
     if bad:
-        named = [f"  {source}:{row.line}: {row.image_id}: {row.reason}" for row in bad[:ROWS_NAMED]]
-        more = [f"  and {len(bad) - ROWS_NAMED} more"] if len(bad) > ROWS_NAMED else []
+        named = [
+            f"  {source}:{row.line}: {row.image_id}: {row.reason}" for row in bad[:MAX_ROWS_SHOWN]
+        ]
+        more = [f"  and {len(bad) - MAX_ROWS_SHOWN} more"] if len(bad) > MAX_ROWS_SHOWN else []
         raise LabelError(
             "\n".join(
                 [
                     f"{len(bad)} of {len(ledger)} rows of {source} cannot be used:",
                     *named,
                     *more,
-                    "Mend them, or leave out their images with --skip-bad-rows. "
-                    f"What became of every row is in {written}.",
+                    "Fix them, or leave out their images with --skip-bad-rows. "
+                    f"The outcome of every row is in {written}.",
                 ]
             )
         )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from defectkit.errors import LabelError
 from defectkit.labels import rle
-from defectkit.labels.csv_table import LabelRow
+from defectkit.labels.table import LabelRow
 from defectkit.vocabulary import RleBaseOption, RleOrder, RleOrderOption
 
 Sample = tuple[LabelRow, tuple[int, int]]

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import decode_image, read_content
+from defectkit.data.images import decode_image, read_image_bytes
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
-from defectkit.labels.csv_table import LabelRow
-from defectkit.labels.ledger import LedgerRow, incomplete
+from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.outlines import rasterize
 from defectkit.labels.rle_convention import Convention
+from defectkit.labels.table import LabelRow
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
@@ -59,7 +59,7 @@ class ImageFacts:
 def examine(job: Job, *, convention: Convention) -> ImageFacts:
     """Read one image from its bytes, once, and everything that its rows say of it."""
     try:
-        content = read_content(job.path)
+        content = read_image_bytes(job.path)
         image = decode_image(content, name=job.path.name)
     except ImageError as error:
         problem = str(error)
@@ -159,6 +159,11 @@ def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:
     return [
         row
         if row.outcome == "refused"
-        else replace(row, outcome="refused", reason=incomplete(refused.line), consequent=True)
+        else replace(
+            row,
+            outcome="refused",
+            reason=why_refused_with_image(refused.line),
+            refused_with_image=True,
+        )
         for row in ledger
     ]

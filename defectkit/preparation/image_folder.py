@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
-from defectkit.data.images import SUFFIXES
+from defectkit.data.images import IMAGE_SUFFIXES
 from defectkit.errors import DatasetError, ImageError
-from defectkit.labels.csv_table import OUTSIDE
+from defectkit.labels.table import OUTSIDE
 
 FOLDER_NAMES = ("Train", "train", "train_images", "images", "JPEGImages")
 IDS_TO_TRY = 100
@@ -54,7 +54,7 @@ class ImageFolder:
             _, links, _ = self._listing("" if inner == "." else inner)
             for name in sorted(links.keys() - used_names.get(folder, set())):
                 outside = links[name] and not self._holds(folder / name)
-                if name.lower().endswith(SUFFIXES) and not outside:
+                if name.lower().endswith(IMAGE_SUFFIXES) and not outside:
                     unused.append(folder / name)
         return unused
 
@@ -68,7 +68,7 @@ class ImageFolder:
                 links = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}
             for name in sorted(links):
                 stem, dot, suffix = name.rpartition(".")
-                if (dot + suffix).lower() in SUFFIXES:
+                if (dot + suffix).lower() in IMAGE_SUFFIXES:
                     names_by_stem.setdefault(stem, []).append(name)
         return folder, links, names_by_stem
 

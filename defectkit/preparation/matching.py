@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectkit.data.images import read_shape
+from defectkit.data.images import read_image_size
 from defectkit.errors import ImageError
-from defectkit.labels.csv_table import LabelRow, LabelTable, RefusedRow
-from defectkit.labels.ledger import LedgerRow, incomplete
+from defectkit.labels.ledger import LedgerRow, why_refused_with_image
+from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.examine import Job
 from defectkit.preparation.image_folder import ImageFolder
 
@@ -62,7 +62,9 @@ def plan_images(
             plan.ledger += _refuse(rows, str(error))
             continue
         if image_id in refused:
-            plan.ledger += _refuse(rows, incomplete(refused[image_id]), consequent=True)
+            plan.ledger += _refuse(
+                rows, why_refused_with_image(refused[image_id]), refused_with_image=True
+            )
         else:
             plan.jobs.append(Job(image_id, path, tuple(rows)))
             plan.columns[image_id] = dict(table.meta.get(image_id, {}))
@@ -110,7 +112,7 @@ def sample_rows(jobs: Sequence[Job]) -> list[tuple[LabelRow, tuple[int, int]]]:
     sample = []
     for path, rows in defective[:: max(1, -(-len(defective) // SAMPLED_IMAGES))]:
         with suppress(ImageError):
-            shape = read_shape(path)
+            shape = read_image_size(path)
             sample += [(row, shape) for row in rows[:SAMPLED_ROWS]]
     return sample
 
@@ -157,9 +159,9 @@ def _by_image(rows: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
 
 
 def _refuse(
-    rows: Iterable[LabelRow | RefusedRow], reason: str, *, consequent: bool = False
+    rows: Iterable[LabelRow | RefusedRow], reason: str, *, refused_with_image: bool = False
 ) -> list[LedgerRow]:
     return [
-        LedgerRow(row.line, row.image_id, row.class_id, "refused", reason, consequent)
+        LedgerRow(row.line, row.image_id, row.class_id, "refused", reason, refused_with_image)
         for row in rows
     ]

@@ -1,18 +1,18 @@
-"""Find out by looking what form labels have, and read them."""
+"""Detect the format of labels, and read them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import assert_never, get_args
 
 from defectkit.errors import LabelError
-from defectkit.labels import yolo
-from defectkit.labels.coco import read_coco
-from defectkit.labels.csv_table import LabelTable, read_table
-from defectkit.labels.documents import read_json_document
-from defectkit.labels.labelme import read_labelme
-from defectkit.labels.voc import read_voc
-from defectkit.preparation.mask_folder import NAMES as MASK_NAMES
-from defectkit.preparation.mask_folder import read_masks
+from defectkit.labels.formats import yolo
+from defectkit.labels.formats.coco import read_coco
+from defectkit.labels.formats.csv_table import read_table
+from defectkit.labels.formats.labelme import read_labelme
+from defectkit.labels.formats.untrusted_files import read_json
+from defectkit.labels.formats.voc import read_voc
+from defectkit.labels.table import LabelTable
+from defectkit.preparation.mask_folder import CLASSES_FILE, read_masks
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 MASK_FOLDERS = ("masks", "mask", "ground_truth", "SegmentationClass")
@@ -29,13 +29,13 @@ SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
 
 
 def read_labels(source: Path, asked: LabelFormatOption = "auto") -> tuple[LabelFormat, LabelTable]:
-    """Read the labels of a file or folder in the form that was asked, or that they show.
+    """Read the labels of a file or folder in the format ``asked``, or that is detected.
 
     In a folder they are looked for in itself and in ``MASK_FOLDERS`` and ``LABEL_FOLDERS``. The
     table's ``path`` is the file or folder that holds them.
 
     Raises:
-        LabelError: there are none, there are several kinds, or they cannot be read.
+        LabelError: there are none, there are several formats, or they cannot be read.
     """
     found, place = _find(source, asked)
     if found in ("csv", "coco") and place.is_dir():
@@ -60,13 +60,13 @@ def read_labels(source: Path, asked: LabelFormatOption = "auto") -> tuple[LabelF
             assert_never(found)
 
 
-def image_places(kind: LabelFormat, place: Path) -> list[Path]:
-    """Return the folders in which, or in folders of which, the images of labels may lie."""
+def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:
+    """Return the folders that may have the images of labels, in themselves or in a subfolder."""
     folder = place if place.is_dir() else place.parent
     match kind:
         case "csv":
             return [folder]
-        case "masks":  # They bear the names of the images.
+        case "masks":  # They have the names of the images.
             return [folder.parent]
         case _:
             return [folder, folder.parent]
@@ -85,39 +85,39 @@ def _find(source: Path, asked: LabelFormatOption) -> tuple[LabelFormat, Path]:
         (kind, folder)
         for folder in places.values()
         for kind in wanted
-        if _holds(folder, kind, source, plainly=asked == "auto")
+        if _has_labels(folder, kind, source, detecting=asked == "auto")
     ]
-    if len(kinds) > 1:  # Pictures beside labels, or in the folder of masks' folder, are images.
+    if len(kinds) > 1:  # PNGs beside labels, or beside a folder of masks, are the images.
         kinds = [one for one in kinds if one != ("masks", source)]
     if not kinds:
         what = "labels" if asked == "auto" else f"labels of the format {asked}"
         raise LabelError(
-            f"{source} holds no {what} (CSV, COCO, mask pictures, labelme, VOC or YOLO). "
-            "Name the file or the folder that does, or its form with --format."
+            f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC or YOLO). "
+            "Name the file or the folder that has them, or the format with --format."
         )
     if len(kinds) > 1:
         several = ", ".join(f"{kind} in {folder}" for kind, folder in kinds)
-        raise LabelError(f"{source} holds labels of several kinds: {several}. Name one of them.")
+        raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
     return kinds[0]
 
 
 def _format_of_file(path: Path) -> LabelFormat:
     match path.suffix.lower():
         case ".json":
-            return "labelme" if "shapes" in read_json_document(path) else "coco"
+            return "labelme" if "shapes" in read_json(path) else "coco"
         case ".xml":
             return "voc"
         case _:
             return "csv"
 
 
-def _holds(folder: Path, kind: LabelFormat, source: Path, *, plainly: bool) -> bool:
-    """Tell whether ``folder`` holds labels of a kind; ``plainly``: by looking into the first."""
+def _has_labels(folder: Path, kind: LabelFormat, source: Path, *, detecting: bool) -> bool:
+    """Return whether ``folder`` has labels of a format; ``detecting`` reads the first file."""
     files = _files(folder, kind)
     named = folder.name in (*MASK_FOLDERS, *LABEL_FOLDERS)
-    if plainly and not named:  # What lies deeper down may be anything.
+    if detecting and not named:  # Files deeper down may be anything.
         files = [file for file in files if file.parent == folder]
-    if not files or not plainly:
+    if not files or not detecting:
         return bool(files)
     match kind:
         case "masks":
@@ -125,22 +125,22 @@ def _holds(folder: Path, kind: LabelFormat, source: Path, *, plainly: bool) -> b
         case "coco" | "labelme":
             return _format_of_file(files[0]) == kind
         case "yolo":
-            return any(yolo.looks_like_yolo(file) for file in files)
+            return any(yolo.is_yolo(file) for file in files)
         case _:
             return True
 
 
 def _files(folder: Path, kind: LabelFormat) -> list[Path]:
-    """Return the files in ``folder`` that may be of a kind, by name; links are not followed.
+    """Return the files in ``folder`` that may be of a format, by name; links are not followed.
 
-    In a folder whose name tells that it holds labels, and in one that has no such file itself,
-    those deeper down count too.
+    In a folder that is named as one of labels, and in one that has no such file itself, those
+    deeper down count too.
     """
     below = sorted(
         path
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES[kind]
-        and path.name not in (*yolo.NAME_FILES, MASK_NAMES)
+        and path.name not in (*yolo.NAME_FILES, CLASSES_FILE)
         and path.is_file()
         and not path.is_symlink()
     )

@@ -17,7 +17,7 @@ from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import ensure_writable, write_json
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
-from defectkit.reporting.drawing.plots import plot_operating, plot_region_recall
+from defectkit.reporting.drawing.plots import plot_scores, plot_region_recall
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
 from defectkit.tables import write_table
@@ -112,7 +112,7 @@ def _write_files(evaluation: Evaluation) -> None:
     write_table(folder / "images.csv", _image_texts(images))
     write_table(folder / "regions.csv", _region_texts(evaluation.regions))
     write_json(folder / "metrics.json", metrics)  # Last: where it is new, the tables are too.
-    plot_operating(
+    plot_scores(
         folder / "scores.png",
         images["score"].tolist(),
         images["defective"].tolist(),

@@ -11,11 +11,11 @@ from PIL import Image, ImageFile
 
 from defectkit.data import images
 from defectkit.data.images import (
-    as_channels,
+    convert_channels,
     decode_image,
     read_image,
-    read_shape,
-    read_values,
+    read_image_size,
+    read_mask_values,
     write_png,
 )
 from defectkit.errors import ImageError
@@ -269,7 +269,7 @@ def test_changed_pixel_data_of_a_png_is_refused(kind):
     for place in np.linspace(start, len(content) - 20, 25).astype(int):
         damaged = bytearray(content)
         damaged[place] ^= 0x10
-        with pytest.raises(ImageError, match="the image is damaged or cut off .* Copy it anew"):
+        with pytest.raises(ImageError, match="the image is damaged or cut off .* Copy it again"):
             decode_image(bytes(damaged), name="flipped")
 
 
@@ -393,22 +393,22 @@ def test_reading_gives_pixels_that_may_be_changed(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), RGB)
 
 
-def test_as_channels_repeats_gray_and_weighs_color():
-    np.testing.assert_array_equal(as_channels(GRAY, 1), GRAY[:, :, None])
-    np.testing.assert_array_equal(as_channels(GRAY[:, :, None], 1), GRAY[:, :, None])
-    np.testing.assert_array_equal(as_channels(GRAY, 3), np.dstack([GRAY] * 3))
-    np.testing.assert_array_equal(as_channels(RGB, 3), RGB)
-    luma = as_channels(RGB, 1)
+def test_convert_channels_repeats_gray_and_weighs_color():
+    np.testing.assert_array_equal(convert_channels(GRAY, 1), GRAY[:, :, None])
+    np.testing.assert_array_equal(convert_channels(GRAY[:, :, None], 1), GRAY[:, :, None])
+    np.testing.assert_array_equal(convert_channels(GRAY, 3), np.dstack([GRAY] * 3))
+    np.testing.assert_array_equal(convert_channels(RGB, 3), RGB)
+    luma = convert_channels(RGB, 1)
     assert (luma.shape, luma.dtype) == ((23, 37, 1), np.uint8)
     # Pillow computes the same ITU-R BT.601 luma in integers.
     pillow = np.asarray(Image.fromarray(RGB).convert("L"), np.int32)
     assert np.abs(luma[:, :, 0].astype(np.int32) - pillow).max() <= 1
     white = np.full((2, 2, 3), 255, np.uint8)
-    np.testing.assert_array_equal(as_channels(white, 1), white[:, :, :1])
+    np.testing.assert_array_equal(convert_channels(white, 1), white[:, :, :1])
 
 
 def test_gray_to_color_and_back_is_the_same():
-    np.testing.assert_array_equal(as_channels(as_channels(GRAY, 3), 1)[:, :, 0], GRAY)
+    np.testing.assert_array_equal(convert_channels(convert_channels(GRAY, 3), 1)[:, :, 0], GRAY)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
@@ -416,18 +416,18 @@ def test_gray_to_color_and_back_is_the_same():
 def test_the_shape_in_the_header_is_that_of_the_pixels(tmp_path, kind, orientation):
     path = tmp_path / "a"
     path.write_bytes(with_orientation(GRAY, orientation, kind))
-    assert read_shape(path) == read_image(path).shape
+    assert read_image_size(path) == read_image(path).shape
 
 
 def test_a_header_tells_the_shape_of_a_file_that_is_cut_off(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(GRAY))[:80])
-    assert read_shape(path) == GRAY.shape
+    assert read_image_size(path) == GRAY.shape
     path.write_bytes(b"no image")
     with pytest.raises(ImageError, match="not an image that can be read"):
-        read_shape(path)
+        read_image_size(path)
     with pytest.raises(ImageError, match="cannot read the image"):
-        read_shape(tmp_path / "b.png")
+        read_image_size(tmp_path / "b.png")
 
 
 def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
@@ -442,7 +442,7 @@ def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
         (Image.fromarray(numbers).convert("RGB"), numbers),
     ):
         image.save(tmp_path / "a.png")
-        values = read_values(tmp_path / "a.png")
+        values = read_mask_values(tmp_path / "a.png")
         assert values.dtype == np.int32
         np.testing.assert_array_equal(values, expected)
 
@@ -459,4 +459,4 @@ def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
 def test_pictures_that_are_no_masks_are_refused(tmp_path, content, message):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(ImageError, match=message):
-        read_values(tmp_path / "a")
+        read_mask_values(tmp_path / "a")

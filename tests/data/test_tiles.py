@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from defectkit.data.tiles import Tile, blend_weight, cover
+from defectkit.data.tiles import Tile, blend_weight, cover_with_tiles
 
 sides = st.integers(1, 500)
 
@@ -22,7 +22,7 @@ def coverings(draw):
 @given(coverings())
 def test_tiles_cover_every_pixel_and_stay_inside(covering):
     height, width, size, overlap = covering
-    tiles = list(cover(height, width, size=size, overlap=overlap))
+    tiles = list(cover_with_tiles(height, width, size=size, overlap=overlap))
     seen = np.zeros((height, width), bool)
     for tile in tiles:
         assert tile.x >= 0
@@ -37,7 +37,7 @@ def test_tiles_cover_every_pixel_and_stay_inside(covering):
 @given(coverings())
 def test_tiles_have_one_size_and_neighbors_overlap_as_asked(covering):
     height, width, size, overlap = covering
-    tiles = list(cover(height, width, size=size, overlap=overlap))
+    tiles = list(cover_with_tiles(height, width, size=size, overlap=overlap))
     assert {(tile.height, tile.width) for tile in tiles} == {(min(size, height), min(size, width))}
     for start, length in (("x", "width"), ("y", "height")):
         starts = sorted({getattr(tile, start) for tile in tiles})
@@ -48,14 +48,17 @@ def test_tiles_have_one_size_and_neighbors_overlap_as_asked(covering):
 @given(coverings())
 def test_there_are_no_more_tiles_than_needed(covering):
     height, width, size, overlap = covering
-    columns = len({tile.x for tile in cover(height, width, size=size, overlap=overlap)})
+    columns = len({tile.x for tile in cover_with_tiles(height, width, size=size, overlap=overlap)})
     # One tile fewer could not reach both ends with the overlap asked for.
     assert columns == 1 or (columns - 1) * (size - overlap) + overlap < width
 
 
 def test_an_image_of_the_size_of_a_tile_is_one_tile():
-    assert list(cover(64, 40, size=64, overlap=16)) == [Tile(0, 0, 40, 64)]
-    assert [(tile.x, tile.y) for tile in cover(64, 65, size=64, overlap=16)] == [(0, 0), (1, 0)]
+    assert list(cover_with_tiles(64, 40, size=64, overlap=16)) == [Tile(0, 0, 40, 64)]
+    assert [(tile.x, tile.y) for tile in cover_with_tiles(64, 65, size=64, overlap=16)] == [
+        (0, 0),
+        (1, 0),
+    ]
 
 
 def test_the_window_is_rows_then_columns():
@@ -69,7 +72,7 @@ def test_blending_tiles_of_a_map_gives_the_map(covering, value):
     scores = np.full((height, width), value, np.float32)
     scores[:: 1 + height // 3] = 1 - value
     total, weights = np.zeros_like(scores), np.zeros_like(scores)
-    for tile in cover(height, width, size=size, overlap=overlap):
+    for tile in cover_with_tiles(height, width, size=size, overlap=overlap):
         weight = blend_weight(tile, overlap)
         total[tile.window] += scores[tile.window] * weight
         weights[tile.window] += weight
@@ -88,7 +91,7 @@ def test_weights_are_above_0_symmetric_and_1_far_from_the_sides(height, width, o
 
 
 def test_across_an_overlap_one_tile_fades_into_the_other():
-    left, right = cover(50, 110, size=60, overlap=10)
+    left, right = cover_with_tiles(50, 110, size=60, overlap=10)
     assert (left.x + left.width, right.x) == (60, 50)
     row = np.zeros((2, 110))
     for tile, shares in zip((left, right), row, strict=True):
@@ -102,4 +105,4 @@ def test_across_an_overlap_one_tile_fades_into_the_other():
 @pytest.mark.parametrize(("size", "overlap"), [(10, 10), (10, 12), (10, -1)])
 def test_an_overlap_that_leaves_no_step_is_an_error_of_ours(size, overlap):
     with pytest.raises(AssertionError):
-        list(cover(100, 100, size=size, overlap=overlap))
+        list(cover_with_tiles(100, 100, size=size, overlap=overlap))

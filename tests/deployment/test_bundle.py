@@ -8,7 +8,7 @@ import torch
 
 import defectkit
 from defectkit.data.dataset import Dataset
-from defectkit.data.images import as_channels, read_image
+from defectkit.data.images import convert_channels, read_image
 from defectkit.deployment.bundle import (
     FORMAT_VERSION,
     TrainedModel,
@@ -80,7 +80,7 @@ def test_gray_and_color_images_are_both_looked_at(run_folder):
     for finding in findings[1:]:
         np.testing.assert_allclose(finding.score_map, findings[0].score_map, atol=1e-5)
     rgb = np.random.default_rng(3).integers(0, 256, (40, 70, 3), np.uint8)
-    gray = as_channels(rgb, 1)
+    gray = convert_channels(rgb, 1)
     np.testing.assert_allclose(model.find(rgb).score_map, model.find(gray).score_map, atol=1e-6)
 
 

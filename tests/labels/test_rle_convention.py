@@ -3,8 +3,8 @@ import pytest
 
 from defectkit.errors import LabelError
 from defectkit.labels import rle
-from defectkit.labels.csv_table import LabelRow
 from defectkit.labels.rle_convention import Convention, decide_convention, refuse_contradiction
+from defectkit.labels.table import LabelRow
 
 UNKNOWN = (
     "base 1: assumed, Kaggle's, since no run tells; "

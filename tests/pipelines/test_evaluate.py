@@ -14,6 +14,7 @@ from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.files import read_csv, read_json, write_json
+from defectkit.reporting.glossary import GLOSSARY
 
 INTERVAL = {"value", "low", "high"}
 
@@ -47,6 +48,8 @@ def test_metrics_json_has_exactly_the_agreed_keys(judged):
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
     assert metrics == json.loads(json.dumps(returned))
     assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
+    for section, numbers in metrics.items():
+        assert numbers.keys() == GLOSSARY[section].keys(), "the report must explain every number"
     assert set(metrics["image"]) == {
         "average_precision",
         "auroc",

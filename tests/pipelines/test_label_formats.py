@@ -407,7 +407,9 @@ def test_a_folder_with_several_kinds_of_labels_stops(tmp_path):
     write_images(tmp_path)
     write_csv_form(tmp_path)
     masks_writer("L", {"1": 1, "2": 2})(tmp_path)
-    with pytest.raises(LabelError, match=r"several kinds: csv in .*, masks in .*masks\. Name one"):
+    with pytest.raises(
+        LabelError, match=r"several formats: csv in .*, masks in .*masks\. Name one"
+    ):
         prepared(tmp_path, tmp_path / "out")
     out = prepared(tmp_path, tmp_path / "out", label_format="masks")
     assert read_json(out / "dataset.json")["format"] == "masks"
@@ -416,9 +418,9 @@ def test_a_folder_with_several_kinds_of_labels_stops(tmp_path):
 
 def test_a_folder_without_labels_stops(tmp_path):
     write_images(tmp_path)
-    with pytest.raises(LabelError, match=r"holds no labels \(CSV, COCO, .*--format"):
+    with pytest.raises(LabelError, match=r"has no labels \(CSV, COCO, .*--format"):
         prepared(tmp_path, tmp_path / "out")
-    with pytest.raises(LabelError, match=r"holds no labels of the format voc"):
+    with pytest.raises(LabelError, match=r"has no labels of the format voc"):
         prepared(tmp_path, tmp_path / "out", label_format="voc")
 
 
@@ -450,8 +452,8 @@ def test_every_annotation_is_accounted_for(tmp_path):
     for reason, expected in zip(
         reasons,
         ["a polygon has 4 numbers", "the point (90, 1) lies outside the image of 40x24",
-         "it has only a box, where other annotations have outlines", "that of no image",
-         "category 3 is not listed", "that of no image", "the outline covers no pixel"],
+         "it has only a box, where other annotations have outlines", "not that of an image",
+         "category 3 is not listed", "not that of an image", "the outline covers no pixel"],
         strict=True,
     ):  # fmt: skip
         assert expected in reason
@@ -462,14 +464,14 @@ def test_every_annotation_is_accounted_for(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "holds no JSON object"),
-        ("{", "is no JSON that can be read"),
-        ("[" * 100_000, "is no JSON that can be read"),
-        ('{"images": [], "categories": []}', "no COCO JSON .*'annotations' is missing"),
+        ("[]", "has no JSON object"),
+        ("{", "is not readable JSON"),
+        ("[" * 100_000, "is not readable JSON"),
+        ('{"images": [], "categories": []}', "not usable COCO JSON.*'annotations' is missing"),
         ('{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}]}', "two images"),
-        ('{"images": [{"id": NaN}]}', "NaN is no number"),
+        ('{"images": [{"id": NaN}]}', "NaN is not a number"),
         ('{"images": [{"id": 1e999}]}', "1e999 is too large"),
-        ('{"images": [], "categories": [], "annotations": []}', "holds no annotation"),
+        ('{"images": [], "categories": [], "annotations": []}', "has no annotations"),
     ],
 )
 def test_a_coco_file_that_is_none_is_refused(tmp_path, text, message):
@@ -483,9 +485,12 @@ def test_a_coco_file_that_is_none_is_refused(tmp_path, text, message):
     [
         ('<!DOCTYPE a [<!ENTITY x "y">]><annotation>&x;</annotation>', "declares a document type"),
         ('<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation/>', "declares a document type"),
-        ("<annotation>", "is no XML that can be read"),
+        ("<annotation>", "is not readable XML"),
         ("<other/>", "its root is 'other'"),
-        ("<annotation><object><name>1</name></object></annotation>", "bndbox/xmin '' is no number"),
+        (
+            "<annotation><object><name>1</name></object></annotation>",
+            "bndbox/xmin '' is not a number",
+        ),
     ],
 )
 def test_harmful_or_broken_xml_is_refused(tmp_path, text, reason):
@@ -508,7 +513,7 @@ def test_masks_that_are_none_are_refused(tmp_path):
     with pytest.raises(LabelError, match="rows of .*masks cannot be used"):
         prepared(folder, tmp_path / "out")
     reasons = {row["image_id"]: row["reason"] for row in read_csv(tmp_path / "out" / "ledger.csv")}
-    assert "255 beside other values is no class" in reasons[name(4)]
+    assert "255 beside other values is not a class" in reasons[name(4)]
     assert "256 different values" in reasons[name(6)]
     assert "of an image of 24x40 pixels, but it has 40x24" in reasons[name(7)]
     assert "not colors (mode RGB)" in reasons[name(8)]
@@ -525,9 +530,9 @@ def test_a_bad_line_of_yolo_is_named_with_its_file(tmp_path):
         prepared(tmp_path, tmp_path / "out")
     for expected in (
         "part-6.txt:2: class 5 has no name: 2 classes",
-        "part-7.txt:2: '1 a b c d' is no class",
+        "part-7.txt:2: '1 a b c d' is not a class",
         "part-8.png: it has only a box",
-        "part-9.txt:2: '0 1 1 1' is no class",
+        "part-9.txt:2: '0 1 1 1' is not a class",
     ):
         assert expected in str(error.value)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import Float32Array, Image, Int64Array, UInt64Array
-from defectkit.data.images import as_channels
+from defectkit.data.images import convert_channels
 
 AREA = 256**2
 """About so many pixels has the reduced image in which keypoints are looked for."""
@@ -75,7 +75,7 @@ def unpack(keypoints: UInt64Array) -> tuple[UInt64Array, Int64Array, Int64Array,
 
 def reduce_gray(image: Image, factor: int) -> Image:
     """Return the gray image, (H // factor, W // factor); ``factor`` is a power of two."""
-    gray = image if image.ndim == 2 else as_channels(image, 1)[:, :, 0]
+    gray = image if image.ndim == 2 else convert_channels(image, 1)[:, :, 0]
     while factor > 1:
         height, width = gray.shape[0] // 2, gray.shape[1] // 2
         even = gray[: 2 * height, : 2 * width]  # halving is several times faster than one big step

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from defectkit.arrays import Color, Image, Mask
 from defectkit.reporting.drawing.header import GUTTER, Item, draw_items, legend_items
 from defectkit.reporting.drawing.lettering import shorten, text_width
-from defectkit.reporting.drawing.overlay import mark
+from defectkit.reporting.drawing.overlay import mark_defects
 from defectkit.reporting.drawing.palette import (
     BACKGROUND,
     COLORS,
@@ -87,8 +87,8 @@ def _truth_cell(example: Example) -> Image:
 def _cell(example: Example, answer: Answer) -> Image:
     # Drawn at the size in which it is shown, so that lines stay sharp and small spots get rings.
     small = fit_image(as_rgb(example.image), CELL)
-    predicted, truth = (fit_mask(mask, small.shape) for mask in (answer.predicted, example.truth))
-    return mark(small, predicted=predicted, truth=truth)
+    found, truth = (fit_mask(mask, small.shape) for mask in (answer.predicted, example.truth))
+    return mark_defects(small, found=found, truth=truth)
 
 
 def _title(name: str, text: str, width: int) -> Image:

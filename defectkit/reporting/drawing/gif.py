@@ -9,9 +9,15 @@ import matplotlib
 import numpy as np
 from PIL import Image as Pillow
 
-from defectkit.arrays import Color, Image, Mask, ScoreMap
+from defectkit.arrays import Image, Mask, ScoreMap
 from defectkit.files import write_bytes
-from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
+from defectkit.reporting.drawing.lettering import (
+    PlacedText,
+    draw_texts,
+    line_height,
+    shorten,
+    text_width,
+)
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, FAINT, INK
 from defectkit.reporting.drawing.sheets import fit_image, fit_mask
 from defectkit.reporting.drawing.strokes import as_rgb, draw_outline
@@ -68,9 +74,13 @@ def progress_frame(
     title = f"epoch {epoch}"
     caption_left = left + text_width(title, FONT_SIZE) + 2 * GUTTER
     caption = shorten(caption, width - caption_left - COLOR_BAR_WIDTH - 5 * GUTTER, FONT_SIZE)
-    texts = [(title, left, 4, FONT_SIZE, INK), (caption, caption_left, 4, FONT_SIZE, FAINT)]
+    texts = [
+        PlacedText(title, left, 4, FONT_SIZE, INK),
+        PlacedText(caption, caption_left, 4, FONT_SIZE, FAINT),
+    ]
     for row, name in enumerate(ROWS if columns else ()):
-        texts.append((name, GUTTER, top + row * (row_height + GUTTER), FONT_SIZE, FAINT))
+        y = top + row * (row_height + GUTTER)
+        texts.append(PlacedText(name, GUTTER, y, FONT_SIZE, FAINT))
     texts += _draw_color_bar(frame[:top])
     draw_texts(frame, texts)
     return frame
@@ -112,7 +122,7 @@ def _draw_column(image: Image, truth: Mask, scores: ScoreMap) -> tuple[Image, Im
     return bare, with_truth, with_scores
 
 
-def _draw_color_bar(strip: Image) -> list[tuple[str, int, int, int, Color]]:
+def _draw_color_bar(strip: Image) -> list[PlacedText]:
     """Draw the colors of the scores 0 to 1 at the right of ``strip``; return their labels."""
     height, width = strip.shape[:2]
     left = width - COLOR_BAR_WIDTH - 3 * GUTTER
@@ -120,8 +130,8 @@ def _draw_color_bar(strip: Image) -> list[tuple[str, int, int, int, Color]]:
     window = strip[height // 2 - 5 : height // 2 + 3, left : left + COLOR_BAR_WIDTH]
     window[...] = heatmap(np.full_like(window, 96), ramp)
     return [
-        ("0", left - 12, 4, FONT_SIZE - 2, FAINT),
-        ("1", left + COLOR_BAR_WIDTH + 4, 4, FONT_SIZE - 2, FAINT),
+        PlacedText("0", left - 12, 4, FONT_SIZE - 2, FAINT),
+        PlacedText("1", left + COLOR_BAR_WIDTH + 4, 4, FONT_SIZE - 2, FAINT),
     ]
 
 

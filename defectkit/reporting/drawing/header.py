@@ -7,7 +7,13 @@ import numpy as np
 
 from defectkit.arrays import Color, Image
 from defectkit.evaluation.verdicts import Judgment
-from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
+from defectkit.reporting.drawing.lettering import (
+    PlacedText,
+    draw_texts,
+    line_height,
+    shorten,
+    text_width,
+)
 from defectkit.reporting.drawing.palette import (
     BACKGROUND,
     COLORS,
@@ -57,7 +63,8 @@ def draw_header(
     places = _flow(items, width, top=GUTTER + step + 2)
     places += _flow(legend, width, top=places[-1][1] + step + 2)
     strip = np.full((places[-1][1] + step + GUTTER // 2, width, 3), BACKGROUND, np.uint8)
-    name = (shorten(image_id, width - 2 * GUTTER, size), GUTTER, GUTTER, size, INK)
+    shown_id = shorten(image_id, width - 2 * GUTTER, size)
+    name = PlacedText(shown_id, GUTTER, GUTTER, size, INK)
     draw_texts(strip, [name, *_draw_signs(strip, [*items, *legend], places)])
     return strip
 
@@ -129,10 +136,10 @@ def _width(item: Item) -> int:
 
 def _draw_signs(
     strip: Image, items: Sequence[Item], places: Sequence[tuple[int, int]]
-) -> list[tuple[str, int, int, int, Color]]:
+) -> list[PlacedText]:
     """Draw the signs of all items; return their texts, as ``draw_texts`` takes them."""
     return [
-        (item.text, x + _indent(item), y, item.size, _draw_sign(strip, item, x, y))
+        PlacedText(item.text, x + _indent(item), y, item.size, _draw_sign(strip, item, x, y))
         for item, (x, y) in zip(items, places, strict=True)
     ]
 

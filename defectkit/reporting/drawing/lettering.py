@@ -1,21 +1,22 @@
-"""Text on pictures: any Unicode string, in a given width, never cut at the edge.
+"""Text on pictures: any Unicode string, shortened to a given width.
 
-``cv2.putText`` knows ASCII only, so Pillow draws. The font is DejaVu Sans, which comes with
-matplotlib; a text that it cannot show (a Chinese file name, say) is drawn with the first installed
-system font that can, and where none is there the missing characters are written as escapes.
+``cv2.putText`` supports ASCII only, so Pillow draws. The font is DejaVu Sans, which comes with
+matplotlib. A text that it cannot show (for example a Chinese file name) is drawn with the first
+installed system font that can; if there is none, the missing characters are written as escapes.
 """
 
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageFont
 
-from defectkit.arrays import Color
+from defectkit.arrays import Color, Image
 
 ELLIPSIS = "…"
 
@@ -29,52 +30,62 @@ SYSTEM_FONTS = (
 )
 
 
-def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+class PlacedText(NamedTuple):
+    """A line of text; ``left`` and ``top`` of the line and the font ``size`` are in pixels."""
+
+    text: str
+    left: int
+    top: int
+    size: int
+    color: Color
+
+
+def choose_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Return the font of ``size`` pixels that shows ``text``, or DejaVu Sans if none does."""
     for path in _font_paths():
         if _glyphs(path).issuperset(map(ord, text)):
-            return _load(path, size)
-    return _load(_font_paths()[0], size)
+            return _load_font(path, size)
+    return _load_font(_font_paths()[0], size)
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with what no installed font shows (and control characters) as escapes.
+    r"""Return ``text`` with control characters, and those that no font shows, as escapes.
 
     >>> printable("a\tb")
     'a\\tb'
     """
-    letters = set(map(ord, text))
-    if text.isprintable() and any(letters <= _glyphs(path) for path in _font_paths()):
+    codes = set(map(ord, text))
+    if text.isprintable() and any(codes <= _glyphs(path) for path in _font_paths()):
         return text
-    shown = _glyphs(_font_paths()[0])
+    known = _glyphs(_font_paths()[0])
     return "".join(
-        letter
-        if letter.isprintable() and ord(letter) in shown
-        else letter.encode("unicode_escape").decode("ascii")
-        for letter in text
+        character
+        if character.isprintable() and ord(character) in known
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
     )
 
 
 def text_width(text: str, size: int) -> int:
     """Return the width in pixels of ``printable(text)`` drawn at ``size``."""
     text = printable(text)
-    return int(np.ceil(font_for(text, size).getlength(text)))
+    return int(np.ceil(choose_font(text, size).getlength(text)))
 
 
 def line_height(size: int) -> int:
-    """Return the height in pixels of a line of text of ``size``, gap included."""
+    """Return the distance in pixels between two lines of text of ``size``."""
     return round(size * 1.45)
 
 
 def shorten(text: str, width: int, size: int) -> str:
-    """Return ``printable(text)``, its middle replaced by an ellipsis where wider than ``width``.
+    """Return ``printable(text)``; if wider than ``width``, an ellipsis replaces its middle.
 
-    The two ends are kept, since file names differ there.
+    Both ends are kept, since file names differ there.
     """
     text = printable(text)
     if text_width(text, size) <= width:
         return text
-    low, high = 0, len(text) - 1  # how many letters can stay
+    low, high = 0, len(text) - 1  # Number of characters that fit beside the ellipsis.
     while low < high:
         kept = (low + high + 1) // 2
         if text_width(_without_middle(text, kept), size) <= width:
@@ -84,19 +95,15 @@ def shorten(text: str, width: int, size: int) -> str:
     return _without_middle(text, low)
 
 
-def draw_texts(
-    canvas: npt.NDArray[np.uint8], texts: Sequence[tuple[str, int, int, int, Color]]
-) -> None:
-    """Draw (text, x, y, size, color) entries on the (H, W, 3) ``canvas`` in place.
-
-    ``x`` and ``y`` are the left and the top of the line in pixels.
-    """
-    picture = Image.fromarray(canvas)
+def draw_texts(canvas: Image, texts: Sequence[PlacedText]) -> None:
+    """Draw texts on the (H, W, 3) RGB uint8 ``canvas`` in place."""
+    picture = Pillow.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
-    for text, x, y, size, color in texts:
+    for text, left, top, size, color in texts:
         text = printable(text)
         # Anchored at the baseline, since the top of a line differs from font to font.
-        pen.text((x, y + round(size * 1.1)), text, color, font_for(text, size), anchor="ls")
+        baseline = left, top + round(size * 1.1)
+        pen.text(baseline, text, color, choose_font(text, size), anchor="ls")
     canvas[...] = np.asarray(picture)
 
 
@@ -112,7 +119,7 @@ def _font_paths() -> tuple[str, ...]:
     for name in SYSTEM_FONTS:
         try:
             paths.append(str(ImageFont.truetype(name).path))
-        except OSError:  # not installed
+        except OSError:  # Not installed.
             continue
     return tuple(paths)
 
@@ -123,5 +130,5 @@ def _glyphs(path: str) -> frozenset[int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
+def _load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)

@@ -1,4 +1,4 @@
-"""The colors of all pictures, safe for color-blind readers (Okabe and Ito, 2008)."""
+"""The colors of all pictures: the color-blind-safe palette of Okabe and Ito (2008)."""
 
 from defectkit.arrays import Color
 
@@ -13,7 +13,9 @@ PURPLE: Color = (204, 121, 167)
 WHITE: Color = (255, 255, 255)
 BACKGROUND: Color = (24, 27, 31)
 INK: Color = (238, 240, 242)
+"""Text on the background."""
 FAINT: Color = (165, 170, 176)
+"""Text of less importance."""
 
 COLORS: dict[str, Color] = {
     "hit": SKY,
@@ -22,17 +24,17 @@ COLORS: dict[str, Color] = {
     "truth": WHITE,
     "finding": PURPLE,
 }
-"""What is drawn on an image.
+"""The marks on an image: hits, missed pixels, false alarms; the outlines of truth and finding.
 
-No triple of the palette stays further apart than sky blue, vermillion and yellow as a light tint
-on gray, in normal sight and under simulated protanopia, deuteranopia and tritanopia (CIEDE2000;
-Machado, Oliveira and Fernandes 2009).
+As a light tint on gray, no three colors of the palette are easier to tell apart than sky blue,
+vermillion and yellow: in normal vision and in simulated protanopia, deuteranopia and tritanopia
+(CIEDE2000; Machado, Oliveira and Fernandes 2009).
 """
 
 VERDICT_COLORS: dict[str, Color] = {"good": SKY, "review": YELLOW, "defective": ORANGE}
 
 OUTCOME_COLORS: dict[str, Color] = {"escape": VERMILLION, "overkill": YELLOW}
-"""The two wrong outcomes; the others need no color."""
+"""The wrong outcomes; the others have no color."""
 
 CLASS_COLORS: tuple[Color, ...] = (ORANGE, SKY, YELLOW, PURPLE, GREEN, VERMILLION, BLUE)
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Color, Image, Mask
-from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten
+from defectkit.reporting.drawing.lettering import PlacedText, draw_texts, line_height, shorten
 from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS, INK
 from defectkit.reporting.drawing.strokes import as_rgb, draw_outline
 from defectkit.reporting.drawing.tags import draw_tags
@@ -46,7 +46,8 @@ def contact_sheet(
         left = x + (width - fitted.shape[1]) // 2
         top = y + (height - fitted.shape[0]) // 2
         sheet[top : top + fitted.shape[0], left : left + fitted.shape[1]] = fitted
-        texts.append((shorten(caption, width, FONT_SIZE), x, y + height, FONT_SIZE, INK))
+        shown = shorten(caption, width, FONT_SIZE)
+        texts.append(PlacedText(shown, x, y + height, FONT_SIZE, INK))
     draw_texts(sheet, texts)
     return sheet
 

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import BoxXywh, Color, Image, Mask
-from defectkit.data.images import as_channels
+from defectkit.data.images import convert_channels
 from defectkit.regions import FOUND_COVERAGE
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS
 
@@ -25,7 +25,7 @@ MAX_RINGS = 40
 def as_rgb(image: Image) -> Image:
     """Return (H, W), (H, W, 1) or (H, W, 3) ``image`` as (H, W, 3)."""
     gray = image.ndim == 3 and image.shape[2] == 1
-    return as_channels(image[:, :, 0] if gray else image, 3)
+    return convert_channels(image[:, :, 0] if gray else image, 3)
 
 
 def draw_outline(image: Image, mask: Mask, color: Color, thickness: int, *, gap: int = 1) -> None:

@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Color, Image
-from defectkit.reporting.drawing.lettering import draw_texts, line_height, shorten, text_width
+from defectkit.reporting.drawing.lettering import (
+    PlacedText,
+    draw_texts,
+    line_height,
+    shorten,
+    text_width,
+)
 from defectkit.reporting.drawing.palette import BACKGROUND
 
 
@@ -35,7 +41,7 @@ def draw_tags(
         taken.append(place)
         left, top, tag_width, tag_height = place
         _shade(image[top : top + tag_height, left : left + tag_width])
-        texts.append((text, left + 3, top, size, color))
+        texts.append(PlacedText(text, left + 3, top, size, color))
     draw_texts(image, texts)
 
 

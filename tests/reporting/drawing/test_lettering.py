@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectkit.reporting.drawing import lettering
-from defectkit.reporting.drawing.lettering import draw_texts, printable, shorten, text_width
+from defectkit.reporting.drawing.lettering import (
+    PlacedText,
+    draw_texts,
+    printable,
+    shorten,
+    text_width,
+)
 
 
 @pytest.fixture
@@ -38,10 +44,10 @@ def test_a_system_font_with_the_letters_is_used(monkeypatch):
     glyphs = {"bundled": frozenset(map(ord, "ab_1")), "cjk": frozenset(map(ord, "ab_1划痕"))}
     monkeypatch.setattr(lettering, "_font_paths", lambda: fonts)
     monkeypatch.setattr(lettering, "_glyphs", glyphs.__getitem__)
-    monkeypatch.setattr(lettering, "_load", lambda path, size: (path, size))
+    monkeypatch.setattr(lettering, "_load_font", lambda path, size: (path, size))
     assert printable("划痕_1") == "划痕_1"
-    assert lettering.font_for("划痕_1", 12) == ("cjk", 12)
-    assert lettering.font_for("ab_1", 12) == ("bundled", 12)
+    assert lettering.choose_font("划痕_1", 12) == ("cjk", 12)
+    assert lettering.choose_font("ab_1", 12) == ("bundled", 12)
 
 
 def test_a_long_text_keeps_both_ends():
@@ -62,7 +68,7 @@ def test_no_text_is_wider_than_its_room(text, width):
 def test_any_text_is_drawn_inside_its_width_and_line(text):
     text = shorten(text, 280, 12)
     canvas = np.zeros((lettering.line_height(12) + 8, 300, 3), np.uint8)
-    draw_texts(canvas, [(text, 4, 4, 12, (255, 255, 255))])
+    draw_texts(canvas, [PlacedText(text, 4, 4, 12, (255, 255, 255))])
     rows, columns = np.nonzero(canvas.any(axis=-1))
     if rows.size:
         assert columns.max() < 4 + text_width(text, 12) + 3

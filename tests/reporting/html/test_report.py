@@ -11,7 +11,6 @@ import pytest
 from defectkit.data import images
 from defectkit.data.images import decode_image, write_png
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.palette import COLORS, hex_code
 from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.html import render
 from defectkit.reporting.html import report as page
@@ -239,13 +238,6 @@ def test_an_overlay_too_large_to_be_read_back_is_linked(tmp_path, monkeypatch):
 def test_the_legend_speaks_of_both_ways_to_set_the_panels(tmp_path):
     text = Tags(report(tmp_path, [])).text
     assert "Left or above: the image as it is. Right or below: the same image" in text
-
-
-def test_the_style_sheet_has_the_colors_of_the_pictures():
-    style = (render.TEMPLATES / "page.css").read_text()
-    names = {"--hit": COLORS["hit"], "--missed": COLORS["missed"], "--false": COLORS["false"]}
-    for name, color in names.items():
-        assert f"{name}: {hex_code(color)};" in style
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "sub/secret.png", "/secret.png", "..", "."])

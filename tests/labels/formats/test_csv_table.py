@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from defectkit.errors import LabelError
-from defectkit.labels.csv_table import read_meta, read_table
+from defectkit.labels.formats.csv_table import read_meta, read_table
 
-SHARED = Path(__file__).parents[3] / "shared/data"
+SHARED = Path(__file__).parents[4] / "shared/data"
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ REFUSED = [
     ("..\\a.png,1,1 3", "may not"),
     ("\\\\host\\share\\a.png,1,1 3", "may not"),
     ("x\\a.png,1,1 3", "may not"),
-    ("a\0.png,1,1 3", r"image id 'a\x00.png' or its class holds a control character"),
-    ('"a\nb.png",1,1 3', r"image id 'a\nb.png' or its class holds a control character"),
-    ("a.png,1\0,1 3", "or its class holds a control character"),
+    ("a\0.png,1,1 3", r"image id 'a\x00.png' or its class has a control character"),
+    ('"a\nb.png",1,1 3', r"image id 'a\nb.png' or its class has a control character"),
+    ("a.png,1\0,1 3", "or its class has a control character"),
     (f"{'x' * 256},1,1 3", "is longer than a file name can be"),
     (f"{'图' * 86},1,1 3", "is longer than a file name can be"),
     ('"a"b.png,1,1 3', "the quotation marks in line 3 do not pair up"),
@@ -228,7 +228,7 @@ def test_an_image_is_in_one_group_split_and_lot(table, column, one, other):
 def test_a_refused_row_leaves_no_meta(table):
     read = table("ImageId,EncodedPixels,group,split\n../a,1 3,1,val\nb,1 3,2,validation\n")
     assert read.meta == {}
-    assert reasons(read)[1] == (3, "split 'validation' is none of train, val, test")
+    assert reasons(read)[1] == (3, "split 'validation' is not one of train, val, test")
 
 
 HEADERS = [
@@ -323,9 +323,9 @@ def test_meta_may_be_a_bare_list_of_ids(meta):
     [
         ("group\n1\n", "1: the header must name the columns ImageId, but has 'group'"),
         ("a.png,1\n", "1: the header must name the columns ImageId, but has 'a.png', '1'"),
-        ("ImageId,group\na.png\n", r"2: the row has 1 cells instead of 2\. Mend or remove"),
+        ("ImageId,group\na.png\n", r"2: the row has 1 cells instead of 2\. Fix or remove"),
         ("ImageId,group\n,1\n", "2: the row has no image id"),
-        ("ImageId,split\na.png,dev\n", "2: split 'dev' is none of train, val, test"),
+        ("ImageId,split\na.png,dev\n", "2: split 'dev' is not one of train, val, test"),
         ("ImageId,group\na,1\nb,1\na,2\n", "4: group '2' contradicts '1' of an earlier row"),
         ("ImageId,x\na,1\na,2\n", "3: x '2' contradicts '1' of an earlier row"),
         ("ImageId\n../a\n", "2: image id '../a' may not"),

@@ -1,29 +1,37 @@
-"""What the readers of all sources but CSV share: annotations that are counted, none lost."""
+"""What the readers of all formats but CSV share: annotations are numbered, and none is lost."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from defectkit.errors import LabelError
-from defectkit.labels.csv_table import LabelRow, LabelTable, RefusedRow, refuse_names
 from defectkit.labels.outlines import Box, Outline, RleMask
+from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_names
 
-Named = tuple[str, str, Outline]
-"""Image id, class id and outline of an annotation; an empty mask needs no class."""
-Read = Callable[[], Named]
-"""Gives an annotation, or raises ``LabelError`` where it is malformed."""
+
+class Annotation(NamedTuple):
+    """One label of an image; an empty mask needs no class."""
+
+    image_id: str
+    class_id: str
+    outline: Outline
+
+
+ReadAnnotation = Callable[[], Annotation]
+"""Returns an annotation, or raises ``LabelError`` where it is malformed."""
 
 
 @dataclass(slots=True)
-class Annotations:
-    """The annotations of a source, gathered one by one, numbered from 1."""
+class TableBuilder:
+    """Collects the annotations of a source one by one, numbered from 1, to a ``LabelTable``."""
 
     path: Path
     rows: list[LabelRow] = field(default_factory=list)
     refused: list[RefusedRow] = field(default_factory=list)
     unlabeled: list[str] = field(default_factory=list)
 
-    def add(self, image_id: str, class_id: str, read: Read) -> None:
+    def add(self, image_id: str, class_id: str, read: ReadAnnotation) -> None:
         """Add what ``read`` returns, or if it raises, a refusal under the ids as far as known."""
         number = len(self.rows) + len(self.refused) + 1
         try:
@@ -42,14 +50,14 @@ class Annotations:
         number = len(self.rows) + len(self.refused) + 1
         self.refused.append(RefusedRow(number, image_id, class_id, reason))
 
-    def table(self, form: str, files: Sequence[Path]) -> LabelTable:
-        """Return them as a table; among outlines, boxes are refused.
+    def build(self, form: str, files: Sequence[Path]) -> LabelTable:
+        """Return the table; among outlines, boxes are refused.
 
         Raises:
-            LabelError: there is none.
+            LabelError: there are no annotations.
         """
         if not self.rows and not self.refused and not self.unlabeled:
-            raise LabelError(f"{self.path} holds no annotation.")
+            raise LabelError(f"{self.path} has no annotations.")
         outlines = [row.outline for row in self.rows if row.outline]
         boxes = sum(isinstance(outline, Box) for outline in outlines)
         mixed = 0 < boxes < len(outlines)
@@ -68,7 +76,7 @@ class Annotations:
             refused=tuple(refused),
             meta={},
             unlabeled=tuple(self.unlabeled),
-            truth="boxes" if boxes and not mixed else "masks",
+            kind="boxes" if boxes and not mixed else "masks",
             files=tuple(files),
         )
 
@@ -80,10 +88,12 @@ class Annotations:
                 self.rows[index] = replace(row, outline=box)
 
 
-def gather(
-    path: Path, files: Sequence[Path], read_file: Callable[[Path, Path], tuple[str, list[Read]]]
-) -> Annotations:
-    """Gather the annotations of ``files`` below ``path`` that each belong to one image.
+def collect_annotations(
+    path: Path,
+    files: Sequence[Path],
+    read_file: Callable[[Path, Path], tuple[str, list[ReadAnnotation]]],
+) -> TableBuilder:
+    """Collect the annotations of ``files`` below ``path`` that each belong to one image.
 
     A file without annotations is a good image's. One that cannot be read is refused under its own
     name.
@@ -92,17 +102,17 @@ def gather(
         path: the folder of the labels.
         files: in it or below it.
         read_file: takes a file and the folder it lies in, relative to ``path``, and returns the
-            image id and what reads each annotation.
+            image id and what returns each annotation.
     """
-    found = Annotations(path)
+    table = TableBuilder(path)
     for file in files:
         inner = file.relative_to(path).parent
         try:
             image_id, reads = read_file(file, inner)
         except LabelError as error:
-            found.refuse((inner / file.stem).as_posix(), "", f"{file.name}: {error}")
+            table.refuse((inner / file.stem).as_posix(), "", f"{file.name}: {error}")
             continue
         for read in reads:
-            found.add(image_id, "", read)
-        found.unlabeled += [] if reads else [image_id]
-    return found
+            table.add(image_id, "", read)
+        table.unlabeled += [] if reads else [image_id]
+    return table

@@ -7,10 +7,10 @@ from pathlib import Path, PureWindowsPath
 
 from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
-from defectkit.labels.annotations import Named, Read, gather
-from defectkit.labels.csv_table import LabelTable
-from defectkit.labels.documents import read_xml_document
+from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
+from defectkit.labels.formats.untrusted_files import read_xml
 from defectkit.labels.outlines import Box
+from defectkit.labels.table import LabelTable
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -18,22 +18,22 @@ EDGES = ("xmin", "ymin", "xmax", "ymax")
 def read_voc(path: Path, files: Sequence[Path]) -> LabelTable:
     """Read the ``files`` of the folder ``path``; a file without objects is a good image's.
 
-    By the format's rule pixels count from 1 and ``xmax`` and ``ymax`` belong to the box. Many tools
-    write edges from 0 instead: so all is read where any edge is 0. The table's ``form`` tells.
+    The format counts pixels from 1, and ``xmax`` and ``ymax`` are within the box. Many tools write
+    edges from 0 instead: so are all read where any edge is 0. The table's ``form`` says which.
 
     Raises:
-        LabelError: there is no annotation.
+        LabelError: there are no annotations.
     """
-    found = gather(path, files, _read_file)
-    boxes = [row.outline for row in found.rows if isinstance(row.outline, Box)]
+    table = collect_annotations(path, files, _read_file)
+    boxes = [row.outline for row in table.rows if isinstance(row.outline, Box)]
     if any(0 in (box.left, box.top) for box in boxes):
-        return found.table("Pascal VOC, edges from 0, since some are 0", files)
-    found.shift_boxes(left=-1, top=-1)
-    return found.table("Pascal VOC, pixels from 1, the last ones belong to the box", files)
+        return table.build("Pascal VOC, edges from 0, since some are 0", files)
+    table.shift_boxes(left=-1, top=-1)
+    return table.build("Pascal VOC, pixels from 1, the last ones within the box", files)
 
 
-def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
-    root = read_xml_document(file)
+def _read_file(file: Path, inner: Path) -> tuple[str, list[ReadAnnotation]]:
+    root = read_xml(file)
     if root.tag != "annotation":
         raise LabelError(f"its root is {root.tag[:30]!r} instead of 'annotation'")
     name = PureWindowsPath((root.findtext("filename") or "").strip()).name or file.stem
@@ -44,9 +44,10 @@ def _read_file(file: Path, inner: Path) -> tuple[str, list[Read]]:
     ]
 
 
-def _read_object(image_id: str, item: ET.Element, size: ImageSize | None) -> Named:
+def _read_object(image_id: str, item: ET.Element, size: ImageSize | None) -> Annotation:
     left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
-    return image_id, (item.findtext("name") or "").strip(), Box(left, top, right, bottom, size)
+    class_id = (item.findtext("name") or "").strip()
+    return Annotation(image_id, class_id, Box(left, top, right, bottom, size))
 
 
 def _size(root: ET.Element) -> ImageSize | None:
@@ -61,4 +62,4 @@ def _number(item: ET.Element, place: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise LabelError(f"its {place} {text[:30]!r} is no number") from error
+        raise LabelError(f"its {place} {text[:30]!r} is not a number") from error

@@ -1,4 +1,4 @@
-"""CSV files from anywhere, read strictly and as text: no row is lost, and none is guessed at."""
+"""Untrusted CSV files, read strictly and as text: no row is lost, and none is guessed at."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ NOT_CSV: Mapping[bytes, str] = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-"""What a file is that starts with these bytes."""
+"""What kind of file starts with these bytes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One row of cells, or the ``problem`` for which it could not be taken apart.
+class CsvRow:
+    """One row of cells, or the ``problem`` why it could not be split into cells.
 
     ``line`` is the 1-based physical line on which the row starts.
     """
@@ -41,10 +41,10 @@ class CsvText:
     encoding: str
     text: str
 
-    def records(self, delimiter: str) -> Iterator[Record]:
-        """Yield every row that holds more than blanks and delimiters, with its cells stripped.
+    def rows(self, delimiter: str) -> Iterator[CsvRow]:
+        """Yield every row that has more than blanks and delimiters, with its cells stripped.
 
-        The quote that keeps ``=1.png`` from being a formula in a spreadsheet is no part of a cell.
+        The quote that keeps ``=1.png`` from being a formula in a spreadsheet is removed.
 
         Raises:
             LabelError: a quotation mark is never closed, so all rows after it are in doubt.
@@ -67,17 +67,17 @@ class CsvText:
                     ) from error
                 last = reader.line_num
                 where = f"line {line}" if last == line else f"lines {line} to {last}"
-                yield Record(line, [], f"the quotation marks in {where} do not pair up")
+                yield CsvRow(line, [], f"the quotation marks in {where} do not pair up")
             else:
                 if any(cells):
-                    yield Record(line, cells)
+                    yield CsvRow(line, cells)
 
 
 def read_csv_text(path: Path | str) -> CsvText:
     """Read a text file whole.
 
     Raises:
-        LabelError: the file is missing, empty, or no text in UTF-8 or GB18030.
+        LabelError: the file is missing, empty, or not text in UTF-8 or GB18030.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, with a box or a polygon a line, in parts of the sides."""
+"""YOLO: a text file for each image; each line a box or polygon, in fractions of the sides."""
 
 import re
 from collections.abc import Sequence
@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 
 from defectkit.errors import LabelError
-from defectkit.labels.annotations import Named, Read, gather
-from defectkit.labels.csv_table import LabelTable
-from defectkit.labels.documents import read_document
+from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
+from defectkit.labels.formats.untrusted_files import read_limited_bytes
 from defectkit.labels.outlines import Box, Outline, Polygons
+from defectkit.labels.table import LabelTable
 
 NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 MAX_TEXT_BYTES = 2**24
@@ -22,19 +22,21 @@ LINE = re.compile(r"\d{1,6}(\s+[-+.\deE]+){4,}")
 def read_yolo(path: Path, files: Sequence[Path]) -> LabelTable:
     """Read the ``files`` of the folder ``path``; an empty file is a good image's.
 
-    The classes bear the names in ``classes.txt``, ``obj.names`` or ``data.yaml`` in the folder or
+    Class ids are the names in ``classes.txt``, ``obj.names`` or ``data.yaml`` in the folder or
     up to two above it, otherwise their numbers.
 
     Raises:
-        LabelError: there is no annotation, or the names cannot be read.
+        LabelError: there are no annotations, or the names cannot be read.
     """
-    names_file = find_names(path)
+    names_file = find_names_file(path)
     names = _read_names(names_file) if names_file else None
-    found = gather(path, files, partial(_read_file, names=names))
-    return found.table("YOLO", [*files, *([names_file] if names_file else [])])
+    table = collect_annotations(path, files, partial(_read_file, names=names))
+    return table.build("YOLO", [*files, *([names_file] if names_file else [])])
 
 
-def _read_file(file: Path, inner: Path, *, names: Sequence[str] | None) -> tuple[str, list[Read]]:
+def _read_file(
+    file: Path, inner: Path, *, names: Sequence[str] | None
+) -> tuple[str, list[ReadAnnotation]]:
     image_id = (inner / file.stem).as_posix()
     lines = enumerate(map(str.strip, _read_text(file).splitlines()), start=1)
     return image_id, [
@@ -44,15 +46,15 @@ def _read_file(file: Path, inner: Path, *, names: Sequence[str] | None) -> tuple
     ]
 
 
-def _read_line(image_id: str, line: str, where: str, names: Sequence[str] | None) -> Named:
+def _read_line(image_id: str, line: str, where: str, names: Sequence[str] | None) -> Annotation:
     try:
-        return image_id, *_parse(line, names)
+        return Annotation(image_id, *_parse(line, names))
     except LabelError as error:
         raise LabelError(f"{where}: {error}") from error
 
 
-def looks_like_yolo(file: Path) -> bool:
-    """Tell whether the first line of a file that is not empty is one of YOLO's."""
+def is_yolo(file: Path) -> bool:
+    """Return whether the first line with text is one of YOLO's."""
     try:
         lines = _read_text(file).split("\n")
     except LabelError:
@@ -60,7 +62,7 @@ def looks_like_yolo(file: Path) -> bool:
     return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
 
 
-def find_names(path: Path) -> Path | None:
+def find_names_file(path: Path) -> Path | None:
     """Return the file that names the classes, if there is one."""
     for folder in (path, path.parent, path.parent.parent):
         for name in NAME_FILES:
@@ -71,7 +73,9 @@ def find_names(path: Path) -> Path | None:
 
 def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
     if not LINE.fullmatch(line):
-        raise LabelError(f"{line[:40]!r} is no class number with the numbers of a box or polygon")
+        raise LabelError(
+            f"{line[:40]!r} is not a class number with the numbers of a box or polygon"
+        )
     first, *rest = line.split()
     if names is not None and int(first) >= len(names):
         raise LabelError(f"class {first} has no name: {len(names)} classes are named")
@@ -79,7 +83,7 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
     try:
         values = tuple(map(float, rest))
     except ValueError as error:
-        raise LabelError(f"{line[:40]!r} holds something else than numbers") from error
+        raise LabelError(f"{line[:40]!r} has something else than numbers") from error
     if len(values) == 4:
         x, y, width, height = values
         return class_id, Box(
@@ -90,9 +94,9 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
 
 def _read_text(path: Path) -> str:
     try:
-        return read_document(path, most=MAX_TEXT_BYTES).decode("utf-8-sig")
+        return read_limited_bytes(path, max_bytes=MAX_TEXT_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LabelError(f"{path.name} is no UTF-8 text") from error
+        raise LabelError(f"{path.name} is not UTF-8 text") from error
 
 
 def _read_names(path: Path) -> list[str]:
@@ -102,7 +106,7 @@ def _read_names(path: Path) -> list[str]:
     try:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
-        raise LabelError(f"{path} is no YAML that can be read. Mend its names.") from error
+        raise LabelError(f"{path} is not readable YAML. Fix its names.") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and list(names) == list(range(len(names))):
         names = list(names.values())

@@ -1,7 +1,7 @@
 import pytest
 
 from defectkit.errors import LabelError
-from defectkit.labels.csv_text import read_csv_text
+from defectkit.labels.formats.csv_text import read_csv_text
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
@@ -40,13 +40,13 @@ def test_a_quotation_mark_that_is_never_closed_is_named(tmp_path, text, line):
     path = tmp_path / "train.csv"
     path.write_text(text)
     with pytest.raises(LabelError, match=rf"train\.csv:{line}: a quotation mark .* never closed"):
-        list(read_csv_text(path).records(","))
+        list(read_csv_text(path).rows(","))
 
 
 def test_rows_after_a_bad_one_are_read(tmp_path):
     path = tmp_path / "train.csv"
     path.write_text('a,"b"c\nd,e\n"f\ng"h,i\n j , "k, l"\n')
-    records = list(read_csv_text(path).records(","))
+    records = list(read_csv_text(path).rows(","))
     assert [(record.line, record.cells) for record in records] == [
         (1, []),
         (2, ["d", "e"]),

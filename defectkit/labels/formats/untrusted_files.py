@@ -1,4 +1,4 @@
-"""JSON and XML files of unknown origin, read without harm: bounded, and nothing is expanded."""
+"""Untrusted JSON and XML files: sizes are limited, and no XML entity is expanded."""
 
 import json
 import math
@@ -16,40 +16,40 @@ MAX_XML_BYTES = 2**24
 """Larger XML files, of one image each, are refused: 16 MiB."""
 
 
-def read_document(path: Path, *, most: int = MAX_BYTES) -> bytes:
-    """Read a file of at most ``most`` bytes.
+def read_limited_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file of at most ``max_bytes`` bytes.
 
     Raises:
         LabelError: it cannot be read or is larger.
     """
     try:
-        return read_limited(path, most)
+        return read_limited(path, max_bytes)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise LabelError(f"cannot read {path}: {reason}.") from error
 
 
-def read_json_document(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read the JSON object of a file.
 
     Raises:
-        LabelError: the file cannot be read, is no JSON, or holds something else than an object.
+        LabelError: the file cannot be read, is not JSON, or has something else than an object.
     """
-    content = read_document(path)
+    content = read_limited_bytes(path)
     try:
         document = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # Bad UTF-8 is a ValueError too.
-        raise LabelError(f"{path} is no JSON that can be read ({error}).") from error
+        raise LabelError(f"{path} is not readable JSON ({error}).") from error
     if not isinstance(document, dict):
-        raise LabelError(f"{path} holds no JSON object.")
+        raise LabelError(f"{path} has no JSON object.")
     return document
 
 
-def read_xml_document(path: Path) -> ET.Element:
-    """Read an XML file; any DTD or entity of its own is refused.
+def read_xml(path: Path) -> ET.Element:
+    """Read an XML file; one with a DTD or an entity of its own is refused.
 
     Raises:
-        LabelError: the file cannot be read, is no XML, or declares a document type.
+        LabelError: the file cannot be read, is not XML, or declares a document type.
     """
     builder = ET.TreeBuilder()
     parser = expat.ParserCreate()
@@ -58,17 +58,17 @@ def read_xml_document(path: Path) -> ET.Element:
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.Parse(read_document(path, most=MAX_XML_BYTES), True)
+        parser.Parse(read_limited_bytes(path, max_bytes=MAX_XML_BYTES), True)
         return builder.close()
     except (expat.ExpatError, ValueError, LookupError, AssertionError) as error:
-        raise LabelError(f"{path} is no XML that can be read ({error}).") from error
+        raise LabelError(f"{path} is not readable XML ({error}).") from error
 
 
-def field(item: Any, key: str, *kinds: type) -> Any:
+def json_field(item: Any, key: str, *kinds: type) -> Any:
     """Return ``item[key]`` of a JSON object, if it is of one of ``kinds``.
 
     Raises:
-        LabelError: ``item`` is no object, or lacks it.
+        LabelError: ``item`` is not an object, or has no such value.
     """
     value = item.get(key) if isinstance(item, dict) else None
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
@@ -76,14 +76,14 @@ def field(item: Any, key: str, *kinds: type) -> Any:
     return value
 
 
-def numbers(values: Any) -> tuple[float, ...]:
+def json_numbers(values: Any) -> tuple[float, ...]:
     """Return a JSON list of numbers.
 
     Raises:
         LabelError: it is something else.
     """
     if not isinstance(values, list) or not all(type(one) in (int, float) for one in values):
-        raise LabelError("the coordinates are no list of numbers")
+        raise LabelError("the coordinates are not a list of numbers")
     return tuple(values)
 
 
@@ -95,7 +95,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _refuse_doctype(*_: object) -> NoReturn:

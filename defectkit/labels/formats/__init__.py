@@ -1,0 +1,1 @@
+"""Readers of label files: each format to one ``LabelTable``."""

@@ -1,0 +1,89 @@
+"""The label table: what every label format is read to, each of its rows accounted for."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectkit.errors import LabelError
+from defectkit.labels.outlines import Outline
+from defectkit.vocabulary import LabelKind
+
+MAX_ID_BYTES = 255
+"""The length of the longest file name on common file systems."""
+
+OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
+"""What no image id may have: absolute paths of any system, ways up, and what no file name has."""
+
+
+# Without slots it travels between processes in half of the time.
+@dataclass(frozen=True)
+class LabelRow:
+    """One usable row; ``rle`` is not decoded yet, and "" means: no defect (of this class).
+
+    ``line`` is the 1-based physical line on which the row starts; in sources other than CSV, the
+    1-based number of the annotation (of the mask image), files in the order of their names.
+    ``class_id`` is "1" where the table has no classes, and "" where the row of a good image names
+    none. ``outline`` is the mask in sources other than CSV; then ``rle`` is "".
+    """
+
+    line: int
+    image_id: str
+    class_id: str
+    rle: str
+    outline: Outline | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    """One row that cannot be used: as much of it as could be read, and the reason."""
+
+    line: int
+    image_id: str
+    class_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """The labels of one source. Each of its rows is in ``rows`` or in ``refused``, in its order.
+
+    Attributes:
+        path: the label file, or the folder of the label files.
+        form: the columns as found, or the name of the format and its variant.
+        encoding: of the text, "utf-8" or "gb18030".
+        rows: the usable rows.
+        refused: the others.
+        meta: by image id, the cells of further columns that are not blank: ``group``, ``split`` and
+            ``lot`` under these names, others under their own if they are the same in all rows of
+            each image.
+        unlabeled: the images that the source lists without any label: good ones.
+        kind: whether the labels outline defects or only box them.
+        files: all files that were read.
+    """
+
+    path: Path
+    form: str
+    encoding: str
+    rows: tuple[LabelRow, ...]
+    refused: tuple[RefusedRow, ...]
+    meta: dict[str, dict[str, str]]
+    unlabeled: tuple[str, ...] = ()
+    kind: LabelKind = "masks"
+    files: tuple[Path, ...] = ()
+
+
+def refuse_names(image_id: str, class_id: str) -> None:
+    """Refuse an image id that is missing or could do harm as a path, and unprintable names.
+
+    Raises:
+        LabelError: with the reason.
+    """
+    if not image_id:
+        raise LabelError("the row has no image id")
+    shown = f"image id {image_id[:60]!r}"
+    if re.search(r"[\x00-\x1f\x7f]", image_id + class_id):
+        raise LabelError(f"{shown} or its class has a control character")
+    if len(image_id.encode()) > MAX_ID_BYTES:
+        raise LabelError(f"{shown} is longer than a file name can be")
+    if OUTSIDE.search(image_id):
+        raise LabelError(f"{shown} may not have a drive, a backslash or '..', nor start with '/'")
