@@ -357,8 +357,8 @@ MUTATIONS = (
     Mutation(
         20,
         "pixels that are counted at the threshold the model has",
-        "pipelines/evaluate.py",
-        "threshold=model.approach.pixel_threshold)",
+        "defectkit/deployment/judge.py",
+        "threshold=approach.pixel_threshold)",
         "threshold=0.0)",
     ),
     Mutation(

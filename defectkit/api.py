@@ -8,7 +8,7 @@ With ``train.csv`` and ``Train/`` in the working folder (20 images, two defect c
 >>> run = train(epochs=1, settings=["data.crop=64", "train.samples_per_epoch=8"]).run
 >>> run.as_posix()
 'runs/segment-1'
->>> metrics = evaluate(run)
+>>> metrics = evaluate(run).metrics
 >>> metrics["image"]["n_defective"] + metrics["image"]["n_good"]
 5
 >>> inspect(run, "Train/part-00.png").unreadable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.judge import Evaluation
     from defectkit.evaluation.suspects import Suspect
     from defectkit.pipelines.inspect import InspectSummary
     from defectkit.pipelines.prepare import PrepareSummary
@@ -165,8 +166,8 @@ def evaluate(
     best_f1: bool = False,
     device: str = "auto",
     console: "Console | None" = None,
-) -> dict[str, Any]:
-    """Judge a run, as ``defectkit evaluate`` does, and return what ``metrics.json`` holds.
+) -> "Evaluation":
+    """Judge a run, as ``defectkit evaluate`` does, and return its evaluation.
 
     ``max_escape_rate``, ``cost_ratio`` or ``best_f1`` choose new thresholds on the validation split
     and keep them in the model, for later inspection.

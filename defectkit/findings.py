@@ -12,10 +12,10 @@ from defectkit.regions import Region
 class Finding:
     """What an approach found in one image, validated when made.
 
-    - ``score_map``: (K, H, W) float32 in [0, 1] at the image's own size, one layer per defect class.
-    - ``region_map``: (H, W) int32, the number of the connected region of the found mask that a pixel
-      belongs to, from 1; 0 on the background. The found mask has the pixels whose largest class
-      score reaches the pixel threshold, without regions below the minimum area.
+    - ``score_map``: (K, H, W) float32 in [0, 1] at the image's own size, a layer per defect class.
+    - ``region_map``: (H, W) int32, the number of the connected region of the found mask that a
+      pixel belongs to, from 1; 0 on the background. The found mask has the pixels whose largest
+      class score reaches the pixel threshold, without regions below the minimum area.
     - ``regions``: what is found, inside the image. Those of a detector may overlap; otherwise the
       i-th is region i + 1 of the map.
     - ``score``: the image's defect score in [0, 1], which the verdict compares with the thresholds.

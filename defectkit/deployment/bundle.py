@@ -46,7 +46,7 @@ class _ModelInfo(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network with everything it needs for verdicts; ``info`` is the content of ``model.json``."""
+    """A network with all it needs for verdicts; ``info`` is the content of ``model.json``."""
 
     approach: Approach
     network: nn.Module

@@ -97,13 +97,14 @@ def ranked_boxes(finding: Finding) -> Sequence[Region]:
 def _corners(regions: Sequence[Region]) -> torch.Tensor:
     """Return (N, 4) float64 of x0, y0, x1, y1."""
     xywh = torch.tensor([region.box_xywh for region in regions], dtype=torch.float64)
-    return box_convert(xywh.reshape(-1, 4), "xywh", "xyxy")
+    corners: torch.Tensor = box_convert(xywh.reshape(-1, 4), "xywh", "xyxy")
+    return corners
 
 
 def _match(overlaps: Float64Array) -> BoolArray:
     """Return whether each detection, the best first, is right at each overlap: (D, G) -> (D, T).
 
-    A detection takes the free true box with the largest overlap, of equal ones the last, as in COCO.
+    A detection takes the free true box that it overlaps most, of equal ones the last, as in COCO.
     """
     hits = np.zeros((len(overlaps), len(OVERLAPS)), np.bool_)
     free = np.ones((len(OVERLAPS), overlaps.shape[1]), np.bool_)

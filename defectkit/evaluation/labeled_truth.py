@@ -13,14 +13,14 @@ class LabeledTruth:
     """The true masks of one image and their connected regions, labeled when they are first asked.
 
     Args:
-        masks: (K, H, W) bool or uint8, nonzero = defect.
+        masks: (K, H, W) uint8 (or bool), nonzero = defect.
         classes: the names of the K classes.
 
     Raises:
         ValueError: a shape or dtype does not hold.
     """
 
-    def __init__(self, masks: Masks | Mask, classes: Sequence[str]) -> None:
+    def __init__(self, masks: Masks, classes: Sequence[str]) -> None:
         if masks.ndim != 3 or len(masks) != len(classes):
             raise ValueError(
                 f"truth must be (K, H, W) with one layer for each of the {len(classes)} classes "
@@ -28,7 +28,7 @@ class LabeledTruth:
             )
         if masks.dtype not in (np.bool_, np.uint8):
             raise ValueError(f"truth must be bool or uint8 but got {masks.dtype}")
-        self.masks = masks
+        self.masks: Masks = masks.view(np.uint8)
         self.classes = tuple(classes)
 
     @cached_property

@@ -122,8 +122,8 @@ class PixelMetrics:
         """Return the threshold in [0, 1] with the best pooled "defect or not" Dice, and that Dice.
 
         The threshold lies halfway between the two neighboring occupied levels that it separates
-        (below the lowest one 0 takes its place). Of several equally good ones the highest is taken: it marks the
-        fewest pixels. ``None`` when no pixel is true.
+        (below the lowest one 0 takes its place). Of several equally good ones the highest is taken:
+        it marks the fewest pixels. ``None`` when no pixel is true.
         """
         occupied = np.flatnonzero(self._positive + self._negative)
         if not self._positive.any():

@@ -137,13 +137,11 @@ def _measure(region_map: RegionMap) -> list[Region]:
     if not region_map.any():
         return []
     areas = np.bincount(region_map[region_map > 0])[1:].tolist()
-    return [
-        Region(
-            box_xywh=(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start),
-            area=area,
-        )
-        for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True)
-    ]
+    regions = []
+    for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True):
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        regions.append(Region(box_xywh=(columns.start, rows.start, width, height), area=area))
+    return regions
 
 
 def _match_true_regions(

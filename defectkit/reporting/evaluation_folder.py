@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import track
@@ -17,7 +17,7 @@ from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import ensure_writable, write_json
 from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
-from defectkit.reporting.drawing.plots import plot_scores, plot_region_recall
+from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
 from defectkit.tables import write_table
@@ -57,7 +57,8 @@ def evaluate_split(
     evaluation = judge_images(
         model,
         predict_with_progress(
-            model, dataset.split(split), title=f"evaluating {split}", console=console),
+            model, dataset.split(split), title=f"evaluating {split}", console=console
+        ),
         folder=folder,
         on_image=partial(_write_overlay, folder),
     )
@@ -146,13 +147,11 @@ def _write_report(
     warnings: Sequence[str],
 ) -> None:
     config = model.approach.config
-    rows = evaluation.images.to_dict("records")
+    rows: list[dict[Any, Any]] = evaluation.images.to_dict("records")
     write_report(
         evaluation.folder,
         metrics=evaluation.metrics,
-        images=[
-            {**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows
-        ],
+        images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
         title=f"{run.name}: {split} split",
         run_info={
             "approach": config.approach,

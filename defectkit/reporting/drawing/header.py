@@ -35,9 +35,7 @@ class Item(NamedTuple):
     color: Color
 
 
-def draw_header(
-    width: int, judgment: Judgment, *, image_id: str, has_truth: bool
-) -> Image:
+def draw_header(width: int, judgment: Judgment, *, image_id: str, has_truth: bool) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip; what does not fit in a line goes to the next.
 
     Without truth only the finding's color is explained.

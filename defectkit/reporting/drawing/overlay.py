@@ -63,9 +63,7 @@ def draw_overlay(
     stacked = width >= STACK_ASPECT * height
     across, down = (1, 2) if stacked else (2, 1)
     canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
-    header = draw_header(
-        canvas_width, judgment, image_id=image_id, has_truth=truth is not None
-    )
+    header = draw_header(canvas_width, judgment, image_id=image_id, has_truth=truth is not None)
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
