@@ -30,8 +30,9 @@ from rich.console import Console
 from defectkit import prepare
 from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image
 from defectkit.labels.formats.csv_table import read_meta
-from defectkit.preparation.leaks.keypoints import CODE_BITS, PLACE_BITS, find_keypoints
-from defectkit.preparation.leaks.search import Described, Match, compare, find_candidates, orient
+from defectkit.preparation.leaks.alignment import Alignment, align, orient
+from defectkit.preparation.leaks.candidates import ImageKeypoints, find_candidates
+from defectkit.preparation.leaks.keypoints import COORDINATE_BITS, DESCRIPTOR_BITS, find_keypoints
 from defectkit.synthesis.generator import synthesize
 
 Image = npt.NDArray[np.uint8]
@@ -90,12 +91,12 @@ def recall(images: Sequence[Image], way: str, seed: int = 0) -> tuple[int, int, 
     return len(right & pairs.keys()), kinds, len(pairs.keys() - right)
 
 
-def find_pairs(images: Sequence[Image]) -> tuple[dict[tuple[int, int], Match], int]:
+def find_pairs(images: Sequence[Image]) -> tuple[dict[tuple[int, int], Alignment], int]:
     """Return the pairs of images that show the same thing, and the number of candidates."""
-    described = [Described(*image.shape[:2], find_keypoints(image)) for image in images]
+    described = [ImageKeypoints(*image.shape[:2], find_keypoints(image)) for image in images]
     candidates = find_candidates(described)
     matches = {
-        (one.first, one.second): compare(images[one.first], images[one.second], one)
+        (one.first, one.second): align(images[one.first], images[one.second], one)
         for one in candidates
     }
     return {pair: match for pair, match in matches.items() if match.similarity}, len(candidates)
@@ -117,7 +118,7 @@ def plant(image: Image, way: str, rng: np.random.Generator) -> tuple[Image, Imag
         by = int(rng.choice([-20, 20]))
         other = np.clip(other.astype(np.int16) + by, 0, 255).astype(np.uint8)
     if way in ("encoded", "all of these"):
-        other = encoded_anew(other, rng)
+        other = encoded_again(other, rng)
     return np.ascontiguousarray(one), np.ascontiguousarray(other)
 
 
@@ -133,17 +134,17 @@ def plant_half(image: Image, way: str, rng: np.random.Generator) -> tuple[Image,
     if way == "half, turned":
         other = orient(other, int(rng.integers(1, 8)))
     if way == "half, encoded":
-        other = encoded_anew(other, rng)
+        other = encoded_again(other, rng)
     return np.ascontiguousarray(one), np.ascontiguousarray(other)
 
 
-def encoded_anew(image: Image, rng: np.random.Generator) -> Image:
+def encoded_again(image: Image, rng: np.random.Generator) -> Image:
     """Return what is left of an image after JPEG of quality 50 to 95."""
     buffer = io.BytesIO()
     PillowImage.fromarray(np.ascontiguousarray(image)).save(
         buffer, "JPEG", quality=int(rng.integers(50, 96))
     )
-    return decode_image(buffer.getvalue(), name="encoded anew")
+    return decode_image(buffer.getvalue(), name="encoded again")
 
 
 def print_scale(folder: Path, count: int, seed: int) -> None:
@@ -154,7 +155,9 @@ def print_scale(folder: Path, count: int, seed: int) -> None:
     copies = count // 100
     images = [*make_up(pool, count - copies, rng)]
     images += [
-        Described(512, 512, turned(rng.permutation(np.frombuffer(one.keypoints, "<u8"))[:24], rng))
+        ImageKeypoints(
+            512, 512, turned(rng.permutation(np.frombuffer(one.keypoints, "<u8"))[:24], rng)
+        )
         for one in images[:copies]
     ]
     start = time.perf_counter(), time.process_time()
@@ -184,21 +187,21 @@ def print_groups(folder: Path) -> None:
 
 def make_up(
     pool: npt.NDArray[np.uint64], count: int, rng: np.random.Generator
-) -> Iterator[Described]:
+) -> Iterator[ImageKeypoints]:
     """Draw 48 keypoints of the pool for each image, and turn a fifth of their bits."""
     for _ in range(count):
         drawn = rng.choice(pool, 48)
-        place = np.uint64(2 ** (2 * PLACE_BITS + 3) - 1)
+        place = np.uint64(2 ** (2 * COORDINATE_BITS + 3) - 1)
         drawn = (drawn & ~place) | (rng.choice(pool, 48) & place)
-        yield Described(512, 512, turned(drawn, rng, share=0.2))
+        yield ImageKeypoints(512, 512, turned(drawn, rng, share=0.2))
 
 
 def turned(
     keypoints: npt.NDArray[np.uint64], rng: np.random.Generator, *, share: float = 0.04
 ) -> bytes:
     """Turn over a ``share`` of the bits of the descriptions."""
-    bits = rng.random((len(keypoints), CODE_BITS)) < share
-    weights = np.uint64(1) << np.arange(2 * PLACE_BITS + 3, 64, dtype=np.uint64)
+    bits = rng.random((len(keypoints), DESCRIPTOR_BITS)) < share
+    weights = np.uint64(1) << np.arange(2 * COORDINATE_BITS + 3, 64, dtype=np.uint64)
     return (keypoints ^ (bits @ weights)).astype("<u8").tobytes()
 
 

@@ -1,7 +1,67 @@
-"""defectkit finds texture and surface defects: from run-length-encoded masks to verdicts."""
+"""defectkit finds texture and surface defects: from run-length-encoded masks to verdicts.
+
+The commands are functions of the same names. With ``train.csv`` and ``Train/`` in the working
+folder (20 images, two defect classes):
+
+>>> from defectkit import evaluate, inspect, load, prepare, train
+>>> prepare("train.csv", split="0.5/0.25/0.25").images
+20
+>>> run = train(epochs=1, settings=["data.crop=64", "train.samples_per_epoch=8"]).run
+>>> run.as_posix()
+'runs/segment-1'
+>>> metrics = evaluate(run).metrics
+>>> metrics["image"]["n_defective"] + metrics["image"]["n_good"]
+5
+>>> inspect(run, "Train/part-00.png").unreadable
+0
+>>> finding = load(run).find(image)                    # (H, W) or (H, W, 3) uint8
+>>> finding.score_map.shape, 0 <= finding.score <= 1
+((2, 96, 96), True)
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.pipelines.compare import run as compare
+    from defectkit.pipelines.evaluate import run as evaluate
+    from defectkit.pipelines.inspect import run as inspect
+    from defectkit.pipelines.prepare import run as prepare
+    from defectkit.pipelines.suspects import run as suspects
+    from defectkit.pipelines.train import run as train
+    from defectkit.vocabulary import Device
 
 __version__ = "0.1.0"
 
-from defectkit.api import compare, evaluate, inspect, load, prepare, suspects, train
-
 __all__ = ["__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train"]
+
+
+def load(model: "str | Path", *, device: "Device" = "auto") -> "TrainedModel":
+    """Load a run or its ``model/`` folder; ``load(...).find(image)`` gives a ``Finding``.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+        ConfigError: the device is not on this machine.
+    """
+    from defectkit.devices import let_idle_threads_sleep
+
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel
+
+    return TrainedModel.load(model, device=device)
+
+
+def __getattr__(name: str) -> Any:
+    # The pipelines are imported when one is asked for: whoever wants a module of the floors below,
+    # such as the processes that ``prepare`` starts, does not wait for them.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, train
+
+    pipelines = (compare, evaluate, inspect, prepare, suspects, train)
+    return {pipeline.__name__.rpartition(".")[2]: pipeline.run for pipeline in pipelines}[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

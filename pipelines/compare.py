@@ -1,73 +1,89 @@
 """``defectkit compare``: several runs on the same images, in one table and one picture."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.config import WITHOUT_ENCODER
-from defectkit.data.dataset import ImageRecord
-from defectkit.data.images import write_png
-from defectkit.deployment.bundle import TrainedModel, model_folder
-from defectkit.deployment.run_dataset import load_dataset_of_run
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError, DatasetError, ModelError
-from defectkit.evaluation.comparison import EvaluationResult, compare_results, headline
-from defectkit.evaluation.cost import count_flops, count_parameters
-from defectkit.evaluation.examples import choose_examples
-from defectkit.evaluation.operating_points import FEW_IMAGES
-from defectkit.evaluation.verdicts import judge
 from defectkit.files import ensure_writable, read_json, write_csv, write_text
-from defectkit.reporting.comparison_table import console_table
-from defectkit.reporting.drawing.comparison import Answer, Example, draw_comparison
-from defectkit.reporting.evaluation_folder import evaluate_split
-from defectkit.reporting.html.comparison import comparison_page
-from defectkit.training.history import read_history
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import Device, Split
+
+if TYPE_CHECKING:
+    from defectkit.arrays import Image
+    from defectkit.data.dataset import ImageRecord
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.reporting.drawing.comparison import Answer, Example
 
 Row = dict[str, Any]
 
 
 def run(
-    runs: Sequence[Path],
-    *,
-    out: Path = Path("comparison"),
+    *runs: str | Path,
+    out: str | Path = "comparison",
     split: Split = "test",
-    data: Path | None = None,
-    device: str = "auto",
+    data: str | Path | None = None,
+    device: Device = "auto",
     console: Console | None = None,
 ) -> list[Row]:
-    """Compare runs of one dataset on one split; write ``comparison.csv``, ``.html`` and ``.png``.
+    """Put runs side by side: one table, which differences count, one picture of the same images.
 
-    A run that was not evaluated on the split since it was trained is evaluated now.
+    All runs must have been trained on one dataset. Those that were not evaluated since they were
+    trained are evaluated now.
+
+    Examples:
+        defectkit compare runs/*
+        defectkit compare runs/patch-1 runs/segment-1 --out patch-or-segment
+
+    Args:
+        runs: The run folders.
+        out: The folder to write.
+        split: The split to judge on.
+        data: The dataset folder; by default the one of the first run.
+        device: Where to compute; auto takes a GPU if there is one.
+        console: Where to report; by default the standard error stream.
 
     Returns:
-        A row a run, in the order given, as in ``comparison.csv``.
+        A row per run, in the order given, as in ``comparison.csv``.
 
     Raises:
-        ConfigError: no run, or one twice.
-        DatasetError: two runs were trained or judged on different data.
-        DefectkitError: whatever keeps a run from being loaded or evaluated.
+        ConfigError: No run, or one twice.
+        DatasetError: Two runs were trained or judged on different data.
+        DefectkitError: Whatever keeps a run from being loaded or evaluated.
     """
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.evaluation.comparison import compare_results, headline
+    from defectkit.reporting.drawing.comparison import draw_comparison
+
     console = console or Console(stderr=True)
-    names = _names(runs)
-    _check_same_data(runs, names)
+    folders = [Path(run) for run in runs]
+    data = Path(data) if data else None
+    out = Path(out)
+    names = _names(folders)
+    _check_same_data(folders, names)
     ensure_writable(out)
     judged = [
         _judge(run, name, split=split, data=data, device=device, console=console)
-        for run, name in zip(runs, names, strict=True)
+        for run, name in zip(folders, names, strict=True)
     ]
     figures = compare_results(judged)
 
     models = track(
-        (TrainedModel.load(run, device=device) for run in runs),
+        (TrainedModel.load(run, device=device) for run in folders),
         "looking at the same images",
-        total=len(runs),
+        total=len(folders),
         console=console,
         disable=not console.is_terminal,
     )
@@ -75,7 +91,7 @@ def run(
     answers: list[list[Answer]] = []
     rules: list[str] = []
     records: list[ImageRecord] = []
-    for place, (run, one, model) in enumerate(zip(runs, judged, models, strict=True)):
+    for place, (run, one, model) in enumerate(zip(folders, judged, models, strict=True)):
         records = records or _examples(judged, load_dataset_of_run(run, model, data).split(split))
         answers.append([_answer(model, record) for record in records])
         rules.append(model.thresholds.rule)
@@ -96,6 +112,8 @@ def run(
 
 def _names(runs: Sequence[Path]) -> list[str]:
     """Return a name for each run: its folder's, or its path where two folders share one."""
+    from defectkit.deployment.bundle import model_folder
+
     if not runs:
         raise ConfigError("there is no run to compare. Name one or more, such as runs/segment-1.")
     for folder, times in Counter(model_folder(run).resolve() for run in runs).items():
@@ -109,6 +127,8 @@ def _names(runs: Sequence[Path]) -> list[str]:
 
 
 def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
+    from defectkit.deployment.bundle import model_folder
+
     prints = []
     for run in runs:
         path = model_folder(run) / "model.json"
@@ -127,8 +147,13 @@ def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
 
 
 def _judge(
-    run: Path, name: str, *, split: Split, data: Path | None, device: str, console: Console
-) -> EvaluationResult:
+    run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
+) -> "EvaluationResult":
+    from defectkit.deployment.bundle import TrainedModel, model_folder
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.reporting.evaluation_folder import evaluate_split
+
     folder = run / "evaluation" / split
     result, model = folder / "metrics.json", model_folder(run) / "model.json"
     if result.is_file() and result.stat().st_mtime_ns > model.stat().st_mtime_ns:
@@ -143,14 +168,19 @@ def _judge(
 
 
 def _examples(
-    judged: Sequence[EvaluationResult], records: Sequence[ImageRecord]
-) -> list[ImageRecord]:
+    judged: "Sequence[EvaluationResult]", records: "Sequence[ImageRecord]"
+) -> "list[ImageRecord]":
+    from defectkit.evaluation.examples import choose_examples
+
     by_id = {record.image_id: record for record in records}
     classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
     return [by_id[image_id] for image_id in choose_examples(judged, classes_of)]
 
 
-def _answer(model: TrainedModel, record: ImageRecord) -> Answer:
+def _answer(model: "TrainedModel", record: "ImageRecord") -> "Answer":
+    from defectkit.evaluation.verdicts import judge
+    from defectkit.reporting.drawing.comparison import Answer
+
     finding = model.find(record.read_image(model.approach.channels))
     judgment = judge(finding.score, model.thresholds, defective=record.defective)
     assert judgment.outcome is not None
@@ -162,7 +192,11 @@ def _answer(model: TrainedModel, record: ImageRecord) -> Answer:
     )
 
 
-def _example(record: ImageRecord, answers: Sequence[Answer]) -> Example:
+def _example(record: "ImageRecord", answers: "Sequence[Answer]") -> "Example":
+    import numpy as np
+
+    from defectkit.reporting.drawing.comparison import Example
+
     classes = sorted(record.rles)
     kind = f"class {', '.join(classes)}" if classes else "good"
     return Example(
@@ -174,8 +208,12 @@ def _example(record: ImageRecord, answers: Sequence[Answer]) -> Example:
     )
 
 
-def _facts(run: Path, model: TrainedModel) -> Row:
+def _facts(run: Path, model: "TrainedModel") -> Row:
     """Return what the run is and what it cost."""
+    from defectkit.config import WITHOUT_ENCODER
+    from defectkit.evaluation.cost import count_flops, count_parameters
+    from defectkit.training.history import read_history
+
     config = model.approach.config
     history = run / "history.csv"
     last: Mapping[str, Any] = read_history(history)[-1] if history.is_file() else {}
@@ -191,8 +229,10 @@ def _facts(run: Path, model: TrainedModel) -> Row:
     }
 
 
-def _notes(judged: Sequence[EvaluationResult], rules: Sequence[str]) -> list[str]:
+def _notes(judged: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
     """Return what keeps figures from being compared, as sentences."""
+    from defectkit.evaluation.operating_points import FEW_IMAGES
+
     notes = []
     places = [str(one.metrics["speed"]["device"]) for one in judged]  # a CPU's with its threads
     if len(set(places)) > 1:
@@ -214,19 +254,22 @@ def _notes(judged: Sequence[EvaluationResult], rules: Sequence[str]) -> list[str
     return notes
 
 
-def _listed(judged: Sequence[EvaluationResult], values: Sequence[str]) -> str:
+def _listed(judged: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
     return "; ".join(f"{one.name}: {value}" for one, value in zip(judged, values, strict=True))
 
 
 def _write(
     out: Path,
     rows: Sequence[Row],
-    picture: np.typing.NDArray[np.uint8],
+    picture: "Image",
     *,
     title: str,
-    images: EvaluationResult,
+    images: "EvaluationResult",
     notes: Sequence[str],
 ) -> None:
+    from defectkit.data.images import write_png
+    from defectkit.reporting.html.comparison import comparison_page
+
     cells = ([int(c) if isinstance(c, bool) else c for c in row.values()] for row in rows)
     write_csv(out / "comparison.csv", list(rows[0]), cells)
     write_png(out / "comparison.png", picture)
@@ -236,6 +279,8 @@ def _write(
 
 
 def _print(console: Console, rows: Sequence[Row], notes: Sequence[str], out: Path) -> None:
+    from defectkit.reporting.comparison_table import console_table
+
     console.print(console_table(rows))
     if len(rows) > 1:
         console.print("[bold]bold[/]: best  ▼: behind the best by more than chance")

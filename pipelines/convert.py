@@ -1,47 +1,62 @@
-"""``labels convert``: the labels of a prepared dataset, written back out in other forms."""
+"""``defectkit labels convert``: the labels of a prepared dataset, written in other formats."""
+
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
-from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import write_png
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import ensure_writable, write_csv, write_json
-from defectkit.labels import coco_rle, rle
-from defectkit.preparation.mask_folder import CLASSES_FILE, IGNORE_VALUE
-from defectkit.regions import label_regions
 from defectkit.vocabulary import WrittenLabelFormat
+
+if TYPE_CHECKING:
+    from defectkit.arrays import BoxXywh, Image, Mask
+    from defectkit.data.dataset import Dataset, ImageRecord
 
 
 def run(
-    dataset: Path | str,
+    dataset: str | Path,
     *,
     to: WrittenLabelFormat,
-    out: Path | str,
-    compressed: bool = True,
+    out: str | Path,
+    uncompressed: bool = False,
     console: Console | None = None,
 ) -> Path:
-    """Write the labels of ``dataset`` to the new file, or for masks the new folder, ``out``.
+    """Write the labels of a prepared dataset as RLE CSV, COCO JSON or mask images.
 
-    Images bear the paths of their files below the image folder. Preparing what was written gives
-    the same ``masks.csv``.
+    Preparing what was written gives the same masks.csv. Images are named by the paths of their
+    files below the image folder.
 
-    - ``csv``: ImageId,ClassId,EncodedPixels, 1-based, down then right.
-    - ``coco``: an annotation for each connected region, its RLE ``compressed`` or not; of a dataset
-      of boxes, the boxes alone.
-    - ``masks``: a PNG for each image, 0 and the numbers of the classes; ``classes.csv`` names them.
+    - csv: ImageId,ClassId,EncodedPixels, 1-based, down then right.
+    - coco: an annotation for each connected region; of a dataset of boxes, the boxes alone.
+    - masks: a PNG for each image, 0 and the numbers of the classes; classes.csv names them.
+
+    Examples:
+        defectkit labels convert dataset --to coco --out instances.json
+        defectkit labels convert dataset --to masks --out masks
+
+    Args:
+        dataset: The dataset folder.
+        to: The format to write.
+        out: The new file, or folder of masks, to write.
+        uncompressed: COCO: the RLE as lists of numbers.
+        console: Where to report; by default the standard error stream.
+
+    Returns:
+        ``out``.
 
     Raises:
-        DatasetError: ``dataset`` is none, holds boxes where masks are asked, or classes overlap
-            where the form has no room for both.
-        OutputError: ``out`` is there already or cannot be written.
+        DatasetError: ``dataset`` is not one, has boxes where masks are asked for, or classes
+            overlap where the format has no room for both.
+        OutputError: ``out`` exists already or cannot be written.
     """
+    from defectkit.data.dataset import Dataset
+
     data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
     if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
         raise OutputError(f"{out} is there already. Choose a new --out.")
@@ -54,14 +69,14 @@ def run(
         case "csv":
             _write_csv(data, names, out)
         case "coco":
-            write_json(out, _coco(data, names, compressed=compressed))
+            write_json(out, _coco(data, names, compressed=not uncompressed))
         case "masks":
             _write_masks(data, names, out)
     console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
     return out
 
 
-def _names(data: Dataset) -> list[str]:
+def _names(data: "Dataset") -> list[str]:
     """Return the path of each image's file below the image folder."""
     root = (data.folder / data.info["images"]).resolve()
     return [
@@ -70,7 +85,7 @@ def _names(data: Dataset) -> list[str]:
     ]
 
 
-def _write_csv(data: Dataset, names: Sequence[str], out: Path) -> None:
+def _write_csv(data: "Dataset", names: Sequence[str], out: Path) -> None:
     rows = (
         row
         for name, record in zip(names, data.records, strict=True)
@@ -79,7 +94,9 @@ def _write_csv(data: Dataset, names: Sequence[str], out: Path) -> None:
     write_csv(out, ["ImageId", "ClassId", "EncodedPixels"], rows)
 
 
-def _coco(data: Dataset, names: Sequence[str], *, compressed: bool) -> dict[str, Any]:
+def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[str, Any]:
+    from defectkit.labels import coco_rle, rle
+
     categories = {class_id: number for number, class_id in enumerate(data.classes, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -107,16 +124,22 @@ def _coco(data: Dataset, names: Sequence[str], *, compressed: bool) -> dict[str,
 
 
 def _regions(
-    record: ImageRecord,
-) -> Iterator[tuple[str, tuple[int, int, int, int], npt.NDArray[np.bool_]]]:
+    record: "ImageRecord",
+) -> "Iterator[tuple[str, BoxXywh, Mask]]":
     """Yield class, box_xywh and mask of each connected region, (H, W) bool."""
+    from defectkit.labels import rle
+    from defectkit.regions import label_regions
+
     for class_id, text in record.rles.items():
         labels, regions = label_regions(rle.decode(text, (record.height, record.width)))
         for number, region in enumerate(regions, start=1):
             yield class_id, region.box_xywh, labels == number
 
 
-def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
+def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
+    from defectkit.data.images import write_png
+    from defectkit.preparation.mask_folder import CLASSES_FILE, IGNORE_VALUE
+
     if len(data.classes) >= IGNORE_VALUE:
         raise DatasetError(f"{len(data.classes)} classes do not fit a picture. Use --to coco.")
     for record in data.records:  # before anything is written
@@ -133,8 +156,10 @@ def _write_masks(data: Dataset, names: Sequence[str], out: Path) -> None:
     write_csv(out / CLASSES_FILE, ["value", "class_id"], ([*pair] for pair in numbered))
 
 
-def _values(record: ImageRecord, classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+def _values(record: "ImageRecord", classes: Sequence[str]) -> "Image":
     """Return the number of each pixel's class, (H, W), 0 for none."""
+    import numpy as np
+
     masks = record.read_masks(classes)
     if (masks.sum(axis=0) > 1).any():
         raise DatasetError(

@@ -1,45 +1,69 @@
 """``defectkit evaluate``: metrics, verdicts, overlays and the report of one split."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import TrainedModel, replace_thresholds
-from defectkit.deployment.judge import Evaluation
-from defectkit.deployment.run_dataset import load_dataset_of_run
-from defectkit.evaluation.operating_points import choose_thresholds
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.files import ensure_writable
-from defectkit.reporting.evaluation_folder import evaluate_split, predict_with_progress
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import Device, Split
+
+if TYPE_CHECKING:
+    from defectkit.data.dataset import Dataset
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.judge import Evaluation
 
 
 def run(
+    run: str | Path,
     *,
-    run: Path,
     split: Split = "test",
-    data: Path | None = None,
+    data: str | Path | None = None,
     max_escape_rate: float | None = None,
     cost_ratio: float | None = None,
     best_f1: bool = False,
-    device: str = "auto",
+    device: Device = "auto",
     console: Console | None = None,
-) -> Evaluation:
-    """Judge a run on a split of its dataset and write ``RUN/evaluation/<split>/``.
+) -> "Evaluation":
+    """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split: those in the model (training chose them by F1), or
-    new ones for ``max_escape_rate``, ``cost_ratio`` or ``best_f1``, which are then kept in the
-    model for inspection.
+    Thresholds come from the validation split, never from the split that is judged. Those chosen
+    by an escape rate, a cost ratio or the best F1 are kept in the model: inspect uses them.
+
+    Examples:
+        defectkit evaluate runs/segment-1
+        defectkit evaluate runs/segment-1 --max-escape-rate 0.01
+        defectkit evaluate runs/segment-1 --cost-ratio 50
+
+    Args:
+        run: The run folder.
+        split: The split to judge on.
+        data: The dataset folder; by default the one that the run was trained on.
+        max_escape_rate: Largest fraction of defective images that may be called good.
+        cost_ratio: Number of overkills that one escape costs.
+        best_f1: Choose the threshold by the best F1 again.
+        device: Where to compute; auto takes a GPU if there is one.
+        console: Where to report; by default the standard error stream.
 
     Returns:
-        The evaluation: metrics, tables of images and regions, and its folder.
+        The evaluation: metrics, a table of images, one of regions, and the folder with its files.
 
     Raises:
-        DefectkitError: the run or its dataset is missing or does not fit, or an option is bad.
+        DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.reporting.evaluation_folder import evaluate_split
+
     console = console or Console(stderr=True)
+    run = Path(run)
     model = TrainedModel.load(run, device=device)
-    dataset = load_dataset_of_run(run, model, data)
+    dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     ensure_writable(run / "evaluation" / split)  # Before the work on validation.
     if max_escape_rate is not None or cost_ratio is not None or best_f1:
         model = _choose_thresholds(run, model, dataset, max_escape_rate, cost_ratio, console)
@@ -50,13 +74,17 @@ def run(
 
 def _choose_thresholds(
     run: Path,
-    model: TrainedModel,
-    dataset: Dataset,
+    model: "TrainedModel",
+    dataset: "Dataset",
     max_escape_rate: float | None,
     cost_ratio: float | None,
     console: Console,
-) -> TrainedModel:
+) -> "TrainedModel":
     """Return the model with thresholds chosen again on validation, and keep them in its folder."""
+    from defectkit.deployment.bundle import replace_thresholds
+    from defectkit.evaluation.operating_points import choose_thresholds
+    from defectkit.reporting.evaluation_folder import predict_with_progress
+
     records = dataset.split("val")
     predictions = predict_with_progress(
         model, records, title="choosing thresholds on val", console=console

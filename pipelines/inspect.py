@@ -1,24 +1,27 @@
 """``defectkit inspect``: a trained model on new images."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.data.images import IMAGE_SUFFIXES, read_image, write_png
-from defectkit.deployment.bundle import TrainedModel
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ImageError
-from defectkit.evaluation.verdicts import Judgment, judge
 from defectkit.files import ensure_writable, write_csv
-from defectkit.findings import Finding
-from defectkit.labels import rle
-from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+from defectkit.vocabulary import Device
+
+if TYPE_CHECKING:
+    from defectkit.arrays import Image
+    from defectkit.evaluation.verdicts import Judgment
+    from defectkit.findings import Finding
 
 FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
 REGIONS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
@@ -36,25 +39,46 @@ class InspectSummary:
 
 
 def run(
-    model: Path,
-    images: Sequence[Path],
-    *,
-    out: Path = Path("inspection"),
-    device: str = "auto",
+    model: str | Path,
+    *images: str | Path,
+    out: str | Path = "inspection",
+    device: Device = "auto",
     console: Console | None = None,
 ) -> InspectSummary:
-    """Inspect image files, and all images below folders, and write findings and overlays.
+    """Inspect new images of any size: verdicts, masks and overlays.
 
-    A file that cannot be read is listed in ``errors.csv`` and the work goes on. So is a link that
-    leads out of the folder it lies in: what a stranger's folder points to is not opened.
+    Files that cannot be read are listed in errors.csv; the work goes on and the exit status is 1.
+    So are links that lead out of the folder they lie in: such a file is not opened.
+
+    Examples:
+        defectkit inspect runs/segment-1 photos/
+        defectkit inspect runs/segment-1/model part-17.png --out inspected
+
+    Args:
+        model: A run or its model/ folder.
+        images: Image files, or folders of them.
+        out: The folder to write.
+        device: Where to compute; auto takes a GPU if there is one.
+        console: Where to report; by default the standard error stream.
+
+    Returns:
+        Number of images with each verdict, and of files that cannot be read.
 
     Raises:
-        ModelError: the model cannot be loaded.
-        ImageError: there is no image at all.
+        ModelError: The model cannot be loaded.
+        ImageError: There is no image at all.
+        OutputError: ``out`` cannot be written.
     """
+    let_idle_threads_sleep()
+    from defectkit.data.images import IMAGE_SUFFIXES, write_png
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.evaluation.verdicts import judge
+    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+
     console = console or Console(stderr=True)
+    out = Path(out)
     trained = TrainedModel.load(model, device=device)
-    files = _files(images, overlays=out / "overlays")
+    files = _files([Path(image) for image in images], overlays=out / "overlays")
     if not files:
         raise ImageError(
             f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
@@ -108,9 +132,13 @@ class _Tables:
         self.counts: Counter[str] = Counter()
 
     def add(
-        self, image_id: str, judgment: Judgment, finding: Finding, classes: Sequence[str]
+        self, image_id: str, judgment: "Judgment", finding: "Finding", classes: Sequence[str]
     ) -> None:
         """Add an image: a row per class found, or one with both last cells empty."""
+        import numpy as np
+
+        from defectkit.labels import rle
+
         self.counts[judgment.verdict] += 1
         head = (image_id, judgment.verdict, f"{finding.score:.9g}")
         mask = finding.mask
@@ -132,7 +160,9 @@ class _Tables:
         write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
-def _read(path: Path, folder: Path | None) -> npt.NDArray[np.uint8]:
+def _read(path: Path, folder: Path | None) -> "Image":
+    from defectkit.data.images import read_image
+
     if folder and not path.resolve().is_relative_to(folder.resolve()):
         raise ImageError(f"{path} is a link out of {folder}. Name the file itself to inspect it.")
     return read_image(path)
@@ -143,6 +173,8 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
 
     What an earlier inspection drew into ``overlays`` is no image to inspect.
     """
+    from defectkit.data.images import IMAGE_SUFFIXES
+
     ids: dict[Path, str] = {}
     folders: dict[Path, Path] = {}
     for path in given:

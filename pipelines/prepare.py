@@ -1,4 +1,7 @@
-"""``prepare``: from a label table and its images to a dataset that can be trusted."""
+"""``defectkit prepare``: from a label table and its images to a dataset that can be trusted."""
+
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
 
 import collections
 import itertools
@@ -7,45 +10,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from defectkit.errors import DatasetError, LabelError
 from defectkit.files import sha256_bytes, sha256_file
-from defectkit.labels.formats.csv_table import read_meta
-from defectkit.labels.ledger import LedgerRow, refuse_bad_rows
-from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
-from defectkit.labels.table import LabelRow
-from defectkit.preparation.examine import ImageFacts, examine
-from defectkit.preparation.image_folder import open_image_folder
-from defectkit.preparation.image_groups import name_groups
-from defectkit.preparation.leaks.pairs import (
-    Leak,
-    contradictions,
-    find_exact,
-    join_groups,
-    refuse_divided,
+from defectkit.vocabulary import (
+    SPLITS,
+    LabelFormatOption,
+    LabelKind,
+    RleBaseOption,
+    RleOrderOption,
+    UnlistedOption,
 )
-from defectkit.preparation.leaks.search import Described, Pair, confirm, find_candidates
-from defectkit.preparation.matching import Plan, name_by_file, plan_images, sample_rows
-from defectkit.preparation.read_labels import folders_near_labels, read_labels
-from defectkit.preparation.splits import Fractions, assign_splits, parse_fractions
-from defectkit.preparation.worker_pool import Workers, open_workers
-from defectkit.preparation.write_dataset import (
-    PreparedImage,
-    claim_folder,
-    relative_path,
-    sort_classes,
-    write_info,
-    write_leaks,
-    write_ledger,
-    write_tables,
-)
-from defectkit.reporting.dataset_summary import print_summary
-from defectkit.reporting.drawing.previews import plan_leaks, plan_sheets, remove_stale, write_sheet
-from defectkit.vocabulary import SPLITS, LabelFormatOption, LabelKind, RleBaseOption, RleOrderOption
+
+if TYPE_CHECKING:
+    from defectkit.labels.ledger import LedgerRow
+    from defectkit.labels.table import LabelRow
+    from defectkit.preparation.image_facts import ImageFacts
+    from defectkit.preparation.leaks.pairs import Leak
+    from defectkit.preparation.matching import Plan
+    from defectkit.preparation.splits import Fractions
+    from defectkit.preparation.write_dataset import PreparedImage
 
 COUNTS = (
     *("images", "defective", "good", "regions", "splits", "duplicates"),
@@ -73,53 +61,95 @@ class PrepareSummary:
 
 
 def run(
-    source: Path | str,
+    source: str | Path,
     *,
     label_format: LabelFormatOption = "auto",
-    images: Path | str | None = None,
-    meta: Path | str | None = None,
-    out: Path | str = "dataset",
+    images: str | Path | None = None,
+    meta: str | Path | None = None,
+    out: str | Path = "dataset",
     rle_base: RleBaseOption = "auto",
     rle_order: RleOrderOption = "auto",
     group_by: str | None = None,
     split: str = "0.7/0.15/0.15",
     pixel_pitch: float | None = None,
-    unlisted: Literal["ignore", "good"] = "ignore",
+    unlisted: UnlistedOption = "ignore",
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
-    """Check, measure and split the images of ``source``, and write a dataset to ``out``.
+    r"""Turn a label file into a proven dataset: masks, boxes, splits, a ledger of every row.
 
-    Nothing of the source is changed. Where processes are started by spawning (Windows, macOS), a
-    script that calls this needs the usual ``if __name__ == "__main__":``.
+    Nothing of the source is changed.
+
+    Examples:
+        defectkit prepare train.csv
+        defectkit prepare train.csv --meta images.csv --out dataset
+        defectkit prepare instances.json --images photos
+        defectkit prepare masks --group-by '^(lot\d+)_'
+        defectkit prepare labels.csv --images photos --rle-base 0 --group-by '^(lot\d+)_'
+
+    Note:
+        Where processes are started by spawning (Windows, macOS), a script that calls this needs
+        the usual ``if __name__ == "__main__":``.
 
     Args:
-        source: the label file, or the folder of label files or masks.
-        label_format: the form of the labels; by default what they look like.
-        images: the folder of images; by default looked for beside the labels.
-        meta: a CSV with a row per image and any of the columns group, split and lot; images that
-            the table lacks are good ones.
-        out: the dataset folder; one that was prepared before is written anew.
-        rle_base: the number of the first pixel in a CSV's encodings.
-        rle_order: the order of pixels in them, down or right first.
-        group_by: a column, or a pattern on the image id, that names what belongs together.
-        split: the fractions of train/val/test.
-        pixel_pitch: the side of a pixel in mm, for areas in mm².
-        unlisted: what to do with images in the folder that nothing lists.
-        skip_bad_rows: leave out bad rows, and their images, instead of refusing the table.
-        allow_leaks: keep a given split that puts images of the same thing into different splits.
-        seed: of the random part of the split.
-        workers: processes; 0 for this one alone, by default up to one per core.
-        console: where to print.
+        source: The label file, or the folder of label files or masks.
+        label_format: The format of the labels; auto detects it.
+        images: Image folder; by default found beside the labels.
+        meta: CSV with a row per image: ImageId and any of group, split, lot. Images that the
+            labels lack are good ones.
+        out: The dataset folder to write; one that was prepared before is replaced.
+        rle_base: Number of the first pixel; auto reads it from the data.
+        rle_order: column: down, then right. row: right, then down.
+        group_by: A column, or a regular expression on the id: groups are never divided.
+        split: Fractions for training, validation and test.
+        pixel_pitch: Millimeters per pixel, for areas in mm².
+        unlisted: What images are that nothing names.
+        skip_bad_rows: Refuse bad rows in the ledger and go on, without their images.
+        allow_leaks: Keep a given split that divides copies of an image.
+        seed: Decides the split.
+        workers: Processes; by default one per processor, 0 for none beside this one.
+        console: Where to report; by default the standard error stream.
+
+    Returns:
+        Number of images, regions and rows, and the warnings.
 
     Raises:
-        LabelError: the table cannot be read or has bad rows.
-        DatasetError: images, groups or splits do not do.
-        OutputError: ``out`` cannot be written or holds other files.
+        LabelError: The labels cannot be read or have bad rows.
+        DatasetError: Images, groups or splits do not fit.
+        OutputError: ``out`` cannot be written or has other files.
     """
+    from defectkit.labels.formats.csv_table import read_meta
+    from defectkit.labels.ledger import refuse_bad_rows
+    from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
+    from defectkit.preparation.examine import examine
+    from defectkit.preparation.image_folder import open_image_folder
+    from defectkit.preparation.image_groups import name_groups
+    from defectkit.preparation.leaks.find import find_leaks
+    from defectkit.preparation.leaks.pairs import join_groups, refuse_leaks_across_splits
+    from defectkit.preparation.matching import name_by_file, plan_images, sample_rows
+    from defectkit.preparation.read_labels import folders_near_labels, read_labels
+    from defectkit.preparation.splits import parse_fractions
+    from defectkit.preparation.worker_pool import open_workers
+    from defectkit.preparation.write_dataset import (
+        claim_folder,
+        relative_path,
+        sort_classes,
+        write_info,
+        write_leaks,
+        write_ledger,
+        write_tables,
+    )
+    from defectkit.reporting.dataset_summary import print_summary
+    from defectkit.reporting.drawing.previews import (
+        plan_leaks,
+        plan_sheets,
+        remove_stale,
+        write_sheet,
+    )
+
     out, console = Path(out), console or Console(stderr=True)
     fractions = parse_fractions(split)
     if pixel_pitch is not None and not 0 < pixel_pitch < float("inf"):
@@ -162,13 +192,13 @@ def run(
         named, alone = name_groups(
             {image_id: plan.columns[image_id] for image_id in given}, group_by
         )
-        groups, leaks = join_groups(named, _find_leaks(usable, pool), given)
+        groups, leaks = join_groups(named, find_leaks(usable, pool), given)
         pictures = plan_leaks(out / "preview", usable, leaks)
         drawn = itertools.chain(drawn, pool.map(write_sheet, pictures))
         if not allow_leaks and not all(leak.joined for leak in leaks):
             collections.deque(drawn, maxlen=0)
             write_leaks(out, leaks)
-            refuse_divided(leaks, given, written=out)
+            refuse_leaks_across_splits(leaks, given, written=out)
         prepared, warnings = _split(usable, groups, given, fractions, seed)
         warnings = [
             *_warn_of_boxes(table.kind),
@@ -202,7 +232,7 @@ def run(
     return summary
 
 
-def _track(results: Iterable[ImageFacts], total: int, console: Console) -> list[ImageFacts]:
+def _track(results: "Iterable[ImageFacts]", total: int, console: Console) -> "list[ImageFacts]":
     """Collect ``results`` under a progress bar with the time left."""
     columns = (
         TextColumn("Reading images"),
@@ -223,7 +253,7 @@ def _track(results: Iterable[ImageFacts], total: int, console: Console) -> list[
     return facts
 
 
-def _undecoded(plan: Plan, facts: Sequence[ImageFacts]) -> Iterator[tuple[LabelRow, int]]:
+def _undecoded(plan: "Plan", facts: "Sequence[ImageFacts]") -> "Iterator[tuple[LabelRow, int]]":
     """Yield the rows whose encodings were refused, with their images' numbers of pixels."""
     for job, image in zip(plan.jobs, facts, strict=True):
         if image.height and image.problem:
@@ -231,36 +261,17 @@ def _undecoded(plan: Plan, facts: Sequence[ImageFacts]) -> Iterator[tuple[LabelR
             yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
 
 
-def _find_leaks(usable: Sequence[ImageFacts], pool: Workers) -> list[Leak]:
-    """Return the pairs of images that show the same thing, equal files first."""
-    exact = find_exact({image.image_id: image.sha256 for image in usable})
-    copies = {leak.image_id_b for leak in exact}
-    unique = [image for image in usable if image.image_id not in copies]
-    candidates = find_candidates(
-        [Described(image.height, image.width, image.keypoints) for image in unique]
-    )
-    pairs = [Pair(unique[one.first].path, unique[one.second].path, one) for one in candidates]
-    near = [
-        Leak(
-            image_id_a=unique[pair.candidate.first].image_id,
-            image_id_b=unique[pair.candidate.second].image_id,
-            kind=match.kind,
-            similarity=match.similarity,
-        )
-        for pair, match in zip(pairs, pool.map(confirm, pairs), strict=True)
-        if match.similarity
-    ]
-    return [*exact, *sorted(near, key=lambda leak: -leak.similarity)]
-
-
 def _split(
-    usable: Sequence[ImageFacts],
+    usable: "Sequence[ImageFacts]",
     groups: Mapping[str, str],
     given: Mapping[str, str],
-    fractions: Fractions,
+    fractions: "Fractions",
     seed: int,
-) -> tuple[list[PreparedImage], list[str]]:
+) -> "tuple[list[PreparedImage], list[str]]":
     """Split the images; return them and what to warn of."""
+    from defectkit.preparation.splits import assign_splits
+    from defectkit.preparation.write_dataset import PreparedImage
+
     result = assign_splits(
         groups=[groups[image.image_id] for image in usable],
         classes=[image.rles.keys() for image in usable],
@@ -280,9 +291,11 @@ def _split(
 
 
 def _warn_of_groups(
-    usable: Sequence[ImageFacts], named: Mapping[str, str], alone: int, leaks: Sequence[Leak]
+    usable: "Sequence[ImageFacts]", named: Mapping[str, str], alone: int, leaks: "Sequence[Leak]"
 ) -> list[str]:
     """Return what to warn of: pairs that stand in one group by the user's own word are no news."""
+    from defectkit.preparation.leaks.pairs import equal_files_with_different_labels
+
     warnings = [f"{alone} images name no group and stand alone"] if alone else []
     kinds = collections.Counter(
         leak.kind for leak in leaks if named[leak.image_id_a] != named[leak.image_id_b]
@@ -295,9 +308,11 @@ def _warn_of_groups(
     warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
     if divided := sum(not leak.joined for leak in leaks):
         warnings.append(f"{divided} of these pairs are in different splits, as given")
-    if differing := contradictions(leaks, {image.image_id: image.rles for image in usable}):
+    if differing := equal_files_with_different_labels(
+        leaks, {image.image_id: image.rles for image in usable}
+    ):
         pairs = [f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing]
-        warnings.append(f"{len(differing)} pairs of copies bear different masks: {_name(pairs)}")
+        warnings.append(f"{len(differing)} pairs of copies have different masks: {_name(pairs)}")
     return warnings
 
 
@@ -310,7 +325,9 @@ def _warn_of_boxes(truth: LabelKind) -> list[str]:
     ]
 
 
-def _warn_of_files(plan: Plan, facts: Sequence[ImageFacts], *, used_unlisted: bool) -> list[str]:
+def _warn_of_files(
+    plan: "Plan", facts: "Sequence[ImageFacts]", *, used_unlisted: bool
+) -> list[str]:
     warnings = []
     if plan.unlisted:
         names = _name([path.name for path in plan.unlisted])
@@ -337,10 +354,10 @@ def _name(texts: Sequence[str], count: int = 3) -> str:
 
 def _summarize(
     out: Path,
-    prepared: Sequence[PreparedImage],
+    prepared: "Sequence[PreparedImage]",
     classes: Sequence[str],
-    ledger: Sequence[LedgerRow],
-    leaks: Sequence[Leak],
+    ledger: "Sequence[LedgerRow]",
+    leaks: "Sequence[Leak]",
     warnings: Sequence[str],
 ) -> PrepareSummary:
     outcomes = collections.Counter(row.outcome for row in ledger)
@@ -364,6 +381,8 @@ def _summarize(
 
 def _source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
     """Return where it is and the SHA-256, for a folder that of the list of its files' hashes."""
+    from defectkit.preparation.write_dataset import relative_path
+
     if [path] == list(files):
         digest = sha256_file(path)
     else:

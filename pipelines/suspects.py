@@ -1,62 +1,76 @@
 """``defectkit suspects``: the labels that a trained model, or the pixels themselves, contradict."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import write_png
-from defectkit.deployment.bundle import TrainedModel
-from defectkit.deployment.run_dataset import load_dataset_of_run
+from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
-from defectkit.evaluation.prediction import predict
-from defectkit.evaluation.suspects import (
-    COLUMNS,
-    MEANINGS,
-    Suspect,
-    contradicted_by_model,
-    contradicted_by_pixels,
-    differing_copies,
-    rank,
-)
-from defectkit.evaluation.verdicts import judge
 from defectkit.files import ensure_writable, read_csv, write_csv, write_text
-from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
-from defectkit.reporting.html.suspects import suspects_page
+from defectkit.vocabulary import Device
+
+if TYPE_CHECKING:
+    from defectkit.data.dataset import Dataset, ImageRecord
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.evaluation.suspects import Suspect
 
 
 def run(
+    run: str | Path,
     *,
-    run: Path,
-    data: Path | None = None,
-    out: Path | None = None,
-    most: int = 50,
-    device: str = "auto",
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    max_images: int = 50,
+    device: Device = "auto",
     console: Console | None = None,
-) -> list[Suspect]:
-    """Rank the training and validation images by how much their labels are contradicted.
+) -> "list[Suspect]":
+    """List the labels that a trained model contradicts: a work list for relabeling.
 
-    Writes ``suspects.csv`` (all of them), ``suspects.html`` and ``pictures/`` (of the first
-    ``most`` images) to ``RUN/suspects/`` or ``out``. Nothing else is changed, and the test images
-    are not looked at. The model was fitted to the labels of the training images: what it still
-    contradicts there is telling, and what it does not is no proof.
+    Inspects the training and validation images, never the test images. Finds defects that the model
+    predicts and nobody labeled, labels where it predicts nothing or another class, copies that are
+    labeled differently, regions of a few pixels or that look like their surroundings. The model was
+    fitted to the labels of the training images: what it contradicts there is telling, and what it
+    does not is no proof. Changes nothing.
+
+    Examples:
+        defectkit suspects runs/segment-1
+        defectkit suspects runs/segment-1 --max-images 200 --out relabel
+
+    Args:
+        run: The run folder.
+        data: The dataset folder; by default the one it was trained on.
+        out: The folder to write; by default RUN/suspects.
+        max_images: Number of images to draw; suspects.csv lists all of them.
+        device: Where to compute; auto takes a GPU if there is one.
+        console: Where to report; by default the standard error stream.
 
     Returns:
         The suspects, the images with the worst first.
 
     Raises:
-        DefectkitError: the run or its dataset is missing or does not fit.
+        DefectkitError: The run or its dataset is missing or does not fit.
     """
+    let_idle_threads_sleep()
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.evaluation.suspects import COLUMNS, rank
+    from defectkit.reporting.drawing.overlay import overlay_name
+    from defectkit.reporting.html.suspects import suspects_page
+
     console = console or Console(stderr=True)
-    if most < 1:
-        raise ConfigError(f"--most {most} is below 1. Say how many images to draw.")
+    if max_images < 1:
+        raise ConfigError(f"--max-images is {max_images}. Give at least 1.")
+    run = Path(run)
     model = TrainedModel.load(run, device=device)
-    dataset = load_dataset_of_run(run, model, data)
+    dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     out = ensure_writable(out or run / "suspects")
     records = [*dataset.split("val"), *dataset.split("train")]
     found = rank([*_contradicted(model, records, console), *_copies(dataset, records)])
@@ -72,7 +86,7 @@ def run(
     by_id = {record.image_id: record for record in records}
     entries = []
     for place, (image_id, own) in enumerate(
-        track(images[:most], "drawing", console=console, disable=not console.is_terminal),
+        track(images[:max_images], "drawing", console=console, disable=not console.is_terminal),
         start=1,
     ):
         path = out / "pictures" / f"{place:03d}-{overlay_name(image_id)}"
@@ -85,8 +99,11 @@ def run(
 
 
 def _contradicted(
-    model: TrainedModel, records: Sequence[ImageRecord], console: Console
-) -> Iterator[Suspect]:
+    model: "TrainedModel", records: "Sequence[ImageRecord]", console: Console
+) -> "Iterator[Suspect]":
+    from defectkit.evaluation.prediction import predict
+    from defectkit.evaluation.suspects import contradicted_by_model, contradicted_by_pixels
+
     approach = model.approach
     looks = predict(approach, model.network, records)
     for look in track(
@@ -110,7 +127,9 @@ def _contradicted(
         )
 
 
-def _copies(dataset: Dataset, records: Sequence[ImageRecord]) -> Iterator[Suspect]:
+def _copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[Suspect]":
+    from defectkit.evaluation.suspects import differing_copies
+
     labels = {record.image_id: record.rles for record in records}
     leaks = read_csv(dataset.folder / "leaks.csv")
     pairs = [
@@ -121,7 +140,15 @@ def _copies(dataset: Dataset, records: Sequence[ImageRecord]) -> Iterator[Suspec
     return differing_copies(pairs, labels)
 
 
-def _draw(model: TrainedModel, record: ImageRecord, own: Sequence[Suspect], path: Path) -> None:
+def _draw(
+    model: "TrainedModel", record: "ImageRecord", own: "Sequence[Suspect]", path: Path
+) -> None:
+    import numpy as np
+
+    from defectkit.data.images import write_png
+    from defectkit.evaluation.verdicts import judge
+    from defectkit.reporting.drawing.overlay import draw_overlay
+
     image = record.read_image(model.approach.channels)
     finding = model.find(image)
     picture = draw_overlay(
@@ -136,8 +163,10 @@ def _draw(model: TrainedModel, record: ImageRecord, own: Sequence[Suspect], path
 
 
 def _print(
-    console: Console, found: Sequence[Suspect], *, images: int, looked_at: int, out: Path
+    console: Console, found: "Sequence[Suspect]", *, images: int, looked_at: int, out: Path
 ) -> None:
+    from defectkit.evaluation.suspects import MEANINGS
+
     table = Table(title=f"{images} of {looked_at} images have suspect labels", title_justify="left")
     table.add_column("kind")
     table.add_column("labels", justify="right")

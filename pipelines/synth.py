@@ -4,22 +4,26 @@ The defaults are the settings of the committed ``sample_data``: ``defectkit synt
 writes the same labels and the same pixels again.
 """
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import track
 
-from defectkit.data.images import write_png
 from defectkit.errors import ConfigError, OutputError
 from defectkit.files import ensure_writable, write_text
-from defectkit.labels import rle
-from defectkit.synthesis.generator import SynthImage, check_settings, synthesize
+
+if TYPE_CHECKING:
+    from defectkit.synthesis.generator import SynthImage
 
 COLUMNS = ("ImageId", "ClassId", "EncodedPixels")
 
 
 def run(
-    out: Path | str,
+    out: str | Path,
     *,
     images: int = 88,
     size: int = 512,
@@ -28,42 +32,49 @@ def run(
     difficulty: float = 0.1,
     levels: int = 16,
     force: bool = False,
+    console: Console | None = None,
 ) -> Path:
-    """Write ``OUT/train.csv`` (Severstal form) and ``OUT/Train/0000.png`` onward.
+    """Make images of textured surfaces with faint defects, and their label file.
 
-    About half of the images are defective, the texture families take turns, and image i is the
-    same however many are asked for. Good images have one row with empty cells. Images that lie in
-    ``OUT/Train`` under other names stay as they are.
+    Writes train.csv (Severstal form) and Train/0000.png onward. About half of the images are
+    defective, the texture families take turns, and an image is the same however many are asked for.
+
+    Examples:
+        defectkit synth practice --images 200 --difficulty 0.5
 
     Args:
-        out: the folder to write; it is made if absent.
-        images: how many images to draw, at least 1.
-        size: width and height in pixels.
-        textures: how many of the six texture families take turns.
-        seed: names the series of images.
-        difficulty: 0 (flaws plain to see) to 1 (barely there).
-        levels: gray values used; 16 keep 512x512 images near 70 kB.
-        force: replace a ``train.csv`` that says something else.
+        out: The folder to write. Images in its Train folder under other names stay.
+        images: Number of images, at least 1.
+        size: Side of the images in pixels.
+        textures: Number of texture families, 1 to 6.
+        seed: Other seeds give other images.
+        difficulty: From 0 (plain to see) to 1 (hardly visible).
+        levels: Number of gray values; 16 keep images of 512 x 512 pixels near 70 kB.
+        force: Replace a train.csv with other labels in OUT.
+        console: Where to report; by default the standard error stream.
 
     Returns:
         The path of ``train.csv``; it is written last, so that it stands for a whole dataset.
 
     Raises:
-        ConfigError: a setting is out of its range.
-        OutputError: ``out`` cannot be written or holds the labels of something else.
+        ConfigError: A setting is out of its range.
+        OutputError: ``out`` cannot be written or has the labels of something else.
     """
+    from defectkit.data.images import write_png
+    from defectkit.synthesis.generator import check_settings, synthesize
+
     if images < 1:
         raise ConfigError(f"images is {images}. Choose at least 1.")
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
     out = ensure_writable(out)
     table = out / "train.csv"
 
-    def draw(index: int) -> SynthImage:
+    def draw(index: int) -> "SynthImage":
         return synthesize(
             index, size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels
         )
 
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if table.exists() and not force:
         task = track(range(images), f"Comparing with {table}", console=console)
         if table.read_bytes() != _csv([_rows(index, draw(index)) for index in task]).encode():
@@ -83,7 +94,9 @@ def _name(index: int) -> str:
     return f"{index:04d}.png"
 
 
-def _rows(index: int, drawn: SynthImage) -> str:
+def _rows(index: int, drawn: "SynthImage") -> str:
+    from defectkit.labels import rle
+
     rows = [
         (_name(index), str(class_id), rle.encode(mask)) for class_id, mask in drawn.masks.items()
     ]

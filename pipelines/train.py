@@ -1,41 +1,34 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them, pydantic) is imported inside the functions that need it.
+
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from defectkit.approaches.build import build_approach
-from defectkit.approaches.interface import Approach, Samples
-from defectkit.config import WITHOUT_ENCODER, Config, save_config
-from defectkit.data.dataset import Dataset
-from defectkit.data.images import read_image, write_png
-from defectkit.deployment.bundle import is_intact, save_model
-from defectkit.devices import choose_device, describe_device
-from defectkit.errors import DatasetError, OutputError
+from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
+from defectkit.errors import ConfigError, DatasetError, OutputError
 from defectkit.files import read_json, write_bytes
-from defectkit.reporting.drawing.gif import progress_frame, write_gif
-from defectkit.reporting.drawing.plots import plot_history
-from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
-from defectkit.training.checkpoint import has_checkpoint
-from defectkit.training.failures import explain_failures
-from defectkit.training.history import read_history
-from defectkit.training.loop import Epoch, train_epochs
-from defectkit.training.runs import (
-    check_data,
-    claim_run,
-    lock_run,
-    new_facts,
-    read_facts,
-    record_status,
-)
+from defectkit.vocabulary import ApproachName, Device
 
+if TYPE_CHECKING:
+    import torch
+
+    from defectkit.approaches.interface import Approach, Samples
+    from defectkit.config import Config
+    from defectkit.data.dataset import Dataset
+    from defectkit.training.loop import Epoch
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+"""Seconds in the units of ``max_time``."""
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
 """Longer trainings show every second epoch, or every third ... in the GIF."""
@@ -55,23 +48,152 @@ class TrainSummary:
 
 def run(
     *,
-    data: Path | None,
-    out: Path | None,
-    config: Config,
+    approach: ApproachName | None = None,
+    config: "str | Path | Config | None" = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    epochs: int | None = None,
+    max_time: str | float | None = None,
+    device: Device | None = None,
+    seed: int | None = None,
     resume: bool = False,
     allow_download: bool = False,
+    settings: Sequence[str] = (),
     console: Console | None = None,
+) -> TrainSummary:
+    """Train on a dataset and write a run: model, history, curves, pictures of the progress.
+
+    However it ends, the last checkpoint stays: go on with --resume, or evaluate what there is.
+
+    Examples:
+        defectkit train --approach segment
+        defectkit train --max-time 25m --data dataset --out runs/tiles
+        defectkit train --config segnet --set train.lr=3e-4
+        defectkit train --resume --out runs/tiles
+
+    Exit status:
+        0: finished.
+        2: a mistake to fix.
+        3: the loss is not finite.
+        4: a loader process died.
+        5: too little memory.
+        6: the disk is full.
+        130: Ctrl+C.
+        143: SIGTERM.
+
+    Args:
+        approach: The way of finding defects; by default segment.
+        config: A YAML file, or the name of a shipped configuration.
+        data: The dataset folder; by default dataset, or that of the run that is resumed.
+        out: The run folder; by default the next free runs/APPROACH-N.
+        epochs: Number of epochs.
+        max_time: Wall-clock limit, such as 90s, 20m, 1.5h; the schedule is fitted to it.
+        device: Where to compute; auto takes a GPU if there is one.
+        seed: Every random draw is keyed by it.
+        resume: Go on with the run in OUT, or with the newest one.
+        allow_download: Pretrained weights may be fetched from the network.
+        settings: KEY=VALUE changes one setting, such as train.lr=3e-4; may be repeated.
+        console: Where to report; by default the standard error stream.
+
+    Returns:
+        Where the run is and what its best epoch reached.
+
+    Raises:
+        DefectkitError: An option, the dataset, the weights or the run folder does not fit, or the
+            training failed; its ``exit_code`` is the exit status above.
+    """
+    let_idle_threads_sleep()
+    from defectkit.training.runs import check_folder
+
+    console = console or Console(stderr=True)
+    if epochs is not None and max_time is not None:
+        raise ConfigError("epochs and max_time exclude each other: give --epochs or --max-time.")
+    given = {
+        "approach": approach,
+        "device": device,
+        "seed": seed,
+        "train.epochs": epochs,
+        "train.max_time": None if max_time is None else parse_seconds(max_time),
+    }
+    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    folder = Path(out) if out else None
+    if resume:
+        folder, resolved = _resumed(config, folder, approach, [*settings, *changes])
+    else:
+        resolved = _resolve(config, [*settings, *changes])
+    if folder:
+        check_folder(folder, resume=resume)  # before the seconds that importing torch takes
+    return _run(
+        data=Path(data) if data else None,
+        out=folder,
+        config=resolved,
+        resume=resume,
+        allow_download=allow_download,
+        console=console,
+    )
+
+
+def parse_seconds(text: str | float) -> float:
+    """Return a time in seconds.
+
+    >>> parse_seconds("90s"), parse_seconds("20m"), parse_seconds("1.5h"), parse_seconds(30)
+    (90.0, 1200.0, 5400.0, 30.0)
+
+    Raises:
+        ConfigError: the text is not a time above 0.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
+    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
+    if not seconds:
+        raise ConfigError(f"{text!r} is not a time. Write for example 90s, 20m or 1.5h.")
+    return seconds
+
+
+def _resolve(config: "str | Path | Config | None", changes: Sequence[str]) -> "Config":
+    """Return the configuration of a new run: a file's, a shipped one's or a given one, changed."""
+    from defectkit.config import Config, load_config, make_config
+    from defectkit.configs import path_of
+
+    if isinstance(config, Config):
+        return make_config(config.model_dump(mode="json"), name="config", settings=changes)
+    if config is not None and not Path(config).is_file() and not Path(config).suffix:
+        config = path_of(str(config))
+    return load_config(Path(config) if config else None, changes)
+
+
+def _resumed(
+    config: "str | Path | Config | None",
+    folder: Path | None,
+    approach: ApproachName | None,
+    changes: Sequence[str],
+) -> "tuple[Path, Config]":
+    """Return the run to resume, by default the newest, and its configuration, changed."""
+    from defectkit.config import Config
+    from defectkit.training import runs
+
+    if config is not None:
+        raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
+    folder = folder or runs.last_run(approach or Config().approach)
+    return folder, runs.resumed_config(folder, changes)
+
+
+def _run(
+    *,
+    data: Path | None,
+    out: Path | None,
+    config: "Config",
+    resume: bool,
+    allow_download: bool,
+    console: Console,
 ) -> TrainSummary:
     """Train the approach that ``config`` names on a dataset folder and write a run folder.
 
     ``data`` may be left out when a run is resumed: it knows its dataset. Without ``out`` a new run
-    takes the next free ``runs/<approach>-<n>``; ``runs.check_folder`` has seen to a given one. A
-    run that was stopped before its first epoch was finished is resumed from the start.
-
-    Raises:
-        DatasetError, ModelError, TrainingError, OutputError: with the way out in the message.
+    takes the next free ``runs/<approach>-<n>``; ``runs.check_folder`` has seen to a given one.
     """
-    console = console or Console(stderr=True)
+    from defectkit.data.dataset import Dataset
+    from defectkit.training.runs import check_data, claim_run, lock_run, read_facts
+
     assert out or not resume
     before = read_facts(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
@@ -93,15 +215,24 @@ def run(
 
 
 def _train(
-    dataset: Dataset,
+    dataset: "Dataset",
     out: Path,
-    config: Config,
+    config: "Config",
     before: Mapping[str, Any],
     *,
     allow_download: bool,
     console: Console,
 ) -> None:
     """Train into ``out``; ``before`` is what ``run.json`` says of a run to resume, else empty."""
+    import torch
+
+    from defectkit.approaches.build import build_approach
+    from defectkit.config import save_config
+    from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.failures import explain_failures
+    from defectkit.training.loop import train_epochs
+    from defectkit.training.runs import new_facts, record_status
+
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
@@ -144,13 +275,15 @@ def _train(
 
 def _introduce(
     console: Console,
-    approach: Approach,
-    network: torch.nn.Module,
-    dataset: Dataset,
-    samples: Samples,
-    device: torch.device,
+    approach: "Approach",
+    network: "torch.nn.Module",
+    dataset: "Dataset",
+    samples: "Samples",
+    device: "torch.device",
     out: Path,
 ) -> None:
+    from defectkit.config import WITHOUT_ENCODER
+
     config = approach.config
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     counts = {name: len(dataset.split(name)) for name in ("train", "val")}
@@ -189,7 +322,9 @@ def _progress(console: Console) -> Iterator[Callable[[float, str], None]]:
         yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
-def _save_best(out: Path, approach: Approach, epoch: Epoch, facts: dict[str, Any]) -> None:
+def _save_best(out: Path, approach: "Approach", epoch: "Epoch", facts: dict[str, Any]) -> None:
+    from defectkit.deployment.bundle import save_model
+
     validation = epoch.validation
     # Twice, one after the other: whenever the run is killed, one of them is whole.
     for folder in (out / BEST, out / "model"):
@@ -214,12 +349,19 @@ def _save_best(out: Path, approach: Approach, epoch: Epoch, facts: dict[str, Any
 
 def _mend_model(out: Path) -> None:
     """Put the best model back where a kill damaged it while it was written."""
+    from defectkit.deployment.bundle import is_intact
+
     if not is_intact(out / "model") and is_intact(out / BEST):
         for name in ("model.safetensors", "model.json"):
             write_bytes(out / "model" / name, (out / BEST / name).read_bytes())
 
 
-def _draw(out: Path, epoch: Epoch) -> None:
+def _draw(out: Path, epoch: "Epoch") -> None:
+    from defectkit.data.images import write_png
+    from defectkit.reporting.drawing.gif import progress_frame
+    from defectkit.reporting.drawing.plots import plot_history
+    from defectkit.training.history import read_history
+
     history = read_history(out / "history.csv")
     best = read_json(out / "model" / "model.json")["epoch"]
     plot_history(out / "curves.png", history, best_epoch=best)
@@ -237,7 +379,10 @@ def _draw(out: Path, epoch: Epoch) -> None:
     write_png(out / "progress" / f"epoch-{epoch.epoch:04d}.png", frame)
 
 
-def _write_augmentations(samples: Samples, classes: Sequence[str], path: Path) -> None:
+def _write_augmentations(samples: "Samples", classes: Sequence[str], path: Path) -> None:
+    from defectkit.data.images import write_png
+    from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
+
     cells = []
     for index, (image, masks) in enumerate(samples.preview(24)):
         layers = {
@@ -249,7 +394,7 @@ def _write_augmentations(samples: Samples, classes: Sequence[str], path: Path) -
     write_png(path, contact_sheet(cells))
 
 
-def _line(epoch: Epoch) -> str:
+def _line(epoch: "Epoch") -> str:
     row = epoch.row
 
     def show(value: float | int | None) -> str:
@@ -275,6 +420,9 @@ def _kept_gif(out: Path) -> Iterator[None]:
 
 
 def _write_gif(out: Path) -> None:
+    from defectkit.data.images import read_image
+    from defectkit.reporting.drawing.gif import write_gif
+
     paths = sorted((out / "progress").glob("epoch-*.png"))
     if paths:
         step = -(-len(paths) // MOST_FRAMES)
@@ -282,6 +430,8 @@ def _write_gif(out: Path) -> None:
 
 
 def _finish(out: Path, console: Console) -> TrainSummary:
+    from defectkit.training.history import read_history
+
     model = read_json(out / "model" / "model.json")
     for warning in model["warnings"]:
         console.print(f"[yellow]warning:[/] {escape(warning)}")

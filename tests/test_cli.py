@@ -1,4 +1,3 @@
-import inspect
 import os
 import re
 import signal
@@ -7,7 +6,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -25,8 +23,6 @@ from defectkit.errors import (
     WorkerError,
 )
 from defectkit.files import read_csv, read_json
-from defectkit.pipelines import synth
-from defectkit.vocabulary import SPLITS, ApproachName, Device
 
 COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "synth", "configs")
 
@@ -201,22 +197,13 @@ def test_synth_draws_what_was_asked_for(cli, tmp_path):
     }  # fmt: skip
 
 
-def test_the_options_of_synth_default_to_those_of_the_shipped_sample_data():
-    command = inspect.signature(cli_module.synth).parameters
-    pipeline = inspect.signature(synth.run).parameters
-    shared = [name for name in command if name != "out"]
-    assert {name: command[name].default for name in shared} == {
-        name: pipeline[name].default for name in shared
-    }
-
-
 @pytest.mark.check(36)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         signal.raise_signal(number)
 
-    monkeypatch.setattr("defectkit.api.train", interrupted)
+    monkeypatch.setattr("defectkit.pipelines.train.run", interrupted)
     ended = cli("train")
     assert ended.code == code
     assert "interrupted; what is finished is on disk. Training: add --resume." in ended.err
@@ -242,7 +229,7 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypa
             warnings.warn("no weights for [x]", DefectkitWarning, stacklevel=1)
             warnings.warn("deprecated thing", FutureWarning, stacklevel=1)
 
-    monkeypatch.setattr("defectkit.api.train", warn)
+    monkeypatch.setattr("defectkit.pipelines.train.run", warn)
     ended = cli("train")
     assert "warning: no weights for [x]" in ended.err
     assert "deprecated thing" not in ended.err
@@ -252,7 +239,7 @@ def test_bugs_of_ours_are_not_hidden(monkeypatch):
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("defectkit.api.train", bug)
+    monkeypatch.setattr("defectkit.pipelines.train.run", bug)
     monkeypatch.setattr(sys, "argv", ["defectkit", "train"])
     with pytest.raises(ZeroDivisionError):
         cli_module.main()
@@ -271,12 +258,6 @@ def test_the_installed_command_really_ends_with_status_2(tmp_path):
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: gone is not a dataset")
     assert "Traceback" not in ended.stderr
-
-
-def test_choices_on_the_command_line_are_those_of_the_config():
-    assert [choice.value for choice in cli_module.ApproachChoice] == list(get_args(ApproachName))
-    assert [choice.value for choice in cli_module.DeviceChoice] == list(get_args(Device))
-    assert [choice.value for choice in cli_module.SplitChoice] == list(SPLITS)
 
 
 def test_results_go_to_standard_output_and_messages_to_standard_error(cli):

@@ -5,7 +5,7 @@ memory does not grow with the size of the images.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.outlines import rasterize
 from defectkit.labels.rle_convention import Convention
 from defectkit.labels.table import LabelRow
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
@@ -32,28 +33,6 @@ class Job:
     image_id: str
     path: Path
     rows: tuple[LabelRow, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFacts:
-    """What one image is and what its labels say.
-
-    ``rles`` maps classes to canonical encodings; classes without a defect pixel are left out.
-    ``problem`` is empty, or the reason why the image cannot be read or its truth not be known;
-    then nothing else but the ledger counts.
-    """
-
-    image_id: str
-    path: Path
-    height: int = 0
-    width: int = 0
-    channels: int = 0
-    sha256: str = ""
-    keypoints: bytes = b""
-    rles: dict[str, str] = field(default_factory=dict)
-    defects: tuple[Region, ...] = ()
-    ledger: tuple[LedgerRow, ...] = ()
-    problem: str = ""
 
 
 def examine(job: Job, *, convention: Convention) -> ImageFacts:

@@ -11,7 +11,7 @@ from defectkit.data.dataset import FORMAT_VERSION
 from defectkit.errors import OutputError
 from defectkit.files import TEMP_MARK, ensure_writable, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
-from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.vocabulary import Split
 

@@ -86,7 +86,7 @@ def test_copies_are_listed_and_share_a_split(source):
     }
     assert summary.warnings == (
         "10 images are copies of another; leaks.csv names them",
-        "1 pairs of copies bear different masks: good0.png and odd.png",
+        "1 pairs of copies have different masks: good0.png and odd.png",
     )
 
 

@@ -11,14 +11,14 @@ from defectkit.files import read_csv
 
 @pytest.fixture
 def suspects(run_copy, quiet):
-    return defectkit.suspects(run_copy, device="cpu", most=3, console=quiet)
+    return defectkit.suspects(run_copy, device="cpu", max_images=3, console=quiet)
 
 
 def test_a_work_list_with_pictures_and_nothing_else_changed(
     run_copy, dataset_folder, source_csv, quiet, hashes_of
 ):
     before = hashes_of(run_copy), hashes_of(source_csv.parent)
-    found = defectkit.suspects(run_copy, device="cpu", most=3, console=quiet)
+    found = defectkit.suspects(run_copy, device="cpu", max_images=3, console=quiet)
     files = hashes_of(run_copy / "suspects")
     pictures = [name for name in files if name.startswith("pictures/")]
     images = list(dict.fromkeys(one.image_id for one in found))
@@ -47,12 +47,12 @@ def test_the_page_names_the_worst_and_loads_nothing(run_copy, suspects):
 
 
 def test_the_command_tells_what_it_found(run_copy, cli):
-    ended = cli("suspects", run_copy, "--device", "cpu", "--most", "1")
+    ended = cli("suspects", run_copy, "--device", "cpu", "--max-images", "1")
     assert ended.code == 0
     assert re.search(r"\d+ of 15 images have suspect labels", ended.err)
     assert "Nothing was changed" in ended.err
 
 
 def test_no_picture_at_all_is_refused(run_copy, quiet):
-    with pytest.raises(ConfigError, match=r"--most 0 is below 1"):
-        defectkit.suspects(run_copy, most=0, console=quiet)
+    with pytest.raises(ConfigError, match=r"--max-images is 0\. Give at least 1"):
+        defectkit.suspects(run_copy, max_images=0, console=quiet)

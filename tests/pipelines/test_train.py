@@ -218,7 +218,7 @@ def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as one:
-        one.setattr("defectkit.pipelines.train.train_epochs", interrupted)
+        one.setattr("defectkit.training.loop.train_epochs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_tiny(dataset_folder, tmp_path / "run")
     assert read_json(tmp_path / "run" / "run.json")["status"] == "interrupted"

@@ -20,14 +20,16 @@ from PIL import Image
 from safetensors.numpy import load_file
 from torch import nn
 
+from defectkit import config as config_module
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.deployment.bundle import is_intact, save_model
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
-from defectkit.pipelines import synth
 from defectkit.pipelines import train as pipeline
+from defectkit.synthesis import generator
+from defectkit.training import loop, runs
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
 from defectkit.training.runs import lock_run
@@ -177,9 +179,9 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
 
     with monkeypatch.context() as once:
         places = {
-            "nothing": (pipeline, "record_status"),
-            "run.json": (pipeline, "save_config"),
-            "config.yaml": (pipeline, "train_epochs"),
+            "nothing": (runs, "record_status"),
+            "run.json": (config_module, "save_config"),
+            "config.yaml": (loop, "train_epochs"),
             "half an epoch": (Segment, "loss"),
         }
         once.setattr(*places[written], killed)
@@ -384,7 +386,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
         request.addfinalizer(make_immutable(out))
     begun: list[object] = []
     monkeypatch.setattr(Image, "open", lambda file, **_: begun.append(file))
-    monkeypatch.setattr(synth, "synthesize", lambda index, **_: begun.append(index))
+    monkeypatch.setattr(generator, "synthesize", lambda index, **_: begun.append(index))
     ended = cli(*(word.format(**given) for word in COMMANDS[command]), out)
     assert begun == []
     assert ended.code == 2
@@ -400,7 +402,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
 def test_a_part_of_a_run_that_cannot_be_written_is_told_before_it_goes_on(
     folder, cli, run_copy, request, monkeypatch
 ):
-    monkeypatch.setattr(pipeline, "train_epochs", lambda *_, **__: pytest.fail("it trains"))
+    monkeypatch.setattr(loop, "train_epochs", lambda *_, **__: pytest.fail("it trains"))
     request.addfinalizer(make_immutable(run_copy / folder))
     ended = cli("train", "--resume", "--out", run_copy, "--epochs", 3)
     assert ended.code == 2

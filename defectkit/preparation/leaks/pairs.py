@@ -1,9 +1,11 @@
-"""Images that show the same thing: they must not stand in two splits, nor bear two truths."""
+"""Pairs of images that show the same thing: they share a split, and should share their labels."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from scipy.cluster.hierarchy import DisjointSet
 
 from defectkit.errors import DatasetError
 from defectkit.vocabulary import LEAK_KINDS, LeakKind
@@ -13,9 +15,9 @@ from defectkit.vocabulary import LEAK_KINDS, LeakKind
 class Leak:
     """Two images that show the same thing. ``similarity`` is in [0, 1], 1 for equal files.
 
-    ``kind`` is exact for equal files, near where all of the one is in the other, though turned,
-    flipped, shifted a little, encoded anew or of another brightness, and overlap where a part is.
-    ``joined`` tells that their groups were made one before the split.
+    ``kind`` is exact for equal files; near where nearly all of one is in the other, even if
+    rotated, flipped, shifted a little, encoded again or of another brightness; overlap where they
+    have less in common. ``joined``: their groups were joined before the split.
     """
 
     image_id_a: str
@@ -25,8 +27,8 @@ class Leak:
     joined: bool = True
 
 
-def find_exact(hashes: Mapping[str, str]) -> list[Leak]:
-    """Pair each image with the first one whose file has the same SHA-256.
+def find_equal_files(hashes: Mapping[str, str]) -> list[Leak]:
+    """Return the pairs of each image and the first one whose file has the same SHA-256.
 
     ``hashes`` maps image ids to the hashes of their files.
     """
@@ -41,67 +43,76 @@ def find_exact(hashes: Mapping[str, str]) -> list[Leak]:
 def join_groups(
     groups: Mapping[str, str], leaks: Sequence[Leak], given: Mapping[str, str] | None = None
 ) -> tuple[dict[str, str], list[Leak]]:
-    """Make the groups of each pair one, under the name of the first.
+    """Join the groups of each pair, under the name of the first group.
 
     Args:
         groups: the group of each image, by image id.
-        leaks: the surest first.
+        leaks: the most certain first.
         given: the splits that the user gave, by image id, empty text where none. Groups that they
             put into different splits are not joined.
 
     Returns:
-        The groups by image id, and the leaks, with ``joined`` as it came out.
+        The groups by image id, and the leaks, with ``joined`` set.
     """
+    joined = DisjointSet(dict.fromkeys(groups.values()))
     splits = {groups[image_id]: split for image_id, split in (given or {}).items() if split}
-    place = {name: index for index, name in enumerate(dict.fromkeys(groups.values()))}
-    parent = {name: name for name in place}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = name = parent[parent[name]]
-        return name
-
-    settled = []
-    for leak in leaks:
-        pair = root(groups[leak.image_id_a]), root(groups[leak.image_id_b])
-        first, second = sorted(pair, key=place.__getitem__)
-        known = {splits[name] for name in pair if name in splits}
-        settled.append(replace(leak, joined=len(known) < 2))
-        if len(known) == 2:
-            continue
-        parent[second] = first
-        if known:
-            splits[first] = known.pop()
-    return {image_id: root(group) for image_id, group in groups.items()}, settled
+    leaks = [
+        replace(
+            leak, joined=_join(joined, splits, groups[leak.image_id_a], groups[leak.image_id_b])
+        )
+        for leak in leaks
+    ]
+    names: dict[str, str] = {}  # of joined groups, by the one that represents them
+    for group in joined:
+        names.setdefault(joined[group], group)
+    return {image_id: names[joined[group]] for image_id, group in groups.items()}, leaks
 
 
-def refuse_divided(leaks: Sequence[Leak], given: Mapping[str, str], *, written: Path) -> None:
-    """Refuse a given split (by image id, empty text where none) that divides a pair.
+def _join(joined: DisjointSet, splits: dict[str, str], first: str, second: str) -> bool:
+    """Join two groups unless they are in different given splits; return whether they are joined.
+
+    ``splits`` is by the group that represents each joined set.
+    """
+    known = {splits[group] for group in (joined[first], joined[second]) if group in splits}
+    if len(known) == 2:
+        return False
+    joined.merge(first, second)
+    if known:
+        splits[joined[first]] = known.pop()
+    return True
+
+
+def refuse_leaks_across_splits(
+    leaks: Sequence[Leak], given: Mapping[str, str], *, written: Path
+) -> None:
+    """Refuse a given split (by image id, empty text where none) that separates a pair.
 
     ``written`` is the dataset folder, whose ``leaks.csv`` and ``preview/leaks.png`` show them.
 
     Raises:
         DatasetError: pairs could not be joined, since their images are in different splits.
     """
-    divided = [leak for leak in leaks if not leak.joined]
-    if divided:
-        kinds = Counter(leak.kind for leak in divided)
+    across = [leak for leak in leaks if not leak.joined]
+    if across:
+        kinds = Counter(leak.kind for leak in across)
         counts = ", ".join(f"{kinds[kind]} {kind}" for kind in LEAK_KINDS if kinds[kind])
         first, second = (
             f"{image_id} ({given[image_id] or 'as another copy'})"
-            for image_id in (divided[0].image_id_a, divided[0].image_id_b)
+            for image_id in (across[0].image_id_a, across[0].image_id_b)
         )
         raise DatasetError(
-            f"the given split puts {len(divided)} of {len(leaks)} pairs of images that show the "
+            f"the given split puts {len(across)} of {len(leaks)} pairs of images that show the "
             f"same into different splits ({counts}); the first is {first} and {second}. All are in "
-            f"{written / 'leaks.csv'}, the first of them to be seen in "
+            f"{written / 'leaks.csv'}, the first of them are shown in "
             f"{written / 'preview' / 'leaks.png'}. A test on them would flatter: give copies the "
             "same split, or delete one of each pair. --allow-leaks leaves them as they are."
         )
 
 
-def contradictions(leaks: Sequence[Leak], labels: Mapping[str, object]) -> list[Leak]:
-    """Return the exact pairs whose ``labels``, by image id, differ."""
+def equal_files_with_different_labels(
+    leaks: Sequence[Leak], labels: Mapping[str, object]
+) -> list[Leak]:
+    """Return the pairs of equal files whose ``labels``, by image id, differ."""
     return [
         leak
         for leak in leaks

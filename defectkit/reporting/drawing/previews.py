@@ -12,7 +12,7 @@ from defectkit.arrays import BoxXywh, Image, Mask
 from defectkit.data.images import read_image, write_png
 from defectkit.files import safe_name
 from defectkit.labels import rle
-from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
 from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels

@@ -2,7 +2,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.preparation.leaks.pairs import Leak, contradictions, find_exact, join_groups
+from defectkit.preparation.leaks.pairs import (
+    Leak,
+    equal_files_with_different_labels,
+    find_equal_files,
+    join_groups,
+)
 
 names = st.integers(0, 12).map(str)
 
@@ -12,12 +17,12 @@ def leak(a: str, b: str, *, joined: bool = True) -> Leak:
 
 
 def test_each_copy_is_paired_with_the_first_of_its_kind():
-    assert find_exact({"a": "x", "b": "y", "c": "x", "d": "x", "e": "y"}) == [
+    assert find_equal_files({"a": "x", "b": "y", "c": "x", "d": "x", "e": "y"}) == [
         leak("a", "c"),
         leak("a", "d"),
         leak("b", "e"),
     ]
-    assert find_exact({}) == []
+    assert find_equal_files({}) == []
 
 
 def test_groups_of_copies_become_one_under_the_first_name_however_long_the_chain():
@@ -32,9 +37,9 @@ def test_groups_in_different_given_splits_are_not_joined_by_whatever_way():
     groups = {name: name for name in "abcd"}
     given = {"a": "", "b": "train", "c": "test", "d": ""}
     leaks = [leak("a", "b"), leak("a", "c"), leak("c", "d"), leak("b", "d")]
-    joined, settled = join_groups(groups, leaks, given)
+    joined, leaks_after = join_groups(groups, leaks, given)
     assert joined == {"a": "a", "b": "a", "c": "c", "d": "c"}
-    assert [one.joined for one in settled] == [True, False, True, False]
+    assert [one.joined for one in leaks_after] == [True, False, True, False]
 
 
 @given(
@@ -56,4 +61,6 @@ def test_joined_groups_are_the_closure_of_groups_and_pairs(groups, pairs):
 
 def test_copies_with_different_labels_are_found():
     leaks = [leak("a", "b"), leak("a", "c")]
-    assert contradictions(leaks, {"a": {"1": "1 2"}, "b": {"1": "1 2"}, "c": {}}) == [leaks[1]]
+    assert equal_files_with_different_labels(
+        leaks, {"a": {"1": "1 2"}, "b": {"1": "1 2"}, "c": {}}
+    ) == [leaks[1]]

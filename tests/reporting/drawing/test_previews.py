@@ -3,7 +3,7 @@ import pytest
 
 from defectkit.data.images import read_image, write_png
 from defectkit.labels import rle
-from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.regions import Region
 from defectkit.reporting.drawing.previews import plan_sheets, remove_stale, write_sheet
 

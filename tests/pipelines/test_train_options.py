@@ -1,22 +1,20 @@
-import inspect
+"""How the options of ``train`` become a configuration and a folder."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import defectkit
-from defectkit import api, cli
-from defectkit.api import parse_seconds
 from defectkit.config import Config, TrainConfig, load_config
 from defectkit.errors import ConfigError
-from defectkit.pipelines import train as train_pipeline
+from defectkit.pipelines import train
+from defectkit.pipelines.train import parse_seconds
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the training pipeline is asked for, without training."""
+    """What would be trained, without training."""
     calls = []
-    monkeypatch.setattr(train_pipeline, "run", lambda **options: calls.append(options))
+    monkeypatch.setattr(train, "_run", lambda **options: calls.append(options))
     return calls
 
 
@@ -43,30 +41,12 @@ def test_any_text_is_a_time_or_a_message(text):
     assert 0 < seconds < float("inf")
 
 
-def test_the_functions_are_the_commands():
-    for name in ("prepare", "evaluate", "inspect", "compare"):
-        function = set(inspect.signature(getattr(api, name)).parameters) - {"console"}
-        command = set(inspect.signature(getattr(cli, name)).parameters)
-        assert function == command
-    function = set(inspect.signature(api.train).parameters) - {"console", "settings"}
-    assert function == set(inspect.signature(cli.train).parameters) - {"set_"}
-
-
-@pytest.mark.parametrize("name", ["prepare", "train", "evaluate", "inspect", "compare"])
-def test_functions_and_commands_have_the_same_defaults(name):
-    function = inspect.signature(getattr(api, name)).parameters
-    for parameter in inspect.signature(getattr(cli, name)).parameters.values():
-        if parameter.name in function and parameter.default is not inspect.Parameter.empty:
-            default = function[parameter.name].default
-            assert str(parameter.default) == str(default), parameter.name
-
-
 def test_options_become_settings_after_the_others(asked, tmp_path):
-    api.train(
+    train.run(
         data=tmp_path, out=tmp_path / "run", epochs=7, device="cpu", seed=5,
         settings=["train.epochs=3", "train.lr=1e-4", "seed=1"],
     )  # fmt: skip
-    api.train(out=tmp_path / "other", max_time="2m")
+    train.run(out=tmp_path / "other", max_time="2m")
     call, other = asked
     config = call["config"]
     assert (config.train.epochs, config.train.max_time, config.seed) == (7, None, 5)
@@ -88,7 +68,7 @@ def test_a_configuration_is_a_name_a_file_or_an_object(asked, tmp_path, monkeypa
         Config(train=TrainConfig(lr=7e-4)),
     ]
     for config in given:
-        api.train(config=config, settings=["train.ema=0.5"])
+        train.run(config=config, settings=["train.ema=0.5"])
     rates = [call["config"].train.lr for call in asked]
     assert rates == [1e-3, 5e-4, 5e-4, 6e-4, 7e-4]
     assert asked[0]["config"].model.architecture == "segnet"
@@ -97,7 +77,7 @@ def test_a_configuration_is_a_name_a_file_or_an_object(asked, tmp_path, monkeypa
 
 def test_nothing_given_is_the_defaults_and_the_first_run(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    api.train()
+    train.run()
     (call,) = asked
     assert call["config"] == Config()
     assert call["data"] is None
@@ -107,20 +87,20 @@ def test_nothing_given_is_the_defaults_and_the_first_run(asked, tmp_path, monkey
 def test_mistakes_are_said_before_anything_is_imported_or_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="is not a time"):
-        api.train(max_time="soon")
+        train.run(max_time="soon")
     with pytest.raises(ConfigError, match="exclude each other: give --epochs or --max-time"):
-        api.train(max_time="2m", epochs=3)
+        train.run(max_time="2m", epochs=3)
     with pytest.raises(ConfigError, match="approach: 'look' is not one of 'patch', 'box' or 'seg"):
-        api.train(approach="look")
+        train.run(approach="look")
     with pytest.raises(ConfigError, match="device: 'tpu' is not one of"):
-        api.train(device="tpu")
+        train.run(device="tpu")
     with pytest.raises(ConfigError, match="keeps its configuration"):
-        api.train(config="unet", resume=True)
+        train.run(config="unet", resume=True)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumed_run_keeps_its_configuration_and_takes_changes(asked, run_folder, tmp_path):
-    api.train(data=tmp_path, out=run_folder, resume=True, epochs=9)
+    train.run(data=tmp_path, out=run_folder, resume=True, epochs=9)
     (call,) = asked
     before = load_config(run_folder / "config.yaml")
     expected = before.model_copy(update={"train": before.train.model_copy(update={"epochs": 9})})
@@ -134,13 +114,6 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
         folder = tmp_path / "runs" / f"segment-{number}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(f"seed: {number}\n")
-    api.train(resume=True)
+    train.run(resume=True)
     assert asked[0]["config"].seed == 10
     assert str(asked[0]["out"]) == "runs/segment-10"
-
-
-def test_the_package_offers_what_its_readme_says():
-    assert set(defectkit.__all__) == {
-        "__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train",
-    }  # fmt: skip
-    assert all(hasattr(defectkit, name) for name in defectkit.__all__)

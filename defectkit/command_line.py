@@ -1,0 +1,114 @@
+"""Builds the commands from the pipelines: what a ``run`` declares is what the command line offers.
+
+Its positional parameters become arguments, its keyword-only ones options, and its docstring the
+help: the summary, ``Examples:``, ``Exit status:`` and ``Args:``.
+"""
+
+import inspect
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import typer
+from docstring_parser import Docstring
+from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
+
+OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
+"""Options that are not called as their parameters."""
+METAVARS = {"settings": "KEY=VALUE"}
+TYPES = {"config": Path | None, "settings": list[str] | None}
+"""What the command line takes where Python takes more."""
+MINIMA = {"epochs": 1, "max_images": 1, "seed": 0, "workers": 0}
+"""Smallest values of options that no pipeline checks with a message that names the option."""
+
+Run = Callable[..., Any]
+
+
+def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
+    """Return a function for ``typer`` with the parameters of ``run``, that hands them to ``call``.
+
+    ``call`` gets positional and keyword arguments as ``run`` takes them, without ``console``.
+    """
+    declared = [p for p in inspect.signature(run).parameters.values() if p.name != "console"]
+    helps = {param.arg_name: param.description or "" for param in _parse(run).params}
+
+    def command(**values: Any) -> None:
+        arguments: list[Any] = []
+        for parameter in declared:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                arguments += values.pop(parameter.name)
+            elif parameter.kind is not parameter.KEYWORD_ONLY:
+                arguments.append(values.pop(parameter.name))
+        call(*arguments, **{name: value for name, value in values.items() if value is not None})
+
+    parameters = [_parameter(parameter, helps[parameter.name]) for parameter in declared]
+    # typer reads both.
+    command.__dict__["__signature__"] = inspect.Signature(parameters)
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def help_of(run: Run) -> str:
+    """Return the help of a command as Markdown, from the docstring of ``run``."""
+    docstring = _parse(run)
+    texts = [docstring.short_description, docstring.long_description]
+    statuses = []
+    for section in docstring.meta:
+        text = section.description or ""
+        match section.args:
+            case ["examples"]:
+                lines = "\n".join(f"    {line}" for line in text.splitlines())
+                texts.append(f"**Examples**\n\n{lines}")
+            case ["status", status]:
+                statuses.append(f"| {status} | {' '.join(text.split())} |")
+    if statuses:
+        texts.append("\n".join(["| Exit status | |", "| ---: | --- |", *statuses]))
+    return "\n\n".join(text for text in texts if text)
+
+
+def _parse(run: Run) -> Docstring:
+    sections = [
+        *DEFAULT_SECTIONS,
+        Section("Exit status", "status", SectionType.MULTIPLE),
+        Section("Note", "note", SectionType.SINGULAR),  # for Python alone: the help leaves it out
+    ]
+    return GoogleParser(sections).parse(run.__doc__ or "")
+
+
+def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter:
+    """Return the parameter as ``typer`` wants it."""
+    name, annotation = declared.name, TYPES.get(declared.name) or _simple(declared.annotation)
+    info: Any
+    if declared.kind is declared.KEYWORD_ONLY:
+        flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")  # a flag has no --no-...
+        metavar, minimum = METAVARS.get(name), MINIMA.get(name)
+        info = typer.Option(flag, help=help_text, metavar=metavar, min=minimum)
+    else:
+        info = typer.Argument(help=help_text)
+    default = declared.default
+    if declared.kind is declared.VAR_POSITIONAL:
+        annotation = list[annotation]  # type: ignore[valid-type]
+    elif annotation is Path and default is not declared.empty:
+        default = Path(default)
+    elif default == ():
+        default = None
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[annotation, info],
+    )
+
+
+def _simple(annotation: Any) -> Any:
+    """Return the one kind of value that the command line takes: a path before text before numbers.
+
+    >>> _simple(str | Path | None)
+    pathlib.Path | None
+    """
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    kinds = set(get_args(annotation))
+    chosen = next(kind for kind in (Path, str, *get_args(annotation)) if kind in kinds)
+    return chosen | None if types.NoneType in kinds else chosen

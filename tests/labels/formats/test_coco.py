@@ -1,0 +1,93 @@
+import json
+
+import pytest
+
+from defectkit.errors import LabelError
+from defectkit.labels.formats.coco import read_coco
+from defectkit.labels.outlines import Box, CocoMask, Polygons
+
+IMAGES = [
+    {"id": 7, "file_name": "a.png", "height": 20, "width": 30},
+    {"id": "x", "file_name": "b.png"},
+    {"id": 9, "file_name": "good.png", "height": 20, "width": 30},
+]
+CATEGORIES = [{"id": 3, "name": "scratch"}, {"id": 4, "name": "stain"}]
+TRIANGLE = [1, 2, 5, 2, 5, 9.5]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def call(*annotations, images=IMAGES, categories=CATEGORIES):
+        path = tmp_path / "labels.json"
+        document = {"images": images, "categories": categories, "annotations": annotations}
+        path.write_text(json.dumps(document))
+        return read_coco(path)
+
+    return call
+
+
+def shape(image_id=7, category_id=3, **kind):
+    return {"id": 1, "image_id": image_id, "category_id": category_id, **kind}
+
+
+def test_polygons_masks_and_images_without_either(read):
+    table = read(
+        shape(segmentation=[TRIANGLE, TRIANGLE]),
+        shape(segmentation={"counts": "abc", "size": [20, 30]}),
+        shape("x", 4, segmentation={"counts": [0, 600], "size": [20, 30]}),
+    )
+    assert [(row.line, row.image_id, row.class_id) for row in table.rows] == [
+        (1, "a.png", "scratch"), (2, "a.png", "scratch"), (3, "b.png", "stain"),
+    ]  # fmt: skip
+    assert [row.outline for row in table.rows] == [
+        Polygons((tuple(TRIANGLE), tuple(TRIANGLE)), (20, 30)),
+        CocoMask("abc", (20, 30)),
+        CocoMask((0, 600), (20, 30)),
+    ]
+    assert table.unlabeled == ("good.png",)
+    assert (table.form, table.kind, table.refused) == ("COCO JSON", "masks", ())
+
+
+def test_boxes_alone_are_boxes(read):
+    table = read(shape(segmentation=[], bbox=[1, 2, 10, 5.5]), shape("x", bbox=[0, 0, 3, 3]))
+    assert table.kind == "boxes"
+    assert table.rows[0].outline == Box(1, 2, 11, 7.5, (20, 30))
+    assert table.rows[1].outline == Box(0, 0, 3, 3)  # the image's size is not known
+
+
+@pytest.mark.parametrize(
+    ("annotation", "reason"),
+    [
+        (shape(8, segmentation=[TRIANGLE]), "image_id is not that of an image"),
+        (shape(7, 5, segmentation=[TRIANGLE]), "category 5 is not listed"),
+        (shape(7, True, segmentation=[TRIANGLE]), "'category_id' is missing"),
+        (shape(segmentation={"counts": "a", "size": [30, 20]}), r"RLE, \[30, 20\], is not that"),
+        (shape(segmentation={"size": [20, 30]}), "'counts' is missing"),
+        (shape(segmentation="abc"), "neither polygons nor an RLE"),
+        (shape(segmentation=[["1", "2"]]), "not a list of numbers"),
+        (shape(bbox=[1, 2, 3]), "four numbers x, y, width and height"),
+        (shape(), "not a list of numbers"),
+        ("text", "image_id is not that of an image"),
+    ],
+)
+def test_an_annotation_that_cannot_be_used_is_refused_alone(read, annotation, reason):
+    table = read(shape(segmentation=[TRIANGLE]), annotation)
+    assert len(table.rows) == 1
+    (refused,) = table.refused
+    assert refused.line == 2
+    with pytest.raises(LabelError, match=reason):
+        raise LabelError(refused.reason)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": [*IMAGES, {"id": 7, "file_name": "c.png"}]}, "two images have the id 7"),
+        ({"images": [*IMAGES, {"id": 8, "file_name": "a.png"}]}, "or the name 'a.png'"),
+        ({"categories": [*CATEGORIES, {"id": 3, "name": "dent"}]}, "two categories have the id 3"),
+        ({"images": {"id": 7}}, "'images' is missing or is not of the right kind"),
+    ],
+)
+def test_ids_that_are_there_twice_are_refused(read, changes, message):
+    with pytest.raises(LabelError, match=message):
+        read(shape(segmentation=[TRIANGLE]), **changes)

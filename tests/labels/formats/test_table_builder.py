@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from defectkit.errors import LabelError
+from defectkit.labels.formats.table_builder import Annotation, TableBuilder, collect_annotations
+from defectkit.labels.outlines import Box, Polygons, RleMask
+
+BOX = Box(1, 2, 5, 6)
+POLYGON = Polygons(((1, 1, 3, 1, 3, 3),))
+
+
+def annotation(image_id="a.png", class_id="1", outline=POLYGON):
+    return lambda: Annotation(image_id, class_id, outline)
+
+
+def malformed():
+    raise LabelError("it is malformed")
+
+
+@pytest.fixture
+def builder():
+    return TableBuilder(Path("labels"))
+
+
+def test_used_and_refused_annotations_are_numbered_together(builder):
+    builder.add("", "", annotation())
+    builder.add("b.png", "2", malformed)
+    builder.add("", "", annotation("c.png"))
+    table = builder.build("form", [Path("labels/a")])
+    assert [(row.line, row.image_id) for row in table.rows] == [(1, "a.png"), (3, "c.png")]
+    (refused,) = table.refused
+    assert (refused.line, refused.image_id, refused.class_id) == (2, "b.png", "2")
+    assert refused.reason == "it is malformed"
+    assert (table.path, table.form, table.files) == (Path("labels"), "form", (Path("labels/a"),))
+
+
+def test_names_that_could_do_harm_and_missing_classes_are_refused(builder):
+    builder.add("", "", annotation("../a.png"))
+    builder.add("", "", annotation(class_id=""))
+    builder.add("", "", annotation(class_id="", outline=RleMask("", (4, 4))))  # needs no class
+    table = builder.build("form", [])
+    assert [row.line for row in table.rows] == [3]
+    assert "'..'" in table.refused[0].reason
+    assert table.refused[1].reason == "the annotation has no class"
+
+
+def test_boxes_are_labels_of_their_own_kind_and_refused_among_outlines(builder):
+    builder.add("", "", annotation(outline=BOX))
+    assert builder.build("form", []).kind == "boxes"
+    builder.add("", "", annotation("b.png"))
+    table = builder.build("form", [])
+    assert table.kind == "masks"
+    assert [row.image_id for row in table.rows] == ["b.png"]
+    assert table.refused[0].line == 1
+    assert "has only a box" in table.refused[0].reason
+
+
+def test_boxes_alone_are_shifted(builder):
+    builder.add("", "", annotation(outline=BOX))
+    builder.add("", "", annotation())
+    builder.shift_boxes(left=-1, top=-2)
+    assert [row.outline for row in builder.rows] == [Box(0, 0, 5, 6), POLYGON]
+
+
+def test_a_source_without_annotations_is_refused(builder):
+    with pytest.raises(LabelError, match="labels has no annotations"):
+        builder.build("form", [])
+    builder.unlabeled.append("good.png")
+    assert builder.build("form", []).unlabeled == ("good.png",)
+
+
+def test_files_of_one_image_each_are_collected():
+    def read_file(file, inner):
+        if file.stem == "bad":
+            raise LabelError("it is broken")
+        reads = [] if file.stem == "good" else [annotation(f"{inner}/{file.stem}"), malformed]
+        return (inner / file.stem).as_posix(), reads
+
+    root = Path("labels")
+    files = [root / "lot" / name for name in ("one.x", "bad.x", "good.x")]
+    table = collect_annotations(root, files, read_file).build("form", files)
+    assert [row.image_id for row in table.rows] == ["lot/one"]
+    assert [(row.line, row.image_id, row.reason) for row in table.refused] == [
+        (2, "lot/one", "it is malformed"), (3, "lot/bad", "bad.x: it is broken"),
+    ]  # fmt: skip
+    assert table.unlabeled == ("lot/good",)

@@ -1,0 +1,97 @@
+import pytest
+
+from defectkit.errors import LabelError
+from defectkit.labels.formats.yolo import find_names_file, is_yolo, read_yolo
+from defectkit.labels.outlines import Box, Polygons
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "dataset" / "labels"
+    made.mkdir(parents=True)
+    return made
+
+
+def write(folder, text, name="part.txt"):
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def test_five_numbers_are_a_box_and_more_are_a_polygon(folder):
+    boxes = read_yolo(folder, [write(folder, "0 0.5 0.25 0.5 0.5\n\n12 .1 .2 .1 .2\n")])
+    assert [row.outline for row in boxes.rows] == [
+        Box(0.25, 0.0, 0.75, 0.5, relative=True),
+        Box(0.1 - 0.05, 0.2 - 0.1, 0.1 + 0.05, 0.2 + 0.1, relative=True),
+    ]
+    assert [row.class_id for row in boxes.rows] == ["0", "12"]
+    assert (boxes.form, boxes.kind) == ("YOLO", "boxes")
+    polygon = read_yolo(folder, [write(folder, "1 0 0 1e-1 0 .1 .1")])
+    assert polygon.rows[0].outline == Polygons(((0, 0, 0.1, 0, 0.1, 0.1),), relative=True)
+    assert polygon.kind == "masks"
+
+
+@pytest.mark.parametrize("place", ["", "..", "../.."])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("classes.txt", "scratch\n\n dent \n"),
+        ("obj.names", "\ufeffscratch\ndent"),
+        ("data.yaml", "names: [scratch, dent]\ntrain: x"),
+        ("dataset.yaml", "names:\n  0: scratch\n  1: dent\n"),
+    ],
+)
+def test_classes_are_named_by_a_file_nearby(folder, place, name, text):
+    file = write(folder, "1 .5 .5 .1 .1")
+    write(folder / place, text, name)
+    assert find_names_file(folder) == folder / place / name or place
+    table = read_yolo(folder, [file])
+    assert table.rows[0].class_id == "dent"
+    assert len(table.files) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: {0: a, 2: b}", "or one whose numbers have gaps"),
+        ("nc: 2", "has no list of names"),
+        ("names: [a", "is not readable YAML"),
+    ],
+)
+def test_names_that_cannot_be_read_stop(folder, text, message):
+    write(folder, text, "data.yaml")
+    with pytest.raises(LabelError, match=message):
+        read_yolo(folder, [write(folder, "0 .5 .5 .1 .1")])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("2 .5 .5 .1 .1", "part.txt:2: class 2 has no name: 2 classes are named"),
+        ("0 .5 .5 .1", "part.txt:2: '0 .5 .5 .1' is not a class number with the numbers"),
+        ("0 .5 .5 .1 -e", "part.txt:2: '0 .5 .5 .1 -e' has something else than numbers"),
+        ("a .5 .5 .1 .1", "part.txt:2: 'a .5 .5 .1 .1' is not a class number"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(folder, line, reason):
+    write(folder, "a\nb", "classes.txt")
+    table = read_yolo(folder, [write(folder, f"0 .5 .5 .1 .1\n{line}\n")])
+    assert [row.class_id for row in table.rows] == ["a"]
+    assert table.refused[0].reason.startswith(reason)
+
+
+def test_an_empty_file_is_a_good_image(folder):
+    (folder / "lot").mkdir()
+    assert read_yolo(folder, [write(folder / "lot", "\n")]).unlabeled == ("lot/part",)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("\n0 .5 .5 .1 .1", True), ("0 1 2 3", False), ("scratch\ndent", False), ("", False)],
+)
+def test_the_first_line_with_text_shows_the_format(folder, text, expected):
+    assert is_yolo(write(folder, text)) == expected
+
+
+def test_a_file_that_is_not_text_is_not_yolo(folder):
+    (folder / "part.txt").write_bytes(b"\xff\xfe0 .5 .5 .1 .1")
+    assert not is_yolo(folder / "part.txt")
