@@ -126,7 +126,7 @@ MUTATIONS = (
         5,
         "the check of what model.json says",
         "defectkit/deployment/bundle.py",
-        "            _Info.model_validate(info)\n",
+        "            _ModelInfo.model_validate(info)\n",
         "",
         test="selects_no_code",
     ),
