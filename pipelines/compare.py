@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import ImageRecord
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.comparison import EvaluationResult
-    from defectkit.reporting.drawing.comparison import Answer, Example
+    from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
 
 Row = dict[str, Any]
 
@@ -58,13 +58,13 @@ def run(
 
     Raises:
         ConfigError: No run, or one twice.
-        DatasetError: Two runs were trained or judged on different data.
+        DatasetError: Two runs were trained or evaluated on different data.
         DefectkitError: Whatever keeps a run from being loaded or evaluated.
     """
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
-    from defectkit.evaluation.comparison import compare_results, headline
+    from defectkit.evaluation.comparison import compare_results, metric_cells
     from defectkit.reporting.drawing.comparison import draw_comparison
 
     console = console or Console(stderr=True)
@@ -74,11 +74,11 @@ def run(
     names = _names(folders)
     _check_same_data(folders, names)
     ensure_writable(out)
-    judged = [
+    results = [
         _judge(run, name, split=split, data=data, device=device, console=console)
         for run, name in zip(folders, names, strict=True)
     ]
-    figures = compare_results(judged)
+    estimates = compare_results(results)
 
     models = track(
         (TrainedModel.load(run, device=device) for run in folders),
@@ -88,16 +88,16 @@ def run(
         disable=not console.is_terminal,
     )
     rows: list[Row] = []
-    answers: list[list[Answer]] = []
+    answers: list[list[RunFinding]] = []
     rules: list[str] = []
     records: list[ImageRecord] = []
-    for place, (run, one, model) in enumerate(zip(folders, judged, models, strict=True)):
-        records = records or _examples(judged, load_dataset_of_run(run, model, data).split(split))
+    for place, (run, one, model) in enumerate(zip(folders, results, models, strict=True)):
+        records = records or _examples(results, load_dataset_of_run(run, model, data).split(split))
         answers.append([_answer(model, record) for record in records])
         rules.append(model.thresholds.rule)
-        own = {key: each[place] for key, each in figures.items()}
-        rows.append({"run": one.name, **_facts(run, model), **headline(one, own)})
-    notes = _notes(judged, rules)
+        own = {key: each[place] for key, each in estimates.items()}
+        rows.append({"run": one.name, **_facts(run, model), **metric_cells(one, own)})
+    notes = _notes(results, rules)
     picture = draw_comparison(
         [
             _example(record, said)
@@ -105,7 +105,7 @@ def run(
         ],
         [(row["run"], f"{row['approach']}, {row['network']}") for row in rows],
     )
-    _write(out, rows, picture, title=f"Comparison: {split} split", images=judged[0], notes=notes)
+    _write(out, rows, picture, title=f"Comparison: {split} split", images=results[0], notes=notes)
     _print(console, rows, notes, out)
     return rows
 
@@ -168,23 +168,23 @@ def _judge(
 
 
 def _examples(
-    judged: "Sequence[EvaluationResult]", records: "Sequence[ImageRecord]"
+    results: "Sequence[EvaluationResult]", records: "Sequence[ImageRecord]"
 ) -> "list[ImageRecord]":
     from defectkit.evaluation.examples import choose_examples
 
     by_id = {record.image_id: record for record in records}
     classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
-    return [by_id[image_id] for image_id in choose_examples(judged, classes_of)]
+    return [by_id[image_id] for image_id in choose_examples(results, classes_of)]
 
 
-def _answer(model: "TrainedModel", record: "ImageRecord") -> "Answer":
+def _answer(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
     from defectkit.evaluation.verdicts import judge
-    from defectkit.reporting.drawing.comparison import Answer
+    from defectkit.reporting.drawing.comparison import RunFinding
 
     finding = model.find(record.read_image(model.approach.channels))
     judgment = judge(finding.score, model.thresholds, defective=record.defective)
     assert judgment.outcome is not None
-    return Answer(
+    return RunFinding(
         predicted=finding.mask,
         score=finding.score,
         verdict=judgment.verdict,
@@ -192,19 +192,19 @@ def _answer(model: "TrainedModel", record: "ImageRecord") -> "Answer":
     )
 
 
-def _example(record: "ImageRecord", answers: "Sequence[Answer]") -> "Example":
+def _example(record: "ImageRecord", answers: "Sequence[RunFinding]") -> "ComparedImage":
     import numpy as np
 
-    from defectkit.reporting.drawing.comparison import Example
+    from defectkit.reporting.drawing.comparison import ComparedImage
 
     classes = sorted(record.rles)
     kind = f"class {', '.join(classes)}" if classes else "good"
-    return Example(
+    return ComparedImage(
         image_id=record.image_id,
         kind=kind,
         image=record.read_image(record.channels),
         truth=np.asarray(record.read_masks(classes).any(axis=0)),
-        answers=answers,
+        findings=answers,
     )
 
 
@@ -229,23 +229,23 @@ def _facts(run: Path, model: "TrainedModel") -> Row:
     }
 
 
-def _notes(judged: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
+def _notes(results: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
     """Return what keeps figures from being compared, as sentences."""
     from defectkit.evaluation.operating_points import FEW_IMAGES
 
     notes = []
-    places = [str(one.metrics["speed"]["device"]) for one in judged]  # a CPU's with its threads
+    places = [str(one.metrics["speed"]["device"]) for one in results]  # a CPU's with its threads
     if len(set(places)) > 1:
         notes.append(
-            f"The milliseconds do not compare: {_listed(judged, places)}. "
+            f"The milliseconds do not compare: {_listed(results, places)}. "
             "Run 'defectkit evaluate' on all of them on one machine."
         )
     if len(set(rules)) > 1:
         notes.append(
             f"Escapes and overkills rest on thresholds of different rules: "
-            f"{_listed(judged, rules)}. Give all runs one with 'defectkit evaluate'."
+            f"{_listed(results, rules)}. Give all runs one with 'defectkit evaluate'."
         )
-    image = judged[0].metrics["image"]
+    image = results[0].metrics["image"]
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
         notes.append(
             f"{image['n_defective']} defective and {image['n_good']} good images are few: "
@@ -254,8 +254,8 @@ def _notes(judged: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[s
     return notes
 
 
-def _listed(judged: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
-    return "; ".join(f"{one.name}: {value}" for one, value in zip(judged, values, strict=True))
+def _listed(results: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
+    return "; ".join(f"{one.name}: {value}" for one, value in zip(results, values, strict=True))
 
 
 def _write(

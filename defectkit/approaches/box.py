@@ -1,13 +1,12 @@
 """``box``: a detector gives each defect a box, a class and a score."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from defectkit.approaches.box_findings import (
     detected_regions,
@@ -16,7 +15,6 @@ from defectkit.approaches.box_findings import (
 )
 from defectkit.approaches.box_samples import BoxSamples, resize_of
 from defectkit.approaches.crop_samples import check_side
-from defectkit.approaches.interface import Samples
 from defectkit.approaches.whole_images import batches_of_one_shape
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
@@ -25,8 +23,8 @@ from defectkit.data.images import pad_image, resize_image
 from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.models.detection.detector import Detections, Detector
-from defectkit.models.detection.yolo_grid import YoloGrid
-from defectkit.models.encoders import encoder_weights
+from defectkit.models.network import Network
+from defectkit.models.weights import encoder_weights
 from defectkit.regions import Region
 
 
@@ -47,7 +45,7 @@ class Box:
                 other.
         """
         network = self._build(allow_download=allow_download)
-        check_side(self.config, stride=network.stride, resize=resize_of(self.config))
+        check_side(self.config, divisor=network.size_divisor, resize=resize_of(self.config))
         return network
 
     def _build(self, *, allow_download: bool) -> Detector:
@@ -58,36 +56,36 @@ class Box:
             "n_classes": len(self.classes),
             "state": encoder_weights(model.weights, model.encoder, allow_download=allow_download),
         }
-        thinning: dict[str, Any] = box.model_dump(
+        suppression: dict[str, Any] = box.model_dump(
             include={"nms_iou", "score_threshold", "max_detections"}
         )
         match model.architecture:
             case "localizer":
                 from defectkit.models.detection.localizer import build_localizer
 
-                return build_localizer(**common, loss=box.loss, weight=box.loss_weight)
+                return build_localizer(**common, box_loss=box.loss, box_loss_weight=box.loss_weight)
             case "yolo_grid":
                 from defectkit.models.detection.yolo_grid import build_yolo_grid
 
                 return build_yolo_grid(
                     **common,
-                    **thinning,
-                    cell=box.grid_stride,
+                    **suppression,
+                    cell_size=box.grid_stride,
                     n_anchors=box.anchors,
-                    loss=box.loss,
-                    weight=box.loss_weight,
+                    box_loss=box.loss,
+                    box_loss_weight=box.loss_weight,
                 )
             case "fast_rcnn" | "rcnn":
-                from defectkit.models.detection.rcnn.fast_rcnn import build_region_cnn
+                from defectkit.models.detection.rcnn.build import build_rcnn
 
-                return build_region_cnn(architecture=model.architecture, **common, **thinning)
+                return build_rcnn(architecture=model.architecture, **common, **suppression)
             case architecture:
                 from defectkit.models.detection.torchvision_detectors import build_detector
 
                 return build_detector(
                     architecture=architecture,
                     **common,
-                    **thinning,
+                    **suppression,
                     anchor_sizes=box.anchor_sizes,
                 )
 
@@ -95,27 +93,12 @@ class Box:
         """Crops of the records' images, or whole ones, with their boxes, augmented."""
         return BoxSamples(self.config, dataset, records)
 
-    def prepare(self, network: nn.Module, samples: Samples) -> None:
-        """Give the grid detector the anchors that fit the training boxes."""
-        if isinstance(network, YoloGrid):
-            sizes = cast(BoxSamples, samples).sizes()
-            if len(sizes):
-                network.set_anchors(sizes)
-
-    def loss(
-        self, network: nn.Module, inputs: torch.Tensor, targets: Any
-    ) -> dict[str, torch.Tensor]:
+    def loss(self, network: Network, inputs: torch.Tensor, targets: Any) -> dict[str, torch.Tensor]:
         """Named terms, already weighted, and ``loss``, their sum."""
         terms = network(inputs, targets)
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
-    def settle(self, network: nn.Module, samples: Samples) -> None:
-        """Fit what R-CNN does not learn by gradients."""
-        fit = getattr(network, "fit", None)
-        if fit is not None:
-            fit(_one_by_one(samples, next(network.parameters()).device))
-
-    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
+    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
         """Return the finding of each image, (H, W, C) uint8 of any size.
 
         Images of one size share a batch; the network is in evaluation mode.
@@ -132,7 +115,7 @@ class Box:
                 )
         return [findings[index] for index in range(len(images))]
 
-    def _detect(self, network: nn.Module, batch: ImageBatch) -> list[list[Region]]:
+    def _detect(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
         """(B, H, W, C) -> detections in each, by overlapping tiles if the images are large."""
         height, width = batch.shape[1:3]
         resize = resize_of(self.config)
@@ -146,7 +129,7 @@ class Box:
         whole = Tile(0, 0, width, height)
         return [list(detected_regions(one, self.classes, whole)) for one in found]
 
-    def _detect_in_tiles(self, network: nn.Module, batch: ImageBatch) -> list[list[Region]]:
+    def _detect_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
         infer, box = self.config.infer, self.config.box
         detections: list[list[Region]] = [[] for _ in batch]
         for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
@@ -161,9 +144,9 @@ class Box:
         ]
 
 
-def _run(network: nn.Module, batch: ImageBatch) -> list[Detections]:
+def _run(network: Network, batch: ImageBatch) -> list[Detections]:
     """(B, H, W, C) -> detections in each image, which is padded to the network's stride."""
-    padded = np.stack([pad_image(image, cast(int, network.stride)) for image in batch])
+    padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
     device = next(network.parameters()).device
     images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
     with torch.inference_mode():
@@ -177,12 +160,3 @@ def _enlarge(found: Detections, side: int, height: int, width: int) -> Detection
     if masks is not None and len(masks):
         masks = F.interpolate(masks[None], (height, width), mode="bilinear")[0]
     return Detections(found.boxes * unit, found.scores, found.labels, masks)
-
-
-def _one_by_one(
-    samples: Samples, device: torch.device
-) -> Iterator[tuple[torch.Tensor, list[dict[str, torch.Tensor]]]]:
-    """Yield the training samples as batches of one: images (1, C, H, W) and their targets."""
-    for index in range(len(samples)):
-        images, targets = samples.collate([samples[0, index]])
-        yield images.to(device), [{k: v.to(device) for k, v in one.items()} for one in targets]

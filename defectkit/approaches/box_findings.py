@@ -9,7 +9,7 @@ from defectkit.approaches.score_maps import find_regions
 from defectkit.arrays import ImageSize
 from defectkit.data.tiles import Tile
 from defectkit.findings import Finding
-from defectkit.models.detection.boxes import keep_best
+from defectkit.models.detection.boxes import non_max_suppression
 from defectkit.models.detection.detector import Detections
 from defectkit.regions import Region
 
@@ -51,7 +51,7 @@ def suppress_duplicates(
     boxes = torch.tensor([region.box_xywh for region in regions], dtype=torch.float32)
     boxes = boxes.reshape(-1, 4)
     labels = [classes.index(region.class_id) for region in regions]
-    kept = keep_best(
+    kept = non_max_suppression(
         torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
         torch.tensor([region.score for region in regions]),
         torch.tensor(labels, dtype=torch.int64),

@@ -14,8 +14,6 @@ from defectkit.regions import label_regions, measure_regions
 
 LOCALIZER_SIDE = 256
 """The localizer looks at whole images of this side where `data.resize` says no other."""
-ANCHOR_SAMPLES = 256
-"""So many samples show the shapes that boxes have."""
 
 
 def resize_of(config: Config) -> int | None:
@@ -40,12 +38,6 @@ class BoxSamples(CropSamples):
         """Join samples to images (B, C, S, S) and a list of their targets."""
         images, targets = zip(*samples, strict=True)
         return torch.stack(images), list(targets)
-
-    def sizes(self) -> torch.Tensor:
-        """Return widths and heights, (N, 2) float32, of boxes as they are trained on."""
-        count = min(len(self), ANCHOR_SAMPLES)
-        boxes = torch.cat([self[0, index][1]["boxes"] for index in range(count)])
-        return boxes[:, 2:] - boxes[:, :2]
 
     def describe(self) -> list[str]:
         """Say how many images have more than the one defect that the localizer finds."""

@@ -147,16 +147,16 @@ def _crop(
     return image[rows, columns], masks[:, rows, columns]
 
 
-def check_side(config: Config, *, stride: int, resize: int | None) -> None:
-    """Check that the samples' side fits the network.
+def check_side(config: Config, *, divisor: int, resize: int | None) -> None:
+    """Check that the side of the samples in pixels fits the network.
 
     Raises:
-        ModelError: ``stride`` does not divide it.
+        ModelError: ``divisor`` does not divide it.
     """
     key, side = ("crop", config.data.crop) if resize is None else ("resize", resize)
-    if side % stride:
-        below = max(side // stride, 1) * stride
+    if side % divisor:
+        below = max(side // divisor, 1) * divisor
         raise ModelError(
-            f"data.{key}={side} cannot be divided by {stride}, as "
-            f"{config.model.architecture} needs. Take {below} or {below + stride}."
+            f"data.{key}={side} is not divisible by {divisor}, as "
+            f"{config.model.architecture} needs. Take {below} or {below + divisor}."
         )

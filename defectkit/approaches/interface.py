@@ -1,34 +1,33 @@
-"""The interface that every approach keeps.
+"""The interface of every approach.
 
-Everything above this floor (loop, evaluation, verdicts, report) knows only ``Approach``.
+Everything above this floor (training, evaluation, reporting, deployment) knows only ``Approach``.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
 
+from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
+from defectkit.models.network import Network
 
 
 class Samples(Protocol):
-    """Training samples, drawn anew each epoch: the same for the same (seed, epoch, index)."""
+    """Training samples, drawn again for each epoch: equal for an equal (seed, epoch, index)."""
 
     def __len__(self) -> int:
         """Samples in an epoch."""
         ...
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Return the (input, target) of ``(epoch, index)``, as ``collate`` takes them."""
+        """Return input and target of the sample ``(epoch, index)``, for ``collate``."""
         ...
 
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
-        """Join samples to the (inputs, targets) of a batch, tensors in lists and dicts."""
+        """Join samples to inputs and targets of a batch: tensors, or lists and dicts of them."""
         ...
 
     def image_id(self, key: tuple[int, int]) -> str:
@@ -36,11 +35,11 @@ class Samples(Protocol):
         ...
 
     def describe(self) -> list[str]:
-        """Say in lines what a person should know of them; warn of what cannot be learned."""
+        """Return lines for the user about the samples; warn of classes that cannot be learned."""
         ...
 
-    def preview(self, count: int) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-        """Return (image (H, W, C), masks (K, H, W)) of the first samples, for a person to check."""
+    def preview(self, count: int) -> list[tuple[Image, Masks]]:
+        """Return image and masks of the first ``count`` samples, for the user to check."""
         ...
 
 
@@ -64,38 +63,24 @@ class Approach(Protocol):
 
     @property
     def pixel_threshold(self) -> float:
-        """Scores from here on belong to a region."""
+        """Pixels whose score reaches it belong to a region; in [0, 1]."""
         ...
 
-    def network(self, *, allow_download: bool = False) -> nn.Module:
+    def network(self, *, allow_download: bool = False) -> Network:
         """Build the network, with pretrained weights as ``model.weights`` says."""
         ...
 
     def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> Samples:
-        """Training samples with targets from the given records."""
+        """Return training samples with targets, drawn from the given records."""
         ...
 
-    def prepare(self, network: nn.Module, samples: Samples) -> None:
-        """Fit what must be known of the data before the first step of a new training.
-
-        The grid detector's anchors are such a thing; most networks need nothing.
-        """
-        ...
-
-    def loss(self, network: nn.Module, inputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+    def loss(self, network: Network, inputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         """Run the network on a batch; return named terms and ``loss``, their weighted sum.
 
-        The forward pass is part of it, since two-stage detectors need the truth on their way.
+        The forward pass is part of it, since two-stage detectors need the targets in it.
         """
         ...
 
-    def settle(self, network: nn.Module, samples: Samples) -> None:
-        """Fit what is not learned by gradients, after each epoch, before validation.
-
-        R-CNN's support vector machines are such parts; most networks have none.
-        """
-        ...
-
-    def find(self, network: nn.Module, images: Sequence[npt.NDArray[np.uint8]]) -> list[Finding]:
-        """Look at images (H, W, C) uint8 of any size; the network is in evaluation mode."""
+    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
+        """Return the finding of each image (H, W, C) of any size, by a network in eval mode."""
         ...

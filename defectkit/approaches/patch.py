@@ -5,23 +5,31 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
 
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
 from defectkit.approaches.whole_images import find_by_scores, score_large
-from defectkit.arrays import Image, ImageBatch
+from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
-from defectkit.models.classification.dense import TileNetwork, score_densely, score_one_by_one
 from defectkit.models.classification.lenet import LeNet
-from defectkit.models.classification.whole_networks import classifier_weights
-from defectkit.models.losses import class_probabilities, count_outputs, segmentation_losses
+from defectkit.models.classification.tile_classifier import (
+    TileClassifier,
+    score_densely,
+    score_one_by_one,
+)
+from defectkit.models.losses import (
+    class_loss,
+    class_probabilities,
+    count_outputs,
+    pixelwise_losses,
+)
+from defectkit.models.network import Network
+from defectkit.models.weights import classifier_weights
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,7 @@ class Patch:
     channels: int
     pixel_threshold: float = 0.5
 
-    def network(self, *, allow_download: bool = False) -> TileNetwork:
+    def network(self, *, allow_download: bool = False) -> TileClassifier:
         """Build the network, with pretrained weights as ``model.weights`` says.
 
         Raises:
@@ -67,13 +75,10 @@ class Patch:
         context = self.config.patch.context if takes_context else 0
         return TileSamples(self.config, dataset, records, context=context)
 
-    def prepare(self, network: nn.Module, samples: object) -> None:
-        """Nothing: the network needs to know nothing of the data."""
-
     def loss(
-        self, network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Named terms and ``loss``, their sum: is a tile defective, and which class does it show.
+        """Named terms and ``loss``, their sum: whether a tile is defective, and of which class.
 
         Tiles (N, C, S, S) and their labels (N, K); a tile counts like an image of one pixel.
         """
@@ -81,21 +86,14 @@ class Patch:
         kept = (targets >= 0).all(dim=1)
         if not kept.any():
             return {"loss": 0.0 * logits.sum()}
-        return segmentation_losses(
-            logits[kept],
-            targets[kept][:, :, None, None],
-            bce=1.0,
-            classes=1.0,
-            dice=0.0,
-            focal=0.0,
-            focal_gamma=0.0,
-            cross_entropy=0.0,
-        )
+        logits, labels = logits[kept], targets[kept][:, :, None, None]
+        terms = {}
+        if len(self.classes) > 1:
+            terms["classes"] = class_loss(logits, labels)
+        terms["bce"] = pixelwise_losses(logits, labels, "apart").mean()
+        return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
-    def settle(self, network: nn.Module, samples: object) -> None:
-        """Nothing: all of it is learned by gradients."""
-
-    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
+    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
         return find_by_scores(
             partial(self._score, network),
@@ -105,7 +103,7 @@ class Patch:
             min_area=self.config.infer.min_area,
         )
 
-    def _score(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
+    def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended parts if the images are large."""
         infer = self.config.infer
         return score_large(
@@ -116,7 +114,7 @@ class Patch:
             overlap=infer.overlap,
         )
 
-    def _pixel_scores(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
+    def _pixel_scores(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""
         patch = self.config.patch
         rows, columns = (
@@ -124,11 +122,11 @@ class Patch:
         )
         scores = self.tile_scores(network, batch)
         means = rows.to(scores) @ scores @ columns.to(scores).T  # (B, K, H, W)
-        result: npt.NDArray[np.float32] = means.clamp(0.0, 1.0).cpu().numpy()
+        result: ScoreMap = means.clamp(0.0, 1.0).cpu().numpy()
         return result
 
     def tile_scores(
-        self, network: nn.Module, batch: ImageBatch, *, one_by_one: bool = False
+        self, network: Network, batch: ImageBatch, *, one_by_one: bool = False
     ) -> torch.Tensor:
         """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles at every ``patch.stride``.
 
@@ -136,7 +134,7 @@ class Patch:
         scored in dense passes where the network can, otherwise, or if ``one_by_one``, each is cut
         out and classified alone.
         """
-        assert isinstance(network, TileNetwork)
+        assert isinstance(network, TileClassifier)
         tile, stride = self.config.patch.tile, self.config.patch.stride
         around = []
         for length in batch.shape[1:3]:

@@ -3,21 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import nn
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
 from defectkit.approaches.whole_images import find_by_scores, score_large
-from defectkit.arrays import Image, ImageBatch
+from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import pad_image, resize_image
 from defectkit.findings import Finding
-from defectkit.models.encoders import encoder_weights
 from defectkit.models.losses import (
     Layout,
     choose_layout,
@@ -25,6 +21,7 @@ from defectkit.models.losses import (
     count_outputs,
     segmentation_losses,
 )
+from defectkit.models.network import Network
 from defectkit.models.segmentation.segmenter import (
     Segmenter,
     build_fcn,
@@ -32,6 +29,7 @@ from defectkit.models.segmentation.segmenter import (
     build_segnet,
     build_smp,
 )
+from defectkit.models.weights import encoder_weights
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Segment:
                 other.
         """
         network = self._build(allow_download=allow_download)
-        check_side(self.config, stride=network.stride, resize=self.config.data.resize)
+        check_side(self.config, divisor=network.size_divisor, resize=self.config.data.resize)
         return network
 
     def _build(self, *, allow_download: bool) -> Segmenter:
@@ -89,19 +87,13 @@ class Segment:
         """Crops of the records' images with their masks, augmented."""
         return CropSamples(self.config, dataset, records)
 
-    def prepare(self, network: nn.Module, samples: object) -> None:
-        """Nothing: the network needs to know nothing of the data."""
-
     def loss(
-        self, network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor
+        self, network: Network, inputs: torch.Tensor, targets: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         """Named terms and ``loss``, their weighted sum."""
         return segmentation_losses(network(inputs), targets, **self.config.loss.model_dump())
 
-    def settle(self, network: nn.Module, samples: object) -> None:
-        """Nothing: all of it is learned by gradients."""
-
-    def find(self, network: nn.Module, images: Sequence[Image]) -> list[Finding]:
+    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
         """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
         return find_by_scores(
             partial(self._score, network),
@@ -111,7 +103,7 @@ class Segment:
             min_area=self.config.infer.min_area,
         )
 
-    def _score(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
+    def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
         height, width = batch.shape[1:3]
         infer, resize = self.config.infer, self.config.data.resize
@@ -128,13 +120,13 @@ class Segment:
             overlap=infer.overlap,
         )
 
-    def _probabilities(self, network: nn.Module, batch: ImageBatch) -> npt.NDArray[np.float32]:
+    def _probabilities(self, network: Network, batch: ImageBatch) -> ScoreMap:
         height, width = batch.shape[1:3]
-        padded = np.stack([pad_image(image, cast(int, network.stride)) for image in batch])
+        padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
         device = next(network.parameters()).device
         images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
         with torch.inference_mode():
             logits = network(images)[:, :, :height, :width]
             scores = class_probabilities(logits, self.layout)
-        result: npt.NDArray[np.float32] = scores.cpu().numpy()
+        result: ScoreMap = scores.cpu().numpy()
         return result

@@ -10,7 +10,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import nn
 
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
@@ -23,6 +22,7 @@ from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
+from defectkit.models.network import Network
 
 FORMAT_VERSION = 1
 MAX_WEIGHT_BYTES = 2**32
@@ -49,7 +49,7 @@ class TrainedModel:
     """A network with all it needs for verdicts; ``info`` is the content of ``model.json``."""
 
     approach: Approach
-    network: nn.Module
+    network: Network
     thresholds: Thresholds
     info: dict[str, Any]
 
@@ -116,7 +116,7 @@ def save_model(
     folder: Path,
     *,
     approach: Approach,
-    network: nn.Module,
+    network: Network,
     pixel_threshold: float,
     thresholds: Thresholds,
     facts: dict[str, Any],

@@ -1,9 +1,9 @@
-"""How far a metric of a split may be off by chance: images are drawn anew, again and again.
+"""How far a metric of a split may be off by chance: the bootstrap over its images.
 
 Shapes: N images, R resamples, S distinct scores. A resample is given by how often each image is
-drawn. The same numbers of images and resamples and the same seed give the same draws, so the values
-of two runs can be compared resample by resample (Efron and Tibshirani, "An introduction to the
-bootstrap", 1993).
+drawn. The same numbers of images and resamples and the same seed give the same resamples, so the
+values of two runs can be compared resample by resample (Efron and Tibshirani, "An introduction to
+the bootstrap", 1993).
 """
 
 from collections.abc import Callable
@@ -13,38 +13,45 @@ import numpy.typing as npt
 
 from defectkit.arrays import Float64Array, Int64Array
 
-Metric = Callable[[Int64Array], Float64Array]
-"""A metric of each resample, (R, N) -> (R,); NaN where it has no meaning."""
+ResampledMetric = Callable[[Int64Array], Float64Array]
+"""A metric of each resample, from its counts: (R, N) -> (R,); NaN where it is not defined."""
 
 RESAMPLES = 1000
+"""Number of resamples."""
+
 CONFIDENCE = 0.95
-BLOCK = 2**21
-"""So many counts are in memory at a time."""
+"""Fraction of the resamples whose values lie in the percentile_interval."""
+
+MAX_BLOCK_SIZE = 2**21
+"""Max. number of counts in memory at a time."""
 
 
 def bootstrap(
-    metric: Metric, images: int, *, resamples: int = RESAMPLES, seed: int = 0
+    metric: ResampledMetric, images: int, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Float64Array:
-    """Return ``metric`` of each resample of ``images`` images, (R,); NaN where it has none."""
-    assert images > 0, "nothing to draw from"
-    step = max(BLOCK // images, 1)
+    """Return ``metric`` of each resample of ``images`` images, (R,); NaN if it is not defined."""
+    assert images > 0, "no images to draw from"
+    step = max(MAX_BLOCK_SIZE // images, 1)
     return np.concatenate(
         [
-            metric(draw(images, min(step, resamples - start), key=(seed, start)))
+            metric(draw_resamples(images, min(step, resamples - start), key=(seed, start)))
             for start in range(0, resamples, step)
         ]
     )
 
 
-def draw(images: int, resamples: int, *, key: tuple[int, ...]) -> Int64Array:
-    """Return how often each image is drawn in each resample, with replacement."""
+def draw_resamples(images: int, resamples: int, *, key: tuple[int, ...]) -> Int64Array:
+    """Return how often each image is drawn in each resample, with replacement: (R, N) int64.
+
+    ``key`` is the seed of the draws.
+    """
     drawn = np.random.default_rng(key).integers(images, size=(resamples, images))
     drawn += images * np.arange(resamples)[:, None]
     return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images)
 
 
-def interval(values: Float64Array) -> tuple[float, float] | None:
-    """Return the middle 95 % of the values, NaN left out; ``None`` where nothing is left."""
+def percentile_interval(values: Float64Array) -> tuple[float, float] | None:
+    """Return the ends of the middle 95 % of the values without NaN; ``None`` if all are NaN."""
     known = values[~np.isnan(values)]
     if not known.size:
         return None
@@ -53,28 +60,31 @@ def interval(values: Float64Array) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def average_precision_of(defective: npt.ArrayLike, scores: npt.ArrayLike) -> Metric:
-    """Return the average precision as a metric; as ``metrics.average_precision`` defines it.
+def resampled_average_precision(defective: npt.ArrayLike, scores: npt.ArrayLike) -> ResampledMetric:
+    """Return the average precision of each resample, as ``average_precision`` defines it.
 
     Args:
         defective: (N,) bool, the truth.
-        scores: (N,) float, higher means more likely defective.
+        scores: (N,) float, higher for images that are more likely defective.
     """
     by_score = _by_score(defective, scores)
 
     def metric(counts: Int64Array) -> Float64Array:
         positive, negative = by_score(counts)
         hits = np.cumsum(positive, axis=1)
-        marked = hits + np.cumsum(negative, axis=1)
-        # Where nothing is marked yet there is no hit either, whatever it is divided by.
-        gains = (positive * (hits / np.maximum(marked, 1))).sum(axis=1)
+        called = hits + np.cumsum(negative, axis=1)  # Images of at least this score.
+        # Where there are none, there are no hits either, and the divisor does not matter.
+        gains = (positive * (hits / np.maximum(called, 1))).sum(axis=1)
         return _ratio(gains, hits[:, -1])
 
     return metric
 
 
-def auroc_of(defective: npt.ArrayLike, scores: npt.ArrayLike) -> Metric:
-    """Return the area under the ROC curve as a metric; arguments as ``average_precision_of``."""
+def resampled_auroc(defective: npt.ArrayLike, scores: npt.ArrayLike) -> ResampledMetric:
+    """Return the area under the ROC curve of each resample.
+
+    Arguments as in ``resampled_average_precision``.
+    """
     by_score = _by_score(defective, scores)
 
     def metric(counts: Int64Array) -> Float64Array:
@@ -86,12 +96,12 @@ def auroc_of(defective: npt.ArrayLike, scores: npt.ArrayLike) -> Metric:
     return metric
 
 
-def ratio_of(part: npt.ArrayLike, whole: npt.ArrayLike) -> Metric:
-    """Return ``sum(part) / sum(whole)`` over the images drawn as a metric: pooled Dice, a recall.
+def resampled_ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> ResampledMetric:
+    """Return ``sum(part) / sum(whole)`` over the images of each resample, as pooled Dice or recall.
 
     Args:
-        part: (N,) numbers, one an image.
-        whole: (N,) numbers, none below 0.
+        part: (N,) numbers, one per image.
+        whole: (N,) numbers of at least 0, one per image.
     """
     numbers = np.array([part, whole], np.float64)
     return lambda counts: _ratio(*(numbers @ counts.T))
@@ -100,16 +110,19 @@ def ratio_of(part: npt.ArrayLike, whole: npt.ArrayLike) -> Metric:
 def _by_score(
     defective: npt.ArrayLike, scores: npt.ArrayLike
 ) -> Callable[[Int64Array], tuple[Int64Array, Int64Array]]:
-    """Return what counts defective and good images of each score, the highest first: (R, S)."""
+    """Return a function that counts the defective and the good images of each score.
+
+    It maps the counts of resamples, (R, N), to two arrays (R, S), the highest score first.
+    """
     truth = np.asarray(defective, np.bool_)
     _, place = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
 
     def count(counts: Int64Array) -> tuple[Int64Array, Int64Array]:
-        every = np.add.reduceat(counts[:, order], starts, axis=1)
+        total = np.add.reduceat(counts[:, order], starts, axis=1)
         positive = np.add.reduceat(counts[:, order] * truth[order], starts, axis=1)
-        return positive, every - positive
+        return positive, total - positive
 
     return count
 

@@ -1,21 +1,21 @@
 """What a network costs, apart from time: parameters and arithmetic."""
 
 import numpy as np
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from defectkit.approaches.interface import Approach
+from defectkit.models.network import Network
 
 SIDE = 512
 """Side in pixels of the image that arithmetic is counted for."""
 
 
-def count_parameters(network: nn.Module) -> int:
+def count_parameters(network: Network) -> int:
     """Return how many numbers the network has learned."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_flops(approach: Approach, network: nn.Module) -> int | None:
+def count_flops(approach: Approach, network: Network) -> int | None:
     """Return the floating-point operations of one image of 512x512 pixels, from image to finding.
 
     Convolutions and matrix products are counted, a multiplication and an addition as two; what is

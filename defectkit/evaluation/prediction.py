@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import nn
 
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import Image
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
+from defectkit.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Prediction:
 
 
 def predict(
-    approach: Approach, network: nn.Module, records: Sequence[ImageRecord], *, batch_size: int = 1
+    approach: Approach, network: Network, records: Sequence[ImageRecord], *, batch_size: int = 1
 ) -> Iterator[Prediction]:
     """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread.
 
@@ -59,7 +59,7 @@ def predict(
                 yield Prediction(record, image, truth, finding, seconds)
 
 
-def batch_size_for(network: nn.Module) -> int:
+def batch_size_for(network: Network) -> int:
     """Return the number of images to predict at a time: one on a CPU, where more gain nothing."""
     device: torch.device = next(network.parameters()).device
     return 1 if device.type == "cpu" else 8

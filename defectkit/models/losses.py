@@ -3,10 +3,10 @@
 Shapes: B images, K defect classes, H and W in pixels; masks (B, K, H, W) of 0 and 1. Logits come in
 one of three layouts:
 
-- ``overlapping``, (B, K, H, W): each class is asked on its own (sigmoid),
+- ``overlapping``, (B, K, H, W): each class on its own (sigmoid),
 - ``exclusive``, (B, 1 + K, H, W): background first, the classes exclude each other (softmax),
-- ``apart``, (B, 1 + K, H, W): "any defect" first, so that *whether* is asked apart from *which* and
-  doubt between two classes hides no defect. Of one class there is nothing to ask: (B, 1, H, W).
+- ``apart``, (B, 1 + K, H, W): "any defect" first, then the classes, so that *whether* is apart from
+  *which* and doubt between two classes hides no defect. For one class (B, 1, H, W).
 """
 
 from typing import Literal
@@ -19,30 +19,30 @@ Layout = Literal["overlapping", "exclusive", "apart"]
 
 
 def choose_layout(*, cross_entropy: float, classes: float) -> Layout:
-    """Return the layout that the weights of the loss ask for."""
+    """Return the layout that the weights of the loss terms need."""
     if cross_entropy:
         return "exclusive"
     return "apart" if classes else "overlapping"
 
 
-def count_outputs(classes: int, layout: Layout) -> int:
-    """Return how many channels the logits of ``classes`` defect classes have."""
-    return classes + (layout == "exclusive" or (layout == "apart" and classes > 1))
+def count_outputs(n_classes: int, layout: Layout) -> int:
+    """Return the number of channels of the logits of ``n_classes`` defect classes."""
+    return n_classes + (layout == "exclusive" or (layout == "apart" and n_classes > 1))
 
 
 def class_probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Return the scores of the defect classes, (B, K, H, W) float32 in [0, 1].
 
-    Of the layout ``apart`` the likeliest class of a pixel gets the probability of any defect, the
-    others theirs in proportion to it: the largest score says *whether*, their order *which*.
+    In the layout ``apart`` the likeliest class of a pixel gets the probability of any defect, the
+    others less in proportion: the largest score says *whether*, their order *which*.
     """
     logits = logits.float()
     if layout == "exclusive":
         return logits.softmax(dim=1)[:, 1:]
     if layout == "overlapping" or logits.shape[1] == 1:
         return logits.sigmoid()
-    anything, which = logits[:, :1], logits[:, 1:]
-    return anything.sigmoid() * torch.exp(which - which.amax(dim=1, keepdim=True))
+    any_defect, which = logits[:, :1], logits[:, 1:]
+    return any_defect.sigmoid() * torch.exp(which - which.amax(dim=1, keepdim=True))
 
 
 def segmentation_losses(
@@ -58,45 +58,23 @@ def segmentation_losses(
 ) -> dict[str, torch.Tensor]:
     """Return the named terms that have a weight, unweighted, and ``loss``, their weighted sum.
 
-    - ``bce``, ``focal`` (Lin et al. 2017, without alpha): the mean over all pixels, of each class
-      and of "any defect" (the largest score against any truth: verdicts ask for it, and rare
-      classes learn from the others through it); of the layout ``apart`` of "any defect" alone.
-    - ``classes``: which one, the cross-entropy over the classes at the defects' own pixels, the
-      mean of each image first: small defects count as much as large ones. Only with several.
-    - ``dice``: 1 - soft Dice, pooled over the batch, the mean over "any defect" and those classes
-      that the batch holds (an absent class has no overlap to gain).
-    - ``cross_entropy``: over background and classes that exclude each other; the others are then of
-      that too.
+    - ``bce``, ``focal``: the mean of ``pixelwise_losses``, plain and as ``focal_loss``.
+    - ``classes``: ``class_loss``, where there are several classes.
+    - ``dice``: ``dice_loss``.
+    - ``cross_entropy``: takes the place of ``bce``; the classes then exclude each other.
     """
     layout = choose_layout(cross_entropy=cross_entropy, classes=classes)
     logits, masks = logits.float(), masks.float()
-    several = masks.shape[1] > 1
-    truths, terms = masks, {}
-    if several and layout != "exclusive":
-        truths = torch.cat([masks, masks.amax(dim=1, keepdim=True)], dim=1)
-    if layout == "exclusive":
-        pixelwise = F.cross_entropy(logits, _indices(masks), reduction="none")
-        shares = class_probabilities(logits, layout)
-    elif layout == "apart" and several:
-        whether, which = logits[:, :1], logits[:, 1:]
-        pixelwise = F.binary_cross_entropy_with_logits(whether, truths[:, -1:], reduction="none")
-        shares = torch.cat([which.softmax(dim=1), torch.ones_like(whether)], dim=1)
-        shares = shares * whether.sigmoid()
-        terms["classes"] = _which_class(which, masks)
-    else:
-        if several:
-            logits = torch.cat([logits, logits.amax(dim=1, keepdim=True)], dim=1)
-        pixelwise = F.binary_cross_entropy_with_logits(logits, truths, reduction="none")
-        shares = logits.sigmoid()
+    pixelwise = pixelwise_losses(logits, masks, layout)
+    terms = {}
+    if layout == "apart" and masks.shape[1] > 1:
+        terms["classes"] = class_loss(logits, masks)
     if bce or cross_entropy:
         terms["cross_entropy" if cross_entropy else "bce"] = pixelwise.mean()
     if focal:
-        terms["focal"] = ((1 - torch.exp(-pixelwise)) ** focal_gamma * pixelwise).mean()
+        terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma)
     if dice:
-        overlap = DiceLoss(mode="multilabel", from_logits=False)
-        # It gives absent classes a loss of 0 and counts them in the mean; we leave them out.
-        present = truths.amax(dim=(0, 2, 3)).sum().clamp(min=1)
-        terms["dice"] = overlap(shares, truths) * truths.shape[1] / present
+        terms["dice"] = dice_loss(logits, masks, layout)
     weights = {
         "bce": bce,
         "classes": classes,
@@ -108,16 +86,72 @@ def segmentation_losses(
     return {**terms, "loss": total}
 
 
-def _which_class(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy over (B, K, H, W) at defect pixels; of overlapping ones each is half right."""
+def pixelwise_losses(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Return the cross-entropy of each pixel with the truth.
+
+    - ``overlapping``, (B, K, H, W) or with several classes (B, K + 1, H, W): of each class, and of
+      "any defect" (the largest logit against any truth), since verdicts depend on it and rare
+      classes learn from the others through it.
+    - ``exclusive``, (B, H, W): over background and the classes.
+    - ``apart``, (B, 1, H, W): of "any defect".
+    """
+    logits, masks = logits.float(), masks.float()
+    if layout == "exclusive":
+        return F.cross_entropy(logits, _class_indices(masks), reduction="none")
+    if masks.shape[1] > 1:
+        any_defect = masks.amax(dim=1, keepdim=True)
+        if layout == "apart":
+            logits, masks = logits[:, :1], any_defect
+        else:
+            logits = torch.cat([logits, logits.amax(dim=1, keepdim=True)], dim=1)
+            masks = torch.cat([masks, any_defect], dim=1)
+    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+
+
+def focal_loss(pixelwise: torch.Tensor, *, gamma: float) -> torch.Tensor:
+    """Return the focal loss (Lin et al. 2017, without alpha) from ``pixelwise_losses``."""
+    return ((1 - torch.exp(-pixelwise)) ** gamma * pixelwise).mean()
+
+
+def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy over the classes at the defects' own pixels, K > 1.
+
+    For logits of the layout ``apart``. The mean of each image comes first, so that small defects
+    count as much as large ones. Where classes overlap, each counts in equal shares.
+    """
+    logits, masks = logits[:, 1:].float(), masks.float()
     count = masks.sum(dim=1)  # (B, H, W)
-    wrong = -(masks * logits.log_softmax(dim=1)).sum(dim=1) / count.clamp(min=1)
+    pixelwise = -(masks * logits.log_softmax(dim=1)).sum(dim=1) / count.clamp(min=1)
     pixels = (count > 0).sum(dim=(1, 2))  # (B,)
-    by_image = wrong.sum(dim=(1, 2)) / pixels.clamp(min=1)
+    by_image = pixelwise.sum(dim=(1, 2)) / pixels.clamp(min=1)
     return by_image.sum() / (pixels > 0).sum().clamp(min=1)
 
 
-def _indices(masks: torch.Tensor) -> torch.Tensor:
+def dice_loss(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Return 1 - soft Dice, pooled over the batch.
+
+    The mean over the classes that the batch holds (an absent class has no overlap to gain), and
+    over "any defect" where there are several that do not exclude each other.
+    """
+    logits, masks = logits.float(), masks.float()
+    if masks.shape[1] > 1 and layout != "exclusive":
+        masks = torch.cat([masks, masks.amax(dim=1, keepdim=True)], dim=1)
+        if layout == "apart":
+            any_defect, which = logits[:, :1], logits[:, 1:]
+            shares = torch.cat([which.softmax(dim=1), torch.ones_like(any_defect)], dim=1)
+            probabilities = shares * any_defect.sigmoid()
+        else:
+            highest = logits.amax(dim=1, keepdim=True)
+            probabilities = torch.cat([logits, highest], dim=1).sigmoid()
+    else:
+        probabilities = class_probabilities(logits, layout)
+    # smp gives absent classes a loss of 0 and counts them in the mean; here they are left out.
+    present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
+    overlap: torch.Tensor = DiceLoss(mode="multilabel", from_logits=False)(probabilities, masks)
+    return overlap * masks.shape[1] / present
+
+
+def _class_indices(masks: torch.Tensor) -> torch.Tensor:
     # (B, K, H, W) -> (B, H, W): 0 is background; where classes overlap the later one wins.
     ranks = torch.arange(1, masks.shape[1] + 1, device=masks.device)[:, None, None]
     return (masks * ranks).amax(dim=1).long()

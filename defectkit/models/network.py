@@ -1,20 +1,29 @@
-"""What all networks share: normalization inside, and knowledge of their pretrained part.
+"""What all networks share: normalization inside, the pretrained encoder, what is fitted to data.
 
 Shapes: B images, C input channels (1 gray, 3 RGB), H and W in pixels.
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from timm.models import FeatureInfo
 from torch import nn
 
+Batches = Iterable[tuple[torch.Tensor, Any]]
+"""Batches of training samples on the network's device: inputs (B, C, H, W), and their targets."""
+
 
 class Network(nn.Module):
-    """A network with its input normalization inside, so that pixels go in as they are.
+    """A network with its input normalization inside: it takes pixels as they are.
 
-    ``encoder`` is the part that carries pretrained weights, or None; ``stage_ends`` names the last
-    module of each of its stages, from the image down. Training treats that part with care: it
-    learns at a lower rate, and its lowest stages not at all.
+    ``encoder`` is the part that has pretrained weights, or None; ``stage_ends`` names the last
+    module of each of its stages, from the input on. Training changes that part little: it learns at
+    a lower rate, and its lowest stages not at all.
     """
+
+    size_divisor: int = 1
+    """Height and width of the input must be divisible by it."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -27,23 +36,23 @@ class Network(nn.Module):
         features: nn.Module | None = None,
         pretrained: bool = False,
     ) -> None:
-        """Keep ``features`` as the encoder; ``pretrained`` says whether it has learned already."""
+        """Keep ``features``, as the encoder where they are ``pretrained``."""
         super().__init__()
         self.stage_ends: tuple[str, ...] = ()
         self._encoder: list[nn.Module | None] = [None]
         if features is not None:
             self.features = features
-            self._carry(features if pretrained else None, stage_ends(features))
+            self._set_encoder(features if pretrained else None, stage_ends(features))
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
-    def _carry(self, encoder: nn.Module | None, ends: tuple[str, ...]) -> None:
+    def _set_encoder(self, encoder: nn.Module | None, ends: tuple[str, ...]) -> None:
         self._encoder = [encoder]  # in a list, so that it is not registered a second time
         self.stage_ends = ends
 
     @property
     def encoder(self) -> nn.Module | None:
-        """The part that carries pretrained weights."""
+        """The part that has pretrained weights, or None."""
         return self._encoder[0]
 
     def lowest_stages(self, count: int) -> list[nn.Module]:
@@ -59,13 +68,25 @@ class Network(nn.Module):
         )
         return [one for _, one in modules[: last + 1]]
 
+    def fit_before_training(self, samples: Batches) -> None:
+        """Fit what must be known of the data before the first step: most networks have nothing.
+
+        Called once in a run, on the samples of epoch 0, in batches of one.
+        """
+
+    def fit_after_epoch(self, samples: Batches) -> None:
+        """Fit what is not learned by gradients, before validation: most networks have nothing.
+
+        Called after every epoch, on the samples of epoch 0, in batches of one.
+        """
+
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 255], uint8 or float -> float, as the encoder was trained with."""
         return (images.float() - self.mean) / self.std
 
 
 def stage_ends(encoder: nn.Module) -> tuple[str, ...]:
-    """The last module of each stage of a timm feature extractor; none of another module."""
+    """Return the names of the last module of each stage of a timm feature extractor, else none."""
     info = getattr(encoder, "feature_info", None)
     if not isinstance(info, FeatureInfo):
         return ()

@@ -9,26 +9,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-import cv2
 import numpy as np
 import torch
 from timm.utils import ModelEmaV3
-from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
 
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import TrainConfig
 from defectkit.data.dataset import ImageRecord
-from defectkit.devices import autocast_dtype, usable_processors
-from defectkit.errors import DefectkitError, NotFiniteError
+from defectkit.devices import autocast_dtype
+from defectkit.errors import NotFiniteError
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
+from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history, write_history
+from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one
 from defectkit.training.schedule import (
     Budget,
     build_optimizer,
@@ -65,13 +64,13 @@ class Epoch:
     epoch: int
     row: Row
     validation: Validation
-    network: nn.Module
+    network: Network
     is_best: bool
 
 
 def train_epochs(
     approach: Approach,
-    network: nn.Module,
+    network: Network,
     *,
     samples: Samples,
     validation_records: Sequence[ImageRecord],
@@ -105,9 +104,9 @@ def train_epochs(
     seed = approach.config.seed
     network = network.to(device).to(memory_format=torch.channels_last)
     if not resume:  # a checkpoint has it
-        approach.prepare(network, samples)
+        network.fit_before_training(batches_of_one(samples, device))
     ema = ModelEmaV3(network, decay=config.ema, use_warmup=True) if config.ema else None
-    validated = ema.module if ema else network
+    validated = cast(Network, ema.module) if ema else network
     optimizer = build_optimizer(network, config)
     dtype = autocast_dtype(config.amp, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
@@ -173,7 +172,7 @@ def train_epochs(
 
         train_seconds = time.monotonic() - start
         on_progress(budget.progress(steps), f"epoch {epoch}  validation")
-        approach.settle(validated, samples)
+        validated.fit_after_epoch(batches_of_one(samples, device))
         validation = validate(approach, validated, validation_records, watch=watch)
         budget.validation_seconds = validation.seconds
         is_best = validation.quality > best or math.isinf(validation.quality)
@@ -211,7 +210,7 @@ def train_epochs(
 
 
 def validate(
-    approach: Approach, network: nn.Module, records: Sequence[ImageRecord], *, watch: int = 0
+    approach: Approach, network: Network, records: Sequence[ImageRecord], *, watch: int = 0
 ) -> Validation:
     """Look at the validation split and choose the thresholds on it."""
     network.eval()
@@ -237,93 +236,6 @@ def validate(
         seconds=time.monotonic() - start,
         watched=tuple(watched),
     )
-
-
-class EpochLoader:
-    """Batches of an epoch's samples, on the device; loader processes live for the whole run."""
-
-    def __init__(
-        self, samples: Samples, config: TrainConfig, *, workers: int | None, device: torch.device
-    ) -> None:
-        if workers is None:
-            workers = min(max(usable_processors() - 1, 0), 8)
-        self.device = device
-        self.batches = _EpochBatches(len(samples), config.batch_size)
-        keyed = _Keyed(samples)
-        self.loader = DataLoader(
-            keyed,
-            batch_sampler=self.batches,
-            collate_fn=keyed.collate,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_quiet_worker,
-            pin_memory=device.type == "cuda",
-            # The loader draws a number now and then; from a generator of its own, so that dropout
-            # draws the same with any number of processes.
-            generator=torch.Generator(),
-        )
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def epoch(self, epoch: int) -> Iterator[tuple[Any, Any]]:
-        """Yield (inputs, targets) of one epoch."""
-        self.batches.epoch = epoch
-        for batch in self.loader:
-            if isinstance(batch, DefectkitError):
-                raise batch
-            inputs, targets = batch
-            yield self._move(inputs), self._move(targets)
-
-    def _move(self, batch: Any) -> Any:
-        if isinstance(batch, dict):
-            return {key: self._move(value) for key, value in batch.items()}
-        if isinstance(batch, list | tuple):
-            return [self._move(value) for value in batch]
-        layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
-        return batch.to(self.device, memory_format=layout, non_blocking=True)
-
-
-class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Yields lists of (epoch, index): loader processes learn the epoch with each sample."""
-
-    def __init__(self, samples: int, batch_size: int) -> None:
-        self.samples, self.batch_size, self.epoch = samples, batch_size, 0
-
-    def __len__(self) -> int:
-        return max(self.samples // self.batch_size, 1)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for batch in range(len(self)):
-            yield batch_keys(self.epoch, batch, self.batch_size)
-
-
-class _Keyed(Dataset[Any]):
-    def __init__(self, samples: Samples) -> None:
-        self.samples = samples
-
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        try:
-            return self.samples[key]
-        except DefectkitError as error:
-            return error  # Raised in a loader process, it would reach the user with its traceback.
-
-    def collate(self, samples: list[Any]) -> Any:
-        """Join samples to a batch; the first error among them takes its place."""
-        errors = (sample for sample in samples if isinstance(sample, DefectkitError))
-        return next(errors, None) or self.samples.collate(samples)
-
-
-def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]:
-    """The sample keys of one batch."""
-    return [(epoch, batch * batch_size + place) for place in range(batch_size)]
-
-
-def _quiet_worker(_: int) -> None:
-    # One thread each: the processors belong to the network.
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
 
 
 def _key(*parts: int) -> int:

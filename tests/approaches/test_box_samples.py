@@ -84,15 +84,6 @@ def test_the_localizer_always_sees_whole_images(dataset_folder):
         torch.testing.assert_close(target["boxes"], 2 * whole["boxes"], atol=1.0, rtol=0)
 
 
-def test_sizes_are_those_of_the_boxes_as_trained_on(dataset_folder):
-    samples = samples_of(dataset_folder, "train.samples_per_epoch=12")
-    boxes = torch.cat([samples[0, index][1]["boxes"] for index in range(12)])
-    assert torch.equal(samples.sizes(), boxes[:, 2:] - boxes[:, :2])
-    assert len(boxes) > 0
-    larger = samples_of(dataset_folder, "data.resize=192", "augment.affine=0").sizes()
-    assert larger.mean() == pytest.approx(2 * 20, abs=2)
-
-
 def test_the_localizer_says_how_many_images_have_more_than_its_one_defect(tmp_path):
     def record(name: str, *squares: int) -> ImageRecord:
         mask = np.zeros((40, 40), np.uint8)

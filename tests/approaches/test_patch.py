@@ -15,12 +15,12 @@ from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DefectkitWarning, ModelError
 from defectkit.files import read_csv
-from defectkit.models.classification.dense import TileNetwork
+from defectkit.models.classification.tile_classifier import TileClassifier
 
 TILE = 16
 
 
-class Bright(TileNetwork):
+class Bright(TileClassifier):
     """A stub: the brighter a tile the more defective, of class 1 if dark to its left."""
 
     def __init__(self, *, stride: int | None = 4, context: int = 0, outputs: int = 3) -> None:
@@ -56,7 +56,7 @@ def random_image(height: int, width: int, channels: int = 1, seed: int = 0) -> n
 # --- find ---------------------------------------------------------------------------------------
 
 
-def slow_scores(network: TileNetwork, image: np.ndarray, *, stride: int) -> np.ndarray:
+def slow_scores(network: TileClassifier, image: np.ndarray, *, stride: int) -> np.ndarray:
     """Each tile on its own, each pixel's scores averaged over the tiles that hold it."""
     height, width = image.shape[:2]
     edge = TILE + network.context
@@ -243,7 +243,7 @@ def test_packaged_weights_are_used_by_default_without_a_warning():
 
 
 def test_misfits_are_refused_at_once():
-    with pytest.raises(ModelError, match=r"patch.tile=40 cannot be divided by patch.reduction=16"):
+    with pytest.raises(ModelError, match=r"patch.tile=40 is not divisible by patch.reduction=16"):
         patch("patch.tile=40").network()
     with pytest.raises(ConfigError, match=r"stride \(32\) must not be larger than tile \(16\)"):
         patch("patch.stride=32")

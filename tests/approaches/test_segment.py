@@ -31,12 +31,12 @@ class Small(nn.Module):
         super().__init__()
         torch.manual_seed(1)
         self.conv = nn.Conv2d(channels, outputs, 2 * reach + 1, padding=reach)
-        self.stride = stride
+        self.size_divisor = stride
         self.shapes: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.shapes.append(tuple(images.shape))
-        assert images.shape[2] % self.stride == images.shape[3] % self.stride == 0
+        assert images.shape[2] % self.size_divisor == images.shape[3] % self.size_divisor == 0
         return self.conv(images.float() / 64 - 2)
 
 
@@ -216,11 +216,11 @@ def test_the_weights_of_an_earlier_run_are_taken(run_folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("data.crop=100",), r"crop=100 cannot be divided by 32, as unet needs. Take 96 or 128"),
+        (("data.crop=100",), r"crop=100 is not divisible by 32, as unet needs. Take 96 or 128"),
         (("data.crop=64", "model.architecture=pan"), r"crop=64 .* by 128, as pan .* 128 or 256"),
         (
             ("data.resize=130",),
-            r"resize=130 cannot be divided by 32, as unet needs. Take 128 or 160",
+            r"resize=130 is not divisible by 32, as unet needs. Take 128 or 160",
         ),
     ],
 )

@@ -68,7 +68,7 @@ def test_loading_looks_for_no_pretrained_weights(run_copy, monkeypatch):
     info["config"]["model"]["weights"] = "auto"
     edit(run_copy, config=info["config"])
     monkeypatch.setattr(
-        "defectkit.models.encoders.pretrained_state", lambda *_, **__: pytest.fail("looked")
+        "defectkit.models.weights.pretrained_weights", lambda *_, **__: pytest.fail("looked")
     )
     defectkit.load(run_copy, device="cpu")
 

@@ -1,16 +1,16 @@
-"""A resample must be worth exactly what the metric gives for the images drawn."""
+"""The metric of a resample must be exactly that of the images drawn."""
 
 import numpy as np
 import pytest
 
 from defectkit.evaluation import bootstrap as module
 from defectkit.evaluation.bootstrap import (
-    auroc_of,
-    average_precision_of,
     bootstrap,
-    draw,
-    interval,
-    ratio_of,
+    draw_resamples,
+    percentile_interval,
+    resampled_auroc,
+    resampled_average_precision,
+    resampled_ratio,
 )
 from defectkit.evaluation.ranking import auroc, average_precision
 
@@ -24,11 +24,12 @@ def cases(count=60):
 
 
 @pytest.mark.parametrize(
-    ("resampled", "plain"), [(average_precision_of, average_precision), (auroc_of, auroc)]
+    ("resampled", "plain"),
+    [(resampled_average_precision, average_precision), (resampled_auroc, auroc)],
 )
-def test_a_resample_is_worth_what_its_images_are(resampled, plain):
+def test_the_metric_of_a_resample_is_that_of_its_images(resampled, plain):
     for truth, scores in cases():
-        counts = draw(len(truth), 20, key=(len(truth),))
+        counts = draw_resamples(len(truth), 20, key=(len(truth),))
         got = resampled(truth, scores)(counts)
         for value, row in zip(got, counts, strict=True):
             expected = plain(np.repeat(truth, row), np.repeat(scores, row))
@@ -39,11 +40,11 @@ def test_a_ratio_is_that_of_the_sums():
     part, whole = np.array([1, 0, 4]), np.array([2, 0, 5])
     counts = np.array([[1, 1, 1], [0, 3, 0], [2, 0, 1]])
     expected = [5 / 7, np.nan, 6 / 9]
-    assert ratio_of(part, whole)(counts) == pytest.approx(expected, nan_ok=True)
+    assert resampled_ratio(part, whole)(counts) == pytest.approx(expected, nan_ok=True)
 
 
 def test_images_are_drawn_with_replacement_and_each_as_often():
-    counts = draw(50, 4000, key=(1,))
+    counts = draw_resamples(50, 4000, key=(1,))
     assert counts.shape == (4000, 50)
     assert (counts.sum(axis=1) == 50).all()
     assert counts.mean(axis=0) == pytest.approx(1.0, abs=0.1)
@@ -55,7 +56,7 @@ def test_the_same_draws_for_every_run_and_in_any_number_of_blocks(monkeypatch):
     for _ in range(2):
         bootstrap(lambda counts: seen.append(counts) or counts[:, 0] * 1.0, 30, resamples=40)
     assert (seen[0] == seen[1]).all()
-    monkeypatch.setattr(module, "BLOCK", 30 * 7)
+    monkeypatch.setattr(module, "MAX_BLOCK_SIZE", 30 * 7)
     blocks = []
     values = bootstrap(lambda counts: blocks.append(counts) or counts[:, 0] * 1.0, 30, resamples=40)
     assert len(values) == 40
@@ -66,8 +67,8 @@ def test_the_same_draws_for_every_run_and_in_any_number_of_blocks(monkeypatch):
 
 def test_the_interval_is_the_middle_95_percent_of_what_is_known():
     values = np.arange(1001) / 1000
-    assert interval(np.append(values, [np.nan] * 500)) == pytest.approx((0.025, 0.975))
-    assert interval(np.full(9, np.nan)) is None
+    assert percentile_interval(np.append(values, [np.nan] * 500)) == pytest.approx((0.025, 0.975))
+    assert percentile_interval(np.full(9, np.nan)) is None
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says():
@@ -75,8 +76,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for seed in range(200):
         found = rng.random(80) < 0.6
-        values = bootstrap(ratio_of(found, np.ones(80)), 80, resamples=300, seed=seed)
-        low, high = interval(values)
+        values = bootstrap(resampled_ratio(found, np.ones(80)), 80, resamples=300, seed=seed)
+        low, high = percentile_interval(values)
         covered += low <= 0.6 <= high
     assert 0.88 <= covered / 200 <= 0.99
 
@@ -85,7 +86,7 @@ def test_a_pair_is_told_apart_where_single_intervals_overlap():
     rng = np.random.default_rng(4)
     hard = rng.random(200)  # some images are hard for everybody
     one, other = hard * 0.9, hard * 0.9 - 0.02
-    values = [bootstrap(ratio_of(part, np.ones(200)), 200) for part in (one, other)]
-    (low, _), (_, high) = interval(values[0]), interval(values[1])
+    values = [bootstrap(resampled_ratio(part, np.ones(200)), 200) for part in (one, other)]
+    (low, _), (_, high) = percentile_interval(values[0]), percentile_interval(values[1])
     assert low < high, "by themselves they cannot be told apart"
-    assert interval(values[0] - values[1]) == pytest.approx((0.02, 0.02))
+    assert percentile_interval(values[0] - values[1]) == pytest.approx((0.02, 0.02))

@@ -5,14 +5,19 @@ import pytest
 
 from defectkit.errors import DatasetError
 from defectkit.evaluation.bootstrap import RESAMPLES
-from defectkit.evaluation.comparison import COMPARED, Difference, EvaluationResult, compare_results
+from defectkit.evaluation.comparison import (
+    COMPARED_METRICS,
+    Difference,
+    EvaluationResult,
+    compare_results,
+)
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.files import write_csv, write_json
 
 IMAGES = 80
 
 
-def judged(name, *, scores, defective=None, hits=10, regions=None, alarms=None, ids=None):
+def result(name, *, scores, defective=None, hits=10, regions=None, alarms=None, ids=None):
     """An evaluation of 80 images, every other one defective with 20 true pixels and one region."""
     count = len(scores)
     defective = np.arange(count) % 2 == 0 if defective is None else defective
@@ -50,61 +55,62 @@ def noisy(seed, strength):
     return np.clip(0.5 + strength * (truth - 0.5) + 0.3 * rng.standard_normal(IMAGES), 0, 1)
 
 
-def test_a_clear_difference_counts_and_a_small_one_does_not():
+def test_a_clear_difference_is_significant_and_a_small_one_is_not():
     runs = [
-        judged("sharp", scores=noisy(0, 0.8)),
-        judged("blind", scores=noisy(1, 0.0)),
-        judged("alike", scores=np.clip(noisy(0, 0.8) + 0.01 * noisy(2, 0.0), 0, 1)),
+        result("sharp", scores=noisy(0, 0.8)),
+        result("blind", scores=noisy(1, 0.0)),
+        result("alike", scores=np.clip(noisy(0, 0.8) + 0.01 * noisy(2, 0.0), 0, 1)),
     ]
     sharp, blind, alike = compare_results(runs)["image_ap"]
     assert sharp.value > alike.value > blind.value
     assert sharp.to_best is None
-    assert blind.to_best.counts
+    assert blind.to_best.significant
     assert blind.to_best.value == pytest.approx(blind.value - sharp.value)
     assert blind.to_best.low < blind.to_best.value < blind.to_best.high < 0
-    assert not alike.to_best.counts
+    assert not alike.to_best.significant
     assert alike.to_best.low <= alike.to_best.value <= 0 <= alike.to_best.high
 
 
 def test_pairs_are_told_apart_though_their_intervals_overlap():
     rng = np.random.default_rng(0)
     hard = rng.integers(0, 20, IMAGES)
-    one, other = judged("a", scores=noisy(0, 1), hits=hard), judged(
+    one, other = result("a", scores=noisy(0, 1), hits=hard), result(
         "b", scores=noisy(0, 1), hits=np.maximum(hard - 1, 0)
     )  # fmt: skip
     left, right = compare_results([one, other])["pixel_dice"]
     assert left.interval[0] < right.interval[1], "by themselves they cannot be told apart"
-    assert right.to_best.counts
+    assert right.to_best.significant
 
 
 def test_equal_runs_differ_in_nothing():
-    for figures in compare_results([judged(name, scores=noisy(0, 0.5)) for name in "ab"]).values():
-        first, second = figures
+    twins = [result(name, scores=noisy(0, 0.5)) for name in "ab"]
+    for estimates in compare_results(twins).values():
+        first, second = estimates
         assert first.to_best is None
         assert second.to_best == Difference(value=0.0, low=0.0, high=0.0)
-        assert not second.to_best.counts
+        assert not second.to_best.significant
 
 
 def test_fewer_false_alarms_are_better():
-    loud = judged("loud", scores=noisy(0, 1), alarms=np.full(IMAGES, 3))
-    quiet = judged("quiet", scores=noisy(0, 1), alarms=np.arange(IMAGES) % 2)
+    loud = result("loud", scores=noisy(0, 1), alarms=np.full(IMAGES, 3))
+    quiet = result("quiet", scores=noisy(0, 1), alarms=np.arange(IMAGES) % 2)
     first, second = compare_results([loud, quiet])["false_alarms_per_image"]
     assert second.to_best is None
-    assert (first.to_best.value, first.to_best.counts) == (2.5, True)
+    assert (first.to_best.value, first.to_best.significant) == (2.5, True)
     assert first.interval == (3.0, 3.0)
 
 
 def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
-    figures = compare_results([judged("a", scores=noisy(3, 0.4))])
-    assert list(figures) == list(COMPARED)
-    for (figure,) in figures.values():
-        assert figure.interval[0] <= figure.value <= figure.interval[1]
-        assert figure.to_best is None
+    estimates = compare_results([result("a", scores=noisy(3, 0.4))])
+    assert list(estimates) == list(COMPARED_METRICS)
+    for (estimate,) in estimates.values():
+        assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
+        assert estimate.to_best is None
     good = np.zeros(IMAGES, bool)
-    nothing = judged("a", scores=noisy(0, 1), defective=good, regions=np.ones((2, IMAGES)))
-    other = judged("b", scores=noisy(1, 1), defective=good, regions=np.ones((2, IMAGES)))
-    for figure in compare_results([nothing, other])["image_ap"]:
-        assert (figure.value, figure.interval, figure.to_best) == (None, None, None)
+    nothing = result("a", scores=noisy(0, 1), defective=good, regions=np.ones((2, IMAGES)))
+    other = result("b", scores=noisy(1, 1), defective=good, regions=np.ones((2, IMAGES)))
+    for estimate in compare_results([nothing, other])["image_ap"]:
+        assert (estimate.value, estimate.interval, estimate.to_best) == (None, None, None)
 
 
 def test_regions_are_drawn_with_their_images():
@@ -112,10 +118,11 @@ def test_regions_are_drawn_with_their_images():
     regions = np.zeros((2, IMAGES), np.int64)
     regions[:, 0] = 50
     regions[1, 1:] = 1
-    (figure,) = compare_results([judged("a", scores=noisy(0, 1), regions=regions)])["region_recall"]
-    assert figure.value == pytest.approx(50 / 129)
-    assert figure.interval[0] == 0.0
-    assert figure.interval[1] > 0.6
+    run = result("a", scores=noisy(0, 1), regions=regions)
+    (estimate,) = compare_results([run])["region_recall"]
+    assert estimate.value == pytest.approx(50 / 129)
+    assert estimate.interval[0] == 0.0
+    assert estimate.interval[1] > 0.6
     assert RESAMPLES == 1000
 
 
@@ -130,9 +137,11 @@ def test_other_images_or_another_truth_are_refused(change):
         truth[7] = True
     else:
         ids, truth, scores = ids[:7], truth[:7], scores[:7]
-    other = judged("two", scores=scores, ids=ids, defective=truth)
-    with pytest.raises(DatasetError, match=r"one and two were not judged .* \(007 differs, for"):
-        compare_results([judged("one", scores=noisy(0, 1)), other])
+    other = result("two", scores=scores, ids=ids, defective=truth)
+    with pytest.raises(
+        DatasetError, match=r"one and two were not evaluated .* \(for example, 007 differs\)"
+    ):
+        compare_results([result("one", scores=noisy(0, 1)), other])
 
 
 def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
@@ -153,6 +162,20 @@ def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
     assert one.regions.tolist() == [[0, 1, 0], [0, 2, 0]]
     assert one.false_alarms.tolist() == [1, 0, 0]
     assert one.dice.tolist() == [0.0, 0.5, 1.0]
+
+
+def test_images_without_regions_have_none(tmp_path):
+    columns = ["image_id", "defective", "score", "outcome",
+               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
+    write_csv(tmp_path / "images.csv", columns, [["a", 0, 0.5, "pass", 0, 0, 0]])
+    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
+    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
+    one = EvaluationResult.read(tmp_path, name="run")
+    assert one.regions.tolist() == [[0], [0]]
+    assert one.false_alarms.tolist() == [0]
+    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [["b", "true", "yes"]])
+    with pytest.raises(ValueError, match=r"regions\.csv has an image that images\.csv has not"):
+        EvaluationResult.read(tmp_path, name="run")
 
 
 def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):

@@ -8,7 +8,7 @@ from defectkit.evaluation.comparison import EvaluationResult
 from defectkit.evaluation.examples import choose_examples
 
 
-def judged(hits, outcomes, *, true=None):
+def result(hits, outcomes, *, true=None):
     count = len(hits)
     true = np.full(count, 10) if true is None else true
     nothing = np.zeros(count, np.int64)
@@ -29,7 +29,7 @@ def pair(count, disputed=()):
     """Two runs that agree but on the images in ``disputed``, which are split in verdict."""
     hits = np.full(count, 5)
     other = ["escape" if n in disputed else "hit" for n in range(count)]
-    return [judged(hits, ["hit"] * count), judged(hits, other)]
+    return [result(hits, ["hit"] * count), result(hits, other)]
 
 
 def test_all_classes_and_good_images_are_shown():
@@ -58,7 +58,7 @@ def test_a_difference_in_dice_is_a_dispute_too():
     hits = np.full(30, 5)
     other = hits.copy()
     other[17] = 9
-    runs = [judged(hits, ["hit"] * 30), judged(other, ["hit"] * 30)]
+    runs = [result(hits, ["hit"] * 30), result(other, ["hit"] * 30)]
     classes = {f"{n:03d}": ["1"] for n in range(30)}
     assert choose_examples(runs, classes, count=1) == ["017"]
 

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from defectkit.approaches.build import build_approach
 from defectkit.config import ARCHITECTURES, WITHOUT_ENCODER, load_config
 from defectkit.errors import ModelError
-from defectkit.models.classification.dense import TileNetwork
+from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
 
@@ -76,11 +76,11 @@ def evaluated(approach: str, architecture: str, channels: int = 1) -> Any:
 
 def draw_images(network: Any, count: int, *, channels: int = 1) -> torch.Tensor:
     """Images (B, C, H, W) uint8 of a size that the network takes: not square, where it can."""
-    if isinstance(network, TileNetwork):
+    if isinstance(network, TileClassifier):
         height = width = network.size
     else:
-        height = network.stride * -(-64 // network.stride)
-        width = height + network.stride
+        height = network.size_divisor * -(-64 // network.size_divisor)
+        width = height + network.size_divisor
     generator = torch.Generator().manual_seed(1)
     size = (count, channels, height, width)
     return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)

@@ -9,7 +9,7 @@ from rich.console import Console
 import defectkit
 from defectkit.data.images import read_image
 from defectkit.errors import ConfigError, DatasetError, ModelError
-from defectkit.evaluation.comparison import COMPARED
+from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.files import read_csv, read_json, write_csv, write_json
 from defectkit.training.history import read_history
 
@@ -111,7 +111,7 @@ def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
 def test_intervals_hold_their_value(compared):
     _, rows = compared
     for row in rows:
-        for key in COMPARED:
+        for key in COMPARED_METRICS:
             if row[key] is not None:
                 assert row[f"{key}_low"] <= row[key] <= row[f"{key}_high"], key
 
@@ -132,13 +132,13 @@ def test_networks_without_an_encoder_name_none(dataset_folder, train_tiny, tmp_p
     run = train_tiny(dataset_folder, tmp_path / "run", "model.architecture=pixel_net", epochs=1).run
     (row,) = compare([run], tmp_path)
     assert (row["network"], row["encoder"]) == ("pixel_net", None)
-    assert not any(row[f"{key}_differs"] for key in COMPARED)
+    assert not any(row[f"{key}_differs"] for key in COMPARED_METRICS)
 
 
 def test_the_page_and_the_picture_are_of_these_runs(compared):
     out, _ = compared
     page = (out / "comparison.html").read_text()
-    for text in ("Comparison: test split", "one", "two", "Which differences count"):
+    for text in ("Comparison: test split", "one", "two", "Which differences are significant"):
         assert text in page
     picture = read_image(out / "comparison.png")
     assert picture.shape[1] == 3 * 248 + 8
@@ -150,7 +150,7 @@ def test_runs_that_say_the_same_differ_in_nothing(copies, tmp_path):
     shutil.copytree(copies[0], twin)
     first, second = compare([copies[0], twin], tmp_path)
     assert (first["run"], second["run"]) == ("one", "twin")
-    for key in COMPARED:
+    for key in COMPARED_METRICS:
         assert (first[f"{key}_to_best"], second[f"{key}_to_best"]) == (None, 0.0)
         assert not second[f"{key}_differs"]
 

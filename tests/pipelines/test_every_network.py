@@ -18,6 +18,7 @@ from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
 from defectkit.files import read_csv
+from defectkit.training.loader import batches_of_one
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
 
@@ -96,7 +97,7 @@ def test_its_loss_falls_on_one_batch(name, few):
         warnings.simplefilter("ignore")
         network = approach.network()
     samples = approach.samples(dataset, dataset.split("train"))
-    approach.prepare(network, samples)
+    network.fit_before_training(batches_of_one(samples, torch.device("cpu")))
     inputs, targets = samples.collate([samples[1, index] for index in range(2)])
     network.train()
     for module in network.modules():  # dropout would hide what is learned

@@ -19,30 +19,30 @@ from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
 from defectkit.evaluation.prediction import predict
+from defectkit.models.network import Network
 from defectkit.training import loop
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
-from defectkit.training.loop import Epoch, EpochLoader, batch_keys, train_epochs, validate
+from defectkit.training.loader import EpochLoader, batch_keys
+from defectkit.training.loop import Epoch, train_epochs, validate
 
 CPU = torch.device("cpu")
 
 
-class Tiny(nn.Module):
+class Tiny(Network):
     """A network with all that can go astray on a resume: batch norm, dropout, an encoder."""
 
-    stride = 1
-
     def __init__(self, seed: int = 0) -> None:
-        super().__init__()
         torch.manual_seed(seed)
-        self.encoder = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU())
+        features = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.BatchNorm2d(6), nn.ReLU())
+        super().__init__(mean=128.0, std=128.0, features=features, pretrained=True)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Conv2d(6, 2, 3, padding=1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.encoder(images.float() / 128 - 1))
+        return self.head(self.features(self.normalize(images)))
 
     def lowest_stages(self, count: int) -> list[nn.Module]:
-        return [*self.encoder[:2]] if count else []
+        return [*self.features[:2]] if count else []
 
 
 class Trial:

@@ -8,20 +8,20 @@ from typing import cast
 import torch
 from torch import nn
 
-from defectkit.models.classification.dense import TileNetwork
+from defectkit.models.classification.tile_classifier import TileClassifier
 
 
-class LeNet(TileNetwork):
+class LeNet(TileClassifier):
     """Logits of the tiles at every 4 pixels.
 
-    The dense layers are convolutions, the first as large as a tile's map (Sermanet et al. 2014,
-    OverFeat): on a tile they are the same, on an image they classify all of its tiles in one pass.
+    The fully connected layers are convolutions, the first as large as a tile's map (Sermanet et al.
+    2014, OverFeat): the same on a tile, and on an image they classify all of its tiles in one pass.
     """
 
     def __init__(self, *, tile: int, in_channels: int, out_channels: int) -> None:
         super().__init__(mean=127.5, std=63.75)
         self.tile, self.stride = tile, 4
-        side = ((tile - 4) // 2 - 4) // 2  # two convolutions, each halved after it
+        side = ((tile - 4) // 2 - 4) // 2  # two convolutions, each followed by a pooling of 2
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, 6, 5),
             nn.ReLU(inplace=True),

@@ -1,4 +1,4 @@
-"""Box geometry that torchvision.ops lacks: what a wrong box costs, anchors, thinning out.
+"""Boxes: regression losses, anchors and non-maximum suppression.
 
 Boxes are (N, 4) float32 of x0, y0, x1, y1, half-open.
 """
@@ -11,21 +11,23 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss
 
 BoxLoss = Literal["smooth_l1", "l1", "l2", "giou"]
 
-MOST_ROUNDS = 100
-"""k-means ends here at the latest; a few hundred boxes settle in about ten rounds."""
-MOST_SHAPES = 1024
-"""Of more boxes every second, third ... by area shows the shapes just as well."""
-MOST_CANDIDATES = 1000
-"""So many of the best boxes go into suppression, whose work grows with their square."""
+MAX_ROUNDS = 100
+"""Maximum of k-means' rounds; a few hundred boxes converge in about ten."""
+MAX_SHAPES = 1024
+"""Of more boxes every second, third ... by area is clustered, with about the same result."""
+MAX_CANDIDATES = 1000
+"""Number of the best boxes that go into suppression, whose cost is quadratic in them."""
 
 
-def box_loss(predicted: torch.Tensor, true: torch.Tensor, *, kind: BoxLoss) -> torch.Tensor:
-    """Return what each predicted box costs, (...) for boxes (..., 4) of any equal unit.
+def box_regression_loss(
+    predicted: torch.Tensor, true: torch.Tensor, *, kind: BoxLoss
+) -> torch.Tensor:
+    """Return the loss of each predicted box, (...) for boxes (..., 4) in any common unit.
 
-    ``l1``, ``l2`` (squared) and ``smooth_l1`` (Girshick 2015) are summed over the four coordinates
-    and grow with the unit, so it should be about the size of an image or a box. ``giou``
-    (Rezatofighi et al. 2019) lies in [0, 2] whatever the unit: 1 - IoU, and more where the boxes
-    lie apart.
+    ``l1``, ``l2`` (squared) and ``smooth_l1`` (Girshick 2015) are summed over the four coordinates.
+    They scale with the unit, so it should be about the size of an image or a box. ``giou``
+    (Rezatofighi et al. 2019) is in [0, 2] in any unit: 1 - IoU, and more where the boxes are
+    disjoint.
     """
     match kind:
         case "l1":
@@ -47,24 +49,24 @@ def shape_iou(sizes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return shared / (sizes.prod(dim=-1)[:, None] + others.prod(dim=-1) - shared)
 
 
-def anchor_shapes(sizes: torch.Tensor, count: int) -> torch.Tensor:
+def cluster_anchors(sizes: torch.Tensor, count: int) -> torch.Tensor:
     """Return ``count`` typical shapes of (N, 2) widths and heights, N > 0, by area: (count, 2).
 
-    Anchors are the shapes from which a detector starts: it says only how a box differs from one.
-    They are found as in YOLO9000 (Redmon and Farhadi 2017), by k-means whose distance is 1 - IoU
-    of the shapes: with plain distances large boxes would count for more than small ones. It starts
-    from the boxes that are most like all others, chosen one after the other and not at random, so
-    the same boxes always give the same anchors.
+    Anchors are the shapes from which a detector starts: it predicts how a box differs from one.
+    They are found as in YOLO9000 (Redmon and Farhadi 2017), by k-means with 1 - IoU of the shapes
+    as the distance: in Euclidean distance large boxes would count for more than small ones. It
+    starts from the boxes that are most similar to all others, chosen one after the other and not
+    at random, so the same boxes always give the same anchors.
     """
     ranked = sizes[sizes.prod(dim=-1).argsort(stable=True)]
-    ranked = ranked[:: -(-len(ranked) // MOST_SHAPES)]
-    likeness = shape_iou(ranked, ranked)  # (N, N)
+    ranked = ranked[:: -(-len(ranked) // MAX_SHAPES)]
+    similarity = shape_iou(ranked, ranked)  # (N, N)
     anchors, best = sizes.new_zeros(count, 2), sizes.new_zeros(len(ranked), 1)
     for anchor in anchors:
-        start = torch.maximum(likeness, best).sum(dim=0).argmax()
+        start = torch.maximum(similarity, best).sum(dim=0).argmax()
         anchor[:] = ranked[start]
-        best = torch.maximum(best, likeness[:, start, None])
-    for _ in range(MOST_ROUNDS):
+        best = torch.maximum(best, similarity[:, start, None])
+    for _ in range(MAX_ROUNDS):
         nearest = shape_iou(ranked, anchors).argmax(dim=1)  # (N,)
         means = anchors.clone()
         for place in set(nearest.tolist()):  # an anchor without boxes stays as it is
@@ -75,7 +77,7 @@ def anchor_shapes(sizes: torch.Tensor, count: int) -> torch.Tensor:
     return anchors[anchors.prod(dim=-1).argsort(stable=True)]
 
 
-def keep_best(
+def non_max_suppression(
     boxes: torch.Tensor,
     scores: torch.Tensor,
     labels: torch.Tensor,
@@ -84,14 +86,15 @@ def keep_best(
     score_threshold: float,
     max_detections: int,
 ) -> torch.Tensor:
-    """Return the indices of the boxes worth keeping, the best first, at most ``max_detections``.
+    """Return the indices of the boxes to keep, the best first, at most ``max_detections``.
 
-    A detector marks each defect many times. Non-maximum suppression keeps the most confident box
-    and drops those of the same class that overlap it by more than ``nms_iou``, then goes on with
-    the most confident of the rest. Boxes below ``score_threshold`` are left out before.
+    A detector finds each defect many times. Non-maximum suppression keeps the box of the highest
+    score and drops those of the same class that overlap it by more than ``nms_iou``, then continues
+    with the best of the rest. Boxes below ``score_threshold`` are dropped first.
     """
-    (good,) = torch.nonzero(scores >= score_threshold, as_tuple=True)
-    good = good[scores[good].argsort(descending=True, stable=True)[:MOST_CANDIDATES]]
-    kept = batched_nms(boxes[good], scores[good], labels[good], nms_iou)
-    chosen: torch.Tensor = good[kept[:max_detections]]
+    (candidates,) = torch.nonzero(scores >= score_threshold, as_tuple=True)
+    order = scores[candidates].argsort(descending=True, stable=True)
+    candidates = candidates[order[:MAX_CANDIDATES]]
+    kept = batched_nms(boxes[candidates], scores[candidates], labels[candidates], nms_iou)
+    chosen: torch.Tensor = candidates[kept[:max_detections]]
     return chosen

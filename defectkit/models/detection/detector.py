@@ -1,4 +1,4 @@
-"""What detectors take and give, the same for all of them.
+"""What detectors take and return, the same for all of them.
 
 Shapes: B images, N boxes in an image, K defect classes, H and W in pixels of the input.
 """
@@ -18,7 +18,7 @@ half-open; ``labels`` (N,) int64 in 0..K-1; ``masks`` (N, H, W) uint8. N may be 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Boxes that a detector holds to be defects in one image, the best first.
+    """Boxes that a detector found in one image, the best first.
 
     ``boxes`` (N, 4) float32 of x0, y0, x1, y1 in pixels of the input, ``scores`` (N,) float32 in
     [0, 1], ``labels`` (N,) int64 in 0..K-1; ``masks`` (N, H, W) float32 in [0, 1], or None where
@@ -32,10 +32,7 @@ class Detections:
 
 
 class Detector(Network):
-    """A network that finds boxes: gives loss terms where the truth is given, else detections."""
-
-    stride: int = 1
-    """What H and W of its input must be divisible by."""
+    """A network that finds boxes: with targets it returns loss terms, else detections."""
 
     @abstractmethod
     def forward(
@@ -43,6 +40,6 @@ class Detector(Network):
     ) -> dict[str, torch.Tensor] | list[Detections]:
         """(B, C, H, W) in [0, 255], uint8 or float.
 
-        With ``targets`` the named terms of the loss, already weighted against each other, whose
-        sum is minimized; without, the detections in each image.
+        With ``targets`` the named loss terms, already weighted, whose sum is minimized; without,
+        the detections in each image.
         """

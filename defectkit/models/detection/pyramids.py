@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import Conv2dNormActivation, FeaturePyramidNetwork
 
-DEEPEST = 32
-"""The encoder's deepest stride."""
+MAX_ENCODER_STRIDE = 32
+"""Stride of the encoder's deepest map."""
 EXTRA_CHANNELS = 128
 
 Maps = OrderedDict[str, torch.Tensor]
@@ -21,20 +21,20 @@ Maps = OrderedDict[str, torch.Tensor]
 class Pyramid(nn.Module):
     """A feature pyramid (Lin et al. 2017): context of the coarse maps is added to the fine ones.
 
-    Levels beyond the encoder's own take every second cell of the one before. All are normalized,
-    since encoders differ in how large their features are, and the heads start from scratch.
+    Levels beyond the encoder's own take every second cell of the level before. All are normalized,
+    since the features of encoders differ in scale, and the heads start from random weights.
     """
 
     def __init__(self, features: nn.Module, *, levels: int, width: int) -> None:
         super().__init__()
         channels = _channels(features)
-        self._features = [features]  # in a list: it is registered in the network, and once
+        self._features = [features]  # in a list: the network registers it, and only once
         self.own_levels, self.levels, self.out_channels = len(channels), levels, width
         self.fpn = FeaturePyramidNetwork(channels, width, norm_layer=nn.BatchNorm2d)
 
     def forward(self, pixels: torch.Tensor) -> Maps:
-        """(B, C, H, W), normalized -> maps (B, width, H / s, W / s) named "0", "1" ..."""
-        maps: Maps = self.fpn(_named(self._features[0](pixels)))
+        """(B, C, H, W), normalized -> maps (B, width, H / s, W / s) under "0", "1" ..."""
+        maps: Maps = self.fpn(_by_level(self._features[0](pixels)))
         for level in range(self.own_levels, self.levels):
             maps[str(level)] = F.max_pool2d(maps[str(level - 1)], 1, stride=2)
         return maps
@@ -46,7 +46,7 @@ class ConvPyramid(nn.Module):
     def __init__(self, features: nn.Module, *, levels: int) -> None:
         super().__init__()
         channels = _channels(features)
-        self._features = [features]  # in a list: it is registered in the network, and once
+        self._features = [features]  # in a list: the network registers it, and only once
         self.norms = nn.ModuleList(nn.BatchNorm2d(count) for count in channels)
         extra = [EXTRA_CHANNELS] * (levels - len(channels))
         self.extra = nn.ModuleList(
@@ -61,10 +61,10 @@ class ConvPyramid(nn.Module):
         maps = [norm(one) for norm, one in zip(self.norms, own, strict=True)]
         for convolution in self.extra:
             maps.append(convolution(maps[-1]))
-        return _named(maps)
+        return _by_level(maps)
 
 
-def _named(maps: list[torch.Tensor]) -> Maps:
+def _by_level(maps: list[torch.Tensor]) -> Maps:
     return OrderedDict((str(level), one) for level, one in enumerate(maps))
 
 

@@ -9,7 +9,7 @@ from torchvision.ops import Conv2dNormActivation
 
 
 class TopDown(nn.Module):
-    """The finest level of a feature pyramid (Lin et al. 2017): coarse maps are enlarged and added.
+    """The finest level of a feature pyramid (Lin et al. 2017): coarse maps are upsampled and added.
 
     ``in_channels`` lists the channels of the maps, the finest first; ``width`` is the result's.
     """

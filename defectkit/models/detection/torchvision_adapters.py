@@ -1,4 +1,4 @@
-"""What torchvision's detectors need to fit in here: our sizes, labels, names and anchors."""
+"""Between torchvision's detectors and ours: targets, detections, names of losses, anchors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,11 @@ from torchvision.models.detection.ssd import SSD
 from defectkit.models.detection.detector import Detections, Targets
 
 RATIOS = (0.5, 1.0, 2.0)
-"""Height by width of the anchors of a place."""
-HARD = 16
-"""Places of an image without defects that teach SSD what background is."""
+"""Height by width of the anchors of a cell."""
+HARD_NEGATIVES = 16
+"""Anchors of an image without defects that SSD's class loss takes as background."""
 
-# torchvision's names of the terms, and ours.
-_TERMS = {
+_OUR_NAMES = {
     "loss_objectness": "objectness",
     "loss_rpn_box_reg": "proposals",
     "loss_classifier": "class",
@@ -30,49 +29,54 @@ _TERMS = {
 }
 
 
-class KeepImages(nn.Module):
-    """Takes the place of torchvision's resizing and normalization: neither happens."""
+class NoTransform(nn.Module):
+    """Stands in for torchvision's resizing and normalization: does neither."""
 
     def forward(self, images: torch.Tensor, targets: Any) -> tuple[ImageList, Any]:
         """Return the batch with the sizes of its images, and the targets."""
         return ImageList(images, [tuple(images.shape[2:])] * len(images)), targets
 
     def postprocess(self, found: list[dict[str, torch.Tensor]], sizes: Any, _: Any) -> Any:
-        """Bring the masks of regions to the size of the image."""
+        """Paste the masks of boxes into masks of the image's size."""
         for one, size in zip(found, sizes, strict=False):
             if "masks" in one:
                 one["masks"] = paste_masks_in_image(one["masks"], one["boxes"], size)
         return found
 
 
-def usable(targets: Targets, background: int) -> list[dict[str, torch.Tensor]]:
-    """Return the targets without boxes that have no area, the first label being ``background``."""
+def to_torchvision_targets(targets: Targets, *, first_label: int) -> list[dict[str, torch.Tensor]]:
+    """Return the targets without boxes of no area; ``first_label`` is that of the first class.
+
+    It is 1 where the detector keeps 0 for background, else 0.
+    """
     chosen = []
     for target in targets:
         keep = (target["boxes"][:, 2:] > target["boxes"][:, :2]).all(dim=1)
         one = {name: values[keep] for name, values in target.items()}
-        chosen.append({**one, "labels": one["labels"] + background})
+        chosen.append({**one, "labels": one["labels"] + first_label})
     return chosen
 
 
-def named(terms: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return torchvision's terms of the loss under our names."""
-    return {_TERMS[name]: term for name, term in terms.items()}
+def from_torchvision_losses(losses: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return torchvision's loss terms under our names."""
+    return {_OUR_NAMES[name]: loss for name, loss in losses.items()}
 
 
-def as_detections(found: dict[str, torch.Tensor], background: int) -> Detections:
-    """Turn torchvision's findings in an image into ours: labels from 0, no box without area."""
+def from_torchvision_detections(found: dict[str, torch.Tensor], *, first_label: int) -> Detections:
+    """Return torchvision's detections in an image as ours: labels from 0, no box without area."""
     boxes = found["boxes"]
     keep = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
     masks = found["masks"][keep, 0] if "masks" in found else None
-    return Detections(boxes[keep], found["scores"][keep], found["labels"][keep] - background, masks)
+    return Detections(
+        boxes[keep], found["scores"][keep], found["labels"][keep] - first_label, masks
+    )
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]
     """Anchors at the levels' true strides, whatever the size of the image.
 
-    torchvision divides the image's size by the map's, which is wrong by some pixels at levels that
-    do not divide it, and so would depend on the image's size.
+    torchvision divides the image's size by the map's. Where the stride does not divide the image's
+    size, that is wrong by some pixels, and differs from size to size.
     """
 
     def __init__(
@@ -89,10 +93,11 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
         return super().grid_anchors(grid_sizes, [[stride] * 2 for stride in self.strides])
 
 
-class GoodImageSSD(SSD):  # type: ignore[misc]
+class SSDWithGoodImages(SSD):  # type: ignore[misc]
     """SSD that learns from images without defects too.
 
-    The paper takes three background places for each that has a defect: none where there is none.
+    The paper takes three background anchors for each that fits an object: where there is no object,
+    none.
     """
 
     def compute_loss(
@@ -102,11 +107,11 @@ class GoodImageSSD(SSD):  # type: ignore[misc]
         anchors: list[torch.Tensor],
         matched_idxs: list[torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """Return the paper's terms, with the hardest places of good images in that of the class."""
+        """Return the paper's terms; the class term includes the hardest anchors of good images."""
         terms = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
         good = torch.tensor([not len(one["labels"]) for one in targets])
-        logits = head_outputs["cls_logits"][good].float()  # (good, places, 1 + K)
-        wrong = -logits.log_softmax(dim=2)[:, :, 0]  # (good, places)
-        hardest = wrong.topk(min(HARD, wrong.shape[1]), dim=1).values.sum()
+        logits = head_outputs["cls_logits"][good].float()  # (good, anchors, 1 + K)
+        wrong = -logits.log_softmax(dim=2)[:, :, 0]  # (good, anchors)
+        hardest = wrong.topk(min(HARD_NEGATIVES, wrong.shape[1]), dim=1).values.sum()
         count = max(1, int(sum((one >= 0).sum() for one in matched_idxs)))
         return {**terms, "classification": terms["classification"] + hardest / count}

@@ -1,8 +1,9 @@
-"""The sliding-window pixel classifier (Ciresan et al. 2012): what lies at a window's center.
+"""The sliding-window pixel classifier (Ciresan et al. 2012): the class at a window's center.
 
-A small max-pooling network looks at the 33x33 pixels around each pixel. Doing so window by window
-repeats almost all of the work, so it is run densely, with the same result (Masci et al. 2013): what
-comes after a pooling of stride 2 is spread by 2 instead, so that no position is skipped.
+A small max-pooling network sees the 33x33 pixels around each pixel. Window by window that would
+repeat almost all of the work, so it is run densely, with the same result (Masci et al. 2013): each
+pooling has stride 1, and the layers after it are dilated by 2 instead, so that no position is
+skipped.
 
 Shapes: B images, C input channels, K outputs, H and W of any size.
 """
@@ -18,9 +19,9 @@ WINDOW = 33
 
 
 class PixelNet(nn.Module):
-    """Classifies every pixel by the window around it, beyond the border by its reflection."""
+    """Classifies every pixel by the window around it, with the image reflected at its border."""
 
-    stride = 1
+    size_divisor = 1
 
     def __init__(
         self, *, in_channels: int, out_channels: int, widths: tuple[int, int, int] = (16, 24, 48)
@@ -35,7 +36,7 @@ class PixelNet(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) float -> logits (B, K, H, W)."""
         reach = WINDOW // 2
-        # Reflection reaches no farther than the image: of a tiny one the border is repeated.
+        # Reflection cannot exceed the image's size: for a tiny image the border is repeated.
         mode = "reflect" if min(images.shape[-2:]) > reach else "replicate"
         x = F.pad(images, (reach,) * 4, mode=mode)
         x = F.max_pool2d(F.relu(self.conv1(x)), 2, stride=1)

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
 from defectkit.errors import ModelError
-from defectkit.models.encoders import State, load_into_encoder, normalization
+from defectkit.models.encoders import StateDict, load_into_encoder, normalization
 from defectkit.models.network import Network, stage_ends
 from defectkit.models.segmentation.pixel_net import PixelNet
 from defectkit.models.segmentation.segnet import SegNet
@@ -24,47 +24,47 @@ _FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 
 
 class Segmenter(Network):
-    """Scores every pixel; ``stride`` is what H and W must be divisible by."""
+    """Scores every pixel."""
 
     def __init__(
         self,
         body: nn.Module,
         *,
-        stride: int,
+        size_divisor: int,
         mean: float,
         std: float,
         encoder: nn.Module | None = None,
         stage_ends: tuple[str, ...] = (),
     ) -> None:
         super().__init__(mean=mean, std=std)
-        self._carry(encoder, stage_ends)
+        self._set_encoder(encoder, stage_ends)
         self.body = body
-        self.stride = stride
+        self.size_divisor = size_divisor
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
         outputs = self.body(self.normalize(images))
-        if isinstance(outputs, dict):  # torchvision's way
+        if isinstance(outputs, dict):  # of torchvision
             outputs = outputs["out"]
         return cast(torch.Tensor, outputs)
 
 
 def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
-    """SegNet; its batch norm on the input does the rest of the normalization."""
+    """SegNet; its batch norm on the input completes the normalization."""
     body = SegNet(in_channels=in_channels, out_channels=out_channels)
-    return Segmenter(body, stride=SegNet.stride, mean=0.0, std=255.0)
+    return Segmenter(body, size_divisor=SegNet.size_divisor, mean=0.0, std=255.0)
 
 
 def build_pixel_net(*, in_channels: int, out_channels: int) -> Segmenter:
     """The sliding-window pixel classifier: the historical baseline, without pretrained weights."""
     body = PixelNet(in_channels=in_channels, out_channels=out_channels)
-    return Segmenter(body, stride=PixelNet.stride, mean=127.5, std=63.75)
+    return Segmenter(body, size_divisor=PixelNet.size_divisor, mean=127.5, std=63.75)
 
 
 class TransposedFcn(nn.Module):
-    """An FCN whose last step up is a transposed convolution that learns, from bilinear weights on.
+    """An FCN whose last upsampling is a transposed convolution that learns.
 
-    Long, Shelhamer and Darrell (2015) begin with the weights of bilinear interpolation, too.
+    It starts as bilinear interpolation, as in Long, Shelhamer and Darrell (2015).
     """
 
     def __init__(self, backbone: nn.Module, classifier: nn.Module, *, out_channels: int) -> None:
@@ -96,12 +96,12 @@ def build_fcn(
     encoder: str,
     in_channels: int,
     out_channels: int,
-    state: State | None,
+    state: StateDict | None,
     transposed: bool = False,
 ) -> Segmenter:
     """The fully convolutional network of torchvision (Long, Shelhamer and Darrell, 2015).
 
-    Its scores at an eighth of the image's size are enlarged by bilinear interpolation, or by a
+    Its scores at 1/8 of the image's size are upsampled by bilinear interpolation, or by a
     ``transposed`` convolution.
 
     Raises:
@@ -121,7 +121,7 @@ def build_fcn(
     mean, std = normalization(encoder)
     return Segmenter(
         body,
-        stride=_FCN_STRIDE,
+        size_divisor=_FCN_STRIDE,
         mean=mean,
         std=std,
         encoder=body.backbone if state else None,
@@ -136,11 +136,11 @@ def build_smp(
     in_channels: int,
     out_channels: int,
     decoder_channels: tuple[int, ...],
-    state: State | None,
+    state: StateDict | None,
 ) -> Segmenter:
     """Any architecture of segmentation_models_pytorch on any timm encoder.
 
-    ``decoder_channels`` holds for the U-Net-like ones; the others have their own defaults.
+    ``decoder_channels`` applies to ``unet`` and ``manet``; the others have their own defaults.
 
     Raises:
         ModelError: the encoder is unknown or does not fit the architecture.
@@ -169,8 +169,8 @@ def build_smp(
             "List names with: python -c 'import timm; print(*timm.list_models())'."
         ) from error
     if options and missing:
-        # Without its last stages the decoder ends below full size, which costs a third of the time
-        # in a U-Net with five; the logits are then enlarged.
+        # A decoder without its last stages ends below full size, at a third of the cost of a U-Net
+        # with all five; the logits are then upsampled.
         body.decoder.blocks = body.decoder.blocks[: len(decoder_channels)]
         body.segmentation_head = SegmentationHead(
             decoder_channels[-1], out_channels, kernel_size=3, upsampling=2**missing
@@ -178,11 +178,11 @@ def build_smp(
     if state is not None:
         load_into_encoder(body.encoder.model, state)
     mean, std = normalization(encoder)
-    # PAN halves its deepest map, a 16th of the image, three times more.
-    stride = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
+    # PAN halves its deepest map, at 1/16 of the image, three times more.
+    size_divisor = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
     return Segmenter(
         body,
-        stride=stride,
+        size_divisor=size_divisor,
         mean=mean,
         std=std,
         encoder=body.encoder.model if state else None,

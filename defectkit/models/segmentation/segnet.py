@@ -11,17 +11,17 @@ import torch.nn.functional as F
 from torch import nn
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3))
-"""(channels, convolutions) of each stage, from the image down."""
+"""(channels, convolutions) of each stage, from the input on."""
 
 
 class SegNet(nn.Module):
     """Encoder and mirrored decoder of conv-BN-ReLU blocks without skip connections.
 
-    The decoder knows where each maximum stood: max-pooling keeps its indices and unpooling puts
-    values back there. Batch norm on the raw input stands in for input normalization.
+    Max-pooling keeps the indices of the maxima, and unpooling in the decoder puts values back
+    there. Batch norm on the raw input stands in for input normalization.
     """
 
-    stride = 2 ** len(STAGES)
+    size_divisor = 2 ** len(STAGES)
 
     def __init__(self, *, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class SegNet(nn.Module):
             _block([below] + [above] * depth)
             for (below, above), depth in zip(pairwise(widths), depths, strict=True)
         )
-        # Mirrored: each stage keeps its channels until its last convolution steps down to the next
-        # stage; that of the topmost stage is the head, whose outputs are logits.
+        # Mirrored: each stage keeps its channels until its last convolution, which has those of the
+        # next stage; the last convolution of the last stage is the head, which gives logits.
         (top, top_depth), *_ = STAGES
         self.decoder = nn.ModuleList(
             [

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from defectkit.errors import ModelError
-from defectkit.models.classification.all_conv import SMALLEST, AllConv
+from defectkit.models.classification.all_conv import RECEPTIVE_FIELD, AllConv
 
 
 def test_its_layers_are_those_of_the_source():
@@ -26,7 +26,7 @@ def test_a_tile_gives_one_place_and_all_of_the_tile_is_seen(tile, channels):
     assert logits.shape == (2, 2, 1, 1)
     logits.sum().backward()
     seen = tiles.grad.abs().sum(dim=(0, 1)) > 0
-    last = (network.window - 1) * 4 + SMALLEST  # up to 3 pixels too few for one more place
+    last = (network.window - 1) * 4 + RECEPTIVE_FIELD  # up to 3 pixels too few for one more place
     assert tile - last < 4
     assert seen[:last, :last].float().mean() > 0.9
     assert not seen[last:].any()

@@ -4,15 +4,15 @@ import torch
 
 from defectkit.errors import ModelError
 from defectkit.models.classification.classifiers import (
-    EncoderClassifier,
-    WholeClassifier,
+    DenseClassifier,
+    SingleTileClassifier,
     build_classifier,
 )
-from defectkit.models.classification.dense import TileNetwork
+from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.encoders import normalization
 
 
-def classifier(encoder: str, **changes) -> TileNetwork:
+def classifier(encoder: str, **changes) -> TileClassifier:
     options = {
         "tile": 32, "context": 16, "reduction": 16, "in_channels": 1, "out_channels": 3,
         "state": None, **changes,
@@ -29,7 +29,7 @@ def test_an_encoder_is_cut_off_and_run_densely(encoder, reduction, channels):
     network = classifier(
         encoder, reduction=reduction, tile=64, context=32, in_channels=channels
     ).eval()
-    assert isinstance(network, EncoderClassifier)
+    assert isinstance(network, DenseClassifier)
     assert network.stride == reduction
     with torch.inference_mode():
         images = torch.zeros(2, channels, 128, 128, dtype=torch.uint8)
@@ -62,7 +62,7 @@ def test_dropout_drops_channels_of_the_whole_tile():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_whole_network_classifies_tiles_alone(encoder, channels):
     network = classifier(encoder, tile=64, in_channels=channels).eval()
-    assert isinstance(network, WholeClassifier)
+    assert isinstance(network, SingleTileClassifier)
     assert network.stride is None
     with torch.inference_mode():
         logits = network(torch.zeros(2, channels, network.size, network.size, dtype=torch.uint8))
@@ -71,17 +71,17 @@ def test_a_whole_network_classifies_tiles_alone(encoder, channels):
 
 def test_a_map_that_lies_on_no_grid_or_is_all_of_one_size_makes_a_network_whole():
     inception = classifier("inception_v3", tile=64)
-    assert isinstance(inception, WholeClassifier)
+    assert isinstance(inception, SingleTileClassifier)
     # 12 layers of one size, for images of any: its first alone would be no classifier.
     transformer = classifier("vit_small_patch16_dinov3")
-    assert isinstance(transformer, WholeClassifier)
+    assert isinstance(transformer, SingleTileClassifier)
     assert len(transformer.features.blocks) == 12
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile": 40}, r"patch.tile=40 cannot be divided by patch.reduction=16. Take 32 or 48\."),
+        ({"tile": 40}, r"patch.tile=40 is not divisible by patch.reduction=16. Take 32 or 48\."),
         ({"tile": 32, "context": 24, "reduction": 32}, r"patch.context=24 .* Take 0 or 32\."),
         ({"tile": 16, "reduction": 32}, r"patch.tile=16 .* Take 32\."),
         ({"context": 10}, r"patch.context=10 .* Take 0 or 16\."),

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou, generalized_box_iou
 
-from defectkit.models.detection.boxes import anchor_shapes, box_loss, keep_best, shape_iou
+from defectkit.models.detection.boxes import (
+    box_regression_loss,
+    cluster_anchors,
+    non_max_suppression,
+    shape_iou,
+)
 
 sides = st.floats(1.0, 300.0, width=32)
 shapes = st.lists(st.tuples(sides, sides), min_size=1, max_size=12).map(torch.tensor)
@@ -21,9 +26,9 @@ def test_shape_iou_is_the_iou_of_boxes_on_one_center(sizes, others):
 
 @given(shapes, st.integers(1, 6))
 def test_anchors_do_not_depend_on_the_order_of_the_boxes_and_ascend(sizes, count):
-    anchors = anchor_shapes(sizes, count)
+    anchors = cluster_anchors(sizes, count)
     assert anchors.shape == (count, 2)
-    torch.testing.assert_close(anchor_shapes(sizes.flip(0), count).sort(dim=0).values,
+    torch.testing.assert_close(cluster_anchors(sizes.flip(0), count).sort(dim=0).values,
                                anchors.sort(dim=0).values, rtol=1e-3, atol=1e-3)  # fmt: skip
     areas = anchors.prod(dim=1)
     assert (areas.diff() >= -1e-3 * areas[1:]).all()
@@ -35,7 +40,7 @@ def test_anchors_are_the_shapes_that_boxes_cluster_in():
     rng = np.random.default_rng(3)
     kinds = torch.tensor([[8.0, 8.0], [10.0, 60.0], [60.0, 10.0], [120.0, 100.0]])
     sizes = kinds.repeat(50, 1) * torch.from_numpy(rng.uniform(0.9, 1.1, (200, 2))).float()
-    anchors = anchor_shapes(sizes, 4)
+    anchors = cluster_anchors(sizes, 4)
     best = shape_iou(kinds, anchors).max(dim=1)
     assert best.values.min() > 0.95
     assert best.indices.unique().tolist() == [0, 1, 2, 3]
@@ -44,12 +49,12 @@ def test_anchors_are_the_shapes_that_boxes_cluster_in():
 def test_small_boxes_count_as_much_as_large_ones():
     """With plain distances the few pixels between 4 and 8 would vanish beside 200 and 260."""
     sizes = torch.tensor([[4.0, 4.0], [8.0, 8.0], [200.0, 200.0], [230.0, 230.0], [260.0, 260.0]])
-    anchors = anchor_shapes(sizes, 3)
+    anchors = cluster_anchors(sizes, 3)
     torch.testing.assert_close(anchors, torch.tensor([[4.0, 4], [8, 8], [230, 230]]))
 
 
 def test_more_anchors_than_boxes():
-    anchors = anchor_shapes(torch.tensor([[5.0, 7.0]]), 3)
+    anchors = cluster_anchors(torch.tensor([[5.0, 7.0]]), 3)
     assert anchors.tolist() == [[5.0, 7.0]] * 3
 
 
@@ -61,21 +66,21 @@ def random_boxes(*shape: int) -> torch.Tensor:
 
 def test_box_losses_by_hand():
     predicted, true = torch.tensor([[0.0, 0, 4, 4]]), torch.tensor([[0.0, 0.5, 4, 7]])
-    assert box_loss(predicted, true, kind="l1").tolist() == [3.5]
-    assert box_loss(predicted, true, kind="l2").tolist() == [9.25]
-    assert box_loss(predicted, true, kind="smooth_l1").tolist() == [0.125 + 2.5]
+    assert box_regression_loss(predicted, true, kind="l1").tolist() == [3.5]
+    assert box_regression_loss(predicted, true, kind="l2").tolist() == [9.25]
+    assert box_regression_loss(predicted, true, kind="smooth_l1").tolist() == [0.125 + 2.5]
     predicted, true = random_boxes(5), random_boxes(5).flip(0)
     expected = 1 - generalized_box_iou(predicted, true).diagonal()
-    torch.testing.assert_close(box_loss(predicted, true, kind="giou"), expected)
+    torch.testing.assert_close(box_regression_loss(predicted, true, kind="giou"), expected)
 
 
 @pytest.mark.parametrize("kind", ["l1", "l2", "smooth_l1", "giou"])
 def test_a_right_box_costs_nothing_and_batches_keep_their_shape(kind):
     boxes = random_boxes(2, 3)
-    loss = box_loss(boxes, boxes, kind=kind)
+    loss = box_regression_loss(boxes, boxes, kind=kind)
     torch.testing.assert_close(loss, torch.zeros(2, 3), atol=1e-5, rtol=0)
-    assert (box_loss(boxes, boxes.flip(1), kind=kind)[:, [0, 2]] > 0).all()
-    assert box_loss(boxes[:, :0], boxes[:, :0], kind=kind).shape == (2, 0)
+    assert (box_regression_loss(boxes, boxes.flip(1), kind=kind)[:, [0, 2]] > 0).all()
+    assert box_regression_loss(boxes[:, :0], boxes[:, :0], kind=kind).shape == (2, 0)
 
 
 def suppress_by_hand(boxes, scores, labels, nms_iou, score_threshold, most) -> list[int]:
@@ -99,7 +104,7 @@ def test_suppression_against_the_textbook(count, seed, nms_iou, score_threshold,
     boxes = torch.cat([corners, corners + torch.from_numpy(rng.integers(3, 9, (count, 2)))], dim=1)
     scores = torch.from_numpy(rng.permutation(count) / max(count, 1)).float()
     labels = torch.from_numpy(rng.integers(0, 2, count))
-    kept = keep_best(
+    kept = non_max_suppression(
         boxes, scores, labels, nms_iou=nms_iou, score_threshold=score_threshold, max_detections=most
     ).tolist()
     assert kept == suppress_by_hand(boxes, scores, labels, nms_iou, score_threshold, most)

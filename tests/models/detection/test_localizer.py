@@ -4,15 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from defectkit.models.detection.boxes import box_loss
-from defectkit.models.detection.localizer import Localizer, _middles, _shares, build_localizer
+from defectkit.models.detection.boxes import box_regression_loss
+from defectkit.models.detection.localizer import (
+    Localizer,
+    _cell_centers,
+    _center_shares,
+    build_localizer,
+)
 
 
 def build(**changes: object) -> Localizer:
     torch.manual_seed(0)
     options: dict = {
         "encoder": "test_efficientnet", "in_channels": 1, "n_classes": 2, "state": None,
-        "loss": "giou", "weight": 2.0,
+        "box_loss": "giou", "box_loss_weight": 2.0,
     }  # fmt: skip
     return build_localizer(**{**options, **changes})
 
@@ -32,7 +37,7 @@ def pictures(count: int, channels: int = 1) -> torch.Tensor:
 
 @pytest.mark.parametrize("loss", ["giou", "l1", "l2", "smooth_l1"])
 def test_images_without_a_defect_have_no_box_loss(loss):
-    network = build(loss=loss).train()
+    network = build(box_loss=loss).train()
     terms = network(pictures(2), [target(), target()])
     assert terms["box"].item() == terms["place"].item() == 0
     sum(terms.values()).backward()
@@ -42,7 +47,7 @@ def test_images_without_a_defect_have_no_box_loss(loss):
 
 @pytest.mark.parametrize("loss", ["giou", "l1", "l2", "smooth_l1"])
 def test_good_images_beside_a_defective_one_leave_its_box_loss_as_it_is(loss):
-    network = build(loss=loss).eval()  # batch statistics would couple the images
+    network = build(box_loss=loss).eval()  # batch statistics would couple the images
     images, truth = pictures(3), target((10, 12, 40, 50))
     (alone,) = [network(images[:1], [truth])["box"]]
     together = network(images, [truth, target(), target()])["box"]
@@ -52,7 +57,9 @@ def test_good_images_beside_a_defective_one_leave_its_box_loss_as_it_is(loss):
 
 def test_the_weight_counts_for_the_box_alone():
     truth = [target((10, 12, 40, 50)), target()]
-    light, heavy = (build(weight=weight).eval()(pictures(2), truth) for weight in (1.0, 3.0))
+    light, heavy = (
+        build(box_loss_weight=weight).eval()(pictures(2), truth) for weight in (1.0, 3.0)
+    )
     torch.testing.assert_close(heavy["box"], 3 * light["box"])
     torch.testing.assert_close(heavy["class"], light["class"])
     torch.testing.assert_close(heavy["place"], light["place"])
@@ -61,12 +68,12 @@ def test_the_weight_counts_for_the_box_alone():
 @given(st.integers(0, 94), st.integers(0, 62), st.integers(1, 96), st.integers(1, 64))
 def test_the_cells_in_the_middle_of_a_box_share_it(x, y, width, height):
     box = torch.tensor([[x / 96, y / 64, min(x + width, 96) / 96, min(y + height, 64) / 64]])
-    middles = _middles(4, 6)
-    (share,) = _shares(box, middles)
+    centers = _cell_centers(4, 6)
+    (share,) = _center_shares(box, centers)
     assert share.sum() == pytest.approx(1)
     assert len(share[share > 0].unique()) == 1
     center, half = (box[0, :2] + box[0, 2:]) / 2, (box[0, 2:] - box[0, :2]) / 2
-    for middle, part in zip(middles, share, strict=True):
+    for middle, part in zip(centers, share, strict=True):
         assert part > 0 or ((middle - center).abs() > half / 2).any()
         within_a_cell = ((middle - center).abs() <= torch.tensor([1 / 6, 1 / 4]) / 2 + 1e-4).all()
         assert part == 0 or within_a_cell or ((middle - center).abs() <= half / 2 + 1e-6).all()
@@ -74,7 +81,7 @@ def test_the_cells_in_the_middle_of_a_box_share_it(x, y, width, height):
 
 @pytest.mark.parametrize("loss", ["giou", "l1", "l2", "smooth_l1"])
 def test_losses_written_out(loss):
-    network = build(loss=loss, weight=3.0)
+    network = build(box_loss=loss, box_loss_weight=3.0)
     torch.manual_seed(2)
     attention = torch.randn(2, 4).log_softmax(dim=1)
     proposals = torch.rand(2, 4, 2).repeat(1, 1, 2) + torch.tensor([0, 0, 0.3, 0.2])
@@ -82,8 +89,8 @@ def test_losses_written_out(loss):
     # The left two of 2 x 2 cells share this box.
     true = torch.tensor([0.1, 0.0, 0.5, 1.0])
     truth = [(torch.tensor(2), true), (torch.tensor(0), torch.zeros(4))]
-    terms = network._losses(logits, attention, proposals, _middles(2, 2), truth)
-    costs = [box_loss(proposals[0, cell], true, kind=loss) for cell in (0, 2)]
+    terms = network._losses(logits, attention, proposals, _cell_centers(2, 2), truth)
+    costs = [box_regression_loss(proposals[0, cell], true, kind=loss) for cell in (0, 2)]
     torch.testing.assert_close(terms["box"], 3 * sum(costs) / 2)
     torch.testing.assert_close(terms["place"], -(attention[0, 0] + attention[0, 2]) / 2)
     expected = -logits.log_softmax(dim=1)[[0, 1], [2, 0]].mean()

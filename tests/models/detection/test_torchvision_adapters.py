@@ -2,18 +2,25 @@ import pytest
 import torch
 from torchvision.models.detection.image_list import ImageList
 
-from defectkit.models.detection.torchvision_adapters import HARD, Anchors, as_detections, usable
+from defectkit.models.detection.torchvision_adapters import (
+    HARD_NEGATIVES,
+    Anchors,
+    from_torchvision_detections,
+    to_torchvision_targets,
+)
 from defectkit.models.detection.torchvision_detectors import build_detector
 
 
 def test_labels_move_up_and_down_and_flat_boxes_go():
     boxes = torch.tensor([[1.0, 2, 5, 9], [3, 3, 3, 8], [0, 4, 6, 4], [2, 2, 4, 4]])
     target = {"boxes": boxes, "labels": torch.arange(4), "masks": torch.arange(4)[:, None, None]}
-    (one,) = usable([target], 1)
+    (one,) = to_torchvision_targets([target], first_label=1)
     assert one["labels"].tolist() == [1, 4]
     assert one["masks"].flatten().tolist() == [0, 3]
     assert target["labels"].tolist() == [0, 1, 2, 3]  # the caller's own stay as they are
-    found = as_detections({**target, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}, 0)
+    found = from_torchvision_detections(
+        {**target, "scores": torch.tensor([0.9, 0.8, 0.7, 0.6])}, first_label=0
+    )
     assert found.labels.tolist() == [0, 3]
     assert found.scores.tolist() == pytest.approx([0.9, 0.6])
     assert torch.equal(found.boxes, boxes[[0, 3]])
@@ -50,7 +57,7 @@ def ssd():
     ).detector  # fmt: skip
 
 
-def test_ssd_learns_from_the_hardest_places_of_good_images():
+def test_ssd_learns_from_the_hardest_anchors_of_good_images():
     body = ssd()
     logits = torch.randn(2, 50, 3)
     outputs = {"cls_logits": logits, "bbox_regression": torch.zeros(2, 50, 4)}
@@ -66,5 +73,5 @@ def test_ssd_learns_from_the_hardest_places_of_good_images():
     both = term([true, good], [found, missed])
     one = term([true, true], [found, missed])  # torchvision's own: no place of the second counts
     costs = -logits[1].softmax(dim=1)[:, 0].log()
-    expected = costs.sort(descending=True).values[:HARD].sum() / 2
+    expected = costs.sort(descending=True).values[:HARD_NEGATIVES].sum() / 2
     torch.testing.assert_close(both - one, expected)

@@ -6,9 +6,10 @@ from safetensors.torch import save_file
 from torchvision.ops import box_iou
 
 from defectkit.errors import ModelError
-from defectkit.models.detection.rcnn.fast_rcnn import build_region_cnn
+from defectkit.models.detection.rcnn.build import build_rcnn
 from defectkit.models.detection.torchvision_detectors import build_detector
-from defectkit.models.encoders import build_features, encoder_state, normalization
+from defectkit.models.encoders import build_features, normalization
+from defectkit.models.weights import read_weights
 
 ALL = ["faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos", "fast_rcnn", "rcnn"]
 SOME = ["faster_rcnn", "ssd", "fast_rcnn", "rcnn"]  # one of each way they are built
@@ -30,7 +31,7 @@ def build(architecture, **options):
         "nms_iou": 0.4, "score_threshold": 0.0, "max_detections": 20, **options,
     }  # fmt: skip
     if architecture in ("fast_rcnn", "rcnn"):
-        return build_region_cnn(architecture=architecture, **options)
+        return build_rcnn(architecture=architecture, **options)
     options = {"anchor_sizes": (12.0, 24.0, 48.0), **options}
     return build_detector(architecture=architecture, **options)
 
@@ -108,7 +109,7 @@ def test_classes_and_boxes_are_learned_as_they_are_given(architecture, scenes):
 def test_its_encoder_starts_another_network(architecture, tmp_path):
     network = build(architecture)
     save_file(network.state_dict(), tmp_path / "one.safetensors")
-    state = encoder_state(str(tmp_path / "one.safetensors"))
+    state = read_weights(str(tmp_path / "one.safetensors"))
     reductions = tuple(network.features.feature_info.reduction())
     fresh = build_features("resnet18", in_channels=1, reductions=reductions, state=state)
     torch.testing.assert_close(fresh.conv1.weight, network.features.conv1.weight)
@@ -163,7 +164,7 @@ def test_least_score_and_most_limit_what_is_found(architecture, scenes):
 def test_the_truth_belongs_to_training(architecture, scenes):
     images, targets = scenes(9, (1,))
     network = build(architecture)
-    with pytest.raises(AssertionError, match="the truth is for training"):
+    with pytest.raises(AssertionError, match="targets are for training"):
         network.eval()(images, targets)
     with pytest.raises(AssertionError, match="needed there"):
         network.train()(images)

@@ -6,8 +6,8 @@ from torchvision.ops import box_iou
 
 from defectkit.models.detection.yolo_grid import (
     BACKGROUND,
+    CENTER_REACH,
     IGNORED,
-    REACH,
     YoloGrid,
     build_yolo_grid,
 )
@@ -17,7 +17,7 @@ def build(**changes: object) -> YoloGrid:
     torch.manual_seed(0)
     options: dict = {
         "encoder": "test_efficientnet", "in_channels": 1, "n_classes": 2, "state": None,
-        "cell": 16, "n_anchors": 3, "loss": "giou", "weight": 2.0, "nms_iou": 0.4,
+        "cell_size": 16, "n_anchors": 3, "box_loss": "giou", "box_loss_weight": 2.0, "nms_iou": 0.4,
         "score_threshold": 0.05, "max_detections": 100,
     }  # fmt: skip
     return build_yolo_grid(**{**options, **changes})
@@ -48,32 +48,32 @@ def true_boxes(draw, side: int = 128) -> torch.Tensor:
 
 
 def test_places_are_the_cells_row_by_row_with_all_anchors_each():
-    middles, sizes = NETWORK._places(2, 3)
-    assert middles[::3].tolist() == [[8, 8], [24, 8], [40, 8], [8, 24], [24, 24], [40, 24]]
-    assert (middles.reshape(6, 3, 2) == middles.reshape(6, 3, 2)[:, :1]).all()
+    centers, sizes = NETWORK._grid(2, 3)
+    assert centers[::3].tolist() == [[8, 8], [24, 8], [40, 8], [8, 24], [24, 24], [40, 24]]
+    assert (centers.reshape(6, 3, 2) == centers.reshape(6, 3, 2)[:, :1]).all()
     assert sizes.reshape(6, 3, 2).tolist() == [NETWORK.anchors.tolist()] * 6
 
 
 def test_zeros_decode_to_the_anchor_in_the_middle_of_its_cell():
-    middles, sizes = NETWORK._places(4, 4)
-    boxes = NETWORK.decode(torch.zeros(1, len(middles), 4), middles, sizes)[0]
-    torch.testing.assert_close((boxes[:, :2] + boxes[:, 2:]) / 2, middles)
+    centers, sizes = NETWORK._grid(4, 4)
+    boxes = NETWORK.decode(torch.zeros(1, len(centers), 4), centers, sizes)[0]
+    torch.testing.assert_close((boxes[:, :2] + boxes[:, 2:]) / 2, centers)
     torch.testing.assert_close(boxes[:, 2:] - boxes[:, :2], sizes)
 
 
 @given(true_boxes())
 def test_every_place_can_say_the_truth_that_it_is_given(boxes):
-    middles, sizes = NETWORK._places(8, 8)
-    owners = NETWORK.match(boxes, middles, sizes)
-    here = owners >= 0
-    true = boxes[owners[here]]
+    centers, sizes = NETWORK._grid(8, 8)
+    matches = NETWORK.match(boxes, centers, sizes)
+    here = matches >= 0
+    true = boxes[matches[here]]
     # The code by its definition, solved for the numbers of the network.
-    offsets = ((true[:, :2] + true[:, 2:]) / 2 - middles[here]) / NETWORK.cell
-    assert (offsets.abs() < REACH).all()
+    offsets = ((true[:, :2] + true[:, 2:]) / 2 - centers[here]) / NETWORK.cell_size
+    assert (offsets.abs() < CENTER_REACH).all()
     ratios = ((true[:, 2:] - true[:, :2]) / sizes[here]).log()
-    coded = torch.zeros(len(middles), 4)
+    coded = torch.zeros(len(centers), 4)
     coded[here] = torch.cat([torch.logit((offsets + 1) / 2), ratios], dim=1)
-    decoded = NETWORK.decode(coded, middles, sizes)[here]
+    decoded = NETWORK.decode(coded, centers, sizes)[here]
     in_range = (ratios.abs() < 2.7).all(dim=1)
     torch.testing.assert_close(decoded[in_range], true[in_range], atol=1e-2, rtol=1e-3)
 
@@ -81,16 +81,16 @@ def test_every_place_can_say_the_truth_that_it_is_given(boxes):
 @settings(max_examples=20)
 @given(true_boxes())
 def test_matching_against_its_rules_written_out(boxes):
-    middles, sizes = NETWORK._places(8, 8)
-    owners = NETWORK.match(boxes, middles, sizes).tolist()
-    anchored = torch.cat([middles - sizes / 2, middles + sizes / 2], dim=1)
+    centers, sizes = NETWORK._grid(8, 8)
+    matches = NETWORK.match(boxes, centers, sizes).tolist()
+    anchored = torch.cat([centers - sizes / 2, centers + sizes / 2], dim=1)
     overlaps = box_iou(boxes, anchored)
     shapes = NETWORK.anchors
-    for place, owner in enumerate(owners):
+    for place, match in enumerate(matches):
         claims = {}
         for index, box in enumerate(boxes):
             center, size = (box[:2] + box[2:]) / 2, box[2:] - box[:2]
-            near = (center - middles[place]).abs().max() < 0.75 * 16
+            near = (center - centers[place]).abs().max() < 0.75 * 16
             centered = box_iou(torch.cat([-size, size])[None], torch.cat([-shapes, shapes], dim=1))[
                 0
             ]
@@ -98,23 +98,23 @@ def test_matching_against_its_rules_written_out(boxes):
             if near and (likeness >= 0.5 or likeness == centered.max()):
                 claims[index] = overlaps[index, place]
         if claims:
-            assert overlaps[owner, place] == max(claims.values())
-            assert owner in claims
+            assert overlaps[match, place] == max(claims.values())
+            assert match in claims
         else:
             expected = IGNORED if overlaps[:, place].max() >= 0.5 else BACKGROUND
-            assert owner == expected
+            assert match == expected
 
 
 @given(true_boxes().filter(lambda boxes: len(boxes) == 1))
 def test_a_lone_truth_is_found_in_the_cell_of_its_center_at_least(boxes):
-    middles, sizes = NETWORK._places(8, 8)
-    owners = NETWORK.match(boxes, middles, sizes).reshape(8, 8, 3)
+    centers, sizes = NETWORK._grid(8, 8)
+    matches = NETWORK.match(boxes, centers, sizes).reshape(8, 8, 3)
     x, y = ((boxes[0, :2] + boxes[0, 2:]) / 2 / 16).long().tolist()
-    assert (owners[y, x] == 0).any()
+    assert (matches[y, x] == 0).any()
 
 
 def test_without_truth_all_is_background():
-    assert (NETWORK.match(torch.zeros(0, 4), *NETWORK._places(2, 2)) == BACKGROUND).all()
+    assert (NETWORK.match(torch.zeros(0, 4), *NETWORK._grid(2, 2)) == BACKGROUND).all()
 
 
 # --- loss ---------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_without_truth_all_is_background():
 
 @pytest.mark.parametrize("loss", ["giou", "l1", "l2", "smooth_l1"])
 def test_images_without_a_defect_teach_objectness_alone(loss):
-    network = build(loss=loss).train()
+    network = build(box_loss=loss).train()
     images = torch.randint(0, 256, (2, 1, 64, 96), dtype=torch.uint8)
     terms = network(images, [target(), target()])
     assert terms["box"].item() == terms["class"].item() == 0
@@ -135,7 +135,8 @@ def test_images_without_a_defect_teach_objectness_alone(loss):
 def test_the_weight_counts_for_the_box_alone():
     images = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
     light, heavy = (
-        build(weight=weight).train()(images, [target((10, 12, 30, 40))]) for weight in (1.0, 3.0)
+        build(box_loss_weight=weight).train()(images, [target((10, 12, 30, 40))])
+        for weight in (1.0, 3.0)
     )
     assert heavy["box"].item() == pytest.approx(3 * light["box"].item(), rel=1e-5)
     assert heavy["objectness"].item() == pytest.approx(light["objectness"].item(), rel=1e-5)
@@ -147,14 +148,14 @@ def test_ignored_places_have_no_loss():
     network.set_anchors(torch.tensor([[120.0, 120.0]] * 3))
     truth = target((4, 4, 124, 124))
     raw = torch.zeros(1, 8 * 8 * 3, 7, requires_grad=True)
-    middles, sizes = network._places(8, 8)
-    owners = network.match(truth["boxes"], middles, sizes)[None]
-    assert (owners == IGNORED).any()
-    boxes = network.decode(raw[..., :4], middles, sizes)
-    sum(network._losses(raw, boxes, owners, sizes, [truth]).values()).backward()
-    assert (raw.grad[owners == IGNORED] == 0).all()
-    assert (raw.grad[owners == BACKGROUND][:, 4] > 0).all()
-    assert (raw.grad[owners >= 0][:, 4] < 0).all()
+    centers, sizes = network._grid(8, 8)
+    matches = network.match(truth["boxes"], centers, sizes)[None]
+    assert (matches == IGNORED).any()
+    boxes = network.decode(raw[..., :4], centers, sizes)
+    sum(network._losses(raw, boxes, matches, sizes, [truth]).values()).backward()
+    assert (raw.grad[matches == IGNORED] == 0).all()
+    assert (raw.grad[matches == BACKGROUND][:, 4] > 0).all()
+    assert (raw.grad[matches >= 0][:, 4] < 0).all()
 
 
 def scene() -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
@@ -171,7 +172,7 @@ def scene() -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
 @pytest.mark.parametrize("cell", [8, 16, 32])
 def test_one_batch_is_learned_by_heart(cell):
     images, targets = scene()
-    network = build(cell=cell).train()
+    network = build(cell_size=cell).train()
     sizes = torch.cat([one["boxes"][:, 2:] - one["boxes"][:, :2] for one in targets])
     network.set_anchors(sizes)
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
@@ -205,7 +206,11 @@ def test_one_batch_is_learned_by_heart(cell):
 @pytest.mark.parametrize("cell", [8, 16, 32])
 def test_detections_of_images_of_any_size_lie_inside(cell, classes, channels):
     network = build(
-        cell=cell, n_classes=classes, in_channels=channels, score_threshold=0.0, max_detections=7
+        cell_size=cell,
+        n_classes=classes,
+        in_channels=channels,
+        score_threshold=0.0,
+        max_detections=7,
     )
     with torch.inference_mode():
         found = network.eval()(torch.randint(0, 256, (2, channels, 64, 160), dtype=torch.uint8))

@@ -1,35 +1,37 @@
-"""Fast R-CNN, and the choice between it and R-CNN: the historical pair, on proposed regions.
+"""Fast R-CNN (Girshick 2015): proposed regions are cut out of one feature map and classified.
 
-Shapes: B images, R regions of one, K defect classes.
+Shapes: B images, K defect classes.
 """
 
-from typing import Any, cast
+from typing import cast
 
 import torch
+from timm.models import FeatureInfo
 from torch import nn
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.ops import MultiScaleRoIAlign
 
 from defectkit.models.detection.detector import Detections, Detector, Targets
-from defectkit.models.detection.rcnn.proposals import propose_in
-from defectkit.models.detection.rcnn.rcnn import RCNN
-from defectkit.models.detection.torchvision_adapters import as_detections, named, usable
-from defectkit.models.encoders import State, build_features, normalization
+from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
+from defectkit.models.detection.torchvision_adapters import (
+    from_torchvision_detections,
+    from_torchvision_losses,
+    to_torchvision_targets,
+)
 
 HIDDEN = 256
-"""Features of a region, behind the last but one layer."""
+"""Features of a region before the last layer."""
 
 
 class FastRCNN(Detector):
-    """Fast R-CNN (Girshick 2015): regions are cut out of one feature map, and classified.
+    """A class for each region, by softmax over background and K classes, and a box for each class.
 
-    A region gets a class, by softmax over background and K classes, and for each class a box. Its
-    proposals come from the pixels (``proposals``), not from the network, which makes it slow: they
-    are computed on the processor, for each image anew.
+    The proposals come from the pixels (``proposals``), not from the network. That makes it slow:
+    they are computed on the processor, for each image again.
     """
 
-    stride = 16
+    size_divisor = 16
 
     def __init__(
         self,
@@ -44,7 +46,7 @@ class FastRCNN(Detector):
         pretrained: bool,
     ) -> None:
         super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
-        (channels,) = cast(Any, features).feature_info.channels()
+        (channels,) = cast(FeatureInfo, features.feature_info).channels()
         self.norm = nn.BatchNorm2d(channels)
         self.regions = RoIHeads(
             box_roi_pool=MultiScaleRoIAlign(["0"], output_size=7, sampling_ratio=2),
@@ -63,47 +65,13 @@ class FastRCNN(Detector):
     def forward(
         self, images: torch.Tensor, targets: Targets | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
-        """(B, C, H, W), H and W divisible by 16: terms of the loss in training, else detections."""
-        assert self.training == (targets is not None), "the truth is for training, and needed there"
-        proposals = [propose_in(one) for one in images]
+        """(B, C, H, W), H and W divisible by 16 -> loss terms in training, else detections."""
+        assert self.training == (targets is not None), "targets are for training, and needed there"
+        proposals = [propose_boxes_torch(image) for image in images]
         maps = {"0": self.norm(self.features(self.normalize(images))[0])}
         sizes = [tuple(images.shape[2:])] * len(images)
-        truth = None if targets is None else usable(targets, background=1)
-        found, terms = self.regions(maps, proposals, sizes, truth)
-        return named(terms) if targets is not None else [as_detections(one, 1) for one in found]
-
-
-def build_region_cnn(
-    *,
-    architecture: str,
-    encoder: str,
-    in_channels: int,
-    n_classes: int,
-    state: State | None,
-    nms_iou: float,
-    score_threshold: float,
-    max_detections: int,
-) -> Detector:
-    """``fast_rcnn`` or ``rcnn`` on timm's ``encoder``.
-
-    Boxes below ``score_threshold`` are forgotten, of those of a class that overlap by more than
-    ``nms_iou`` the best is kept, and at most ``max_detections`` in an image.
-
-    Raises:
-        ModelError: timm does not know the encoder, or it has no map of a 16th or 32nd.
-    """
-    kind, reduction = (FastRCNN, 16) if architecture == "fast_rcnn" else (RCNN, 32)
-    features = build_features(
-        encoder, in_channels=in_channels, reductions=(reduction,), state=state
-    )
-    mean, std = normalization(encoder)
-    return kind(
-        features,
-        n_classes=n_classes,
-        nms_iou=nms_iou,
-        score_threshold=score_threshold,
-        max_detections=max_detections,
-        mean=mean,
-        std=std,
-        pretrained=state is not None,
-    )
+        truth = None if targets is None else to_torchvision_targets(targets, first_label=1)
+        found, losses = self.regions(maps, proposals, sizes, truth)
+        if targets is not None:
+            return from_torchvision_losses(losses)
+        return [from_torchvision_detections(one, first_label=1) for one in found]

@@ -1,51 +1,63 @@
 """R-CNN (Girshick et al. 2014): the pixels of each proposed region, warped, go through the network.
 
-Its proposals come from the pixels (``proposals``), not from the network. It is slow, as it was: the
-network runs for each of some hundred regions of an image.
+The proposals come from the pixels (``proposals``), not from the network. It is slow, as the
+original was: the network runs for each of some hundred regions of an image.
 
 Shapes: B images, R regions of one, K defect classes, F features.
 """
 
-from collections.abc import Iterable
+from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
+from timm.models import FeatureInfo
 from torch import nn
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler, BoxCoder
 from torchvision.ops import box_iou, clip_boxes_to_image, roi_align
 
-from defectkit.models.detection.boxes import keep_best
+from defectkit.models.detection.boxes import non_max_suppression
 from defectkit.models.detection.detector import Detections, Detector, Targets
-from defectkit.models.detection.rcnn.proposals import propose_in
-from defectkit.models.detection.torchvision_adapters import as_detections, usable
+from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
+from defectkit.models.detection.torchvision_adapters import (
+    from_torchvision_detections,
+    to_torchvision_targets,
+)
+from defectkit.models.network import Batches
 
 Examples = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 HIDDEN = 256
-"""Features of a region, behind the last but one layer."""
-WARPED = 64
-"""Side in pixels to which R-CNN warps a region."""
+"""Features of a region before the last layer."""
+WARPED_SIDE = 64
+"""Side in pixels to which a region is warped."""
 CONTEXT = 4
-"""Pixels of a warped region, at each side, that show what is around the box."""
-SAMPLED = 16
-"""Regions of an image in a training step of R-CNN, a quarter of them defects if there are any."""
+"""Pixels of a warped region, on each side, that show the surroundings of the box."""
+TRAINED_REGIONS = 16
+"""Regions of an image in a training step; a quarter of them defects, if there are any."""
+POSITIVE_IOU = 0.5
+"""IoU with a defect from which a region shows it, in training."""
 FITTED_IMAGES = 96
 """Images whose regions the support vector machines are fitted to."""
 FITTED_REGIONS = 24
 """Proposals of an image among them."""
-CERTAIN_MISS = -30.0
-"""The bias of a class before anything is fitted: nothing is found."""
+NEGATIVE_IOU = 0.3
+"""IoU with all defects of a class below which a region is a negative example of it."""
+REGRESSION_IOU = 0.6
+"""IoU with a defect from which the box regressor learns from a proposal."""
+UNFITTED_BIAS = -30.0
+"""Bias of a class before it is fitted: its score is 0, so nothing is found."""
 
 
 class RCNN(Detector):
-    """Each region on its own: features by a network, then linear machines fitted to them.
+    """Each region on its own: features by a network, then linear models fitted to them.
 
-    In training the network learns to tell K + 1 classes of regions. ``fit`` then gives each class a
-    support vector machine and a box regressor, which alone decide in evaluation; before it nothing
-    is found. They are part of the state: ``machines`` (K, HIDDEN + 1) on the hidden features,
-    ``movers`` (K, 4, F + 1) on the pooled ones, each with its bias last.
+    The network learns by gradients to tell K + 1 classes of regions. ``fit_after_epoch`` then gives
+    each class a support vector machine and a box regressor. These alone decide in evaluation;
+    before they are fitted nothing is found. They are part of the state: ``machines`` (K, HIDDEN +
+    1) are the support vector machines on the hidden features, ``movers`` (K, 4, F + 1) the box
+    regressors on the pooled features, each with its bias last. (Saved models know these names.)
     """
 
     machines: torch.Tensor
@@ -64,122 +76,129 @@ class RCNN(Detector):
         pretrained: bool,
     ) -> None:
         super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
-        self.thinning = {"nms_iou": nms_iou, "score_threshold": score_threshold}
-        self.max_detections = max_detections
-        pooled = cast(Any, features).feature_info.channels()[0] * (WARPED // 32) ** 2
+        self.suppress = partial(
+            non_max_suppression,
+            nms_iou=nms_iou,
+            score_threshold=score_threshold,
+            max_detections=max_detections,
+        )
+        (channels,) = cast(FeatureInfo, features.feature_info).channels()
+        pooled = channels * (WARPED_SIDE // 32) ** 2
         self.hidden = nn.Sequential(nn.LayerNorm(pooled), nn.Linear(pooled, HIDDEN), nn.ReLU())
         self.classifier = nn.Linear(HIDDEN, n_classes + 1)
-        self.sampler = BalancedPositiveNegativeSampler(SAMPLED, positive_fraction=0.25)
+        self.sampler = BalancedPositiveNegativeSampler(TRAINED_REGIONS, positive_fraction=0.25)
         self.coder = BoxCoder(weights=(1.0, 1.0, 1.0, 1.0))
         self.register_buffer("machines", torch.zeros(n_classes, HIDDEN + 1))
         self.register_buffer("movers", torch.zeros(n_classes, 4, pooled + 1))
-        self._forget()
+        self._reset()
 
     def forward(
         self, images: torch.Tensor, targets: Targets | None = None
     ) -> dict[str, torch.Tensor] | list[Detections]:
-        """(B, C, H, W) of any size: the term of the loss in training, else detections."""
-        assert self.training == (targets is not None), "the truth is for training, and needed there"
+        """(B, C, H, W) of any size -> the loss term in training, else detections."""
+        assert self.training == (targets is not None), "targets are for training, and needed there"
         if targets is None:
             return [self._detect(image) for image in images]
         chosen = [
             self._sample(image, target)
-            for image, target in zip(images, usable(targets, background=1), strict=True)
+            for image, target in zip(
+                images, to_torchvision_targets(targets, first_label=1), strict=True
+            )
         ]
         boxes, labels = zip(*chosen, strict=True)
-        logits = self.classifier(self.hidden(self._pooled(images, list(boxes))))
+        logits = self.classifier(self.hidden(self._pooled_features(images, list(boxes))))
         return {"class": F.cross_entropy(logits, torch.cat(labels))}
 
-    def fit(self, samples: Iterable[tuple[torch.Tensor, Targets]]) -> None:
-        """Fit the machines to regions of the first 96 images of ``samples``.
+    def fit_after_epoch(self, samples: Batches) -> None:
+        """Fit the linear models to regions of the first 96 images of ``samples``.
 
-        ``samples`` yields batches as ``forward`` takes them in training. A class that does not
-        occur in them will not be found.
+        A class that does not occur in them will not be found.
         """
         self.eval()
         pairs = (
             (image, target)
             for images, targets in samples
-            for image, target in zip(images, usable(targets, background=0), strict=True)
+            for image, target in zip(
+                images, to_torchvision_targets(targets, first_label=0), strict=True
+            )
         )
         with torch.no_grad():
             examples = [self._examples(*pair) for pair in islice(pairs, FITTED_IMAGES)]
-        self._forget()
+        self._reset()
         if examples:
             pooled, signs, deltas, labels = (
                 torch.cat(parts) for parts in zip(*examples, strict=True)
             )
-            self._fit(pooled, signs, deltas, labels)
+            self._fit_linear_models(pooled, signs, deltas, labels)
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.machines.zero_()
-        self.machines[:, -1] = CERTAIN_MISS
+        self.machines[:, -1] = UNFITTED_BIAS
         self.movers.zero_()
 
-    def _pooled(self, images: torch.Tensor, boxes: list[torch.Tensor]) -> torch.Tensor:
+    def _pooled_features(self, images: torch.Tensor, boxes: list[torch.Tensor]) -> torch.Tensor:
         """(B, C, H, W) and (R, 4) of each -> features of all regions (sum of R, F), in order.
 
         The part of a region that lies beyond the image is filled with the mean, 0.
         """
-        grow = 0.5 * WARPED / (WARPED - 2 * CONTEXT)
-        wider = [_around(one, grow) for one in boxes]
-        warped = roi_align(self.normalize(images), wider, WARPED, aligned=True)  # (R, C, 64, 64)
+        reach = 0.5 * WARPED_SIDE / (WARPED_SIDE - 2 * CONTEXT)
+        wider = [_enlarge(one, reach) for one in boxes]
+        warped = roi_align(
+            self.normalize(images), wider, WARPED_SIDE, aligned=True
+        )  # (R, C, 64, 64)
         return cast(torch.Tensor, self.features(warped)[0].flatten(1))
 
     def _sample(
         self, image: torch.Tensor, target: dict[str, torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return boxes and labels, 0 background, of a few regions: the truth and proposals.
-
-        A region shows a defect when its IoU with it is at least a half.
-        """
-        boxes = torch.cat([target["boxes"], propose_in(image)])
-        best, which = _best(boxes, target["boxes"])
-        labels = torch.zeros_like(which)
-        labels[best >= 0.5] = target["labels"][which[best >= 0.5]]
+        """Return boxes and labels, 0 background, of a few regions: the truth and proposals."""
+        boxes = torch.cat([target["boxes"], propose_boxes_torch(image)])
+        iou, nearest = _nearest_truth(boxes, target["boxes"])
+        labels = torch.zeros_like(nearest)
+        positives = iou >= POSITIVE_IOU
+        labels[positives] = target["labels"][nearest[positives]]
         positive, negative = self.sampler([labels])
         chosen = (positive[0] | negative[0]).bool()
         return boxes[chosen], labels[chosen]
 
     def _detect(self, image: torch.Tensor) -> Detections:
-        proposals = propose_in(image)
-        pooled = self._pooled(image[None], [proposals])  # (R, F)
+        proposals = propose_boxes_torch(image)
+        pooled = self._pooled_features(image[None], [proposals])  # (R, F)
         scores = _linear(self.hidden(pooled), self.machines).sigmoid()  # (R, K)
         deltas = _linear(pooled, self.movers.flatten(0, 1))  # (R, 4K)
         boxes = self.coder.decode(deltas, [proposals])  # (R, K, 4)
         boxes = clip_boxes_to_image(boxes, tuple(image.shape[1:])).flatten(0, 1)
         labels = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores))
-        kept = keep_best(
-            boxes, scores.flatten(), labels, **self.thinning, max_detections=self.max_detections
-        )
+        kept = self.suppress(boxes, scores.flatten(), labels)
         found = {"boxes": boxes[kept], "scores": scores.flatten()[kept], "labels": labels[kept]}
-        return as_detections(found, 0)
+        return from_torchvision_detections(found, first_label=0)
 
     def _examples(self, image: torch.Tensor, target: dict[str, torch.Tensor]) -> Examples:
-        """Return what the machines learn from an image, for R regions of it.
+        """Return what the linear models learn from an image, for R regions of it.
 
-        Features (R, F); for each class 1 where it is the truth itself, -1 where the IoU with all
-        truths of the class is below 0.3, else 0, (R, K); the way to the nearest truth (R, 4); and
-        the class of that truth where a proposal's IoU with it is at least 0.6, else -1, (R,).
+        Features (R, F); for each class 1 where the region is a truth itself, -1 where the IoU with
+        all truths of the class is below ``NEGATIVE_IOU``, else 0, (R, K); the coded difference to
+        the nearest truth (R, 4); and the class of that truth where a proposal's IoU with it is at
+        least ``REGRESSION_IOU``, else -1, (R,).
         """
         truth, true_labels = target["boxes"], target["labels"]
-        boxes = _spread(propose_in(image), truth)
+        boxes = _choose_proposals(propose_boxes_torch(image), truth)
         regions = torch.cat([truth, boxes])
         signs = torch.full((len(regions), len(self.machines)), -1, device=image.device)
         for label, true in zip(true_labels, truth, strict=True):
-            near = box_iou(regions, true[None])[:, 0] >= 0.3
+            near = box_iou(regions, true[None])[:, 0] >= NEGATIVE_IOU
             signs[near, label] = 0
         signs[torch.arange(len(truth)), true_labels] = 1
-        best, which = _best(regions, truth)
-        labels = torch.full_like(which, -1)
+        iou, nearest = _nearest_truth(regions, truth)
+        labels = torch.full_like(nearest, -1)
         deltas = torch.zeros_like(regions)
-        near = best >= 0.6
+        near = iou >= REGRESSION_IOU
         near[: len(truth)] = False
-        labels[near] = true_labels[which[near]]
-        deltas[near] = self.coder.encode_single(truth[which[near]], regions[near])
-        return self._pooled(image[None], [regions]), signs, deltas, labels
+        labels[near] = true_labels[nearest[near]]
+        deltas[near] = self.coder.encode_single(truth[nearest[near]], regions[near])
+        return self._pooled_features(image[None], [regions]), signs, deltas, labels
 
-    def _fit(
+    def _fit_linear_models(
         self, pooled: torch.Tensor, signs: torch.Tensor, deltas: torch.Tensor, labels: torch.Tensor
     ) -> None:
         from defectkit.models.detection.rcnn.region_svm import (  # takes a second to import
@@ -189,7 +208,7 @@ class RCNN(Detector):
 
         with torch.no_grad():
             hidden = self.hidden(pooled).cpu().numpy()
-        known, ways = pooled.cpu().numpy(), deltas.cpu().numpy()
+        features, differences = pooled.cpu().numpy(), deltas.cpu().numpy()
         for label, sign in enumerate(signs.T.cpu().numpy()):
             if (sign > 0).any() and (sign < 0).any():
                 used = sign != 0
@@ -197,20 +216,20 @@ class RCNN(Detector):
                 self.machines[label] = torch.from_numpy(machine)
             near = (labels == label).cpu().numpy()
             if near.any():
-                self.movers[label] = torch.from_numpy(fit_boxes(known[near], ways[near]))
+                self.movers[label] = torch.from_numpy(fit_boxes(features[near], differences[near]))
 
 
-def _best(boxes: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest IoU of each of ``boxes`` (R, 4) with one of ``truth``, and which, (R,) each."""
+def _nearest_truth(boxes: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the largest IoU of each of ``boxes`` (R, 4) with a truth, and its index, (R,) both."""
     if not len(truth):
         return boxes.new_zeros(len(boxes)), boxes.new_zeros(len(boxes), dtype=torch.int64)
-    best, which = box_iou(boxes, truth).max(dim=1)
-    return best, which
+    iou, nearest = box_iou(boxes, truth).max(dim=1)
+    return iou, nearest
 
 
-def _spread(boxes: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+def _choose_proposals(boxes: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     """Choose up to 24 boxes: half of them near the truth, if there are any, the rest evenly."""
-    near = _best(boxes, truth)[0] >= 0.6
+    near = _nearest_truth(boxes, truth)[0] >= REGRESSION_IOU
     close = boxes[near][: FITTED_REGIONS // 2]
     rest = boxes[~near]
     count = min(FITTED_REGIONS - len(close), len(rest))
@@ -218,10 +237,10 @@ def _spread(boxes: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return torch.cat([close, rest[places]])
 
 
-def _around(boxes: torch.Tensor, grow: float) -> torch.Tensor:
-    """Return boxes (R, 4) on the same centers that reach ``grow`` times their sides each way."""
+def _enlarge(boxes: torch.Tensor, reach: float) -> torch.Tensor:
+    """Return boxes (R, 4) on the same centers that reach ``reach`` times their sides each way."""
     centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
-    return torch.cat([centers - grow * sides, centers + grow * sides], dim=1)
+    return torch.cat([centers - reach * sides, centers + reach * sides], dim=1)
 
 
 def _linear(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""What R-CNN learns after its network: a support vector machine and a box regressor a class.
+"""What R-CNN learns after its network: a support vector machine and a box regressor per class.
 
-scikit-learn fits them; they are linear, so all that is kept is a weight and a bias, and looking at
-images needs no scikit-learn. Features are standardized for the fit, which the result undoes.
+scikit-learn fits them. They are linear, so weights and biases are all that is kept, and prediction
+needs no scikit-learn. Features are standardized for the fit; the result includes that.
 
 Shapes: N regions, D features.
 """
@@ -16,16 +16,16 @@ from sklearn.svm import LinearSVC
 from defectkit.arrays import BoolArray, Float32Array
 
 C = 1e-3
-"""How much a region on the wrong side costs, as in the paper."""
+"""Cost of a region on the wrong side, as in the paper."""
 ALPHA = 1000.0
-"""How strongly the box regressor is held back, as in the paper."""
+"""Penalty on the weights of the box regressor, as in the paper."""
 
 
 def fit_svm(features: Float32Array, positive: BoolArray) -> Float32Array:
     """Return weight and bias, (D + 1,), whose sigmoid is the probability of being positive.
 
-    ``features`` (N, D), ``positive`` (N,), both values occurring. The margin of a linear support
-    vector machine goes through a logistic regression (Platt 1999); both being linear, they are one.
+    ``features`` (N, D), ``positive`` (N,) with both values. The margin of a linear support vector
+    machine goes through a logistic regression (Platt 1999); both are linear, so they combine.
     """
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
@@ -33,7 +33,7 @@ def fit_svm(features: Float32Array, positive: BoolArray) -> Float32Array:
     margins = machine.decision_function(scaled)[:, None]
     platt = LogisticRegression().fit(margins, positive)
     slope, shift = platt.coef_[0, 0], platt.intercept_[0]
-    (result,) = _unscaled(scaler, slope * machine.coef_, slope * machine.intercept_ + shift)
+    (result,) = _unstandardize(scaler, slope * machine.coef_, slope * machine.intercept_ + shift)
     return cast(Float32Array, result)
 
 
@@ -44,10 +44,10 @@ def fit_boxes(features: Float32Array, deltas: Float32Array) -> Float32Array:
     """
     scaler = StandardScaler().fit(features)
     ridge = Ridge(alpha=ALPHA).fit(scaler.transform(features), deltas)
-    return _unscaled(scaler, ridge.coef_, ridge.intercept_)
+    return _unstandardize(scaler, ridge.coef_, ridge.intercept_)
 
 
-def _unscaled(scaler: StandardScaler, weights: Any, biases: Any) -> Float32Array:
-    """(M, D) and (M,) for standardized features -> (M, D + 1) for features as they are."""
+def _unstandardize(scaler: StandardScaler, weights: Any, biases: Any) -> Float32Array:
+    """Weights (M, D), biases (M,) for standardized features -> (M, D + 1) for plain features."""
     weights = weights / scaler.scale_
     return np.column_stack([weights, biases - weights @ scaler.mean_]).astype(np.float32)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from defectkit.models.detection.rcnn.fast_rcnn import build_region_cnn
-from defectkit.models.detection.rcnn.proposals import propose_in
-from defectkit.models.detection.rcnn.rcnn import CONTEXT, FITTED_IMAGES, WARPED
+from defectkit.models.detection.rcnn.build import build_rcnn
+from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
+from defectkit.models.detection.rcnn.rcnn import CONTEXT, FITTED_IMAGES, WARPED_SIDE
 
 
 def build(**options):
@@ -19,9 +19,7 @@ def build(**options):
         "n_classes": 2,
         **options,
     }
-    return build_region_cnn(
-        architecture="rcnn", encoder="resnet18", in_channels=1, state=None, **options
-    )
+    return build_rcnn(architecture="rcnn", encoder="resnet18", in_channels=1, state=None, **options)
 
 
 def detect(network, images):
@@ -33,7 +31,7 @@ def detect(network, images):
 def fitted(scenes):
     """R-CNN with random features, fitted to scenes of both classes."""
     network = build()
-    network.fit(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
+    network.fit_after_epoch(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
     return network
 
 
@@ -54,8 +52,8 @@ def test_the_machines_tell_classes_even_on_random_features(fitted, scenes):
 
 def test_a_fit_depends_on_its_samples_alone(fitted, scenes):
     again = build()
-    again.fit([scenes(20, (1, 1, 0))])  # forgotten by the next
-    again.fit(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
+    again.fit_after_epoch([scenes(20, (1, 1, 0))])  # forgotten by the next
+    again.fit_after_epoch(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
     torch.testing.assert_close(again.machines, fitted.machines)
     torch.testing.assert_close(again.movers, fitted.movers)
 
@@ -63,12 +61,12 @@ def test_a_fit_depends_on_its_samples_alone(fitted, scenes):
 def test_a_class_that_does_not_occur_is_not_found(scenes):
     network = build(n_classes=3, score_threshold=0.0, nms_iou=1.0, max_detections=10_000)
     batches = [scenes(seed, (1, 1)) for seed in range(2)]
-    network.fit(batches)
+    network.fit_after_epoch(batches)
     (one,) = detect(network, batches[0][0][:1])
     assert one.scores[one.labels == 2].max() < 1e-6
-    network.fit([scenes(0, (0, 0))])
+    network.fit_after_epoch([scenes(0, (0, 0))])
     assert detect(network, batches[0][0])[0].scores.max() < 1e-6
-    network.fit([])
+    network.fit_after_epoch([])
     assert detect(network, batches[0][0])[0].scores.max() < 1e-6
 
 
@@ -82,7 +80,7 @@ def test_a_fit_takes_a_bounded_number_of_images():
             seen.append(place)
             yield image, [none] * 16
 
-    network.fit(forever())
+    network.fit_after_epoch(forever())
     assert len(seen) == FITTED_IMAGES // 16 + (FITTED_IMAGES % 16 > 0)
 
 
@@ -102,7 +100,7 @@ def test_examples_are_the_truth_against_what_is_far_from_it(scenes):
     # No proposal near a defect of a class is an example against the class.
     assert (signs[near, labels[near]] == 0).all()
     # A proposal moved by its deltas is the truth (Girshick et al. 2014, appendix C).
-    proposals = torch.cat([truth["boxes"], propose_in(images[0])])
+    proposals = torch.cat([truth["boxes"], propose_boxes_torch(images[0])])
     best = box_iou(proposals, truth["boxes"]).max(dim=1).values
     for delta, label in zip(deltas[near], labels[near], strict=True):
         moved = [move(box, delta) for box in proposals[best >= 0.6]]
@@ -121,7 +119,7 @@ def test_the_box_regressor_moves_the_proposals(scenes):
     network.machines[1, -1], network.movers[1, :, -1] = 2.0, delta
     images, _ = scenes(5, (1,))
     (one,) = detect(network, images)
-    moved = torch.stack([move(box, delta) for box in propose_in(images[0])]).clamp(0, 64)
+    moved = torch.stack([move(box, delta) for box in propose_boxes_torch(images[0])]).clamp(0, 64)
     assert set(one.labels.tolist()) == {1}
     torch.testing.assert_close(one.scores, torch.full_like(one.scores, 0.880797))
     assert len(one.boxes) == len(moved)
@@ -136,9 +134,9 @@ def test_a_region_is_warped_with_a_little_around_it():
     image[:, :, 20:48, 30:86] = 255
     boxes = torch.tensor([[30.0, 20, 86, 48], [0, 0, 100, 80]])
     with torch.no_grad():
-        network._pooled(image, [boxes])
+        network._pooled_features(image, [boxes])
     region, whole = seen[0][:, 0]
-    assert region.shape == (WARPED, WARPED)
+    assert region.shape == (WARPED_SIDE, WARPED_SIDE)
     bright, dark = network.normalize(torch.tensor([255, 0]))
     inner = region[CONTEXT + 1 : -CONTEXT - 1, CONTEXT + 1 : -CONTEXT - 1]
     torch.testing.assert_close(inner, bright.expand_as(inner))

@@ -1,4 +1,4 @@
-"""Scores of all tiles of an image: in a few dense passes, or of each tile cut out and run alone.
+"""Classifiers of tiles, and the scores of all tiles of an image: densely, or one by one.
 
 Shapes: B images, C input channels (1 gray, 3 RGB), K outputs, H and W in pixels.
 """
@@ -10,15 +10,15 @@ import torch
 from defectkit.models.network import Network
 
 TILES_AT_ONCE = 128
-"""Tiles that are cut out and classified together."""
+"""Number of tiles that are cut out and classified in one batch."""
 
 
-class TileNetwork(Network):
-    """Classifies square tiles of side ``tile``, seeing ``context`` more pixels on each side.
+class TileClassifier(Network):
+    """Classifies square tiles of side ``tile``; it sees ``context`` more pixels on each side.
 
-    Called on (B, C, H, W) in [0, 255], uint8 or float, it gives logits (B, K, h, w): those of the
-    tiles at every ``stride`` pixels, the first in the upper left corner. On a single tile with its
-    context that is (B, K, 1, 1). Where ``stride`` is None the network takes nothing larger.
+    Called on (B, C, H, W) in [0, 255], uint8 or float, it returns logits (B, K, h, w): those of the
+    tiles at every ``stride`` pixels, the first in the upper left corner. For a single tile with its
+    context that is (B, K, 1, 1). Where ``stride`` is None the network takes single tiles only.
     """
 
     tile: int
@@ -27,17 +27,17 @@ class TileNetwork(Network):
 
     @property
     def size(self) -> int:
-        """The side of what is seen of a tile, its context included."""
+        """Side of a tile with its context."""
         return self.tile + 2 * self.context
 
 
-def score_densely(network: TileNetwork, images: torch.Tensor, *, stride: int) -> torch.Tensor:
+def score_densely(network: TileClassifier, images: torch.Tensor, *, stride: int) -> torch.Tensor:
     """Return the logits (B, K, h, w) of the tiles at every ``stride`` pixels, in dense passes.
 
     ``images`` (B, C, H, W) begin with the context of the first tile. Tiles whose distance is a
-    multiple of the network's own stride share a pass; the others get passes of their own, moved by
-    ``stride`` pixels, and all results are put between each other (shift-and-stitch: Long, Shelhamer
-    and Darrell, 2015). A pass ends where its last tile does, so that a padded network pads there.
+    multiple of the network's own stride share a pass. The others have passes of their own, shifted
+    by ``stride`` pixels, and all results are interleaved (shift-and-stitch: Long, Shelhamer and
+    Darrell, 2015). A pass ends where its last tile does, so that a network with padding pads there.
     """
     assert network.stride is not None
     passes = network.stride // math.gcd(stride, network.stride)  # along each axis
@@ -51,7 +51,7 @@ def score_densely(network: TileNetwork, images: torch.Tensor, *, stride: int) ->
             top, left = y * stride, x * stride
             seen = images[:, :, top : top + height, left : left + width]
             skip = step // network.stride
-            found: torch.Tensor = network(_packed(seen))[:, :, ::skip, ::skip]
+            found: torch.Tensor = network(_channels_last(seen))[:, :, ::skip, ::skip]
             if logits is None:
                 logits = found.new_empty((*found.shape[:2], rows, columns))
             logits[:, :, y::passes, x::passes] = found
@@ -59,8 +59,8 @@ def score_densely(network: TileNetwork, images: torch.Tensor, *, stride: int) ->
     return logits
 
 
-def score_one_by_one(network: TileNetwork, images: torch.Tensor, *, stride: int) -> torch.Tensor:
-    """Return what ``score_densely`` does, but cut out every tile and run it alone, in batches."""
+def score_one_by_one(network: TileClassifier, images: torch.Tensor, *, stride: int) -> torch.Tensor:
+    """Return the same as ``score_densely``; every tile is cut out and classified on its own."""
     side = network.size
     windows = images.unfold(2, side, stride).unfold(3, side, stride)  # (B, C, h, w, side, side)
     count, (rows, columns) = len(images), windows.shape[2:4]
@@ -68,11 +68,11 @@ def score_one_by_one(network: TileNetwork, images: torch.Tensor, *, stride: int)
     for places in torch.split(torch.arange(rows * columns), max(TILES_AT_ONCE // count, 1)):
         tiles = windows[:, :, places // columns, places % columns]  # (B, C, n, side, side)
         logits: torch.Tensor = network(
-            _packed(tiles.transpose(1, 2).flatten(0, 1))
+            _channels_last(tiles.transpose(1, 2).flatten(0, 1))
         )  # (B n, K, 1, 1)
         parts.append(logits.reshape(count, len(places), -1))
     return torch.cat(parts, dim=1).transpose(1, 2).reshape(count, -1, rows, columns)
 
 
-def _packed(images: torch.Tensor) -> torch.Tensor:
-    return images.contiguous(memory_format=torch.channels_last)  # a CPU's convolutions like it
+def _channels_last(images: torch.Tensor) -> torch.Tensor:
+    return images.contiguous(memory_format=torch.channels_last)  # faster on a CPU

@@ -1,30 +1,17 @@
-"""The configuration of a training run: frozen models, the one place where defaults live.
+"""The settings of a training run: frozen models, the one place where defaults live."""
 
-A YAML file holds only differences from the defaults; ``--set train.lr=3e-4`` goes through the same
-door. Every mistake is reported at once, each with its dotted path and, where there is one, a
-suggestion.
-"""
-
-import copy
-import difflib
 import re
-from collections.abc import Hashable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 
-from defectkit.errors import ConfigError
-from defectkit.files import write_text
 from defectkit.vocabulary import ApproachName, Device
 
 PatchArchitecture = Literal["classifier", "all_conv", "lenet"]
@@ -49,6 +36,7 @@ WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
 
 
 def _plain_name(name: str) -> str:
@@ -61,7 +49,11 @@ def _plain_name(name: str) -> str:
 
 class _Section(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
@@ -77,7 +69,12 @@ class ModelConfig(_Section):
     weights: str = "auto"
     """`auto`: pretrained weights that are installed or cached; `none`: random; or the path of a
     `.safetensors` file or an earlier run."""
-    decoder_channels: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = (96, 48, 32, 24)
+    decoder_channels: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], FROM_LIST] = (
+        96,
+        48,
+        32,
+        24,
+    )
     """Channels of the decoder stages of `unet` and `manet`, from the deepest up. Five stages reach
     full size; with fewer the result is enlarged by 2, 4 ... and training is faster."""
 
@@ -176,7 +173,7 @@ class BoxConfig(_Section):
     """Pixels a cell of `yolo_grid`."""
     anchors: Annotated[int, Field(ge=1, le=32)] = 5
     """Box shapes a cell of `yolo_grid`, found by k-means in the training boxes."""
-    anchor_sizes: tuple[Annotated[float, Field(gt=0.0)], ...] = (12.0, 24.0, 48.0, 96.0, 192.0)
+    anchor_sizes: Annotated[tuple[Positive, ...], FROM_LIST] = (12.0, 24.0, 48.0, 96.0, 192.0)
     """Sides in pixels of the anchors of `faster_rcnn`, `mask_rcnn`, `ssd` and `retinanet`, one for
     each level of their feature maps, from the finest: small, since defects are. `fcos` has no
     anchors, but as many levels."""
@@ -323,178 +320,3 @@ class Config(_Section):
                 f"not to {self.approach}. Say --approach {theirs}, or take one of: {', '.join(own)}"
             )
         return self
-
-
-def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
-    """Read a YAML file of differences from the defaults, then apply ``KEY=VALUE`` settings.
-
-    Raises:
-        ConfigError: anything in the file or the settings that does not fit, all at once.
-    """
-    content: dict[str, Any] = {}
-    if path is not None:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-        content = _parse_yaml(text, name=str(path))
-    return make_config(content, name=str(path) if path else "--set", settings=settings)
-
-
-def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> Config:
-    """Validate a nested mapping, changed by ``KEY=VALUE`` settings.
-
-    ``name`` says in messages where the mapping came from.
-
-    Raises:
-        ConfigError: whatever does not fit, all at once.
-    """
-    changed = copy.deepcopy(dict(content))
-    for setting in settings:
-        _apply(changed, setting)
-    try:
-        return Config.model_validate(_tuples(changed))
-    except ValidationError as error:
-        lines = [_explain(detail) for detail in error.errors()]
-        raise ConfigError(f"{name} does not fit:\n" + "\n".join(lines)) from None
-
-
-def dump_config(config: Config) -> str:
-    """Return the whole resolved configuration as YAML."""
-    return str(yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False))
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Write the whole resolved configuration beside a run's results."""
-    write_text(path, dump_config(config))
-
-
-class _Loader(yaml.SafeLoader):
-    """Takes ``1e-3`` for a number and ``off`` for text; refuses repeated keys and aliases."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):  # A few lines of them stand for gigabytes.
-            line = self.get_mark().line + 1
-            raise ConfigError(f"line {line}: an alias (*name) stands here; write its value out")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if not isinstance(key, Hashable):
-                raise ConfigError(f"line {line}: a key must be a word but is {key}")
-            if key in seen:
-                raise ConfigError(f"line {line}: the key '{key}' stands twice; remove one of them")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that ``_Loader`` would take for numbers."""
-
-
-# YAML 1.1 wants a dot and a sign in floats; people write 1e-3. It also takes yes, no, on and off
-# for true and false; people write amp: off.
-_FLOAT, _BOOL = "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
-_NUMBER = re.compile(r"^[-+]?(\d+\.\d*([eE][-+]?\d+)?|\.\d+([eE][-+]?\d+)?|\d+[eE][-+]?\d+)$")
-_Loader.yaml_implicit_resolvers = {
-    first: [pair for pair in pairs if pair[0] not in (_FLOAT, _BOOL)]
-    for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), "tTfF")
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver(_FLOAT, _NUMBER, list("-+0123456789."))
-
-
-def _parse_yaml(text: str, *, name: str) -> dict[str, Any]:
-    try:
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except ConfigError as error:
-        raise ConfigError(f"{name}: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{name} is nested too deeply") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name} is not valid YAML: {error}") from None
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{name} must hold 'key: value' lines but holds a {type(content).__name__}"
-        )
-    return content
-
-
-def _apply(content: dict[str, Any], setting: str) -> None:
-    key, separator, value = setting.partition("=")
-    if not separator or not key.strip():
-        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        if content.get(parent) is None:
-            content[parent] = {}
-        nested = content[parent]
-        if not isinstance(nested, dict):
-            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
-        content = nested
-    content[last] = _parse_yaml(f"value: {value}", name=f"--set {key}")["value"]
-
-
-def _tuples(content: Any) -> Any:
-    # Strict models take no list where a tuple stands, and YAML knows lists alone.
-    if isinstance(content, Mapping):
-        return {key: _tuples(value) for key, value in content.items()}
-    return tuple(content) if isinstance(content, list) else content
-
-
-def _explain(detail: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
-    match detail["type"]:
-        case "extra_forbidden":
-            siblings = _fields_of(detail["loc"][:-1])
-            return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
-        case "literal_error":
-            return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
-        case "model_type":
-            return f"  {path}: {detail['input']!r} stands where a section's own keys belong."
-        case "value_error":
-            return f"  {path or 'config'}: {detail['ctx']['error']}."
-        case _:
-            return f"  {path}: {detail['input']!r}: {detail['msg'].lower()}."
-
-
-def _fields_of(location: Sequence[int | str]) -> list[str]:
-    section: Any = Config
-    for part in location:
-        section = section.model_fields[part].annotation
-    return list(section.model_fields)
-
-
-def _suggest(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."
-
-
-def reference() -> str:
-    """Return the reference of all settings as Markdown: key, default, meaning."""
-    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
-    for name, field in Config.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            rows.append(f"| **`{name}`** | | {_one_line(section.__doc__)} |")
-            rows += [_row(f"{name}.{key}", value) for key, value in section.model_fields.items()]
-        else:
-            rows.append(_row(name, field))
-    return "\n".join(rows) + "\n"
-
-
-def _row(key: str, field: FieldInfo) -> str:
-    default = field.default
-    shown = list(default) if isinstance(default, tuple) else default
-    value = yaml.safe_dump(shown, default_flow_style=True).partition("\n")[0]
-    return f"| `{key}` | `{value}` | {_one_line(field.description)} |"
-
-
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")

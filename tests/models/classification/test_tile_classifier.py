@@ -5,14 +5,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectkit.models.classification import dense
+from defectkit.models.classification import tile_classifier
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
-from defectkit.models.classification.dense import TileNetwork, score_densely, score_one_by_one
 from defectkit.models.classification.lenet import LeNet
+from defectkit.models.classification.tile_classifier import (
+    TileClassifier,
+    score_densely,
+    score_one_by_one,
+)
 
 
-class Means(TileNetwork):
+class Means(TileClassifier):
     """Says the mean of a tile, and of its upper left quarter: easily computed in another way."""
 
     def __init__(self, *, tile: int, stride: int, context: int = 0) -> None:
@@ -73,7 +77,7 @@ def test_as_many_passes_as_needed_are_made(own, stride, passes):
     assert len(network.passes) == passes
 
 
-def valid_networks() -> dict[str, TileNetwork]:
+def valid_networks() -> dict[str, TileClassifier]:
     torch.manual_seed(3)
     options = {"in_channels": 1, "out_channels": 3}
     return {
@@ -102,7 +106,7 @@ def test_a_network_without_padding_says_the_same_densely_as_tile_by_tile(
         assert alone.flatten(2).std(dim=2).min() > 1e-4  # tiles do differ
 
 
-def padded_network(*, tile: int, context: int, reduction: int) -> TileNetwork:
+def padded_network(*, tile: int, context: int, reduction: int) -> TileClassifier:
     torch.manual_seed(3)
     network = build_classifier(
         encoder="resnet18", tile=tile, context=context, reduction=reduction, in_channels=1,
@@ -141,7 +145,7 @@ def test_the_more_context_the_less_a_padded_encoder_differs():
 
 
 def test_tiles_are_run_in_batches_in_order(monkeypatch):
-    monkeypatch.setattr(dense, "TILES_AT_ONCE", 8)
+    monkeypatch.setattr(tile_classifier, "TILES_AT_ONCE", 8)
     network = Means(tile=6, stride=3, context=1)
     images = noise(3, 2, 32, 44)
     found = score_one_by_one(network, images, stride=5)
