@@ -56,5 +56,8 @@ smaller area.
 """
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 
+SuspectKind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
+"""Why a label is suspected to be wrong."""
+
 UnlistedOption = Literal["ignore", "good"]
 """How images are treated that the label file does not name."""

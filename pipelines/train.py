@@ -3,7 +3,6 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them, pydantic) is imported inside the functions that need it.
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.training.loop import Epoch
 
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-"""Seconds in the units of ``max_time``."""
 BEST = Path("checkpoints") / "best"
 MOST_FRAMES = 60
 """Longer trainings show every second epoch, or every third ... in the GIF."""
@@ -103,24 +100,19 @@ def run(
             training failed; its ``exit_code`` is the exit status above.
     """
     let_idle_threads_sleep()
+    from defectkit.config.options import options_as_settings, resolve_config
     from defectkit.training.runs import check_folder
 
     console = console or Console(stderr=True)
-    if epochs is not None and max_time is not None:
-        raise ConfigError("epochs and max_time exclude each other: give --epochs or --max-time.")
-    given = {
-        "approach": approach,
-        "device": device,
-        "seed": seed,
-        "train.epochs": epochs,
-        "train.max_time": None if max_time is None else parse_seconds(max_time),
-    }
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    options = options_as_settings(
+        approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time
+    )
+    settings = [*settings, *options]  # an option counts more than a setting
     folder = Path(out) if out else None
     if resume:
-        folder, resolved = _resumed(config, folder, approach, [*settings, *changes])
+        folder, resolved = _resumed(config, folder, approach, settings)
     else:
-        resolved = _resolve(config, [*settings, *changes])
+        resolved = resolve_config(config, settings)
     if folder:
         check_folder(folder, resume=resume)  # before the seconds that importing torch takes
     return _run(
@@ -133,39 +125,11 @@ def run(
     )
 
 
-def parse_seconds(text: str | float) -> float:
-    """Return a time in seconds.
-
-    >>> parse_seconds("90s"), parse_seconds("20m"), parse_seconds("1.5h"), parse_seconds(30)
-    (90.0, 1200.0, 5400.0, 30.0)
-
-    Raises:
-        ConfigError: the text is not a time above 0.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
-    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
-    if not seconds:
-        raise ConfigError(f"{text!r} is not a time. Write for example 90s, 20m or 1.5h.")
-    return seconds
-
-
-def _resolve(config: "str | Path | Config | None", changes: Sequence[str]) -> "Config":
-    """Return the configuration of a new run: a file's, a shipped one's or a given one, changed."""
-    from defectkit.config import Config, load_config, make_config
-    from defectkit.configs import path_of
-
-    if isinstance(config, Config):
-        return make_config(config.model_dump(mode="json"), name="config", settings=changes)
-    if config is not None and not Path(config).is_file() and not Path(config).suffix:
-        config = path_of(str(config))
-    return load_config(Path(config) if config else None, changes)
-
-
 def _resumed(
     config: "str | Path | Config | None",
     folder: Path | None,
     approach: ApproachName | None,
-    changes: Sequence[str],
+    settings: Sequence[str],
 ) -> "tuple[Path, Config]":
     """Return the run to resume, by default the newest, and its configuration, changed."""
     from defectkit.config import Config
@@ -174,7 +138,7 @@ def _resumed(
     if config is not None:
         raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
     folder = folder or runs.last_run(approach or Config().approach)
-    return folder, runs.resumed_config(folder, changes)
+    return folder, runs.resumed_config(folder, settings)
 
 
 def _run(

@@ -75,7 +75,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         case "literal_error":
             return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
         case "model_type":
-            return f"  {path}: {detail['input']!r} stands where a section's own keys belong."
+            return f"  {path}: {detail['input']!r} is not a section with keys of its own."
         case "value_error":
             return f"  {path or 'config'}: {detail['ctx']['error']}."
         case _:

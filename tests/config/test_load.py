@@ -55,7 +55,7 @@ def test_all_mistakes_come_at_once_with_their_paths(tmp_path):
     assert "train.batch_size: 0: input should be greater than or equal to 1" in message
     assert "model.architecture: 'vnet' is not one of 'classifier', " in message
     assert "model.decoder_channels.1: 'no': input should be a valid integer" in message
-    assert "loss: 3 stands where a section's own keys belong" in message
+    assert "loss: 3 is not a section with keys of its own" in message
     assert "data.crop: 7: input should be greater than or equal to 32" in message
 
 
@@ -98,7 +98,7 @@ def test_settings_go_through_the_same_door_after_the_file(tmp_path):
         ("seed.x=3", r"--set 'seed.x=3': seed is a value, not a section"),
         ("train.lr=[1", r"--set train.lr is not valid YAML"),
         ("train.lr={a: 1, a: 2}", r"--set train.lr: line 1: the key 'a' is repeated"),
-        ("model=unet", r"model: 'unet' stands where a section's own keys belong"),
+        ("model=unet", r"model: 'unet' is not a section with keys of its own"),
         ("train.lr.x=1", r"train.lr: .*valid number"),
     ],
 )

@@ -114,22 +114,22 @@ def test_hostile_names_are_inert():
 
 
 @pytest.mark.check(28)
-def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
+def test_a_browser_runs_nothing_and_requests_nothing(tmp_path, browser, tally):
     evil = "".join(browser.names)
     rows = [row(name, device=name, encoder=name, approach=name) for name in browser.names]
     rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, True) | {"image_ap": 0.1}
     (tmp_path / "comparison.html").write_text(
         page(rows, notes=browser.names, title=evil), encoding="utf-8"
     )
-    ran, asked = browser.look(tmp_path / "comparison.html")
+    ran, requested = browser.open(tmp_path / "comparison.html")
     for name in browser.names:
         with tally.case(name):
             assert not ran
-            assert asked == []
+            assert requested == []
 
 
 @pytest.mark.check(28)
-def test_nothing_is_asked_of_the_network():
+def test_nothing_is_requested_from_the_network():
     content = page([row("a"), row("b")])
     assert not re.search(r"https?://|url\(|@import|<link|<script|<iframe|<object", content)
     (policy,) = [attributes["content"] for name, attributes in Tags(content).tags
