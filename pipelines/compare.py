@@ -36,7 +36,7 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> list[Row]:
-    """Put runs side by side: one table, which differences count, one picture of the same images.
+    """Compare runs: one table, which differences are more than chance, one picture of all.
 
     All runs must have been trained on one dataset. Those that were not evaluated since they were
     trained are evaluated now.
@@ -48,7 +48,7 @@ def run(
     Args:
         runs: The run folders.
         out: The folder to write.
-        split: The split to judge on.
+        split: The split to evaluate on.
         data: The dataset folder; by default the one of the first run.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
