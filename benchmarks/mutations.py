@@ -126,7 +126,7 @@ MUTATIONS = (
         5,
         "the check of what model.json says",
         "defectkit/deployment/bundle.py",
-        "            _Info.model_validate(info)\n",
+        "            _ModelInfo.model_validate(info)\n",
         "",
         test="selects_no_code",
     ),
@@ -253,8 +253,8 @@ MUTATIONS = (
         12,
         "the exit status of a full disk",
         "defectkit/files.py",
-        "NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
-        "NO_ROOM = {0}",
+        "DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
+        "DISK_FULL_CODES = {0}",
         test="test_a_file_system",
     ),
     Mutation(
@@ -357,8 +357,8 @@ MUTATIONS = (
     Mutation(
         20,
         "pixels that are counted at the threshold the model has",
-        "pipelines/evaluate.py",
-        "threshold=model.approach.pixel_threshold)",
+        "defectkit/deployment/judge.py",
+        "threshold=approach.pixel_threshold)",
         "threshold=0.0)",
     ),
     Mutation(
@@ -558,7 +558,7 @@ MUTATIONS = (
         38,
         "taking the quote away in label files",
         "defectkit/labels/formats/csv_text.py",
-        "[unquoted(cell.strip()) for cell in next(reader)]",
+        "[unquote_formula(cell.strip()) for cell in next(reader)]",
         "[cell.strip() for cell in next(reader)]",
     ),
 )

@@ -109,20 +109,21 @@ def run(
     Args:
         source: The label file, or the folder of label files or masks.
         label_format: The format of the labels; auto detects it.
-        images: Image folder; by default found beside the labels.
-        meta: CSV with a row per image: ImageId and any of group, split, lot. Images that the
-            labels lack are good ones.
+        images: The image folder; by default found beside the labels.
+        meta: A CSV with a row per image: ImageId and any of group, split, lot. Images in it
+            without labels are good.
         out: The dataset folder to write; one that was prepared before is replaced.
-        rle_base: Number of the first pixel; auto reads it from the data.
-        rle_order: column: down, then right. row: right, then down.
-        group_by: A column, or a regular expression on the id: groups are never divided.
+        rle_base: Number of the first pixel in a CSV; auto reads it from the data.
+        rle_order: Order of pixels in a CSV: column (down, then right) or row (right, then down).
+        group_by: A column, or a regular expression on the image id; no group is split up.
         split: Fractions for training, validation and test.
         pixel_pitch: Millimeters per pixel, for areas in mm².
-        unlisted: What images are that nothing names.
-        skip_bad_rows: Refuse bad rows in the ledger and go on, without their images.
-        allow_leaks: Keep a given split that divides copies of an image.
-        seed: Decides the split.
-        workers: Processes; by default one per processor, 0 for none beside this one.
+        unlisted: What to do with images that neither labels nor META name: ignore them, or take
+            them for good.
+        skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
+        allow_leaks: Keep a given split that has copies of an image in different splits.
+        seed: Seed of the split.
+        workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
 
     Returns:
