@@ -313,9 +313,9 @@ def _save_best(out: Path, approach: "Approach", epoch: "Epoch", facts: dict[str,
 
 def _mend_model(out: Path) -> None:
     """Put the best model back where a kill damaged it while it was written."""
-    from defectkit.deployment.bundle import is_whole
+    from defectkit.deployment.bundle import is_intact
 
-    if not is_whole(out / "model") and is_whole(out / BEST):
+    if not is_intact(out / "model") and is_intact(out / BEST):
         for name in ("model.safetensors", "model.json"):
             write_bytes(out / "model" / name, (out / BEST / name).read_bytes())
 
@@ -335,7 +335,7 @@ def _draw(out: Path, epoch: "Epoch") -> None:
     dice = epoch.validation.dice
     frame = progress_frame(
         [look.image for look in watched],
-        [look.truth.max(axis=0) > 0 for look in watched],
+        [look.truth.mask for look in watched],
         [look.finding.defect_map for look in watched],
         epoch=epoch.epoch,
         caption="" if dice is None else f"validation Dice {dice:.3f}",

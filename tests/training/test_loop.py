@@ -469,7 +469,7 @@ def test_validation_says_what_scikit_learn_says(trial):
     truth = [look.record.defective for look in looks]
     scores = [look.finding.score for look in looks]
     assert validation.image_ap == pytest.approx(average_precision_score(truth, scores))
-    pixels = np.concatenate([look.truth.any(axis=0).ravel() for look in looks])
+    pixels = np.concatenate([look.truth.mask.ravel() for look in looks])
     found = np.concatenate([look.finding.defect_map.ravel() for look in looks])
     expected = average_precision_score(pixels, found)
     assert validation.pixel_ap == pytest.approx(expected, abs=2e-3)
