@@ -84,7 +84,7 @@ MUTATIONS = (
         4,
         "the refusal of a given split that leaks",
         "pipelines/prepare.py",
-        "refuse_leaks_across_splits(leaks, given, written=out)",
+        "refuse_leaks_across_splits(grouping.leaks, grouping.given, written=out)",
         "pass",
     ),
     Mutation(
@@ -166,7 +166,7 @@ MUTATIONS = (
         6,
         "the row that is refused for its image's file",
         "defectkit/preparation/matching.py",
-        "            plan.ledger += _refuse(rows, str(error))\n",
+        "            matching.ledger += _refuse(rows, str(error))\n",
         "",
     ),
     Mutation(
@@ -225,7 +225,7 @@ MUTATIONS = (
         9,
         "the contradiction of a given base",
         "defectkit/labels/rle_convention.py",
-        "if told and int(asked)",
+        "if shown_by_wrapping and int(asked)",
         "if 0 and int",
     ),
     Mutation(
@@ -246,15 +246,15 @@ MUTATIONS = (
         11,
         "reading without writing",
         "defectkit/preparation/examine.py",
-        "content = read_image_bytes(job.path)",
-        "content = read_image_bytes(job.path); job.path.touch()",
+        "content = read_image_bytes(image.path)",
+        "content = read_image_bytes(image.path); image.path.touch()",
     ),
     Mutation(
         12,
         "the exit status of a full disk",
         "defectkit/files.py",
-        "NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
-        "NO_ROOM = {0}",
+        "DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
+        "DISK_FULL_CODES = {0}",
         test="test_a_file_system",
     ),
     Mutation(
@@ -558,7 +558,7 @@ MUTATIONS = (
         38,
         "taking the quote away in label files",
         "defectkit/labels/formats/csv_text.py",
-        "[unquoted(cell.strip()) for cell in next(reader)]",
+        "[unquote_formula(cell.strip()) for cell in next(reader)]",
         "[cell.strip() for cell in next(reader)]",
     ),
 )

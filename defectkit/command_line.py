@@ -102,10 +102,10 @@ def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter
 
 
 def _simple(annotation: Any) -> Any:
-    """Return the one kind of value that the command line takes: a path before text before numbers.
+    """Return the one type that the command line takes of several: paths first, then text.
 
-    >>> _simple(str | Path | None)
-    pathlib.Path | None
+    >>> _simple(str | float | None)
+    str | None
     """
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation

@@ -63,7 +63,7 @@ def run(
     Args:
         runs: The run folders.
         out: The folder to write.
-        split: The split to compare on.
+        split: The split to evaluate on.
         data: The dataset folder; by default the one of the first run.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.

@@ -29,10 +29,10 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> "Evaluation":
-    """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
+    """Evaluate a run on images it has not seen: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split, never from the split that is judged. Those chosen
-    by an escape rate, a cost ratio or the best F1 are kept in the model: inspect uses them.
+    Thresholds come from the validation split, never from the split that is evaluated. New ones,
+    chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
 
     Examples:
         defectkit evaluate runs/segment-1
@@ -41,11 +41,11 @@ def run(
 
     Args:
         run: The run folder.
-        split: The split to judge on.
+        split: The split to evaluate on.
         data: The dataset folder; by default the one that the run was trained on.
-        max_escape_rate: Largest fraction of defective images that may be called good.
-        cost_ratio: Number of overkills that one escape costs.
-        best_f1: Choose the threshold by the best F1 again.
+        max_escape_rate: Maximum fraction of defective images that are called good.
+        cost_ratio: Cost of an escape, in overkills.
+        best_f1: Choose the threshold with the best F1 again.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 

@@ -47,8 +47,8 @@ def run(
 ) -> InspectSummary:
     """Inspect new images of any size: verdicts, masks and overlays.
 
-    Files that cannot be read are listed in errors.csv; the work goes on and the exit status is 1.
-    So are links that lead out of the folder they lie in: such a file is not opened.
+    Files that cannot be read are listed in errors.csv; the other files are inspected and the exit
+    status is 1. A link that leads out of its folder counts as such a file and is not opened.
 
     Examples:
         defectkit inspect runs/segment-1 photos/

@@ -52,7 +52,7 @@ def run(
 
     Args:
         run: The run folder.
-        data: The dataset folder; by default the one it was trained on.
+        data: The dataset folder; by default the one that the run was trained on.
         out: The folder to write; by default RUN/suspects.
         max_images: Number of images to draw; suspects.csv lists all of them.
         device: Where to compute; auto takes a GPU if there is one.

@@ -206,7 +206,9 @@ def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkey
     monkeypatch.setattr("defectkit.pipelines.train.run", interrupted)
     ended = cli("train")
     assert ended.code == code
-    assert "interrupted; what is finished is on disk. Training: add --resume." in ended.err
+    assert (
+        "interrupted; what was finished is on disk. Continue a training with --resume." in ended.err
+    )
 
 
 @pytest.mark.check(36)
@@ -263,3 +265,17 @@ def test_the_installed_command_really_ends_with_status_2(tmp_path):
 def test_results_go_to_standard_output_and_messages_to_standard_error(cli):
     assert cli("configs", "ls").err == ""
     assert cli("train", "--data", "gone").out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("defectkit ", {"prepare", "train", "evaluate", "inspect", "compare"}),
+        ("defectkit prepare --rle-order ", {"auto", "column", "row"}),
+    ],
+)
+def test_the_shell_completes_commands_and_choices(typed, offered, cli, monkeypatch):
+    monkeypatch.setenv("_DEFECTKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert offered <= set(cli().out.split())

@@ -23,6 +23,7 @@ from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.models.network import Network
+from defectkit.vocabulary import Device
 
 FORMAT_VERSION = 1
 MAX_WEIGHT_BYTES = 2**32
@@ -54,7 +55,7 @@ class TrainedModel:
     info: dict[str, Any]
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "auto") -> Self:
+    def load(cls, path: Path | str, *, device: Device = "auto") -> Self:
         """Load the model of a run, or a ``model/`` folder, onto a device.
 
         Raises:

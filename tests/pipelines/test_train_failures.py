@@ -452,7 +452,7 @@ def test_a_signal_ends_the_real_command_and_its_loaders_within_ten_seconds(
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - start < 10
     assert process.returncode == 128 + number
-    assert b"interrupted; what is finished is on disk" in told
+    assert b"interrupted; what was finished is on disk" in told
     assert b"Traceback" not in told
     assert not any(loader.exists() for loader in loaders)
     assert read_json(run / "run.json")["status"] == "interrupted"
