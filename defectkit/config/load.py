@@ -21,7 +21,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Confi
     """Read a YAML file of differences from the defaults, then apply ``KEY=VALUE`` settings.
 
     Raises:
-        ConfigError: something in the file or the settings does not fit; the message names all of it.
+        ConfigError: something in the file or the settings does not fit; all of it is named.
     """
     content: dict[str, Any] = {}
     if path is not None:
@@ -39,7 +39,7 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
     ``name`` says in messages where the mapping came from.
 
     Raises:
-        ConfigError: something does not fit; the message names all of it.
+        ConfigError: something does not fit; all of it is named.
     """
     changed = copy.deepcopy(dict(content))
     for setting in settings:
