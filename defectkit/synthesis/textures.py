@@ -176,7 +176,7 @@ def _grid(size: int) -> tuple[Float64Array, Float64Array]:
 
 
 def _frequencies(size: int, angle: float) -> tuple[Float64Array, Float64Array]:
-    """Return the frequencies along and across ``angle``, in cycles per pixel, as rfft2 orders them."""
+    """Return the frequencies along and across ``angle``, cycles per pixel, ordered as by rfft2."""
     fx, fy = fft.rfftfreq(size)[None, :], fft.fftfreq(size)[:, None]
     along = fx * math.cos(angle) + fy * math.sin(angle)
     return along, fy * math.cos(angle) - fx * math.sin(angle)
