@@ -1,7 +1,8 @@
-"""Fixtures of the tests of ``prepare``."""
+"""Fixtures of the tests of ``prepare`` and ``train``."""
 
 import pytest
 from label_source import Source
+from trial import Trial
 
 
 @pytest.fixture
@@ -10,3 +11,11 @@ def source(tmp_path):
     made.good(10)
     made.defective(9)
     return made
+
+
+@pytest.fixture
+def trial(dataset_folder, tmp_path):
+    def start(*changes: str, folder: str = "run") -> Trial:
+        return Trial(dataset_folder, tmp_path / folder, *changes)
+
+    return start
