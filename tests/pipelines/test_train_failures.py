@@ -28,6 +28,7 @@ from defectkit.deployment.bundle import is_whole, save_model
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
+from defectkit.reporting.drawing import training_progress
 from defectkit.synthesis import generator
 from defectkit.training import runs
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
@@ -290,7 +291,7 @@ def test_an_image_that_vanishes_is_no_traceback_out_of_a_loader_process(
         image.write_bytes(b"")
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as once:
-        once.setattr(pipeline, "_write_augmentations", lambda *_: None)
+        once.setattr(training_progress, "draw_augmentations", lambda *_: None)
         ended = cli(
             "train", "--data", dataset_copy, "--out", run, *small, "--set", "data.workers=1"
         )
