@@ -1,9 +1,9 @@
-"""What loading costs: a training epoch against the same steps on tensors already in memory.
+"""The cost of loading: a training epoch against the same steps on tensors already in memory.
 
     python benchmarks/loader.py --data dataset
 
-Both take the same batches through the same network, in turn, and the ratio of each pair is
-printed; the aim is a median of at most 1.15.
+Both run the same batches through the same network, in turn. The ratio of each pair of times is
+printed; the goal is a median of at most 1.15.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, default=Path("dataset"), help="a prepared dataset")
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=96, help="samples an epoch")
+    parser.add_argument("--samples", type=int, default=96, help="samples per epoch")
     options = parser.parse_args()
 
     config = load_config(settings=[f"train.samples_per_epoch={options.samples}"])
@@ -48,23 +48,24 @@ def main() -> None:
     samples = approach.samples(dataset, dataset.split("train"))
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
 
-    kept = list(loader.epoch(0))  # also starts the loader's processes and warms everything up
-    _steps(approach, network, optimizer, kept)
+    batches = list(loader.epoch(0))  # Also starts the loader's processes.
+    _time_steps(approach, network, optimizer, batches)  # Warm-up.
     ratios = []
     for pair in range(1, options.pairs + 1):
-        loaded = _steps(approach, network, optimizer, loader.epoch(pair))
-        in_memory = _steps(approach, network, optimizer, kept)
+        loaded = _time_steps(approach, network, optimizer, loader.epoch(pair))
+        in_memory = _time_steps(approach, network, optimizer, batches)
         ratios.append(loaded / in_memory)
         print(
-            f"pair {pair}: loaded {loaded:6.2f} s  in memory {in_memory:6.2f} s  {ratios[-1]:.3f}"
+            f"pair {pair}: loaded {loaded:6.2f} s  in memory {in_memory:6.2f} s  "
+            f"ratio {ratios[-1]:.3f}"
         )
     print(
-        f"{len(kept)} steps of {config.train.batch_size} on {describe_device(device)}: "
+        f"{len(batches)} steps of {config.train.batch_size} on {describe_device(device)}: "
         f"median ratio {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
     )
 
 
-def _steps(
+def _time_steps(
     approach: Approach,
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -1,9 +1,9 @@
-"""How well the localizer's box fits: its mean IoU with the true box, where there is one defect.
+"""The accuracy of the localizer's box: its mean IoU with the true box, in images with one defect.
 
     python benchmarks/localizer_iou.py runs/box-1 [--split test]
 
-Looks at the images of a split that have exactly one defect; an image without a box counts as 0.
-Works for every run of the approach `box`: the best box counts.
+Only images of the split with exactly one defect are used; an image without a predicted box counts
+as 0. For other networks of the approach `box`, the box with the highest score is used.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Each way of finding defects on real images, with the same time to train, on one table.
+"""The approaches on real images, with the same training time, in one table.
 
     python benchmarks/magnetic_tile.py ../shared/data/magnetic_tile --table benchmarks/tiles.md
 
-The images are the magnetic tiles of Huang et al.; those of one tile stay in one split. Trains one
-run after the other (a name is an approach or a configuration), evaluates all on the test split,
-which nothing was chosen on, and compares them. Runs that are there already are not trained again.
+The images are the magnetic tiles of Huang et al.; all images of a tile are in the same split.
+Trains one run after the other (a name is an approach or a configuration), evaluates all of them on
+the test split, on which nothing was chosen, and compares them. Existing runs are not trained again.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import defectkit
 from defectkit.reporting.comparison_table import LINES, SECTIONS, Row, cells_of
 
 RUNS = ("segment", "patch", "box", "faster_rcnn")
-SHOWN = (
+METRICS = (
     *("approach", "network", "epochs", "image_ap", "escape_rate", "overkill_rate"),
     *("pixel_dice", "pixel_ap", "pixel_mean_iou", "region_recall", "false_alarms_per_image"),
     *("box_map_50", "ms_per_image", "parameters"),
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("source", type=Path, help="folder with train.csv, images.csv and Train/")
     parser.add_argument("--runs", nargs="+", default=RUNS, metavar="NAME")
-    parser.add_argument("--max-time", default="25m", help="for each run")
+    parser.add_argument("--max-time", default="25m", help="training time of each run")
     parser.add_argument("--out", type=Path, default=Path("runs/magnetic_tile"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--table", type=Path, help="a Markdown file to write")
@@ -55,18 +55,18 @@ def main() -> None:
         n_defective, n_good = rows[0]["n_defective"], rows[0]["n_good"]
         text = (
             f"{options.max_time} of training each on {os.cpu_count()} CPU cores; {n_defective} "
-            f"defective and {n_good} good test images. Below a value, what it is made of and its "
-            f"95 % interval.\n**Bold**: the best. ▼: behind the best by more than chance.\n\n"
+            f"defective and {n_good} good test images. Below a value: its counts and "
+            f"its 95 % interval.\n**Bold**: the best. ▼: behind the best by more than chance.\n\n"
             f"{table(rows)}"
         )
         options.table.write_text(text, encoding="utf-8")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table, a column a run: values with what they are made of and intervals."""
+    """Return a Markdown table with a column per run: values with their counts and intervals."""
     lines = [["", *(row["run"] for row in rows)], ["---", *("---:" for _ in rows)]]
     section = {line.key: name for name, lines in SECTIONS.items() for line in lines}
-    for key in SHOWN:
+    for key in METRICS:
         cells = cells_of(LINES[key], rows)
         texts = [
             (f"**{cell.value}**" if cell.best else cell.value) + (" ▼" if cell.worse else "")

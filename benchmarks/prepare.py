@@ -31,9 +31,9 @@ from defectkit.data.images import decode_image
 from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.table import LabelRow
 from defectkit.pipelines import prepare
-from defectkit.preparation import examine as survey
+from defectkit.preparation import examine
 from defectkit.preparation.image_folder import open_image_folder
-from defectkit.preparation.worker_pool import open_workers
+from defectkit.preparation.worker_pool import open_worker_pool
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     table, paths = copy_images(options.data, folder, options.images)
 
     def bare() -> None:
-        with open_workers(options.processes, n_jobs=len(paths)) as workers:
+        with open_worker_pool(options.processes, n_jobs=len(paths)) as workers:
             assert all(workers.map(decode, paths))
 
     def whole() -> None:
@@ -65,7 +65,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         )
 
     def without_search() -> None:
-        with mock.patch.object(survey, "find_keypoints", find_none):  # in workers too
+        with mock.patch.object(examine, "find_keypoints", find_none):  # in workers too
             whole()
 
     bare()  # once for the page cache
@@ -102,7 +102,7 @@ def copy_images(source: Path, folder: Path, wanted: int) -> tuple[Path, list[Pat
         writer = csv.writer(handle)
         writer.writerow(["ImageId", "ClassId", "EncodedPixels"])
         for image_id, rows in by_image.items():
-            original = shutil.copy(images.locate(image_id), folder)
+            original = shutil.copy(images.find(image_id), folder)
             for copy in range(max(1, -(-wanted // len(by_image)))):
                 path = folder / "Train" / f"{copy}-{Path(original).name}"
                 os.link(original, path)  # a name of its own, but no space on the disk

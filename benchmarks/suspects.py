@@ -1,10 +1,10 @@
-"""How many wrong labels ``suspects`` finds, where wrong labels were planted.
+"""The number of planted wrong labels that ``suspects`` finds.
 
     python benchmarks/suspects.py --max-time 150s
 
-Takes the labels of ``sample_data/``: of every eighth defective image they are deleted, of the next
-one the class is changed, and a good image gets the mask of a defective one. Trains on that, and
-prints how far down the work list one has to go to meet them.
+Changes the labels of ``sample_data/``: of every eighth defective image the labels are deleted, of
+the next one the class is changed, and every eighth good image gets the mask of a defective one.
+Trains on these labels, and prints the places of the wrong labels in the work list.
 """
 
 import argparse
@@ -17,17 +17,18 @@ import defectkit
 from defectkit.labels.formats.csv_table import read_table
 
 STEP = 8
+"""Every STEP-th image gets a wrong label of each kind."""
 
 
 def main() -> None:
-    """Plant, train, look, print."""
+    """Plant wrong labels, train, search for suspects and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--source", type=Path, default=Path("sample_data"))
     parser.add_argument("--max-time", default="150s")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        planted = plant(options.source / "train.csv", folder / "train.csv")
+        planted = plant_wrong_labels(options.source / "train.csv", folder / "train.csv")
         defectkit.prepare(
             folder / "train.csv", images=options.source / "Train", out=folder / "dataset"
         )
@@ -36,34 +37,34 @@ def main() -> None:
         ).run
         suspects = defectkit.suspects(run)
         rows = (folder / "dataset" / "images.csv").read_text(encoding="utf-8").splitlines()
-    seen = {row.split(",")[0] for row in rows if ",test," not in row}
+    searched = {row.split(",")[0] for row in rows[1:] if ",test," not in row}
     ranked = list(dict.fromkeys(one.image_id for one in suspects))
-    print(f"{len(seen) - 1} training and validation images, {len(ranked)} with suspect labels")
+    print(f"{len(searched)} training and validation images, {len(ranked)} with suspect labels")
     for kind in ("deleted", "class", "invented"):
-        own = [image_id for image_id, planted_kind in planted.items() if planted_kind == kind]
+        of_kind = [image_id for image_id, planted_kind in planted.items() if planted_kind == kind]
         places = [
             ranked.index(image_id) + 1 if image_id in ranked else None
-            for image_id in own
-            if image_id in seen
+            for image_id in of_kind
+            if image_id in searched
         ]
         print(f"{kind}: at places {places} of the list")
 
 
-def plant(source: Path, target: Path) -> dict[str, str]:
-    """Write the table with wrong labels and return the image ids of these, with their kind."""
+def plant_wrong_labels(source: Path, target: Path) -> dict[str, str]:
+    """Write a label file with wrong labels; return the image ids of these and their kinds."""
     planted: dict[str, str] = {}
     with target.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(["ImageId", "ClassId", "EncodedPixels"])
-        for image_id, class_id, rle, kind in changed(source):
+        for image_id, class_id, rle, kind in change_labels(source):
             writer.writerow([image_id, class_id, rle])
             if kind:
                 planted[image_id] = kind
     return planted
 
 
-def changed(source: Path) -> Iterator[tuple[str, str, str, str]]:
-    """Yield image id, class, encoding and what is wrong with it ("" for nothing)."""
+def change_labels(source: Path) -> Iterator[tuple[str, str, str, str]]:
+    """Yield image id, class, encoding and the kind of error ("" where the label is right)."""
     rows = read_table(source).rows
     classes = sorted({row.class_id for row in rows if row.rle})
     other = dict(zip(classes, [*classes[1:], classes[0]], strict=True))

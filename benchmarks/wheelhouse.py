@@ -1,15 +1,15 @@
-"""What an offline installation is made of: hashes that pip checks, and a list of what is in it.
+"""The hashes of a folder of wheels, for an offline installation, and its bill of materials.
 
     python -m pip wheel . --wheel-dir wheelhouse
     python benchmarks/wheelhouse.py wheelhouse
 
-reads every wheel in the folder and writes beside them ``requirements.txt``, each with its version
-and SHA-256, and ``sbom.json``, the same as CycloneDX 1.5 with the licenses that the wheels name.
-Then, on a machine without a network,
+reads all wheels in the folder and writes into it ``requirements.txt``, with the version and the
+SHA-256 of each wheel, and ``sbom.json``, the same in CycloneDX 1.5 with the licenses that the
+wheels state. Then, on a machine without a network,
 
     pip install --no-index -f wheelhouse --require-hashes -r wheelhouse/requirements.txt
 
-installs exactly these files; a wheel that was changed is refused.
+installs exactly these files; a changed wheel is refused.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from defectkit.files import sha256_file, write_json, write_text
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """One wheel: its normalized name, version, SHA-256, and the license it names, if any."""
+    """One wheel: normalized name, version, SHA-256, and license (empty if it states none)."""
 
     name: str
     version: str
@@ -35,12 +35,12 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """The line that lets pip install this very file and no other."""
+        """The line of ``requirements.txt`` that lets pip install this file and no other."""
         return f"{self.name}=={self.version} --hash=sha256:{self.sha256}"
 
     @property
     def component(self) -> dict[str, object]:
-        """The entry of a CycloneDX list."""
+        """The component in a CycloneDX list."""
         return {
             "type": "library",
             "name": self.name,
@@ -52,13 +52,13 @@ class Wheel:
 
 
 def main() -> None:
-    """Write the two files of a folder of wheels."""
+    """Write the two files."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the wheels are")
+    parser.add_argument("folder", type=Path, help="folder with the wheels")
     folder = parser.parse_args().folder
     wheels = [read_wheel(path) for path in sorted(folder.glob("*.whl"))]
     if not wheels:
-        parser.error(f"there is no wheel in {folder}")
+        parser.error(f"there are no wheels in {folder}")
     write_text(folder / "requirements.txt", "".join(f"{one.requirement}\n" for one in wheels))
     components = [one.component for one in wheels]
     head = {"bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1}
@@ -67,13 +67,15 @@ def main() -> None:
 
 
 def read_wheel(path: Path) -> Wheel:
-    """Return what a wheel's name and metadata say of it."""
+    """Read a wheel's name, version and license from its file name and metadata."""
     name, version, _, _ = parse_wheel_filename(path.name)
     with zipfile.ZipFile(path) as archive:
         names = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
         metadata = email.message_from_bytes(archive.read(names[0]))
-    said = metadata["License-Expression"] or metadata["License"] or ""
-    return Wheel(canonicalize_name(name), str(version), sha256_file(path), said.partition("\n")[0])
+    license_text = metadata["License-Expression"] or metadata["License"] or ""
+    return Wheel(
+        canonicalize_name(name), str(version), sha256_file(path), license_text.partition("\n")[0]
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Where the work is done: the choice of device and what suits it."""
+"""The device to compute on, and settings that depend on it."""
 
 import os
 from typing import TYPE_CHECKING, Literal
 
 from defectkit.errors import ConfigError
+from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
     import torch
@@ -12,14 +13,14 @@ if TYPE_CHECKING:
 def let_idle_threads_sleep() -> None:
     """Let idle threads of the numeric libraries sleep; call it before torch is first imported.
 
-    By default OpenMP's threads spin while they wait for each other. As soon as anything else runs
-    on the machine (the loader's own processes, for one) they keep it from the processor, and each
-    step takes several times as long.
+    By default the threads of OpenMP spin while they wait for each other. As soon as anything else
+    runs on the machine, such as loader processes, they block its processors, and each training step
+    takes several times as long.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def choose_device(wanted: str) -> "torch.device":
+def choose_device(wanted: Device) -> "torch.device":
     """Return the device that ``wanted`` names; ``auto`` takes a GPU where there is one.
 
     Raises:
@@ -27,7 +28,7 @@ def choose_device(wanted: str) -> "torch.device":
     """
     import torch
 
-    # Numbers too small to matter make a CPU many times slower.
+    # Denormal numbers are too small to matter and make a CPU many times slower.
     torch.set_flush_denormal(True)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
@@ -40,18 +41,21 @@ def choose_device(wanted: str) -> "torch.device":
 
 
 def describe_device(device: "torch.device") -> str:
-    """Return the device's name for people, for example ``cpu (2 threads)``."""
+    """Return a readable name of the device, for example ``cpu (2 threads)``."""
     import torch
 
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    return f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+    if device.type != "cpu":
+        return device.type
+    threads = torch.get_num_threads()
+    return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
 
 
 def autocast_dtype(
     amp: Literal["auto", "off", "bf16", "fp16"], device: "torch.device"
 ) -> "torch.dtype | None":
-    """Return the reduced precision of ``train.amp`` on a device, None for full precision."""
+    """Return the reduced precision for ``train.amp`` on a device, None for full precision."""
     import torch
 
     if amp == "auto":
@@ -62,5 +66,5 @@ def autocast_dtype(
 
 
 def usable_processors() -> int:
-    """Processors that this process may use (a container may have fewer than the machine)."""
+    """Return the number of processors this process may use; a container may have fewer than all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,11 @@
-"""Everything that can go wrong for a user, in one family.
+"""All errors that a user can meet, in one family.
 
 The command line catches ``DefectkitError`` once, prints the message and exits with ``exit_code``.
 Every message says what is wrong, the value, and the way out. Invariants of our own use ``assert``.
 
-Exit statuses: 2 for what the user can mend at once, and of their own for what a script that watches
-over a training wants to tell apart: 3 not finite, 4 a dead process, 5 memory, 6 disk. A signal ends
-the command with 128 and its number, as in every shell: ``INTERRUPTED`` and ``TERMINATED``.
+Exit status 2 is for mistakes that the user can fix at once. What a script that supervises training
+needs to tell apart has its own: 3 not finite, 4 a dead process, 5 memory, 6 disk. A signal ends the
+command with 128 plus its number, as in every shell: ``INTERRUPTED`` and ``TERMINATED``.
 """
 
 INTERRUPTED = 130
@@ -15,25 +15,25 @@ TERMINATED = 143
 
 
 class DefectkitError(Exception):
-    """Base of all errors that a user can cause and mend."""
+    """Base of all errors that a user can cause and fix."""
 
     exit_code = 2
 
 
 class ConfigError(DefectkitError):
-    """A configuration file or ``--set`` value that does not fit the models in ``config.py``."""
+    """A configuration file or ``--set`` value that does not fit the settings in ``config/``."""
 
 
 class LabelError(DefectkitError):
-    """A label file, a row of it, or a run-length encoding that cannot be used."""
+    """A label file, one of its rows, or a run-length encoding that cannot be used."""
 
 
 class ImageError(DefectkitError):
-    """An image file that cannot be read in full."""
+    """An image file that cannot be read completely."""
 
 
 class DatasetError(DefectkitError):
-    """A dataset folder that is missing, damaged or unfit for what is asked."""
+    """A dataset folder that is missing, damaged or unsuitable for what is asked."""
 
 
 class ModelError(DefectkitError):
@@ -41,7 +41,7 @@ class ModelError(DefectkitError):
 
 
 class TrainingError(DefectkitError):
-    """Training that cannot begin, go on or be resumed."""
+    """Training that cannot start, continue or be resumed."""
 
 
 class NotFiniteError(TrainingError):
@@ -51,13 +51,13 @@ class NotFiniteError(TrainingError):
 
 
 class WorkerError(TrainingError):
-    """A loader process died."""
+    """A loader process died, for example for want of memory."""
 
     exit_code = 4
 
 
 class MemoryShortageError(TrainingError):
-    """The memory of the machine or of its GPU did not suffice."""
+    """The machine or its GPU ran out of memory."""
 
     exit_code = 5
 
@@ -67,7 +67,7 @@ class OutputError(DefectkitError):
 
 
 class DiskFullError(OutputError):
-    """No room is left for a file: on the disk, in a quota, or under a limit on file sizes."""
+    """No space is left for a file: on the disk, in a quota, or under a limit on file sizes."""
 
     exit_code = 6
 

@@ -1,4 +1,4 @@
-"""Every file defectkit writes passes through ``atomic_write``: it is whole or it is not there."""
+"""Reading and writing files. Every output passes through ``atomic_write``: complete or absent."""
 
 import contextlib
 import csv
@@ -17,25 +17,25 @@ from typing import Any
 from defectkit.errors import DiskFullError, OutputError
 
 TEMP_MARK = ".defectkit-tmp-"
-"""Part of the name of every unfinished file, so that strays can be told and removed."""
+"""Part of the name of every unfinished file, by which leftovers are recognized and removed."""
 STRAY_SECONDS = 3600.0
-"""An unfinished file that nobody wrote to for this long is of a write that was killed."""
+"""Seconds without a change after which an unfinished file counts as left by a killed write."""
 
-MOST_JSON_BYTES = 2**26
-"""Larger JSON is none of ours: 64 MiB."""
+MAX_JSON_BYTES = 2**26
+"""64 MiB; no JSON file of defectkit is larger."""
 
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What the system says where the disk, a quota or a limit on file sizes is exhausted."""
+DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Error codes of a full disk, an exhausted quota and a limit on file sizes."""
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
 }
-"""Names that Windows gives to no file, whatever its suffix."""
+"""Names that no file can have on Windows, with any suffix."""
 
-# The characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection), the wide
-# ones in Chinese, Japanese and Korean settings. The quote that we put before them is itself quoted,
-# so that ``unquoted`` gives back exactly what was written.
-QUOTED_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
+# Characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection); the full-width
+# ones do so in Chinese, Japanese and Korean settings. A leading quote is quoted too, so that
+# ``unquote_formula`` restores exactly what was written.
+FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 @contextlib.contextmanager
@@ -43,11 +43,11 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it takes the place of ``path``.
 
     The bytes are on disk (fsync) before the rename, and the folder entry after it, so a crash
-    leaves the old file or the new one, never a part. On an error the temporary file is removed.
+    leaves the old file or the new one, complete. On an error the temporary file is removed.
 
     Raises:
-        DiskFullError: there is no room for the file.
-        OutputError: the folder cannot be made or written.
+        DiskFullError: there is no space for the file.
+        OutputError: the folder cannot be created or written.
     """
     target = Path(path)
     temp = _temp_beside(target)
@@ -60,7 +60,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         _sync_folder(target.parent)
     except OSError as error:
         _remove(temp)
-        kind = DiskFullError if error.errno in NO_ROOM else OutputError
+        kind = DiskFullError if error.errno in DISK_FULL_CODES else OutputError
         raise kind(
             f"cannot write {target}: {error.strerror or error}. "
             "Free some space or choose another folder with --out."
@@ -79,7 +79,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 def write_text(path: Path | str, content: str) -> None:
     """Write ``content`` to ``path`` atomically as UTF-8, line ends as they are.
 
-    The lone surrogates that stand in file names that are no Unicode are written as escapes.
+    Lone surrogates, which stand for bytes of file names that are not Unicode, become escapes.
     """
     write_bytes(path, content.encode("utf-8", "backslashreplace"))
 
@@ -98,26 +98,26 @@ def read_json(path: Path | str) -> Any:
     """Read JSON written by ``write_json``.
 
     Raises:
-        ValueError: it is no JSON, nested without end, or larger than any that is written.
+        ValueError: it is not JSON, nested too deeply, or larger than ``MAX_JSON_BYTES``.
     """
     try:
-        return json.loads(read_limited(path, MOST_JSON_BYTES).decode("utf-8"))
+        return json.loads(read_limited(path, MAX_JSON_BYTES).decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_limited(path: Path | str, most: int) -> bytes:
-    """Read a file whole, unless it is larger than what its kind needs.
+def read_limited(path: Path | str, max_bytes: int) -> bytes:
+    """Read a whole file that has at most ``max_bytes`` bytes.
 
     Raises:
-        ValueError: it has more than ``most`` bytes, or is none (a device or a pipe has no end).
+        ValueError: it is larger, or not a regular file (a device or a pipe may have no end).
     """
     path = Path(path)
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is not a plain file")
-    if status.st_size > most:
-        raise ValueError(f"it is larger than the limit of {most:,} bytes")
+        raise ValueError("it is not a regular file")
+    if status.st_size > max_bytes:
+        raise ValueError(f"it is larger than the limit of {max_bytes:,} bytes")
     return path.read_bytes()
 
 
@@ -125,18 +125,18 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
     """Write ``rows`` under ``columns``; ``None`` becomes an empty cell.
 
     Text cells that a spreadsheet would run as a formula get a leading quote, which ``read_csv``
-    takes away again. Numbers stay numbers, the negative ones too.
+    removes. Numbers stay as they are, negative ones too.
     """
     lines = _Lines()
-    # csv quotes what holds a character of its line end: a lone "\r" in a cell needs it too.
+    # csv quotes cells with a character of its line end: a lone "\r" in a cell needs quotes too.
     writer = csv.writer(lines, lineterminator="\r\n")
-    writer.writerow(map(_inert, columns))
-    writer.writerows([_inert(cell) for cell in row] for row in rows)
+    writer.writerow(map(_quote_formula, columns))
+    writer.writerows([_quote_formula(cell) for cell in row] for row in rows)
     write_text(path, "".join(lines))
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """Read rows written by ``write_csv``; every cell is text, as long as it may be.
+    """Read rows written by ``write_csv``, as text; cells may have any length.
 
     Raises:
         ValueError: a row has more or fewer cells than the header.
@@ -152,23 +152,23 @@ def read_cells(path: Path | str) -> Iterator[list[str]]:
     with Path(path).open(encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
         columns = next(reader, [])
-        yield [unquoted(column) for column in columns]
+        yield [unquote_formula(column) for column in columns]
         for cells in reader:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            yield [unquoted(cell) for cell in cells]
+            yield [unquote_formula(cell) for cell in cells]
 
 
-def unquoted(cell: str) -> str:
-    """Return a cell's text without the quote that keeps it from being a formula.
+def unquote_formula(cell: str) -> str:
+    """Return a cell's text without the quote that ``write_csv`` put before a formula.
 
-    >>> unquoted("'=1+1.png"), unquoted("'tis.png")
+    >>> unquote_formula("'=1+1.png"), unquote_formula("'tis.png")
     ('=1+1.png', "'tis.png")
     """
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(QUOTED_STARTS) else cell
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -177,20 +177,20 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_file(path: Path | str) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits, read in chunks."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def safe_name(text: str, *, caseless: bool = False) -> str:
-    """Return ``text`` as a part of a file name: safe on all systems, one for each text.
+    """Return ``text`` as part of a file name, safe on all systems and unique for each text.
 
     Letters, digits, dots, dashes and underscores stay; a text that had to be changed gets eight
-    digits of its SHA-256, so that no two meet. For Windows and macOS "a" and "A" are one file: with
-    ``caseless``, a text that holds capitals gets the digits too.
+    digits of its SHA-256, so that no two texts share a name. On Windows and macOS "a" and "A" are
+    one file: with ``caseless``, a text with capitals gets the digits too.
     """
     safe = re.sub(r"[^\w.-]", "_", text).lstrip(".")[:60]
-    safe = safe.encode()[:180].decode(errors="ignore")  # Names may have 255 bytes, with additions.
+    safe = safe.encode()[:180].decode(errors="ignore")  # Names have up to 255 bytes, with prefixes.
     if safe.split(".")[0].lower() in WINDOWS_DEVICES:
         safe = "_" + safe
     if safe != text or not safe or (caseless and text != text.casefold()):
@@ -199,13 +199,13 @@ def safe_name(text: str, *, caseless: bool = False) -> str:
 
 
 def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
-    """Make ``folder`` and prove that a file can be written there, before any long work.
+    """Create ``folder`` and check, before any long work, that a file can be written there.
 
-    Strays in it of writes that were killed are removed; of a live one it keeps its hands. With
-    ``owned`` nobody else writes there, so that every stray is of a write that was killed.
+    Unfinished files of killed writes are removed, those of live writes are not. With ``owned``
+    nobody else writes there, so every unfinished file is of a killed write.
 
     Raises:
-        OutputError: the folder cannot be made or written.
+        OutputError: the folder cannot be created or written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -213,10 +213,10 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
     probe = _temp_beside(folder / "probe")
     write_bytes(probe, b"")
     _remove(probe)
-    for stray in folder.glob(f"{TEMP_MARK}*"):
-        with contextlib.suppress(OSError):  # Another process may remove it as well.
-            if owned or time.time() - stray.stat().st_mtime > STRAY_SECONDS:
-                stray.unlink()
+    for leftover in folder.glob(f"{TEMP_MARK}*"):
+        with contextlib.suppress(OSError):  # Another process may remove it, too.
+            if owned or time.time() - leftover.stat().st_mtime > STRAY_SECONDS:
+                leftover.unlink()
     return folder
 
 
@@ -227,8 +227,8 @@ class _Lines(list[str]):
         self.append(line.removesuffix("\r\n") + "\n")
 
 
-def _inert(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(QUOTED_STARTS):
+def _quote_formula(cell: object) -> object:
+    if isinstance(cell, str) and cell.startswith(FORMULA_STARTS):
         return "'" + cell
     return "" if cell is None else cell
 
@@ -238,7 +238,7 @@ def _temp_beside(target: Path) -> Path:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it, and have their entries on disk."""
+    """Create ``folder`` and its parents, and flush their entries to disk."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
@@ -246,13 +246,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(temp: Path) -> None:
-    # What went wrong is worth more than that this failed too, say because the parent is a file.
+    # The error that led here matters more than a failure of this, say because the parent is a file.
     with contextlib.suppress(OSError):
         temp.unlink()
 
 
 def _replace(temp: Path, target: Path) -> None:
-    # On Windows a virus scanner may hold the target for a moment (conan#19532): try again.
+    # On Windows a virus scanner may lock the target for a moment (conan#19532): try again.
     for wait in (0.05, 0.2, 0.5, None):
         try:
             temp.replace(target)

@@ -1,6 +1,7 @@
-"""The words that options, files and code share: each set of values is declared once, here.
+"""The values that options, files and code share: each set is declared once, here.
 
-Imports nothing, so that the command line can offer the choices without loading what computes.
+Imports nothing from defectkit, so that the command line can offer the choices without loading the
+libraries that compute.
 """
 
 from typing import Literal, get_args
@@ -9,43 +10,54 @@ ApproachName = Literal["patch", "box", "segment"]
 """The ways of finding defects."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-"""Where to compute; ``auto`` takes a GPU where there is one."""
+"""The device to compute on; ``auto`` takes a GPU if there is one."""
 
 Split = Literal["train", "val", "test"]
-"""The parts of a dataset."""
+"""The splits of a dataset."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 Verdict = Literal["good", "review", "defective"]
-"""What is said of an image."""
+"""The decision about an image, from its score and the thresholds."""
 
 Outcome = Literal["hit", "escape", "overkill", "pass", "review"]
-"""What a verdict means for an image whose truth is known."""
+"""A verdict compared with the truth.
+
+``hit``: defective, called defective. ``escape``: defective, called good. ``overkill``: good, called
+defective. ``pass``: good, called good. ``review``: either, sent to review.
+"""
 
 LabelFormat = Literal["csv", "coco", "masks", "labelme", "voc", "yolo"]
-"""The formats of labels that are read."""
+"""The label formats that can be read."""
 LabelFormatOption = Literal["auto", "csv", "coco", "masks", "labelme", "voc", "yolo"]
 """As ``LabelFormat``; ``auto`` detects the format."""
 
 WrittenLabelFormat = Literal["csv", "coco", "masks"]
-"""The formats in which labels are written."""
+"""The label formats that can be written."""
 
 LabelKind = Literal["masks", "boxes"]
-"""Whether labels outline defects, or only box them."""
+"""Whether the labels outline the defects or only give their boxes."""
 
 RleBaseOption = Literal["auto", "0", "1"]
-"""The number of the first pixel; ``auto`` reads it from the data."""
+"""The number of the first pixel; ``auto`` detects it from the data."""
 
 RleOrder = Literal["column", "row"]
 """How pixels are numbered: ``column`` is down, then right (Kaggle's); ``row`` right, then down."""
 RleOrderOption = Literal["auto", "column", "row"]
-"""As ``RleOrder``; ``auto`` reads it from the data."""
+"""As ``RleOrder``; ``auto`` detects it from the data."""
 
 RowOutcome = Literal["used", "merged", "refused"]
-"""What became of a row of the label file."""
+"""What was done with a row of the label file."""
 
 LeakKind = Literal["exact", "near", "overlap"]
-"""How two images show the same thing: equal files, all of one in the other, or a part."""
+"""How two images show the same thing.
+
+``exact``: equal files. ``near``: nearly all of one image is in the other. ``overlap``: they share a
+smaller area.
+"""
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 
+SuspectKind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
+"""Why a label is suspected to be wrong."""
+
 UnlistedOption = Literal["ignore", "good"]
-"""What images are that no label file names."""
+"""How images are treated that the label file does not name."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import ImageRecord
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.comparison import EvaluationResult
-    from defectkit.reporting.drawing.comparison import Answer, Example
+    from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
 
 Row = dict[str, Any]
 
@@ -88,7 +88,7 @@ def run(
         disable=not console.is_terminal,
     )
     rows: list[Row] = []
-    answers: list[list[Answer]] = []
+    answers: list[list[RunFinding]] = []
     rules: list[str] = []
     records: list[ImageRecord] = []
     for place, (run, one, model) in enumerate(zip(folders, results, models, strict=True)):
@@ -173,13 +173,13 @@ def _examples(
     return [by_id[image_id] for image_id in choose_examples(results, classes_of)]
 
 
-def _answer(model: "TrainedModel", record: "ImageRecord") -> "Answer":
+def _answer(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
     from defectkit.evaluation.verdicts import outcome, verdict
-    from defectkit.reporting.drawing.comparison import Answer
+    from defectkit.reporting.drawing.comparison import RunFinding
 
     finding = model.find(record.read_image(model.approach.channels))
     said = verdict(finding.score, model.thresholds)
-    return Answer(
+    return RunFinding(
         predicted=model.mask(finding),
         score=finding.score,
         verdict=said,
@@ -187,19 +187,19 @@ def _answer(model: "TrainedModel", record: "ImageRecord") -> "Answer":
     )
 
 
-def _example(record: "ImageRecord", answers: "Sequence[Answer]") -> "Example":
+def _example(record: "ImageRecord", answers: "Sequence[RunFinding]") -> "ComparedImage":
     import numpy as np
 
-    from defectkit.reporting.drawing.comparison import Example
+    from defectkit.reporting.drawing.comparison import ComparedImage
 
     classes = sorted(record.rles)
     kind = f"class {', '.join(classes)}" if classes else "good"
-    return Example(
+    return ComparedImage(
         image_id=record.image_id,
         kind=kind,
         image=record.read_image(record.channels),
         truth=np.asarray(record.read_masks(classes).any(axis=0)),
-        answers=answers,
+        findings=answers,
     )
 
 

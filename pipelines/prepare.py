@@ -3,22 +3,22 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
-import collections
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from defectkit.errors import DatasetError, LabelError
-from defectkit.files import sha256_bytes, sha256_file
 from defectkit.vocabulary import (
     SPLITS,
+    LabelFormat,
     LabelFormatOption,
     LabelKind,
     RleBaseOption,
@@ -28,15 +28,15 @@ from defectkit.vocabulary import (
 
 if TYPE_CHECKING:
     from defectkit.labels.ledger import LedgerRow
-    from defectkit.labels.table import LabelRow
+    from defectkit.labels.rle_convention import RleConvention
     from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
-    from defectkit.preparation.matching import Plan
-    from defectkit.preparation.splits import Fractions
-    from defectkit.preparation.write_dataset import PreparedImage
+    from defectkit.preparation.matching import Matching
+    from defectkit.preparation.prepared_image import PreparedImage
+    from defectkit.preparation.worker_pool import WorkerPool
 
 COUNTS = (
-    *("images", "defective", "good", "regions", "splits", "duplicates"),
+    *("images", "defective", "good", "regions", "splits", "leaks"),
     *("rows_used", "rows_merged", "rows_refused"),
 )
 SECONDS_PER_REFRESH = 0.2
@@ -44,7 +44,22 @@ SECONDS_PER_REFRESH = 0.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareSummary:
-    """What ``prepare`` made: counts of images, rows of the source, and images by split."""
+    """The dataset that ``prepare`` wrote.
+
+    Attributes:
+        out: its folder.
+        classes: the defect classes.
+        images: number of images.
+        defective: number of images with a labeled defect.
+        good: number of the others.
+        regions: number of connected defect regions.
+        rows_used: number of rows of the labels that are in the dataset.
+        rows_merged: number of rows that were merged with an earlier one of their image and class.
+        rows_refused: number of rows that were refused, with those of the same images.
+        leaks: number of pairs of images that show the same thing.
+        splits: number of images by split.
+        warnings: what the user should know about the data.
+    """
 
     out: Path
     classes: tuple[str, ...]
@@ -55,7 +70,7 @@ class PrepareSummary:
     rows_used: int
     rows_merged: int
     rows_refused: int
-    duplicates: int
+    leaks: int
     splits: dict[str, int]
     warnings: tuple[str, ...]
 
@@ -121,115 +136,113 @@ def run(
         DatasetError: Images, groups or splits do not fit.
         OutputError: ``out`` cannot be written or has other files.
     """
-    from defectkit.labels.formats.csv_table import read_meta
-    from defectkit.labels.ledger import refuse_bad_rows
-    from defectkit.labels.rle_convention import decide_convention, refuse_contradiction
-    from defectkit.preparation.examine import examine
-    from defectkit.preparation.image_folder import open_image_folder
-    from defectkit.preparation.image_groups import name_groups
-    from defectkit.preparation.leaks.find import find_leaks
-    from defectkit.preparation.leaks.pairs import join_groups, refuse_leaks_across_splits
-    from defectkit.preparation.matching import name_by_file, plan_images, sample_rows
-    from defectkit.preparation.read_labels import folders_near_labels, read_labels
-    from defectkit.preparation.splits import parse_fractions
-    from defectkit.preparation.worker_pool import open_workers
-    from defectkit.preparation.write_dataset import (
-        claim_folder,
-        relative_path,
-        sort_classes,
-        write_info,
-        write_leaks,
-        write_ledger,
-        write_tables,
-    )
+    from defectkit.preparation.prepared_image import split_images
+    from defectkit.preparation.splits import parse_split
+    from defectkit.preparation.worker_pool import open_worker_pool
+    from defectkit.preparation.write_dataset import check_output_folder, sort_classes, write_tables
     from defectkit.reporting.dataset_summary import print_summary
-    from defectkit.reporting.drawing.previews import (
-        plan_leaks,
-        plan_sheets,
-        remove_stale,
-        write_sheet,
-    )
+    from defectkit.reporting.drawing import previews
 
     out, console = Path(out), console or Console(stderr=True)
-    fractions = parse_fractions(split)
-    if pixel_pitch is not None and not 0 < pixel_pitch < float("inf"):
-        raise DatasetError(f"--pixel-pitch {pixel_pitch:g} is not a length in mm above 0.")
-    claim_folder(out)
+    fractions = parse_split(split)
+    _refuse_pixel_pitch(pixel_pitch)
+    check_output_folder(out)
 
-    kind, table = read_labels(Path(source), label_format)
-    if kind != "csv" and (rle_base, rle_order) != ("auto", "auto"):
-        raise LabelError(f"--rle-base and --rle-order are for CSV, but {table.path} is {kind}.")
-    listed: dict[str, dict[str, str]] = read_meta(meta) if meta else {}
-    ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
-    parents = folders_near_labels(kind, table.path)
-    folder = open_image_folder(table.path, Path(images) if images else None, ids, parents)
-    if kind != "csv":
-        table = name_by_file(table, folder)
-        listed = {image_id: {} for image_id in table.unlabeled} | listed
-    plan = plan_images(table, listed, folder, use_unlisted=unlisted == "good")
-    convention = decide_convention(
-        table.rows, sample_rows(plan.jobs), base=rle_base, order=rle_order
-    )
-
-    with open_workers(workers, n_jobs=len(plan.jobs)) as pool:
-        look = partial(examine, convention=convention)
-        facts = _track(pool.map(look, plan.jobs), len(plan.jobs), console)
-        ledger = sorted(
-            [*plan.ledger, *(row for image in facts for row in image.ledger)],
-            key=lambda row: row.line,
-        )
-        write_ledger(out, ledger)
-        refuse_contradiction(_undecoded(plan, facts), convention, asked=rle_base)
-        if not skip_bad_rows:
-            refuse_bad_rows(ledger, source=table.path, written=out / "ledger.csv")
+    source_format, matching = _match_images(source, label_format, images, meta, unlisted)
+    convention = _decide_convention(source_format, matching, rle_base, rle_order)
+    with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
+        facts = _examine(matching, convention, pool, console)
+        ledger = _write_ledger(matching, facts, out)
+        _refuse_rows(matching, facts, ledger, convention, out, rle_base, skip_bad_rows)
         usable = [image for image in facts if not image.problem]
         if not usable:
-            raise DatasetError(f"no image of {table.path} can be used; see {out / 'ledger.csv'}.")
+            raise DatasetError(
+                f"no image of {matching.table.path} can be used; see {out / 'ledger.csv'}."
+            )
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
-        sheets = plan_sheets(out / "preview", usable, classes)
-        drawn = pool.map(write_sheet, sheets)  # while this process goes on
-        given = {image.image_id: plan.columns[image.image_id].get("split", "") for image in usable}
-        named, alone = name_groups(
-            {image_id: plan.columns[image_id] for image_id in given}, group_by
+        sheets = previews.class_sheets(out / "preview", usable, classes)
+        drawing = pool.map(previews.write_sheet, sheets)  # While this process goes on.
+
+        grouping = _group(matching, usable, group_by, pool)
+        pair_sheets = previews.leak_sheets(out / "preview", usable, grouping.leaks)
+        drawing = itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets))
+        if not allow_leaks:
+            _refuse_leaks(grouping, drawing, out)
+        prepared, split_warnings = split_images(
+            usable, grouping.joined, grouping.given, fractions=fractions, seed=seed
         )
-        groups, leaks = join_groups(named, find_leaks(usable, pool), given)
-        pictures = plan_leaks(out / "preview", usable, leaks)
-        drawn = itertools.chain(drawn, pool.map(write_sheet, pictures))
-        if not allow_leaks and not all(leak.joined for leak in leaks):
-            collections.deque(drawn, maxlen=0)
-            write_leaks(out, leaks)
-            refuse_leaks_across_splits(leaks, given, written=out)
-        prepared, warnings = _split(usable, groups, given, fractions, seed)
-        warnings = [
-            *_warn_of_boxes(table.kind),
-            *_warn_of_files(plan, facts, used_unlisted=unlisted == "good"),
-            *_warn_of_groups(usable, named, alone, leaks),
-            *warnings,
-        ]
-        write_tables(out, prepared, classes, leaks)
-        collections.deque(drawn, maxlen=0)
-    remove_stale(out / "preview", [*sheets, *pictures])
-    summary = _summarize(out, prepared, classes, ledger, leaks, warnings)
-    info = {
-        "source": _source(table.path, table.files, out),
-        "format": kind,
-        "form": table.form,
-        "truth": table.kind,
-        "meta": _source(Path(meta), [Path(meta)], out) if meta else None,
-        "images": relative_path(folder.root, out),
-        "rle": asdict(convention) if kind == "csv" else None,
-        "classes": classes,
-        "counts": {key: getattr(summary, key) for key in COUNTS},
+        write_tables(out, prepared, classes, grouping.leaks)
+        _finish(drawing)
+    previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
+
+    warnings = [*_collect_warnings(matching, facts, usable, grouping, unlisted), *split_warnings]
+    summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
+    options = {
         "pixel_pitch": pixel_pitch,
         "seed": seed,
         "group_by": group_by,
         "split": dict(zip(SPLITS, fractions, strict=True)),
-        "warnings": warnings,
     }
-    write_info(out, info)
+    _write_info(summary, source_format, matching, meta, convention, options)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    _print_end(console, summary, table.kind)
+    _print_end(console, summary, matching.table.kind)
     return summary
+
+
+def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
+    if pixel_pitch is not None and not 0 < pixel_pitch < float("inf"):
+        raise DatasetError(f"--pixel-pitch {pixel_pitch:g} is not a length in mm above 0.")
+
+
+def _match_images(
+    source: str | Path,
+    label_format: LabelFormatOption,
+    images: str | Path | None,
+    meta: str | Path | None,
+    unlisted: UnlistedOption,
+) -> "tuple[LabelFormat, Matching]":
+    """Read the labels and ``--meta``, and find their images."""
+    from defectkit.labels.formats.csv_table import read_meta
+    from defectkit.preparation.matching import find_images
+    from defectkit.preparation.read_labels import read_labels
+
+    found_format, table = read_labels(Path(source), label_format)
+    return found_format, find_images(
+        found_format,
+        table,
+        read_meta(meta) if meta else {},
+        Path(images) if images else None,
+        use_unlisted=unlisted == "good",
+    )
+
+
+def _decide_convention(
+    source_format: LabelFormat,
+    matching: "Matching",
+    rle_base: RleBaseOption,
+    rle_order: RleOrderOption,
+) -> "RleConvention":
+    """Decide how the labels number the pixels."""
+    from defectkit.labels.rle_convention import decide_convention
+    from defectkit.preparation.matching import sample_rows
+
+    table = matching.table
+    if source_format != "csv" and (rle_base, rle_order) != ("auto", "auto"):
+        raise LabelError(
+            f"--rle-base and --rle-order are for CSV, but {table.path} is {source_format}."
+        )
+    samples = sample_rows(matching.images)
+    return decide_convention(table.rows, samples, base=rle_base, order=rle_order)
+
+
+def _examine(
+    matching: "Matching", convention: "RleConvention", pool: "WorkerPool", console: Console
+) -> "list[ImageFacts]":
+    """Read every image and its rows."""
+    from defectkit.preparation.examine import examine_image
+
+    examine = partial(examine_image, convention=convention)
+    return _track(pool.map(examine, matching.images), len(matching.images), console)
 
 
 def _track(results: "Iterable[ImageFacts]", total: int, console: Console) -> "list[ImageFacts]":
@@ -253,103 +266,110 @@ def _track(results: "Iterable[ImageFacts]", total: int, console: Console) -> "li
     return facts
 
 
-def _undecoded(plan: "Plan", facts: "Sequence[ImageFacts]") -> "Iterator[tuple[LabelRow, int]]":
-    """Yield the rows whose encodings were refused, with their images' numbers of pixels."""
-    for job, image in zip(plan.jobs, facts, strict=True):
-        if image.height and image.problem:
-            bad = {row.line for row in image.ledger if not row.refused_with_image}
-            yield from ((row, image.height * image.width) for row in job.rows if row.line in bad)
+def _write_ledger(
+    matching: "Matching", facts: "Sequence[ImageFacts]", out: Path
+) -> "list[LedgerRow]":
+    """Write the outcome of every row, also where the labels are then refused."""
+    from defectkit.preparation.write_dataset import write_ledger
+
+    rows = [*matching.ledger, *(row for image in facts for row in image.ledger)]
+    ledger = sorted(rows, key=lambda row: row.line)
+    write_ledger(out, ledger)
+    return ledger
 
 
-def _split(
+def _refuse_rows(
+    matching: "Matching",
+    facts: "Sequence[ImageFacts]",
+    ledger: "Sequence[LedgerRow]",
+    convention: "RleConvention",
+    out: Path,
+    rle_base: RleBaseOption,
+    skip_bad_rows: bool,
+) -> None:
+    """Refuse rows that contradict the convention, and unless they are skipped, all bad rows."""
+    from defectkit.labels.ledger import refuse_bad_rows
+    from defectkit.labels.rle_convention import refuse_base_contradiction
+    from defectkit.preparation.examine import undecoded_rows
+
+    undecoded = undecoded_rows(matching.images, facts)
+    refuse_base_contradiction(undecoded, convention, asked=rle_base)
+    if not skip_bad_rows:
+        refuse_bad_rows(ledger, source=matching.table.path, written=out / "ledger.csv")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Grouping:
+    """The groups of the usable images before and after leaks joined them, by image id.
+
+    ``given`` are the splits that the user gave, empty text where none; ``n_without_group`` is the
+    number of images that name no group.
+    """
+
+    named: Mapping[str, str]
+    n_without_group: int
+    given: Mapping[str, str]
+    leaks: "list[Leak]"
+    joined: Mapping[str, str]
+
+
+def _group(
+    matching: "Matching",
     usable: "Sequence[ImageFacts]",
-    groups: Mapping[str, str],
-    given: Mapping[str, str],
-    fractions: "Fractions",
-    seed: int,
-) -> "tuple[list[PreparedImage], list[str]]":
-    """Split the images; return them and what to warn of."""
-    from defectkit.preparation.splits import assign_splits
-    from defectkit.preparation.write_dataset import PreparedImage
+    group_by: str | None,
+    pool: "WorkerPool",
+) -> _Grouping:
+    """Find the groups of the images, and join those of images that show the same thing."""
+    from defectkit.preparation.image_groups import assign_groups
+    from defectkit.preparation.leaks.find import find_leaks
+    from defectkit.preparation.leaks.pairs import join_groups
 
-    result = assign_splits(
-        groups=[groups[image.image_id] for image in usable],
-        classes=[image.rles.keys() for image in usable],
-        fractions=fractions,
-        seed=seed,
-        given=[given[image.image_id] for image in usable],
+    cells = {image.image_id: matching.cells[image.image_id] for image in usable}
+    given = {image_id: own.get("split", "") for image_id, own in cells.items()}
+    named, n_without_group = assign_groups(cells, group_by)
+    joined, leaks = join_groups(named, find_leaks(usable, pool), given)
+    return _Grouping(
+        named=named, n_without_group=n_without_group, given=given, leaks=leaks, joined=joined
     )
-    prepared = [
-        PreparedImage(image, groups[image.image_id], split)
-        for image, split in zip(usable, result.splits, strict=True)
-    ]
-    states = {bool(image.rles) for image in usable}
-    if len(states) == 1:
-        state = "good" if True in states else "defective"
-        return prepared, [f"the data hold no {state} image", *result.warnings]
-    return prepared, [*result.warnings]
 
 
-def _warn_of_groups(
-    usable: "Sequence[ImageFacts]", named: Mapping[str, str], alone: int, leaks: "Sequence[Leak]"
+def _refuse_leaks(grouping: _Grouping, drawing: "Iterable[None]", out: Path) -> None:
+    """Refuse leaks across given splits, after what shows them is written."""
+    from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
+    from defectkit.preparation.write_dataset import write_leaks
+
+    if not all(leak.joined for leak in grouping.leaks):
+        _finish(drawing)
+        write_leaks(out, grouping.leaks)
+        refuse_leaks_across_splits(grouping.leaks, grouping.given, written=out)
+
+
+def _finish(drawing: "Iterable[None]") -> None:
+    """Wait for the sheets; without worker processes, draw them now."""
+    for _ in drawing:
+        pass
+
+
+def _collect_warnings(
+    matching: "Matching",
+    facts: "Sequence[ImageFacts]",
+    usable: "Sequence[ImageFacts]",
+    grouping: _Grouping,
+    unlisted: UnlistedOption,
 ) -> list[str]:
-    """Return what to warn of: pairs that stand in one group by the user's own word are no news."""
-    from defectkit.preparation.leaks.pairs import equal_files_with_different_labels
-
-    warnings = [f"{alone} images name no group and stand alone"] if alone else []
-    kinds = collections.Counter(
-        leak.kind for leak in leaks if named[leak.image_id_a] != named[leak.image_id_b]
+    from defectkit.preparation.data_warnings import (
+        warn_about_boxes,
+        warn_about_files,
+        warn_about_leaks,
     )
-    counts = (
-        (kinds["exact"], "images are copies of another"),
-        (kinds["near"], "pairs of images show the same thing in different files"),
-        (kinds["overlap"], "pairs of images show the same thing in part"),
-    )
-    warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
-    if divided := sum(not leak.joined for leak in leaks):
-        warnings.append(f"{divided} of these pairs are in different splits, as given")
-    if differing := equal_files_with_different_labels(
-        leaks, {image.image_id: image.rles for image in usable}
-    ):
-        pairs = [f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing]
-        warnings.append(f"{len(differing)} pairs of copies have different masks: {_name(pairs)}")
-    return warnings
 
-
-def _warn_of_boxes(truth: LabelKind) -> list[str]:
-    if truth == "masks":
-        return []
     return [
-        "the labels are boxes: they serve --approach box alone, masks are filled rectangles, and "
-        "boxes of one class that touch count as one"
+        *warn_about_boxes(matching.table.kind),
+        *warn_about_files(matching, facts, used_unlisted=unlisted == "good"),
+        *warn_about_leaks(
+            usable, grouping.named, grouping.leaks, n_without_group=grouping.n_without_group
+        ),
     ]
-
-
-def _warn_of_files(
-    plan: "Plan", facts: "Sequence[ImageFacts]", *, used_unlisted: bool
-) -> list[str]:
-    warnings = []
-    if plan.unlisted:
-        names = _name([path.name for path in plan.unlisted])
-        fate = (
-            "and count as good (--unlisted good)"
-            if used_unlisted
-            else "and are not used. If they are good, list them in --meta or give --unlisted good"
-        )
-        warnings.append(
-            f"{len(plan.unlisted)} images in the folder are not listed ({names}) {fate}"
-        )
-    if plan.missing:
-        names = _name(list(plan.missing))
-        warnings.append(f"{len(plan.missing)} images that are listed as good have no file: {names}")
-    unread = [image.problem for image in facts if image.problem and not image.ledger]
-    if unread:
-        warnings.append(f"{len(unread)} images without rows cannot be read: {_name(unread)}")
-    return warnings
-
-
-def _name(texts: Sequence[str], count: int = 3) -> str:
-    return ", ".join([*texts[:count], *(["…"] if len(texts) > count else [])])
 
 
 def _summarize(
@@ -360,8 +380,8 @@ def _summarize(
     leaks: "Sequence[Leak]",
     warnings: Sequence[str],
 ) -> PrepareSummary:
-    outcomes = collections.Counter(row.outcome for row in ledger)
-    splits = collections.Counter(image.split for image in prepared)
+    outcomes = Counter(row.outcome for row in ledger)
+    splits = Counter(image.split for image in prepared)
     defective = sum(bool(image.facts.rles) for image in prepared)
     return PrepareSummary(
         out=out,
@@ -369,31 +389,47 @@ def _summarize(
         images=len(prepared),
         defective=defective,
         good=len(prepared) - defective,
-        regions=sum(len(image.facts.defects) for image in prepared),
+        regions=sum(len(image.facts.regions) for image in prepared),
         rows_used=outcomes["used"],
         rows_merged=outcomes["merged"],
         rows_refused=outcomes["refused"],
-        duplicates=len(leaks),
+        leaks=len(leaks),
         splits={split: splits[split] for split in SPLITS},
         warnings=tuple(warnings),
     )
 
 
-def _source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
-    """Return where it is and the SHA-256, for a folder that of the list of its files' hashes."""
-    from defectkit.preparation.write_dataset import relative_path
+def _write_info(
+    summary: PrepareSummary,
+    source_format: LabelFormat,
+    matching: "Matching",
+    meta: str | Path | None,
+    convention: "RleConvention",
+    options: Mapping[str, Any],
+) -> None:
+    """Write ``dataset.json``."""
+    from defectkit.preparation.write_dataset import describe_source, relative_path, write_info
 
-    if [path] == list(files):
-        digest = sha256_file(path)
-    else:
-        lines = (f"{sha256_file(file)} {relative_path(file, path)}\n" for file in files)
-        digest = sha256_bytes("".join(lines).encode())
-    return {"path": relative_path(path.resolve(), out), "sha256": digest}
+    out, table = summary.out, matching.table
+    info = {
+        "source": describe_source(table.path, table.files, out),
+        "format": source_format,
+        "form": table.form,
+        "truth": table.kind,
+        "meta": describe_source(Path(meta), [Path(meta)], out) if meta else None,
+        "images": relative_path(matching.folder.root, out),
+        "rle": asdict(convention) if source_format == "csv" else None,
+        "classes": list(summary.classes),
+        "counts": {key: getattr(summary, key) for key in COUNTS},
+        **options,
+        "warnings": list(summary.warnings),
+    }
+    write_info(out, info)
 
 
-def _print_end(console: Console, summary: PrepareSummary, truth: LabelKind) -> None:
-    """Print what became of the rows, the warnings, and where to go on."""
-    approach = "segment" if truth == "masks" else "box"
+def _print_end(console: Console, summary: PrepareSummary, kind: LabelKind) -> None:
+    """Print the outcome of the rows, the warnings, and the next command."""
+    approach = "segment" if kind == "masks" else "box"
     refused = f"{summary.rows_refused} refused"
     console.print(
         f"Rows: {summary.rows_used} used, {summary.rows_merged} merged, {refused} (ledger.csv)"

@@ -61,7 +61,7 @@ def run(
     """
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.evaluation.suspects import COLUMNS, rank
+    from defectkit.evaluation.suspects import SUSPECT_COLUMNS, rank_suspects
     from defectkit.reporting.drawing.overlay import overlay_name
     from defectkit.reporting.html.suspects import suspects_page
 
@@ -73,11 +73,11 @@ def run(
     dataset = dataset_of(model, run, Path(data) if data else None)
     out = ensure_writable(out or run / "suspects")
     records = [*dataset.split("val"), *dataset.split("train")]
-    found = rank([*_contradicted(model, records, console), *_copies(dataset, records)])
+    found = rank_suspects([*_contradicted(model, records, console), *_copies(dataset, records)])
     splits = {record.image_id: record.split for record in records}
     write_csv(
         out / "suspects.csv",
-        COLUMNS,
+        SUSPECT_COLUMNS,
         (one.cells(number, splits[one.image_id]) for number, one in enumerate(found, start=1)),
     )
     for old in (out / "pictures").glob("*.png"):
@@ -102,7 +102,7 @@ def _contradicted(
     model: "TrainedModel", records: "Sequence[ImageRecord]", console: Console
 ) -> "Iterator[Suspect]":
     from defectkit.evaluation.prediction import predict
-    from defectkit.evaluation.suspects import contradicted_by_model, contradicted_by_pixels
+    from defectkit.evaluation.suspects import suspects_by_model, suspects_by_pixels
 
     approach = model.approach
     looks = predict(approach, model.network, records)
@@ -114,7 +114,7 @@ def _contradicted(
         disable=not console.is_terminal,
     ):
         image_id = look.record.image_id
-        yield from contradicted_by_model(
+        yield from suspects_by_model(
             look.finding,
             look.truth,
             image_id=image_id,
@@ -122,13 +122,13 @@ def _contradicted(
             pixel_threshold=approach.pixel_threshold,
             min_area=approach.config.infer.min_area,
         )
-        yield from contradicted_by_pixels(
+        yield from suspects_by_pixels(
             look.image, look.truth, image_id=image_id, classes=approach.classes
         )
 
 
 def _copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[Suspect]":
-    from defectkit.evaluation.suspects import differing_copies
+    from defectkit.evaluation.suspects import suspects_by_copies
 
     labels = {record.image_id: record.rles for record in records}
     leaks = read_csv(dataset.folder / "leaks.csv")
@@ -137,7 +137,7 @@ def _copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[S
         for row in leaks
         if row["kind"] == "exact" and {row["image_id_a"], row["image_id_b"]} <= labels.keys()
     ]
-    return differing_copies(pairs, labels)
+    return suspects_by_copies(pairs, labels)
 
 
 def _draw(
@@ -168,13 +168,13 @@ def _draw(
 def _print(
     console: Console, found: "Sequence[Suspect]", *, images: int, looked_at: int, out: Path
 ) -> None:
-    from defectkit.evaluation.suspects import MEANINGS
+    from defectkit.evaluation.suspects import KIND_MEANINGS
 
     table = Table(title=f"{images} of {looked_at} images have suspect labels", title_justify="left")
     table.add_column("kind")
     table.add_column("labels", justify="right")
     table.add_column("what it means", style="dim")
-    for kind, meaning in MEANINGS.items():
+    for kind, meaning in KIND_MEANINGS.items():
         table.add_row(kind, str(sum(one.kind == kind for one in found)), meaning)
     console.print(table)
     for one in islice(found, 10):

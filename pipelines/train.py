@@ -3,7 +3,6 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them, pydantic) is imported inside the functions that need it.
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from defectkit.training.state import Learner, TrainState
     from defectkit.training.validation import Validation
 
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-"""Seconds in the units of ``max_time``."""
 BEST_MODEL = Path("checkpoints") / "best"
 """Where in a run the best model is kept a second time."""
 
@@ -62,7 +59,7 @@ def run(
 ) -> TrainSummary:
     """Train on a dataset and write a run: model, history, curves, pictures of the progress.
 
-    However it ends, the last checkpoint stays: go on with --resume, or evaluate what there is.
+    However it ends, the last checkpoint stays: continue with --resume, or evaluate what there is.
 
     Examples:
         defectkit train --approach segment
@@ -89,7 +86,7 @@ def run(
         max_time: Wall-clock limit, such as 90s, 20m, 1.5h; the schedule is fitted to it.
         device: Where to compute; auto takes a GPU if there is one.
         seed: Every random draw is keyed by it.
-        resume: Go on with the run in OUT, or with the newest one.
+        resume: Continue the run in OUT, or with the newest one.
         allow_download: Pretrained weights may be fetched from the network.
         settings: KEY=VALUE changes one setting, such as train.lr=3e-4; may be repeated.
         console: Where to report; by default the standard error stream.
@@ -102,74 +99,36 @@ def run(
             training failed; its ``exit_code`` is the exit status above.
     """
     let_idle_threads_sleep()
-    from defectkit.training.runs import (
-        check_run_folder,
-        check_same_dataset,
-        create_run_folder,
-        lock_run,
-        read_run_info,
-    )
+    from defectkit.config.options import options_as_settings, resolve_config
+    from defectkit.training.runs import check_run_folder
 
     console = console or Console(stderr=True)
-    if epochs is not None and max_time is not None:
-        raise ConfigError("epochs and max_time exclude each other: give --epochs or --max-time.")
-    given = {
-        "approach": approach,
-        "device": device,
-        "seed": seed,
-        "train.epochs": epochs,
-        "train.max_time": None if max_time is None else parse_seconds(max_time),
-    }
-    changes = [f"{key}={value}" for key, value in given.items() if value is not None]
+    options = options_as_settings(
+        approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time
+    )
+    settings = [*settings, *options]  # an option counts more than a setting
     folder = Path(out) if out else None
     if resume:
-        folder, resolved = _resumed(config, folder, approach, [*settings, *changes])
+        folder, resolved = _resumed(config, folder, approach, settings)
     else:
-        resolved = _resolve(config, [*settings, *changes])
+        resolved = resolve_config(config, settings)
     if folder:
         check_run_folder(folder, resume=resume)  # before the seconds that importing torch takes
-    before = read_run_info(folder) if folder and resume else {}
-    dataset = _load_dataset(data or before.get("dataset_folder", "dataset"), resolved)
-    folder = folder or create_run_folder(resolved.approach)  # not before the dataset is known
-    with lock_run(folder, resume=resume):
-        check_same_dataset(folder, dataset, before)
-        _train(dataset, folder, resolved, before, allow_download=allow_download, console=console)
-        return _summarize(folder, console)
-
-
-def parse_seconds(text: str | float) -> float:
-    """Return a time in seconds.
-
-    >>> parse_seconds("90s"), parse_seconds("20m"), parse_seconds("1.5h"), parse_seconds(30)
-    (90.0, 1200.0, 5400.0, 30.0)
-
-    Raises:
-        ConfigError: the text is not a time above 0.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(text).strip())
-    seconds = float(match[1]) * UNITS[match[2]] if match else 0.0
-    if not seconds:
-        raise ConfigError(f"{text!r} is not a time. Write for example 90s, 20m or 1.5h.")
-    return seconds
-
-
-def _resolve(config: "str | Path | Config | None", changes: Sequence[str]) -> "Config":
-    """Return the configuration of a new run: a file's, a shipped one's or a given one, changed."""
-    from defectkit.config import Config, load_config, make_config
-    from defectkit.configs import path_of
-
-    if isinstance(config, Config):
-        return make_config(config.model_dump(mode="json"), name="config", settings=changes)
-    if config is not None and not Path(config).is_file() and not Path(config).suffix:
-        config = path_of(str(config))
-    return load_config(Path(config) if config else None, changes)
+    return _run(
+        data=Path(data) if data else None,
+        out=folder,
+        config=resolved,
+        resume=resume,
+        allow_download=allow_download,
+        console=console,
+    )
 
 
 def _resumed(
     config: "str | Path | Config | None",
     folder: Path | None,
     approach: ApproachName | None,
-    changes: Sequence[str],
+    settings: Sequence[str],
 ) -> "tuple[Path, Config]":
     """Return the run to resume, by default the newest, and its configuration, changed."""
     from defectkit.config import Config
@@ -178,10 +137,41 @@ def _resumed(
     if config is not None:
         raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
     folder = folder or runs.newest_run(approach or Config().approach)
-    return folder, runs.load_resumed_config(folder, changes)
+    return folder, runs.load_resumed_config(folder, settings)
 
 
-def _load_dataset(folder: str | Path, config: "Config") -> "Dataset":
+def _run(
+    *,
+    data: Path | None,
+    out: Path | None,
+    config: "Config",
+    resume: bool,
+    allow_download: bool,
+    console: Console,
+) -> TrainSummary:
+    """Load the dataset, take the run's folder for this process alone, and train.
+
+    Without ``data`` a resumed run takes its own dataset. Without ``out`` a new run takes the next
+    free ``runs/<approach>-<n>``; ``run`` has checked a given one.
+    """
+    from defectkit.training.runs import (
+        check_same_dataset,
+        create_run_folder,
+        lock_run,
+        read_run_info,
+    )
+
+    assert out or not resume
+    before = read_run_info(out) if out and resume else {}
+    dataset = _load_dataset(data or Path(before.get("dataset_folder", "dataset")), config)
+    out = out or create_run_folder(config.approach)  # not before the dataset is known to be there
+    with lock_run(out, resume=resume):
+        check_same_dataset(out, dataset, before)
+        _train(dataset, out, config, before, allow_download=allow_download, console=console)
+        return _summarize(out, console)
+
+
+def _load_dataset(folder: Path, config: "Config") -> "Dataset":
     """Return the dataset, which must have what ``config.approach`` learns from.
 
     Raises:
@@ -189,7 +179,7 @@ def _load_dataset(folder: str | Path, config: "Config") -> "Dataset":
     """
     from defectkit.data.dataset import Dataset
 
-    dataset = Dataset.load(Path(folder))
+    dataset = Dataset.load(folder)
     if not dataset.classes:
         raise DatasetError(
             f"{dataset.folder} has no defective image, so there is nothing to learn. "

@@ -53,8 +53,11 @@ def test_small_numbers_are_flushed_where_networks_run():
     assert (tiny / 2).item() == 0
 
 
-def test_devices_are_described_for_people():
-    assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+def test_devices_are_described_for_people(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert describe_device(CPU) == "cpu (2 threads)"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert describe_device(CPU) == "cpu (1 thread)"
     assert describe_device(torch.device("mps")) == "mps"
 
 
@@ -79,14 +82,15 @@ def test_threads_are_calmed_unless_the_user_says_otherwise(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "load"])
-def test_threads_are_calmed_before_torch_is_imported(name):
+def test_threads_are_calmed_before_torch_is_imported(name, dataset_folder, tmp_path):
+    arguments = {"train": f"data={str(dataset_folder)!r}, out={str(tmp_path / 'run')!r}"}
     code = (
         "import os, sys\n"
         "class Watch:\n"
         "    def find_spec(self, name, *_):\n"
         "        if name == 'torch': sys.exit(os.environ.get('OMP_WAIT_POLICY', 'never calmed'))\n"
         "sys.meta_path.insert(0, Watch())\n"
-        f"import defectkit; defectkit.{name}(" + ("" if name == "train" else "'gone'") + ")"
+        f"import defectkit; defectkit.{name}({arguments.get(name, repr('gone'))})"
     )
     environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
     ended = subprocess.run(

@@ -312,7 +312,7 @@ def test_json_that_none_of_ours_can_be_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "x.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match="it is nested too deeply"):
         read_json(tmp_path / "x.json")
-    monkeypatch.setattr(files, "MOST_JSON_BYTES", 5)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 5)
     (tmp_path / "x.json").write_text("[1,2]")
     assert read_json(tmp_path / "x.json") == [1, 2]
     (tmp_path / "x.json").write_text("[1, 2]")
@@ -464,7 +464,7 @@ def test_what_has_no_end_is_not_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
     for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
-        with pytest.raises(ValueError, match="it is not a plain file"):
+        with pytest.raises(ValueError, match="it is not a regular file"):
             read_limited(path, 5)
     with pytest.raises(IsADirectoryError):
         read_limited(tmp_path, 2**20)

@@ -46,13 +46,15 @@ PICKLES = {
     *("marshal", "shelve", "dbm", "imp", "code", "codeop", "runpy"),
 }
 """Modules that turn bytes into objects or code."""
+YAML_MODULES = {"yaml", "oyaml", "strictyaml"}
+"""YAML is read by ruamel.yaml alone, whose safe constructor makes plain values."""
 FORBIDDEN = {
     *("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"),
     *("importlib.import_module", "importlib.util.spec_from_file_location"),
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"),
     *("cv2.imread", "cv2.imreadmulti", "pandas.read_pickle", "numpy.core.multiarray.frompickle"),
     *("torch.save", "torch.jit.load", "torch.hub.load", "torch.package.PackageImporter"),
-    *("yaml.unsafe_load", "yaml.full_load", "yaml.load_all", "yaml.unsafe_load_all"),
+    *("ruamel.yaml.constructor.Constructor", "ruamel.yaml.Constructor"),
 }
 """What nobody may call, by its full name."""
 
@@ -62,9 +64,11 @@ def dangers(module: str, tree: ast.AST) -> list[str]:
     for line, name in imports_of(tree):
         if name.split(".")[0] in PICKLES:
             found.append(f"{module}:{line} imports {name}")
-        if name in FORBIDDEN | {"torch.load", "yaml.load"}:
+        if name.split(".")[0] in YAML_MODULES:
+            found.append(f"{module}:{line} imports {name} for YAML")
+        if name in FORBIDDEN | {"torch.load"}:
             found.append(f"{module}:{line} imports {name} by its bare name")
-    loaders, full = safe_loaders(tree), aliases(tree)
+    full = aliases(tree)
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -78,10 +82,10 @@ def dangers(module: str, tree: ast.AST) -> list[str]:
             safe = given.get("weights_only")
             if not (isinstance(safe, ast.Constant) and safe.value is True):
                 found.append(f"{place} calls torch.load without weights_only=True")
-        if name == "yaml.load":
-            loader = given.get("Loader") or (node.args[1] if len(node.args) > 1 else None)
-            if loader is None or dotted(loader) not in loaders:
-                found.append(f"{place} calls yaml.load without a SafeLoader")
+        if name.split(".")[-1] == "YAML":
+            kind = given.get("typ")
+            if not (isinstance(kind, ast.Constant) and kind.value == "safe"):
+                found.append(f"{place} calls {name} without typ='safe'")
         if "allow_pickle" in given:
             found.append(f"{place} allows pickle")
         if "shell" in given:
@@ -100,17 +104,6 @@ def aliases(tree: ast.AST) -> dict[str, str]:
         for alias in node.names
         if alias.asname
     }
-
-
-def safe_loaders(tree: ast.AST) -> set[str]:
-    """``yaml.SafeLoader`` and the module's own direct subclasses of it."""
-    safe = {"yaml.SafeLoader", "yaml.CSafeLoader"}
-    own = {
-        node.name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and {dotted(base) for base in node.bases} <= safe
-    }
-    return safe | own
 
 
 def test_every_file_of_the_code_is_read():
@@ -144,12 +137,17 @@ def test_nothing_dangerous_is_called(path):
         "cv2.imread('x')",
         "eval('1')",
         "exec(code)",
-        "yaml.load(text)",
-        "yaml.load(text, Loader=yaml.Loader)",
-        "class Mine(yaml.Loader): pass\nyaml.load(text, Loader=Mine)",
+        "import yaml",
+        "YAML().load(text)",
+        "YAML(typ='unsafe').load(text)",
+        "YAML('safe').load(text)",
+        "ruamel.yaml.YAML(typ=kind)",
+        "from ruamel.yaml.constructor import Constructor",
         "np.load(path, allow_pickle=True)",
         "import torch as t\nt.load(path)",
-        "import yaml as y\ny.load(text)",
+        "import yaml as y",
+        "from yaml import safe_load",
+        "import ruamel.yaml as y\ny.YAML(typ='unsafe')",
         "import pandas as pd\npd.read_pickle(path)",
         "torch.jit.load(path)",
         "torch.hub.load(repository, name)",
@@ -169,7 +167,8 @@ def test_the_danger_check_sees(line):
     [
         "network.eval()",
         "torch.load(path, weights_only=True)",
-        "class Mine(yaml.SafeLoader): pass\nyaml.load(text, Loader=Mine)",
+        "YAML(typ='safe', pure=True).load(text)",
+        "from ruamel.yaml.constructor import SafeConstructor",
         "re.compile('x')",
         "np.load(path)",
         "from safetensors.torch import load",

@@ -88,4 +88,4 @@ def test_a_changed_wheel_and_one_that_is_not_listed_are_refused(wheelhouse, tmp_
 def test_a_folder_without_wheels_is_said(tmp_path):
     ended = run(sys.executable, ROOT / "benchmarks" / "wheelhouse.py", tmp_path)
     assert ended.returncode == 2
-    assert "there is no wheel in" in ended.stderr
+    assert "there are no wheels in" in ended.stderr

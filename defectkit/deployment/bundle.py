@@ -24,9 +24,10 @@ from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.models.network import Network
+from defectkit.vocabulary import Device
 
 FORMAT_VERSION = 1
-MOST_WEIGHT_BYTES = 2**32
+MAX_WEIGHT_BYTES = 2**32
 """Larger weights are none of ours: 4 GiB."""
 
 
@@ -55,7 +56,7 @@ class TrainedModel:
     info: dict[str, Any]
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "auto") -> Self:
+    def load(cls, path: Path | str, *, device: Device = "auto") -> Self:
         """Read a run or its ``model/`` folder onto a device.
 
         Raises:
@@ -187,7 +188,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
         info = read_json(folder / "model.json")
         version = info["format_version"]
-        weights = read_limited(folder / "model.safetensors", MOST_WEIGHT_BYTES)
+        weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
         recorded = info["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}).") from error

@@ -5,6 +5,7 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.arrays import Float64Array
 from defectkit.evaluation.operating_points import Thresholds, check_scores
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.evaluation.rates import Interval, clopper_pearson
@@ -56,3 +57,21 @@ def image_metrics(
         escape_rate=clopper_pearson(escapes, n_defective),
         overkill_rate=clopper_pearson(overkills, n_good),
     )
+
+
+def escape_and_overkill_rates(
+    scores: npt.ArrayLike, defective: npt.ArrayLike
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return thresholds and, for each, the escape and the overkill rate.
+
+    The thresholds are in ascending order: 0, each distinct score, and one above all scores. The
+    escape rate is NaN without defective images, the overkill rate without good ones.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    truth = np.asarray(defective, dtype=np.bool_)
+    thresholds = np.concatenate([[0.0], np.unique(values), [np.inf]])
+    defective_scores, good_scores = np.sort(values[truth]), np.sort(values[~truth])
+    with np.errstate(invalid="ignore"):
+        escapes = np.searchsorted(defective_scores, thresholds) / np.float64(defective_scores.size)
+        overkills = 1 - np.searchsorted(good_scores, thresholds) / np.float64(good_scores.size)
+    return thresholds, escapes, overkills

@@ -1,12 +1,11 @@
-"""Look at an image once: decode it in full, and its labels with it.
+"""Examine an image and its labels: both are decoded in full, once.
 
-The image is decoded, measured and let go in a worker process; only the facts travel back, so that
+The image is decoded, measured and dropped in a worker process. Only the facts travel back, so that
 memory does not grow with the size of the images.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,61 +16,67 @@ from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.outlines import rasterize
-from defectkit.labels.rle_convention import Convention
+from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
+from defectkit.preparation.matching import MatchedImage
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
 
 
-# Without slots these two travel between processes in half of the time.
-@dataclass(frozen=True)
-class Job:
-    """An image to look at and the rows of the label table that speak of it."""
-
-    image_id: str
-    path: Path
-    rows: tuple[LabelRow, ...] = ()
-
-
-def examine(job: Job, *, convention: Convention) -> ImageFacts:
-    """Read one image from its bytes, once, and everything that its rows say of it."""
+def examine_image(image: MatchedImage, *, convention: RleConvention) -> ImageFacts:
+    """Read one image and all of its rows; errors become the ``problem`` of the result."""
     try:
-        content = read_image_bytes(job.path)
-        image = decode_image(content, name=job.path.name)
+        content = read_image_bytes(image.path)
+        pixels = decode_image(content, name=image.path.name)
     except ImageError as error:
         problem = str(error)
         ledger = [
-            LedgerRow(row.line, row.image_id, row.class_id, "refused", problem) for row in job.rows
+            LedgerRow(row.line, row.image_id, row.class_id, "refused", problem)
+            for row in image.rows
         ]
         return ImageFacts(
-            image_id=job.image_id, path=job.path, ledger=tuple(ledger), problem=problem
+            image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
         )
-    height, width = image.shape[:2]
-    runs_by_class, rles, ledger = _read_rows(job.rows, (height, width), convention)
+    height, width = pixels.shape[:2]
+    runs_by_class, rles, ledger = _read_rows(image.rows, (height, width), convention)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     return ImageFacts(
-        image_id=job.image_id,
-        path=job.path,
+        image_id=image.image_id,
+        path=image.path,
         height=height,
         width=width,
-        channels=1 if image.ndim == 2 else 3,
+        channels=1 if pixels.ndim == 2 else 3,
         sha256=sha256_bytes(content),
-        keypoints=find_keypoints(image),
+        keypoints=find_keypoints(pixels),
         rles=rles,
-        defects=tuple(
-            defect
+        regions=tuple(
+            region
             for class_id, runs in runs_by_class.items()
-            for defect in _find_regions(class_id, runs, height)
+            for region in _find_regions(class_id, runs, height)
         ),
         ledger=tuple(ledger),
         problem=f"line {refused.line} was refused" if refused else "",
     )
 
 
+def undecoded_rows(
+    images: Sequence[MatchedImage], facts: Sequence[ImageFacts]
+) -> Iterator[tuple[LabelRow, int]]:
+    """Yield the rows whose encodings were refused, with their images' numbers of pixels.
+
+    ``facts`` are those of ``images``, in the same order.
+    """
+    for image, found in zip(images, facts, strict=True):
+        if found.height and found.problem:
+            bad = {row.line for row in found.ledger if not row.refused_with_image}
+            size = found.height * found.width
+            yield from ((row, size) for row in image.rows if row.line in bad)
+
+
 def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
-    # Of masks and labels as large as the image most would be made for nothing.
+    # Masks and labels as large as the image would be mostly empty.
     columns, left = runs.to_columns(height)
     return [
         replace(region, box_xywh=(left + x, y, width, height))
@@ -81,9 +86,9 @@ def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
 
 
 def _read_rows(
-    rows: Sequence[LabelRow], shape: ImageSize, convention: Convention
+    rows: Sequence[LabelRow], shape: ImageSize, convention: RleConvention
 ) -> tuple[dict[str, rle.Runs], dict[str, str], list[LedgerRow]]:
-    """Return each defective class's runs and canonical text, and what became of the rows."""
+    """Return each defective class's runs and canonical text, and the outcome of the rows."""
     runs_by_class: dict[str, rle.Runs] = {}
     rles: dict[str, str] = {}
     lines: dict[str, int] = {}  # of the first row, by class
@@ -107,10 +112,12 @@ def _read_rows(
                 runs = known.union(runs)
                 text = runs.to_text()
             runs_by_class[row.class_id], rles[row.class_id] = runs, text
-    return runs_by_class, rles, _refuse_with(ledger)
+    return runs_by_class, rles, _refuse_all_if_one(ledger)
 
 
-def _read_row(row: LabelRow, shape: ImageSize, convention: Convention) -> tuple[rle.Runs, str, str]:
+def _read_row(
+    row: LabelRow, shape: ImageSize, convention: RleConvention
+) -> tuple[rle.Runs, str, str]:
     """Return the runs in column order, the canonical text, "" where it is empty, and a note.
 
     Raises:
@@ -130,8 +137,8 @@ def _read_row(row: LabelRow, shape: ImageSize, convention: Convention) -> tuple[
     return by_column, text, note
 
 
-def _refuse_with(ledger: list[LedgerRow]) -> list[LedgerRow]:
-    """Refuse all rows of an image where one is: its truth would be incomplete."""
+def _refuse_all_if_one(ledger: list[LedgerRow]) -> list[LedgerRow]:
+    """Refuse all rows of an image where one is: its labels would be incomplete."""
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     if refused is None:
         return ledger

@@ -21,7 +21,7 @@ class ImageFacts:
         sha256: the hash of the file.
         keypoints: packed, as ``find_keypoints`` returns them.
         rles: the canonical encodings by class; classes without a defect pixel are left out.
-        defects: the connected regions of each class.
+        regions: the connected regions of each class.
         ledger: the outcome of each of its rows.
         problem: empty, or the reason why the image or its labels cannot be used; then nothing but
             the ledger counts.
@@ -35,6 +35,6 @@ class ImageFacts:
     sha256: str = ""
     keypoints: bytes = b""
     rles: dict[str, str] = field(default_factory=dict)
-    defects: tuple[Region, ...] = ()
+    regions: tuple[Region, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
     problem: str = ""

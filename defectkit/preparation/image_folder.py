@@ -1,4 +1,4 @@
-"""Find the image files that a label table speaks of, and never one outside the image folder."""
+"""Find the image files of a label table, and never one outside the image folder."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,20 @@ from defectkit.labels.table import OUTSIDE
 
 FOLDER_NAMES = ("Train", "train", "train_images", "images", "JPEGImages")
 IDS_TO_TRY = 100
+"""Number of image ids that are looked for in each folder."""
 
 
 class ImageFolder:
-    """A folder of images, looked up by image id; each folder in it is listed once."""
+    """A folder of images that are found by image id; each folder in it is listed once."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root))
         self._listing = cache(self._list)
 
-    def locate(self, image_id: str) -> Path:
+    def find(self, image_id: str) -> Path:
         """Return the file of ``image_id``, which may come without the file's extension.
 
-        An id may lead into a subfolder (``line2/0.png``) but not out of the image folder, be it
+        An id may lead into a subfolder (``line2/0.png``) but not out of the image folder, whether
         by ``..``, as an absolute path or through a link.
 
         Raises:
@@ -37,13 +38,15 @@ class ImageFolder:
         if not names:
             raise ImageError(f"no such image in {self.root}")
         if len(names) > 1:
-            raise ImageError(f"the image id fits several files ({', '.join(names)}): write which")
+            raise ImageError(
+                f"the image id fits several files ({', '.join(names)}): write which one"
+            )
         path = folder / names[0]
-        if links[names[0]] and not self._holds(path):
+        if links[names[0]] and not self._contains(path):
             raise ImageError("the file is a link to outside the image folder")
         return path
 
-    def others(self, used: Iterable[Path]) -> list[Path]:
+    def unused_images(self, used: Iterable[Path]) -> list[Path]:
         """Return the images, sorted, that lie beside the ``used`` ones but are not among them."""
         used_names: dict[Path, set[str]] = {}
         for path in used:
@@ -53,7 +56,7 @@ class ImageFolder:
             inner = folder.relative_to(self.root).as_posix()
             _, links, _ = self._listing("" if inner == "." else inner)
             for name in sorted(links.keys() - used_names.get(folder, set())):
-                outside = links[name] and not self._holds(folder / name)
+                outside = links[name] and not self._contains(folder / name)
                 if name.lower().endswith(IMAGE_SUFFIXES) and not outside:
                     unused.append(folder / name)
         return unused
@@ -63,7 +66,7 @@ class ImageFolder:
         folder = self.root / inner
         links: dict[str, bool] = {}
         names_by_stem: dict[str, list[str]] = {}
-        if folder.is_dir() and self._holds(folder):
+        if folder.is_dir() and self._contains(folder):
             with os.scandir(folder) as entries:
                 links = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}
             for name in sorted(links):
@@ -72,7 +75,7 @@ class ImageFolder:
                     names_by_stem.setdefault(stem, []).append(name)
         return folder, links, names_by_stem
 
-    def _holds(self, path: Path) -> bool:
+    def _contains(self, path: Path) -> bool:
         return Path(os.path.realpath(path)).is_relative_to(self.root)
 
 
@@ -88,7 +91,7 @@ def open_image_folder(
     that is where the file ``labels`` lies.
 
     Raises:
-        DatasetError: ``images`` is no folder, or no image of the table is in the folder.
+        DatasetError: ``images`` is not a folder, or no image of the table is in the folder.
     """
     if images is not None and not images.is_dir():
         raise DatasetError(f"--images {images} is not a folder.")
@@ -112,7 +115,7 @@ def _count_found(folder: ImageFolder, image_ids: Sequence[str]) -> int:
     count = 0
     for image_id in image_ids:
         try:
-            folder.locate(image_id)
+            folder.find(image_id)
         except ImageError:
             continue
         count += 1

@@ -1,35 +1,35 @@
-"""Which images belong together, such as photographs of one part: they share a split."""
+"""Groups of images that share a split, such as photographs of one workpiece."""
 
 import re
 from collections.abc import Mapping
 
 from defectkit.errors import DatasetError
 
-DEFAULT_COLUMN = "group"
+GROUP_COLUMN = "group"
 
 
-def name_groups(
+def assign_groups(
     columns: Mapping[str, Mapping[str, str]], group_by: str | None
 ) -> tuple[dict[str, str], int]:
-    """Return the group of each image, and how many images have none and so stand alone.
+    """Return the group of each image, and the number of images that have none and stand alone.
 
     Args:
         columns: by image id, the cells of ``--meta`` and of the label table's extra columns.
         group_by: a column, or a regular expression that is searched for in the image id, whose
             first group (or whole match) names the group. Without it, the column ``group`` counts
-            where there is one; otherwise every image is its own group, which is as wished.
+            where there is one; otherwise every image is its own group, and none counts as without.
 
     Raises:
-        DatasetError: ``group_by`` is neither a column nor a pattern that fits an image.
+        DatasetError: ``group_by`` is neither a column nor a pattern that matches an image id.
     """
     known = {column for cells in columns.values() for column in cells}
-    column = group_by or DEFAULT_COLUMN
+    column = group_by or GROUP_COLUMN
     if column in known:
         found = {image_id: cells.get(column, "").strip() for image_id, cells in columns.items()}
     elif group_by is None:
         return {image_id: image_id for image_id in columns}, 0
     else:
-        found = _match(columns, group_by, known)
+        found = _match_pattern(columns, group_by, known)
     taken = {*found.values()}
     groups = dict(found)
     for image_id, group in found.items():
@@ -43,20 +43,22 @@ def name_groups(
     return groups, sum(not group for group in found.values())
 
 
-def _match(
+def _match_pattern(
     columns: Mapping[str, Mapping[str, str]], pattern: str, known: set[str]
 ) -> dict[str, str]:
-    there = f"The columns are: {', '.join(sorted(known)) or 'none'}."
+    known_text = f"The columns are: {', '.join(sorted(known)) or 'none'}."
     try:
         search = re.compile(pattern).search
     except re.error as error:
         raise DatasetError(
-            f"--group-by {pattern} is neither a column nor a regular expression ({error}). {there}"
+            f"--group-by {pattern} is neither a column nor a regular expression ({error}). "
+            f"{known_text}"
         ) from error
     matches = {image_id: search(image_id) for image_id in columns}
     if not any(matches.values()):
         raise DatasetError(
-            f"--group-by {pattern} is no column, and as a pattern it fits no image id. {there}"
+            f"--group-by {pattern} is not a column, and as a pattern it matches no image id. "
+            f"{known_text}"
         )
     return {
         image_id: (match[1 if match.re.groups else 0] or "") if match else ""

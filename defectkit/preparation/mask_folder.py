@@ -15,7 +15,7 @@ from defectkit.labels import rle
 from defectkit.labels.formats.table_builder import Annotation, TableBuilder
 from defectkit.labels.outlines import RleMask
 from defectkit.labels.table import LabelTable
-from defectkit.preparation.worker_pool import open_workers
+from defectkit.preparation.worker_pool import open_worker_pool
 
 CLASSES_FILE = "classes.csv"
 """Beside the masks, optional: the columns ``value`` and ``class_id``."""
@@ -45,7 +45,7 @@ def read_masks(path: Path, files: Sequence[Path], *, workers: int | None = None)
     Raises:
         LabelError: ``classes.csv`` cannot be read, or a value has no name in it.
     """
-    with open_workers(workers, n_jobs=len(files)) as pool:
+    with open_worker_pool(workers, n_jobs=len(files)) as pool:
         masks = list(pool.map(_encode, files))
     values = {value for mask in masks for value in mask.rles}
     names = _read_names(path / CLASSES_FILE)

@@ -1,85 +1,132 @@
-"""Bring together rows, images and ``--meta``: which files to look at, and for which ids."""
+"""Match the rows of the labels and of ``--meta`` to image files."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from defectkit.arrays import ImageSize
 from defectkit.data.images import read_image_size
 from defectkit.errors import ImageError
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
-from defectkit.preparation.examine import Job
-from defectkit.preparation.image_folder import ImageFolder
+from defectkit.preparation.image_folder import ImageFolder, open_image_folder
+from defectkit.preparation.read_labels import folders_near_labels
+from defectkit.vocabulary import LabelFormat
 
-SAMPLED_IMAGES = 64
-SAMPLED_ROWS = 4
-"""Rows an image at the most."""
+MAX_SAMPLED_IMAGES = 64
+MAX_SAMPLED_ROWS = 4
+"""Max. number of rows that are sampled of each image."""
+
+
+# Without slots it travels between processes in half of the time.
+@dataclass(frozen=True)
+class MatchedImage:
+    """An image file and the rows of the label table that are about it."""
+
+    image_id: str
+    path: Path
+    rows: tuple[LabelRow, ...] = ()
 
 
 @dataclass(slots=True)
-class Plan:
-    """What to look at and what could be settled without looking.
+class Matching:
+    """The images of a dataset, and what is known without reading them.
 
-    ``columns`` holds, for each job's image id, the further cells of the table and of ``--meta``;
-    ``missing`` the ids that only ``--meta`` lists and that have no file, with the reason;
-    ``unlisted`` the images in the folder that nothing lists.
+    Attributes:
+        table: the label table.
+        folder: the folder of the images.
+        images: those that have a file, and no row that was refused already.
+        cells: for each of ``images``, the further cells of the table and of ``--meta`` by column.
+        ledger: the rows that are refused already.
+        missing: the ids that only ``--meta`` lists and that have no file, with the reason.
+        unlisted: the images in the folder that nothing lists.
     """
 
-    jobs: list[Job] = field(default_factory=list)
-    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    table: LabelTable
+    folder: ImageFolder
+    images: list[MatchedImage] = field(default_factory=list)
+    cells: dict[str, dict[str, str]] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     unlisted: list[Path] = field(default_factory=list)
 
 
-def plan_images(
+def find_images(
+    kind: LabelFormat,
+    table: LabelTable,
+    listed: Mapping[str, Mapping[str, str]],
+    images: Path | None,
+    *,
+    use_unlisted: bool,
+) -> Matching:
+    """Find the images of labels of the format ``kind``, and match rows and images.
+
+    Args:
+        kind: the format of the labels. Image ids in a CSV stay as they are, others become paths.
+        table: the labels.
+        listed: the rows of ``--meta``, by image id.
+        images: the folder of the images; by default it is looked for near the labels.
+        use_unlisted: take images that nothing lists as good ones.
+
+    Raises:
+        DatasetError: there is no such folder, or no image of the labels is in it.
+    """
+    ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
+    folder = open_image_folder(table.path, images, ids, folders_near_labels(kind, table.path))
+    if kind != "csv":
+        table = use_paths_as_ids(table, folder)
+        listed = {image_id: {} for image_id in table.unlabeled} | dict(listed)
+    return match_images(table, listed, folder, use_unlisted=use_unlisted)
+
+
+def match_images(
     table: LabelTable,
     listed: Mapping[str, Mapping[str, str]],
     folder: ImageFolder,
     *,
     use_unlisted: bool,
-) -> Plan:
+) -> Matching:
     """Find the file of each image of ``table`` and of ``listed`` (``--meta``, by image id).
 
     Both may write an id with or without the extension. Rows without a file are refused, and so
     are rows of an image of which the table had to refuse a row.
     """
-    plan = Plan()
+    matching = Matching(table, folder)
     owners: dict[Path, str] = {}
     for row in table.refused:
-        plan.ledger += _refuse([row], row.reason)
+        matching.ledger += _refuse([row], row.reason)
         with suppress(ImageError):
-            owners.setdefault(folder.locate(row.image_id), row.image_id)
+            owners.setdefault(folder.find(row.image_id), row.image_id)
     refused = {row.image_id: row.line for row in reversed(table.refused)}
     for image_id, rows in _by_image(table.rows).items():
         try:
-            path = folder.locate(image_id)
+            path = folder.find(image_id)
             owner = owners.setdefault(path, image_id)
             if owner != image_id:
                 raise ImageError(f"image id {owner!r} is the same file: write one id for one image")
         except ImageError as error:
-            plan.ledger += _refuse(rows, str(error))
+            matching.ledger += _refuse(rows, str(error))
             continue
         if image_id in refused:
-            plan.ledger += _refuse(
+            matching.ledger += _refuse(
                 rows, why_refused_with_image(refused[image_id]), refused_with_image=True
             )
         else:
-            plan.jobs.append(Job(image_id, path, tuple(rows)))
-            plan.columns[image_id] = dict(table.meta.get(image_id, {}))
+            matching.images.append(MatchedImage(image_id, path, tuple(rows)))
+            matching.cells[image_id] = dict(table.meta.get(image_id, {}))
     in_table = {row.image_id for row in table.rows} | refused.keys()
-    _add_listed(plan, listed, folder, owners, in_table)
-    plan.unlisted = folder.others(owners)
+    _add_listed(matching, listed, folder, owners, in_table)
+    matching.unlisted = folder.unused_images(owners)
     if use_unlisted:
-        _add_unlisted(plan, folder, owners)
-    return plan
+        _add_unlisted(matching, folder, owners)
+    return matching
 
 
-def name_by_file(table: LabelTable, folder: ImageFolder) -> LabelTable:
-    """Write image ids as the paths of their files below the image folder, where these are found.
+def use_paths_as_ids(table: LabelTable, folder: ImageFolder) -> LabelTable:
+    """Replace image ids by the paths of their files below the image folder, where there are files.
 
-    Other sources than CSV name images in many ways; so the same truth gives the same dataset.
+    Formats other than CSV name images in many ways; so equal labels give equal datasets.
     """
     rows = [row.image_id for row in table.rows]
     refused = [row.image_id for row in table.refused]
@@ -87,7 +134,7 @@ def name_by_file(table: LabelTable, folder: ImageFolder) -> LabelTable:
     taken = set()
     for image_id in dict.fromkeys([*rows, *refused, *table.unlabeled]):
         with suppress(ImageError):
-            name = folder.locate(image_id).relative_to(folder.root).as_posix()
+            name = folder.find(image_id).relative_to(folder.root).as_posix()
             if name not in taken:  # Two ids of one file are refused later.
                 names[image_id] = name
                 taken.add(name)
@@ -103,22 +150,25 @@ def name_by_file(table: LabelTable, folder: ImageFolder) -> LabelTable:
     )
 
 
-def sample_rows(jobs: Sequence[Job]) -> list[tuple[LabelRow, tuple[int, int]]]:
-    """Return rows with defects, from images spread over all ``jobs``, with (height, width).
+def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSize]]:
+    """Return rows with defects, from images spread over all ``images``, with (height, width).
 
-    At most ``SAMPLED_IMAGES`` headers are read; what cannot be read is left to the survey.
+    At most ``MAX_SAMPLED_IMAGES`` headers are read. Unreadable images are left out here: they are
+    reported when they are examined.
     """
-    defective = [(job.path, rows) for job in jobs if (rows := [r for r in job.rows if r.rle])]
-    sample = []
-    for path, rows in defective[:: max(1, -(-len(defective) // SAMPLED_IMAGES))]:
+    defective = [
+        (image.path, rows) for image in images if (rows := [r for r in image.rows if r.rle])
+    ]
+    samples = []
+    for path, rows in defective[:: max(1, -(-len(defective) // MAX_SAMPLED_IMAGES))]:
         with suppress(ImageError):
             shape = read_image_size(path)
-            sample += [(row, shape) for row in rows[:SAMPLED_ROWS]]
-    return sample
+            samples += [(row, shape) for row in rows[:MAX_SAMPLED_ROWS]]
+    return samples
 
 
 def _add_listed(
-    plan: Plan,
+    matching: Matching,
     listed: Mapping[str, Mapping[str, str]],
     folder: ImageFolder,
     owners: dict[Path, str],
@@ -126,29 +176,29 @@ def _add_listed(
 ) -> None:
     for image_id, cells in listed.items():
         try:
-            path = folder.locate(image_id)
+            path = folder.find(image_id)
         except ImageError as error:
             if image_id not in in_table:  # otherwise the ledger says it
-                plan.missing[image_id] = str(error)
+                matching.missing[image_id] = str(error)
             continue
         owner = owners.setdefault(path, image_id)
-        if owner in plan.columns:
-            plan.columns[owner].update(cells)
+        if owner in matching.cells:
+            matching.cells[owner].update(cells)
         elif owner not in in_table:
-            plan.jobs.append(Job(image_id, path))
-            plan.columns[image_id] = dict(cells)
+            matching.images.append(MatchedImage(image_id, path))
+            matching.cells[image_id] = dict(cells)
 
 
-def _add_unlisted(plan: Plan, folder: ImageFolder, owners: Mapping[Path, str]) -> None:
-    """Take the unlisted images as good ones, under ids written as the listed ones are."""
+def _add_unlisted(matching: Matching, folder: ImageFolder, owners: Mapping[Path, str]) -> None:
+    """Add the unlisted images as good ones; their ids are written as those of the listed ones."""
     with_suffix = any(owner.endswith(path.name) for path, owner in owners.items())
-    for path in plan.unlisted:
+    for path in matching.unlisted:
         name = path.relative_to(folder.root)
         image_id = name.as_posix() if with_suffix else name.with_suffix("").as_posix()
-        if image_id in plan.columns:
+        if image_id in matching.cells:
             image_id = name.as_posix()
-        plan.jobs.append(Job(image_id, path))
-        plan.columns[image_id] = {}
+        matching.images.append(MatchedImage(image_id, path))
+        matching.cells[image_id] = {}
 
 
 def _by_image(rows: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:

@@ -12,33 +12,32 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from defectkit.arrays import Float64Array, IndexArray, TextArray
+from defectkit.arrays import BoolArray, Float64Array, IndexArray, TextArray, UInt64Array
 from defectkit.errors import DatasetError
 from defectkit.vocabulary import SPLITS, Split
 
-Fractions = tuple[float, float, float]
+SplitFractions = tuple[float, float, float]
 
-# What an empty cell of the table of counts costs, by split (train, val, test) and by label. Every
-# price outweighs any misfit of counts: without defective or good images a split is of no use,
-# without a class it is only poorer, and a class must be trained before it can be tested.
-EMPTY_SPLIT_PRICE = (4.0, 1.0, 2.0)
-EMPTY_STATE_PRICE, EMPTY_CLASS_PRICE = 1e9, 1e6
+# The cost of an empty cell in the table of counts, by split (train, val, test) and by label. Each
+# is larger than any misfit of counts: a split without defective or good images is useless, one
+# without a class is only less useful, and a class must be trained before it can be tested.
+EMPTY_SPLIT_COST = (4.0, 1.0, 2.0)
+EMPTY_STATE_COST, EMPTY_CLASS_COST = 1e9, 1e6
 CLOSED_SPLIT_COST = 1e15
 """For splits with a fraction of 0; finite, so that differences stay numbers."""
 MAX_MOVES = 500
 
 
 @dataclass(frozen=True, slots=True)
-class SplitPlan:
-    """The split of each image, in the order they came in, and what the user should know of it."""
+class SplitAssignment:
+    """The split of each image, in the order of the images, and warnings about it."""
 
     splits: tuple[Split, ...]
     warnings: tuple[str, ...]
 
 
-def parse_fractions(text: str) -> Fractions:
+def parse_split(text: str) -> SplitFractions:
     """Read ``train/val/test`` such as ``0.7/0.15/0.15`` or ``70/15/15``.
 
     Raises:
@@ -62,33 +61,33 @@ def assign_splits(
     *,
     groups: Sequence[str],
     classes: Sequence[Collection[str]],
-    fractions: Fractions,
+    fractions: SplitFractions,
     seed: int,
     given: Sequence[str] | None = None,
-) -> SplitPlan:
-    """Give every image a split so that the fractions hold overall and for each class.
+) -> SplitAssignment:
+    """Assign every image to a split so that the fractions hold overall and for each class.
 
     The three sequences are per image: its group, its defect classes (none for a good image), and
     the split that the user gave it (empty text where none). Images of one group stay together; an
-    image without a given split follows its group. The result depends on the seed and on what the
-    images are, not on their order. A class that misses a split is named in the warnings.
+    image without a given split gets its group's. The result depends on the seed and on what the
+    images are, not on their order. A class that a split lacks is named in the warnings.
 
     Raises:
-        DatasetError: a given split is unknown or divides a group; validation or test would hold
+        DatasetError: a given split is unknown or divides a group; validation or test would have
             no defective or no good image although the data have both.
     """
     given = given if given is not None else [""] * len(groups)
     assert len(groups) == len(classes) == len(given)
     if not groups:
-        return SplitPlan((), ())
+        return SplitAssignment((), ())
     names, group_of = np.unique(np.asarray(groups, dtype=object), return_inverse=True)
     class_ids = sorted(set().union(*classes))
-    table = _count(group_of, classes, class_ids, n_groups=len(names))
+    table = _count_images(group_of, classes, class_ids, n_groups=len(names))
     assigned = _given_splits(names, group_of, given)
     free = assigned < 0
     wanted = np.asarray(fractions)[:, None] * table.sum(axis=0)  # (S, K)
-    _place(table, wanted, assigned, _draws(names, seed))
-    _improve(table, wanted, assigned, free)
+    _assign_greedily(table, wanted, assigned, _random_keys(names, seed))
+    _improve_by_moves(table, wanted, assigned, free)
     counts = _sum_by_split(table, assigned)
     # Where the user gave every split, an absent one is what they want; otherwise --split says.
     asked_for = counts[:, 0] > 0 if not free.any() else wanted[:, 0] + counts[:, 0] > 0
@@ -97,10 +96,10 @@ def assign_splits(
     if not free.any():
         absent = [split for split, asked in zip(SPLITS, asked_for, strict=True) if not asked]
         warnings += [f"the given split has no {split} images" for split in absent]
-    return SplitPlan(tuple(SPLITS[split] for split in assigned[group_of]), tuple(warnings))
+    return SplitAssignment(tuple(SPLITS[split] for split in assigned[group_of]), tuple(warnings))
 
 
-def _count(
+def _count_images(
     group_of: IndexArray,
     classes: Sequence[Collection[str]],
     class_ids: Sequence[str],
@@ -131,14 +130,14 @@ def _given_splits(names: TextArray, group_of: IndexArray, given: Sequence[str]) 
         raise DatasetError(
             f"the given split divides {len(divided)} of {len(names)} groups; the first, "
             f"{names[divided[0]]!r}, has images in {' and '.join(sorted(found[divided[0]]))}. "
-            "Images of one group look alike, so a test on them would flatter. Give each group "
-            "one split, or leave out the groups."
+            "Images of one group look alike, so a test on them would be too optimistic. Give each "
+            "group one split, or leave out the groups."
         )
     return np.array([index[splits.pop()] if splits else -1 for splits in found])
 
 
-def _draws(names: TextArray, seed: int) -> npt.NDArray[np.uint64]:
-    """A random number for each group, keyed by seed and name, so that order plays no part."""
+def _random_keys(names: TextArray, seed: int) -> UInt64Array:
+    """Return a random number for each group, (G,), keyed by seed and name: order does not count."""
     digests = [
         hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogatepass")).digest()[:8]
         for name in names
@@ -146,14 +145,14 @@ def _draws(names: TextArray, seed: int) -> npt.NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
-def _place(
-    table: Float64Array, wanted: Float64Array, assigned: IndexArray, draws: npt.NDArray[np.uint64]
+def _assign_greedily(
+    table: Float64Array, wanted: Float64Array, assigned: IndexArray, keys: UInt64Array
 ) -> None:
-    """Place the groups that are still at -1 one by one where they are needed most, in place."""
+    """Assign the groups that are at -1, one by one, to the split that needs them most, in place."""
     counts = _sum_by_split(table, assigned)
     groups_with = (table > 0).sum(axis=0)
     rarest = np.where(table > 0, groups_with, np.inf).min(axis=1)
-    for group in np.lexsort((draws, -table[:, 0], rarest)):
+    for group in np.lexsort((keys, -table[:, 0], rarest)):
         if assigned[group] < 0:
             costs = [
                 _cost_of_adding(table[group], counts[split], wanted[split], split)
@@ -163,10 +162,10 @@ def _place(
             counts[assigned[group]] += table[group]
 
 
-def _improve(
-    table: Float64Array, wanted: Float64Array, assigned: IndexArray, free: npt.NDArray[np.bool_]
+def _improve_by_moves(
+    table: Float64Array, wanted: Float64Array, assigned: IndexArray, free: BoolArray
 ) -> None:
-    """Move the one free group that helps most, again and again until no move helps, in place."""
+    """Move the one free group that helps most, until no move helps, in place."""
     for _ in range(MAX_MOVES):
         counts = _sum_by_split(table, assigned)
         change = np.empty((len(table), len(SPLITS)))  # in cost, should the group move there
@@ -189,15 +188,15 @@ def _cost_of_adding(
 ) -> Float64Array:
     """Return the change of cost, (...), when groups (..., K) join a split that has ``counts``.
 
-    The cost of a table is chi-square (counts against wanted) and the price of its empty cells.
+    The cost of a table is chi-square (counts against wanted) and the cost of its empty cells.
     """
     if wanted[0] == 0:
         return np.full(table.shape[:-1], CLOSED_SPLIT_COST)
     misfit = table * (2 * (counts - wanted) + table) / np.maximum(wanted, 1e-9)
-    price = np.full(table.shape[-1], EMPTY_CLASS_PRICE * EMPTY_SPLIT_PRICE[split])
-    price[:3] = 0, *[EMPTY_STATE_PRICE * EMPTY_SPLIT_PRICE[split]] * 2
+    cost = np.full(table.shape[-1], EMPTY_CLASS_COST * EMPTY_SPLIT_COST[split])
+    cost[:3] = 0, *[EMPTY_STATE_COST * EMPTY_SPLIT_COST[split]] * 2
     filled = (counts == 0) & (table > 0)
-    return np.asarray((misfit - filled * price).sum(axis=-1))
+    return np.asarray((misfit - filled * cost).sum(axis=-1))
 
 
 def _sum_by_split(table: Float64Array, assigned: IndexArray) -> Float64Array:
@@ -205,16 +204,14 @@ def _sum_by_split(table: Float64Array, assigned: IndexArray) -> Float64Array:
     return np.stack([table[assigned == split].sum(axis=0) for split in range(len(SPLITS))])
 
 
-def _refuse_one_sided(
-    counts: Float64Array, asked_for: npt.NDArray[np.bool_], table: Float64Array
-) -> None:
+def _refuse_one_sided(counts: Float64Array, asked_for: BoolArray, table: Float64Array) -> None:
     for column, state in ((1, "defective"), (2, "good")):
         if not (table[:, 1:3].sum(axis=0) > 0).all():
             return  # the data themselves are one-sided
         for split in (1, 2):
             if asked_for[split] and counts[split, column] == 0:
                 raise DatasetError(
-                    f"the {SPLITS[split]} split would hold no {state} image: the data have "
+                    f"the {SPLITS[split]} split would have no {state} images: the data have "
                     f"{counts[:, column].sum():.0f}, in {(table[:, column] > 0).sum()} groups. "
                     f"Add {state} images, use finer groups (--group-by), or change --split or the "
                     "split column."
@@ -223,11 +220,11 @@ def _refuse_one_sided(
 
 def _missing_classes(
     counts: Float64Array,
-    asked_for: npt.NDArray[np.bool_],
+    asked_for: BoolArray,
     class_ids: Sequence[str],
     table: Float64Array,
 ) -> list[str]:
-    """Name the classes that miss a split."""
+    """Return a warning for each class that a split lacks."""
     texts = []
     for column, class_id in enumerate(class_ids, start=3):
         missing = [
@@ -238,6 +235,6 @@ def _missing_classes(
         if missing:
             texts.append(
                 f"class {class_id} is in {counts[:, column].sum():.0f} images of "
-                f"{(table[:, column] > 0).sum()} groups and misses {' and '.join(missing)}"
+                f"{(table[:, column] > 0).sum()} groups and is missing in {' and '.join(missing)}"
             )
     return texts

@@ -1,54 +1,50 @@
-"""The writing side of a dataset: its CSV files, its ``dataset.json``, and where they may go."""
+"""Write a dataset: its CSV files and its ``dataset.json``, and check where they may go."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from defectkit import __version__
 from defectkit.data.dataset import FORMAT_VERSION
 from defectkit.errors import OutputError
-from defectkit.files import TEMP_MARK, ensure_writable, write_csv, write_json
+from defectkit.files import (
+    TEMP_MARK,
+    ensure_writable,
+    sha256_bytes,
+    sha256_file,
+    write_csv,
+    write_json,
+)
 from defectkit.labels.ledger import LedgerRow
-from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
-from defectkit.vocabulary import Split
+from defectkit.preparation.prepared_image import PreparedImage
 
 TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
-OWN_NAMES = {"dataset.json", "preview", *TABLES}
+DATASET_FILES = {"dataset.json", "preview", *TABLES}
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedImage:
-    """An image of the dataset: what it is, its group and its split."""
-
-    facts: ImageFacts
-    group: str
-    split: Split
-
-
-def claim_folder(out: Path) -> None:
-    """Make sure, before any work, that a dataset may be written to ``out``.
+def check_output_folder(out: Path) -> None:
+    """Check, before any work, that a dataset may be written to ``out``.
 
     Raises:
-        OutputError: it holds something else than a dataset, or cannot be written.
+        OutputError: it has other files than a dataset's, or cannot be written.
     """
     names = (
         {path.name for path in out.iterdir() if not path.name.startswith(TEMP_MARK)}
         if out.is_dir()
         else set()
     )
-    if "dataset.json" not in names and names - OWN_NAMES:
+    if "dataset.json" not in names and names - DATASET_FILES:
         raise OutputError(
-            f"{out} holds other files than a dataset's, such as {min(names - OWN_NAMES)}. "
+            f"{out} has other files than a dataset's, such as {min(names - DATASET_FILES)}. "
             "Choose a new or empty folder with --out."
         )
     ensure_writable(out)
 
 
 def sort_classes(class_ids: Iterable[str]) -> list[str]:
-    """Sort class ids: numbers by value, then the others by their letters."""
+    """Sort class ids: numbers by value, then the others alphabetically."""
     return sorted(
         set(class_ids), key=lambda text: (0, int(text), text) if text.isdecimal() else (1, 0, text)
     )
@@ -68,8 +64,8 @@ def write_tables(
 ) -> None:
     """Write ``images.csv``, ``masks.csv``, ``defects.csv`` and ``leaks.csv``.
 
-    A ``dataset.json`` of before is removed first: until ``write_info`` gives the new one, tables
-    that may not belong together are no dataset.
+    An earlier ``dataset.json`` is removed first: until ``write_info`` writes the new one, tables
+    that may not belong together are not a dataset.
     """
     (out / "dataset.json").unlink(missing_ok=True)
     # Few folders hold many images, and it takes long to resolve one.
@@ -117,9 +113,9 @@ def write_tables(
         out / "defects.csv",
         ["image_id", "class_id", "defect_id", "x", "y", "width", "height", "area"],
         (
-            [image.facts.image_id, defect.class_id, number, *defect.box_xywh, defect.area]
+            [image.facts.image_id, region.class_id, number, *region.box_xywh, region.area]
             for image in images
-            for number, defect in enumerate(image.facts.defects, start=1)
+            for number, region in enumerate(image.facts.regions, start=1)
         ),
     )
     write_leaks(out, leaks)
@@ -153,6 +149,19 @@ def relative_path(path: Path, folder: Path) -> str:
     """Return ``path`` as seen from ``folder``, with forward slashes; absolute where it must be."""
     parent, name = os.path.split(path)
     return f"{_relative_folder(parent, folder)}/{name}"
+
+
+def describe_source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
+    """Return the path of a source as seen from ``out``, and its SHA-256.
+
+    The hash of a folder is that of the list of the hashes and paths of its ``files``.
+    """
+    if [path] == list(files):
+        digest = sha256_file(path)
+    else:
+        lines = (f"{sha256_file(file)} {relative_path(file, path)}\n" for file in files)
+        digest = sha256_bytes("".join(lines).encode())
+    return {"path": relative_path(path.resolve(), out), "sha256": digest}
 
 
 def _parent(image: PreparedImage) -> str:

@@ -1,7 +1,7 @@
-"""The table of a comparison: what its lines are, what stands in a cell, and which cell is best.
+"""The table of a comparison: a line for each metric, a cell for each run, the best ones marked.
 
-A row is what ``comparison.csv`` has for a run: a number under each key, the ends of its interval
-under ``<key>_low`` and ``<key>_high``, and under ``<key>_differs`` whether it falls behind the best
+A run is given by its row of ``comparison.csv``: a value under each key, the ends of its interval
+under ``<key>_low`` and ``<key>_high``, and under ``<key>_differs`` whether it is behind the best
 run by more than chance.
 """
 
@@ -12,14 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from defectkit.reporting.glossary import GLOSSARY
-from defectkit.reporting.metric_tables import NO_VALUE as DASH
+from defectkit.reporting.metric_tables import NO_VALUE
 
 Row = Mapping[str, Any]
 Form = Literal["number", "rate", "count", "large", "time", "milliseconds", "text"]
 
 
 class Line(NamedTuple):
-    """One metric: its key, its name and meaning, how it is written and whether more is better.
+    """One line of the table: its key in ``comparison.csv``, its name, its meaning and its form.
 
     ``better`` is 1 where the largest value is best, -1 where the smallest is, 0 where none is.
     """
@@ -32,7 +32,10 @@ class Line(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What stands in a cell: the value, what it is made of and its interval, and its marks."""
+    """One value as text, with its counts and its interval as ``details``.
+
+    ``best`` says that no run is better, ``worse`` that the best run is better by more than chance.
+    """
 
     value: str
     details: tuple[str, ...]
@@ -46,13 +49,15 @@ def _term(
     return Line(key, *GLOSSARY[section][name], form, better)
 
 
+FLOPS_MEANING = "Floating-point operations for one image of 512 x 512 pixels."
+
 SECTIONS: dict[str, tuple[Line, ...]] = {
-    "What they are": (
+    "Model": (
         Line("approach", "Approach", "The way of finding defects.", "text"),
-        Line("network", "Network", "Its architecture.", "text"),
+        Line("network", "Network", "Architecture of the network.", "text"),
         Line("encoder", "Encoder", "The part that may start from pretrained weights.", "text"),
-        Line("train_seconds", "Training", "Wall clock, validation included.", "time"),
-        Line("epochs", "Epochs", "How often the training samples were gone through.", "count"),
+        Line("train_seconds", "Training", "Wall clock time, including validation.", "time"),
+        Line("epochs", "Epochs", "Number of epochs that were trained.", "count"),
     ),
     "Images": (
         _term("image_ap", "image", "average_precision"),
@@ -77,15 +82,15 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
     ),
     "Cost": (
         _term("ms_per_image", "speed", "ms_per_image_median", "milliseconds", -1),
-        Line("device", "Device", "What computed it.", "text"),
-        Line("flops", "Arithmetic", "Operations for one image of 512 x 512 pixels.", "large", -1),
-        Line("parameters", "Parameters", "Numbers that were learned.", "large", -1),
+        Line("device", "Device", GLOSSARY["speed"]["device"][1], "text"),
+        Line("flops", "FLOPs", FLOPS_MEANING, "large", -1),
+        Line("parameters", "Parameters", "Number of learned parameters.", "large", -1),
     ),
 }
 
 LINES = {line.key: line for lines in SECTIONS.values() for line in lines}
 
-SHORT = {
+CONSOLE_NAMES = {
     "image_ap": "image\nAP",
     "escape_rate": "\nescapes",
     "overkill_rate": "\noverkills",
@@ -95,42 +100,42 @@ SHORT = {
     "box_map_50": "box\nmAP50",
     "ms_per_image": "ms an\nimage",
 }
-"""What the console shows, under shorter names."""
+"""The lines that the console shows, with shorter names."""
 
-COUNTS = {
+RATE_COUNTS = {
     "escape_rate": ("escapes", "n_defective"),
     "overkill_rate": ("overkills", "n_good"),
     "region_recall": ("regions_found", "regions_total"),
 }
-"""What a rate is made of."""
+"""The two counts of each rate."""
 
 
-def cells_of(line: Line, rows: Sequence[Row]) -> list[Cell]:
-    """Return the cell of each row; with one row alone nothing is best."""
+def make_cells(line: Line, rows: Sequence[Row]) -> list[Cell]:
+    """Return the cell of each run. A single run is not marked as best."""
     values = [row[line.key] for row in rows]
     known = [line.better * value for value in values if value is not None] if line.better else []
     best = max(known) if len(known) > 1 else None
     return [
         Cell(
-            write(value, line.form),
-            _details(line, row),
-            best is not None and value is not None and line.better * value == best,
-            bool(row.get(f"{line.key}_differs")),
+            value=format_cell(value, line.form),
+            details=_details(line, row),
+            best=best is not None and value is not None and line.better * value == best,
+            worse=bool(row.get(f"{line.key}_differs")),
         )
         for value, row in zip(values, rows, strict=True)
     ]
 
 
-def write(value: Any, form: Form) -> str:
-    """Return a value for people.
+def format_cell(value: Any, form: Form) -> str:
+    """Return a value as text for people.
 
-    >>> [write(value, "time") for value in (42.3, 1500.0, 4320.0)]
+    >>> [format_cell(value, "time") for value in (42.3, 1500.0, 4320.0)]
     ['42 s', '25 min', '1 h 12 min']
-    >>> [write(value, "large") for value in (123, 4_650_000, 12_345_678_901)]
+    >>> [format_cell(value, "large") for value in (123, 4_650_000, 12_345_678_901)]
     ['123', '4.65 M', '12.35 G']
     """
     if value is None or value == "":
-        return DASH
+        return NO_VALUE
     match form:
         case "number":
             return f"{value:.3f}" if value < 10 else f"{value:.1f}"
@@ -139,56 +144,59 @@ def write(value: Any, form: Form) -> str:
         case "milliseconds":
             return f"{value:.1f}" if value < 100 else f"{value:.0f}"
         case "time":
-            return _time(value)
+            return _format_time(value)
         case "large":
-            return _large(value)
+            return _format_large(value)
         case "count" | "text":
             return str(value)
 
 
 def console_table(rows: Sequence[Row]) -> Table:
-    """Return the headline metrics, a row a run: best in bold, those that fall behind marked."""
-    # Set tightly: a terminal of 80 columns must do.
+    """Return the main metrics, a row per run: the best in bold, those that are behind marked."""
+    # Narrow: it must fit a terminal of 80 columns.
     table = Table(box=None, padding=(0, 1, 1, 0), header_style="bold")
     table.add_column("\nrun", overflow="fold", min_width=9)
-    for name in SHORT.values():
+    for name in CONSOLE_NAMES.values():
         table.add_column(name, justify="right", no_wrap=True)
-    columns = [[_console_cell(key, cell) for cell in cells_of(LINES[key], rows)] for key in SHORT]
+    columns = [
+        [_console_cell(key, cell) for cell in make_cells(LINES[key], rows)] for key in CONSOLE_NAMES
+    ]
     for row, *cells in zip(rows, *columns, strict=True):
-        what = Text(f"\n{row['approach']}\n{row['network']}", "dim")
-        table.add_row(Text(row["run"]) + what, *cells)
+        model = Text(f"\n{row['approach']}\n{row['network']}", "dim")
+        table.add_row(Text(row["run"]) + model, *cells)
     return table
 
 
 def _console_cell(key: str, cell: Cell) -> Text:
     style = "bold green" if cell.best else "red" if cell.worse else ""
-    details = () if key == "false_alarms_per_image" else cell.details  # They vary too much in size.
+    # Intervals of false alarms differ too much in width for a narrow column.
+    details = () if key == "false_alarms_per_image" else cell.details
     mark = " ▼" if cell.worse else ""
     return Text(cell.value + mark, style) + Text("".join(f"\n{one}" for one in details), "dim")
 
 
 def _details(line: Line, row: Row) -> tuple[str, ...]:
-    """Return what a rate is made of, and the 95 % interval of any value that has one."""
+    """Return the counts of a rate, and the 95 % interval of a value that has one."""
     low, high = row.get(f"{line.key}_low"), row.get(f"{line.key}_high")
     if low is None or high is None or row[line.key] is None:
         return ()
     if line.form != "rate":
         digits = 2 if high < 10 else 0
-        return (f"{low:.{digits}f}{DASH}{high:.{digits}f}",)
-    part, whole = (row[key] for key in COUNTS[line.key])
-    return f"{part} of {whole}", DASH.join(
+        return (f"{low:.{digits}f}{NO_VALUE}{high:.{digits}f}",)
+    part, whole = (row[key] for key in RATE_COUNTS[line.key])
+    return f"{part} of {whole}", NO_VALUE.join(
         f"{100 * end:.1f}".removesuffix(".0") for end in (low, high)
     )
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _large(value: float) -> str:
+def _format_large(value: float) -> str:
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.2f} {unit}"

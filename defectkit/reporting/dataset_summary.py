@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from defectkit.preparation.write_dataset import PreparedImage
+from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.vocabulary import SPLITS
 
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -67,7 +67,7 @@ def _defects_table(
         areas_and_images = [
             (defect.area, facts.width * facts.height)
             for facts in holders
-            for defect in facts.defects
+            for defect in facts.regions
             if defect.class_id == class_id
         ]
         areas, pixels = np.array(areas_and_images, dtype=np.float64).T

@@ -75,7 +75,10 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
             "Regions found",
             "True regions of which the predicted mask covers at least 10 % of the pixels.",
         ),
-        "recall_by_area": ("Regions of {} pixels", "Regions found, of those with such an area."),
+        "recall_by_area": (
+            "Regions of {} pixels",
+            "Regions found, among the true regions with an area in this range.",
+        ),
         "false_alarms_per_image": (
             "False alarms per image",
             "Predicted regions that cover no true defect pixel.",

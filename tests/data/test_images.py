@@ -19,7 +19,7 @@ from defectkit.data.images import (
     write_png,
 )
 from defectkit.errors import ImageError
-from defectkit.preparation.worker_pool import open_workers
+from defectkit.preparation.worker_pool import open_worker_pool
 
 RNG = np.random.default_rng(3)
 GRAY = RNG.integers(0, 256, (23, 37), np.uint8)
@@ -250,7 +250,7 @@ def test_mutated_files_end_no_worker(tally):
     contents = list(FILES.values())
     count = tally.number(short=500, full=10_000)
     damaged = [mutated(contents[n % len(contents)], rng) for n in range(count)]
-    with open_workers(1, n_jobs=count) as workers:
+    with open_worker_pool(1, n_jobs=count) as workers:
         _, _, before = next(workers.map(what_becomes_of, [FILES["png"]]))
         for content, (said, seconds, peak) in zip(
             damaged, workers.map(what_becomes_of, damaged), strict=True
@@ -298,7 +298,7 @@ def bomb(width: int, height: int) -> bytes:
 
 def grown_by(content: bytes) -> tuple[str, float, int]:
     """What ``what_becomes_of`` says in a fresh process, with the bytes that its memory grew by."""
-    with open_workers(1, n_jobs=1) as workers:
+    with open_worker_pool(1, n_jobs=1) as workers:
         (_, _, before), (said, seconds, after) = workers.map(
             what_becomes_of, [FILES["png"], content]
         )

@@ -300,12 +300,12 @@ def test_checkpoints_of_strangers_neither_run_nor_resume(tmp_path, marker, tally
         ("seed: !!python/object/apply:os.system ['touch MARKER']", "is not valid YAML"),
         ("seed: !!python/object/new:os.system ['touch MARKER']", "is not valid YAML"),
         ("!!python/module:os", "is not valid YAML"),
-        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2: an alias (*name) stands here"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2: aliases such as *name are not read"),
         ("model: {encoder: 'hf-hub:stranger/model'}", "addresses are not followed"),
         ("[" * 2_000, "is nested too deeply"),
     ],
 )
-def test_configurations_of_strangers_are_text(text, words, marker, cli, tmp_path, dataset_folder):
+def test_untrusted_configurations_are_text(text, words, marker, cli, tmp_path, dataset_folder):
     (tmp_path / "given.yaml").write_text(text.replace("MARKER", str(marker)))
     short = ("--max-time", "1s")  # were it taken for a configuration
     said = cli("train", "--config", tmp_path / "given.yaml", "--data", dataset_folder, *short)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.image_metrics import escape_and_overkill_rates, image_metrics
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.verdicts import outcome, verdict
@@ -60,3 +60,24 @@ def test_one_defect_in_1000_images_comes_with_its_uncertainty():
 def test_senseless_scores_are_refused(scores):
     with pytest.raises(ValueError, match="scores"):
         image_metrics(scores, [True, False], Thresholds(low=0.5, high=0.5, rule="f1"))
+
+
+SCORES_AND_TRUTH = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]), st.booleans()),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(cases=SCORES_AND_TRUTH)
+def test_rates_by_threshold_agree_with_the_metrics(cases):
+    scores, truth = (np.array(column) for column in zip(*cases, strict=True))
+    for cut, escapes, overkills in zip(*escape_and_overkill_rates(scores, truth), strict=True):
+        if cut > 1:
+            assert np.isnan(escapes) or escapes == 1
+            assert np.isnan(overkills) or overkills == 0
+            continue
+        result = image_metrics(scores, truth, Thresholds(low=cut, high=cut, rule="default"))
+        for ours, theirs in ((escapes, "escape_rate"), (overkills, "overkill_rate")):
+            value = result[theirs]["value"]
+            assert np.isnan(ours) if value is None else ours == pytest.approx(value, abs=1e-12)

@@ -6,10 +6,10 @@ import pytest
 from defectkit.evaluation.suspects import (
     TINY_AREA,
     Suspect,
-    contradicted_by_model,
-    contradicted_by_pixels,
-    differing_copies,
-    rank,
+    rank_suspects,
+    suspects_by_copies,
+    suspects_by_model,
+    suspects_by_pixels,
 )
 from defectkit.findings import Finding
 
@@ -33,7 +33,7 @@ def contradicted(truth, scores):
         class_scores=np.float32(np.max(scores, axis=(1, 2))),
     )
     return list(
-        contradicted_by_model(
+        suspects_by_model(
             finding, np.stack(truth), image_id="one.png", classes=CLASSES,
             pixel_threshold=0.5, min_area=20,
         )
@@ -44,12 +44,12 @@ def told(suspects):
     return [(one.kind, one.class_id, one.box_xywh) for one in suspects]
 
 
-def test_what_the_model_agrees_with_is_no_suspect():
+def test_what_the_model_agrees_with_is_not_suspected():
     truth = [layer("a"), layer("b")]
     assert contradicted(truth, [0.9 * truth[0], 0.8 * truth[1]]) == []
 
 
-def test_a_label_that_the_model_does_not_see_and_a_defect_that_nobody_labeled():
+def test_a_label_that_the_model_does_not_find_and_a_defect_that_nobody_labeled():
     truth = [layer("a"), layer()]
     suspects = contradicted(truth, [0.2 * layer("a"), 0.9 * layer("c")])
     assert told(suspects) == [
@@ -58,10 +58,10 @@ def test_a_label_that_the_model_does_not_see_and_a_defect_that_nobody_labeled():
     ]
     assert [one.suspicion for one in suspects] == pytest.approx([0.8, 0.9])
     assert [one.area for one in suspects] == [200, 300]
-    assert suspects[0].reason == "the model gives it 0.20"
+    assert suspects[0].reason == "the model's score is 0.20"
 
 
-def test_a_tenth_of_a_region_is_enough_to_be_seen_and_a_region_below_the_least_area_is_none():
+def test_a_tenth_of_a_region_is_enough_to_be_found_and_a_region_below_the_min_area_is_ignored():
     scores = np.zeros((2, 90, 100))
     x, y, _, height = BOXES["a"]
     scores[0, y : y + height, x : x + 3] = 0.9  # three of twenty columns
@@ -74,7 +74,7 @@ def test_a_label_of_another_class():
     (suspect,) = contradicted(truth, [0.1 * layer("a"), 0.9 * layer("a")])
     assert told([suspect]) == [("class", "scratch", BOXES["a"])]
     assert suspect.suspicion == pytest.approx(0.8)
-    assert suspect.reason == "the model says stain (0.90), not scratch (0.10)"
+    assert suspect.reason == "the model predicts stain (0.90), not scratch (0.10)"
     both = [layer("a"), layer("a")]  # labeled as both: no contradiction
     assert contradicted(both, [0.1 * layer("a"), 0.9 * layer("a")]) == []
 
@@ -95,7 +95,7 @@ def test_specks_near_to_a_label_are_part_of_it_and_specks_near_to_each_other_are
 
 
 def by_pixels(image, *truth):
-    return list(contradicted_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
+    return list(suspects_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
 
 
 def texture(seed: int = 4) -> np.ndarray:
@@ -135,9 +135,9 @@ def test_a_few_pixels_are_suspected_and_a_few_more_are_not():
 
 def test_copies_that_are_labeled_differently_are_named_both():
     labels = {"a": {"1": "3 4"}, "b": {"1": "3 5"}, "c": {"1": "3 4"}, "d": {}}
-    suspects = list(differing_copies([("a", "b"), ("a", "c"), ("a", "d")], labels))
+    suspects = list(suspects_by_copies([("a", "b"), ("a", "c"), ("a", "d")], labels))
     assert [one.image_id for one in suspects] == ["a", "b", "a", "d"]
-    assert suspects[0].reason == "b shows the same but is labeled otherwise"
+    assert suspects[0].reason == "b shows the same but is labeled differently"
     assert {one.suspicion for one in suspects} == {1.0}
 
 
@@ -149,5 +149,5 @@ def test_the_images_with_the_worst_come_first_and_their_suspects_together():
         )  # fmt: skip
 
     given = [one("a", 0.5), one("b", 0.2), one("c", 0.7), one("b", 0.9), one("a", 0.6)]
-    order = [(suspect.image_id, suspect.suspicion) for suspect in rank(given)]
+    order = [(suspect.image_id, suspect.suspicion) for suspect in rank_suspects(given)]
     assert order == [("b", 0.9), ("b", 0.2), ("c", 0.7), ("a", 0.6), ("a", 0.5)]

@@ -3,12 +3,16 @@ import pytest
 
 from defectkit.errors import LabelError
 from defectkit.labels import rle
-from defectkit.labels.rle_convention import Convention, decide_convention, refuse_contradiction
+from defectkit.labels.rle_convention import (
+    RleConvention,
+    decide_convention,
+    refuse_base_contradiction,
+)
 from defectkit.labels.table import LabelRow
 
 UNKNOWN = (
-    "base 1: assumed, Kaggle's, since no run tells; "
-    "order column: assumed, Kaggle's, since no mask tells"
+    "base 1: assumed, Kaggle's, since no run shows it; "
+    "order column: assumed, Kaggle's, since no mask shows it"
 )
 
 
@@ -51,7 +55,7 @@ def random_shape(rng):
 
 @pytest.mark.parametrize("texts", [(), ("",), ("1 3",), ("5 0",), ("10 20 100 1",), ("3 0 7 2",)])
 def test_where_nothing_tells_kaggles_convention_is_assumed_and_named(texts):
-    assert decide_convention(rows(*texts)) == Convention(1, "column", UNKNOWN)
+    assert decide_convention(rows(*texts)) == RleConvention(1, "column", UNKNOWN)
 
 
 @pytest.mark.parametrize("text", ["0 3", "7 2 0 3", "  0   3"])
@@ -69,15 +73,15 @@ def test_an_end_at_the_number_of_pixels_shows_base_1():
 
 def test_what_is_given_is_taken():
     found = decide_convention(rows("0 3"), base="1", order="row")
-    assert found == Convention(1, "row", "base 1: given; order row: given")
+    assert found == RleConvention(1, "row", "base 1: given; order row: given")
 
 
 def test_a_row_that_fits_base_1_alone_contradicts_a_guess_of_base_0():
     guess = decide_convention(rows("0 3"))
     with pytest.raises(LabelError, match=r"line 2 ends at 12, .*Say which with --rle-base 0 or"):
-        refuse_contradiction([(rows("11 2")[0], 12)], guess, asked="auto")
-    refuse_contradiction([(rows("12 2")[0], 12)], guess, asked="auto")  # fits neither
-    refuse_contradiction([(rows("11 2")[0], 12)], guess, asked="0")
+        refuse_base_contradiction([(rows("11 2")[0], 12)], guess, asked="auto")
+    refuse_base_contradiction([(rows("12 2")[0], 12)], guess, asked="auto")  # fits neither
+    refuse_base_contradiction([(rows("11 2")[0], 12)], guess, asked="0")
 
 
 def test_a_start_at_0_and_an_end_at_the_number_of_pixels_contradict_each_other():
@@ -107,7 +111,7 @@ def test_square_images_do_not_show_the_order_but_the_base():
     masks = [blob(rng, (80, 80), border="top") for _ in range(4)]
     found = decide(sample(masks, 0, "column"))
     assert found.base == 0
-    assert found.how_decided.endswith("order column: assumed, Kaggle's, since no mask tells")
+    assert found.how_decided.endswith("order column: assumed, Kaggle's, since no mask shows it")
 
 
 def test_noise_tells_nothing():
@@ -168,11 +172,11 @@ def test_images_that_were_turned_after_labeling_stop_the_guess():
     with pytest.raises(
         LabelError,
         match=r"6 of 9 masks .* column order, 3 in row order; see lines 3 and 2\. Height "
-        r"and width .* exchanged.*--rle-order column",
+        r"and width .* swapped.*--rle-order column",
     ):
         decide(turned)
     assert decide(turned, order="column").order == "column"
     with pytest.raises(
-        LabelError, match=r"turn the images if their height and width were exchanged"
+        LabelError, match=r"rotate the images if their height and width were swapped"
     ):
         decide([(row, shape[::-1]) for row, shape in samples], order="column")

@@ -138,7 +138,7 @@ def test_networks_without_an_encoder_name_none(dataset_folder, train_tiny, tmp_p
 def test_the_page_and_the_picture_are_of_these_runs(compared):
     out, _ = compared
     page = (out / "comparison.html").read_text()
-    for text in ("Comparison: test split", "one", "two", "Which differences count"):
+    for text in ("Comparison: test split", "one", "two", "Which differences are significant"):
         assert text in page
     picture = read_image(out / "comparison.png")
     assert picture.shape[1] == 3 * 248 + 8

@@ -70,7 +70,7 @@ def test_every_file_says_what_the_source_says(source):
         "base": 1,
         "order": "column",
         "how_decided": "base 1: line 21 ends at 960, the number of pixels; "
-        "order column: 10 of 10 masks that tell are more compact so",
+        "order column: 10 of 10 masks that show the order are more compact so",
     }
     assert info["classes"] == ["1", "10"]
     assert info["pixel_pitch"] == 0.05
@@ -82,7 +82,7 @@ def test_every_file_says_what_the_source_says(source):
         "good": 10,
         "regions": 12,
         "splits": summary.splits,
-        "duplicates": 0,
+        "leaks": 0,
         "rows_used": 21,
         "rows_merged": 0,
         "rows_refused": 0,
@@ -217,7 +217,7 @@ def test_a_pixel_pitch_that_is_no_length_is_refused(source, pitch):
 
 def test_a_folder_that_is_no_dataset_is_not_touched(source):
     with pytest.raises(
-        OutputError, match=r"holds other files than a dataset's, such as Train\. Choose a new"
+        OutputError, match=r"has other files than a dataset's, such as Train\. Choose a new"
     ):
         source.prepare(out=source.folder)
     assert not (source.folder / "images.csv").exists()
@@ -268,7 +268,7 @@ def test_data_without_a_defect_are_prepared_with_a_warning(tmp_path):
     source.good(8)
     summary = source.prepare()
     assert summary.classes == ()
-    assert summary.warnings == ("the data hold no defective image",)
+    assert summary.warnings == ("the data have no defective images",)
     assert [path.name for path in (tmp_path / "dataset" / "preview").iterdir()] == ["good.png"]
 
 

@@ -50,7 +50,10 @@ def test_images_without_a_group_stand_alone_and_are_counted(source):
 
 @pytest.mark.parametrize(
     ("group_by", "problem"),
-    [("part", "is no column, and as a pattern it fits no image id"), ("(", "is neither a column")],
+    [
+        ("part", "is not a column, and as a pattern it matches no image id"),
+        ("(", "is neither a column"),
+    ],
 )
 def test_a_grouping_that_fits_nothing_is_refused(source, group_by, problem):
     with pytest.raises(DatasetError, match=rf"--group-by .* {problem}.*The columns are: none"):
@@ -74,7 +77,7 @@ def test_copies_are_listed_and_share_a_split(source):
     shutil.copy(source.images / "good0.png", source.images / "odd.png")
     source.add("odd.png", "1", "5 2")
     summary = source.prepare()
-    assert summary.duplicates == 10
+    assert summary.leaks == 10
     found = groups_of(source)
     assert all(found[f"bad{index}.png"] == found[f"copy{index}.png"] for index in range(9))
     assert source.table("leaks.csv")[0] == {
@@ -166,7 +169,7 @@ def test_near_duplicates_and_overlaps_are_joined_and_shown(textures):
     for name in rows:
         (textures.images / name).unlink()
     textures.rows = [row for row in textures.rows if row[0] not in rows]
-    assert textures.prepare().duplicates == 0
+    assert textures.prepare().leaks == 0
     assert not (preview / "leaks.png").exists()
 
 

@@ -189,7 +189,7 @@ def test_an_id_that_fits_two_files_or_a_file_named_twice_is_refused(source):
         source.add(name, "1", "5 2")
     source.prepare(skip_bad_rows=True)
     assert source.outcomes()[19:] == [
-        ("refused", "the image id fits several files (0.bmp, 0.png): write which"),
+        ("refused", "the image id fits several files (0.bmp, 0.png): write which one"),
         ("used", ""),
         ("refused", "image id '9' is the same file: write one id for one image"),
     ]

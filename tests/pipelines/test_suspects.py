@@ -5,7 +5,7 @@ import pytest
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError
-from defectkit.evaluation.suspects import COLUMNS
+from defectkit.evaluation.suspects import SUSPECT_COLUMNS
 from defectkit.files import read_csv
 
 
@@ -28,7 +28,7 @@ def test_a_work_list_with_pictures_and_nothing_else_changed(
     assert (after, hashes_of(source_csv.parent)) == before
 
     rows = read_csv(run_copy / "suspects" / "suspects.csv")
-    assert tuple(rows[0]) == COLUMNS
+    assert tuple(rows[0]) == SUSPECT_COLUMNS
     assert [row["image_id"] for row in rows] == [one.image_id for one in found]
     assert [int(row["rank"]) for row in rows] == list(range(1, len(rows) + 1))
     splits = {record.image_id: record.split for record in Dataset.load(dataset_folder).records}

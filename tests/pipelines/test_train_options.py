@@ -1,13 +1,10 @@
 """How the options of ``train`` become a configuration and a folder."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from defectkit.config import Config, TrainConfig, load_config
 from defectkit.errors import ConfigError
 from defectkit.pipelines import train
-from defectkit.pipelines.train import parse_seconds
 
 
 @pytest.fixture
@@ -16,29 +13,6 @@ def asked(monkeypatch):
     calls = []
     monkeypatch.setattr(train, "_run", lambda **options: calls.append(options))
     return calls
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("90", 90), (30, 30), (0.5, 0.5), (" 2 m ", 120)],
-)
-def test_times(text, seconds):
-    assert parse_seconds(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "0", "0m", "-5s", "1d", "1h30m", "1.h", "nan"])
-def test_what_is_no_time_is_refused(text):
-    with pytest.raises(ConfigError, match=r"is not a time\. Write for example 90s, 20m or 1\.5h"):
-        parse_seconds(text)
-
-
-@given(st.text())
-def test_any_text_is_a_time_or_a_message(text):
-    try:
-        seconds = parse_seconds(text)
-    except ConfigError:
-        return
-    assert 0 < seconds < float("inf")
 
 
 def test_options_become_settings_after_the_others(asked, tmp_path):

@@ -35,13 +35,13 @@ def root(tmp_path) -> Path:
     ],
 )
 def test_files_are_found_with_and_without_their_extension(root, image_id, expected):
-    assert ImageFolder(root).locate(image_id) == root / expected
+    assert ImageFolder(root).find(image_id) == root / expected
 
 
 @pytest.mark.parametrize("image_id", ["1.png", "notes", "0.jpg", "line2", "line3/0.png", "line2/"])
 def test_what_is_not_there_is_refused(root, image_id):
     with pytest.raises(ImageError, match=f"no such image in {root}"):
-        ImageFolder(root).locate(image_id)
+        ImageFolder(root).find(image_id)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_what_is_not_there_is_refused(root, image_id):
 )  # fmt: skip
 def test_ids_that_lead_outside_are_refused(root, image_id):
     with pytest.raises(ImageError, match=OUTSIDE):
-        ImageFolder(root).locate(image_id)
+        ImageFolder(root).find(image_id)
 
 
 @given(image_id=st.text(alphabet="./\\ab0:\0pngC", max_size=14))
@@ -63,7 +63,7 @@ def test_no_id_leads_outside(image_id, tmp_path_factory):
     for name in ("0.png", "b.png", "root/0.png", "root/a/b.png"):
         (base / name).touch()
     try:
-        path = ImageFolder(base / "root").locate(image_id)
+        path = ImageFolder(base / "root").find(image_id)
     except ImageError:
         return
     assert Path(os.path.realpath(path)).is_relative_to(base / "root")
@@ -75,20 +75,20 @@ def test_links_may_stay_inside_but_not_lead_outside(root, tmp_path):
     (root / "up").symlink_to(tmp_path)
     (tmp_path / "alias").symlink_to(root)
     folder = ImageFolder(tmp_path / "alias")  # the image folder itself may be a link
-    assert folder.locate("in") == root / "in.png"
+    assert folder.find("in") == root / "in.png"
     with pytest.raises(ImageError, match="the file is a link to outside the image folder"):
-        folder.locate("out")
+        folder.find("out")
     with pytest.raises(ImageError, match="no such image"):
-        folder.locate("up/secret.png")
-    assert folder.others([root / "0.png", root / "UP.PNG"]) == [
+        folder.find("up/secret.png")
+    assert folder.unused_images([root / "0.png", root / "UP.PNG"]) == [
         root / "a.b.jpg",
         root / "in.png",
         root / "中文.png",
     ]
 
 
-def test_others_are_looked_for_beside_the_used_images_only(root):
+def test_unused_images_are_looked_for_beside_the_used_images_only(root):
     folder = ImageFolder(root)
-    assert folder.others([root / "line2" / "0.png"]) == []
+    assert folder.unused_images([root / "line2" / "0.png"]) == []
     (root / "line2" / "1.png").touch()
-    assert ImageFolder(root).others([root / "line2" / "0.png"]) == [root / "line2" / "1.png"]
+    assert ImageFolder(root).unused_images([root / "line2" / "0.png"]) == [root / "line2" / "1.png"]

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from defectkit.errors import DatasetError
-from defectkit.preparation.splits import SplitPlan, assign_splits, parse_fractions
+from defectkit.preparation.splits import SplitAssignment, assign_splits, parse_split
 from defectkit.vocabulary import SPLITS
 
 USUAL = (0.7, 0.15, 0.15)
@@ -19,7 +19,7 @@ images = st.lists(
 )
 
 
-def split(rows, *, fractions=USUAL, seed=0, user_splits=None) -> SplitPlan:
+def split(rows, *, fractions=USUAL, seed=0, user_splits=None) -> SplitAssignment:
     return assign_splits(
         groups=[group for group, _ in rows],
         classes=[classes for _, classes in rows],
@@ -144,7 +144,7 @@ def test_no_split_is_refused_that_can_be_made(rows):
 def test_validation_or_test_without_a_state_that_the_data_have_is_refused(good, defective, missing):
     with pytest.raises(
         DatasetError,
-        match=rf"the (val|test) split would hold no {missing} image: the data have "
+        match=rf"the (val|test) split would have no {missing} images: the data have "
         rf"{min(good, defective)}, in {min(good, defective)} groups\. Add {missing} images, use "
         r"finer groups \(--group-by\), or change --split",
     ):
@@ -172,7 +172,7 @@ def test_a_class_that_cannot_reach_every_split_is_named(rare, reached, missed):
         name for (_, held), name in zip(rows, plan.splits, strict=True) if "rare" in held
     } == reached
     assert plan.warnings == (
-        f"class rare is in {rare} images of {rare} groups and misses {missed}",
+        f"class rare is in {rare} images of {rare} groups and is missing in {missed}",
     )
 
 
@@ -219,7 +219,7 @@ def test_an_unknown_given_split_is_refused():
 
 
 def test_no_image_gives_an_empty_plan():
-    assert split([]) == SplitPlan((), ())
+    assert split([]) == SplitAssignment((), ())
 
 
 def test_many_images_are_split_in_seconds():
@@ -236,7 +236,7 @@ def test_many_images_are_split_in_seconds():
     [("0.7/0.15/0.15", (0.7, 0.15, 0.15)), ("80/20/0", (0.8, 0.2, 0)), ("0/0/1", (0, 0, 1))],
 )
 def test_fractions_are_read(text, expected):
-    assert parse_fractions(text) == pytest.approx(expected)
+    assert parse_split(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -253,4 +253,4 @@ def test_fractions_are_read(text, expected):
 )
 def test_bad_fractions_are_refused(text, problem):
     with pytest.raises(DatasetError, match=rf"--split {text} {problem}.*such as 0\.7/0\.15/0\.15"):
-        parse_fractions(text)
+        parse_split(text)

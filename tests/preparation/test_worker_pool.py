@@ -5,7 +5,7 @@ import time
 import pytest
 
 from defectkit.errors import DatasetError
-from defectkit.preparation.worker_pool import open_workers
+from defectkit.preparation.worker_pool import open_worker_pool
 
 
 def double(number: int) -> int:
@@ -22,33 +22,36 @@ def die(number: int) -> int:
 
 @pytest.mark.parametrize(("count", "processes"), [(0, 0), (2, 2)])
 def test_results_come_in_the_order_of_the_jobs(count, processes):
-    with open_workers(count, n_jobs=100) as workers:
+    with open_worker_pool(count, n_jobs=100) as workers:
         assert workers.count == processes
         assert list(workers.map(double, range(100))) == list(range(0, 200, 2))
 
 
 def test_only_while_workers_live_is_what_they_inherit_no_garbage():
-    with open_workers(1, n_jobs=10):
+    with open_worker_pool(1, n_jobs=10):
         assert gc.get_freeze_count() > 0
     assert gc.get_freeze_count() == 0
 
 
 def test_little_work_starts_no_process():
-    with open_workers(None, n_jobs=60) as workers:
+    with open_worker_pool(None, n_jobs=60) as workers:
         assert workers.pool is None
 
 
 def test_no_more_processes_are_started_than_may_be_used(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    with open_workers(None, n_jobs=10_000) as workers:
+    with open_worker_pool(None, n_jobs=10_000) as workers:
         assert workers.count == 1
 
 
 def test_counts_that_cannot_be_are_refused_or_cut():
-    with pytest.raises(DatasetError, match=r"--workers -1 is below 0"), open_workers(-1, n_jobs=9):
+    with (
+        pytest.raises(DatasetError, match=r"--workers -1 is below 0"),
+        open_worker_pool(-1, n_jobs=9),
+    ):
         pass
-    with open_workers(500, n_jobs=9) as workers:  # Windows cannot wait for so many
+    with open_worker_pool(500, n_jobs=9) as workers:  # Windows cannot wait for so many
         assert workers.count == 61
 
 
@@ -57,7 +60,7 @@ def test_a_process_that_dies_is_an_error_for_people():
         pytest.raises(
             DatasetError, match=r"one of 2 worker processes died.*Use fewer: --workers 1\."
         ),
-        open_workers(2, n_jobs=10) as workers,
+        open_worker_pool(2, n_jobs=10) as workers,
     ):
         list(workers.map(die, range(10)))
 
@@ -66,7 +69,7 @@ def test_an_error_in_the_middle_ends_the_processes():
     pools = []
 
     def break_off():
-        with open_workers(2, n_jobs=1000) as workers:
+        with open_worker_pool(2, n_jobs=1000) as workers:
             pools.append(workers.pool)
             workers.map(idle, [0.02] * 2000)
             raise ValueError("enough")

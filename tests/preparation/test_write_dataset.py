@@ -8,9 +8,9 @@ from defectkit.data.images import write_png
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv
 from defectkit.preparation import write_dataset as dataset_writer
-from defectkit.preparation.examine import ImageFacts
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.preparation.write_dataset import (
-    PreparedImage,
     write_info,
     write_ledger,
     write_tables,

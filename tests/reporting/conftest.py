@@ -1,4 +1,4 @@
-"""A real browser for the pages, where there is one, and a server that should never be asked."""
+"""A real browser for the pages, if one is installed, and a server that must get no requests."""
 
 import http.server
 import re
@@ -16,16 +16,16 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 @dataclass
 class Browser:
-    """Opens pages; ``asked`` holds what was requested from ``address`` meanwhile."""
+    """Opens pages; ``requested`` lists what they request from ``address``."""
 
     program: str
     profile: Path
     address: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
-        """Names that, taken for HTML, run a script or ask the server for something."""
+        """Names that, taken for HTML, run a script or request something from the server."""
         act, at = "document.documentElement.dataset.owned=1", self.address
         return [
             f"<script>{act}</script>",
@@ -50,9 +50,9 @@ class Browser:
             f"<math><mtext></mtext><mglyph><svg><style><img onerror={act} src=x>",
         ]
 
-    def look(self, page: Path) -> tuple[bool, list[str]]:
-        """Open ``page``; tell whether a script of a name ran, and what was asked of the server."""
-        self.asked.clear()
+    def open(self, page: Path) -> tuple[bool, list[str]]:
+        """Open ``page``; return whether a script of a name ran, and what the page requested."""
+        self.requested.clear()
         ended = subprocess.run(
             [
                 *(self.program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
@@ -62,7 +62,7 @@ class Browser:
             capture_output=True, text=True, timeout=180, check=False,
         )  # fmt: skip
         assert "<html" in ended.stdout, ended.stderr[-2000:]
-        return bool(re.search(r"<html[^>]*data-owned", ended.stdout)), list(self.asked)
+        return bool(re.search(r"<html[^>]*data-owned", ended.stdout)), list(self.requested)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            opened.asked.append(self.path)
+            opened.requested.append(self.path)
             self.send_error(404)
 
         def log_message(self, *_: object) -> None:

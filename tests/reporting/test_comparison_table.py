@@ -1,4 +1,4 @@
-"""The best must be the best, the marked must be worse, and every number as it is."""
+"""The best value must be marked as best, worse ones as worse, and every number be right."""
 
 import io
 
@@ -7,19 +7,21 @@ from rich.console import Console
 
 from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.reporting.comparison_table import (
-    COUNTS,
+    CONSOLE_NAMES,
     LINES,
-    SHORT,
+    RATE_COUNTS,
     Cell,
-    cells_of,
     console_table,
-    write,
+    format_cell,
+    make_cells,
 )
 
 
 def row(name="a", **changes):
     """A row with a number in every line; ``changes`` replace any."""
-    numbers = dict.fromkeys(LINES, 0.5) | {key: None for pair in COUNTS.values() for key in pair}
+    numbers = dict.fromkeys(LINES, 0.5) | {
+        key: None for pair in RATE_COUNTS.values() for key in pair
+    }
     numbers |= {"escapes": 2, "n_defective": 8, "overkills": 0, "n_good": 9,
                 "regions_found": 3, "regions_total": 4}  # fmt: skip
     texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
@@ -40,23 +42,23 @@ def row(name="a", **changes):
     ],
 )
 def test_the_best_cells(key, values, best):
-    cells = cells_of(LINES[key], [row(**{key: value}) for value in values])
+    cells = make_cells(LINES[key], [row(**{key: value}) for value in values])
     assert [cell.best for cell in cells] == best
 
 
 def test_one_run_alone_is_not_the_best():
-    assert cells_of(LINES["image_ap"], [row()]) == [Cell("0.500", (), False, False)]
+    assert make_cells(LINES["image_ap"], [row()]) == [Cell("0.500", (), False, False)]
 
 
-def test_cells_bear_their_interval_what_they_are_made_of_and_their_mark():
+def test_cells_have_their_counts_interval_and_mark():
     one = row(image_ap_low=0.25, image_ap_high=0.75, image_ap_differs=True)
-    (cell,) = cells_of(LINES["image_ap"], [one])
+    (cell,) = make_cells(LINES["image_ap"], [one])
     assert cell == ("0.500", ("0.25–0.75",), False, True)  # noqa: RUF001
     two = row(escape_rate=0.25, escape_rate_low=0.032, escape_rate_high=0.651)
-    (cell,) = cells_of(LINES["escape_rate"], [two])
+    (cell,) = make_cells(LINES["escape_rate"], [two])
     assert cell == ("25.0 %", ("2 of 8", "3.2–65.1"), False, False)  # noqa: RUF001
     three = row(escape_rate=None, escape_rate_low=0.0, escape_rate_high=1.0)
-    assert cells_of(LINES["escape_rate"], [three])[0].details == ()
+    assert make_cells(LINES["escape_rate"], [three])[0].details == ()
 
 
 @pytest.mark.parametrize(
@@ -77,11 +79,11 @@ def test_cells_bear_their_interval_what_they_are_made_of_and_their_mark():
         (12, "count", "12"),
     ],
 )
-def test_values_are_written_for_people(value, form, text):
-    assert write(value, form) == text
+def test_values_are_formatted_for_people(value, form, text):
+    assert format_cell(value, form) == text
 
 
-def test_more_is_better_where_the_bootstrap_says_so():
+def test_the_direction_of_a_metric_is_that_of_the_comparison():
     assert {key: LINES[key].better for key in COMPARED_METRICS} == COMPARED_METRICS
 
 
@@ -103,4 +105,4 @@ def test_the_console_shows_names_marks_and_no_markup():
         assert part in text
     assert text.count("▼") == 1
     assert "…" not in text
-    assert set(SHORT) <= set(LINES)
+    assert set(CONSOLE_NAMES) <= set(LINES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectkit.errors import LabelError
-from defectkit.files import unquoted
+from defectkit.files import unquote_formula
 
 DELIMITERS = ",;\t"
 
@@ -56,7 +56,7 @@ class CsvText:
         while True:
             line = reader.line_num + 1
             try:
-                cells = [unquoted(cell.strip()) for cell in next(reader)]
+                cells = [unquote_formula(cell.strip()) for cell in next(reader)]
             except StopIteration:
                 return
             except csv.Error as error:

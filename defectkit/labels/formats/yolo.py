@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
@@ -104,8 +105,8 @@ def _read_names(path: Path) -> list[str]:
     if path.suffix != ".yaml":
         return [name.strip() for name in text.splitlines() if name.strip()]
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        content = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
         raise LabelError(f"{path} is not readable YAML. Fix its names.") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and list(names) == list(range(len(names))):

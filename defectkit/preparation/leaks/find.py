@@ -9,7 +9,7 @@ from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.alignment import Alignment, align
 from defectkit.preparation.leaks.candidates import Candidate, ImageKeypoints, find_candidates
 from defectkit.preparation.leaks.pairs import Leak, find_equal_files
-from defectkit.preparation.worker_pool import Workers
+from defectkit.preparation.worker_pool import WorkerPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class _CandidateFiles:
     candidate: Candidate
 
 
-def find_leaks(images: Sequence[ImageFacts], pool: Workers) -> list[Leak]:
+def find_leaks(images: Sequence[ImageFacts], pool: WorkerPool) -> list[Leak]:
     """Return the pairs of ``images`` that show the same thing, the most certain first.
 
     Equal files are found by their hashes, others by keypoints in common; these are confirmed on

@@ -1,10 +1,9 @@
-"""``comparison.png``: what several runs say of the same images, side by side."""
+"""``comparison.png``: what several runs find in the same images, side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from defectkit.arrays import Color, Image, Mask
 from defectkit.reporting.drawing.header import GUTTER, Item, draw_items, legend_items
@@ -21,19 +20,19 @@ from defectkit.reporting.drawing.palette import (
 from defectkit.reporting.drawing.sheets import fit_image, fit_mask
 from defectkit.reporting.drawing.strokes import as_rgb, draw_dashed_outline
 
-CELL = (420, 240)
-"""Width and height in pixels of the room of one picture: wide images may be wide."""
+MAX_CELL_SIZE = (420, 240)
+"""Max. width and height in pixels of one image; wide images are shown wider than high ones."""
 
-LEAST_WIDTH = 230
-"""Narrower columns could not hold what is written in them."""
+MIN_COLUMN_WIDTH = 230
+"""In pixels; narrower columns have no room for their text."""
 
 FONT_SIZE = 13
 TITLE_SIZE = 17
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Answer:
-    """What one run says of an image: its mask (H, W), score in [0, 1], verdict and outcome."""
+class RunFinding:
+    """What one run finds in an image: mask, (H, W), score in [0, 1], verdict and outcome."""
 
     predicted: Mask
     score: float
@@ -42,76 +41,77 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Example:
-    """An image (H, W, C) with its truth (H, W) and the answer of each run.
+class ComparedImage:
+    """An image, (H, W, C), with its truth, (H, W), and the finding of each run.
 
-    ``kind`` says what it is: its defect classes, or that it is good.
+    ``kind`` names its defect classes, or says that it is good.
     """
 
     image_id: str
     kind: str
-    image: npt.NDArray[np.uint8]
+    image: Image
     truth: Mask
-    answers: Sequence[Answer]
+    findings: Sequence[RunFinding]
 
 
-def draw_comparison(examples: Sequence[Example], heads: Sequence[tuple[str, str]]) -> Image:
+def draw_comparison(images: Sequence[ComparedImage], titles: Sequence[tuple[str, str]]) -> Image:
     """Return a row for each image: the image with its truth, then a column for each run.
 
     Args:
-        examples: the images, each with one answer a run.
-        heads: the name of each run, and a line that says what it is.
+        images: the images, each with one finding per run.
+        titles: the name of each run, and a line about its model.
 
     Returns:
         (H, W, 3) RGB uint8.
     """
-    assert examples, "nothing to show"
-    rows = [[_truth_cell(one), *(_cell(one, answer) for answer in one.answers)] for one in examples]
-    width = max(LEAST_WIDTH, *(cell.shape[1] for row in rows for cell in row))
-    titles = [_title(*head, width) for head in (("Image", "true defects dashed"), *heads)]
-    across = len(titles) * (width + GUTTER) + GUTTER
-    bands = [_band(titles, width), draw_items(across, legend_items(FONT_SIZE, has_truth=True))]
-    for example, cells in zip(examples, rows, strict=True):
-        said = [_answer_line(answer, width) for answer in example.answers]
-        bands += [_band([_image_line(example, width), *said], width), _band(cells, width)]
-    gap = np.full((GUTTER, across, 3), BACKGROUND, np.uint8)
+    assert images, "nothing to show"
+    rows = [[_truth_cell(one), *(_cell(one, found) for found in one.findings)] for one in images]
+    width = max(MIN_COLUMN_WIDTH, *(cell.shape[1] for row in rows for cell in row))
+    heads = [_head(*title, width) for title in (("Image", "true defects dashed"), *titles)]
+    sheet_width = len(heads) * (width + GUTTER) + GUTTER
+    legend = draw_items(sheet_width, legend_items(FONT_SIZE, has_truth=True))
+    bands = [_band(heads, width), legend]
+    for image, cells in zip(images, rows, strict=True):
+        lines = [_image_line(image, width), *(_finding_line(one, width) for one in image.findings)]
+        bands += [_band(lines, width), _band(cells, width)]
+    gap = np.full((GUTTER, sheet_width, 3), BACKGROUND, np.uint8)
     return np.concatenate([gap, *bands, gap])
 
 
-def _truth_cell(example: Example) -> Image:
-    cell = fit_image(as_rgb(example.image), CELL)
-    draw_dashed_outline(cell, fit_mask(example.truth, cell.shape), COLORS["truth"], 1)
+def _truth_cell(compared: ComparedImage) -> Image:
+    cell = fit_image(as_rgb(compared.image), MAX_CELL_SIZE)
+    draw_dashed_outline(cell, fit_mask(compared.truth, cell.shape), COLORS["truth"], 1)
     return cell
 
 
-def _cell(example: Example, answer: Answer) -> Image:
+def _cell(compared: ComparedImage, found: RunFinding) -> Image:
     # Drawn at the size in which it is shown, so that lines stay sharp and small spots get rings.
-    small = fit_image(as_rgb(example.image), CELL)
-    predicted, truth = (fit_mask(mask, small.shape) for mask in (answer.predicted, example.truth))
+    small = fit_image(as_rgb(compared.image), MAX_CELL_SIZE)
+    predicted, truth = (fit_mask(mask, small.shape) for mask in (found.predicted, compared.truth))
     return mark(small, predicted=predicted, truth=truth)
 
 
-def _title(name: str, text: str, width: int) -> Image:
+def _head(name: str, text: str, width: int) -> Image:
     lines = [(name, TITLE_SIZE, INK), (text, FONT_SIZE, FAINT)]
     strips = [_text(line, width, size, color) for line, size, color in lines]
     return np.concatenate(strips)
 
 
-def _image_line(example: Example, width: int) -> Image:
-    kind = Item("none", example.kind, FONT_SIZE, FAINT)
-    room = width - text_width(example.kind, FONT_SIZE) - 2 * FONT_SIZE
-    name = Item("none", shorten(example.image_id, room, FONT_SIZE), FONT_SIZE, INK)
+def _image_line(compared: ComparedImage, width: int) -> Image:
+    kind = Item("none", compared.kind, FONT_SIZE, FAINT)
+    room = width - text_width(compared.kind, FONT_SIZE) - 2 * FONT_SIZE
+    name = Item("none", shorten(compared.image_id, room, FONT_SIZE), FONT_SIZE, INK)
     return draw_items(width + GUTTER, [name, kind])
 
 
-def _answer_line(answer: Answer, width: int) -> Image:
+def _finding_line(found: RunFinding, width: int) -> Image:
     items = [
-        Item("plate", answer.verdict.upper(), FONT_SIZE, VERDICT_COLORS[answer.verdict]),
-        Item("none", f"{answer.score:.3f}", FONT_SIZE, INK),
+        Item("plate", found.verdict.upper(), FONT_SIZE, VERDICT_COLORS[found.verdict]),
+        Item("none", f"{found.score:.3f}", FONT_SIZE, INK),
     ]
-    if answer.outcome in OUTCOME_COLORS:
-        color = OUTCOME_COLORS[answer.outcome]
-        items.append(Item("plate", answer.outcome.upper(), FONT_SIZE, color))
+    if found.outcome in OUTCOME_COLORS:
+        color = OUTCOME_COLORS[found.outcome]
+        items.append(Item("plate", found.outcome.upper(), FONT_SIZE, color))
     return draw_items(width + GUTTER, items)
 
 
@@ -120,7 +120,7 @@ def _text(text: str, width: int, size: int, color: Color) -> Image:
 
 
 def _band(cells: Sequence[Image], width: int) -> Image:
-    """Return cells side by side, each in a column of ``width``; texts bring their own margin."""
+    """Return cells side by side, each in a column of ``width``; lines of text have own margins."""
     height = max(cell.shape[0] for cell in cells)
     step = width + GUTTER
     band = np.full((height, len(cells) * step + GUTTER, 3), BACKGROUND, np.uint8)

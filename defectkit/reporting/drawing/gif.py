@@ -1,4 +1,4 @@
-"""``progress.gif``: the same few validation images caption_left each epoch."""
+"""``progress.gif``: the same few validation images after each epoch."""
 
 import io
 from collections.abc import Sequence

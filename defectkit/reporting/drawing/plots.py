@@ -16,6 +16,7 @@ from matplotlib.scale import FuncScale
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from defectkit.arrays import BoolArray, Float64Array
+from defectkit.evaluation.image_metrics import escape_and_overkill_rates
 from defectkit.files import write_bytes
 from defectkit.reporting.drawing import palette
 from defectkit.reporting.drawing.palette import hex_code
@@ -138,24 +139,6 @@ def plot_region_recall(path: Path | str, recall_by_area: Mapping[str, Mapping[st
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     _style_axes(axes, "Regions found, by area", "area in pixels", "regions found, 95 % interval")
     _write(path, figure)
-
-
-def escape_and_overkill_rates(
-    scores: npt.ArrayLike, defective: npt.ArrayLike
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return thresholds and, for each, the escape and the overkill rate.
-
-    The thresholds are in ascending order: 0, each distinct score, and one above all scores. The
-    escape rate is NaN without defective images, the overkill rate without good ones.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    truth = np.asarray(defective, dtype=np.bool_)
-    thresholds = np.concatenate([[0.0], np.unique(values), [np.inf]])
-    defective_scores, good_scores = np.sort(values[truth]), np.sort(values[~truth])
-    with np.errstate(invalid="ignore"):
-        escapes = np.searchsorted(defective_scores, thresholds) / np.float64(defective_scores.size)
-        overkills = 1 - np.searchsorted(good_scores, thresholds) / np.float64(good_scores.size)
-    return thresholds, escapes, overkills
 
 
 def _plot_histogram(

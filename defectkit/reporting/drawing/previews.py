@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -17,32 +17,39 @@ from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
 from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
 
-PER_SHEET = 24
+MAX_PER_SHEET = 24
 CellShape = tuple[int, int, int]
 """Width and height of a cell in pixels, and the number of columns."""
 SQUARE: CellShape = (220, 220, 6)
 ASPECTS = (0.5, 8.0)
-"""The aspects (width over height) that cells follow; captions need some width."""
+"""Min. and max. aspect (width over height) of cells; captions need some width."""
 CLOSE_UP = 96
-"""The least side, in pixels of the image, of what ``smallest.png`` shows around a region."""
+"""Min. side, in pixels of the image, of what ``smallest.png`` shows around a region."""
 PNG_LEVEL = 2
-"""Photographs hardly grow smaller with more."""
+"""Higher levels make photographs hardly smaller."""
 
-Cell = tuple[str, ImageFacts, Region | None]
 Entry = TypeVar("Entry")
+
+
+class Cell(NamedTuple):
+    """A cell of a sheet: an image, or the surroundings of one of its regions, and the caption."""
+
+    caption: str
+    image: ImageFacts
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A contact sheet to draw: for each cell its caption, its image, and the region to close up."""
+    """A contact sheet to draw."""
 
     path: Path
     shape: CellShape
     cells: tuple[Cell, ...]
 
 
-def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[str]) -> list[Sheet]:
-    """Choose what ``defective_<class>.png``, ``smallest.png`` and ``good.png`` are to show.
+def class_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[str]) -> list[Sheet]:
+    """Return the sheets ``defective_<class>.png``, ``smallest.png`` and ``good.png``, to be drawn.
 
     A class's images are spread over its areas, smallest first; ``smallest.png`` shows the
     surroundings of the smallest regions. There is no sheet without images.
@@ -52,7 +59,7 @@ def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[st
         f"defective_{safe_name(name, caseless=True)}": _of_class(images, name) for name in classes
     }
     chosen["good"] = [
-        (image.image_id, image, None)
+        Cell(image.image_id, image)
         for image in _spread([image for image in images if not image.rles])
     ]
     sheets = [Sheet(folder / f"{name}.png", shape, tuple(cells)) for name, cells in chosen.items()]
@@ -60,38 +67,38 @@ def plan_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[st
     return [sheet for sheet in sheets if sheet.cells]
 
 
-def plan_leaks(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak]) -> list[Sheet]:
-    """Choose what ``leaks.png`` is to show: pairs side by side, with their masks.
+def leak_sheets(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak]) -> list[Sheet]:
+    """Return the sheet ``leaks.png``, to be drawn: pairs side by side, with their masks.
 
-    Those in different splits come first, then the least alike. There is no sheet without pairs.
+    Those in different splits come first, then the least similar. There is no sheet without pairs.
     """
     by_id = {image.image_id: image for image in images}
-    shown = sorted(leaks, key=lambda leak: (leak.joined, leak.similarity))[: PER_SHEET // 2]
+    shown = sorted(leaks, key=lambda leak: (leak.joined, leak.similarity))[: MAX_PER_SHEET // 2]
     cells: list[Cell] = []
     for leak in shown:
         kind = leak.kind if leak.joined else f"{leak.kind}, divided"
         cells.append(
-            (f"{leak.similarity:.2f} {kind}  {leak.image_id_a}", by_id[leak.image_id_a], None)
+            Cell(f"{leak.similarity:.2f} {kind}  {leak.image_id_a}", by_id[leak.image_id_a])
         )
-        cells.append((leak.image_id_b, by_id[leak.image_id_b], None))
+        cells.append(Cell(leak.image_id_b, by_id[leak.image_id_b]))
     if not cells:
         return []
-    width, height, columns = _cell_shape([image for _, image, _ in cells])
+    width, height, columns = _cell_shape([cell.image for cell in cells])
     return [Sheet(folder / "leaks.png", (width, height, columns // 2 * 2), tuple(cells))]
 
 
 def write_sheet(sheet: Sheet) -> None:
     """Draw a sheet, from the image files, and write it."""
     cells = [
-        (caption, _picture(image, around, sheet.shape)) for caption, image, around in sheet.cells
+        (cell.caption, _draw_cell(cell.image, cell.region, sheet.shape)) for cell in sheet.cells
     ]
     width, height, columns = sheet.shape
     picture = contact_sheet(cells, columns=columns, cell_size=(width, height))
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
 
 
-def remove_stale(folder: Path, sheets: Sequence[Sheet]) -> None:
-    """Remove the sheets of an earlier dataset that are none of ``sheets``."""
+def remove_stale_sheets(folder: Path, sheets: Sequence[Sheet]) -> None:
+    """Remove the sheets of an earlier dataset that are not among ``sheets``."""
     for path in {*folder.glob("*.png")} - {sheet.path for sheet in sheets}:
         if path.name in ("good.png", "smallest.png", "leaks.png") or path.name.startswith(
             "defective_"
@@ -101,40 +108,40 @@ def remove_stale(folder: Path, sheets: Sequence[Sheet]) -> None:
 
 def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:
     areas = [
-        (sum(defect.area for defect in image.defects if defect.class_id == class_id), image)
+        (sum(region.area for region in image.regions if region.class_id == class_id), image)
         for image in images
         if class_id in image.rles
     ]
     areas.sort(key=lambda entry: entry[0])
-    return [(f"{area} px  {image.image_id}", image, None) for area, image in _spread(areas)]
+    return [Cell(f"{area} px  {image.image_id}", image) for area, image in _spread(areas)]
 
 
 def _smallest(images: Sequence[ImageFacts]) -> list[Cell]:
-    regions = [(defect, image) for image in images for defect in image.defects]
-    regions.sort(key=lambda region: region[0].area)
+    regions = [(region, image) for image in images for region in image.regions]
+    regions.sort(key=lambda entry: entry[0].area)
     return [
-        (f"{defect.area} px  {image.image_id}", image, defect)
-        for defect, image in regions[:PER_SHEET]
+        Cell(f"{region.area} px  {image.image_id}", image, region)
+        for region, image in regions[:MAX_PER_SHEET]
     ]
 
 
 def _spread(entries: Sequence[Entry]) -> list[Entry]:
-    """Take up to ``PER_SHEET`` entries at even distances, the first and the last among them."""
-    places = np.linspace(0, len(entries) - 1, min(PER_SHEET, len(entries)))
+    """Take up to ``MAX_PER_SHEET`` entries at even distances, the first and the last among them."""
+    places = np.linspace(0, len(entries) - 1, min(MAX_PER_SHEET, len(entries)))
     return [entries[place] for place in np.rint(places).astype(int)]
 
 
 def _cell_shape(images: Sequence[ImageFacts]) -> CellShape:
-    """Fit the cells to the images' median aspect; their area and the sheet's width stay."""
+    """Fit cells to the images' median aspect; the area of cells and the sheet's width stay."""
     aspect = float(np.median([image.width / image.height for image in images]))
     stretch = min(max(aspect, ASPECTS[0]), ASPECTS[1]) ** 0.5
     side, _, columns = SQUARE
     return round(side * stretch), round(side / stretch), max(2, round(columns / stretch))
 
 
-def _picture(image: ImageFacts, around: Region | None, shape: CellShape) -> Image:
+def _draw_cell(image: ImageFacts, region: Region | None, shape: CellShape) -> Image:
     """Return the image, or a close-up, scaled to a cell first so that the lines stay thin."""
-    x, y, width, height = _window(image, around)
+    x, y, width, height = _window(image, region)
     scale = min(shape[0] / width, shape[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     part = (slice(y, y + height), slice(x, x + width))
@@ -149,17 +156,17 @@ def _picture(image: ImageFacts, around: Region | None, shape: CellShape) -> Imag
         share = cv2.resize(mask.T.astype(np.float32), size[::-1], interpolation=way)
         masks[class_id] = share.T > 0
     boxes = [
-        (defect.class_id, box)
-        for defect in image.defects
-        if (box := _scaled(defect.box_xywh, (x, y, width, height), scale))
+        (region.class_id, box)
+        for region in image.regions
+        if (box := _scaled(region.box_xywh, (x, y, width, height), scale))
     ]
     return draw_labels(pixels, masks, boxes)
 
 
-def _window(image: ImageFacts, around: Region | None) -> BoxXywh:
-    if around is None:
+def _window(image: ImageFacts, region: Region | None) -> BoxXywh:
+    if region is None:
         return 0, 0, image.width, image.height
-    x, y, width, height = around.box_xywh
+    x, y, width, height = region.box_xywh
     side = max(CLOSE_UP, 2 * width, 2 * height)
     across, down = min(side, image.width), min(side, image.height)
     left = min(max(0, x + width // 2 - across // 2), image.width - across)

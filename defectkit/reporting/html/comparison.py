@@ -8,32 +8,39 @@ from PIL import Image as Pillow
 from defectkit.arrays import Image
 from defectkit.evaluation.bootstrap import RESAMPLES
 from defectkit.evaluation.comparison import COMPARED_METRICS
-from defectkit.reporting.comparison_table import LINES, SECTIONS, Form, Row, cells_of, write
+from defectkit.reporting.comparison_table import (
+    LINES,
+    SECTIONS,
+    Form,
+    Row,
+    format_cell,
+    make_cells,
+)
 from defectkit.reporting.html.render import data_uri, encode_jpeg, render_page
 
 
-class Gap(NamedTuple):
-    """How far a run lies behind the best one in a metric, in words."""
+class DifferenceRow(NamedTuple):
+    """The difference of a run to the best one in a metric, as text."""
 
     metric: str
     run: str
     best: str
     value: str
     interval: str
-    counts: bool
+    significant: bool
 
 
 def comparison_page(
     rows: Sequence[Row], picture: Image, *, title: str, images: int, notes: Sequence[str]
 ) -> str:
-    """Return the page: the table, which differences count, and the picture.
+    """Return the page: the table, the significant differences, and the picture.
 
     Args:
-        rows: a row a run, as ``comparison.csv`` has them.
+        rows: the rows of ``comparison.csv``, one per run.
         picture: ``comparison.png``, (H, W, 3) RGB uint8.
-        title: the headline.
-        images: how many images the runs were judged on.
-        notes: what the reader must know before comparing.
+        title: the title of the page.
+        images: number of images that the runs were evaluated on.
+        notes: warnings that the reader needs before comparing.
     """
     return render_page(
         "comparison.html",
@@ -42,10 +49,10 @@ def comparison_page(
         notes=notes,
         runs=[row["run"] for row in rows],
         sections=[
-            (name, [(line.name, line.meaning, cells_of(line, rows)) for line in lines])
+            (name, [(line.name, line.meaning, make_cells(line, rows)) for line in lines])
             for name, lines in SECTIONS.items()
         ],
-        gaps=[gap for key in COMPARED_METRICS for gap in _gaps(key, rows)],
+        differences=[row for key in COMPARED_METRICS for row in _differences(key, rows)],
         resamples=f"{RESAMPLES:,}",
         picture=data_uri(encode_jpeg(Pillow.fromarray(picture)), "jpeg"),
     )
@@ -54,44 +61,44 @@ def comparison_page(
 def _headline(rows: Sequence[Row], images: int) -> str:
     ranked = [row for row in rows if row["image_ap"] is not None]
     if len(ranked) < 2:
-        return f"EvaluationResult on {images} images."
+        return f"Evaluated on {images} images."
     best = max(ranked, key=lambda row: float(row["image_ap"]))
     behind = [str(row["run"]) for row in rows if row["image_ap_differs"]]
     others = (
-        f"{_listed(behind)} {'falls' if len(behind) == 1 else 'fall'} behind by more than chance."
+        f"{_join_names(behind)} {'is' if len(behind) == 1 else 'are'} behind by more than chance."
         if behind
-        else "no other falls behind by more than chance."
+        else "no other run is behind by more than chance."
     )
     return (
-        f"Of {len(rows)} runs, judged on the same {images} images, {best['run']} ranks the images "
-        f"best (average precision {best['image_ap']:.3f}); {others}"
+        f"Of {len(rows)} runs, evaluated on the same {images} images, {best['run']} ranks the "
+        f"images best (average precision {best['image_ap']:.3f}); {others}"
     )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
-def _gaps(key: str, rows: Sequence[Row]) -> list[Gap]:
+def _differences(key: str, rows: Sequence[Row]) -> list[DifferenceRow]:
     line = LINES[key]
     known = [row for row in rows if row[key] is not None]
     best = max(known, key=lambda row: line.better * float(row[key]), default=None)
     behind = [row for row in known if row[f"{key}_to_best"] is not None]
     return [
-        Gap(
+        DifferenceRow(
             metric=line.name,
             run=row["run"],
             best=best["run"] if best else "",
-            value=_signed(row[f"{key}_to_best"], line.form),
+            value=_format_signed(row[f"{key}_to_best"], line.form),
             interval=" to ".join(
-                _signed(row[f"{key}_to_best_{end}"], line.form) for end in ("low", "high")
+                _format_signed(row[f"{key}_to_best_{end}"], line.form) for end in ("low", "high")
             ),
-            counts=row[f"{key}_differs"],
+            significant=row[f"{key}_differs"],
         )
         for row in behind
     ]
 
 
-def _signed(value: Any, form: Form) -> str:
-    text = write(abs(value), form).replace(" %", " points")
+def _format_signed(value: Any, form: Form) -> str:
+    text = format_cell(abs(value), form).replace(" %", " points")
     return f"{'-' if value < 0 else '+'}{text}"

@@ -17,7 +17,7 @@ from defectkit.reporting.metric_tables import (
 )
 
 PLOTS = {
-    "scores.png": "Scores of all images, and the escapes and overkills that each threshold costs.",
+    "scores.png": "Scores of all images, and the escape and overkill rates at each threshold.",
     "region_recall.png": "Fraction of the true regions that were found, by their area.",
 }
 """Plots that are shown if they lie in the folder, with what they show."""

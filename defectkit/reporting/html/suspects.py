@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from defectkit.evaluation.suspects import MEANINGS, Suspect
+from defectkit.evaluation.suspects import KIND_MEANINGS, Suspect
 from defectkit.reporting.html.render import data_uri, render_page, thumbnail_jpeg
 
 
@@ -14,15 +14,15 @@ def suspects_page(
     """Return the page.
 
     Args:
-        entries: picture, split and suspects of each image to show, the worst first.
-        title: the headline.
-        total: how many images have suspect labels, shown or not.
+        entries: picture, split and suspects of each image to show, the highest suspicion first.
+        title: the title of the page.
+        total: number of images with suspect labels, shown or not.
     """
     return render_page(
         "suspects.html",
         title=title,
         total=total,
-        meanings=MEANINGS,
+        meanings=KIND_MEANINGS,
         entries=[
             {
                 "image_id": own[0].image_id,

@@ -6,7 +6,7 @@ from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.find import find_leaks
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.preparation.leaks.pairs import Leak
-from defectkit.preparation.worker_pool import open_workers
+from defectkit.preparation.worker_pool import open_worker_pool
 from defectkit.synthesis.generator import synthesize
 
 
@@ -30,7 +30,7 @@ def test_copies_come_first_then_near_pairs_and_overlaps_each_once(tmp_path):
     for name, picture in pictures.items():
         write_png(tmp_path / f"{name}.png", np.ascontiguousarray(picture))
         images.append(facts(tmp_path / f"{name}.png"))
-    with open_workers(0, n_jobs=len(images)) as pool:
+    with open_worker_pool(0, n_jobs=len(images)) as pool:
         exact, *rest = find_leaks(images, pool)
     assert exact == Leak(image_id_a="a", image_id_b="copy", kind="exact", similarity=1.0)
     assert {(one.image_id_a, one.image_id_b, one.kind) for one in rest} == {

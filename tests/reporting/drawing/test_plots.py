@@ -6,16 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from defectkit.data.images import read_image
-from defectkit.evaluation.image_metrics import image_metrics
-from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.drawing import plots
 from defectkit.reporting.drawing.plots import (
-    escape_and_overkill_rates,
     plot_history,
     plot_region_recall,
     plot_scores,
@@ -102,27 +97,6 @@ def test_short_and_patchy_histories_are_drawn(tmp_path, rows):
 def test_a_loss_of_one_term_is_drawn_once(tmp_path, drawn):
     plot_history(tmp_path / "curves.png", [{"epoch": 1, "train_loss": 1.0, "train_dice": 1.0}])
     assert list(lines_of(drawn[0].axes[0])) == ["loss"]
-
-
-scores_and_truth = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]), st.booleans()),
-    min_size=1,
-    max_size=30,
-)
-
-
-@given(cases=scores_and_truth)
-def test_escape_and_overkill_agree_with_the_metrics(cases):
-    scores, truth = (np.array(column) for column in zip(*cases, strict=True))
-    for cut, escapes, overkills in zip(*escape_and_overkill_rates(scores, truth), strict=True):
-        if cut > 1:
-            assert np.isnan(escapes) or escapes == 1
-            assert np.isnan(overkills) or overkills == 0
-            continue
-        result = image_metrics(scores, truth, Thresholds(low=cut, high=cut, rule="default"))
-        for ours, theirs in ((escapes, "escape_rate"), (overkills, "overkill_rate")):
-            value = result[theirs]["value"]
-            assert np.isnan(ours) if value is None else ours == pytest.approx(value, abs=1e-12)
 
 
 def test_the_chosen_point_and_the_counts_are_shown(tmp_path, drawn):

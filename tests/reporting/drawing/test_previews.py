@@ -5,7 +5,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.labels import rle
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.regions import Region
-from defectkit.reporting.drawing.previews import plan_sheets, remove_stale, write_sheet
+from defectkit.reporting.drawing.previews import class_sheets, remove_stale_sheets, write_sheet
 
 
 def image(folder, name: str, *, shape=(40, 60), box=None, class_id="1") -> ImageFacts:
@@ -23,13 +23,13 @@ def image(folder, name: str, *, shape=(40, 60), box=None, class_id="1") -> Image
         width=shape[1],
         channels=1,
         rles={class_id: rle.encode(mask)},
-        defects=(Region(class_id=class_id, box_xywh=box, area=width * height),),
+        regions=(Region(class_id=class_id, box_xywh=box, area=width * height),),
     )
 
 
 def test_a_class_is_shown_from_its_smallest_to_its_largest_image(tmp_path):
     facts = [image(tmp_path, f"i{size}", box=(0, 0, size, 2)) for size in range(40, 0, -1)]
-    by_class, smallest = plan_sheets(tmp_path, facts, ["1"])
+    by_class, smallest = class_sheets(tmp_path, facts, ["1"])
     assert by_class.path.name == "defective_1.png"
     areas = [int(caption.split(" px  ")[0]) for caption, _, _ in by_class.cells]
     assert (len(areas), areas[0], areas[-1]) == (24, 2, 80)
@@ -39,7 +39,7 @@ def test_a_class_is_shown_from_its_smallest_to_its_largest_image(tmp_path):
 
 
 def test_good_images_have_a_sheet_and_what_is_absent_has_none(tmp_path):
-    sheets = plan_sheets(tmp_path, [image(tmp_path, "a"), image(tmp_path, "b")], [])
+    sheets = class_sheets(tmp_path, [image(tmp_path, "a"), image(tmp_path, "b")], [])
     assert [sheet.path.name for sheet in sheets] == ["good.png"]
 
 
@@ -47,7 +47,7 @@ def test_good_images_have_a_sheet_and_what_is_absent_has_none(tmp_path):
     ("shape", "columns"), [((50, 50), 6), ((256, 1600), 2), ((1600, 100), 8), ((100, 200), 4)]
 )
 def test_cells_follow_the_aspect_of_the_images(tmp_path, shape, columns):
-    (sheet,) = plan_sheets(tmp_path, [image(tmp_path, "a", shape=shape)], [])
+    (sheet,) = class_sheets(tmp_path, [image(tmp_path, "a", shape=shape)], [])
     width, height, found = sheet.shape
     assert found == columns
     assert width * height == pytest.approx(220**2, rel=0.02)
@@ -55,7 +55,7 @@ def test_cells_follow_the_aspect_of_the_images(tmp_path, shape, columns):
 
 def test_a_defect_of_one_pixel_in_a_large_image_is_marked(tmp_path):
     facts = [image(tmp_path, "a", shape=(1500, 1500), box=(700, 900, 1, 1))]
-    for sheet in plan_sheets(tmp_path, facts, ["1"]):
+    for sheet in class_sheets(tmp_path, facts, ["1"]):
         write_sheet(sheet)
         pixels = read_image(sheet.path).astype(int)
         picture = pixels[8:228, 8:228]  # the cell after its gutter
@@ -68,7 +68,7 @@ def test_a_defect_of_one_pixel_in_a_large_image_is_marked(tmp_path):
 
 def test_the_close_up_holds_the_defect_at_the_image_border(tmp_path):
     facts = [image(tmp_path, "a", shape=(300, 300), box=(290, 0, 10, 3))]
-    sheet = plan_sheets(tmp_path, facts, ["1"])[-1]
+    sheet = class_sheets(tmp_path, facts, ["1"])[-1]
     write_sheet(sheet)
     picture = read_image(sheet.path).astype(int)[8:228, 8:228]
     rows, columns = np.nonzero(np.ptp(picture, axis=2) > 60)
@@ -79,7 +79,7 @@ def test_the_close_up_holds_the_defect_at_the_image_border(tmp_path):
 def test_every_class_has_a_sheet_of_its_own_even_where_case_does_not_count(tmp_path):
     classes = ["scratch", "Scratch", "a/b", "a b", "../b", "", "\u5212\u75d5"]
     facts = [image(tmp_path, f"i{n}", box=(0, 0, 9, 2), class_id=c) for n, c in enumerate(classes)]
-    sheets = [sheet for sheet in plan_sheets(tmp_path, facts, classes) if len(sheet.cells) == 1]
+    sheets = [sheet for sheet in class_sheets(tmp_path, facts, classes) if len(sheet.cells) == 1]
     names = [sheet.path.name for sheet in sheets]
     assert len({name.casefold() for name in names}) == len(classes)
     assert all(sheet.path.parent == tmp_path for sheet in sheets)
@@ -90,5 +90,5 @@ def test_only_own_stale_sheets_are_removed(tmp_path):
     for name in ("defective_9.png", "smallest.png", "good.png", "mine.png"):
         (tmp_path / name).touch()
     source = tmp_path / "source"
-    remove_stale(tmp_path, plan_sheets(tmp_path, [image(source, "a")], []))
+    remove_stale_sheets(tmp_path, class_sheets(tmp_path, [image(source, "a")], []))
     assert {path.name for path in tmp_path.glob("*.png")} == {"good.png", "mine.png"}

@@ -1,4 +1,4 @@
-"""The page must work offline, run nothing, and say of each difference whether it counts."""
+"""The page must work offline, run nothing, and tell which differences are significant."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ import pytest
 
 from defectkit.data.images import decode_image
 from defectkit.evaluation.comparison import COMPARED_METRICS
-from defectkit.reporting.comparison_table import COUNTS, LINES
+from defectkit.reporting.comparison_table import LINES, RATE_COUNTS
 from defectkit.reporting.html.comparison import comparison_page
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 191 }}</style>'
@@ -32,7 +32,7 @@ class Tags(HTMLParser):
 
 
 def row(name, **changes):
-    numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in COUNTS.values() for key in pair}
+    numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in RATE_COUNTS.values() for key in pair}
     texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
     gaps = {
         f"{key}{end}": None for key in COMPARED_METRICS for end in
@@ -50,7 +50,7 @@ def page(rows, notes=(), title="A title", picture=PICTURE):
     return comparison_page(rows, picture, title=title, images=26, notes=notes)
 
 
-def test_each_difference_is_said_to_count_or_not():
+def test_each_difference_is_called_significant_or_not():
     rows = [
         row("best", image_ap=0.9),
         row("far", image_ap=0.4, **behind("image_ap", -0.5, -0.6, -0.25, True)),
@@ -59,23 +59,23 @@ def test_each_difference_is_said_to_count_or_not():
             **behind("region_recall", -0.25, -0.5, -0.125, True)),
     ]  # fmt: skip
     text = Tags(page(rows)).text
-    assert "Average precision far best -0.500 -0.600 to -0.250 ▼ counts" in text
+    assert "Average precision far best -0.500 -0.600 to -0.250 ▼ significant" in text
     assert "Average precision near best -0.100 -0.200 to +0.050 may be chance" in text
-    assert "-25.0 points -50.0 points to -12.5 points ▼ counts" in text
-    assert "Of 3 runs, judged on the same 26 images, best ranks the images best" in text
-    assert "(average precision 0.900); far falls behind by more than chance." in text
-    assert text.count("▼ counts") == 2
+    assert "-25.0 points -50.0 points to -12.5 points ▼ significant" in text
+    assert "Of 3 runs, evaluated on the same 26 images, best ranks the images best" in text
+    assert "(average precision 0.900); far is behind by more than chance." in text
+    assert text.count("▼ significant") == 2
 
 
 @pytest.mark.parametrize(
     ("differing", "words"),
     [
-        ([], "no other falls behind by more than chance."),
-        (["b", "c"], "b and c fall behind by more than chance."),
-        (["b", "c", "d"], "b, c and d fall behind by more than chance."),
+        ([], "no other run is behind by more than chance."),
+        (["b", "c"], "b and c are behind by more than chance."),
+        (["b", "c", "d"], "b, c and d are behind by more than chance."),
     ],
 )
-def test_the_headline_names_who_falls_behind(differing, words):
+def test_the_headline_names_the_runs_that_are_behind(differing, words):
     rows = [row(name, image_ap_differs=name in differing, image_ap=1 - n / 9)
             for n, name in enumerate("abcd")]  # fmt: skip
     assert words in Tags(page(rows)).text
@@ -84,8 +84,8 @@ def test_the_headline_names_who_falls_behind(differing, words):
 def test_one_run_or_none_that_can_be_ranked_claims_no_winner():
     for rows in ([row("only")], [row("a", image_ap=None), row("b", image_ap=None)]):
         text = Tags(page(rows)).text
-        assert "EvaluationResult on 26 images." in text
-        assert "Which differences count" not in text
+        assert "Evaluated on 26 images." in text
+        assert "Which differences are significant" not in text
 
 
 def test_every_line_is_shown_with_its_marks_and_its_meaning():
@@ -114,22 +114,22 @@ def test_hostile_names_are_inert():
 
 
 @pytest.mark.check(28)
-def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
+def test_a_browser_runs_nothing_and_requests_nothing(tmp_path, browser, tally):
     evil = "".join(browser.names)
     rows = [row(name, device=name, encoder=name, approach=name) for name in browser.names]
     rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, True) | {"image_ap": 0.1}
     (tmp_path / "comparison.html").write_text(
         page(rows, notes=browser.names, title=evil), encoding="utf-8"
     )
-    ran, asked = browser.look(tmp_path / "comparison.html")
+    ran, requested = browser.open(tmp_path / "comparison.html")
     for name in browser.names:
         with tally.case(name):
             assert not ran
-            assert asked == []
+            assert requested == []
 
 
 @pytest.mark.check(28)
-def test_nothing_is_asked_of_the_network():
+def test_nothing_is_requested_from_the_network():
     content = page([row("a"), row("b")])
     assert not re.search(r"https?://|url\(|@import|<link|<script|<iframe|<object", content)
     (policy,) = [attributes["content"] for name, attributes in Tags(content).tags

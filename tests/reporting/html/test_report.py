@@ -124,17 +124,17 @@ def test_hostile_names_are_inert_wherever_they_stand(tmp_path):
 
 
 @pytest.mark.check(28)
-def test_the_browser_sees_what_a_name_can_do_where_nothing_protects(tmp_path, browser):
+def test_without_protection_names_run_scripts_and_request_files(tmp_path, browser):
     page = tmp_path / "naked.html"
     names = [name for name in browser.names if "refresh" not in name]  # would leave the page
     page.write_text(f"<!doctype html><html><body>{' '.join(names)}</body></html>")
-    ran, asked = browser.look(page)
+    ran, requested = browser.open(page)
     assert ran
-    assert len(asked) > 1
+    assert len(requested) > 1
 
 
 @pytest.mark.check(28)
-def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
+def test_a_browser_runs_nothing_and_requests_nothing(tmp_path, browser, tally):
     outcomes = ("escape", "overkill", "review", "hit", "pass")
     rows = [row(name, outcomes[n % 5], 0.5) for n, name in enumerate(browser.names)]
     write_overlays(tmp_path, rows)
@@ -147,15 +147,15 @@ def test_a_browser_runs_nothing_and_asks_nobody(tmp_path, browser, tally):
     rows += [row(name, name, 0.1, verdict=name) for name in browser.names]
     info = {evil: evil, "warnings": browser.names, **{name: name for name in browser.names}}
     written = report(tmp_path, rows, numbers=numbers, title=evil, run_info=info)
-    ran, asked = browser.look(written)
+    ran, requested = browser.open(written)
     for name in browser.names:
         with tally.case(name):
             assert not ran
-            assert asked == []
+            assert requested == []
 
 
 @pytest.mark.check(28)
-def test_nothing_is_asked_of_the_network(tmp_path):
+def test_nothing_is_requested_from_the_network(tmp_path):
     rows = [row("a.png", "escape", 0.2)]
     write_overlays(tmp_path, rows)
     path = report(tmp_path, rows)

@@ -1,0 +1,94 @@
+"""From a YAML file and ``--set`` options to a configuration, with all mistakes at once.
+
+A file holds only differences from the defaults; ``--set train.lr=3e-4`` is checked in the same way.
+Every mistake is reported with its dotted path and, where there is one, a suggestion.
+"""
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from defectkit.config.sections import Config
+from defectkit.config.yaml_file import parse_yaml
+from defectkit.errors import ConfigError
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
+    """Read a YAML file of differences from the defaults, then apply ``KEY=VALUE`` settings.
+
+    Raises:
+        ConfigError: anything in the file or the settings that does not fit, all at once.
+    """
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        content = parse_yaml(text, name=str(path))
+    return make_config(content, name=str(path) if path else "--set", settings=settings)
+
+
+def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> Config:
+    """Validate a nested mapping, changed by ``KEY=VALUE`` settings.
+
+    ``name`` says in messages where the mapping came from.
+
+    Raises:
+        ConfigError: whatever does not fit, all at once.
+    """
+    changed = copy.deepcopy(dict(content))
+    for setting in settings:
+        _apply(changed, setting)
+    try:
+        return Config.model_validate(changed)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise ConfigError(f"{name} does not fit:\n" + "\n".join(lines)) from None
+
+
+def _apply(content: dict[str, Any], setting: str) -> None:
+    key, separator, value = setting.partition("=")
+    if not separator or not key.strip():
+        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        if content.get(parent) is None:
+            content[parent] = {}
+        nested = content[parent]
+        if not isinstance(nested, dict):
+            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
+        content = nested
+    content[last] = parse_yaml(f"value: {value}", name=f"--set {key}")["value"]
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    path = ".".join(str(part) for part in detail["loc"])
+    match detail["type"]:
+        case "extra_forbidden":
+            siblings = _fields_of(detail["loc"][:-1])
+            return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
+        case "literal_error":
+            return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
+        case "model_type":
+            return f"  {path}: {detail['input']!r} is not a section with keys of its own."
+        case "value_error":
+            return f"  {path or 'config'}: {detail['ctx']['error']}."
+        case _:
+            return f"  {path}: {detail['input']!r}: {detail['msg'].lower()}."
+
+
+def _fields_of(location: Sequence[int | str]) -> list[str]:
+    section: Any = Config
+    for part in location:
+        section = section.model_fields[part].annotation
+    return list(section.model_fields)
+
+
+def _suggest(key: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."

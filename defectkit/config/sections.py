@@ -1,0 +1,329 @@
+"""The settings of a training run: frozen models, the one place where defaults live."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+
+from defectkit.vocabulary import ApproachName, Device
+
+PatchArchitecture = Literal["classifier", "all_conv", "lenet"]
+BoxArchitecture = Literal[
+    "yolo_grid", "localizer", "faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos",
+    "fast_rcnn", "rcnn",
+]  # fmt: skip
+SegmentArchitecture = Literal[
+    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
+    "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet", "pixel_net",
+]  # fmt: skip
+Architecture = Literal[PatchArchitecture, BoxArchitecture, SegmentArchitecture]
+# The first of each is its default.
+ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
+    "patch": get_args(PatchArchitecture),
+    "box": get_args(BoxArchitecture),
+    "segment": get_args(SegmentArchitecture),
+}
+# Nothing in these networks is pretrained: `model.encoder` has no effect on them.
+WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
+
+
+def _plain_name(name: str) -> str:
+    # timm takes addresses too (hf-hub:..., local-dir:...): a model folder that names one would make
+    # whoever loads it ask the network, or read what lies there.
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise ValueError(
+            f"{name!r} is not a plain name such as resnet18; addresses are not followed"
+        )
+    return name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class ModelConfig(_Section):
+    """The network."""
+
+    architecture: Architecture = "unet"
+    """The network, one of the approach's own; by default `unet` for `segment`, `classifier` for
+    `patch`, `yolo_grid` for `box`."""
+    encoder: Annotated[str, AfterValidator(_plain_name)] = "tf_efficientnet_lite0"
+    """Any timm backbone by name (`classifier` takes torchvision's too); `fcn` takes `resnet50` or
+    `resnet101`; `segnet`, `pixel_net`, `all_conv` and `lenet` have none."""
+    weights: str = "auto"
+    """`auto`: pretrained weights that are installed or cached; `none`: random weights; or the path
+    of a `.safetensors` file or an earlier run."""
+    decoder_channels: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], FROM_LIST] = (
+        96,
+        48,
+        32,
+        24,
+    )
+    """Number of channels of each decoder stage of `unet` and `manet`, deepest first. Five stages
+    reach full resolution; with fewer the scores are upsampled by 2, 4 ... and training is
+    faster."""
+
+    upsampling: Literal["bilinear", "transposed"] = "bilinear"
+    """How `fcn` upsamples its scores: by interpolation, or by a learned transposed convolution."""
+
+
+class LossConfig(_Section):
+    """The weights of the loss terms of `segment`, whose weighted sum is minimized.
+
+    `cross_entropy` makes the classes exclude each other and the background (softmax); `classes` is
+    then ignored.
+    """
+
+    bce: NotNegative = 10.0
+    """Weight of the binary cross-entropy of each class and pixel."""
+    classes: NotNegative = 0.5
+    """Weight of the cross-entropy over the classes on defect pixels. Above 0, the other terms learn
+    whether there is a defect, and this term alone learns its class: a defect whose class is unclear
+    is still found. At 0 each class is learned on its own, and classes may overlap."""
+    dice: NotNegative = 1.0
+    """Weight of the soft Dice loss of each class, pooled over the batch."""
+    focal: NotNegative = 0.0
+    """Weight of the focal loss (Lin et al. 2017)."""
+    focal_gamma: NotNegative = 2.0
+    """Focusing exponent of the focal loss: the larger, the less easy pixels count."""
+    cross_entropy: NotNegative = 0.0
+    """Weight of the cross-entropy over background and classes; cannot be combined with `bce`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.bce + self.dice + self.focal + self.cross_entropy == 0:
+            raise ValueError(
+                "all weights are 0; set at least one of bce, dice, focal, cross_entropy"
+            )
+        if self.cross_entropy and self.bce:
+            raise ValueError("bce and cross_entropy cannot both be above 0; set loss.bce=0")
+        return self
+
+
+class DataConfig(_Section):
+    """The training samples and how they are read."""
+
+    crop: Annotated[int, Field(ge=32, le=4096)] = 256
+    """Side of the square training crops in pixels, at native resolution."""
+    resize: Annotated[int, Field(ge=32, le=4096)] | None = None
+    """If set, whole images are resized to a square of this side instead of being cropped, in
+    training and in inspection. Small defects get lost: meant for reproducing papers that did so."""
+    defect_fraction: Fraction = 0.5
+    """Fraction of the training crops that are centered near a defect."""
+    workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Number of loader processes; by default one less than the number of processors, at most 8."""
+
+
+class PatchConfig(_Section):
+    """The tiles of the approach `patch`."""
+
+    tile: Annotated[int, Field(ge=16, le=512)] = 64
+    """Side of the square tiles that are classified, in pixels."""
+    stride: Annotated[int, Field(ge=1, le=512)] = 16
+    """Pixels from one tile to the next when whole images are inspected."""
+    context: Annotated[int, Field(ge=0, le=256)] = 16
+    """Pixels around the tile on each side that `classifier` sees too. With 0 it would be trained on
+    tiles with empty surroundings and then applied to images that have none."""
+    reduction: Literal[8, 16, 32] = 16
+    """Where the encoder of `classifier` is cut off: at feature maps of 1/8, 1/16 or 1/32 of the
+    image's side. Textures are visible at 1/16, which costs less than 1/8."""
+    min_coverage: Annotated[float, Field(gt=0.0, le=1.0)] = 2 / 3
+    """A tile counts as defective when at least this fraction of it is covered by defects, or when
+    it contains at least this fraction of a region, so that small and thin defects count too."""
+    partial_tiles: Literal["skip", "good", "defective"] = "skip"
+    """How tiles that contain less of a defect count: `skip` leaves them out of training."""
+    tiles_per_image: Annotated[int, Field(ge=1)] = 16
+    """Number of tiles cut from each image that is read; `train.batch_size` counts images."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.stride > self.tile:
+            raise ValueError(
+                f"stride ({self.stride}) must not be larger than tile ({self.tile}): pixels "
+                "between the tiles would not be inspected"
+            )
+        return self
+
+
+class BoxConfig(_Section):
+    """The approach `box`: box regression, anchors and the selection of boxes."""
+
+    loss: Literal["smooth_l1", "l1", "l2", "giou"] = "giou"
+    """Regression loss of the boxes of `localizer` and `yolo_grid`; the other detectors have their
+    own."""
+    loss_weight: Positive = 2.0
+    """Weight of the regression loss beside the classification loss. It changes the value of the
+    loss, so compare runs by the metrics; `l1` and `l2` need a larger weight, since their values are
+    smaller."""
+    grid_stride: Literal[8, 16, 32] = 16
+    """Side of a cell of `yolo_grid` in pixels."""
+    anchors: Annotated[int, Field(ge=1, le=32)] = 5
+    """Number of anchor boxes per cell of `yolo_grid`, found by k-means in the training boxes."""
+    anchor_sizes: Annotated[tuple[Positive, ...], FROM_LIST] = (12.0, 24.0, 48.0, 96.0, 192.0)
+    """Sides in pixels of the anchors of `faster_rcnn`, `mask_rcnn`, `ssd` and `retinanet`, one per
+    level of their feature maps, finest first: small, since defects are small. `fcos` has no
+    anchors, but as many levels."""
+    nms_iou: Fraction = 0.4
+    """Of boxes whose IoU is larger, only the one with the highest score is kept."""
+    score_threshold: Fraction = 0.05
+    """Boxes with a lower score are dropped, except the single box of `localizer`, whose score ranks
+    images."""
+    max_detections: Annotated[int, Field(ge=1)] = 100
+    """Maximum number of boxes per image."""
+
+
+class AugmentConfig(_Section):
+    """Random augmentations of the training samples. Choose what really occurs on the line."""
+
+    hflip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    vflip: Fraction = 0.5
+    """Probability of an up-down flip."""
+    rot90: Fraction = 0.5
+    """Probability of a rotation by a random multiple of 90 degrees."""
+    affine: Fraction = 0.3
+    """Probability of a small affine transform (limited by the next three)."""
+    rotate: Annotated[float, Field(ge=0.0, le=180.0)] = 10.0
+    """Largest rotation in degrees."""
+    scale: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
+    """Largest change of size: 0.15 means 0.85 to 1.15 times."""
+    shift: Fraction = 0.05
+    """Largest shift as a fraction of the side."""
+    brightness_contrast: Fraction = 0.5
+    """Probability of a change of brightness and contrast."""
+    brightness: Fraction = 0.2
+    """Largest change of brightness, as a fraction of the range."""
+    contrast: Fraction = 0.3
+    """Largest change of contrast, as a fraction."""
+    noise: Fraction = 0.1
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.1
+    """Probability of a slight Gaussian blur."""
+
+
+class TrainConfig(_Section):
+    """The training loop."""
+
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Number of epochs; with `max_time` the time limit decides instead."""
+    max_time: Positive | None = None
+    """Wall-clock limit in seconds for the whole training, validation included."""
+    samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Number of samples per epoch; by default two per training image, but at least 128."""
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    """Number of samples per step."""
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """`sgd` uses Nesterov momentum."""
+    lr: Positive = 1e-3
+    """Peak learning rate."""
+    encoder_lr_factor: Fraction = 0.3
+    """Learning rate of the pretrained encoder as a fraction of `lr`; 0 keeps it frozen
+    throughout."""
+    freeze_stages: Annotated[int, Field(ge=0)] = 2
+    """Number of stages of a pretrained encoder, first stage first, that stay frozen: edges and
+    spots look alike everywhere, and training is a quarter faster with 2."""
+    freeze_encoder_epochs: Annotated[int, Field(ge=0)] = 0
+    """Number of epochs at the start in which the whole encoder is frozen."""
+    weight_decay: NotNegative = 1e-2
+    """Weight decay (not of biases and norms)."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Momentum of `sgd`."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """Schedule of the learning rate: `step` multiplies it by `step_factor` every `step_epochs`."""
+    warmup: Fraction = 0.05
+    """Fraction of training in which the learning rate rises from 0 (`cosine` and `constant`)."""
+    step_epochs: Annotated[int, Field(ge=1)] = 7
+    """Number of epochs between two steps of the `step` schedule."""
+    step_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Factor of the `step` schedule."""
+    clip_norm: Positive | None = 1.0
+    """Maximum norm of the gradients; null switches clipping off."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
+    """Decay of the moving average of the weights that is validated and saved; 0 switches it off."""
+    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    """Reduced precision; `auto` takes bf16 or fp16 on a GPU and none on a CPU."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Number of epochs without improvement on validation after which training stops; null never
+    stops early."""
+
+
+class InferConfig(_Section):
+    """How a trained network predicts whole images."""
+
+    tile: Annotated[int, Field(ge=64)] = 1024
+    """Images with more than tile x tile pixels are split into tiles of this side."""
+    overlap: Annotated[int, Field(ge=0)] = 128
+    """Overlap of neighboring tiles in pixels; scores are blended there."""
+    min_area: Annotated[int, Field(ge=0)] = 0
+    """Regions with fewer pixels are not reported. 0 by default, since a hidden minimum causes
+    escapes."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.overlap >= self.tile:
+            raise ValueError(f"overlap ({self.overlap}) must be smaller than tile ({self.tile})")
+        return self
+
+
+class Config(_Section):
+    """A training run."""
+
+    approach: ApproachName = "segment"
+    """The way of finding defects."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of every random draw."""
+    device: Device = "auto"
+    """Where to compute; `auto` takes a GPU if there is one."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    patch: PatchConfig = PatchConfig()
+    box: BoxConfig = BoxConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    infer: InferConfig = InferConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_architecture(cls, content: Any) -> Any:
+        """Choose the default architecture of the approach where none is named."""
+        if not isinstance(content, Mapping):
+            return content
+        approach, model = content.get("approach"), content.get("model", {})
+        unnamed = isinstance(model, Mapping) and "architecture" not in model
+        own = next((own for name, own in ARCHITECTURES.items() if name == approach), None)
+        if unnamed and own:
+            named = {**model, "architecture": own[0]}
+            return {**content, "model": named}
+        return content
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        own = ARCHITECTURES[self.approach]
+        if self.model.architecture not in own:
+            theirs = next(
+                a for a, names in ARCHITECTURES.items() if self.model.architecture in names
+            )
+            raise ValueError(
+                f"model.architecture '{self.model.architecture}' belongs to the approach {theirs}, "
+                f"not to {self.approach}. Say --approach {theirs}, or take one of: {', '.join(own)}"
+            )
+        return self

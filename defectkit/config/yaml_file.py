@@ -1,0 +1,79 @@
+"""YAML 1.2 as configurations are written: ``1e-3`` is a number and ``off`` a word."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import SafeConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import Node
+
+from defectkit.errors import ConfigError
+
+
+def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
+    """Return the mapping that ``text`` holds, empty where it holds nothing.
+
+    ``name`` says in messages where the text came from.
+
+    Raises:
+        ConfigError: the text is not valid YAML or not a mapping, a key is repeated or not a word,
+            or there is an alias.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
+    yaml.Constructor = _Constructor
+    try:
+        content = yaml.load(text)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{name} is nested too deeply.") from None
+    except (YAMLError, ValueError) as error:  # ValueError: such as !!int for a word
+        raise ConfigError(f"{name} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{name} must have 'key: value' lines but has a {type(content).__name__}."
+        )
+    return content
+
+
+def format_yaml(content: Mapping[str, Any]) -> str:
+    """Return ``content`` as YAML in its own order, as ``parse_yaml`` reads it."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    out = io.StringIO()
+    yaml.dump(content, out)
+    return out.getvalue()
+
+
+class _Composer(Composer):
+    """Refuses aliases: a few lines of them stand for gigabytes."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        if self.parser.check_event(AliasEvent):
+            line = self.parser.peek_event().start_mark.line + 1
+            raise ConfigError(f"line {line}: aliases such as *name are not read; repeat the value.")
+        node: Node | None = super().compose_node(parent, index)
+        return node
+
+
+class _Constructor(SafeConstructor):
+    """Refuses keys that are repeated or not words."""
+
+    def check_mapping_key(
+        self, _node: Node, key_node: Node, mapping: Any, key: Any, _value: Any
+    ) -> bool:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key, str):
+            shown = list(key) if isinstance(key, tuple) else key
+            raise ConfigError(f"line {line}: a key must be a word but is {shown}.")
+        if key in mapping:
+            raise ConfigError(f"line {line}: the key '{key}' is repeated; remove one of them.")
+        return True

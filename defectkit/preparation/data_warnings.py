@@ -1,0 +1,85 @@
+"""What the user should know about the images and labels of a dataset, apart from its splits."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.leaks.pairs import Leak, equal_files_with_different_labels
+from defectkit.preparation.matching import Matching
+from defectkit.vocabulary import LabelKind
+
+MAX_NAMES = 3
+"""Max. number of images that a warning names."""
+
+
+def warn_about_boxes(kind: LabelKind) -> list[str]:
+    """Warn of what labels that only box defects cannot be used for."""
+    if kind == "masks":
+        return []
+    return [
+        "the labels are boxes: they serve --approach box alone, masks are filled rectangles, and "
+        "boxes of one class that touch count as one"
+    ]
+
+
+def warn_about_files(
+    matching: Matching, facts: Sequence[ImageFacts], *, used_unlisted: bool
+) -> list[str]:
+    """Warn of images that nothing lists, that are missing, or that cannot be read."""
+    warnings = []
+    if matching.unlisted:
+        names = _first_names([path.name for path in matching.unlisted])
+        consequence = (
+            "and count as good (--unlisted good)"
+            if used_unlisted
+            else "and are not used. If they are good, list them in --meta or give --unlisted good"
+        )
+        warnings.append(
+            f"{len(matching.unlisted)} images in the folder are not listed ({names}) {consequence}"
+        )
+    if matching.missing:
+        names = _first_names(list(matching.missing))
+        warnings.append(
+            f"{len(matching.missing)} images that are listed as good have no file: {names}"
+        )
+    unread = [image.problem for image in facts if image.problem and not image.ledger]
+    if unread:
+        warnings.append(f"{len(unread)} images without rows cannot be read: {_first_names(unread)}")
+    return warnings
+
+
+def warn_about_leaks(
+    images: Sequence[ImageFacts],
+    groups: Mapping[str, str],
+    leaks: Sequence[Leak],
+    *,
+    n_without_group: int,
+) -> list[str]:
+    """Warn of images without a group, and of images that show the same thing.
+
+    Pairs that the user put in one group are not reported again. ``groups`` are those before the
+    groups of leaks were joined, by image id.
+    """
+    warnings = (
+        [f"{n_without_group} images name no group and stand alone"] if n_without_group else []
+    )
+    kinds = Counter(
+        leak.kind for leak in leaks if groups[leak.image_id_a] != groups[leak.image_id_b]
+    )
+    counts = (
+        (kinds["exact"], "images are copies of another"),
+        (kinds["near"], "pairs of images show the same thing in different files"),
+        (kinds["overlap"], "pairs of images show the same thing in part"),
+    )
+    warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
+    if across_splits := sum(not leak.joined for leak in leaks):
+        warnings.append(f"{across_splits} of these pairs are in different splits, as given")
+    rles = {image.image_id: image.rles for image in images}
+    if differing := equal_files_with_different_labels(leaks, rles):
+        pairs = _first_names([f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing])
+        warnings.append(f"{len(differing)} pairs of copies have different masks: {pairs}")
+    return warnings
+
+
+def _first_names(names: Sequence[str]) -> str:
+    return ", ".join([*names[:MAX_NAMES], *(["…"] if len(names) > MAX_NAMES else [])])

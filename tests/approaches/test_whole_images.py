@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from defectkit.approaches.whole_images import batches_of_one_shape, find_by_scores, score_large
+
+RNG = np.random.default_rng(0)
+
+
+def brightness(batch: np.ndarray) -> np.ndarray:
+    """(B, H, W, 1) -> (B, 1, H, W): the score of a pixel is its gray value."""
+    return (batch[..., 0][:, None] / 255).astype(np.float32)
+
+
+def noise(*shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, shape, np.uint8)
+
+
+def test_images_of_one_shape_share_a_batch_in_their_order():
+    images = [noise(8, 9, 1), noise(9, 8, 1), noise(8, 9, 1), noise(8, 9, 3)]
+    batches = {tuple(indices): batch for indices, batch in batches_of_one_shape(images)}
+    assert set(batches) == {(0, 2), (1,), (3,)}
+    np.testing.assert_array_equal(batches[0, 2], np.stack([images[0], images[2]]))
+
+
+def test_each_finding_belongs_to_its_image():
+    images = [np.full((6, width, 1), 10 * width, np.uint8) for width in (5, 9, 5, 7)]
+    images[2] = images[2] + 100
+    found = find_by_scores(brightness, images, ("1",), pixel_threshold=0.5, min_area=0)
+    assert [finding.score_map.shape for finding in found] == [(1, *one.shape[:2]) for one in images]
+    assert [finding.score for finding in found] == pytest.approx(
+        [image.max() / 255 for image in images]
+    )
+    assert [len(finding.regions) for finding in found] == [0, 0, 1, 0]
+    assert find_by_scores(brightness, [], ("1",), pixel_threshold=0.5, min_area=0) == []
+
+
+@pytest.mark.parametrize("size", [(30, 30), (20, 45), (64, 64), (33, 200)])
+def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
+    batch = noise(2, *size, 1)
+    shapes = []
+
+    def score(part: np.ndarray) -> np.ndarray:
+        shapes.append(part.shape[1:3])
+        return brightness(part)
+
+    found = score_large(score, batch, n_classes=1, tile=32, overlap=8)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, brightness(batch), atol=1e-6)
+    assert all(height * width <= 32**2 for height, width in shapes)
+    assert (len(shapes) == 1) == (size[0] * size[1] <= 32**2)
+
+
+def test_a_seam_fades_from_one_tile_to_the_next():
+    step = iter(range(100))
+
+    def score(part: np.ndarray) -> np.ndarray:
+        return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32)
+
+    found = score_large(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8)
+    across = found[0, 0, 8]
+    assert across.min() >= 0
+    assert across.max() <= 1
+    assert np.abs(np.diff(across)).max() < 0.3  # a hard seam would be a step of 1

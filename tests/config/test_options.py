@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defectkit.config import Config
+from defectkit.config.options import options_as_settings, parse_seconds, resolve_config
+from defectkit.errors import ConfigError
+
+NOTHING = dict.fromkeys(("approach", "device", "seed", "epochs", "max_time"))
+
+
+def test_only_the_options_that_are_given_are_settings():
+    assert options_as_settings(**NOTHING) == []
+    assert options_as_settings(**{**NOTHING, "seed": 0, "epochs": 3, "approach": "box"}) == [
+        "approach=box", "seed=0", "train.epochs=3",
+    ]  # fmt: skip
+    assert options_as_settings(**{**NOTHING, "max_time": "2m"}) == ["train.max_time=120.0"]
+
+
+def test_a_given_configuration_is_changed_and_stays_as_it_is():
+    given = Config(seed=3)
+    assert resolve_config(given, ["seed=4"]).seed == 4
+    assert given.seed == 3
+    assert resolve_config(None, []) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("20m", 1200), ("1.5h", 5400), ("90", 90), (30, 30), (0.5, 0.5), (" 2 m ", 120)],
+)
+def test_times(text, seconds):
+    assert parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "0", "0m", "-5s", "1d", "1h30m", "1.h", "nan"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ConfigError, match=r"is not a time\. Write for example 90s, 20m or 1\.5h"):
+        parse_seconds(text)
+
+
+@given(st.text())
+def test_any_text_is_a_time_or_a_message(text):
+    try:
+        seconds = parse_seconds(text)
+    except ConfigError:
+        return
+    assert 0 < seconds < float("inf")

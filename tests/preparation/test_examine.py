@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from defectkit.data.images import write_png
+from defectkit.files import sha256_file
+from defectkit.labels import rle
+from defectkit.labels.outlines import Box
+from defectkit.labels.rle_convention import RleConvention
+from defectkit.labels.table import LabelRow
+from defectkit.preparation.examine import examine_image, undecoded_rows
+from defectkit.preparation.matching import MatchedImage
+
+COLUMNS = RleConvention(base=1, order="column", how_decided="given")
+SIZE = (12, 20)
+
+
+def mask(*boxes):
+    made = np.zeros(SIZE, np.uint8)
+    for x, y, width, height in boxes:
+        made[y : y + height, x : x + width] = 1
+    return made
+
+
+def row(line, text, class_id="1", outline=None):
+    return LabelRow(line, "a.png", class_id, text, outline)
+
+
+@pytest.fixture
+def examine(tmp_path):
+    path = tmp_path / "a.png"
+    write_png(path, np.random.default_rng(0).integers(0, 256, SIZE, np.uint8))
+
+    def call(*rows, convention=COLUMNS):
+        return examine_image(MatchedImage("a.png", path, rows), convention=convention)
+
+    return call
+
+
+def outcomes(facts):
+    return [(one.line, one.outcome, one.reason) for one in facts.ledger]
+
+
+def test_a_good_image_has_facts_and_no_regions(examine, tmp_path):
+    facts = examine(row(2, "", ""))
+    assert (facts.height, facts.width, facts.channels) == (*SIZE, 1)
+    assert facts.sha256 == sha256_file(tmp_path / "a.png")
+    assert (facts.rles, facts.regions, facts.problem) == ({}, (), "")
+    assert outcomes(facts) == [(2, "used", "")]
+
+
+def test_regions_are_in_pixels_of_the_image(examine):
+    facts = examine(row(2, rle.encode(mask((15, 3, 4, 5), (0, 10, 2, 2))), "7"))
+    found = [(one.class_id, one.box_xywh, one.area) for one in facts.regions]
+    assert sorted(found) == [("7", (0, 10, 2, 2), 4), ("7", (15, 3, 4, 5), 20)]
+
+
+def test_every_convention_comes_out_canonical(examine):
+    truth = mask((3, 4, 5, 6))
+    flat = np.flatnonzero(truth.ravel())
+    by_row = " ".join(f"{start} 1" for start in flat)  # from 0, right then down
+    facts = examine(
+        row(2, by_row), convention=RleConvention(base=0, order="row", how_decided="given")
+    )
+    assert facts.rles == {"1": rle.encode(truth)}
+
+
+def test_rows_of_a_class_are_united_and_repetitions_are_named(examine):
+    one, other = rle.encode(mask((1, 1, 3, 3))), rle.encode(mask((2, 2, 5, 5)))
+    facts = examine(row(2, one), row(3, other), row(4, one), row(5, one, "2"))
+    assert outcomes(facts) == [
+        (2, "used", ""), (3, "merged", "united with line 2"), (4, "merged", "repeats line 2"),
+        (5, "used", ""),
+    ]  # fmt: skip
+    assert facts.rles == {"1": rle.encode(mask((1, 1, 3, 3), (2, 2, 5, 5))), "2": one}
+
+
+def test_unsorted_runs_are_used_and_noted(examine):
+    first, second = rle.encode(mask((1, 1, 1, 3))), rle.encode(mask((8, 1, 1, 3)))
+    facts = examine(row(2, f"{second} {first}"))
+    assert outcomes(facts) == [(2, "used", "its runs were not sorted and are now")]
+    assert facts.rles == {"1": f"{first} {second}"}
+
+
+def test_outlines_become_encodings(examine):
+    facts = examine(row(1, "", outline=Box(2, 3, 6, 5)))
+    assert facts.rles == {"1": rle.encode(mask((2, 3, 4, 2)))}
+
+
+def test_a_bad_row_refuses_all_of_its_image(examine):
+    facts = examine(row(2, "1 3"), row(3, f"{SIZE[0] * SIZE[1]} 2"))
+    first, second = facts.ledger
+    assert first.reason.startswith("line 3 of the same image was refused")
+    assert first.refused_with_image
+    assert not second.refused_with_image
+    assert {first.outcome, second.outcome} == {"refused"}
+    assert facts.problem
+
+
+def test_an_image_that_cannot_be_read_refuses_its_rows(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    facts = examine_image(MatchedImage("a.png", path, (row(2, "1 3"),)), convention=COLUMNS)
+    assert facts.problem
+    assert outcomes(facts) == [(2, "refused", facts.problem)]
+    assert (facts.height, facts.sha256) == (0, "")
+
+
+def test_rows_that_could_not_be_decoded_are_told_with_their_images_pixels(examine, tmp_path):
+    good, bad = row(2, "1 3"), row(3, "0 3")
+    images = [MatchedImage("a.png", tmp_path / "a.png", (good, bad))]
+    assert list(undecoded_rows(images, [examine(good, bad)])) == [(bad, SIZE[0] * SIZE[1])]
+    assert list(undecoded_rows(images[:1], [examine(good)])) == []
