@@ -21,7 +21,7 @@ from defectkit.files import read_json
 
 def iou(look: Prediction) -> float | None:
     """Return the IoU of the best box with the true one; None if there is not exactly one."""
-    true = boxes_of(look.truth)["boxes"]
+    true = boxes_of(look.truth.masks)["boxes"]
     if len(true) != 1:
         return None
     if not look.finding.detections:

@@ -126,7 +126,7 @@ MUTATIONS = (
         5,
         "the check of what model.json says",
         "defectkit/deployment/bundle.py",
-        "            _Info.model_validate(info)\n",
+        "            _ModelInfo.model_validate(info)\n",
         "",
         test="selects_no_code",
     ),
@@ -357,8 +357,8 @@ MUTATIONS = (
     Mutation(
         20,
         "pixels that are counted at the threshold the model has",
-        "pipelines/evaluate.py",
-        "threshold=model.approach.pixel_threshold)",
+        "defectkit/deployment/judge.py",
+        "threshold=approach.pixel_threshold)",
         "threshold=0.0)",
     ),
     Mutation(

@@ -9,7 +9,7 @@ folder (20 images, two defect classes):
 >>> run = train(epochs=1, settings=["data.crop=64", "train.samples_per_epoch=8"]).run
 >>> run.as_posix()
 'runs/segment-1'
->>> metrics = evaluate(run)
+>>> metrics = evaluate(run).metrics
 >>> metrics["image"]["n_defective"] + metrics["image"]["n_good"]
 5
 >>> inspect(run, "Train/part-00.png").unreadable

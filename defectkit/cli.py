@@ -126,7 +126,7 @@ def configs_copy(
 
 
 def main() -> None:
-    """Run the command line; errors of the family end with a message and their exit status."""
+    """Run the command line; a ``DefectkitError`` ends it with its message and exit status."""
     from defectkit.devices import let_idle_threads_sleep
 
     let_idle_threads_sleep()
@@ -139,7 +139,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as ended:
         if ended.code in (INTERRUPTED, TERMINATED):
-            console.print("interrupted; what is finished is on disk. Training: add --resume.")
+            console.print(
+                "interrupted; what was finished is on disk. Continue a training with --resume."
+            )
         raise
 
 
@@ -151,7 +153,7 @@ def _terminate(*_: object) -> None:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     from defectkit.errors import DefectkitWarning
 
-    # Warnings of the libraries are for their developers, not for a vision engineer.
+    # Warnings of libraries are for their developers.
     if issubclass(category, DefectkitWarning):
         console.print(f"[yellow]warning:[/] {escape(str(message))}", highlight=False)
 

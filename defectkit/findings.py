@@ -1,31 +1,37 @@
-"""``Finding``: the one thing every approach says of one image."""
+"""``Finding``: the result of every approach for one image."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from defectkit.arrays import Float32Array, Mask, RegionMap, ScoreMap
 from defectkit.regions import Region
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Finding:
-    """What an approach says of one image, validated when made.
+    """What an approach found in one image, validated when made.
 
-    Shapes: ``score_map`` (K, H, W) float32 in [0, 1] at the image's own size, one layer per
-    defect class; ``class_scores`` (K,) float32 in [0, 1]; ``score`` in [0, 1] is the image's
-    defect score, the thing that is thresholded; ``regions`` lie inside the image. ``detections``
-    are all boxes that were considered, whatever their score, where an approach works with boxes:
-    metrics that rank boxes need the doubtful ones too.
+    - ``score_map``: (K, H, W) float32 in [0, 1] at the image's own size, a layer per defect class.
+    - ``region_map``: (H, W) int32, the number of the connected region of the found mask that a
+      pixel belongs to, from 1; 0 on the background. The found mask has the pixels whose largest
+      class score reaches the pixel threshold, without regions below the minimum area.
+    - ``regions``: what is found, inside the image. Those of a detector may overlap; otherwise the
+      i-th is region i + 1 of the map.
+    - ``score``: the image's defect score in [0, 1], which the verdict compares with the thresholds.
+    - ``class_scores``: (K,) float32 in [0, 1].
+    - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
+      need the doubtful ones too; empty for other approaches.
 
     Raises:
         ValueError: a shape, dtype or value range does not hold.
     """
 
-    score_map: npt.NDArray[np.float32]
+    score_map: ScoreMap
+    region_map: RegionMap
     regions: tuple[Region, ...]
     score: float
-    class_scores: npt.NDArray[np.float32]
+    class_scores: Float32Array
     detections: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
@@ -33,6 +39,11 @@ class Finding:
         if scores.ndim != 3 or scores.dtype != np.float32:
             raise ValueError(
                 f"score_map must be (K, H, W) float32 but got {scores.shape} {scores.dtype}"
+            )
+        if self.region_map.shape != scores.shape[1:] or self.region_map.dtype != np.int32:
+            raise ValueError(
+                f"region_map must be {scores.shape[1:]} int32 but got {self.region_map.shape} "
+                f"{self.region_map.dtype}"
             )
         if self.class_scores.shape != scores.shape[:1]:
             raise ValueError(
@@ -55,7 +66,12 @@ class Finding:
                 )
 
     @property
-    def defect_map(self) -> npt.NDArray[np.float32]:
+    def mask(self) -> Mask:
+        """The found mask, (H, W) bool."""
+        return self.region_map > 0
+
+    @property
+    def defect_map(self) -> ScoreMap:
         """The largest class score of each pixel, (H, W) float32: defect or not."""
-        best: npt.NDArray[np.float32] = np.max(self.score_map, axis=0)
-        return best
+        largest: ScoreMap = np.max(self.score_map, axis=0)
+        return largest

@@ -1,12 +1,12 @@
 """``Region``, from labels to findings, and the connected regions of a mask."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import BoxXywh, RegionMap
+from defectkit.arrays import BoxXywh, Mask, RegionMap
 
 FOUND_COVERAGE = 0.1
 """Fraction of a true region's pixels that the predicted mask must cover for it to be found."""
@@ -19,16 +19,18 @@ class Region:
     ``box_xywh`` is in pixels of the image, x right and y down, half-open: it covers
     ``x <= column < x + width`` and ``y <= row < y + height``. ``area`` counts the region's own
     pixels, so its holes are left out. ``class_id`` is empty where only *defect or not* is asked,
-    ``score`` is in [0, 1], 1 for a labeled region.
+    ``score`` is in [0, 1], 1 for a labeled region. ``mask`` (height, width) bool says which pixels
+    of its box a detection covers; None where it covers them all, or where a region map says it.
 
     Raises:
-        ValueError: a value is out of its range, or box and area do not fit each other.
+        ValueError: a value is out of its range, or box, area and mask do not fit each other.
     """
 
     box_xywh: BoxXywh
     area: int
     class_id: str = ""
     score: float = 1.0
+    mask: Mask | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:
@@ -38,6 +40,14 @@ class Region:
             raise ValueError(
                 f"region box {self.box_xywh} and area {self.area} do not fit each other"
             )
+        if self.mask is not None and self.mask.shape != (height, width):
+            raise ValueError(f"region box {self.box_xywh} does not fit a mask {self.mask.shape}")
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """The (rows, columns) of its box, to index an image."""
+        x, y, width, height = self.box_xywh
+        return slice(y, y + height), slice(x, x + width)
 
 
 def measure_regions(mask: npt.NDArray[np.generic], class_id: str = "") -> list[Region]:

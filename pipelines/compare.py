@@ -16,7 +16,6 @@ from rich.progress import track
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.files import ensure_writable, read_json, write_csv, write_text
-from defectkit.pipelines import evaluate
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> list[Row]:
-    """Put runs side by side: one table, which differences count, one picture of the same images.
+    """Compare runs: one table, which differences are more than chance, one picture of all.
 
     All runs must have been trained on one dataset. Those that were not evaluated since they were
     trained are evaluated now.
@@ -49,7 +48,7 @@ def run(
     Args:
         runs: The run folders.
         out: The folder to write.
-        split: The split to judge on.
+        split: The split to evaluate on.
         data: The dataset folder; by default the one of the first run.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
@@ -64,6 +63,7 @@ def run(
     """
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.comparison import compare_results, metric_cells
     from defectkit.reporting.drawing.comparison import draw_comparison
 
@@ -92,7 +92,7 @@ def run(
     rules: list[str] = []
     records: list[ImageRecord] = []
     for place, (run, one, model) in enumerate(zip(folders, results, models, strict=True)):
-        records = records or _examples(results, evaluate.dataset_of(model, run, data).split(split))
+        records = records or _examples(results, load_dataset_of_run(run, model, data).split(split))
         answers.append([_answer(model, record) for record in records])
         rules.append(model.thresholds.rule)
         own = {key: each[place] for key, each in estimates.items()}
@@ -149,8 +149,10 @@ def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
 def _judge(
     run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
 ) -> "EvaluationResult":
-    from defectkit.deployment.bundle import model_folder
+    from defectkit.deployment.bundle import TrainedModel, model_folder
+    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.reporting.evaluation_folder import evaluate_split
 
     folder = run / "evaluation" / split
     result, model = folder / "metrics.json", model_folder(run) / "model.json"
@@ -159,7 +161,9 @@ def _judge(
         with suppress(OSError, KeyError, TypeError, ValueError):
             return EvaluationResult.read(folder, name=name)
     console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
-    evaluate.run(run, split=split, data=data, device=device, console=console)
+    trained = TrainedModel.load(run, device=device)
+    dataset = load_dataset_of_run(run, trained, data)
+    evaluate_split(run, trained, dataset, split, console=console)
     return EvaluationResult.read(folder, name=name)
 
 
@@ -174,16 +178,17 @@ def _examples(
 
 
 def _answer(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
-    from defectkit.evaluation.verdicts import outcome, verdict
+    from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.comparison import RunFinding
 
     finding = model.find(record.read_image(model.approach.channels))
-    said = verdict(finding.score, model.thresholds)
+    judgment = judge(finding.score, model.thresholds, defective=record.defective)
+    assert judgment.outcome is not None
     return RunFinding(
-        predicted=model.mask(finding),
+        predicted=finding.mask,
         score=finding.score,
-        verdict=said,
-        outcome=outcome(said, record.defective),
+        verdict=judgment.verdict,
+        outcome=judgment.outcome,
     )
 
 

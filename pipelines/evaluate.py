@@ -3,30 +3,19 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import track
-from rich.table import Table
 
-from defectkit.devices import describe_device, let_idle_threads_sleep
-from defectkit.errors import DatasetError, ModelError
-from defectkit.files import ensure_writable, read_json, write_csv, write_json
+from defectkit.devices import let_idle_threads_sleep
+from defectkit.files import ensure_writable
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
-    from defectkit.approaches.interface import Approach
-    from defectkit.data.dataset import Dataset, ImageRecord
+    from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.evaluation.operating_points import Thresholds
-    from defectkit.evaluation.prediction import Prediction
-    from defectkit.evaluation.region_matching import RegionRow
-
-# What a person should look at first.
-URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
+    from defectkit.deployment.judge import Evaluation
 
 
 def run(
@@ -39,11 +28,11 @@ def run(
     best_f1: bool = False,
     device: Device = "auto",
     console: Console | None = None,
-) -> dict[str, Any]:
-    """Judge a run on images it has not seen: metrics, verdicts, overlays, report.html.
+) -> "Evaluation":
+    """Evaluate a run on images it has not seen: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split, never from the split that is judged. Those chosen
-    by an escape rate, a cost ratio or the best F1 are kept in the model: inspect uses them.
+    Thresholds come from the validation split, never from the split that is evaluated. New ones,
+    chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
 
     Examples:
         defectkit evaluate runs/segment-1
@@ -52,316 +41,60 @@ def run(
 
     Args:
         run: The run folder.
-        split: The split to judge on.
-        data: The dataset folder; by default the one it was trained on.
-        max_escape_rate: Largest fraction of defective images that may be called good.
-        cost_ratio: How many overkills one escape costs.
-        best_f1: Choose the threshold by the best F1 again.
+        split: The split to evaluate on.
+        data: The dataset folder; by default the one that the run was trained on.
+        max_escape_rate: Maximum fraction of defective images that are called good.
+        cost_ratio: Cost of an escape, in overkills.
+        best_f1: Choose the threshold with the best F1 again.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 
     Returns:
-        The content of ``metrics.json``.
+        The evaluation: metrics, a table of images, one of regions, and the folder with its files.
 
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
     let_idle_threads_sleep()
-    from defectkit.deployment.bundle import TrainedModel, set_thresholds
-    from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
-    from defectkit.evaluation.image_metrics import image_metrics
-    from defectkit.evaluation.operating_points import doubt_escape_rate
-    from defectkit.evaluation.pixel_metrics import PixelMetrics
-    from defectkit.evaluation.region_matching import match_regions, region_metrics
-    from defectkit.reporting.html.report import write_report
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.reporting.evaluation_folder import evaluate_split
 
     console = console or Console(stderr=True)
     run = Path(run)
     model = TrainedModel.load(run, device=device)
-    dataset = dataset_of(model, run, Path(data) if data else None)
-    out = ensure_writable(run / "evaluation" / split)
-    for old in (out / "overlays").glob("*.png"):
-        old.unlink()
-    warnings: list[str] = list(model.info.get("warnings", ()))
-    thresholds = model.thresholds
+    dataset = load_dataset_of_run(run, model, Path(data) if data else None)
+    ensure_writable(run / "evaluation" / split)  # Before the work on validation.
     if max_escape_rate is not None or cost_ratio is not None or best_f1:
-        thresholds, warnings = _choose_again(
-            model, dataset.split("val"), max_escape_rate, cost_ratio, console
-        )
-        set_thresholds(run, thresholds, warnings)
-        console.print("the new thresholds are kept in the model: inspect uses them from now on")
-    pixels = PixelMetrics(classes=dataset.classes, threshold=model.approach.pixel_threshold)
-    boxes = BoxMetrics(classes=dataset.classes)
-    rows: list[dict[str, Any]] = []
-    regions: list[RegionRow] = []
-    seconds: list[float] = []
-    for look in _looks(model, dataset.split(split), f"evaluating {split}", console):
-        finding, record = look.finding, look.record
-        mask = model.mask(finding)
-        pixels.update(finding.score_map, look.truth)
-        boxes.update(ranked_boxes(finding), true_boxes(look.truth, dataset.classes))
-        regions += match_regions(
-            mask,
-            look.truth,
-            image_id=record.image_id,
-            classes=dataset.classes,
-            regions=finding.regions,
-        )
-        seconds.append(look.seconds)
-        row = _image_row(look, thresholds, model.approach)
-        rows.append(row)
-        _write_overlay(out, look, mask, row, thresholds)
-    metrics = {
-        "image": image_metrics(
-            [row["score"] for row in rows], [row["defective"] for row in rows], thresholds
-        ),
-        "pixel": pixels.result(),
-        "region": region_metrics(regions, len(rows)),
-        "box": boxes.result(),
-        "speed": _speed(seconds, model),
-    }
-    if max_escape_rate is not None:
-        image = metrics["image"]
-        doubt = doubt_escape_rate(image["escapes"], image["n_defective"], max_escape_rate)
-        warnings += [doubt] if doubt else []
-    rows.sort(key=lambda row: (URGENCY[row["outcome"]], _doubt(row), row["image_id"]))
-    _write_results(out, metrics, rows, regions, thresholds)
-    write_report(
-        out,
-        metrics=metrics,
-        images=rows,
-        title=f"{run.name}: {split} split",
-        run_info={
-            "approach": model.approach.config.approach,
-            "network": model.approach.config.model.architecture,
-            "dataset": str(dataset.folder),
-            "split": split,
-            "thresholds": thresholds.rule,
-            "best epoch": model.info["epoch"],
-            "warnings": warnings,
-        },
+        model = _choose_thresholds(run, model, dataset, max_escape_rate, cost_ratio, console)
+    return evaluate_split(
+        run, model, dataset, split, max_escape_rate=max_escape_rate, console=console
     )
-    _print(console, metrics, rows, thresholds, warnings, out)
-    return metrics
 
 
-def dataset_of(model: "TrainedModel", run: Path, data: Path | None) -> "Dataset":
-    """Return the dataset that a run was trained on: the one it remembers, or ``data``.
-
-    Raises:
-        ModelError: no dataset is named, and the run remembers none.
-        DatasetError: the dataset is missing, or it is another one.
-    """
-    from defectkit.data.dataset import Dataset
-
-    if data is None:
-        facts = run / "run.json"
-        if not facts.is_file():
-            raise ModelError(f"{run} is no run (no run.json). Name its dataset with --data.")
-        try:
-            data = Path(read_json(facts)["dataset_folder"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelError(
-                f"{facts} is damaged ({error}). Name the dataset with --data."
-            ) from error
-    dataset = Dataset.load(data)
-    if (dataset.fingerprint, dataset.classes) != (
-        model.info.get("dataset"),
-        model.approach.classes,
-    ):
-        raise DatasetError(
-            f"{data} is not the dataset that {run} was trained on: its images, masks, classes or "
-            "splits differ, so its test images may have been trained on. Name the right one with "
-            "--data."
-        )
-    return dataset
-
-
-def _choose_again(
+def _choose_thresholds(
+    run: Path,
     model: "TrainedModel",
-    records: "Sequence[ImageRecord]",
+    dataset: "Dataset",
     max_escape_rate: float | None,
     cost_ratio: float | None,
     console: Console,
-) -> "tuple[Thresholds, list[str]]":
-    import numpy as np
-
+) -> "TrainedModel":
+    """Return the model with thresholds chosen again on validation, and keep them in its folder."""
+    from defectkit.deployment.bundle import replace_thresholds
     from defectkit.evaluation.operating_points import choose_thresholds
+    from defectkit.reporting.evaluation_folder import predict_with_progress
 
-    looks = _looks(model, records, "choosing thresholds on val", console)
-    scores = np.array([look.finding.score for look in looks])
-    return choose_thresholds(
-        scores,
-        np.array([record.defective for record in records]),
+    records = dataset.split("val")
+    predictions = predict_with_progress(
+        model, records, title="choosing thresholds on val", console=console
+    )
+    thresholds, warnings = choose_thresholds(
+        [prediction.finding.score for prediction in predictions],
+        [record.defective for record in records],
         max_escape_rate=max_escape_rate,
         cost_ratio=cost_ratio,
     )
-
-
-def _looks(
-    model: "TrainedModel", records: "Sequence[ImageRecord]", title: str, console: Console
-) -> Any:
-    from defectkit.evaluation.prediction import predict
-
-    # One image at a time, so that the speed is what one image has to wait.
-    looks = predict(model.approach, model.network, records)
-    return track(
-        looks,
-        title,
-        total=len(records),
-        console=console,
-        disable=not console.is_terminal,
-    )
-
-
-def _image_row(
-    look: "Prediction", thresholds: "Thresholds", approach: "Approach"
-) -> dict[str, Any]:
-    import numpy as np
-
-    from defectkit.evaluation.verdicts import outcome, verdict
-
-    record, finding = look.record, look.finding
-    said = verdict(finding.score, thresholds)
-    true, found = look.truth.any(axis=0), finding.defect_map >= approach.pixel_threshold
-    return {
-        "image_id": record.image_id,
-        "defective": record.defective,
-        "score": finding.score,
-        "verdict": said,
-        "outcome": outcome(said, record.defective),
-        **{
-            f"score_{name}": float(score)
-            for name, score in zip(approach.classes, finding.class_scores, strict=True)
-        },
-        # What the pooled Dice is made of.
-        "true_pixels": int(np.count_nonzero(true)),
-        "found_pixels": int(np.count_nonzero(found)),
-        "hit_pixels": int(np.count_nonzero(true & found)),
-    }
-
-
-def _doubt(row: dict[str, Any]) -> float:
-    """Small for the worst: an escape of low score, an overkill of high score."""
-    score: float = row["score"]
-    return score if row["defective"] else -score
-
-
-def _write_overlay(
-    out: Path, look: "Prediction", mask: Any, row: dict[str, Any], thresholds: "Thresholds"
-) -> None:
-    from defectkit.data.images import write_png
-    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
-
-    name = overlay_name(look.record.image_id)
-    row["overlay"] = f"{URGENCY[row['outcome']] + 1}-{row['outcome']}-{name}"
-    picture = draw_overlay(
-        look.image,
-        predicted=mask,
-        truth=look.truth.max(axis=0) > 0,
-        verdict=row["verdict"],
-        outcome=row["outcome"],
-        score=row["score"],
-        threshold_low=thresholds.low,
-        threshold_high=thresholds.high,
-        image_id=look.record.image_id,
-        labels=region_labels(look.finding),
-        score_map=look.finding.score_map,
-    )
-    write_png(out / "overlays" / row["overlay"], picture, compress_level=1)
-
-
-def _speed(seconds: Sequence[float], model: "TrainedModel") -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    # The first image pays for what is set up once.
-    milliseconds = 1000 * np.array(seconds[1:] or seconds)
-    return {
-        "ms_per_image_median": float(np.median(milliseconds)),
-        "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
-        "images_per_second": float(1000 / milliseconds.mean()),
-        "device": describe_device(model.device),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _write_results(
-    out: Path,
-    metrics: dict[str, Any],
-    rows: Sequence[dict[str, Any]],
-    regions: "Sequence[RegionRow]",
-    thresholds: "Thresholds",
-) -> None:
-    from defectkit.evaluation.region_matching import COLUMNS as REGION_COLUMNS
-    from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
-
-    columns = [column for column in rows[0] if column != "overlay"]
-    cells = ([_cell(row[column]) for column in columns] for row in rows)
-    write_csv(out / "images.csv", columns, cells)
-    write_csv(out / "regions.csv", REGION_COLUMNS, (region.cells() for region in regions))
-    write_json(out / "metrics.json", metrics)  # Last: where it is new, the tables are too.
-    plot_scores(
-        out / "scores.png",
-        [row["score"] for row in rows],
-        [row["defective"] for row in rows],
-        threshold_low=thresholds.low,
-        threshold_high=thresholds.high,
-    )
-    plot_region_recall(out / "region_recall.png", metrics["region"]["recall_by_area"])
-
-
-def _cell(value: Any) -> Any:
-    match value:
-        case bool():
-            return int(value)
-        case float():
-            return f"{value:.9g}"  # So many digits give a float32 back as it was.
-        case _:
-            return value
-
-
-def _print(
-    console: Console,
-    metrics: dict[str, Any],
-    rows: Sequence[dict[str, Any]],
-    thresholds: "Thresholds",
-    warnings: Sequence[str],
-    out: Path,
-) -> None:
-    from defectkit.evaluation.rates import describe_rate
-
-    image, pixel, region = metrics["image"], metrics["pixel"], metrics["region"]
-    box, speed = metrics["box"], metrics["speed"]
-    table = Table(title=f"{len(rows)} images", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("what it means", style="dim")
-
-    def row(name: str, value: float | None, meaning: str) -> None:
-        table.add_row(name, "-" if value is None else f"{value:.3f}", meaning)
-
-    row("image average precision", image["average_precision"], "defective images ranked above good")
-    row("image AUROC", image["auroc"], "the same, as a chance for a random pair")
-    row("pixel Dice", pixel["dice"], "overlap of found and true pixels, all images pooled")
-    row("pixel average precision", pixel["average_precision"], "the same over all thresholds")
-    row("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes")
-    found = region["recall"]
-    row("region recall", found["value"], f"{found['found']} of {found['total']} defects found")
-    row("false alarms per image", region["false_alarms_per_image"], "regions that are no defect")
-    row("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them")
-    row("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}")
-    console.print(table)
-    console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
-    console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
-    if thresholds.low < thresholds.high:
-        console.print(describe_rate("reviews", image["reviews"], len(rows)))
-    console.print(
-        f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
-        f"{thresholds.rule}"
-    )
-    for warning in warnings:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
-    console.print(
-        f"\noverlays in {out / 'overlays'}, report in {out / 'report.html'}", markup=False
-    )
+    model = replace_thresholds(run, model, thresholds, warnings)
+    console.print("the new thresholds are kept in the model: inspect uses them from now on")
+    return model

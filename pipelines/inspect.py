@@ -19,7 +19,8 @@ from defectkit.files import ensure_writable, write_csv
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
-    from defectkit.arrays import Image, Mask
+    from defectkit.arrays import Image
+    from defectkit.evaluation.verdicts import Judgment
     from defectkit.findings import Finding
 
 FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
@@ -46,8 +47,8 @@ def run(
 ) -> InspectSummary:
     """Inspect new images of any size: verdicts, masks and overlays.
 
-    Files that cannot be read are listed in errors.csv; the work goes on and the exit status is 1.
-    So are links that lead out of the folder they lie in: such a file is not opened.
+    Files that cannot be read are listed in errors.csv; the other files are inspected and the exit
+    status is 1. A link that leads out of its folder counts as such a file and is not opened.
 
     Examples:
         defectkit inspect runs/segment-1 photos/
@@ -71,8 +72,8 @@ def run(
     let_idle_threads_sleep()
     from defectkit.data.images import IMAGE_SUFFIXES, write_png
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.evaluation.verdicts import verdict
-    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name, region_labels
+    from defectkit.evaluation.verdicts import judge
+    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
 
     console = console or Console(stderr=True)
     out = Path(out)
@@ -98,21 +99,9 @@ def run(
                 console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
                 continue
             finding = trained.find(image)
-            mask = trained.mask(finding)
-            said = verdict(finding.score, trained.thresholds)
-            tables.add(image_id, said, finding, mask, trained.approach.classes)
-            picture = draw_overlay(
-                image,
-                predicted=mask,
-                truth=None,
-                verdict=said,
-                score=finding.score,
-                threshold_low=trained.thresholds.low,
-                threshold_high=trained.thresholds.high,
-                image_id=image_id,
-                labels=region_labels(finding),
-                score_map=finding.score_map,
-            )
+            judgment = judge(finding.score, trained.thresholds)
+            tables.add(image_id, judgment, finding, trained.approach.classes)
+            picture = draw_overlay(image, finding, judgment, image_id=image_id)
             write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
     finally:
         tables.write(out)  # also of an inspection that is interrupted
@@ -143,20 +132,16 @@ class _Tables:
         self.counts: Counter[str] = Counter()
 
     def add(
-        self,
-        image_id: str,
-        said: str,
-        finding: "Finding",
-        mask: "Mask",
-        classes: Sequence[str],
+        self, image_id: str, judgment: "Judgment", finding: "Finding", classes: Sequence[str]
     ) -> None:
         """Add an image: a row per class found, or one with both last cells empty."""
         import numpy as np
 
         from defectkit.labels import rle
 
-        self.counts[said] += 1
-        head = (image_id, said, f"{finding.score:.9g}")
+        self.counts[judgment.verdict] += 1
+        head = (image_id, judgment.verdict, f"{finding.score:.9g}")
+        mask = finding.mask
         winner = np.where(mask, finding.score_map.argmax(axis=0), -1)
         layers = np.unique(winner[mask]).tolist()
         rows: list[tuple[object, ...]] = [

@@ -15,7 +15,6 @@ from rich.table import Table
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import ensure_writable, read_csv, write_csv, write_text
-from defectkit.pipelines.evaluate import dataset_of
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def run(
 
     Args:
         run: The run folder.
-        data: The dataset folder; by default the one it was trained on.
+        data: The dataset folder; by default the one that the run was trained on.
         out: The folder to write; by default RUN/suspects.
         max_images: Number of images to draw; suspects.csv lists all of them.
         device: Where to compute; auto takes a GPU if there is one.
@@ -61,6 +60,7 @@ def run(
     """
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.suspects import SUSPECT_COLUMNS, rank_suspects
     from defectkit.reporting.drawing.overlay import overlay_name
     from defectkit.reporting.html.suspects import suspects_page
@@ -70,7 +70,7 @@ def run(
         raise ConfigError(f"--max-images is {max_images}. Give at least 1.")
     run = Path(run)
     model = TrainedModel.load(run, device=device)
-    dataset = dataset_of(model, run, Path(data) if data else None)
+    dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     out = ensure_writable(out or run / "suspects")
     records = [*dataset.split("val"), *dataset.split("train")]
     found = rank_suspects([*_contradicted(model, records, console), *_copies(dataset, records)])
@@ -116,14 +116,14 @@ def _contradicted(
         image_id = look.record.image_id
         yield from suspects_by_model(
             look.finding,
-            look.truth,
+            look.truth.masks,
             image_id=image_id,
             classes=approach.classes,
             pixel_threshold=approach.pixel_threshold,
             min_area=approach.config.infer.min_area,
         )
         yield from suspects_by_pixels(
-            look.image, look.truth, image_id=image_id, classes=approach.classes
+            look.image, look.truth.masks, image_id=image_id, classes=approach.classes
         )
 
 
@@ -146,21 +146,18 @@ def _draw(
     import numpy as np
 
     from defectkit.data.images import write_png
-    from defectkit.evaluation.verdicts import verdict
+    from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.overlay import draw_overlay
 
     image = record.read_image(model.approach.channels)
     finding = model.find(image)
     picture = draw_overlay(
         image,
-        predicted=model.mask(finding),
-        truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
-        verdict=verdict(finding.score, model.thresholds),
-        score=finding.score,
-        threshold_low=model.thresholds.low,
-        threshold_high=model.thresholds.high,
+        finding,
+        judge(finding.score, model.thresholds),
         image_id=record.image_id,
-        labels=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
+        truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
+        tags=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
     )
     write_png(path, picture, compress_level=1)
 

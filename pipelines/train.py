@@ -83,12 +83,12 @@ def run(
         data: The dataset folder; by default dataset, or that of the run that is resumed.
         out: The run folder; by default the next free runs/APPROACH-N.
         epochs: Number of epochs.
-        max_time: Wall-clock limit, such as 90s, 20m, 1.5h; the schedule is fitted to it.
+        max_time: Wall-clock limit, such as 90s, 20m or 1.5h; the schedule is fitted to it.
         device: Where to compute; auto takes a GPU if there is one.
-        seed: Every random draw is keyed by it.
-        resume: Continue the run in OUT, or with the newest one.
-        allow_download: Pretrained weights may be fetched from the network.
-        settings: KEY=VALUE changes one setting, such as train.lr=3e-4; may be repeated.
+        seed: Seed of every random draw.
+        resume: Continue the run in OUT, by default the newest one.
+        allow_download: Allow fetching pretrained weights from the network.
+        settings: Change of one setting, such as train.lr=3e-4; may be repeated.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -358,9 +358,9 @@ def _save_best(
 
 def _repair_model(out: Path) -> None:
     """Restore the best model where a kill damaged it while it was written."""
-    from defectkit.deployment.bundle import is_whole
+    from defectkit.deployment.bundle import is_intact
 
-    if not is_whole(out / "model") and is_whole(out / BEST_MODEL):
+    if not is_intact(out / "model") and is_intact(out / BEST_MODEL):
         for name in ("model.safetensors", "model.json"):
             write_bytes(out / "model" / name, (out / BEST_MODEL / name).read_bytes())
 

@@ -105,7 +105,7 @@ class Outcome:
 
 
 def draw_image(index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A gray image of noise; every other one bears a bright square, of class 1 or 2 in turn."""
+    """A gray image of noise; every other one has a bright square, of class 1 or 2 in turn."""
     rng = np.random.default_rng([7, index])
     image = rng.integers(90, 130, (SIDE, SIDE), dtype=np.uint8)
     if index % 2:

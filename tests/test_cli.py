@@ -102,9 +102,9 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         (["train", "--set", "train.lr"], "write it as KEY=VALUE, for example train.lr=3e-4"),
         (["train", "--set", "train.epoch=1"], "train.epoch: no such key. Did you mean 'epochs'?"),
         (["train", "--set", "train.lr=fast"], "train.lr: 'fast': input should be a valid number"),
-        (["evaluate", "gone"], "gone holds no model"),
-        (["inspect", "gone", "x.png"], "gone holds no model"),
-        (["compare", "gone", "--out", "here"], "gone holds no model"),
+        (["evaluate", "gone"], "gone has no model"),
+        (["inspect", "gone", "x.png"], "gone has no model"),
+        (["compare", "gone", "--out", "here"], "gone has no model"),
         (["synth", "here", "--images", "0"], "images is 0. Choose at least 1."),
         (["configs", "show", "gone"], "there is no configuration 'gone'. Shipped: "),
     ],
@@ -149,13 +149,15 @@ def test_all_mistakes_of_a_config_are_said_at_once(cli, tmp_path):
         assert part in ended.err
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("suspects",), ("labels", "convert")]
+)
 def test_every_command_has_help(cli, command):
     shown = cli(*command, "--help")
     assert shown.code == 0
     assert "Usage: defectkit" in shown.out
     if command and command != ("configs",):
-        assert "defectkit " + command[0] in shown.out.split("Example")[1]
+        assert "defectkit " + " ".join(command) in shown.out.split("Example")[1]
 
 
 def test_without_a_command_help_is_shown(cli):
@@ -206,7 +208,9 @@ def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkey
     monkeypatch.setattr("defectkit.pipelines.train.run", interrupted)
     ended = cli("train")
     assert ended.code == code
-    assert "interrupted; what is finished is on disk. Training: add --resume." in ended.err
+    assert (
+        "interrupted; what was finished is on disk. Continue a training with --resume." in ended.err
+    )
 
 
 @pytest.mark.check(36)
@@ -263,3 +267,17 @@ def test_the_installed_command_really_ends_with_status_2(tmp_path):
 def test_results_go_to_standard_output_and_messages_to_standard_error(cli):
     assert cli("configs", "ls").err == ""
     assert cli("train", "--data", "gone").out == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("defectkit ", {"prepare", "train", "evaluate", "inspect", "compare"}),
+        ("defectkit prepare --rle-order ", {"auto", "column", "row"}),
+    ],
+)
+def test_the_shell_completes_commands_and_choices(typed, offered, cli, monkeypatch):
+    monkeypatch.setenv("_DEFECTKIT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert offered <= set(cli().out.split())

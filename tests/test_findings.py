@@ -12,6 +12,7 @@ def region(**changes) -> Region:
 def finding(**changes) -> Finding:
     values = {
         "score_map": np.full((2, 6, 8), 0.25, np.float32),
+        "region_map": np.zeros((6, 8), np.int32),
         "regions": (region(),),
         "score": 0.5,
         "class_scores": np.array([0.5, 0.25], np.float32),
@@ -25,6 +26,8 @@ def test_what_holds_is_taken():
     made = finding(score_map=scores, regions=(region(box_xywh=(5, 2, 3, 4), area=12),))
     np.testing.assert_array_equal(made.defect_map, scores.max(axis=0))
     assert made.defect_map.dtype == np.float32
+    region_map = np.arange(48, dtype=np.int32).reshape(6, 8) // 40
+    np.testing.assert_array_equal(finding(region_map=region_map).mask, region_map == 1)
     finding(regions=(), score=0.0)
     finding(score=1.0)
 
@@ -39,6 +42,7 @@ def test_what_holds_is_taken():
         ({"box_xywh": (0, 0, 4, -1)}, r"do not fit each other"),
         ({"area": 0}, r"area 0 do not fit each other"),
         ({"area": 13}, r"area 13 do not fit each other"),
+        ({"mask": np.ones((3, 4), bool)}, r"\(1, 2, 3, 4\) does not fit a mask \(3, 4\)"),
     ],
 )
 def test_regions_that_cannot_be(changes, message):
@@ -54,6 +58,8 @@ def test_regions_that_cannot_be(changes, message):
         ({"score_map": np.full((2, 6, 8), 1.5, np.float32)}, r"score_map must be in \[0, 1\]"),
         ({"score_map": np.full((2, 6, 8), -0.1, np.float32)}, r"score_map must be in \[0, 1\]"),
         ({"score_map": np.full((2, 6, 8), np.nan, np.float32)}, r"score_map must .* and finite"),
+        ({"region_map": np.zeros((6, 9), np.int32)}, r"\(6, 8\) int32 but got \(6, 9\)"),
+        ({"region_map": np.zeros((6, 8))}, r"\(6, 8\) int32 but got \(6, 8\) float64"),
         ({"class_scores": np.zeros(3, np.float32)}, r"class_scores must be \(2,\) but got \(3,\)"),
         ({"class_scores": np.full(2, np.nan, np.float32)}, r"class_scores must .* and finite"),
         ({"score": 1.1}, r"score must be in \[0, 1\]"),

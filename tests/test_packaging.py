@@ -107,7 +107,7 @@ def test_the_installed_command_works_in_an_empty_folder(installed, tmp_path):
 
 @pytest.mark.slow
 def test_the_installed_package_is_the_wheels_and_every_module_imports(installed, tmp_path):
-    # A folder of the user's own may bear the bare names.
+    # A folder of the user's own may have the bare names.
     for name in ("pipelines", "configs"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not this one')")

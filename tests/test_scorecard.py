@@ -26,7 +26,7 @@ def scorecard():
 
 
 def marked():
-    """The numbers of all checks that a test bears."""
+    """The numbers of all checks that a test is marked with."""
     texts = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     return {int(number) for text in texts for number in re.findall(r"mark\.check\((\d+)\)", text)}
 

@@ -1,6 +1,6 @@
 """Every command, one after the other, in a process of its own that is watched.
 
-Its folders bear Chinese, spaces and long names; it has no network where the system allows that;
+Its folders have long names with Chinese and spaces, it has no network where the system allows that,
 and after each command the source must be what it was.
 """
 

@@ -1,4 +1,4 @@
-"""``box``: a detector marks each defect with a box, a class and a score."""
+"""``box``: a detector gives each defect a box, a class and a score."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from defectkit.approaches.box_findings import Mark, finding_of, place, thin_out
+from defectkit.approaches.box_findings import (
+    detected_regions,
+    make_box_finding,
+    suppress_duplicates,
+)
 from defectkit.approaches.box_samples import BoxSamples, resize_of
 from defectkit.approaches.crop_samples import check_side
 from defectkit.approaches.whole_images import batches_of_one_shape
@@ -21,6 +25,7 @@ from defectkit.findings import Finding
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
 from defectkit.models.weights import encoder_weights
+from defectkit.regions import Region
 
 
 @dataclass(frozen=True)
@@ -94,12 +99,15 @@ class Box:
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        """Return the finding of each image, (H, W, C) uint8 of any size.
+
+        Images of one size share a batch; the network is in evaluation mode.
+        """
         findings: dict[int, Finding] = {}
         for indices, batch in batches_of_one_shape(images):
-            for index, marks in zip(indices, self._marks(network, batch), strict=True):
-                findings[index] = finding_of(
-                    marks,
+            for index, detections in zip(indices, self._detect(network, batch), strict=True):
+                findings[index] = make_box_finding(
+                    detections,
                     self.classes,
                     images[index].shape[:2],
                     pixel_threshold=self.pixel_threshold,
@@ -107,32 +115,36 @@ class Box:
                 )
         return [findings[index] for index in range(len(images))]
 
-    def _marks(self, network: Network, batch: ImageBatch) -> list[list[Mark]]:
-        """(B, H, W, C) -> what is found in each, in overlapping tiles if the images are large."""
+    def _detect(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
+        """(B, H, W, C) -> detections in each, by overlapping tiles if the images are large."""
         height, width = batch.shape[1:3]
         resize = resize_of(self.config)
         if resize is not None:
             small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            found = [_enlarge(one, resize, height, width) for one in _detect(network, small)]
+            found = [_enlarge(one, resize, height, width) for one in _run(network, small)]
         elif height * width > self.config.infer.tile**2:
-            return self._marks_in_tiles(network, batch)
+            return self._detect_in_tiles(network, batch)
         else:
-            found = _detect(network, batch)
-        return [list(place(one, Tile(0, 0, width, height))) for one in found]
+            found = _run(network, batch)
+        whole = Tile(0, 0, width, height)
+        return [list(detected_regions(one, self.classes, whole)) for one in found]
 
-    def _marks_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Mark]]:
+    def _detect_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
         infer, box = self.config.infer, self.config.box
-        marks: list[list[Mark]] = [[] for _ in batch]
+        detections: list[list[Region]] = [[] for _ in batch]
         for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
-            for own, one in zip(marks, _detect(network, batch[:, rows, columns]), strict=True):
-                own.extend(place(one, tile))
+            for own, one in zip(detections, _run(network, batch[:, rows, columns]), strict=True):
+                own.extend(detected_regions(one, self.classes, tile))
         return [
-            thin_out(own, nms_iou=box.nms_iou, max_detections=box.max_detections) for own in marks
+            suppress_duplicates(
+                own, self.classes, nms_iou=box.nms_iou, max_detections=box.max_detections
+            )
+            for own in detections
         ]
 
 
-def _detect(network: Network, batch: ImageBatch) -> list[Detections]:
+def _run(network: Network, batch: ImageBatch) -> list[Detections]:
     """(B, H, W, C) -> detections in each image, which is padded to the network's stride."""
     padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
     device = next(network.parameters()).device

@@ -1,12 +1,11 @@
-"""What a score map says (score, mask, regions), the same for every approach."""
+"""From a score map to a finding: image score, found mask and regions."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from defectkit.arrays import ScoreMap
+from defectkit.arrays import RegionMap, ScoreMap
 from defectkit.findings import Finding
 from defectkit.regions import Region, label_regions
 
@@ -21,25 +20,26 @@ def make_finding(
 
     A region's class is the one with the largest mean score in it; its score is its largest score.
     """
-    defect = scores.max(axis=0)
-    labels, parts = _parts(defect, pixel_threshold, min_area)
+    defect_map = scores.max(axis=0)
+    region_map, connected = find_regions(
+        defect_map, pixel_threshold=pixel_threshold, min_area=min_area
+    )
     regions = []
-    for label, part in parts:
-        x, y, width, height = part.box_xywh
-        window = (slice(y, y + height), slice(x, x + width))
-        inside = scores[:, *window][:, labels[window] == label]  # (K, area)
+    for number, region in enumerate(connected, start=1):
+        inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
         regions.append(
             Region(
                 class_id=classes[int(inside.mean(axis=1).argmax())],
                 score=float(inside.max()),
-                box_xywh=part.box_xywh,
-                area=part.area,
+                box_xywh=region.box_xywh,
+                area=region.area,
             )
         )
     return Finding(
         score_map=scores,
+        region_map=region_map,
         regions=tuple(regions),
-        score=image_score(defect),
+        score=image_score(defect_map),
         class_scores=np.array([image_score(layer) for layer in scores], np.float32),
     )
 
@@ -55,20 +55,20 @@ def image_score(scores: ScoreMap) -> float:
     return float(np.clip(means.max(), 0.0, 1.0))
 
 
-def finding_mask(
-    finding: Finding, *, pixel_threshold: float, min_area: int
-) -> npt.NDArray[np.bool_]:
-    """Return the (H, W) mask of a finding's regions."""
-    defect = finding.defect_map
-    if min_area <= 1:
-        return defect >= pixel_threshold
-    labels, parts = _parts(defect, pixel_threshold, min_area)
-    return np.isin(labels, [label for label, _ in parts])
+def find_regions(
+    defect_map: ScoreMap, *, pixel_threshold: float, min_area: int
+) -> tuple[RegionMap, list[Region]]:
+    """Return the connected regions of the found mask of an (H, W) map of scores.
 
+    The found mask has the pixels whose score reaches ``pixel_threshold``, without regions of fewer
+    than ``min_area`` pixels.
 
-def _parts(
-    defect: ScoreMap, threshold: float, min_area: int
-) -> tuple[npt.NDArray[np.int32], list[tuple[int, Region]]]:
-    labels, parts = label_regions(defect >= threshold)
-    kept = [(label, part) for label, part in enumerate(parts, 1) if part.area >= min_area]
-    return labels, kept
+    Returns:
+        The region map, (H, W) int32, and the regions in the order of their numbers.
+    """
+    region_map, regions = label_regions(defect_map >= pixel_threshold)
+    kept = np.array([region.area >= min_area for region in regions], bool)
+    if not kept.all():
+        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
+        region_map = numbers[region_map]
+    return region_map, [region for region in regions if region.area >= min_area]

@@ -1,12 +1,11 @@
-"""``model/``: ``model.safetensors`` and ``model.json``, written by training, read by inspection."""
+"""The model folder: ``model.safetensors`` and ``model.json``, from training to inspection."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -15,7 +14,7 @@ from safetensors.torch import load, save
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
-from defectkit.approaches.score_maps import finding_mask
+from defectkit.arrays import Image
 from defectkit.config import Config, make_config
 from defectkit.data.images import convert_channels
 from defectkit.devices import choose_device
@@ -28,11 +27,11 @@ from defectkit.vocabulary import Device
 
 FORMAT_VERSION = 1
 MAX_WEIGHT_BYTES = 2**32
-"""Larger weights are none of ours: 4 GiB."""
+"""4 GiB: larger files of weights are refused, since defectkit writes none."""
 
 
-class _Info(BaseModel):
-    """What ``model.json`` must hold, beside the configuration and what may be added to it."""
+class _ModelInfo(BaseModel):
+    """The entries of ``model.json`` that are checked; it may have further ones."""
 
     model_config = ConfigDict(strict=True)
 
@@ -48,7 +47,7 @@ class _Info(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A network with everything it needs to give verdicts."""
+    """A network with all it needs for verdicts; ``info`` is the content of ``model.json``."""
 
     approach: Approach
     network: Network
@@ -57,7 +56,7 @@ class TrainedModel:
 
     @classmethod
     def load(cls, path: Path | str, *, device: Device = "auto") -> Self:
-        """Read a run or its ``model/`` folder onto a device.
+        """Load the model of a run, or a ``model/`` folder, onto a device.
 
         Raises:
             ModelError: a file is missing, damaged, or of another format version.
@@ -65,8 +64,8 @@ class TrainedModel:
         folder = model_folder(path)
         info, weights = _read(folder)
         try:
-            _Info.model_validate(info)
-            state = _finite(load(weights))
+            _ModelInfo.model_validate(info)
+            state = _check_finite(load(weights))
             approach = build_approach(
                 _without_weights(make_config(info["config"], name=str(folder / "model.json"))),
                 classes=tuple(info["classes"]),
@@ -86,23 +85,19 @@ class TrainedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device of the network."""
         return next(self.network.parameters()).device
 
-    def mask(self, finding: Finding) -> npt.NDArray[np.bool_]:
-        """Return the (H, W) mask of a finding's regions."""
-        return finding_mask(
-            finding,
-            pixel_threshold=self.approach.pixel_threshold,
-            min_area=self.approach.config.infer.min_area,
-        )
+    def find(self, image: Image) -> Finding:
+        """Return the finding of one image, (H, W) gray or (H, W, 3) RGB uint8, of any size.
 
-    def find(self, image: npt.NDArray[np.uint8]) -> Finding:
-        """Look at one image, (H, W) gray or (H, W, 3) RGB uint8, of any size."""
+        Raises:
+            ValueError: the image is not uint8, is empty, or is neither gray nor RGB.
+        """
         return self.find_all([image])[0]
 
-    def find_all(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Finding]:
-        """Look at several images; those of equal size share a batch.
+    def find_all(self, images: Sequence[Image]) -> list[Finding]:
+        """Return the findings of several images; those of equal size share a batch.
 
         Raises:
             ValueError: an image is not uint8, is empty, or is neither gray nor RGB.
@@ -129,8 +124,8 @@ def save_model(
 ) -> None:
     """Write a model folder; ``facts`` are further entries of ``model.json``.
 
-    The weights are written before the JSON that holds their hash: a crash between the two leaves a
-    folder that says it is damaged, never one that gives the verdicts of a mixture.
+    The weights are written before the JSON that has their hash: a crash between the two leaves a
+    folder that is known to be damaged, never weights with the thresholds of others.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     weights = save(state)
@@ -151,16 +146,29 @@ def save_model(
     )
 
 
-def set_thresholds(path: Path | str, thresholds: Thresholds, warnings: Sequence[str]) -> None:
-    """Replace the operating point of a model folder, and what is to be said of it."""
+def replace_thresholds(
+    path: Path | str, model: TrainedModel, thresholds: Thresholds, warnings: Sequence[str]
+) -> TrainedModel:
+    """Return ``model`` with other thresholds and the warnings about them, and keep both on disk.
+
+    Args:
+        path: the run or the model folder that ``model`` was loaded from.
+        model: the model.
+        thresholds: the new thresholds.
+        warnings: sentences, as from ``choose_thresholds``.
+
+    Raises:
+        ModelError: the folder is damaged.
+    """
     folder = model_folder(path)
     info, _ = _read(folder)
-    changes = {"thresholds": thresholds.to_dict(), "warnings": list(warnings)}
-    write_json(folder / "model.json", {**info, **changes})
+    info = {**info, "thresholds": thresholds.to_dict(), "warnings": list(warnings)}
+    write_json(folder / "model.json", info)
+    return replace(model, thresholds=thresholds, info=info)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether a model folder is there and its parts belong together."""
+def is_intact(folder: Path) -> bool:
+    """Return whether a model folder is there, undamaged, with the weights that its JSON names."""
     try:
         _read(folder)
     except ModelError:
@@ -179,7 +187,7 @@ def model_folder(path: Path | str) -> Path:
         if (folder / "model.json").is_file():
             return folder
     raise ModelError(
-        f"{path} holds no model (no model.json in it or in its model/ folder). "
+        f"{path} has no model (no model.json in it or in its model/ folder). "
         "Train one with 'defectkit train', or give the path of a run."
     )
 
@@ -198,18 +206,18 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         )
     if sha256_bytes(weights) != recorded:
         raise ModelError(
-            f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it anew."
+            f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it again."
         )
     return info, weights
 
 
-def _finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         if not tensor.float().isfinite().all():
-            raise ValueError(f"the weight '{name}' holds values that are not finite")
+            raise ValueError(f"the weight '{name}' has values that are not finite")
     return state
 
 
 def _without_weights(config: Config) -> Config:
-    # The trained weights follow: nothing pretrained is looked for.
+    # The trained weights follow: no pretrained ones are searched for.
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})

@@ -1,30 +1,28 @@
 """Average precision of boxes, as COCO counts it.
 
 Boxes are half-open ``x, y, width, height`` in pixels. Shapes: D detections and G true boxes of one
-class in one image, N detections of one class in all images, T = 10 overlaps asked for.
+class in one image, N detections of one class in all images, T = 10 overlaps.
 """
 
 from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
+import torch
+from torchvision.ops import box_convert, box_iou
 
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.findings import Finding
-from defectkit.regions import Region, measure_regions
+from defectkit.regions import Region
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
-"""The least intersections over union at which a detection counts as right: 0.50, 0.55 ... 0.95."""
+"""Intersections over union from which a detection counts as right: 0.50, 0.55 ... 0.95."""
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-"""The recalls at which precision is read off."""
+"""Recalls at which precision is read."""
 
-MOST = 100
-"""So many detections of a class are judged in an image, the best ones."""
-
-TrueBox = tuple[str, tuple[int, int, int, int]]
-"""Class and box_xywh of a true defect."""
+MAX_DETECTIONS = 100
+"""Detections per image and class that are judged, the best ones."""
 
 
 class BoxResult(TypedDict):
@@ -47,23 +45,23 @@ class BoxMetrics:
         self._scores: dict[str, list[Float64Array]] = {name: [] for name in classes}
         self._hits: dict[str, list[BoolArray]] = {name: [] for name in classes}
 
-    def update(self, detections: Sequence[Region], truth: Sequence[TrueBox]) -> None:
+    def update(self, detections: Sequence[Region], truth: Sequence[Region]) -> None:
         """Add one image.
 
         Args:
-            detections: boxes with scores, in any order; see ``ranked_boxes``.
-            truth: the true boxes; see ``true_boxes``.
+            detections: regions with scores, in any order; see ``ranked_boxes``.
+            truth: the true regions.
 
         Raises:
             KeyError: a class is not one of the ``classes``.
         """
-        for name in {box.class_id for box in detections} | {name for name, _ in truth}:
-            found = [box for box in detections if box.class_id == name]
-            found = sorted(found, key=lambda box: -box.score)[:MOST]
-            true = _corners([box for class_id, box in truth if class_id == name])
-            overlaps = _overlaps(_corners([box.box_xywh for box in found]), true)
+        for name in {region.class_id for region in (*detections, *truth)}:
+            found = [region for region in detections if region.class_id == name]
+            found = sorted(found, key=lambda region: -region.score)[:MAX_DETECTIONS]
+            true = [region for region in truth if region.class_id == name]
+            overlaps = box_iou(_corners(found), _corners(true)).numpy()
             self._truths[name] += len(true)
-            self._scores[name].append(np.array([box.score for box in found], np.float64))
+            self._scores[name].append(np.array([region.score for region in found], np.float64))
             self._hits[name].append(_match(overlaps))
 
     def result(self) -> BoxResult:
@@ -92,39 +90,21 @@ class BoxMetrics:
 
 
 def ranked_boxes(finding: Finding) -> Sequence[Region]:
-    """Return the boxes to be ranked: all that were considered, else those of the regions."""
+    """Return the boxes to be ranked: all detections of a detector, else those of the regions."""
     return finding.detections or finding.regions
 
 
-def true_boxes(truth: npt.NDArray[np.generic], classes: Sequence[str]) -> list[TrueBox]:
-    """Return class and box of each connected region of ``truth``, (K, H, W), nonzero = defect."""
-    return [
-        (name, region.box_xywh)
-        for name, mask in zip(classes, truth, strict=True)
-        for region in measure_regions(mask)
-    ]
-
-
-def _corners(boxes: Sequence[tuple[int, int, int, int]]) -> Float64Array:
+def _corners(regions: Sequence[Region]) -> torch.Tensor:
     """Return (N, 4) float64 of x0, y0, x1, y1."""
-    xywh = np.array(boxes, np.float64).reshape(-1, 4)
-    return np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-
-
-def _overlaps(found: Float64Array, true: Float64Array) -> Float64Array:
-    """Return the intersection over union of each pair of corners, (D, 4) x (G, 4) -> (D, G)."""
-    low = np.maximum(found[:, None, :2], true[None, :, :2])
-    high = np.minimum(found[:, None, 2:], true[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0.0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (found, true)]
-    both: Float64Array = shared / (areas[0][:, None] + areas[1][None, :] - shared)
-    return both
+    xywh = torch.tensor([region.box_xywh for region in regions], dtype=torch.float64)
+    corners: torch.Tensor = box_convert(xywh.reshape(-1, 4), "xywh", "xyxy")
+    return corners
 
 
 def _match(overlaps: Float64Array) -> BoolArray:
     """Return whether each detection, the best first, is right at each overlap: (D, G) -> (D, T).
 
-    A detection takes the free true box that it overlaps most, of equal ones the last, as COCO does.
+    A detection takes the free true box that it overlaps most, of equal ones the last, as in COCO.
     """
     hits = np.zeros((len(overlaps), len(OVERLAPS)), np.bool_)
     free = np.ones((len(OVERLAPS), overlaps.shape[1]), np.bool_)

@@ -1,4 +1,4 @@
-"""Image and pixel metrics, each in one implementation, all pooled over a split.
+"""The ``pixel`` section of ``metrics.json``, pooled over all pixels of a split.
 
 Two conventions hold throughout: a number that has no meaning (an average precision without one
 positive, an overlap of nothing with nothing) is ``None``, never NaN, 0 or 1 by chance; and a score
@@ -12,15 +12,15 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Int64Array
+from defectkit.arrays import Int64Array, Mask, ScoreMap
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
-from defectkit.regions import label_regions
 
 LEVELS = 65536
 """Pixel scores are pooled in steps of 1 / (LEVELS - 1)."""
 
 AUPRO_LIMIT = 0.3
-"""The false-positive rate up to which the mean per-region overlap is integrated."""
+"""False-positive rate up to which the mean per-region overlap is integrated."""
 
 
 class PixelResult(TypedDict):
@@ -42,7 +42,7 @@ class PixelMetrics:
     Scores are rounded to steps of 1/65535 and pooled in histograms: ``average_precision``,
     ``aupro_30`` and ``best_dice`` are exact for the rounded scores. What depends on
     ``threshold`` compares the scores as they came (``score >= threshold``, in float32). Besides the
-    histograms only K + 1 numbers an image are kept. The order of the images does not matter.
+    histograms only K + 1 numbers per image are kept. The order of the images does not matter.
 
     "Defect or not" metrics ask for the largest class score of a pixel against any truth. In the
     others a pixel's predicted class is its class of the largest score (the first of equal ones)
@@ -71,35 +71,33 @@ class PixelMetrics:
         self._region_share = np.zeros(LEVELS)  # each true region spreads a weight of 1
         self._regions = 0
         self._empty_truths = 0  # pairs of image and class
-        # Rows: truth, prediction, both; a column per class and a last one for "defect or not".
+        # Rows: truth, finding, both; a column per class and a last one for "defect or not".
         self._areas: Int64Array = np.zeros((3, len(self.classes) + 1), np.int64)
         self._defective_dice: list[float] = []  # one per defective image
         self._pair_dice: list[float] = []  # one per image and class
 
-    def update(self, score_map: npt.NDArray[np.float32], truth: npt.NDArray[np.generic]) -> None:
+    def update(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         """Add one image.
 
         Args:
             score_map: (K, H, W) float32 in [0, 1].
-            truth: (K, H, W) bool or uint8, true where not zero.
+            truth: the true masks, of the same classes and size.
 
         Raises:
             ValueError: a shape, dtype or value range does not hold.
         """
         self._check(score_map, truth)
-        best, winner = _largest(score_map)
-        if not (best.min() >= 0.0 and best.max() <= 1.0):  # a NaN fails both comparisons
+        largest, winner = _largest(score_map)
+        if not (largest.min() >= 0.0 and largest.max() <= 1.0):  # a NaN fails both comparisons
             raise ValueError("score_map must be in [0, 1] and finite")
-        any_truth = truth.max(axis=0) != 0
         true_areas = np.array(
-            [*map(np.count_nonzero, truth), np.count_nonzero(any_truth)], np.int64
+            [*map(np.count_nonzero, truth.masks), np.count_nonzero(truth.mask)], np.int64
         )
         self._images += 1
         self._empty_truths += int(np.count_nonzero(true_areas[:-1] == 0))
-        self._pool(best, any_truth)
+        self._pool(largest, truth)
         if self.threshold is not None:
-            predicted = best >= self.threshold
-            areas = _class_areas(predicted, winner, truth, any_truth, true_areas)
+            areas = _class_areas(largest >= self.threshold, winner, truth, true_areas)
             self._areas += areas
             dice = _dice(*areas)
             self._pair_dice += [1.0 if value is None else value for value in dice[:-1]]
@@ -123,9 +121,9 @@ class PixelMetrics:
     def best_dice(self) -> tuple[float, float] | None:
         """Return the threshold in [0, 1] with the best pooled "defect or not" Dice, and that Dice.
 
-        The threshold lies halfway between the two neighboring occupied levels that it parts (0
-        stands in below the lowest). Of several equally good ones the highest is taken: it marks the
-        fewest pixels. ``None`` when no pixel is true.
+        The threshold lies halfway between the two neighboring occupied levels that it separates
+        (below the lowest one 0 takes its place). Of several equally good ones the highest is taken:
+        it marks the fewest pixels. ``None`` when no pixel is true.
         """
         occupied = np.flatnonzero(self._positive + self._negative)
         if not self._positive.any():
@@ -142,7 +140,7 @@ class PixelMetrics:
         """Return the ``pixel`` section of ``metrics.json``.
 
         - ``average_precision`` and ``dice``: defect or not, pooled over all pixels.
-        - ``aupro_30``: the mean share of each true region that is found, integrated over the
+        - ``aupro_30``: the mean fraction of each true region that is found, integrated over the
           false-positive rate of all other pixels up to 0.3 and divided by 0.3 (Bergmann et al.,
           MVTec AD, IJCV 2021).
         - ``iou_by_class``: pooled over all pixels; ``None`` for a class that neither truth nor
@@ -166,33 +164,29 @@ class PixelMetrics:
             aupro_30=self._aupro(),
         )
 
-    def _check(self, score_map: npt.NDArray[np.float32], truth: npt.NDArray[np.generic]) -> None:
+    def _check(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         if score_map.ndim != 3 or score_map.dtype != np.float32 or score_map.size == 0:
             raise ValueError(
                 f"score_map must be (K, H, W) float32 but got {score_map.shape} {score_map.dtype}"
             )
-        if len(score_map) != len(self.classes) or truth.shape != score_map.shape:
+        if truth.classes != self.classes or truth.masks.shape != score_map.shape:
             raise ValueError(
-                f"score_map {score_map.shape} and truth {truth.shape} must both have one layer for "
-                f"each of the {len(self.classes)} classes"
+                f"score_map {score_map.shape} and truth {truth.masks.shape} must both have one "
+                f"layer for each of the {len(self.classes)} classes"
             )
-        if truth.dtype not in (np.bool_, np.uint8):
-            raise ValueError(f"truth must be bool or uint8 but got {truth.dtype}")
 
-    def _pool(self, best: npt.NDArray[np.float32], any_truth: npt.NDArray[np.bool_]) -> None:
-        levels = (best * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
+    def _pool(self, largest: ScoreMap, truth: LabeledTruth) -> None:
+        levels = (largest * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
         everywhere = np.bincount(levels.ravel(), minlength=LEVELS)
-        if any_truth.any():
-            labels, regions = label_regions(any_truth)
-            true_levels, true_labels = levels[any_truth], labels[any_truth]
-            areas = np.bincount(true_labels)
-            assert len(areas) == len(regions) + 1
+        if truth.present:
+            true_levels, numbers = levels[truth.mask], truth.region_map[truth.mask]
+            areas = np.bincount(numbers)
             positive = np.bincount(true_levels, minlength=LEVELS)
             self._positive += positive
             self._region_share += np.bincount(
-                true_levels, weights=1.0 / areas[true_labels], minlength=LEVELS
+                true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
             )
-            self._regions += len(regions)
+            self._regions += len(areas) - 1
             everywhere -= positive
         self._negative += everywhere
 
@@ -212,35 +206,32 @@ class PixelMetrics:
         return min(area / AUPRO_LIMIT, 1.0)
 
 
-def _largest(
-    score_map: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint16]]:
+def _largest(score_map: ScoreMap) -> tuple[ScoreMap, npt.NDArray[np.uint16]]:
     """Return the largest score of each pixel and the index of its class (the first of equal ones).
 
     The same as ``max`` and ``argmax`` over the first axis, but a quarter of their time: whole
     layers are compared, without a branch per pixel.
     """
-    best = score_map[0].copy()
-    winner = np.zeros(best.shape, np.uint16)
+    largest = score_map[0].copy()
+    winner = np.zeros(largest.shape, np.uint16)
     for index, layer in enumerate(score_map[1:], start=1):
-        np.maximum(winner, (layer > best) * np.uint16(index), out=winner)  # indices only grow
-        np.maximum(best, layer, out=best)
-    return best, winner
+        np.maximum(winner, (layer > largest) * np.uint16(index), out=winner)  # indices only grow
+        np.maximum(largest, layer, out=largest)
+    return largest, winner
 
 
 def _class_areas(
-    predicted: npt.NDArray[np.bool_],
+    found: Mask,
     winner: npt.NDArray[np.uint16],
-    truth: npt.NDArray[np.generic],
-    any_truth: npt.NDArray[np.bool_],
+    truth: LabeledTruth,
     true_areas: Int64Array,
 ) -> Int64Array:
-    """Return (3, K + 1) pixels of truth, prediction and both, by class and for any defect."""
-    count = len(truth)
-    pixels = np.flatnonzero(predicted)
+    """Return (3, K + 1) pixels of truth, finding and both, by class and for any defect."""
+    count = len(truth.classes)
+    pixels = np.flatnonzero(found)
     classes = winner.ravel()[pixels]
-    correct = truth.reshape(count, -1)[classes, pixels] != 0
-    both_any = np.count_nonzero(any_truth.ravel()[pixels])
+    correct = truth.masks.reshape(count, -1)[classes, pixels] != 0
+    both_any = np.count_nonzero(truth.mask.ravel()[pixels])
     return np.array(
         [
             true_areas,
@@ -251,18 +242,19 @@ def _class_areas(
     )
 
 
-def _dice(truth: Int64Array, predicted: Int64Array, both: Int64Array) -> list[float | None]:
+def _dice(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:
     """Return the Dice coefficient of each column, ``None`` where both sides are empty."""
-    return _ratios(2 * both, truth + predicted)
+    return _ratios(2 * both, truth + found)
 
 
-def _iou(truth: Int64Array, predicted: Int64Array, both: Int64Array) -> list[float | None]:
+def _iou(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:
     """Return the intersection over union of each column, ``None`` where both sides are empty."""
-    return _ratios(both, truth + predicted - both)
+    return _ratios(both, truth + found - both)
 
 
-def _ratios(part: Int64Array, whole: Int64Array) -> list[float | None]:
-    return [p / w if w else None for p, w in zip(part.tolist(), whole.tolist(), strict=True)]
+def _ratios(numerators: Int64Array, denominators: Int64Array) -> list[float | None]:
+    pairs = zip(numerators.tolist(), denominators.tolist(), strict=True)
+    return [above / below if below else None for above, below in pairs]
 
 
 def _mean(values: Sequence[float]) -> float | None:

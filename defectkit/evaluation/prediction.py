@@ -1,4 +1,4 @@
-"""Running an approach over labeled images: what validation and evaluation share."""
+"""Predictions on labeled images, for validation and evaluation."""
 
 import time
 from collections import deque
@@ -7,26 +7,26 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from defectkit.approaches.interface import Approach
+from defectkit.arrays import Image
 from defectkit.data.dataset import ImageRecord
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
 from defectkit.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One labeled image and what the approach says of it.
+    """One labeled image with its truth and the finding of an approach.
 
-    ``image`` (H, W, C) uint8, ``truth`` (K, H, W) uint8 of 0 and 1, ``seconds`` of ``find`` alone.
+    ``image`` is (H, W, C) uint8; ``seconds`` are those of ``Approach.find`` alone.
     """
 
     record: ImageRecord
-    image: npt.NDArray[np.uint8]
-    truth: npt.NDArray[np.uint8]
+    image: Image
+    truth: LabeledTruth
     finding: Finding
     seconds: float
 
@@ -34,12 +34,17 @@ class Prediction:
 def predict(
     approach: Approach, network: Network, records: Sequence[ImageRecord], *, batch_size: int = 1
 ) -> Iterator[Prediction]:
-    """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread."""
+    """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread.
 
-    def read(record: ImageRecord) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        return record.read_image(approach.channels), record.read_masks(approach.classes)
+    Raises:
+        ImageError, DatasetError: an image cannot be read, or was changed.
+    """
 
-    ahead: deque[tuple[ImageRecord, Future[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]]]
+    def read(record: ImageRecord) -> tuple[Image, LabeledTruth]:
+        image = record.read_image(approach.channels)
+        return image, LabeledTruth(record.read_masks(approach.classes), approach.classes)
+
+    ahead: deque[tuple[ImageRecord, Future[tuple[Image, LabeledTruth]]]]
     waiting = iter(records)
     with ThreadPoolExecutor(max_workers=1) as reader:
         ahead = deque((r, reader.submit(read, r)) for r in islice(waiting, 2 * batch_size))
@@ -55,6 +60,6 @@ def predict(
 
 
 def batch_size_for(network: Network) -> int:
-    """Images at a time: one on a CPU (nothing is gained by more), several on a GPU."""
+    """Return the number of images to predict at a time: one on a CPU, where more gain nothing."""
     device: torch.device = next(network.parameters()).device
     return 1 if device.type == "cpu" else 8

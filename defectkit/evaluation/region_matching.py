@@ -1,23 +1,26 @@
-"""Which true regions are found, and which predicted regions are false alarms.
+"""Which true regions are found, and which found regions are false alarms.
 
-A true region is *found* when the predicted mask covers at least 10 % of its pixels. A predicted
-region is a *false alarm* when it covers no true pixel. Both look at "defect or not": a region that
-is marked with the wrong class is found.
+A true region is *found* when the found mask covers at least 10 % of its pixels. A connected region
+of the found mask is a *false alarm* when it covers no true pixel. Both ask only "defect or not": a
+true region that is found with the wrong class is found.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
-import numpy.typing as npt
+from scipy import ndimage
 
+from defectkit.arrays import BoolArray, Int64Array, RegionMap
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.rates import clopper_pearson
-from defectkit.regions import FOUND_COVERAGE, Region, label_regions
+from defectkit.findings import Finding
+from defectkit.regions import FOUND_COVERAGE, Region
 
 AREA_EDGES = (0, 64, 256, 1024, 4096)
-"""Lower edges, in pixels, of the area bins of ``recall_by_area``; the last one is open."""
+"""Lower edges, in pixels, of the bins of ``recall_by_area``; the last bin is open."""
 
 COLUMNS = (
     *("image_id", "kind", "class_id", "x", "y", "width", "height", "area"),
@@ -45,159 +48,137 @@ class RegionResult(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrueRegion:
-    """One connected region of the truth of one class.
+class RegionMatch:
+    """A true region with what of it was found, or a false alarm.
 
-    ``coverage`` is the share of its pixels that the predicted mask covers, ``best_overlap`` its
-    best intersection over union with one connected region of the predicted mask; both in [0, 1].
+    For a ``true`` region ``coverage`` is the fraction of its pixels that the found mask covers,
+    ``best_overlap`` its best intersection over union with a connected region of the found mask;
+    both in [0, 1]. For a ``false_alarm`` ``score`` is that of the finding's region, if there is one
+    with this box; otherwise its class is empty too. What does not apply is ``None``.
     """
 
     image_id: str
-    class_id: str
-    box_xywh: tuple[int, int, int, int]
-    area: int
-    coverage: float
-    best_overlap: float
+    kind: Literal["true", "false_alarm"]
+    region: Region
+    coverage: float | None = None
+    best_overlap: float | None = None
+    score: float | None = None
 
     @property
-    def found(self) -> bool:
-        """Whether the predicted mask covers enough of it."""
-        return self.coverage >= FOUND_COVERAGE
+    def found(self) -> bool | None:
+        """Whether the found mask covers enough of a true region."""
+        return None if self.coverage is None else self.coverage >= FOUND_COVERAGE
 
-    def cells(self) -> tuple[object, ...]:
+    def row(self) -> dict[str, Any]:
         """Return a row of ``regions.csv``."""
-        found = "yes" if self.found else "no"
-        own = (found, f"{self.coverage:.6f}", f"{self.best_overlap:.6f}", None)
-        return (self.image_id, "true", self.class_id, *self.box_xywh, self.area, *own)
+        region = self.region
+        own = (self.found, self.coverage, self.best_overlap, self.score)
+        cells = (self.image_id, self.kind, region.class_id, *region.box_xywh, region.area, *own)
+        return dict(zip(COLUMNS, cells, strict=True))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FalseAlarm:
-    """One connected region of the predicted mask that covers no true pixel.
-
-    ``class_id`` and ``score`` are those of the finding's region with this box, if there is one.
-    """
-
-    image_id: str
-    class_id: str | None
-    box_xywh: tuple[int, int, int, int]
-    area: int
-    score: float | None
-
-    def cells(self) -> tuple[object, ...]:
-        """Return a row of ``regions.csv``."""
-        own = (None, None, None, None if self.score is None else f"{self.score:.6f}")
-        return (self.image_id, "false_alarm", self.class_id, *self.box_xywh, self.area, *own)
-
-
-RegionRow = TrueRegion | FalseAlarm
-
-
-def match_regions(
-    predicted: npt.NDArray[np.bool_],
-    truth: npt.NDArray[np.generic],
-    *,
-    image_id: str,
-    classes: Sequence[str],
-    regions: Sequence[Region] = (),
-) -> list[RegionRow]:
-    """Return a row for each true region and each false alarm of one image.
+def match_regions(finding: Finding, truth: LabeledTruth, *, image_id: str) -> list[RegionMatch]:
+    """Return the true regions and the false alarms of one image.
 
     Args:
-        predicted: (H, W) bool, the predicted mask: ``defect_map >= threshold``.
-        truth: (K, H, W) bool or uint8, true where not zero.
-        image_id: goes into the rows.
-        classes: the names of the K classes.
-        regions: the finding's regions, which are those of ``predicted``: they name the class and
-            score of false alarms.
+        finding: what was found; its regions name the class and score of false alarms.
+        truth: the true masks, of the same size.
+        image_id: the image's id.
 
     Returns:
         True regions class by class, then false alarms, each in the order of ``label_regions``.
 
     Raises:
-        ValueError: the shapes do not fit each other.
+        ValueError: the sizes differ.
     """
-    if predicted.ndim != 2 or truth.shape != (len(classes), *predicted.shape):
-        raise ValueError(
-            f"predicted {predicted.shape} must be (H, W) and truth {truth.shape} (K, H, W) with "
-            f"one layer for each of the {len(classes)} classes"
-        )
-    labels, marked = label_regions(predicted)
-    rows: list[RegionRow] = []
-    for class_id, layer in zip(classes, truth, strict=True):
-        if layer.any():
-            rows += _true_regions(layer != 0, labels, marked, image_id=image_id, class_id=class_id)
-    touched = np.bincount(labels[truth.any(axis=0)], minlength=len(marked) + 1)[1:]
-    named = {region.box_xywh: region for region in regions}  # No two of one mask share a box.
-    for region, overlap in zip(marked, touched, strict=True):
-        if overlap == 0:
+    found_map = finding.region_map
+    if truth.masks.shape[1:] != found_map.shape:
+        raise ValueError(f"truth {truth.masks.shape} and finding {found_map.shape} differ in size")
+    found = _measure(found_map)
+    matches: list[RegionMatch] = []
+    for region_map, regions in truth.by_class.values():
+        matches += _match_true_regions(region_map, regions, found_map, found, image_id=image_id)
+    true_pixels = np.bincount(found_map[truth.mask], minlength=len(found) + 1)[1:]
+    named = {region.box_xywh: region for region in finding.regions}  # Two of a map share no box.
+    for region, hits in zip(found, true_pixels, strict=True):
+        if hits == 0:
             twin = named.get(region.box_xywh)
-            rows.append(
-                FalseAlarm(
+            matches.append(
+                RegionMatch(
                     image_id=image_id,
-                    class_id=twin.class_id if twin else None,
-                    box_xywh=region.box_xywh,
-                    area=region.area,
+                    kind="false_alarm",
+                    region=replace(region, class_id=twin.class_id) if twin else region,
                     score=twin.score if twin else None,
                 )
             )
-    return rows
+    return matches
 
 
-def region_metrics(rows: Sequence[RegionRow], n_images: int) -> RegionResult:
-    """Return the ``region`` section of ``metrics.json`` for the rows of ``n_images`` images.
+def region_metrics(matches: Sequence[RegionMatch], n_images: int) -> RegionResult:
+    """Return the ``region`` section of ``metrics.json`` for the matches of ``n_images`` images.
 
     ``recall_by_area`` has the bins 0-63, 64-255, 256-1023, 1024-4095 and 4096+ pixels.
     """
-    true = [row for row in rows if isinstance(row, TrueRegion)]
-    found = np.array([row.found for row in true], bool)
-    bins = np.searchsorted(AREA_EDGES, [row.area for row in true], side="right") - 1
-    names = [f"{a}-{b - 1}" for a, b in pairwise(AREA_EDGES)]
+    true = [match for match in matches if match.kind == "true"]
+    found = np.array([match.found for match in true], bool)
+    areas = [match.region.area for match in true]
+    bins = np.searchsorted(AREA_EDGES, areas, side="right") - 1
+    names = [f"{low}-{high - 1}" for low, high in pairwise(AREA_EDGES)]
     names.append(f"{AREA_EDGES[-1]}+")
     return RegionResult(
         recall=_recall(found),
-        false_alarms_per_image=(len(rows) - len(true)) / n_images if n_images else None,
+        false_alarms_per_image=(len(matches) - len(true)) / n_images if n_images else None,
         recall_by_area={name: _recall(found[bins == i]) for i, name in enumerate(names)},
     )
 
 
-def _true_regions(
-    mask: npt.NDArray[np.bool_],
-    predicted_labels: npt.NDArray[np.int32],
-    predicted: Sequence[Region],
+def _measure(region_map: RegionMap) -> list[Region]:
+    """Return the regions of a region map, in the order of their numbers."""
+    if not region_map.any():
+        return []
+    areas = np.bincount(region_map[region_map > 0])[1:].tolist()
+    regions = []
+    for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True):
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        regions.append(Region(box_xywh=(columns.start, rows.start, width, height), area=area))
+    return regions
+
+
+def _match_true_regions(
+    true_map: RegionMap,
+    true: Sequence[Region],
+    found_map: RegionMap,
+    found: Sequence[Region],
     *,
     image_id: str,
-    class_id: str,
-) -> list[TrueRegion]:
-    labels, regions = label_regions(mask)
-    covered = mask & (predicted_labels > 0)
-    own, other = labels[covered].astype(np.int64), predicted_labels[covered].astype(np.int64)
-    own_areas, other_areas = _areas(regions), _areas(predicted)
+) -> list[RegionMatch]:
+    covered = (true_map > 0) & (found_map > 0)
+    own, other = true_map[covered].astype(np.int64), found_map[covered].astype(np.int64)
+    own_areas, other_areas = _areas(true), _areas(found)
     coverage = np.bincount(own, minlength=len(own_areas)) / own_areas
 
-    # One number per pair of labels: the pairs that occur are few, their table could be huge.
+    # One number per pair of regions: the pairs that occur are few, their table could be huge.
     pairs, shared = np.unique(own * len(other_areas) + other, return_counts=True)
     own, other = np.divmod(pairs, len(other_areas))
     overlap = np.zeros(len(own_areas))
     np.maximum.at(overlap, own, shared / (own_areas[own] + other_areas[other] - shared))
     return [
-        TrueRegion(
+        RegionMatch(
             image_id=image_id,
-            class_id=class_id,
-            box_xywh=region.box_xywh,
-            area=region.area,
-            coverage=float(coverage[label]),
-            best_overlap=float(overlap[label]),
+            kind="true",
+            region=region,
+            coverage=float(coverage[number]),
+            best_overlap=float(overlap[number]),
         )
-        for label, region in enumerate(regions, start=1)
+        for number, region in enumerate(true, start=1)
     ]
 
 
-def _areas(regions: Sequence[Region]) -> npt.NDArray[np.int64]:
-    """Return the area of each label; 1 for the background keeps divisions defined."""
+def _areas(regions: Sequence[Region]) -> Int64Array:
+    """Return the area of each number of a region map; 1 for the background: a safe divisor."""
     return np.array([1, *(region.area for region in regions)], np.int64)
 
 
-def _recall(found: npt.NDArray[np.bool_]) -> Recall:
+def _recall(found: BoolArray) -> Recall:
     count = int(np.count_nonzero(found))
     return Recall(found=count, total=len(found), **clopper_pearson(count, len(found)))

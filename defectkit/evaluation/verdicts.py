@@ -3,8 +3,34 @@
 An *escape* is a defective image called good, an *overkill* a good image called defective.
 """
 
+from dataclasses import dataclass
+
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.vocabulary import Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgment:
+    """The verdict on one image, with the score in [0, 1] and the thresholds it rests on.
+
+    ``outcome`` says what it means where the truth is known.
+    """
+
+    verdict: Verdict
+    score: float
+    thresholds: Thresholds
+    outcome: Outcome | None = None
+
+
+def judge(score: float, thresholds: Thresholds, *, defective: bool | None = None) -> Judgment:
+    """Return the judgment of an image by its score; ``defective`` is the truth, where known."""
+    said = verdict(score, thresholds)
+    return Judgment(
+        verdict=said,
+        score=score,
+        thresholds=thresholds,
+        outcome=None if defective is None else outcome(said, defective),
+    )
 
 
 def verdict(score: float, thresholds: Thresholds) -> Verdict:

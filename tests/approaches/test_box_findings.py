@@ -4,10 +4,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.approaches.box_findings import Mark, finding_of, place, thin_out
-from defectkit.approaches.score_maps import finding_mask
+from defectkit.approaches.box_findings import (
+    detected_regions,
+    make_box_finding,
+    suppress_duplicates,
+)
 from defectkit.data.tiles import Tile
 from defectkit.models.detection.detector import Detections
+from defectkit.regions import Region, label_regions
 
 CLASSES = ("a", "b")
 
@@ -21,30 +25,32 @@ def found(boxes: list, scores: list | None = None, labels: list | None = None, m
     )
 
 
-def box_mark(box: tuple[int, int, int, int], score: float = 0.5, label: int = 0) -> Mark:
-    return Mark(label, score, box, np.ones((box[3], box[2]), bool))
+def detection(box: tuple[int, int, int, int], score: float = 0.5, label: int = 0) -> Region:
+    return Region(class_id=CLASSES[label], score=score, box_xywh=box, area=box[2] * box[3])
 
 
-def finding(marks: list[Mark], shape=(30, 40), threshold: float = 0.5, min_area: int = 0):
-    return finding_of(marks, CLASSES, shape, pixel_threshold=threshold, min_area=min_area)
+def finding(regions: list[Region], shape=(30, 40), threshold: float = 0.5, min_area: int = 0):
+    return make_box_finding(regions, CLASSES, shape, pixel_threshold=threshold, min_area=min_area)
 
 
-# --- place --------------------------------------------------------------------------------------
+# --- detected regions ---------------------------------------------------------------------------
 
 
 def test_boxes_are_rounded_moved_to_the_tile_and_cut_at_its_sides():
     tile = Tile(100, 200, 50, 40)
-    marks = list(place(found([[1.4, 2.6, 10.6, 20.2], [-5, -9, 70, 99]], labels=[1, 0]), tile))
-    assert [mark.box_xywh for mark in marks] == [(101, 203, 10, 17), (100, 200, 50, 40)]
-    assert [mark.label for mark in marks] == [1, 0]
-    assert all(mark.mask.all() and mark.mask.shape == mark.box_xywh[:1:-1] for mark in marks)
+    boxes = found([[1.4, 2.6, 10.6, 20.2], [-5, -9, 70, 99]], labels=[1, 0])
+    regions = list(detected_regions(boxes, CLASSES, tile))
+    assert [region.box_xywh for region in regions] == [(101, 203, 10, 17), (100, 200, 50, 40)]
+    assert [region.class_id for region in regions] == ["b", "a"]
+    assert [region.area for region in regions] == [170, 2000]
+    assert all(region.mask is None for region in regions)
 
 
 def test_boxes_in_the_padding_and_thinner_than_half_a_pixel_are_left_out():
     boxes = [[50, 3, 60, 9], [3, 41, 9, 60], [5.1, 5, 5.4, 9], [5, 5, 6, 6]]
-    marks = list(place(found(boxes), Tile(0, 0, 50, 40)))
-    assert [mark.box_xywh for mark in marks] == [(5, 5, 1, 1)]
-    assert list(place(found([]), Tile(0, 0, 50, 40))) == []
+    regions = list(detected_regions(found(boxes), CLASSES, Tile(0, 0, 50, 40)))
+    assert [region.box_xywh for region in regions] == [(5, 5, 1, 1)]
+    assert list(detected_regions(found([]), CLASSES, Tile(0, 0, 50, 40))) == []
 
 
 def test_masks_are_cut_from_their_boxes():
@@ -52,28 +58,27 @@ def test_masks_are_cut_from_their_boxes():
     masks[0, 10:20, 5:9], masks[0, 30, 30] = 0.7, 0.9  # the last pixel lies outside the box
     masks[0, 10, 5] = 0.4
     boxes = [[4, 8, 10, 20], [20, 20, 24, 26]]
-    filled, empty = place(found(boxes, masks=masks), Tile(0, 0, 50, 40))
+    filled, empty = detected_regions(found(boxes, masks=masks), CLASSES, Tile(0, 0, 50, 40))
     assert filled.mask.sum() == 10 * 4 - 1
     assert filled.mask[2:, 1:5].sum() == 39
     # A detection whose mask holds nothing is not lost: its box is filled.
-    assert empty.mask.sum() == 24
-    region = filled.region(CLASSES)
-    assert (region.box_xywh, region.area, region.score) == ((4, 8, 6, 12), 39, 0.5)
+    assert (empty.mask, empty.area) == (None, 24)
+    assert (filled.box_xywh, filled.area, filled.score) == ((4, 8, 6, 12), 39, 0.5)
 
 
-# --- thin out -----------------------------------------------------------------------------------
+# --- duplicates ---------------------------------------------------------------------------------
 
 
 def test_what_two_tiles_found_is_kept_once_at_its_better_score():
-    marks = [
-        box_mark((10, 10, 20, 20), 0.6), box_mark((11, 10, 20, 20), 0.9),
-        box_mark((10, 10, 20, 20), 0.3, label=1), box_mark((50, 10, 5, 5), 0.95),
+    regions = [
+        detection((10, 10, 20, 20), 0.6), detection((11, 10, 20, 20), 0.9),
+        detection((10, 10, 20, 20), 0.3, label=1), detection((50, 10, 5, 5), 0.95),
     ]  # fmt: skip
-    kept = thin_out(marks, nms_iou=0.5, max_detections=10)
-    assert kept == [marks[3], marks[1], marks[2]]
-    assert thin_out(marks, nms_iou=0.5, max_detections=2) == kept[:2]
-    assert len(thin_out(marks, nms_iou=1.0, max_detections=10)) == 4
-    assert thin_out([], nms_iou=0.5, max_detections=2) == []
+    kept = suppress_duplicates(regions, CLASSES, nms_iou=0.5, max_detections=10)
+    assert kept == [regions[3], regions[1], regions[2]]
+    assert suppress_duplicates(regions, CLASSES, nms_iou=0.5, max_detections=2) == kept[:2]
+    assert len(suppress_duplicates(regions, CLASSES, nms_iou=1.0, max_detections=10)) == 4
+    assert suppress_duplicates([], CLASSES, nms_iou=0.5, max_detections=2) == []
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -83,38 +88,37 @@ boxes = st.tuples(st.integers(0, 34), st.integers(0, 24), st.integers(1, 6), st.
 
 @given(st.lists(st.tuples(boxes, st.floats(0, 1, width=32), st.integers(0, 1)), max_size=8))
 def test_map_score_and_regions_agree(drawn):
-    marks = [box_mark(*one) for one in drawn]
-    marks.sort(key=lambda mark: -mark.score)
-    result = finding(marks, threshold=0.4)
+    regions = [detection(*one) for one in drawn]
+    regions.sort(key=lambda region: -region.score)
+    result = finding(regions, threshold=0.4)
     expected = np.zeros((2, 30, 40), np.float32)
-    for mark in marks:
-        layer = expected[mark.label]
-        layer[mark.window] = np.maximum(layer[mark.window], mark.score)
+    for region in regions:
+        layer = expected[CLASSES.index(region.class_id)]
+        layer[region.window] = np.maximum(layer[region.window], region.score)
     np.testing.assert_array_equal(result.score_map, expected)
-    assert result.score == max((mark.score for mark in marks), default=0.0)
-    for label in range(2):
-        own = max((mark.score for mark in marks if mark.label == label), default=0.0)
-        assert result.class_scores[label] == own
-    assert [one.score for one in result.detections] == [mark.score for mark in marks]
+    assert result.score == max((region.score for region in regions), default=0.0)
+    for name, score in zip(CLASSES, result.class_scores, strict=True):
+        own = max((region.score for region in regions if region.class_id == name), default=0.0)
+        assert score == own
+    assert result.detections == tuple(regions)
     assert [one for one in result.detections if one.score >= 0.4] == list(result.regions)
     mask = np.zeros((30, 40), bool)
     for region in result.regions:
-        x, y, width, height = region.box_xywh
-        mask[y : y + height, x : x + width] = True
-    np.testing.assert_array_equal(finding_mask(result, pixel_threshold=0.4, min_area=0), mask)
+        mask[region.window] = True
+    np.testing.assert_array_equal(result.mask, mask)
+    np.testing.assert_array_equal(result.region_map, label_regions(mask)[0])
 
 
 def test_a_score_at_the_threshold_is_a_region_as_its_pixels_are():
     """The map is float32: 0.7 in it is a little less than in Python."""
     for score in (0.7, float(np.float32(0.7))):
         for threshold in (0.7, float(np.float32(0.7))):
-            result = finding([box_mark((3, 3, 4, 4), score)], threshold=threshold)
-            mask = finding_mask(result, pixel_threshold=threshold, min_area=0)
-            assert mask.any() == bool(result.regions), (score, threshold)
+            result = finding([detection((3, 3, 4, 4), score)], threshold=threshold)
+            assert result.mask.any() == bool(result.regions), (score, threshold)
 
 
 def test_small_regions_are_left_out_where_asked_for_but_stay_detections():
-    result = finding([box_mark((1, 1, 9, 9), 0.9), box_mark((20, 20, 2, 2), 0.8)], min_area=5)
+    result = finding([detection((1, 1, 9, 9), 0.9), detection((20, 20, 2, 2), 0.8)], min_area=5)
     assert [region.area for region in result.regions] == [81]
     assert len(result.detections) == 2
 
@@ -122,7 +126,7 @@ def test_small_regions_are_left_out_where_asked_for_but_stay_detections():
 def test_a_mask_paints_its_own_pixels_alone():
     mask = np.zeros((4, 5), bool)
     mask[1:3, 2] = True
-    result = finding([Mark(1, 0.8, (10, 20, 5, 4), mask)])
+    result = finding([Region(class_id="b", score=0.8, box_xywh=(10, 20, 5, 4), area=2, mask=mask)])
     assert result.score_map[1].sum() == pytest.approx(1.6)
     assert result.score_map[1, 21:23, 12].tolist() == pytest.approx([0.8, 0.8])
     assert result.regions[0].area == 2

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from defectkit.approaches.score_maps import SCORE_WINDOW, finding_mask, image_score, make_finding
+from defectkit.approaches.score_maps import SCORE_WINDOW, image_score, make_finding
 
 CLASSES = ("scratch", "pit")
 
@@ -43,13 +43,14 @@ def test_a_defect_in_the_corner_counts_as_much_as_one_inside():
 @given(scores=maps, threshold=st.floats(2**-7, 1, width=32), area=st.integers(0, 20))
 def test_regions_and_mask_say_the_same(scores, threshold, area):
     finding = make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=area)
-    mask = finding_mask(finding, pixel_threshold=threshold, min_area=area)
+    mask = finding.mask
     assert mask.dtype == np.bool_
     assert mask.sum() == sum(region.area for region in finding.regions)
     boxes = np.zeros_like(mask)
-    for region in finding.regions:
-        x, y, width, height = region.box_xywh
-        boxes[y : y + height, x : x + width] = True
+    for number, region in enumerate(finding.regions, start=1):
+        boxes[region.window] = True
+        assert np.count_nonzero(finding.region_map[region.window] == number) == region.area
+        assert np.count_nonzero(finding.region_map == number) == region.area
         assert region.area >= max(area, 1)
         assert region.score >= threshold
     assert boxes[mask].all()
@@ -101,8 +102,7 @@ def test_small_regions_are_left_out_where_asked_for():
     for area, expected in ((0, [4, 9]), (4, [4, 9]), (5, [9]), (9, [9]), (10, [])):
         finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=area)
         assert [region.area for region in finding.regions] == expected
-        mask = finding_mask(finding, pixel_threshold=0.5, min_area=area)
-        assert mask.sum() == sum(expected)
+        assert finding.mask.sum() == sum(expected)
         assert finding.score == pytest.approx(0.324)  # the score is of the map, not of the regions
 
 
@@ -112,4 +112,4 @@ def test_nothing_found():
     )
     assert finding.regions == ()
     assert finding.score == 0
-    assert not finding_mask(finding, pixel_threshold=0.5, min_area=0).any()
+    assert not finding.mask.any()

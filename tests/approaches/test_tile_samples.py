@@ -35,7 +35,7 @@ def samples_of(folder: Path, *changes: str) -> TileSamples:
 
 
 def dataset_of(folder: Path, *masks: np.ndarray, channels: int = 1) -> Dataset:
-    """A dataset of one class whose images bear their masks in white on noise."""
+    """A dataset of one class whose images show their masks in white on noise."""
     records = []
     for index, mask in enumerate(masks):
         path = folder / f"{index}.png"

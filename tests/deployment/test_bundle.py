@@ -12,10 +12,10 @@ from defectkit.data.images import convert_channels, read_image
 from defectkit.deployment.bundle import (
     FORMAT_VERSION,
     TrainedModel,
-    is_whole,
+    is_intact,
     model_folder,
+    replace_thresholds,
     save_model,
-    set_thresholds,
 )
 from defectkit.errors import ModelError
 from defectkit.evaluation.operating_points import Thresholds
@@ -132,8 +132,7 @@ def test_the_mask_is_that_of_the_regions(run_folder):
     approach = replace(model.approach, pixel_threshold=threshold)
     model = TrainedModel(approach, model.network, model.thresholds, model.info)
     finding = model.find(IMAGE)
-    mask = model.mask(finding)
-    assert mask.sum() == sum(region.area for region in finding.regions) > 0
+    assert finding.mask.sum() == sum(region.area for region in finding.regions) > 0
 
 
 @pytest.mark.parametrize("place", [0.0, 0.3, 0.6, 0.999])
@@ -143,7 +142,7 @@ def test_a_flipped_bit_is_refused(run_copy, place, bit):
     content = bytearray(weights.read_bytes())
     content[int(place * len(content))] ^= 1 << bit
     weights.write_bytes(content)
-    message = r"model\.safetensors is damaged: its SHA-256 differs\. Copy it anew"
+    message = r"model\.safetensors is damaged: its SHA-256 differs\. Copy it again"
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy, device="cpu")
 
@@ -165,7 +164,7 @@ def test_cut_or_missing_files_are_refused(run_copy):
     with pytest.raises(ModelError, match=r"model is damaged \(TypeError: "):
         defectkit.load(run_copy)
     (folder / "model.json").unlink()
-    with pytest.raises(ModelError, match=r"holds no model \(no model\.json in it or in its model/"):
+    with pytest.raises(ModelError, match=r"has no model \(no model\.json in it or in its model/"):
         defectkit.load(run_copy)
 
 
@@ -202,10 +201,15 @@ def test_a_model_json_that_does_not_fit_is_refused(run_copy, kind):
         defectkit.load(run_copy)
 
 
-def test_set_thresholds_changes_nothing_else(run_copy):
+def test_replaced_thresholds_change_nothing_else(run_copy):
     before = read_json(run_copy / "model" / "model.json")
     weights = sha256_file(run_copy / "model" / "model.safetensors")
-    set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="by hand"), ["few images"])
+    model = defectkit.load(run_copy, device="cpu")
+    thresholds = Thresholds(low=0.1, high=0.9, rule="by hand")
+    replaced = replace_thresholds(run_copy, model, thresholds, ["few images"])
+    assert replaced.thresholds == thresholds
+    assert replaced.info["warnings"] == ["few images"]
+    assert replaced.network is model.network
     after = read_json(run_copy / "model" / "model.json")
     assert after.pop("thresholds") == {"low": 0.1, "high": 0.9, "rule": "by hand"}
     assert after.pop("warnings") == ["few images"]
@@ -214,17 +218,18 @@ def test_set_thresholds_changes_nothing_else(run_copy):
     assert defectkit.load(run_copy, device="cpu").thresholds.low == 0.1
 
 
-def test_set_thresholds_refuses_a_damaged_model(run_copy):
+def test_thresholds_of_a_damaged_model_are_not_replaced(run_copy):
+    model = defectkit.load(run_copy, device="cpu")
     (run_copy / "model" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match="SHA-256 differs"):
-        set_thresholds(run_copy, Thresholds(low=0.1, high=0.9, rule="x"), [])
+        replace_thresholds(run_copy, model, Thresholds(low=0.1, high=0.9, rule="x"), [])
 
 
-def test_a_folder_is_whole_if_its_parts_belong_together(run_copy):
-    assert is_whole(run_copy / "model")
+def test_a_folder_is_intact_if_weights_and_json_belong_together(run_copy):
+    assert is_intact(run_copy / "model")
     edit(run_copy, sha256="0" * 64)
-    assert not is_whole(run_copy / "model")
-    assert not is_whole(run_copy / "nothing")
+    assert not is_intact(run_copy / "model")
+    assert not is_intact(run_copy / "nothing")
 
 
 def test_the_model_folder_is_found(run_folder, tmp_path):

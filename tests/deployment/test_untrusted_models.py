@@ -1,4 +1,4 @@
-"""Models, weights and checkpoints of strangers: nothing in them runs, and each is refused."""
+"""Untrusted models, weights and checkpoints: nothing in them runs, and each is refused."""
 
 import io
 import json
@@ -151,7 +151,7 @@ def test_the_payloads_are_live(marker):
 
 
 @pytest.mark.check(5)
-def test_weights_of_strangers_neither_run_nor_load(run_copy, marker, tally):
+def test_untrusted_weights_neither_run_nor_load(run_copy, marker, tally):
     own = (run_copy / "model" / "model.safetensors").read_bytes()
     for name, content in {**hostile_weights(marker), **misfitting(own)}.items():
         with tally.case(name):
@@ -162,7 +162,7 @@ def test_weights_of_strangers_neither_run_nor_load(run_copy, marker, tally):
 
 
 @pytest.mark.check(5)
-def test_files_of_strangers_are_no_pretrained_weights(tmp_path, marker, tally):
+def test_untrusted_files_are_no_pretrained_weights(tmp_path, marker, tally):
     files = hostile_weights(marker)
     del files["pickle within tensors"]  # is a whole file, and tensors alone
     for name, content in files.items():
@@ -234,7 +234,7 @@ def test_what_a_model_says_of_itself_selects_no_code(run_copy, marker, tally, cl
 
 
 @pytest.mark.check(5)
-def test_no_command_is_led_to_run_what_a_stranger_wrote(
+def test_no_command_runs_what_an_untrusted_file_contains(
     run_copy, dataset_folder, marker, cli, tally
 ):
     own = (run_copy / "model" / "model.safetensors").read_bytes()
@@ -271,7 +271,7 @@ def reseal(json_file: Path, content: bytes, **changes: object) -> None:
 
 
 @pytest.mark.check(5)
-def test_checkpoints_of_strangers_neither_run_nor_resume(tmp_path, marker, tally):
+def test_untrusted_checkpoints_neither_run_nor_resume(tmp_path, marker, tally):
     network = torch.nn.Linear(2, 3)
     optimizer = torch.optim.SGD(network.parameters(), momentum=0.9)
     given = {"modules": {"network": network}, "optimizer": optimizer}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from defectkit.evaluation.box_metrics import MOST, BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.box_metrics import MAX_DETECTIONS, BoxMetrics, ranked_boxes
 from defectkit.findings import Finding
 from defectkit.regions import Region
 
@@ -25,7 +25,7 @@ def region(class_id, score, box):
 def pooled(images, classes=CLASSES):
     metrics = BoxMetrics(classes=classes)
     for found, true in images:
-        metrics.update(found, true)
+        metrics.update(found, [region(name, 1.0, box) for name, box in true])
     return metrics.result()
 
 
@@ -101,13 +101,13 @@ def test_agrees_with_pycocotools_on_random_splits(tally):
 
 def test_only_the_best_100_of_a_class_in_an_image_count():
     true = [("1", (10, 10, 20, 20))]
-    wrong = [region("1", 0.5, (40, 40, 9, 9))] * MOST
+    wrong = [region("1", 0.5, (40, 40, 9, 9))] * MAX_DETECTIONS
     last = region("1", 0.4, (10, 10, 20, 20))
     for images in ([([*wrong, last], true)], [([last, *wrong[1:]], true)]):
         assert pooled(images)["map_50"] == pytest.approx(by_coco(images)[0], abs=1e-9)
     assert pooled([([*wrong, last], true)])["map_50"] == 0.0
-    assert pooled([([*wrong[1:], last], true)])["map_50"] == pytest.approx(1 / MOST)
-    other = [region("2", 0.9, (40, 40, 9, 9))] * MOST
+    assert pooled([([*wrong[1:], last], true)])["map_50"] == pytest.approx(1 / MAX_DETECTIONS)
+    other = [region("2", 0.9, (40, 40, 9, 9))] * MAX_DETECTIONS
     assert pooled([([*other, last], true)])["map_50"] == 1.0
 
 
@@ -150,22 +150,18 @@ def test_neither_the_order_of_boxes_nor_of_images_matters_where_scores_differ(ra
 
 def test_a_class_that_nobody_knows_is_refused():
     with pytest.raises(KeyError, match="9"):
-        BoxMetrics(classes=CLASSES).update([], [("9", (0, 0, 1, 1))])
-
-
-def test_true_boxes_are_the_connected_regions_of_each_class():
-    truth = np.zeros((2, 12, 16), np.uint8)
-    truth[0, 2:5, 3:9] = 1
-    truth[1, 4:8, 1:3] = truth[1, 10, 15] = 1
-    expected = [("a", (3, 2, 6, 3)), ("b", (1, 4, 2, 4)), ("b", (15, 10, 1, 1))]
-    assert true_boxes(truth, ("a", "b")) == expected
-    assert true_boxes(np.zeros_like(truth), ("a", "b")) == []
+        BoxMetrics(classes=CLASSES).update([], [region("9", 1.0, (0, 0, 1, 1))])
 
 
 def test_the_doubtful_boxes_are_ranked_too_where_there_are_any():
     sure, doubtful = region("1", 0.9, (0, 0, 4, 4)), region("1", 0.1, (5, 5, 2, 2))
     scores = np.zeros((1, 9, 9), np.float32)
-    options = {"score_map": scores, "score": 0.0, "class_scores": scores[:, 0, 0]}
+    options = {
+        "score_map": scores,
+        "region_map": np.zeros((9, 9), np.int32),
+        "score": 0.0,
+        "class_scores": scores[:, 0, 0],
+    }
     with_regions = Finding(regions=(sure,), **options)
     assert ranked_boxes(with_regions) == (sure,)
     with_both = Finding(regions=(sure,), detections=(sure, doubtful), **options)

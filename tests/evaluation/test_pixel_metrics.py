@@ -8,6 +8,7 @@ from scipy import ndimage
 from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 
 CLASSES = ("a", "b")
@@ -32,7 +33,7 @@ def random_images(rng, count, *, shape=(2, 9, 12), distinct=12):
 def pooled(images, *, threshold=None, classes=CLASSES):
     metrics = PixelMetrics(classes=classes, threshold=threshold)
     for *_, score_map, truth in images:
-        metrics.update(score_map, truth)
+        metrics.update(score_map, LabeledTruth(truth, classes))
     return metrics
 
 
@@ -141,7 +142,8 @@ def test_metrics_at_a_threshold_agree_with_slow_loops(dtype, tally):
         threshold = float(rng.choice([0.0, 0.4, 0.8, 1.0, images[0][1].max()]))
         metrics = PixelMetrics(classes=("a", "b", "c"), threshold=threshold)
         for _, score_map, truth in images:
-            metrics.update(score_map, truth.astype(dtype) * dtype(1 if dtype is bool else 255))
+            masks = truth.astype(dtype) * dtype(1 if dtype is bool else 255)
+            metrics.update(score_map, LabeledTruth(masks, metrics.classes))
         masks = [slow_masks(score_map, threshold) for _, score_map, _ in images]
         truths = [truth for *_, truth in images]
         result = metrics.result()
@@ -208,7 +210,7 @@ def test_one_defect_in_1000_images_is_not_hidden_by_the_good_ones():
     for index in range(1000):
         image_truth = truth.copy()
         image_truth[0, 2:4, 2:4] = index == 700
-        metrics.update(np.zeros(truth.shape, np.float32), image_truth)
+        metrics.update(np.zeros(truth.shape, np.float32), LabeledTruth(image_truth, CLASSES))
     result = metrics.result()
     assert result["kaggle_dice"] == result["kaggle_dice_floor"] == 0.9995
     assert result["dice"] == result["dice_defective_mean"] == 0.0
@@ -319,7 +321,7 @@ def test_best_dice_threshold_lies_halfway_between_neighbors():
     ("score_map", "truth", "message"),
     [
         (np.zeros((2, 4, 4)), np.zeros((2, 4, 4), bool), r"\(K, H, W\) float32 but got .* float64"),
-        (np.zeros((4, 4), np.float32), np.zeros((4, 4), bool), r"\(K, H, W\) float32"),
+        (np.zeros((4, 4), np.float32), np.zeros((2, 4, 4), bool), r"\(K, H, W\) float32"),
         (np.zeros((2, 0, 4), np.float32), np.zeros((2, 0, 4), bool), r"\(K, H, W\) float32"),
         (np.zeros((3, 4, 4), np.float32), np.zeros((3, 4, 4), bool), "each of the 2 classes"),
         (np.zeros((2, 4, 4), np.float32), np.zeros((2, 4, 5), bool), "each of the 2 classes"),
@@ -333,7 +335,7 @@ def test_update_refuses_what_does_not_fit_and_keeps_its_state(score_map, truth, 
     metrics = pooled(random_images(np.random.default_rng(10), 2), threshold=0.5)
     before = metrics.result()
     with pytest.raises(ValueError, match=message):
-        metrics.update(score_map, truth)
+        metrics.update(score_map, LabeledTruth(truth, CLASSES))
     assert metrics.result() == before
 
 

@@ -7,7 +7,7 @@ import torch
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ImageError
-from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes, true_boxes
+from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import batch_size_for, predict
@@ -31,8 +31,8 @@ def test_every_image_is_looked_at_once_in_order(model, records, batch_size):
     assert [look.record for look in looks] == records
     for look in looks:
         np.testing.assert_array_equal(look.image, look.record.read_image(1))
-        np.testing.assert_array_equal(look.truth, look.record.read_masks(("1", "2")))
-        assert look.finding.score_map.shape == look.truth.shape
+        np.testing.assert_array_equal(look.truth.masks, look.record.read_masks(("1", "2")))
+        assert look.finding.score_map.shape == look.truth.masks.shape
         assert look.seconds > 0
 
 
@@ -56,14 +56,8 @@ def metrics_of(model, records, batch_size):
     scores, regions = [], []
     for look in predict(approach, model.network, records, batch_size=batch_size):
         pixels.update(look.finding.score_map, look.truth)
-        boxes.update(ranked_boxes(look.finding), true_boxes(look.truth, approach.classes))
-        regions += match_regions(
-            model.mask(look.finding),
-            look.truth,
-            image_id=look.record.image_id,
-            classes=approach.classes,
-            regions=look.finding.regions,
-        )
+        boxes.update(ranked_boxes(look.finding), look.record.regions)
+        regions += match_regions(look.finding, look.truth, image_id=look.record.image_id)
         scores.append((look.finding.score, look.record.defective))
     image = image_metrics(*zip(*scores, strict=True), model.thresholds)
     region = region_metrics(regions, len(records))

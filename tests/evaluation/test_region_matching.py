@@ -1,4 +1,3 @@
-import csv
 import json
 
 import numpy as np
@@ -10,21 +9,41 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from defectkit.approaches.score_maps import make_finding
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import (
     COLUMNS,
-    FalseAlarm,
-    TrueRegion,
+    RegionMatch,
     match_regions,
     region_metrics,
 )
-from defectkit.files import read_csv, write_csv
+from defectkit.findings import Finding
+from defectkit.regions import Region, label_regions
 
 CLASSES = ("a", "b")
 
 
-def match(predicted, truth, **options):
-    return match_regions(predicted, truth, image_id="image", classes=CLASSES, **options)
+def finding_of(found, regions=()):
+    """A finding with the found mask ``found``."""
+    return Finding(
+        score_map=found[None].astype(np.float32),
+        region_map=label_regions(found)[0],
+        regions=tuple(regions),
+        score=float(found.any()),
+        class_scores=np.zeros(1, np.float32),
+    )
+
+
+def match(found, truth, regions=()):
+    return match_regions(finding_of(found, regions), LabeledTruth(truth, CLASSES), image_id="image")
+
+
+def true_rows(rows):
+    return [row for row in rows if row.kind == "true"]
+
+
+def false_alarms(rows):
+    return [row for row in rows if row.kind == "false_alarm"]
 
 
 def boxes_of(shape, *boxes_xywh):
@@ -71,12 +90,12 @@ def slow_match(predicted, truth):
 def test_rows_agree_with_one_mask_per_region_and_pycocotools(masks):
     predicted, truth = masks
     rows = match(predicted, truth)
-    true = [row for row in rows if isinstance(row, TrueRegion)]
-    alarms = [row for row in rows if isinstance(row, FalseAlarm)]
+    true, alarms = true_rows(rows), false_alarms(rows)
     expected_true, expected_alarms = slow_match(predicted, truth)
-    assert sorted((row.box_xywh, row.area) for row in alarms) == expected_alarms
+    assert sorted((row.region.box_xywh, row.region.area) for row in alarms) == expected_alarms
     found = sorted(
-        (row.class_id, row.box_xywh, row.area, row.coverage, row.best_overlap) for row in true
+        (row.region.class_id, row.region.box_xywh, row.region.area, row.coverage, row.best_overlap)
+        for row in true
     )
     assert [row[:3] for row in found] == [row[:3] for row in expected_true]
     # Regions with equal boxes and areas may change places within the sorted list, overlaps too.
@@ -104,13 +123,9 @@ def test_several_predicted_regions_together_find_a_region_but_overlap_is_of_the_
 def test_touching_one_true_pixel_of_any_class_is_no_false_alarm():
     truth = np.stack([boxes_of((20, 20), (0, 0, 5, 5)), boxes_of((20, 20), (10, 10, 5, 5))])
     predicted = boxes_of((20, 20), (4, 4, 3, 3), (14, 14, 6, 6), (16, 0, 2, 3))
-    (alarm,) = (row for row in match(predicted, truth) if isinstance(row, FalseAlarm))
-    assert (alarm.box_xywh, alarm.area, alarm.class_id, alarm.score) == (
-        (16, 0, 2, 3),
-        6,
-        None,
-        None,
-    )
+    (alarm,) = false_alarms(match(predicted, truth))
+    assert alarm.region == Region(box_xywh=(16, 0, 2, 3), area=6)
+    assert alarm.score is None
 
 
 def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
@@ -120,9 +135,10 @@ def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
     scores[0, 20:22, 3:9] = 1.0  # a hit
     finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=1)
     truth = np.stack([boxes_of((30, 30), (3, 20, 6, 2)), np.zeros((30, 30), bool)])
-    rows = match(scores.max(axis=0) >= 0.5, truth, regions=finding.regions)
-    alarms = [row for row in rows if isinstance(row, FalseAlarm)]
-    assert [(row.class_id, row.score, row.box_xywh) for row in alarms] == [
+    rows = match_regions(finding, LabeledTruth(truth, CLASSES), image_id="image")
+    assert [
+        (row.region.class_id, row.score, row.region.box_xywh) for row in false_alarms(rows)
+    ] == [
         ("b", 0.875, (20, 2, 6, 3)),
         ("a", 0.75, (10, 10, 4, 4)),
     ]
@@ -138,18 +154,15 @@ def test_perfect_and_empty_predictions():
 
 
 def true_region(area, coverage):
-    return TrueRegion(
-        image_id="i",
-        class_id="a",
-        box_xywh=(0, 0, area, 1),
-        area=area,
-        coverage=coverage,
-        best_overlap=0.0,
+    region = Region(class_id="a", box_xywh=(0, 0, area, 1), area=area)
+    return RegionMatch(
+        image_id="i", kind="true", region=region, coverage=coverage, best_overlap=0.0
     )
 
 
 def false_alarm():
-    return FalseAlarm(image_id="i", class_id=None, box_xywh=(0, 0, 1, 1), area=1, score=None)
+    region = Region(box_xywh=(0, 0, 1, 1), area=1)
+    return RegionMatch(image_id="i", kind="false_alarm", region=region)
 
 
 def test_region_metrics_of_a_known_case():
@@ -185,19 +198,14 @@ def test_the_order_of_the_rows_does_not_matter():
     assert region_metrics(shuffled, 20) == region_metrics(rows, 20)
 
 
-def test_rows_fit_the_columns_of_the_file(tmp_path):
-    alarm = FalseAlarm(image_id="=i", class_id="b", box_xywh=(4, 3, 2, 1), area=2, score=0.25)
-    rows = [true_region(30, 0.1), alarm, false_alarm()]
-    write_csv(tmp_path / "regions.csv", COLUMNS, (row.cells() for row in rows))
-    read = read_csv(tmp_path / "regions.csv")
-    assert read[0]["found"] == "yes"
-    assert read[0]["kind"] == "true"
-    assert (read[0]["coverage"], read[0]["score"]) == ("0.100000", "")
-    cells = ["=i", "false_alarm", "b", "4", "3", "2", "1", "2", "", "", "", "0.250000"]
-    assert read[1] == dict(zip(COLUMNS, cells, strict=True))
-    assert read[2]["score"] == ""
-    with (tmp_path / "regions.csv").open(newline="") as handle:
-        assert {len(row) for row in csv.reader(handle)} == {len(COLUMNS)}
+def test_rows_have_the_columns_of_the_file():
+    region = Region(class_id="b", box_xywh=(4, 3, 2, 1), area=2)
+    alarm = RegionMatch(image_id="=i", kind="false_alarm", region=region, score=0.25)
+    cells = ["=i", "false_alarm", "b", 4, 3, 2, 1, 2, None, None, None, 0.25]
+    assert alarm.row() == dict(zip(COLUMNS, cells, strict=True))
+    cells = ["i", "true", "a", 0, 0, 30, 1, 30, True, 0.1, 0.0, None]
+    assert true_region(30, 0.1).row() == dict(zip(COLUMNS, cells, strict=True))
+    assert false_alarm().row()["class_id"] == ""
 
 
 def test_many_regions_are_matched_without_a_table_of_all_pairs():
@@ -208,10 +216,7 @@ def test_many_regions_are_matched_without_a_table_of_all_pairs():
     assert {(row.coverage, row.best_overlap) for row in rows} == {(1.0, 1.0)}
 
 
-@pytest.mark.parametrize(
-    ("predicted", "truth"),
-    [((4, 4), (2, 4, 5)), ((4, 4), (3, 4, 4)), ((4, 4), (4, 4)), ((1, 4, 4), (2, 4, 4))],
-)
-def test_shapes_that_do_not_fit_are_refused(predicted, truth):
-    with pytest.raises(ValueError, match="one layer for each of the 2 classes"):
-        match(np.zeros(predicted, bool), np.zeros(truth, bool))
+@pytest.mark.parametrize("size", [(4, 5), (3, 4)])
+def test_sizes_that_differ_are_refused(size):
+    with pytest.raises(ValueError, match=r"truth \(2, .*\) and finding \(4, 4\) differ in size"):
+        match(np.zeros((4, 4), bool), np.zeros((2, *size), bool))

@@ -12,6 +12,7 @@ from defectkit.evaluation.suspects import (
     suspects_by_pixels,
 )
 from defectkit.findings import Finding
+from defectkit.regions import label_regions
 
 CLASSES = ("scratch", "stain")
 BOXES = {"a": (5, 5, 20, 10), "b": (40, 30, 12, 12), "c": (70, 60, 15, 20)}
@@ -28,6 +29,7 @@ def layer(*names: str) -> np.ndarray:
 def contradicted(truth, scores):
     finding = Finding(
         score_map=np.float32(scores),
+        region_map=label_regions(np.max(scores, axis=0) >= 0.5)[0],
         regions=(),
         score=float(np.max(scores)),
         class_scores=np.float32(np.max(scores, axis=(1, 2))),

@@ -1,4 +1,4 @@
-"""Batches for detectors: noise with bright and dark rectangles, drawn anew for each seed."""
+"""Batches for detectors: noise with bright and dark rectangles, drawn again for each seed."""
 
 from collections.abc import Callable
 from typing import Any

@@ -10,17 +10,19 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
+from defectkit.deployment.judge import Evaluation
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.files import read_csv, read_json, write_json
+from defectkit.regions import Region
 from defectkit.reporting.glossary import GLOSSARY
 
 INTERVAL = {"value", "low", "high"}
 
 
 @pytest.fixture(scope="module")
-def judged(run_folder, tmp_path_factory, quiet) -> tuple[Path, dict]:
+def judged(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
     """A copy of the tiny run, judged on test; do not change."""
     run = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("judged") / "run"))
     return run, defectkit.evaluate(run, device="cpu", console=quiet)
@@ -43,10 +45,30 @@ def test_an_evaluation_holds_exactly_its_files(judged, dataset_folder, hashes_of
     assert [path.name for path in (run / "evaluation").iterdir()] == ["test"]
 
 
+def test_the_tables_of_an_evaluation_are_those_of_its_files(judged):
+    run, evaluation = judged
+    assert evaluation.folder == run / "evaluation" / "test"
+    rows = read_csv(evaluation.folder / "images.csv")
+    images = evaluation.images
+    assert list(images.columns) == list(rows[0])
+    assert images["image_id"].tolist() == [row["image_id"] for row in rows]
+    assert images["defective"].tolist() == [row["defective"] == "1" for row in rows]
+    assert [f"{score:.9g}" for score in images["score"]] == [row["score"] for row in rows]
+    assert images["true_pixels"].tolist() == [int(row["true_pixels"]) for row in rows]
+    assert images.dtypes[["image_id", "verdict", "outcome"]].tolist() == [object] * 3
+    rows = read_csv(evaluation.folder / "regions.csv")
+    regions = evaluation.regions
+    assert list(regions.columns) == list(rows[0])
+    for name in ("image_id", "kind", "class_id"):
+        assert regions[name].tolist() == [row[name] for row in rows]
+    true = regions[regions["kind"] == "true"]
+    assert (true["coverage"] >= 0.1).tolist() == true["found"].tolist()
+
+
 def test_metrics_json_has_exactly_the_agreed_keys(judged):
-    run, returned = judged
+    run, evaluation = judged
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
-    assert metrics == json.loads(json.dumps(returned))
+    assert metrics == json.loads(json.dumps(evaluation.metrics))
     assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
     for section, numbers in metrics.items():
         assert numbers.keys() == GLOSSARY[section].keys(), "the report must explain every number"
@@ -90,8 +112,8 @@ def test_metrics_json_has_exactly_the_agreed_keys(judged):
 
 
 def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, dataset_folder):
-    run, metrics = judged
-    image = metrics["image"]
+    run, evaluation = judged
+    image = evaluation.metrics["image"]
     rows = read_csv(run / "evaluation" / "test" / "images.csv")
     assert list(rows[0]) == [
         "image_id",
@@ -121,7 +143,8 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, datase
 
 
 def test_the_pixels_of_images_csv_make_up_the_pooled_dice(judged, dataset_folder):
-    run, metrics = judged
+    run, evaluation = judged
+    metrics = evaluation.metrics
     rows = read_csv(run / "evaluation" / "test" / "images.csv")
     sums = {
         name: sum(int(row[f"{name}_pixels"]) for row in rows) for name in ("true", "found", "hit")
@@ -147,7 +170,7 @@ def test_trained_on_crops_and_scored_at_native_size_by_hand(run_copy, dataset_fo
     threshold = float(np.median(score))  # that of so short a training may find all or nothing
     info = run_copy / "model" / "model.json"
     write_json(info, {**read_json(info), "pixel_threshold": threshold})
-    pixel = defectkit.evaluate(run_copy, device="cpu", console=quiet)["pixel"]
+    pixel = defectkit.evaluate(run_copy, device="cpu", console=quiet).metrics["pixel"]
     found = score >= threshold
     assert pixel["average_precision"] == pytest.approx(
         average_precision_score(truth, score), abs=1e-3
@@ -156,13 +179,18 @@ def test_trained_on_crops_and_scored_at_native_size_by_hand(run_copy, dataset_fo
 
 
 def test_boxes_are_those_of_the_findings_and_of_the_true_regions(judged, dataset_folder):
-    run, metrics = judged
+    run, evaluation = judged
+    metrics = evaluation.metrics
     model = defectkit.load(run, device="cpu")
     boxes = BoxMetrics(classes=model.approach.classes)
     rows = read_csv(dataset_folder / "defects.csv")
     for record in Dataset.load(dataset_folder).split("test"):
         true = [
-            (row["class_id"], tuple(int(row[key]) for key in ("x", "y", "width", "height")))
+            Region(
+                class_id=row["class_id"],
+                box_xywh=tuple(int(row[key]) for key in ("x", "y", "width", "height")),
+                area=int(row["area"]),
+            )
             for row in rows
             if row["image_id"] == record.image_id
         ]
@@ -203,7 +231,8 @@ def test_overlays_are_not_smaller_than_their_images(judged):
 
 
 def test_regions_csv_has_every_true_region_once(judged, dataset_folder):
-    run, metrics = judged
+    run, evaluation = judged
+    metrics = evaluation.metrics
     rows = read_csv(run / "evaluation" / "test" / "regions.csv")
     test_ids = {record.image_id for record in Dataset.load(dataset_folder).split("test")}
     expected = [
@@ -231,10 +260,11 @@ def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, hashes_
 
 
 def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(judged, quiet):
-    run, metrics = judged
+    run, evaluation = judged
+    metrics = evaluation.metrics
     stray = run / "evaluation" / "test" / "overlays" / "1-escape-of-yesterday.png"
     shutil.copy(next(stray.parent.iterdir()), stray)
-    again = defectkit.evaluate(run, device="cpu", console=quiet)
+    again = defectkit.evaluate(run, device="cpu", console=quiet).metrics
     assert not stray.exists()
     assert [again[key] for key in ("image", "pixel", "region")] == [
         metrics[key] for key in ("image", "pixel", "region")
@@ -251,7 +281,7 @@ def test_max_escape_rate_takes_thresholds_from_validation_and_keeps_them(
         np.array(scores), np.array([r.defective for r in records]), max_escape_rate=0.4
     )
 
-    metrics = defectkit.evaluate(run_copy, max_escape_rate=0.4, device="cpu", console=quiet)
+    metrics = defectkit.evaluate(run_copy, max_escape_rate=0.4, device="cpu", console=quiet).metrics
     kept = read_json(run_copy / "model" / "model.json")["thresholds"]
     assert kept["rule"] == "max_escape_rate=0.4"
     assert kept == pytest.approx(expected.to_dict())
@@ -259,12 +289,12 @@ def test_max_escape_rate_takes_thresholds_from_validation_and_keeps_them(
     assert metrics["image"]["threshold_high"] == kept["high"]
     assert defectkit.load(run_copy, device="cpu").thresholds.to_dict() == kept
 
-    again = defectkit.evaluate(run_copy, device="cpu", console=quiet)
+    again = defectkit.evaluate(run_copy, device="cpu", console=quiet).metrics
     assert again["image"] == metrics["image"]
 
 
 def test_cost_ratio_gives_one_threshold(run_copy, quiet):
-    metrics = defectkit.evaluate(run_copy, cost_ratio=50, device="cpu", console=quiet)
+    metrics = defectkit.evaluate(run_copy, cost_ratio=50, device="cpu", console=quiet).metrics
     assert metrics["image"]["threshold_low"] == metrics["image"]["threshold_high"]
     assert read_json(run_copy / "model" / "model.json")["thresholds"]["rule"] == "cost_ratio=50"
 
@@ -288,7 +318,7 @@ def test_bad_options_change_nothing(run_copy, hashes_of, quiet):
 
 
 def test_other_splits_have_their_own_folders(run_copy, quiet):
-    val = defectkit.evaluate(run_copy, split="val", device="cpu", console=quiet)
+    val = defectkit.evaluate(run_copy, split="val", device="cpu", console=quiet).metrics
     assert (run_copy / "evaluation" / "val" / "report.html").is_file()
     # The same split and network as in training's own validation.
     recorded = read_json(run_copy / "model" / "model.json")["validation"]
@@ -301,7 +331,7 @@ def test_other_splits_have_their_own_folders(run_copy, quiet):
 
 def test_another_dataset_is_refused_and_the_same_elsewhere_is_not(run_copy, dataset_copy, quiet):
     moved = defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
-    assert moved["image"]["n_defective"] > 0
+    assert moved.metrics["image"]["n_defective"] > 0
     images = dataset_copy / "images.csv"
     images.write_text(images.read_text().replace(",train,", ",test,", 1))
     with pytest.raises(DatasetError, match="is not the dataset that .* was trained on: its images"):
@@ -309,7 +339,7 @@ def test_another_dataset_is_refused_and_the_same_elsewhere_is_not(run_copy, data
 
 
 def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet):
-    with pytest.raises(ModelError, match="holds no model .*defectkit train"):
+    with pytest.raises(ModelError, match="has no model .*defectkit train"):
         defectkit.evaluate(tmp_path, device="cpu", console=quiet)
     for path in (dataset_copy.parent / "Train").iterdir():
         path.unlink()
@@ -323,13 +353,13 @@ def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet
     with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):
         defectkit.evaluate(run_copy, device="cpu", console=quiet)
     facts.unlink()
-    with pytest.raises(ModelError, match=r"is no run \(no run.json\).*--data"):
+    with pytest.raises(ModelError, match=r"is not a run \(it has no run.json\).*--data"):
         defectkit.evaluate(run_copy, device="cpu", console=quiet)
 
 
 def test_a_model_folder_alone_is_judged_where_its_data_are_named(run_copy, dataset_folder, quiet):
     metrics = defectkit.evaluate(
         run_copy / "model", data=dataset_folder, device="cpu", console=quiet
-    )
+    ).metrics
     assert metrics["image"]["n_good"] > 0
     assert (run_copy / "model" / "evaluation" / "test" / "metrics.json").is_file()

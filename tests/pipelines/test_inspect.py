@@ -10,6 +10,8 @@ from PIL import Image
 import defectkit
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv, read_json, write_json
 from defectkit.labels import rle
 from defectkit.reporting.drawing.overlay import draw_overlay
@@ -60,7 +62,7 @@ def test_findings_csv_says_what_the_model_found(photos, inspect, run_folder):
         own = [row for row in rows if row["image_id"] == image_id]
         assert {row["score"] for row in own} == {f"{finding.score:.9g}"}
         masks = [rle.decode(row["rle"], image.shape[:2]) for row in own]
-        np.testing.assert_array_equal(sum(masks), model.mask(finding))  # the classes share no pixel
+        np.testing.assert_array_equal(sum(masks), finding.mask)  # the classes share no pixel
         for row, mask in zip(own, masks, strict=True):
             if mask.any():
                 layer = model.approach.classes.index(row["class_id"])
@@ -82,15 +84,12 @@ def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
     assert inspect(photos / "part-00.png", model=run_copy).defective == 1
     image = read_image(photos / "part-00.png")
     finding = defectkit.load(run_copy, device="cpu").find(image)
-    said = {"verdict": "defective", "score": finding.score, "truth": None, "threshold_low": 0.0}
-    expected = draw_overlay(
-        image,
-        predicted=np.zeros(image.shape, bool),
-        threshold_high=0.0,
-        image_id="part-00.png",
-        score_map=finding.score_map,
-        **said,
-    )
+    judgment = judge(finding.score, Thresholds(low=0.0, high=0.0, rule="f1"))
+    assert judgment.verdict == "defective"
+    expected = draw_overlay(image, finding, judgment, image_id="part-00.png")
+    assert (
+        expected != draw_overlay(image, finding, judgment, image_id="part-00.png", tags=())
+    ).any()
     written = read_image(tmp_path / "out" / "overlays" / "part-00.png.png")
     np.testing.assert_array_equal(written, expected)
 
@@ -185,7 +184,7 @@ def test_nothing_to_inspect_and_no_model_are_errors(tmp_path, inspect, photos):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ImageError, match=r"no image in .*empty\. Known kinds: \.png, \.jpg"):
         inspect(tmp_path / "empty")
-    with pytest.raises(ModelError, match=r"holds no model .*defectkit train"):
+    with pytest.raises(ModelError, match=r"has no model .*defectkit train"):
         inspect(photos, model=tmp_path / "empty")
     assert not (tmp_path / "out").exists()
     (tmp_path / "taken").write_text("")

@@ -223,7 +223,7 @@ def test_a_folder_that_is_no_dataset_is_not_touched(source):
     assert not (source.folder / "images.csv").exists()
 
 
-def test_a_dataset_is_written_anew_without_leftovers(source):
+def test_a_dataset_is_written_again_without_leftovers(source):
     source.prepare()
     sheets = source.folder / "dataset" / "preview"
     (sheets / "mine.png").write_bytes(b"kept")

@@ -133,7 +133,7 @@ def test_copies_of_a_third_image_are_divided_too(source):
 
 @pytest.fixture
 def textures(tmp_path):
-    """Twelve drawn textures, and three images that show one of them anew."""
+    """Twelve drawn textures, and three images that show one of them again."""
     source = Source(tmp_path / "textures")
     drawn = [synthesize(index, size=160).image for index in range(12)]
     pictures = {f"{index}.png": image for index, image in enumerate(drawn)}

@@ -77,7 +77,7 @@ def test_other_labels_are_not_overwritten(tmp_path):
     table = run(tmp_path, images=3, size=MIN_SIZE)
     ours = table.read_bytes()
     (tmp_path / "Train" / "0001.png").unlink()
-    run(tmp_path, images=3, size=MIN_SIZE)  # The same again is no harm and mends the folder.
+    run(tmp_path, images=3, size=MIN_SIZE)  # The same again is no harm and repairs the folder.
     assert (tmp_path / "Train" / "0001.png").exists()
     table.write_bytes(b"\xff\xfe theirs")
     (tmp_path / "Train" / "0000.png").write_bytes(b"theirs")

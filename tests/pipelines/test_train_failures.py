@@ -24,7 +24,7 @@ from defectkit import config as config_module
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
-from defectkit.deployment.bundle import is_whole, save_model
+from defectkit.deployment.bundle import is_intact, save_model
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
@@ -161,7 +161,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
             kept = [row["epoch"] for row in read_history(run / "history.csv")]
             assert kept in (list(range(1, epoch + 1)), list(range(1, epoch + 2)))
             pipeline._repair_model(run)
-            assert is_whole(run / "model")
+            assert is_intact(run / "model")
             writer.write(epoch + 1)
             states = {path.stem for path in (run / "checkpoints").glob("epoch-*")}
             assert states == {f"epoch-{epoch:04d}", f"epoch-{epoch + 1:04d}"}
@@ -453,7 +453,7 @@ def test_a_signal_ends_the_real_command_and_its_loaders_within_ten_seconds(
     _, told = process.communicate(timeout=60)
     assert time.monotonic() - start < 10
     assert process.returncode == 128 + number
-    assert b"interrupted; what is finished is on disk" in told
+    assert b"interrupted; what was finished is on disk" in told
     assert b"Traceback" not in told
     assert not any(loader.exists() for loader in loaders)
     assert read_json(run / "run.json")["status"] == "interrupted"

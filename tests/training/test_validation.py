@@ -18,7 +18,7 @@ def test_validation_says_what_scikit_learn_says(trial):
     truth = [one.record.defective for one in predictions]
     scores = [one.finding.score for one in predictions]
     assert validation.image_ap == pytest.approx(average_precision_score(truth, scores))
-    pixels = np.concatenate([one.truth.any(axis=0).ravel() for one in predictions])
+    pixels = np.concatenate([one.truth.mask.ravel() for one in predictions])
     found = np.concatenate([one.finding.defect_map.ravel() for one in predictions])
     expected = average_precision_score(pixels, found)
     assert validation.pixel_ap == pytest.approx(expected, abs=2e-3)

@@ -8,7 +8,7 @@ import numpy as np
 from defectkit.arrays import Color, Image, Mask
 from defectkit.reporting.drawing.header import GUTTER, Item, draw_items, legend_items
 from defectkit.reporting.drawing.lettering import shorten, text_width
-from defectkit.reporting.drawing.overlay import mark
+from defectkit.reporting.drawing.overlay import mark_defects
 from defectkit.reporting.drawing.palette import (
     BACKGROUND,
     COLORS,
@@ -88,7 +88,7 @@ def _cell(compared: ComparedImage, found: RunFinding) -> Image:
     # Drawn at the size in which it is shown, so that lines stay sharp and small spots get rings.
     small = fit_image(as_rgb(compared.image), MAX_CELL_SIZE)
     predicted, truth = (fit_mask(mask, small.shape) for mask in (found.predicted, compared.truth))
-    return mark(small, predicted=predicted, truth=truth)
+    return mark_defects(small, found=predicted, truth=truth)
 
 
 def _head(name: str, text: str, width: int) -> Image:

@@ -1,12 +1,12 @@
-"""The strip above an overlay: which image, what was said of it, why, and what the colors mean."""
+"""The strip above an overlay: the image's id, its verdict, score, thresholds, and the colors."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from defectkit.arrays import Color
+from defectkit.arrays import Color, Image
+from defectkit.evaluation.verdicts import Judgment
 from defectkit.reporting.drawing.lettering import (
     PlacedText,
     draw_texts,
@@ -27,7 +27,7 @@ GUTTER = 8
 
 
 class Item(NamedTuple):
-    """One thing in a line: a text with the sign before it, or the plate behind it."""
+    """One item of a line: a text with a sign before it, or a plate behind it."""
 
     sign: Literal["none", "plate", "square", "dashes", "line"]
     text: str
@@ -35,28 +35,19 @@ class Item(NamedTuple):
     color: Color
 
 
-def draw_header(
-    width: int,
-    *,
-    image_id: str,
-    verdict: str,
-    outcome: str | None,
-    score: float,
-    threshold_low: float,
-    threshold_high: float,
-    has_truth: bool,
-) -> npt.NDArray[np.uint8]:
+def draw_header(width: int, judgment: Judgment, *, image_id: str, has_truth: bool) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip; what does not fit in a line goes to the next.
 
-    The arguments are those of ``draw_overlay``; without truth only the finding is explained.
+    Without truth only the finding's color is explained.
     """
-    assert verdict in VERDICT_COLORS, verdict
+    verdict, outcome, score = judgment.verdict, judgment.outcome, judgment.score
+    low, high = judgment.thresholds.low, judgment.thresholds.high
     size = int(np.clip(width // 56, 13, 40))
-    digits = _digits(score, threshold_low, threshold_high)
-    if threshold_low == threshold_high:
-        rule = f"threshold {threshold_low:.{digits}f}"
+    digits = _digits(score, low, high)
+    if low == high:
+        rule = f"threshold {low:.{digits}f}"
     else:
-        rule = f"review from {threshold_low:.{digits}f} to {threshold_high:.{digits}f}"
+        rule = f"review from {low:.{digits}f} to {high:.{digits}f}"
     items = [Item("plate", verdict.upper(), size, VERDICT_COLORS[verdict])]
     if outcome in OUTCOME_COLORS:
         items.append(Item("plate", outcome.upper(), size, OUTCOME_COLORS[outcome]))
@@ -76,7 +67,7 @@ def draw_header(
     return strip
 
 
-def draw_items(width: int, items: Sequence[Item]) -> npt.NDArray[np.uint8]:
+def draw_items(width: int, items: Sequence[Item]) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip of items, in as many lines as they need."""
     places = _flow(items, width, top=2)
     height = places[-1][1] + line_height(items[-1].size) + 2
@@ -86,7 +77,7 @@ def draw_items(width: int, items: Sequence[Item]) -> npt.NDArray[np.uint8]:
 
 
 def legend_items(size: int, *, has_truth: bool) -> list[Item]:
-    """Return what explains the colors of an overlay."""
+    """Return the explanation of an overlay's colors."""
     finding = Item("line", "finding", size, COLORS["finding"])
     if not has_truth:
         return [finding]
@@ -100,7 +91,7 @@ def legend_items(size: int, *, has_truth: bool) -> list[Item]:
 
 
 def _digits(score: float, *thresholds: float) -> int:
-    """Return how many decimals show on which side of the thresholds the score lies, 3 to 6."""
+    """Return the number of decimals that show the score's side of each threshold, 3 to 6."""
     for digits in (3, 4, 5):
         if all(
             score == threshold or f"{score:.{digits}f}" != f"{threshold:.{digits}f}"
@@ -124,7 +115,7 @@ def _flow(items: Sequence[Item], width: int, *, top: int) -> list[tuple[int, int
 
 
 def _indent(item: Item) -> int:
-    """Return how far the text stands from the left of the item."""
+    """Return the pixels between the left of the item and its text."""
     match item.sign:
         case "none":
             return 0
@@ -142,7 +133,7 @@ def _width(item: Item) -> int:
 
 
 def _draw_signs(
-    strip: npt.NDArray[np.uint8], items: Sequence[Item], places: Sequence[tuple[int, int]]
+    strip: Image, items: Sequence[Item], places: Sequence[tuple[int, int]]
 ) -> list[PlacedText]:
     """Draw the signs of all items; return their texts, as ``draw_texts`` takes them."""
     return [
@@ -151,8 +142,8 @@ def _draw_signs(
     ]
 
 
-def _draw_sign(strip: npt.NDArray[np.uint8], item: Item, x: int, y: int) -> Color:
-    """Draw what stands before or behind the text; return the color of the text."""
+def _draw_sign(strip: Image, item: Item, x: int, y: int) -> Color:
+    """Draw the sign before the text or the plate behind it; return the color of the text."""
     size, middle = item.size, y + round(0.72 * item.size)
     match item.sign:
         case "none":

@@ -1,11 +1,11 @@
-"""The picture of one inspected image: what is there, what was found, what was said of it."""
+"""The overlay of one inspected image: the image, its truth, its finding and its verdict."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from defectkit.arrays import BoxXywh, Image, Mask
+from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
+from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import safe_name
 from defectkit.findings import Finding
 from defectkit.regions import measure_regions
@@ -21,6 +21,9 @@ from defectkit.reporting.drawing.strokes import (
 )
 from defectkit.reporting.drawing.tags import draw_tags
 
+Tag = tuple[str, BoxXywh]
+"""A text and the box that it names, in pixels of the image."""
+
 MIN_WIDTH = 340
 """Narrower canvases are padded to this many pixels, so that the header can be read."""
 
@@ -30,17 +33,12 @@ STACK_ASPECT = 2.5
 
 def draw_overlay(
     image: Image,
+    finding: Finding,
+    judgment: Judgment,
     *,
-    predicted: Mask,
-    truth: Mask | None,
-    verdict: str,
-    score: float,
-    threshold_low: float,
-    threshold_high: float,
     image_id: str,
-    outcome: str | None = None,
-    labels: Sequence[tuple[str, BoxXywh]] = (),
-    score_map: npt.NDArray[np.float32] | None = None,
+    truth: Mask | None = None,
+    tags: Sequence[Tag] | None = None,
 ) -> Image:
     """Return a header strip above the bare image and, right of it, the marked image.
 
@@ -49,17 +47,13 @@ def draw_overlay(
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3) RGB uint8.
-        predicted: (H, W) bool, the found pixels.
-        truth: (H, W) bool, the true defect pixels, or None where the truth is not known.
-        verdict: ``good``, ``review`` or ``defective``.
-        score: the image's defect score in [0, 1].
-        threshold_low: below it the verdict is good.
-        threshold_high: at or above it the verdict is defective.
+        finding: what was found in it.
+        judgment: the verdict, and its outcome where that is to be shown.
         image_id: any text; what no font shows is written as escapes, long ids lose their middle.
-        outcome: what the verdict meant (``hit``, ``escape`` …) where the truth is known.
-        labels: text and box_xywh, in pixels of the image, of regions to name.
-        score_map: (K, H, W), the scores of the classes. Where an image is not good although no
-            pixel was found, the highest one is marked, so that the reader sees why.
+        truth: (H, W) bool, the true defect pixels, or None where the truth is not known.
+        tags: names of places in the marked image. By default the finding's own: those of its
+            regions; where the image is not good although no pixel was found, the highest score is
+            marked instead, so that the reader sees why.
 
     Returns:
         (H', W', 3) RGB uint8.
@@ -69,22 +63,16 @@ def draw_overlay(
     stacked = width >= STACK_ASPECT * height
     across, down = (1, 2) if stacked else (2, 1)
     canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
-    header = draw_header(
-        canvas_width,
-        image_id=image_id,
-        verdict=verdict,
-        outcome=outcome,
-        score=score,
-        threshold_low=threshold_low,
-        threshold_high=threshold_high,
-        has_truth=truth is not None,
-    )
+    header = draw_header(canvas_width, judgment, image_id=image_id, has_truth=truth is not None)
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
-    marked = mark(bare, predicted=predicted, truth=truth, labels=labels)
-    if score_map is not None and verdict != "good" and not predicted.any():
-        _mark_highest(marked, score_map)
+    found = finding.mask
+    marked = mark_defects(
+        bare, found=found, truth=truth, tags=region_tags(finding) if tags is None else tags
+    )
+    if tags is None and judgment.verdict != "good" and not found.any():
+        _mark_highest_score(marked, finding.score_map)
     panels = (bare, marked)
     for index, panel in enumerate(panels):
         x = GUTTER + (0 if stacked else index * (width + GUTTER))
@@ -104,32 +92,32 @@ def overlay_name(image_id: str) -> str:
     return safe_name(image_id) + ".png"
 
 
-def mark(
-    image: Image, *, predicted: Mask, truth: Mask | None, labels: Sequence[tuple[str, BoxXywh]] = ()
+def mark_defects(
+    image: Image, *, found: Mask, truth: Mask | None, tags: Sequence[Tag] = ()
 ) -> Image:
-    """Return ``image`` with its parts tinted, outlined and named, as (H, W, 3) RGB uint8.
+    """Return ``image`` with its defects tinted, outlined and named, as (H, W, 3) RGB uint8.
 
     Hit, missed and false pixels get a light tint; the finding a solid line and the truth a dashed
     one, both outside of what they surround; a defect too small to be noticed gets a ring.
     """
     marked = as_rgb(image).copy()
-    assert predicted.shape == marked.shape[:2], (predicted.shape, marked.shape)
-    assert truth is None or truth.shape == predicted.shape, (truth.shape, predicted.shape)
+    assert found.shape == marked.shape[:2], (found.shape, marked.shape)
+    assert truth is None or truth.shape == found.shape, (truth.shape, found.shape)
     line = _line_width(marked)
     if truth is not None:
-        draw_tint(marked, truth & predicted, COLORS["hit"])
-        draw_tint(marked, truth & ~predicted, COLORS["missed"])
-        draw_tint(marked, predicted & ~truth, COLORS["false"])
-    draw_outline(marked, predicted, COLORS["finding"], line)
+        draw_tint(marked, truth & found, COLORS["hit"])
+        draw_tint(marked, truth & ~found, COLORS["missed"])
+        draw_tint(marked, found & ~truth, COLORS["false"])
+    draw_outline(marked, found, COLORS["finding"], line)
     if truth is not None:
         draw_dashed_outline(marked, truth, COLORS["truth"], line)
-    draw_rings(marked, predicted, truth, line)
-    draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in labels])
+    draw_rings(marked, found, truth, line)
+    draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in tags])
     return marked
 
 
-def _mark_highest(marked: Image, score_map: npt.NDArray[np.float32]) -> None:
-    # Often one pixel; of a tile or a box all.
+def _mark_highest_score(marked: Image, score_map: ScoreMap) -> None:
+    # Often one pixel; all pixels of a tile or a box.
     highest = (score_map == score_map.max()).any(axis=0)
     line = _line_width(marked)
     draw_outline(marked, highest, COLORS["finding"], line)
@@ -142,7 +130,7 @@ def _line_width(image: Image) -> int:
     return 1 + int(max(image.shape[:2])) // 1000
 
 
-def region_labels(finding: Finding, *, most: int = 8) -> list[tuple[str, BoxXywh]]:
-    """Return the text and box of a finding's largest regions, as ``draw_overlay`` takes them."""
-    largest = sorted(finding.regions, key=lambda region: -region.area)[:most]
+def region_tags(finding: Finding, *, max_tags: int = 8) -> list[Tag]:
+    """Return class and score of a finding's largest regions, with their boxes."""
+    largest = sorted(finding.regions, key=lambda region: -region.area)[:max_tags]
     return [(f"{region.class_id} {region.score:.2f}", region.box_xywh) for region in largest]

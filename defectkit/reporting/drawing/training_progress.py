@@ -27,7 +27,7 @@ def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int
     dice = validation.dice
     frame = progress_frame(
         [prediction.image for prediction in watched],
-        [prediction.truth.max(axis=0) > 0 for prediction in watched],
+        [prediction.truth.mask for prediction in watched],
         [prediction.finding.defect_map for prediction in watched],
         epoch=epoch,
         caption="" if dice is None else f"validation Dice {dice:.3f}",

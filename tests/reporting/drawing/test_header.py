@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.verdicts import Judgment
 from defectkit.reporting.drawing import header
 from defectkit.reporting.drawing.header import Item, draw_header, draw_items, legend_items
 from defectkit.reporting.drawing.palette import COLORS, OUTCOME_COLORS, VERDICT_COLORS
@@ -20,12 +22,14 @@ def written(monkeypatch):
     return texts
 
 
-def draw(width: int = 900, **changes) -> np.ndarray:
-    options = {
-        "image_id": "part-1.png", "verdict": "defective", "outcome": "hit", "score": 0.9,
-        "threshold_low": 0.5, "threshold_high": 0.5, "has_truth": True, **changes,
-    }  # fmt: skip
-    return draw_header(width, **options)
+def draw(
+    width: int = 900, image_id="part-1.png", has_truth=True, threshold_low=0.5, **changes
+) -> np.ndarray:
+    judgment = Judgment(
+        thresholds=Thresholds(low=threshold_low, high=0.5, rule="f1"),
+        **{"verdict": "defective", "outcome": "hit", "score": 0.9, **changes},
+    )
+    return draw_header(width, judgment, image_id=image_id, has_truth=has_truth)
 
 
 def has_color(image: np.ndarray, color: tuple[int, int, int]) -> bool:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import read_image
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.verdicts import Judgment
 from defectkit.findings import Finding
-from defectkit.regions import Region
+from defectkit.regions import Region, label_regions
 from defectkit.reporting.drawing.header import GUTTER
-from defectkit.reporting.drawing.overlay import MIN_WIDTH, draw_overlay, mark, region_labels
+from defectkit.reporting.drawing.overlay import MIN_WIDTH, draw_overlay, mark_defects, region_tags
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, OUTCOME_COLORS, VERDICT_COLORS
 from defectkit.reporting.drawing.strokes import TINT_OPACITY
 
@@ -20,7 +22,6 @@ SAID = {
     "score": 0.8,
     "threshold_low": 0.4,
     "threshold_high": 0.6,
-    "image_id": "a.png",
 }
 
 
@@ -34,6 +35,22 @@ def scene(height=100, width=140):
     return image, predicted, truth
 
 
+def overlay(image, found, truth, *, scores=None, tags=None, image_id="a.png", **said):
+    """The overlay of an image with the found mask ``found``, judged as ``SAID`` says."""
+    scores = found[None].astype(np.float32) if scores is None else scores
+    finding = Finding(
+        score_map=scores,
+        region_map=label_regions(found)[0],
+        regions=(),
+        score=0.5,
+        class_scores=np.zeros(len(scores), np.float32),
+    )
+    said = {**SAID, **said}
+    low, high = said.pop("threshold_low"), said.pop("threshold_high")
+    judgment = Judgment(**said, thresholds=Thresholds(low=low, high=high, rule="f1"))
+    return draw_overlay(image, finding, judgment, image_id=image_id, truth=truth, tags=tags)
+
+
 def pixels_of(image, color):
     return (image == np.array(color, np.uint8)).all(axis=-1)
 
@@ -43,7 +60,7 @@ def test_the_left_panel_is_the_image_itself(channels):
     image, predicted, truth = scene()
     if channels:
         image = np.repeat(image[..., None], channels, axis=2)
-    out = draw_overlay(image, predicted=predicted, truth=truth, outcome="hit", **SAID)
+    out = overlay(image, predicted, truth, outcome="hit")
     height, width = image.shape[:2]
     assert out.dtype == np.uint8
     assert out.shape[1:] == (max(2 * width + 3 * GUTTER, MIN_WIDTH), 3)
@@ -51,7 +68,7 @@ def test_the_left_panel_is_the_image_itself(channels):
     bare = out[top : top + height, GUTTER : GUTTER + width]
     assert (bare == (image if channels else image[..., None])).all()
     right = out[top : top + height, 2 * GUTTER + width : 2 * (GUTTER + width)]
-    assert (right == mark(image, predicted=predicted, truth=truth)).all()
+    assert (right == mark_defects(image, found=predicted, truth=truth)).all()
 
 
 @pytest.mark.parametrize("size", [1, 40])
@@ -70,8 +87,10 @@ def test_where_nothing_was_found_in_a_doubtful_image_the_highest_score_is_marked
     highest = np.zeros(image.shape, bool)
     highest[40 : 40 + size, 60 : 60 + size] = True
     scores = np.stack([np.full(image.shape, 0.2), np.where(highest, 0.3, 0.1)]).astype(np.float32)
-    said = {**SAID, "verdict": verdict, "predicted": predicted, "truth": None}
-    out, plain = draw_overlay(image, score_map=scores, **said), draw_overlay(image, **said)
+    out, plain = (
+        overlay(image, predicted, None, scores=scores, tags=tags, verdict=verdict)
+        for tags in (None, ())
+    )
     changed = (out != plain).any(axis=-1)
     assert changed.any() == marks
     assert not marks or pixels_of(out[changed], COLORS["finding"]).any()
@@ -82,7 +101,7 @@ def test_where_nothing_was_found_in_a_doubtful_image_the_highest_score_is_marked
 
 def test_hit_missed_and_false_pixels_have_their_tints():
     image, predicted, truth = scene()
-    marked = mark(image, predicted=predicted, truth=truth)
+    marked = mark_defects(image, found=predicted, truth=truth)
     for name, window in {
         "hit": np.s_[24:66, 64:76],
         "missed": np.s_[24:66, 24:54],
@@ -98,7 +117,7 @@ def test_hit_missed_and_false_pixels_have_their_tints():
 
 def test_both_contours_are_seen_and_cover_nothing_where_finding_and_truth_agree():
     image, _, truth = scene()
-    marked = mark(image, predicted=truth, truth=truth)
+    marked = mark_defects(image, found=truth, truth=truth)
     assert pixels_of(marked, COLORS["finding"]).sum() > 150
     assert pixels_of(marked, COLORS["truth"]).sum() > 80
     expected = (1 - TINT_OPACITY) * image[truth][:, None] + TINT_OPACITY * np.array(COLORS["hit"])
@@ -107,13 +126,13 @@ def test_both_contours_are_seen_and_cover_nothing_where_finding_and_truth_agree(
 
 def test_without_truth_only_the_finding_is_drawn():
     image, predicted, _ = scene()
-    marked = mark(image, predicted=predicted, truth=None)
+    marked = mark_defects(image, found=predicted, truth=None)
     changed = (marked != image[..., None]).any(axis=-1)
     assert (pixels_of(marked, COLORS["finding"]) == changed).all()
     assert not changed[predicted].any()
     assert changed.any()
     # Neither does the legend explain what is not there.
-    out = draw_overlay(image, predicted=predicted, truth=None, **SAID)
+    out = overlay(image, predicted, None)
     assert not pixels_of(out, COLORS["missed"]).any()
     assert not pixels_of(out, COLORS["truth"]).any()
 
@@ -123,7 +142,7 @@ def test_a_tiny_defect_cannot_be_overlooked(size):
     image = np.full((400, 103), 90, np.uint8)
     truth = np.zeros(image.shape, bool)
     truth[200 : 200 + size, 50 : 50 + size] = True
-    missed = mark(image, predicted=np.zeros_like(truth), truth=truth)
+    missed = mark_defects(image, found=np.zeros_like(truth), truth=truth)
     rows, columns = np.nonzero(pixels_of(missed, COLORS["missed"]))
     assert np.ptp(rows) > 30
     assert np.ptp(columns) > 30
@@ -135,9 +154,7 @@ def test_every_size_of_image_is_drawn(shape):
     image = np.full(shape, 200, np.uint8)
     mask = np.zeros(shape, bool)
     mask[0, 0] = True
-    out = draw_overlay(
-        image, predicted=mask, truth=mask, labels=[("class 1 0.93", (0, 0, 1, 1))], **SAID
-    )
+    out = overlay(image, mask, mask, tags=[("class 1 0.93", (0, 0, 1, 1))])
     assert out.shape[1] >= MIN_WIDTH
     assert out.shape[0] > shape[0]
 
@@ -145,7 +162,7 @@ def test_every_size_of_image_is_drawn(shape):
 def test_very_wide_images_are_stacked():
     image = np.arange(256 * 1600, dtype=np.uint32).reshape(256, 1600).astype(np.uint8)
     nothing = np.zeros(image.shape, bool)
-    out = draw_overlay(image, predicted=nothing, truth=nothing, **SAID)
+    out = overlay(image, nothing, nothing, verdict="good")
     assert out.shape[1] == 1600 + 2 * GUTTER
     lower = out[-GUTTER - 256 : -GUTTER, GUTTER:-GUTTER, 0]
     upper = out[-2 * (GUTTER + 256) : -2 * GUTTER - 256, GUTTER:-GUTTER, 0]
@@ -158,8 +175,14 @@ def test_the_largest_regions_are_named():
         Region(class_id=str(n), score=n / 10, box_xywh=(n, 0, n, 2), area=n) for n in (1, 3, 2)
     )
     scores = np.zeros((3, 20, 20), np.float32)
-    finding = Finding(score_map=scores, regions=regions, score=0.3, class_scores=scores[:, 0, 0])
-    assert region_labels(finding, most=2) == [("3 0.30", (3, 0, 3, 2)), ("2 0.20", (2, 0, 2, 2))]
+    finding = Finding(
+        score_map=scores,
+        region_map=np.zeros((20, 20), np.int32),
+        regions=regions,
+        score=0.3,
+        class_scores=scores[:, 0, 0],
+    )
+    assert region_tags(finding, max_tags=2) == [("3 0.30", (3, 0, 3, 2)), ("2 0.20", (2, 0, 2, 2))]
 
 
 HOSTILE_IDS = [
@@ -176,8 +199,8 @@ HOSTILE_IDS = [
 def test_no_text_is_cut_at_the_edge(image_id, width):
     image = np.zeros((40, width), np.uint8)
     mask = np.zeros(image.shape, bool)
-    said = SAID | {"image_id": image_id, "verdict": "good", "score": 0.39996}
-    out = draw_overlay(image, predicted=mask, truth=mask, outcome="escape", **said)
+    said = {"image_id": image_id, "verdict": "good", "score": 0.39996}
+    out = overlay(image, mask, mask, outcome="escape", **said)
     header = out[: out.shape[0] - 40 - GUTTER]
     for edge in (header[:, :2], header[:, -2:], header[:2]):
         assert (edge == BACKGROUND).all()
@@ -188,8 +211,7 @@ def test_no_text_is_cut_at_the_edge(image_id, width):
 def test_the_header_wears_the_colors_of_verdict_and_wrong_outcomes(verdict, outcome):
     image = np.zeros((60, 300), np.uint8)
     nothing = np.zeros(image.shape, bool)
-    said = SAID | {"verdict": verdict}
-    out = draw_overlay(image, predicted=nothing, truth=None, outcome=outcome, **said)
+    out = overlay(image, nothing, None, outcome=outcome, verdict=verdict, tags=())
     assert pixels_of(out, VERDICT_COLORS[verdict]).sum() > 300
     others = set(OUTCOME_COLORS.values()) - {VERDICT_COLORS[verdict]}
     shown = {color for color in others if pixels_of(out, color).sum() > 300}
@@ -203,7 +225,7 @@ def header_texts(monkeypatch, **said):
         lambda _, entries: texts.extend(entry[0] for entry in entries),
     )
     nothing = np.zeros((20, 20), bool)
-    draw_overlay(np.zeros((20, 20), np.uint8), predicted=nothing, truth=None, **SAID | said)
+    overlay(np.zeros((20, 20), np.uint8), nothing, None, tags=(), **said)
     return texts
 
 
@@ -223,9 +245,9 @@ def test_a_score_just_below_the_threshold_does_not_look_equal_to_it(monkeypatch)
 def test_masks_of_another_size_are_refused():
     image, predicted, truth = scene()
     with pytest.raises(AssertionError):
-        draw_overlay(image, predicted=predicted[:-1], truth=truth, **SAID)
+        overlay(image, predicted[:-1], truth)
     with pytest.raises(AssertionError):
-        draw_overlay(image, predicted=predicted, truth=truth[:, 1:], **SAID)
+        overlay(image, predicted, truth[:, 1:])
 
 
 @pytest.mark.skipif(not TILES.is_dir(), reason=f"{TILES} is not there")
@@ -234,7 +256,7 @@ def test_real_tiles_of_all_widths_keep_their_pixels():
         image = read_image(path)
         predicted = image > np.percentile(image, 99.5)
         truth = image < np.percentile(image, 0.5)
-        out = draw_overlay(image, predicted=predicted, truth=truth, **SAID)
+        out = overlay(image, predicted, truth)
         height, width = image.shape
         stacked = width >= 2.5 * height
         top = out.shape[0] - (1 + stacked) * (GUTTER + height)

@@ -1,0 +1,137 @@
+"""A model judged on labeled images: ``Evaluation``, the content of an evaluation's files."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.devices import describe_device
+from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes
+from defectkit.evaluation.image_metrics import image_metrics
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import Prediction
+from defectkit.evaluation.region_matching import (
+    COLUMNS,
+    RegionMatch,
+    match_regions,
+    region_metrics,
+)
+from defectkit.evaluation.verdicts import Judgment, judge
+from defectkit.tables import make_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
+"""The order of the outcomes: what a person should see first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evaluation:
+    """How well a model judges the images of a split.
+
+    - ``metrics``: the content of ``metrics.json``.
+    - ``images``: a row per image, as in ``images.csv``: the most urgent outcomes first.
+    - ``regions``: a row per true region and per false alarm, as in ``regions.csv``.
+    - ``folder``: the evaluation's files.
+
+    Ids and classes are text.
+    """
+
+    metrics: dict[str, Any]
+    images: "pd.DataFrame"
+    regions: "pd.DataFrame"
+    folder: Path
+
+
+def judge_images(
+    model: TrainedModel,
+    predictions: Iterable[Prediction],
+    *,
+    folder: Path,
+    on_image: Callable[[Prediction, Judgment], None],
+) -> Evaluation:
+    """Return the evaluation of a model on labeled images.
+
+    Args:
+        model: gives the thresholds.
+        predictions: the model's predictions, one or more; each is held only until the next.
+        folder: the folder for the evaluation's files; nothing is written there.
+        on_image: called with each prediction and its judgment.
+    """
+    approach = model.approach
+    pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
+    boxes = BoxMetrics(classes=approach.classes)
+    rows: list[dict[str, Any]] = []
+    matches: list[RegionMatch] = []
+    seconds: list[float] = []
+    for prediction in predictions:
+        record, finding = prediction.record, prediction.finding
+        judgment = judge(finding.score, model.thresholds, defective=record.defective)
+        pixels.update(finding.score_map, prediction.truth)
+        boxes.update(ranked_boxes(finding), record.regions)
+        matches += match_regions(finding, prediction.truth, image_id=record.image_id)
+        rows.append(_image_row(prediction, judgment, approach.pixel_threshold))
+        seconds.append(prediction.seconds)
+        on_image(prediction, judgment)
+    scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
+    metrics = {
+        "image": image_metrics(scores, defective, model.thresholds),
+        "pixel": pixels.result(),
+        "region": region_metrics(matches, len(rows)),
+        "box": boxes.result(),
+        "speed": _speed(seconds, model),
+    }
+    rows.sort(key=_urgency)
+    regions = make_table([match.row() for match in matches])
+    return Evaluation(
+        metrics=metrics,
+        images=make_table(rows),
+        regions=regions.reindex(columns=COLUMNS),  # Also where there is no row.
+        folder=folder,
+    )
+
+
+def _image_row(
+    prediction: Prediction, judgment: Judgment, pixel_threshold: float
+) -> dict[str, Any]:
+    """Return a row of ``images.csv``."""
+    record, finding, truth = prediction.record, prediction.finding, prediction.truth
+    found = finding.defect_map >= pixel_threshold
+    return {
+        "image_id": record.image_id,
+        "defective": record.defective,
+        "score": judgment.score,
+        "verdict": judgment.verdict,
+        "outcome": judgment.outcome,
+        **{
+            f"score_{name}": float(score)
+            for name, score in zip(truth.classes, finding.class_scores, strict=True)
+        },
+        # The counts from which the pooled Dice is made: of the score map, without min_area.
+        "true_pixels": int(np.count_nonzero(truth.mask)),
+        "found_pixels": int(np.count_nonzero(found)),
+        "hit_pixels": int(np.count_nonzero(truth.mask & found)),
+    }
+
+
+def _urgency(row: dict[str, Any]) -> tuple[int, float, str]:
+    """Return the key that sorts rows: by outcome, then escapes of low, overkills of high score."""
+    score = row["score"] if row["defective"] else -row["score"]
+    return URGENCY[row["outcome"]], score, row["image_id"]
+
+
+def _speed(seconds: Sequence[float], model: TrainedModel) -> dict[str, Any]:
+    # The first image also pays for what is set up once.
+    milliseconds = 1000 * np.array(seconds[1:] or seconds)
+    return {
+        "ms_per_image_median": float(np.median(milliseconds)),
+        "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
+        "images_per_second": float(1000 / milliseconds.mean()),
+        "device": describe_device(model.device),
+        "threads": torch.get_num_threads(),
+    }

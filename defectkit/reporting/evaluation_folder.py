@@ -1,0 +1,165 @@
+"""``RUN/evaluation/<split>/``: tables, metrics, overlays, plots and the report of an evaluation."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import track
+
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import write_png
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.judge import URGENCY, Evaluation, judge_images
+from defectkit.evaluation.operating_points import doubt_escape_rate
+from defectkit.evaluation.prediction import Prediction, predict
+from defectkit.evaluation.verdicts import Judgment
+from defectkit.files import ensure_writable, write_json
+from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
+from defectkit.reporting.evaluation_summary import print_evaluation
+from defectkit.reporting.html.report import write_report
+from defectkit.tables import write_table
+from defectkit.vocabulary import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def evaluate_split(
+    run: Path,
+    model: TrainedModel,
+    dataset: Dataset,
+    split: Split,
+    *,
+    max_escape_rate: float | None = None,
+    console: Console,
+) -> Evaluation:
+    """Judge a run's model on a split, write ``RUN/evaluation/<split>/`` and print a summary.
+
+    Args:
+        run: the run's folder.
+        model: the run's model, with its thresholds.
+        dataset: the dataset that the run was trained on.
+        split: the split to judge on.
+        max_escape_rate: an escape rate in [0, 1); a warning says so where it is not shown.
+        console: where to report.
+
+    Raises:
+        DatasetError: the split is empty, or an image was changed.
+        ImageError: an image cannot be read.
+        OutputError: the folder cannot be written.
+    """
+    folder = ensure_writable(run / "evaluation" / split)
+    for old in (folder / "overlays").glob("*.png"):
+        old.unlink()
+    evaluation = judge_images(
+        model,
+        predict_with_progress(
+            model, dataset.split(split), title=f"evaluating {split}", console=console
+        ),
+        folder=folder,
+        on_image=partial(_write_overlay, folder),
+    )
+    warnings = list(model.info.get("warnings", ()))
+    image = evaluation.metrics["image"]
+    if max_escape_rate is not None:
+        doubt = doubt_escape_rate(image["escapes"], image["n_defective"], max_escape_rate)
+        warnings += [doubt] if doubt else []
+    _write_files(evaluation)
+    _write_report(evaluation, run, model, dataset, split, warnings)
+    print_evaluation(console, evaluation, model.thresholds, warnings)
+    return evaluation
+
+
+def predict_with_progress(
+    model: TrainedModel, records: Sequence[ImageRecord], *, title: str, console: Console
+) -> Iterator[Prediction]:
+    """Yield the model's prediction of each record, with a progress bar where there is a terminal.
+
+    One image at a time, so that the speed is the time that one image waits.
+    """
+    yield from track(
+        predict(model.approach, model.network, records),
+        title,
+        total=len(records),
+        console=console,
+        disable=not console.is_terminal,
+    )
+
+
+def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> None:
+    image_id = prediction.record.image_id
+    picture = draw_overlay(
+        prediction.image,
+        prediction.finding,
+        judgment,
+        image_id=image_id,
+        truth=prediction.truth.mask,
+    )
+    assert judgment.outcome is not None
+    name = _overlay_name(image_id, judgment.outcome)
+    write_png(folder / "overlays" / name, picture, compress_level=1)
+
+
+def _overlay_name(image_id: str, outcome: str) -> str:
+    # The files sort as the rows of images.csv do: escapes first.
+    return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
+
+
+def _write_files(evaluation: Evaluation) -> None:
+    folder, metrics, images = evaluation.folder, evaluation.metrics, evaluation.images
+    write_table(folder / "images.csv", _image_texts(images))
+    write_table(folder / "regions.csv", _region_texts(evaluation.regions))
+    write_json(folder / "metrics.json", metrics)  # Last: where it is new, the tables are too.
+    plot_scores(
+        folder / "scores.png",
+        images["score"].tolist(),
+        images["defective"].tolist(),
+        threshold_low=metrics["image"]["threshold_low"],
+        threshold_high=metrics["image"]["threshold_high"],
+    )
+    plot_region_recall(folder / "region_recall.png", metrics["region"]["recall_by_area"])
+
+
+def _image_texts(images: "pd.DataFrame") -> "pd.DataFrame":
+    # So many digits give a float32 back as it was.
+    scores = [name for name in images.columns if name == "score" or name.startswith("score_")]
+    return images.assign(**{name: images[name].map("{:.9g}".format) for name in scores})
+
+
+def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
+    found = regions["found"].map({True: "yes", False: "no"})
+    numbers = {
+        name: regions[name].map("{:.6f}".format, na_action="ignore")
+        for name in ("coverage", "best_overlap", "score")
+    }
+    return regions.assign(found=found, **numbers)
+
+
+def _write_report(
+    evaluation: Evaluation,
+    run: Path,
+    model: TrainedModel,
+    dataset: Dataset,
+    split: Split,
+    warnings: Sequence[str],
+) -> None:
+    config = model.approach.config
+    rows: list[dict[Any, Any]] = evaluation.images.to_dict("records")
+    write_report(
+        evaluation.folder,
+        metrics=evaluation.metrics,
+        images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
+        title=f"{run.name}: {split} split",
+        run_info={
+            "approach": config.approach,
+            "network": config.model.architecture,
+            "dataset": str(dataset.folder),
+            "split": split,
+            "thresholds": model.thresholds.rule,
+            "best epoch": model.info["epoch"],
+            "warnings": warnings,
+        },
+    )

@@ -1,0 +1,62 @@
+"""What ``evaluate`` prints: the main metrics with their meaning, rates, thresholds and warnings."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from defectkit.deployment.judge import Evaluation
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.rates import describe_rate
+
+
+def print_evaluation(
+    console: Console, evaluation: Evaluation, thresholds: Thresholds, warnings: Sequence[str]
+) -> None:
+    """Print the summary of an evaluation."""
+    image = evaluation.metrics["image"]
+    console.print(_table(evaluation))
+    console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
+    console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
+    if thresholds.low < thresholds.high:
+        console.print(describe_rate("reviews", image["reviews"], len(evaluation.images)))
+    console.print(
+        f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
+        f"{thresholds.rule}"
+    )
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}")
+    folder = evaluation.folder
+    console.print(
+        f"\noverlays in {folder / 'overlays'}, report in {folder / 'report.html'}", markup=False
+    )
+
+
+def _table(evaluation: Evaluation) -> Table:
+    image, pixel, region, box, speed = (
+        evaluation.metrics[name] for name in ("image", "pixel", "region", "box", "speed")
+    )
+    recall = region["recall"]
+    rows: tuple[tuple[str, float | None, str], ...] = (
+        ("image average precision", image["average_precision"], "defective images rank above good"),
+        ("image AUROC", image["auroc"], "chance that a defective image ranks above a good one"),
+        ("pixel Dice", pixel["dice"], "overlap of found and true pixels, all images pooled"),
+        ("pixel average precision", pixel["average_precision"], "the same over all thresholds"),
+        ("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes"),
+        ("region recall", recall["value"], f"{recall['found']} of {recall['total']} defects found"),
+        (
+            "false alarms per image",
+            region["false_alarms_per_image"],
+            "found regions without a true pixel",
+        ),
+        ("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them"),
+        ("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}"),
+    )
+    table = Table(title=f"{len(evaluation.images)} images", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("what it means", style="dim")
+    for name, value, meaning in rows:
+        table.add_row(name, "-" if value is None else f"{value:.3f}", meaning)
+    return table
