@@ -1,7 +1,7 @@
-"""Builds the commands from the pipelines: what a ``run`` declares is what the command line offers.
+"""Builds a command from the ``run`` of its pipeline, where its parameters and help are declared.
 
-Its positional parameters become arguments, its keyword-only ones options, and its docstring the
-help: the summary, ``Examples:``, ``Exit status:`` and ``Args:``.
+Positional parameters become arguments, keyword-only ones options, and the docstring the help: its
+summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 """
 
 import inspect
@@ -15,18 +15,18 @@ from docstring_parser import Docstring
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
 
 OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
-"""Options that are not called as their parameters."""
+"""Options with other names than their parameters."""
 METAVARS = {"settings": "KEY=VALUE"}
 TYPES = {"config": Path | None, "settings": list[str] | None}
-"""What the command line takes where Python takes more."""
-MINIMA = {"epochs": 1, "max_images": 1, "seed": 0, "workers": 0}
-"""Smallest values of options that no pipeline checks with a message that names the option."""
+"""What the command line takes where ``run`` takes more."""
+MIN_VALUES = {"epochs": 1, "max_images": 1, "seed": 0, "workers": 0}
+"""Minima that no pipeline checks with a message that names the option."""
 
 Run = Callable[..., Any]
 
 
 def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
-    """Return a function for ``typer`` with the parameters of ``run``, that hands them to ``call``.
+    """Return a function with the parameters of ``run`` for typer, which passes them to ``call``.
 
     ``call`` gets positional and keyword arguments as ``run`` takes them, without ``console``.
     """
@@ -43,7 +43,7 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
         call(*arguments, **{name: value for name, value in values.items() if value is not None})
 
     parameters = [_parameter(parameter, helps[parameter.name]) for parameter in declared]
-    # typer reads both.
+    # typer reads both, in place of those of **values.
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command
@@ -77,12 +77,12 @@ def _parse(run: Run) -> Docstring:
 
 
 def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter:
-    """Return the parameter as ``typer`` wants it."""
+    """Return the parameter as typer needs it, an option or an argument."""
     name, annotation = declared.name, TYPES.get(declared.name) or _simple(declared.annotation)
     info: Any
     if declared.kind is declared.KEYWORD_ONLY:
         flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")  # a flag has no --no-...
-        metavar, minimum = METAVARS.get(name), MINIMA.get(name)
+        metavar, minimum = METAVARS.get(name), MIN_VALUES.get(name)
         info = typer.Option(flag, help=help_text, metavar=metavar, min=minimum)
     else:
         info = typer.Argument(help=help_text)

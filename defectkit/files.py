@@ -221,7 +221,7 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
 
 
 class _Lines(list[str]):
-    """What ``csv.writer`` writes to."""
+    """A list of lines that ``csv.writer`` can write to."""
 
     def write(self, line: str) -> None:
         self.append(line.removesuffix("\r\n") + "\n")

@@ -4,7 +4,6 @@
 # numpy and whatever uses them) is imported inside the functions that need it.
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from defectkit.errors import DatasetError, LabelError
+from defectkit.errors import DatasetError
 from defectkit.vocabulary import (
     SPLITS,
-    LabelFormat,
     LabelFormatOption,
     LabelKind,
     RleBaseOption,
@@ -29,6 +26,7 @@ from defectkit.vocabulary import (
 if TYPE_CHECKING:
     from defectkit.labels.ledger import LedgerRow
     from defectkit.labels.rle_convention import RleConvention
+    from defectkit.preparation.grouping import Grouping
     from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
@@ -39,7 +37,6 @@ COUNTS = (
     *("images", "defective", "good", "regions", "splits", "leaks"),
     *("rows_used", "rows_merged", "rows_refused"),
 )
-SECONDS_PER_REFRESH = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +134,10 @@ def run(
         DatasetError: Images, groups or splits do not fit.
         OutputError: ``out`` cannot be written or has other files.
     """
+    from defectkit.preparation.convention import decide_rle_convention
+    from defectkit.preparation.data_warnings import collect_warnings
+    from defectkit.preparation.grouping import group_images
+    from defectkit.preparation.matching import find_images
     from defectkit.preparation.prepared_image import split_images
     from defectkit.preparation.splits import parse_split
     from defectkit.preparation.worker_pool import open_worker_pool
@@ -149,22 +150,24 @@ def run(
     _refuse_pixel_pitch(pixel_pitch)
     check_output_folder(out)
 
-    source_format, matching = _match_images(source, label_format, images, meta, unlisted)
-    convention = _decide_convention(source_format, matching, rle_base, rle_order)
+    matching = find_images(
+        Path(source),
+        label_format,
+        images=Path(images) if images else None,
+        meta=Path(meta) if meta else None,
+        use_unlisted=unlisted == "good",
+    )
+    convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
         facts = _examine(matching, convention, pool, console)
         ledger = _write_ledger(matching, facts, out)
-        _refuse_rows(matching, facts, ledger, convention, out, rle_base, skip_bad_rows)
+        _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, out)
         usable = [image for image in facts if not image.problem]
-        if not usable:
-            raise DatasetError(
-                f"no image of {matching.table.path} can be used; see {out / 'ledger.csv'}."
-            )
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
         sheets = previews.class_sheets(out / "preview", usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process goes on.
 
-        grouping = _group(matching, usable, group_by, pool)
+        grouping = group_images(usable, matching.cells, group_by, pool)
         pair_sheets = previews.leak_sheets(out / "preview", usable, grouping.leaks)
         drawing = itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets))
         if not allow_leaks:
@@ -176,7 +179,8 @@ def run(
         _finish(drawing)
     previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
 
-    warnings = [*_collect_warnings(matching, facts, usable, grouping, unlisted), *split_warnings]
+    warnings = collect_warnings(matching, facts, grouping, used_unlisted=unlisted == "good")
+    warnings += split_warnings
     summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
     options = {
         "pixel_pitch": pixel_pitch,
@@ -184,7 +188,7 @@ def run(
         "group_by": group_by,
         "split": dict(zip(SPLITS, fractions, strict=True)),
     }
-    _write_info(summary, source_format, matching, meta, convention, options)
+    _write_info(summary, matching, meta, convention, options)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     _print_end(console, summary, matching.table.kind)
     return summary
@@ -195,86 +199,26 @@ def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
         raise DatasetError(f"--pixel-pitch {pixel_pitch:g} is not a length in mm above 0.")
 
 
-def _match_images(
-    source: str | Path,
-    label_format: LabelFormatOption,
-    images: str | Path | None,
-    meta: str | Path | None,
-    unlisted: UnlistedOption,
-) -> "tuple[LabelFormat, Matching]":
-    """Read the labels and ``--meta``, and find their images."""
-    from defectkit.labels.formats.csv_table import read_meta
-    from defectkit.preparation.matching import find_images
-    from defectkit.preparation.read_labels import read_labels
-
-    found_format, table = read_labels(Path(source), label_format)
-    return found_format, find_images(
-        found_format,
-        table,
-        read_meta(meta) if meta else {},
-        Path(images) if images else None,
-        use_unlisted=unlisted == "good",
-    )
-
-
-def _decide_convention(
-    source_format: LabelFormat,
-    matching: "Matching",
-    rle_base: RleBaseOption,
-    rle_order: RleOrderOption,
-) -> "RleConvention":
-    """Decide how the labels number the pixels."""
-    from defectkit.labels.rle_convention import decide_convention
-    from defectkit.preparation.matching import sample_rows
-
-    table = matching.table
-    if source_format != "csv" and (rle_base, rle_order) != ("auto", "auto"):
-        raise LabelError(
-            f"--rle-base and --rle-order are for CSV, but {table.path} is {source_format}."
-        )
-    samples = sample_rows(matching.images)
-    return decide_convention(table.rows, samples, base=rle_base, order=rle_order)
-
-
 def _examine(
     matching: "Matching", convention: "RleConvention", pool: "WorkerPool", console: Console
 ) -> "list[ImageFacts]":
     """Read every image and its rows."""
     from defectkit.preparation.examine import examine_image
+    from defectkit.reporting.progress import track_results
 
     examine = partial(examine_image, convention=convention)
-    return _track(pool.map(examine, matching.images), len(matching.images), console)
-
-
-def _track(results: "Iterable[ImageFacts]", total: int, console: Console) -> "list[ImageFacts]":
-    """Collect ``results`` under a progress bar with the time left."""
-    columns = (
-        TextColumn("Reading images"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    facts = []
-    # Without its own thread the bar costs the workers nothing, and forking stays safe.
-    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
-        task = progress.add_task("", total=total)
-        shown = time.monotonic()
-        for image in results:
-            facts.append(image)
-            if time.monotonic() - shown > SECONDS_PER_REFRESH:
-                progress.update(task, completed=len(facts), refresh=True)
-                shown = time.monotonic()
-    return facts
+    results = pool.map(examine, matching.images)
+    return track_results(results, len(matching.images), "Reading images", console)
 
 
 def _write_ledger(
     matching: "Matching", facts: "Sequence[ImageFacts]", out: Path
 ) -> "list[LedgerRow]":
     """Write the outcome of every row, also where the labels are then refused."""
+    from defectkit.preparation.examine import collect_ledger
     from defectkit.preparation.write_dataset import write_ledger
 
-    rows = [*matching.ledger, *(row for image in facts for row in image.ledger)]
-    ledger = sorted(rows, key=lambda row: row.line)
+    ledger = collect_ledger(matching, facts)
     write_ledger(out, ledger)
     return ledger
 
@@ -284,57 +228,23 @@ def _refuse_rows(
     facts: "Sequence[ImageFacts]",
     ledger: "Sequence[LedgerRow]",
     convention: "RleConvention",
-    out: Path,
     rle_base: RleBaseOption,
     skip_bad_rows: bool,
+    out: Path,
 ) -> None:
-    """Refuse rows that contradict the convention, and unless they are skipped, all bad rows."""
+    """Refuse the labels for rows that contradict the convention or are bad, or if none is left."""
     from defectkit.labels.ledger import refuse_bad_rows
-    from defectkit.labels.rle_convention import refuse_base_contradiction
-    from defectkit.preparation.examine import undecoded_rows
+    from defectkit.preparation.convention import refuse_contradicted_base
 
-    undecoded = undecoded_rows(matching.images, facts)
-    refuse_base_contradiction(undecoded, convention, asked=rle_base)
+    source, written = matching.table.path, out / "ledger.csv"
+    refuse_contradicted_base(matching, facts, convention, asked_base=rle_base)
     if not skip_bad_rows:
-        refuse_bad_rows(ledger, source=matching.table.path, written=out / "ledger.csv")
+        refuse_bad_rows(ledger, source=source, written=written)
+    if all(image.problem for image in facts):
+        raise DatasetError(f"no image of {source} can be used; see {written}.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Grouping:
-    """The groups of the usable images before and after leaks joined them, by image id.
-
-    ``given`` are the splits that the user gave, empty text where none; ``n_without_group`` is the
-    number of images that name no group.
-    """
-
-    named: Mapping[str, str]
-    n_without_group: int
-    given: Mapping[str, str]
-    leaks: "list[Leak]"
-    joined: Mapping[str, str]
-
-
-def _group(
-    matching: "Matching",
-    usable: "Sequence[ImageFacts]",
-    group_by: str | None,
-    pool: "WorkerPool",
-) -> _Grouping:
-    """Find the groups of the images, and join those of images that show the same thing."""
-    from defectkit.preparation.image_groups import assign_groups
-    from defectkit.preparation.leaks.find import find_leaks
-    from defectkit.preparation.leaks.pairs import join_groups
-
-    cells = {image.image_id: matching.cells[image.image_id] for image in usable}
-    given = {image_id: own.get("split", "") for image_id, own in cells.items()}
-    named, n_without_group = assign_groups(cells, group_by)
-    joined, leaks = join_groups(named, find_leaks(usable, pool), given)
-    return _Grouping(
-        named=named, n_without_group=n_without_group, given=given, leaks=leaks, joined=joined
-    )
-
-
-def _refuse_leaks(grouping: _Grouping, drawing: "Iterable[None]", out: Path) -> None:
+def _refuse_leaks(grouping: "Grouping", drawing: "Iterable[None]", out: Path) -> None:
     """Refuse leaks across given splits, after what shows them is written."""
     from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
     from defectkit.preparation.write_dataset import write_leaks
@@ -349,28 +259,6 @@ def _finish(drawing: "Iterable[None]") -> None:
     """Wait for the sheets; without worker processes, draw them now."""
     for _ in drawing:
         pass
-
-
-def _collect_warnings(
-    matching: "Matching",
-    facts: "Sequence[ImageFacts]",
-    usable: "Sequence[ImageFacts]",
-    grouping: _Grouping,
-    unlisted: UnlistedOption,
-) -> list[str]:
-    from defectkit.preparation.data_warnings import (
-        warn_about_boxes,
-        warn_about_files,
-        warn_about_leaks,
-    )
-
-    return [
-        *warn_about_boxes(matching.table.kind),
-        *warn_about_files(matching, facts, used_unlisted=unlisted == "good"),
-        *warn_about_leaks(
-            usable, grouping.named, grouping.leaks, n_without_group=grouping.n_without_group
-        ),
-    ]
 
 
 def _summarize(
@@ -402,7 +290,6 @@ def _summarize(
 
 def _write_info(
     summary: PrepareSummary,
-    source_format: LabelFormat,
     matching: "Matching",
     meta: str | Path | None,
     convention: "RleConvention",
@@ -414,12 +301,12 @@ def _write_info(
     out, table = summary.out, matching.table
     info = {
         "source": describe_source(table.path, table.files, out),
-        "format": source_format,
+        "format": matching.source_format,
         "form": table.form,
         "truth": table.kind,
         "meta": describe_source(Path(meta), [Path(meta)], out) if meta else None,
         "images": relative_path(matching.folder.root, out),
-        "rle": asdict(convention) if source_format == "csv" else None,
+        "rle": asdict(convention) if matching.source_format == "csv" else None,
         "classes": list(summary.classes),
         "counts": {key: getattr(summary, key) for key in COUNTS},
         **options,

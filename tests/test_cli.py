@@ -149,13 +149,15 @@ def test_all_mistakes_of_a_config_are_said_at_once(cli, tmp_path):
         assert part in ended.err
 
 
-@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "command", [(), *((name,) for name in COMMANDS), ("suspects",), ("labels", "convert")]
+)
 def test_every_command_has_help(cli, command):
     shown = cli(*command, "--help")
     assert shown.code == 0
     assert "Usage: defectkit" in shown.out
     if command and command != ("configs",):
-        assert "defectkit " + command[0] in shown.out.split("Example")[1]
+        assert "defectkit " + " ".join(command) in shown.out.split("Example")[1]
 
 
 def test_without_a_command_help_is_shown(cli):

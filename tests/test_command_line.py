@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defectkit.command_line import MINIMA, OPTION_NAMES, TYPES, build_command, help_of
+from defectkit.command_line import MIN_VALUES, OPTION_NAMES, TYPES, build_command, help_of
 from defectkit.pipelines import (
     compare,
     convert,
@@ -136,4 +136,4 @@ def test_every_parameter_of_every_pipeline_is_explained(pipeline):
 
 def test_the_exceptions_name_parameters_that_exist():
     names = {name for pipeline in PIPELINES for name in signature(pipeline.run).parameters}
-    assert {*OPTION_NAMES, *TYPES, *MINIMA} <= names
+    assert {*OPTION_NAMES, *TYPES, *MIN_VALUES} <= names

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,30 +12,13 @@ from pydantic import (
     model_validator,
 )
 
+from defectkit.config.architectures import ARCHITECTURES, Architecture
 from defectkit.vocabulary import ApproachName, Device
-
-PatchArchitecture = Literal["classifier", "all_conv", "lenet"]
-BoxArchitecture = Literal[
-    "yolo_grid", "localizer", "faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos",
-    "fast_rcnn", "rcnn",
-]  # fmt: skip
-SegmentArchitecture = Literal[
-    "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
-    "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet", "pixel_net",
-]  # fmt: skip
-Architecture = Literal[PatchArchitecture, BoxArchitecture, SegmentArchitecture]
-# The first of each is its default.
-ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
-    "patch": get_args(PatchArchitecture),
-    "box": get_args(BoxArchitecture),
-    "segment": get_args(SegmentArchitecture),
-}
-# Nothing in these networks is pretrained: `model.encoder` has no effect on them.
-WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+Channels = Annotated[int, Field(ge=1, le=4096)]
 FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
 
 
@@ -71,12 +54,7 @@ class ModelConfig(_Section):
     weights: str = "auto"
     """`auto`: pretrained weights that are installed or cached; `none`: random weights; or the path
     of a `.safetensors` file or an earlier run."""
-    decoder_channels: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], FROM_LIST] = (
-        96,
-        48,
-        32,
-        24,
-    )
+    decoder_channels: Annotated[tuple[Channels, ...], FROM_LIST] = (96, 48, 32, 24)
     """Number of channels of each decoder stage of `unet` and `manet`, deepest first. Five stages
     reach full resolution; with fewer the scores are upsampled by 2, 4 ... and training is
     faster."""

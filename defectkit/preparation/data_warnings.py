@@ -1,10 +1,10 @@
 """What the user should know about the images and labels of a dataset, apart from its splits."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
-from defectkit.preparation.leaks.pairs import Leak, equal_files_with_different_labels
 from defectkit.preparation.matching import Matching
 from defectkit.vocabulary import LabelKind
 
@@ -12,7 +12,18 @@ MAX_NAMES = 3
 """Max. number of images that a warning names."""
 
 
-def warn_about_boxes(kind: LabelKind) -> list[str]:
+def collect_warnings(
+    matching: Matching, facts: Sequence[ImageFacts], grouping: Grouping, *, used_unlisted: bool
+) -> list[str]:
+    """Return the warnings about labels, files and groups, each a sentence without its period."""
+    return [
+        *_warn_about_boxes(matching.table.kind),
+        *_warn_about_files(matching, facts, used_unlisted=used_unlisted),
+        *_warn_about_groups(grouping),
+    ]
+
+
+def _warn_about_boxes(kind: LabelKind) -> list[str]:
     """Warn of what labels that only box defects cannot be used for."""
     if kind == "masks":
         return []
@@ -22,7 +33,7 @@ def warn_about_boxes(kind: LabelKind) -> list[str]:
     ]
 
 
-def warn_about_files(
+def _warn_about_files(
     matching: Matching, facts: Sequence[ImageFacts], *, used_unlisted: bool
 ) -> list[str]:
     """Warn of images that nothing lists, that are missing, or that cannot be read."""
@@ -48,23 +59,16 @@ def warn_about_files(
     return warnings
 
 
-def warn_about_leaks(
-    images: Sequence[ImageFacts],
-    groups: Mapping[str, str],
-    leaks: Sequence[Leak],
-    *,
-    n_without_group: int,
-) -> list[str]:
+def _warn_about_groups(grouping: Grouping) -> list[str]:
     """Warn of images without a group, and of images that show the same thing.
 
-    Pairs that the user put in one group are not reported again. ``groups`` are those before the
-    groups of leaks were joined, by image id.
+    Pairs that the user put in one group are not reported again.
     """
-    warnings = (
-        [f"{n_without_group} images name no group and stand alone"] if n_without_group else []
-    )
+    count = grouping.n_without_group
+    warnings = [f"{count} images name no group and stand alone"] if count else []
+    named = grouping.named
     kinds = Counter(
-        leak.kind for leak in leaks if groups[leak.image_id_a] != groups[leak.image_id_b]
+        leak.kind for leak in grouping.leaks if named[leak.image_id_a] != named[leak.image_id_b]
     )
     counts = (
         (kinds["exact"], "images are copies of another"),
@@ -72,10 +76,9 @@ def warn_about_leaks(
         (kinds["overlap"], "pairs of images show the same thing in part"),
     )
     warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
-    if across_splits := sum(not leak.joined for leak in leaks):
+    if across_splits := sum(not leak.joined for leak in grouping.leaks):
         warnings.append(f"{across_splits} of these pairs are in different splits, as given")
-    rles = {image.image_id: image.rles for image in images}
-    if differing := equal_files_with_different_labels(leaks, rles):
+    if differing := grouping.contradictions:
         pairs = _first_names([f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing])
         warnings.append(f"{len(differing)} pairs of copies have different masks: {pairs}")
     return warnings

@@ -4,7 +4,7 @@ The image is decoded, measured and dropped in a worker process. Only the facts t
 memory does not grow with the size of the images.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
-from defectkit.preparation.matching import MatchedImage
+from defectkit.preparation.matching import MatchedImage, Matching
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
 
@@ -61,18 +61,10 @@ def examine_image(image: MatchedImage, *, convention: RleConvention) -> ImageFac
     )
 
 
-def undecoded_rows(
-    images: Sequence[MatchedImage], facts: Sequence[ImageFacts]
-) -> Iterator[tuple[LabelRow, int]]:
-    """Yield the rows whose encodings were refused, with their images' numbers of pixels.
-
-    ``facts`` are those of ``images``, in the same order.
-    """
-    for image, found in zip(images, facts, strict=True):
-        if found.height and found.problem:
-            bad = {row.line for row in found.ledger if not row.refused_with_image}
-            size = found.height * found.width
-            yield from ((row, size) for row in image.rows if row.line in bad)
+def collect_ledger(matching: Matching, facts: Sequence[ImageFacts]) -> list[LedgerRow]:
+    """Return the outcome of every row of the labels, in their order."""
+    rows = [*matching.ledger, *(row for image in facts for row in image.ledger)]
+    return sorted(rows, key=lambda row: row.line)
 
 
 def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:

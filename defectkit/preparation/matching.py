@@ -1,22 +1,17 @@
 """Match the rows of the labels and of ``--meta`` to image files."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectkit.arrays import ImageSize
-from defectkit.data.images import read_image_size
 from defectkit.errors import ImageError
+from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import ImageFolder, open_image_folder
-from defectkit.preparation.read_labels import folders_near_labels
-from defectkit.vocabulary import LabelFormat
-
-MAX_SAMPLED_IMAGES = 64
-MAX_SAMPLED_ROWS = 4
-"""Max. number of rows that are sampled of each image."""
+from defectkit.preparation.read_labels import folders_near_labels, read_labels
+from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 
 # Without slots it travels between processes in half of the time.
@@ -34,7 +29,8 @@ class Matching:
     """The images of a dataset, and what is known without reading them.
 
     Attributes:
-        table: the label table.
+        source_format: the format of the labels.
+        table: the labels.
         folder: the folder of the images.
         images: those that have a file, and no row that was refused already.
         cells: for each of ``images``, the further cells of the table and of ``--meta`` by column.
@@ -43,6 +39,7 @@ class Matching:
         unlisted: the images in the folder that nothing lists.
     """
 
+    source_format: LabelFormat
     table: LabelTable
     folder: ImageFolder
     images: list[MatchedImage] = field(default_factory=list)
@@ -53,46 +50,50 @@ class Matching:
 
 
 def find_images(
-    kind: LabelFormat,
-    table: LabelTable,
-    listed: Mapping[str, Mapping[str, str]],
-    images: Path | None,
+    source: Path,
+    label_format: LabelFormatOption,
     *,
+    images: Path | None,
+    meta: Path | None,
     use_unlisted: bool,
 ) -> Matching:
-    """Find the images of labels of the format ``kind``, and match rows and images.
+    """Read labels, find their images, and match rows and images.
+
+    Image ids in a CSV stay as they are, those in other formats become paths.
 
     Args:
-        kind: the format of the labels. Image ids in a CSV stay as they are, others become paths.
-        table: the labels.
-        listed: the rows of ``--meta``, by image id.
+        source: the file or folder of the labels.
+        label_format: their format, or ``auto``.
         images: the folder of the images; by default it is looked for near the labels.
+        meta: a CSV with further cells for images; those it lists alone are good ones.
         use_unlisted: take images that nothing lists as good ones.
 
     Raises:
+        LabelError: the labels or ``meta`` cannot be read.
         DatasetError: there is no such folder, or no image of the labels is in it.
     """
+    source_format, table = read_labels(source, label_format)
+    listed = read_meta(meta) if meta else {}
     ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
-    folder = open_image_folder(table.path, images, ids, folders_near_labels(kind, table.path))
-    if kind != "csv":
+    parents = folders_near_labels(source_format, table.path)
+    folder = open_image_folder(table.path, images, ids, parents)
+    if source_format != "csv":
         table = use_paths_as_ids(table, folder)
-        listed = {image_id: {} for image_id in table.unlabeled} | dict(listed)
-    return match_images(table, listed, folder, use_unlisted=use_unlisted)
+        listed = {image_id: {} for image_id in table.unlabeled} | listed
+    matching = Matching(source_format, table, folder)
+    _match(matching, listed, use_unlisted=use_unlisted)
+    return matching
 
 
-def match_images(
-    table: LabelTable,
-    listed: Mapping[str, Mapping[str, str]],
-    folder: ImageFolder,
-    *,
-    use_unlisted: bool,
-) -> Matching:
+def _match(
+    matching: Matching, listed: Mapping[str, Mapping[str, str]], *, use_unlisted: bool
+) -> None:
     """Find the file of each image of ``table`` and of ``listed`` (``--meta``, by image id).
 
     Both may write an id with or without the extension. Rows without a file are refused, and so
     are rows of an image of which the table had to refuse a row.
     """
-    matching = Matching(table, folder)
+    table, folder = matching.table, matching.folder
     owners: dict[Path, str] = {}
     for row in table.refused:
         matching.ledger += _refuse([row], row.reason)
@@ -120,7 +121,6 @@ def match_images(
     matching.unlisted = folder.unused_images(owners)
     if use_unlisted:
         _add_unlisted(matching, folder, owners)
-    return matching
 
 
 def use_paths_as_ids(table: LabelTable, folder: ImageFolder) -> LabelTable:
@@ -148,23 +148,6 @@ def use_paths_as_ids(table: LabelTable, folder: ImageFolder) -> LabelTable:
         ),
         unlabeled=tuple(names.get(image_id, image_id) for image_id in table.unlabeled),
     )
-
-
-def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSize]]:
-    """Return rows with defects, from images spread over all ``images``, with (height, width).
-
-    At most ``MAX_SAMPLED_IMAGES`` headers are read. Unreadable images are left out here: they are
-    reported when they are examined.
-    """
-    defective = [
-        (image.path, rows) for image in images if (rows := [r for r in image.rows if r.rle])
-    ]
-    samples = []
-    for path, rows in defective[:: max(1, -(-len(defective) // MAX_SAMPLED_IMAGES))]:
-        with suppress(ImageError):
-            shape = read_image_size(path)
-            samples += [(row, shape) for row in rows[:MAX_SAMPLED_ROWS]]
-    return samples
 
 
 def _add_listed(

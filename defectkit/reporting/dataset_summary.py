@@ -1,7 +1,7 @@
-"""What ``prepare`` found, as tables for people."""
+"""The tables that ``prepare`` prints: images, defect regions by class, and splits."""
 
-from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,7 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from defectkit.preparation.prepared_image import PreparedImage
+from defectkit.tables import make_table
 from defectkit.vocabulary import SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -22,83 +26,108 @@ def print_summary(
     *,
     pixel_pitch: float | None,
 ) -> None:
-    """Print what the images are, how large the defects are, and what each split holds.
+    """Print what the images are, how large the defect regions are, and what each split has.
 
     ``pixel_pitch`` is the side of a pixel in mm; with it, areas are given in mm² too.
     """
-    console.print(_images_table(images))
+    image_table, class_table, region_table = _make_tables(images)
+    console.print(_images_table(image_table))
     if classes:
-        console.print(_defects_table(images, classes, pixel_pitch))
-    console.print(_splits_table(images, classes))
+        console.print(_regions_table(class_table, region_table, classes, pixel_pitch))
+    console.print(_splits_table(image_table, class_table, classes))
 
 
-def _images_table(images: Sequence[PreparedImage]) -> Table:
-    by_size = sorted(
-        (image.facts for image in images), key=lambda facts: facts.width * facts.height
-    )
+def _make_tables(
+    images: Sequence[PreparedImage],
+) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
+    """Return the tables of images, of defect classes by image, and of regions; ids are text."""
+    image_rows, class_rows, region_rows = [], [], []
+    for image in images:
+        facts = image.facts
+        pixels = facts.width * facts.height
+        image_rows.append(
+            {
+                "split": image.split,
+                "group": image.group,
+                "width": facts.width,
+                "height": facts.height,
+                "pixels": pixels,
+                "gray": facts.channels == 1,
+                "defective": bool(facts.rles),
+            }
+        )
+        class_rows += [{"class_id": class_id, "split": image.split} for class_id in facts.rles]
+        region_rows += [
+            {"class_id": region.class_id, "px": region.area, "%": 100 * region.area / pixels}
+            for region in facts.regions
+        ]
+    return make_table(image_rows), make_table(class_rows), make_table(region_rows)
+
+
+def _images_table(images: "pd.DataFrame") -> Table:
+    by_size = images.sort_values("pixels", kind="stable")
     smallest, middle, largest = (
-        f"{facts.width} x {facts.height}"
-        for facts in (by_size[0], by_size[len(by_size) // 2], by_size[-1])
+        f"{by_size['width'].iloc[place]} x {by_size['height'].iloc[place]}"
+        for place in (0, len(images) // 2, -1)
     )
-    defective = sum(bool(image.facts.rles) for image in images)
-    gray = sum(image.facts.channels == 1 for image in images)
     table = _table("Images", "", "")
     for name, value in (
-        ("images", str(len(images))),
-        ("defective", str(defective)),
-        ("good", str(len(images) - defective)),
-        ("gray", str(gray)),
-        ("color", str(len(images) - gray)),
+        ("images", len(images)),
+        ("defective", images["defective"].sum()),
+        ("good", (~images["defective"]).sum()),
+        ("gray", images["gray"].sum()),
+        ("color", (~images["gray"]).sum()),
         ("smallest, width x height", smallest),
         ("median", middle),
         ("largest", largest),
     ):
-        table.add_row(name, value)
+        table.add_row(name, str(value))
     return table
 
 
-def _defects_table(
-    images: Sequence[PreparedImage], classes: Sequence[str], pixel_pitch: float | None
+def _regions_table(
+    class_table: "pd.DataFrame",
+    regions: "pd.DataFrame",
+    classes: Sequence[str],
+    pixel_pitch: float | None,
 ) -> Table:
     columns = ("class", "images", "regions", "area", *(f"p{rank}" for rank in PERCENTILES))
     table = _table("Defect regions, area by percentile (% is of the image)", *columns)
+    units = ["px", "%"]
+    if pixel_pitch:
+        regions = regions.assign(**{"mm²": regions["px"] * pixel_pitch**2})
+        units.append("mm²")
+    n_images = class_table.groupby("class_id").size()
+    n_regions = regions.groupby("class_id").size()
+    areas = regions.groupby("class_id")[units].quantile(np.array(PERCENTILES) / 100)
     for class_id in classes:
-        holders = [image.facts for image in images if class_id in image.facts.rles]
-        areas_and_images = [
-            (defect.area, facts.width * facts.height)
-            for facts in holders
-            for defect in facts.regions
-            if defect.class_id == class_id
-        ]
-        areas, pixels = np.array(areas_and_images, dtype=np.float64).T
-        values = {"px": areas, "%": 100 * areas / pixels}
-        if pixel_pitch:
-            values["mm²"] = areas * pixel_pitch**2
-        first = [class_id, str(len(holders)), str(len(areas))]
-        for unit, of_unit in values.items():
-            ranked = np.percentile(of_unit, PERCENTILES)
-            numbers = [f"{value:.0f}" if unit == "px" else f"{value:.3g}" for value in ranked]
+        first = [class_id, str(n_images[class_id]), str(n_regions[class_id])]
+        for unit in units:
+            values = areas[unit].loc[[class_id]].tolist()
+            numbers = [f"{value:.0f}" if unit == "px" else f"{value:.3g}" for value in values]
             table.add_row(*map(Text, (*first, unit, *numbers)))
             first = ["", "", ""]
     return table
 
 
-def _splits_table(images: Sequence[PreparedImage], classes: Sequence[str]) -> Table:
+def _splits_table(
+    images: "pd.DataFrame", class_table: "pd.DataFrame", classes: Sequence[str]
+) -> Table:
+    by_split = images.groupby("split").agg(
+        images=("group", "size"), groups=("group", "nunique"), defective=("defective", "sum")
+    )
+    by_split = by_split.reindex(list(SPLITS), fill_value=0)
+    by_split["good"] = by_split["images"] - by_split["defective"]
     table = _table("Splits", "", *SPLITS)
-    chosen = [[image for image in images if image.split == split] for split in SPLITS]
-    counts = [
-        Counter(class_id for image in part for class_id in image.facts.rles) for part in chosen
-    ]
-    defective = [sum(bool(image.facts.rles) for image in part) for part in chosen]
-    good = [len(part) - count for part, count in zip(chosen, defective, strict=True)]
-    groups = [len({image.group for image in part}) for part in chosen]
-    table.add_row("images", *(str(len(part)) for part in chosen))
-    table.add_row("share", *(f"{100 * len(part) / len(images):.1f} %" for part in chosen))
-    table.add_row("groups", *map(str, groups))
-    table.add_row("good", *map(str, good))
-    table.add_row("defective", *map(str, defective))
-    for class_id in classes:
-        table.add_row(Text(f"class {class_id}"), *(str(count[class_id]) for count in counts))
+    table.add_row("images", *by_split["images"].astype(str))
+    table.add_row("share", *(f"{100 * count / len(images):.1f} %" for count in by_split["images"]))
+    for name in ("groups", "good", "defective"):
+        table.add_row(name, *by_split[name].astype(str))
+    if classes:
+        counts = class_table.groupby(["class_id", "split"]).size()
+        for class_id in classes:
+            own = (str(counts.get((class_id, split), 0)) for split in SPLITS)
+            table.add_row(Text(f"class {class_id}"), *own)
     return table
 
 

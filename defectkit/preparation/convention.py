@@ -1,0 +1,78 @@
+"""How the labels number the pixels: decided before the images are examined, checked afterwards."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from defectkit.arrays import ImageSize
+from defectkit.data.images import read_image_size
+from defectkit.errors import ImageError, LabelError
+from defectkit.labels.rle_convention import (
+    RleConvention,
+    decide_convention,
+    refuse_base_contradiction,
+)
+from defectkit.labels.table import LabelRow
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.vocabulary import RleBaseOption, RleOrderOption
+
+MAX_SAMPLED_IMAGES = 64
+MAX_SAMPLED_ROWS = 4
+"""Max. number of rows that are sampled of each image."""
+
+
+def decide_rle_convention(
+    matching: Matching, *, base: RleBaseOption, order: RleOrderOption
+) -> RleConvention:
+    """Decide base and order from what was asked, and from some rows and their images' sizes.
+
+    Raises:
+        LabelError: the labels are not run lengths but something was asked, or they contradict it,
+            or themselves.
+    """
+    table = matching.table
+    if matching.source_format != "csv" and (base, order) != ("auto", "auto"):
+        raise LabelError(
+            f"--rle-base and --rle-order are for CSV, but {table.path} is {matching.source_format}."
+        )
+    return decide_convention(table.rows, sample_rows(matching.images), base=base, order=order)
+
+
+def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSize]]:
+    """Return rows with defects, from images spread over all ``images``, with (height, width).
+
+    At most ``MAX_SAMPLED_IMAGES`` headers are read. Unreadable images are left out here: they are
+    reported when they are examined.
+    """
+    defective = [
+        (image.path, rows) for image in images if (rows := [r for r in image.rows if r.rle])
+    ]
+    samples = []
+    for path, rows in defective[:: max(1, -(-len(defective) // MAX_SAMPLED_IMAGES))]:
+        with suppress(ImageError):
+            shape = read_image_size(path)
+            samples += [(row, shape) for row in rows[:MAX_SAMPLED_ROWS]]
+    return samples
+
+
+def refuse_contradicted_base(
+    matching: Matching,
+    facts: Sequence[ImageFacts],
+    convention: RleConvention,
+    *,
+    asked_base: RleBaseOption,
+) -> None:
+    """Refuse a guessed base that a row contradicts which could not be decoded.
+
+    ``facts`` are those of ``matching.images``, in the same order.
+
+    Raises:
+        LabelError: some runs count from 0 and some from 1.
+    """
+    undecoded = []  # rows, each with its image's number of pixels
+    for image, found in zip(matching.images, facts, strict=True):
+        if found.height and found.problem:
+            bad = {row.line for row in found.ledger if not row.refused_with_image}
+            size = found.height * found.width
+            undecoded += [(row, size) for row in image.rows if row.line in bad]
+    refuse_base_contradiction(undecoded, convention, asked=asked_base)

@@ -1,0 +1,67 @@
+"""The groups of images that share a split: named by the user, joined where images show the same."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.image_groups import assign_groups
+from defectkit.preparation.leaks.find import find_leaks
+from defectkit.preparation.leaks.pairs import (
+    Leak,
+    equal_files_with_different_labels,
+    join_groups,
+)
+from defectkit.preparation.worker_pool import WorkerPool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grouping:
+    """The groups of images, by image id.
+
+    Attributes:
+        named: the groups as the user named them.
+        n_without_group: number of images for which none is named.
+        given: the splits that the user gave, empty text where none.
+        leaks: the pairs of images that show the same thing, the most certain first.
+        contradictions: those of equal files with different labels.
+        joined: the groups after those of each leak were joined.
+    """
+
+    named: Mapping[str, str]
+    n_without_group: int
+    given: Mapping[str, str]
+    leaks: Sequence[Leak]
+    contradictions: Sequence[Leak]
+    joined: Mapping[str, str]
+
+
+def group_images(
+    images: Sequence[ImageFacts],
+    cells: Mapping[str, Mapping[str, str]],
+    group_by: str | None,
+    pool: WorkerPool,
+) -> Grouping:
+    """Find the groups of ``images``, and join those of images that show the same thing.
+
+    Args:
+        images: the usable images.
+        cells: by image id, the further cells of the labels and of ``--meta`` by column.
+        group_by: a column or a regular expression, as in ``assign_groups``.
+        pool: the workers that compare images.
+
+    Raises:
+        DatasetError: ``group_by`` is neither a column nor a pattern that matches an image id.
+    """
+    own_cells = {image.image_id: cells[image.image_id] for image in images}
+    given = {image_id: own.get("split", "") for image_id, own in own_cells.items()}
+    named, n_without_group = assign_groups(own_cells, group_by)
+    joined, leaks = join_groups(named, find_leaks(images, pool), given)
+    rles = {image.image_id: image.rles for image in images}
+    return Grouping(
+        named=named,
+        n_without_group=n_without_group,
+        given=given,
+        leaks=leaks,
+        contradictions=equal_files_with_different_labels(leaks, rles),
+        joined=joined,
+    )
