@@ -60,7 +60,7 @@ def run(
     data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
     if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
         raise OutputError(f"{out} is there already. Choose a new --out.")
-    if data.truth == "boxes" and to != "coco":
+    if data.label_kind == "boxes" and to != "coco":
         raise DatasetError(
             f"{data.folder} holds boxes and no masks, which {to} cannot say. Use --to coco."
         )
@@ -112,7 +112,7 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
                 "area": int(mask.sum()),
                 "iscrowd": 0,
             }
-            if data.truth == "masks":
+            if data.label_kind == "masks":
                 counts = coco_rle.runs_to_counts(rle.Runs.from_mask(mask))
                 annotation["segmentation"] = {
                     "size": list(mask.shape),
