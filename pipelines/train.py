@@ -166,7 +166,7 @@ def _run(
             f"{dataset.folder} has no defective image, so there is nothing to learn. "
             "Label some and run 'defectkit prepare' again."
         )
-    if dataset.truth == "boxes" and config.approach != "box":
+    if dataset.label_kind == "boxes" and config.approach != "box":
         raise DatasetError(
             f"{dataset.folder} holds boxes and no masks, so {config.approach} has no outlines to "
             "learn from. Use --approach box, or prepare labels that outline the defects."
