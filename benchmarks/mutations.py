@@ -314,8 +314,8 @@ MUTATIONS = (
         16,
         "the refusal of links in a folder to inspect",
         "pipelines/inspect.py",
-        "if folder and not path.resolve().is_relative_to(folder.resolve()):",
-        "if not path.name:",
+        "if self.folder and not self.path.resolve().is_relative_to(self.folder.resolve()):",
+        "if not self.path.name:",
         test="folder_to_inspect",
     ),
     Mutation(

@@ -185,7 +185,7 @@ def _load_dataset(folder: Path, config: "Config") -> "Dataset":
             f"{dataset.folder} has no defective image, so there is nothing to learn. "
             "Label some and run 'defectkit prepare' again."
         )
-    if dataset.truth == "boxes" and config.approach != "box":
+    if dataset.label_kind == "boxes" and config.approach != "box":
         raise DatasetError(
             f"{dataset.folder} has boxes and no masks, so {config.approach} has no outlines to "
             "learn from. Use --approach box, or prepare labels that outline the defects."

@@ -21,7 +21,7 @@ from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
 
 CLASSES = {1: ("1", "2"), 3: ("1",)}
-ENCODERS = {1: "resnet18", 3: "tf_efficientnet_lite0"}
+ENCODERS = {1: "test_resnet", 3: "tf_efficientnet_lite0"}
 """Gray images have two classes and color images one, so that both are tried; so with encoders."""
 
 SETTINGS = {
