@@ -325,7 +325,7 @@ def _print_end(console: Console, summary: PrepareSummary, kind: LabelKind) -> No
     for warning in summary.warnings:
         console.print(f"Warning: {warning}.", style="yellow", markup=False)
     console.print(
-        f"Written to {summary.out}. Look at {summary.out / 'preview'}, then:\n"
+        f"Written to {summary.out}. Check {summary.out / 'preview'}, then:\n"
         f"  defectkit train --approach {approach} --data {summary.out}",
         markup=False,
         soft_wrap=True,

@@ -94,7 +94,7 @@ class Patch:
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        """Find defects in images (H, W, C) uint8 of any size; images of one size share a batch."""
         return find_by_scores(
             partial(self._score, network),
             images,
