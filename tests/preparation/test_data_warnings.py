@@ -3,12 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from defectkit.preparation.data_warnings import (
-    MAX_NAMES,
-    warn_about_boxes,
-    warn_about_files,
-    warn_about_leaks,
-)
+from defectkit.preparation.data_warnings import MAX_NAMES, collect_warnings
+from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 
@@ -19,10 +15,12 @@ def facts(image_id, **changes):
     return ImageFacts(image_id=image_id, path=FOLDER / image_id, **changes)
 
 
-def matching(unlisted=(), missing=()):
+def matching(unlisted=(), missing=(), kind="masks"):
     """The part of a ``Matching`` that the warnings are about."""
     return SimpleNamespace(
-        unlisted=[FOLDER / name for name in unlisted], missing=dict.fromkeys(missing, "no file")
+        table=SimpleNamespace(kind=kind),
+        unlisted=[FOLDER / name for name in unlisted],
+        missing=dict.fromkeys(missing, "no file"),
     )
 
 
@@ -30,14 +28,29 @@ def leak(one, other, kind="exact", *, joined=True):
     return Leak(image_id_a=one, image_id_b=other, kind=kind, similarity=1.0, joined=joined)
 
 
+def grouping(named, leaks=(), *, contradictions=(), n_without_group=0):
+    return Grouping(
+        named=named,
+        n_without_group=n_without_group,
+        given={},
+        leaks=leaks,
+        contradictions=contradictions,
+        joined=named,
+    )
+
+
+def collect(found=None, images=(), groups=None, *, used_unlisted=False):
+    return collect_warnings(
+        found or matching(), images, groups or grouping({}), used_unlisted=used_unlisted
+    )
+
+
 def test_a_dataset_without_anything_unusual_has_no_warnings():
-    assert warn_about_boxes("masks") == []
-    assert warn_about_files(matching(), [facts("a")], used_unlisted=False) == []
-    assert warn_about_leaks([facts("a")], {"a": "a"}, [], n_without_group=0) == []
+    assert collect(matching(), [facts("a")], grouping({"a": "a"})) == []
 
 
 def test_boxes_are_warned_of():
-    (warning,) = warn_about_boxes("boxes")
+    (warning,) = collect(matching(kind="boxes"))
     assert warning.startswith("the labels are boxes: they serve --approach box alone")
 
 
@@ -47,7 +60,7 @@ def test_boxes_are_warned_of():
 )
 def test_images_that_nothing_lists_are_named(used, consequence):
     names = [f"{number}.png" for number in range(MAX_NAMES + 2)]
-    (warning,) = warn_about_files(matching(unlisted=names), [], used_unlisted=used)
+    (warning,) = collect(matching(unlisted=names), used_unlisted=used)
     assert warning.startswith(
         f"5 images in the folder are not listed (0.png, 1.png, 2.png, …) {consequence}"
     )
@@ -55,9 +68,7 @@ def test_images_that_nothing_lists_are_named(used, consequence):
 
 def test_missing_and_unreadable_images_are_named():
     bad = facts("b", problem="b.png is cut off")
-    missing, unread = warn_about_files(
-        matching(missing=["x", "y"]), [facts("a"), bad], used_unlisted=False
-    )
+    missing, unread = collect(matching(missing=["x", "y"]), [facts("a"), bad])
     assert missing == "2 images that are listed as good have no file: x, y"
     assert unread == "1 images without rows cannot be read: b.png is cut off"
 
@@ -71,7 +82,7 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
         leak("c", "e", "near"),
         leak("d", "e", "overlap", joined=False),
     ]
-    warnings = warn_about_leaks([facts(name) for name in groups], groups, leaks, n_without_group=2)
+    warnings = collect(groups=grouping(groups, leaks, n_without_group=2))
     assert warnings == [
         "2 images name no group and stand alone",
         "1 images are copies of another; leaks.csv names them",
@@ -82,6 +93,6 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
 
 
 def test_copies_with_different_masks_are_named():
-    images = [facts("a", rles={"1": "1 3"}), facts("b", rles={"1": "1 4"})]
-    warnings = warn_about_leaks(images, {"a": "a", "b": "b"}, [leak("a", "b")], n_without_group=0)
+    copies = [leak("a", "b")]
+    warnings = collect(groups=grouping({"a": "a", "b": "b"}, copies, contradictions=copies))
     assert warnings[-1] == "1 pairs of copies have different masks: a and b"

@@ -1,14 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
 from defectkit.files import sha256_file
 from defectkit.labels import rle
+from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.outlines import Box
 from defectkit.labels.rle_convention import RleConvention
-from defectkit.labels.table import LabelRow
-from defectkit.preparation.examine import examine_image, undecoded_rows
-from defectkit.preparation.matching import MatchedImage
+from defectkit.labels.table import LabelRow, LabelTable
+from defectkit.preparation.examine import collect_ledger, examine_image
+from defectkit.preparation.image_folder import ImageFolder
+from defectkit.preparation.matching import MatchedImage, Matching
 
 COLUMNS = RleConvention(base=1, order="column", how_decided="given")
 SIZE = (12, 20)
@@ -105,8 +109,11 @@ def test_an_image_that_cannot_be_read_refuses_its_rows(tmp_path):
     assert (facts.height, facts.sha256) == (0, "")
 
 
-def test_rows_that_could_not_be_decoded_are_told_with_their_images_pixels(examine, tmp_path):
-    good, bad = row(2, "1 3"), row(3, "0 3")
-    images = [MatchedImage("a.png", tmp_path / "a.png", (good, bad))]
-    assert list(undecoded_rows(images, [examine(good, bad)])) == [(bad, SIZE[0] * SIZE[1])]
-    assert list(undecoded_rows(images[:1], [examine(good)])) == []
+def test_the_ledger_has_all_rows_in_the_order_of_the_labels(examine):
+    refused = LedgerRow(3, "b.png", "1", "refused", "no such image")
+    table = LabelTable(Path("train.csv"), "form", "utf-8", (), (), {})
+    matching = Matching("csv", table, ImageFolder(Path()), ledger=[refused])
+    ledger = collect_ledger(matching, [examine(row(2, "1 3"), row(4, "1 3"))])
+    assert [(one.line, one.outcome) for one in ledger] == [
+        (2, "used"), (3, "refused"), (4, "merged"),
+    ]  # fmt: skip

@@ -1,19 +1,16 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
-from defectkit.labels.outlines import Box
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import ImageFolder
 from defectkit.preparation.matching import (
-    MAX_SAMPLED_IMAGES,
-    MAX_SAMPLED_ROWS,
     MatchedImage,
     find_images,
     match_images,
-    sample_rows,
     use_paths_as_ids,
 )
 
@@ -34,7 +31,7 @@ def table(rows=(), refused=(), path=Path("train.csv"), **changes):
 
 
 def match(table, folder, listed=None, *, use_unlisted=False):
-    return match_images(table, listed or {}, folder, use_unlisted=use_unlisted)
+    return match_images("csv", table, listed or {}, folder, use_unlisted=use_unlisted)
 
 
 def test_rows_are_gathered_by_image_and_ids_may_lack_the_extension(folder):
@@ -101,25 +98,20 @@ def test_ids_of_other_formats_become_paths(folder):
     assert [row.image_id for row in twice.rows] == ["a.png", "a.png"]
 
 
-def test_images_are_found_near_their_labels(folder, tmp_path):
-    labels = table(["a"], path=tmp_path / "train.csv", unlabeled=())
-    assert find_images("csv", labels, {}, None, use_unlisted=False).images[0].image_id == "a"
-    labels = table(["a"], path=tmp_path / "labels.json", unlabeled=("b",))
-    found = find_images("coco", labels, {}, None, use_unlisted=False)
-    assert [one.image_id for one in found.images] == ["a.png", "b.png"]
-
-
-def test_rows_are_sampled_from_all_over_the_table(folder):
-    path = folder.root / "a.png"
-    rows = tuple(LabelRow(line, "a", "1", "1 2") for line in range(9))
-    good = MatchedImage("good", path, (LabelRow(1, "good", "1", ""),))
-    boxed = MatchedImage("boxed", path, (LabelRow(1, "boxed", "1", "", Box(0, 0, 1, 1)),))
-    many = [good, boxed, *(MatchedImage(f"{n}", path, rows) for n in range(200))]
-    samples = sample_rows(many)
-    assert 0 < len(samples) <= MAX_SAMPLED_IMAGES * MAX_SAMPLED_ROWS
-    assert {shape for _, shape in samples} == {(6, 8)}
-    assert all(row.rle for row, _ in samples)
-    unreadable = MatchedImage("x", folder.root / "none.png", rows)
-    assert sample_rows([unreadable, MatchedImage("a", path, rows)]) == [
-        (row, (6, 8)) for row in rows[:MAX_SAMPLED_ROWS]
-    ]
+@pytest.mark.parametrize("name", ["train.csv", "labels.json"])
+def test_labels_are_read_and_their_images_found_near_them(folder, tmp_path, name):
+    (tmp_path / "train.csv").write_text("ImageId,EncodedPixels\na,1 2\nb,\n")
+    images = [{"id": n, "file_name": name} for n, name in enumerate(["a", "b"])]
+    box = {"image_id": 0, "category_id": 5, "bbox": [0, 0, 2, 2]}
+    document = {"images": images, "categories": [{"id": 5, "name": "1"}], "annotations": [box]}
+    (tmp_path / "labels.json").write_text(json.dumps(document))
+    (tmp_path / "meta.csv").write_text("ImageId,lot\nb.png,7\n")
+    found = find_images(
+        tmp_path / name, "auto", images=None, meta=tmp_path / "meta.csv", use_unlisted=False
+    )
+    assert found.folder.root == folder.root
+    assert found.source_format == ("csv" if name == "train.csv" else "coco")
+    # In a CSV the ids stay as they are; others become paths.
+    ids = ["a", "b"] if name == "train.csv" else ["a.png", "b.png"]
+    assert [one.image_id for one in found.images] == ids
+    assert found.cells[ids[1]] == {"lot": "7"}
