@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import defectkit
-from defectkit.reporting.comparison_table import LINES, SECTIONS, Row, cells_of
+from defectkit.reporting.comparison_table import LINES, SECTIONS, Row, make_cells
+from defectkit.tables import table_rows
 
 RUNS = ("segment", "patch", "box", "faster_rcnn")
 METRICS = (
@@ -50,7 +51,7 @@ def main() -> None:
                 max_time=options.max_time,
                 settings=options.set,
             )
-    rows = defectkit.compare(*runs, out=options.out / "comparison")
+    rows = table_rows(defectkit.compare(*runs, out=options.out / "comparison"))
     if options.table:
         n_defective, n_good = rows[0]["n_defective"], rows[0]["n_good"]
         text = (
@@ -67,7 +68,7 @@ def table(rows: Sequence[Row]) -> str:
     lines = [["", *(row["run"] for row in rows)], ["---", *("---:" for _ in rows)]]
     section = {line.key: name for name, lines in SECTIONS.items() for line in lines}
     for key in METRICS:
-        cells = cells_of(LINES[key], rows)
+        cells = make_cells(LINES[key], rows)
         texts = [
             (f"**{cell.value}**" if cell.best else cell.value) + (" ▼" if cell.worse else "")
             for cell in cells

@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def make_table(rows: Sequence[Mapping[str, Any]]) -> "pd.DataFrame":
-    """Return a frame of ``rows``, which all have the same keys; ``None`` is a missing value."""
+def make_table(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> "pd.DataFrame":
+    """Return a frame of ``rows``; ``None`` is a missing value.
+
+    ``columns`` are the keys that all rows have; by default those of the first row.
+    """
     import pandas as pd
 
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return pd.DataFrame({name: _series(cells) for name, cells in columns.items()})
+    names = columns if columns is not None else list(rows[0]) if rows else []
+    return pd.DataFrame({name: _series([row[name] for row in rows]) for name in names})
+
+
+def table_rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the rows of a frame as ``make_table`` takes them."""
+    cells = table.astype(object).where(table.notna(), None)
+    return [{str(name): cell for name, cell in row.items()} for row in cells.to_dict("records")]
 
 
 def write_table(path: Path | str, table: "pd.DataFrame") -> None:

@@ -1,4 +1,4 @@
-"""``defectkit compare``: several runs on the same images, in one table and one picture."""
+"""``defectkit compare``: the metrics of several runs in one table, their findings in a picture."""
 
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,17 +15,32 @@ from rich.progress import track
 
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError, DatasetError, ModelError
-from defectkit.files import ensure_writable, read_json, write_csv, write_text
+from defectkit.files import ensure_writable, read_json, write_text
+from defectkit.tables import make_table, write_table
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from defectkit.arrays import Image
     from defectkit.data.dataset import ImageRecord
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.comparison import EvaluationResult
-    from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
+    from defectkit.reporting.drawing.comparison import RunFinding
 
 Row = dict[str, Any]
+
+
+class InspectedRun(NamedTuple):
+    """What the model of a run gives for the comparison, so that no two models are in memory.
+
+    ``facts`` are cells of ``comparison.csv``; ``rule`` is that of the thresholds; ``findings`` has
+    one finding for each example image.
+    """
+
+    facts: Row
+    rule: str
+    findings: "list[RunFinding]"
 
 
 def run(
@@ -35,8 +50,8 @@ def run(
     data: str | Path | None = None,
     device: Device = "auto",
     console: Console | None = None,
-) -> list[Row]:
-    """Compare runs: one table, which differences are more than chance, one picture of all.
+) -> "pd.DataFrame":
+    """Compare runs: a table of their metrics, the significant differences, and the same images.
 
     All runs must have been trained on one dataset. Those that were not evaluated since they were
     trained are evaluated now.
@@ -54,63 +69,47 @@ def run(
         console: Where to report; by default the standard error stream.
 
     Returns:
-        A row per run, in the order given, as in ``comparison.csv``.
+        A frame with a row per run, in the order given, and the columns of ``comparison.csv``.
 
     Raises:
-        ConfigError: No run, or one twice.
+        ConfigError: No run is named, or one is named twice.
         DatasetError: Two runs were trained or evaluated on different data.
-        DefectkitError: Whatever keeps a run from being loaded or evaluated.
+        DefectkitError: A run cannot be loaded or evaluated.
     """
     let_idle_threads_sleep()
-    from defectkit.deployment.bundle import TrainedModel
-    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.comparison import compare_results, metric_cells
-    from defectkit.reporting.drawing.comparison import draw_comparison
 
     console = console or Console(stderr=True)
     folders = [Path(run) for run in runs]
     data = Path(data) if data else None
-    out = Path(out)
-    names = _names(folders)
+    names = _name_runs(folders)
     _check_same_data(folders, names)
-    ensure_writable(out)
+    out = ensure_writable(out)
     results = [
-        _judge(run, name, split=split, data=data, device=device, console=console)
-        for run, name in zip(folders, names, strict=True)
+        _read_or_evaluate(folder, name, split=split, data=data, device=device, console=console)
+        for folder, name in zip(folders, names, strict=True)
     ]
     estimates = compare_results(results)
-
-    models = track(
-        (TrainedModel.load(run, device=device) for run in folders),
-        "looking at the same images",
-        total=len(folders),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    rows: list[Row] = []
-    answers: list[list[RunFinding]] = []
-    rules: list[str] = []
-    records: list[ImageRecord] = []
-    for place, (run, one, model) in enumerate(zip(folders, results, models, strict=True)):
-        records = records or _examples(results, load_dataset_of_run(run, model, data).split(split))
-        answers.append([_answer(model, record) for record in records])
-        rules.append(model.thresholds.rule)
-        own = {key: each[place] for key, each in estimates.items()}
-        rows.append({"run": one.name, **_facts(run, model), **metric_cells(one, own)})
-    notes = _notes(results, rules)
-    picture = draw_comparison(
-        [
-            _example(record, said)
-            for record, said in zip(records, zip(*answers, strict=True), strict=True)
-        ],
-        [(row["run"], f"{row['approach']}, {row['network']}") for row in rows],
-    )
-    _write(out, rows, picture, title=f"Comparison: {split} split", images=results[0], notes=notes)
+    examples = _choose_examples(folders[0], results, split=split, data=data, device=device)
+    inspected = _inspect_examples(folders, examples, device=device, console=console)
+    rows = [
+        {
+            "run": result.name,
+            **one.facts,
+            **metric_cells(result, {key: each[index] for key, each in estimates.items()}),
+        }
+        for index, (result, one) in enumerate(zip(results, inspected, strict=True))
+    ]
+    notes = _warn_of_incomparable(results, [one.rule for one in inspected])
+    picture = _draw_examples(examples, [one.findings for one in inspected], rows)
+    table = make_table(rows)
+    write_table(out / "comparison.csv", table)
+    _write_page(out, rows, picture, split=split, images=len(results[0].image_ids), notes=notes)
     _print(console, rows, notes, out)
-    return rows
+    return table
 
 
-def _names(runs: Sequence[Path]) -> list[str]:
+def _name_runs(runs: Sequence[Path]) -> list[str]:
     """Return a name for each run: its folder's, or its path where two folders share one."""
     from defectkit.deployment.bundle import model_folder
 
@@ -129,55 +128,79 @@ def _names(runs: Sequence[Path]) -> list[str]:
 def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
     from defectkit.deployment.bundle import model_folder
 
-    prints = []
+    fingerprints = []
     for run in runs:
         path = model_folder(run) / "model.json"
         try:
-            prints.append(read_json(path)["dataset"])
+            fingerprints.append(read_json(path)["dataset"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
-    for name, fingerprint in zip(names, prints, strict=True):
-        if fingerprint != prints[0]:
+    for name, fingerprint in zip(names, fingerprints, strict=True):
+        if fingerprint != fingerprints[0]:
             raise DatasetError(
                 f"{names[0]} and {name} were trained on different data: the images, masks or "
-                f"splits of their datasets differ (fingerprints {prints[0][:8]} and "
-                f"{str(fingerprint)[:8]}), so their figures do not compare. Train both on one "
-                "dataset."
+                f"splits of their datasets differ (fingerprints {fingerprints[0][:8]} and "
+                f"{str(fingerprint)[:8]}), so they cannot be compared. Train both on one dataset."
             )
 
 
-def _judge(
+def _read_or_evaluate(
     run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
 ) -> "EvaluationResult":
+    """Read the evaluation of a run; evaluate the run first if it was trained since."""
     from defectkit.deployment.bundle import TrainedModel, model_folder
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.comparison import EvaluationResult
     from defectkit.reporting.evaluation_folder import evaluate_split
 
     folder = run / "evaluation" / split
-    result, model = folder / "metrics.json", model_folder(run) / "model.json"
-    if result.is_file() and result.stat().st_mtime_ns > model.stat().st_mtime_ns:
-        # What is damaged or of an earlier version is made anew.
+    metrics, model_json = folder / "metrics.json", model_folder(run) / "model.json"
+    if metrics.is_file() and metrics.stat().st_mtime_ns > model_json.stat().st_mtime_ns:
+        # A result that is damaged or of an earlier version is made again.
         with suppress(OSError, KeyError, TypeError, ValueError):
             return EvaluationResult.read(folder, name=name)
     console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
-    trained = TrainedModel.load(run, device=device)
-    dataset = load_dataset_of_run(run, trained, data)
-    evaluate_split(run, trained, dataset, split, console=console)
+    model = TrainedModel.load(run, device=device)
+    dataset = load_dataset_of_run(run, model, data)
+    evaluate_split(run, model, dataset, split, console=console)
     return EvaluationResult.read(folder, name=name)
 
 
-def _examples(
-    results: "Sequence[EvaluationResult]", records: "Sequence[ImageRecord]"
+def _choose_examples(
+    run: Path,
+    results: "Sequence[EvaluationResult]",
+    *,
+    split: Split,
+    data: Path | None,
+    device: Device,
 ) -> "list[ImageRecord]":
+    """Return the images to show, from the dataset of ``run``, the first of the runs."""
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.examples import choose_examples
 
-    by_id = {record.image_id: record for record in records}
+    dataset = load_dataset_of_run(run, TrainedModel.load(run, device=device), data)
+    by_id = {record.image_id: record for record in dataset.split(split)}
     classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
     return [by_id[image_id] for image_id in choose_examples(results, classes_of)]
 
 
-def _answer(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
+def _inspect_examples(
+    runs: Sequence[Path], examples: "Sequence[ImageRecord]", *, device: Device, console: Console
+) -> list[InspectedRun]:
+    from defectkit.deployment.bundle import TrainedModel
+
+    inspected = []
+    for run in track(
+        runs, "inspecting the same images", console=console, disable=not console.is_terminal
+    ):
+        model = TrainedModel.load(run, device=device)
+        findings = [_find(model, record) for record in examples]
+        inspected.append(InspectedRun(_run_facts(run, model), model.thresholds.rule, findings))
+    return inspected
+
+
+def _find(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
     from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.comparison import RunFinding
 
@@ -192,24 +215,34 @@ def _answer(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
     )
 
 
-def _example(record: "ImageRecord", answers: "Sequence[RunFinding]") -> "ComparedImage":
+def _draw_examples(
+    examples: "Sequence[ImageRecord]",
+    findings: "Sequence[Sequence[RunFinding]]",
+    rows: Sequence[Row],
+) -> "Image":
+    """Draw the examples with the findings of each run; ``findings`` and ``rows`` go by runs."""
     import numpy as np
 
-    from defectkit.reporting.drawing.comparison import ComparedImage
+    from defectkit.reporting.drawing.comparison import ComparedImage, draw_comparison
 
-    classes = sorted(record.rles)
-    kind = f"class {', '.join(classes)}" if classes else "good"
-    return ComparedImage(
-        image_id=record.image_id,
-        kind=kind,
-        image=record.read_image(record.channels),
-        truth=np.asarray(record.read_masks(classes).any(axis=0)),
-        findings=answers,
-    )
+    images = []
+    for record, own in zip(examples, zip(*findings, strict=True), strict=True):
+        classes = sorted(record.rles)
+        images.append(
+            ComparedImage(
+                image_id=record.image_id,
+                kind=f"class {', '.join(classes)}" if classes else "good",
+                image=record.read_image(record.channels),
+                truth=np.asarray(record.read_masks(classes).any(axis=0)),
+                findings=own,
+            )
+        )
+    titles = [(row["run"], f"{row['approach']}, {row['network']}") for row in rows]
+    return draw_comparison(images, titles)
 
 
-def _facts(run: Path, model: "TrainedModel") -> Row:
-    """Return what the run is and what it cost."""
+def _run_facts(run: Path, model: "TrainedModel") -> Row:
+    """Return the cells of ``comparison.csv`` about the run's model and its cost."""
     from defectkit.config import WITHOUT_ENCODER
     from defectkit.evaluation.cost import count_flops, count_parameters
     from defectkit.training.history import read_history
@@ -229,21 +262,22 @@ def _facts(run: Path, model: "TrainedModel") -> Row:
     }
 
 
-def _notes(results: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
-    """Return what keeps figures from being compared, as sentences."""
+def _warn_of_incomparable(results: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
+    """Return a sentence for each reason not to compare some of the metrics."""
     from defectkit.evaluation.operating_points import FEW_IMAGES
 
     notes = []
-    places = [str(one.metrics["speed"]["device"]) for one in results]  # a CPU's with its threads
-    if len(set(places)) > 1:
+    devices = [str(one.metrics["speed"]["device"]) for one in results]  # of a CPU with its threads
+    if len(set(devices)) > 1:
         notes.append(
-            f"The milliseconds do not compare: {_listed(results, places)}. "
-            "Run 'defectkit evaluate' on all of them on one machine."
+            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. "
+            "Run 'defectkit evaluate' for all runs on one machine."
         )
     if len(set(rules)) > 1:
         notes.append(
-            f"Escapes and overkills rest on thresholds of different rules: "
-            f"{_listed(results, rules)}. Give all runs one with 'defectkit evaluate'."
+            "Escapes and overkills cannot be compared: the thresholds were chosen by different "
+            f"rules: {_list_by_run(results, rules)}. Choose them by one rule with "
+            "'defectkit evaluate'."
         )
     image = results[0].metrics["image"]
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
@@ -254,27 +288,25 @@ def _notes(results: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[
     return notes
 
 
-def _listed(results: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
+def _list_by_run(results: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
     return "; ".join(f"{one.name}: {value}" for one, value in zip(results, values, strict=True))
 
 
-def _write(
+def _write_page(
     out: Path,
     rows: Sequence[Row],
     picture: "Image",
     *,
-    title: str,
-    images: "EvaluationResult",
+    split: Split,
+    images: int,
     notes: Sequence[str],
 ) -> None:
     from defectkit.data.images import write_png
     from defectkit.reporting.html.comparison import comparison_page
 
-    cells = ([int(c) if isinstance(c, bool) else c for c in row.values()] for row in rows)
-    write_csv(out / "comparison.csv", list(rows[0]), cells)
     write_png(out / "comparison.png", picture)
-    count = len(images.image_ids)
-    page = comparison_page(rows, picture, title=title, images=count, notes=notes)
+    title = f"Comparison: {split} split"
+    page = comparison_page(rows, picture, title=title, images=images, notes=notes)
     write_text(out / "comparison.html", page)
 
 

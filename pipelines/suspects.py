@@ -1,10 +1,10 @@
-"""``defectkit suspects``: the labels that a trained model, or the pixels themselves, contradict."""
+"""``defectkit suspects``: the labels that a trained model, copies or the pixels contradict."""
 
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,19 @@ from rich.table import Table
 
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
-from defectkit.files import ensure_writable, read_csv, write_csv, write_text
-from defectkit.vocabulary import Device
+from defectkit.files import ensure_writable, read_csv, write_text
+from defectkit.tables import make_table, write_table
+from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from defectkit.data.dataset import Dataset, ImageRecord
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.suspects import Suspect
+
+PRINTED_SUSPECTS = 10
+"""Number of suspects that are printed."""
 
 
 def run(
@@ -36,9 +42,9 @@ def run(
 
     Inspects the training and validation images, never the test images. Finds defects that the model
     predicts and nobody labeled, labels where it predicts nothing or another class, copies that are
-    labeled differently, regions of a few pixels or that look like their surroundings. The model was
-    fitted to the labels of the training images: what it contradicts there is telling, and what it
-    does not is no proof. Changes nothing.
+    labeled differently, and regions that have a few pixels only or look like their surroundings.
+    The model was fitted to the labels of the training images: a label that it still contradicts
+    there is probably wrong, but a label that it accepts is not proven right. Changes nothing.
 
     Examples:
         defectkit suspects runs/segment-1
@@ -53,7 +59,7 @@ def run(
         console: Where to report; by default the standard error stream.
 
     Returns:
-        The suspects, the images with the worst first.
+        The suspects image by image, the image with the highest suspicion first.
 
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit.
@@ -61,8 +67,7 @@ def run(
     let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
-    from defectkit.evaluation.suspects import SUSPECT_COLUMNS, rank_suspects
-    from defectkit.reporting.drawing.overlay import overlay_name
+    from defectkit.evaluation.suspects import rank_suspects
     from defectkit.reporting.html.suspects import suspects_page
 
     console = console or Console(stderr=True)
@@ -73,61 +78,49 @@ def run(
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     out = ensure_writable(out or run / "suspects")
     records = [*dataset.split("val"), *dataset.split("train")]
-    found = rank_suspects([*_contradicted(model, records, console), *_copies(dataset, records)])
-    splits = {record.image_id: record.split for record in records}
-    write_csv(
-        out / "suspects.csv",
-        SUSPECT_COLUMNS,
-        (one.cells(number, splits[one.image_id]) for number, one in enumerate(found, start=1)),
+    suspects = rank_suspects(
+        [
+            *_check_predictions(model, records, console),
+            *_check_copies(dataset, records),
+        ]
     )
-    for old in (out / "pictures").glob("*.png"):
-        old.unlink()
-    images = [(image_id, list(own)) for image_id, own in groupby(found, lambda one: one.image_id)]
-    by_id = {record.image_id: record for record in records}
-    entries = []
-    for place, (image_id, own) in enumerate(
-        track(images[:max_images], "drawing", console=console, disable=not console.is_terminal),
-        start=1,
-    ):
-        path = out / "pictures" / f"{place:03d}-{overlay_name(image_id)}"
-        _draw(model, by_id[image_id], own, path)
-        entries.append((path, splits[image_id], own))
-    page = suspects_page(entries, title=f"{run.resolve().name}: suspect labels", total=len(images))
+    table = _make_table(suspects, records)
+    write_table(out / "suspects.csv", table)
+    entries = _draw_pictures(model, records, suspects, out, max_images=max_images, console=console)
+    title = f"{run.resolve().name}: suspect labels"
+    page = suspects_page(entries, title=title, total=table["image_id"].nunique())
     write_text(out / "suspects.html", page)
-    _print(console, found, images=len(images), looked_at=len(records), out=out)
-    return found
+    _print(console, suspects, table, n_images=len(records), out=out)
+    return suspects
 
 
-def _contradicted(
+def _check_predictions(
     model: "TrainedModel", records: "Sequence[ImageRecord]", console: Console
 ) -> "Iterator[Suspect]":
-    from defectkit.evaluation.prediction import predict
+    """Yield the labels that the model's predictions or the pixels contradict."""
     from defectkit.evaluation.suspects import suspects_by_model, suspects_by_pixels
+    from defectkit.reporting.evaluation_folder import predict_with_progress
 
     approach = model.approach
-    looks = predict(approach, model.network, records)
-    for look in track(
-        looks,
-        "comparing labels",
-        total=len(records),
-        console=console,
-        disable=not console.is_terminal,
+    for prediction in predict_with_progress(
+        model, records, title="comparing labels", console=console
     ):
-        image_id = look.record.image_id
+        image_id, masks = prediction.record.image_id, prediction.truth.masks
         yield from suspects_by_model(
-            look.finding,
-            look.truth.masks,
+            prediction.finding,
+            masks,
             image_id=image_id,
             classes=approach.classes,
             pixel_threshold=approach.pixel_threshold,
             min_area=approach.config.infer.min_area,
         )
         yield from suspects_by_pixels(
-            look.image, look.truth.masks, image_id=image_id, classes=approach.classes
+            prediction.image, masks, image_id=image_id, classes=approach.classes
         )
 
 
-def _copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[Suspect]":
+def _check_copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[Suspect]":
+    """Yield the images whose copies are labeled differently."""
     from defectkit.evaluation.suspects import suspects_by_copies
 
     labels = {record.image_id: record.rles for record in records}
@@ -140,8 +133,49 @@ def _copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[S
     return suspects_by_copies(pairs, labels)
 
 
+def _make_table(suspects: "Sequence[Suspect]", records: "Sequence[ImageRecord]") -> "pd.DataFrame":
+    """Return the rows of ``suspects.csv``."""
+    from defectkit.evaluation.suspects import SUSPECT_COLUMNS
+
+    splits = {record.image_id: record.split for record in records}
+    cells = (
+        suspect.cells(rank, splits[suspect.image_id])
+        for rank, suspect in enumerate(suspects, start=1)
+    )
+    return make_table(
+        [dict(zip(SUSPECT_COLUMNS, row, strict=True)) for row in cells], columns=SUSPECT_COLUMNS
+    )
+
+
+def _draw_pictures(
+    model: "TrainedModel",
+    records: "Sequence[ImageRecord]",
+    suspects: "Sequence[Suspect]",
+    out: Path,
+    *,
+    max_images: int,
+    console: Console,
+) -> "list[tuple[Path, Split, list[Suspect]]]":
+    """Draw the first images and return the path, split and suspects of each."""
+    from defectkit.reporting.drawing.overlay import overlay_name
+
+    for old in (out / "pictures").glob("*.png"):
+        old.unlink()
+    by_id = {record.image_id: record for record in records}
+    by_image = [(name, list(own)) for name, own in groupby(suspects, lambda one: one.image_id)]
+    entries = []
+    for place, (image_id, own) in enumerate(
+        track(by_image[:max_images], "drawing", console=console, disable=not console.is_terminal),
+        start=1,
+    ):
+        path = out / "pictures" / f"{place:03d}-{overlay_name(image_id)}"
+        _draw(model, by_id[image_id], own, path)
+        entries.append((path, by_id[image_id].split, own))
+    return entries
+
+
 def _draw(
-    model: "TrainedModel", record: "ImageRecord", own: "Sequence[Suspect]", path: Path
+    model: "TrainedModel", record: "ImageRecord", suspects: "Sequence[Suspect]", path: Path
 ) -> None:
     import numpy as np
 
@@ -157,24 +191,35 @@ def _draw(
         judge(finding.score, model.thresholds),
         image_id=record.image_id,
         truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
-        tags=[(f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in own if one.box_xywh],
+        tags=[
+            (f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in suspects if one.box_xywh
+        ],
     )
     write_png(path, picture, compress_level=1)
 
 
 def _print(
-    console: Console, found: "Sequence[Suspect]", *, images: int, looked_at: int, out: Path
+    console: Console,
+    suspects: "Sequence[Suspect]",
+    table: "pd.DataFrame",
+    *,
+    n_images: int,
+    out: Path,
 ) -> None:
     from defectkit.evaluation.suspects import KIND_MEANINGS
 
-    table = Table(title=f"{images} of {looked_at} images have suspect labels", title_justify="left")
-    table.add_column("kind")
-    table.add_column("labels", justify="right")
-    table.add_column("what it means", style="dim")
+    counts = table.groupby("kind").size()
+    summary = Table(
+        title=f"{table['image_id'].nunique()} of {n_images} images have suspect labels",
+        title_justify="left",
+    )
+    summary.add_column("kind")
+    summary.add_column("labels", justify="right")
+    summary.add_column("meaning", style="dim")
     for kind, meaning in KIND_MEANINGS.items():
-        table.add_row(kind, str(sum(one.kind == kind for one in found)), meaning)
-    console.print(table)
-    for one in islice(found, 10):
+        summary.add_row(kind, str(counts.get(kind, 0)), meaning)
+    console.print(summary)
+    for one in suspects[:PRINTED_SUSPECTS]:
         console.print(
             f"  {one.image_id}: {one.kind} {one.suspicion:.2f}, {one.reason}",
             markup=False,
@@ -183,7 +228,7 @@ def _print(
         )
     console.print(
         f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
-        "Nothing was changed: mend the labels and run 'defectkit prepare' again.",
+        "Nothing was changed: fix the labels and run 'defectkit prepare' again.",
         markup=False,
         soft_wrap=True,
     )

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from defectkit.files import write_csv
-from defectkit.tables import make_table, read_table, write_table
+from defectkit.tables import make_table, read_table, table_rows, write_table
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 column = st.one_of(
@@ -25,7 +25,9 @@ column = st.one_of(
 @given(columns=st.dictionaries(text, column, min_size=1, max_size=4))
 def test_a_frame_is_written_byte_for_byte_as_its_rows_are(columns, tmp_path):
     rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
-    write_table(tmp_path / "frame.csv", make_table(rows))
+    table = make_table(rows)
+    assert table_rows(table) == rows
+    write_table(tmp_path / "frame.csv", table)
     plain = (
         [int(cell) if isinstance(cell, bool) else cell for cell in row.values()] for row in rows
     )
@@ -68,6 +70,7 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path):
     assert list(table.columns) == ["image_id", "area"]
     assert table.empty
     assert make_table([]).empty
+    assert list(make_table([], columns=["image_id"]).columns) == ["image_id"]
 
 
 def test_words_among_numbers_and_rows_of_another_length_are_refused(tmp_path):

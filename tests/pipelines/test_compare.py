@@ -3,6 +3,7 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -11,6 +12,7 @@ from defectkit.data.images import read_image
 from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.files import read_csv, read_json, write_csv, write_json
+from defectkit.tables import table_rows
 from defectkit.training.history import read_history
 
 HEADLINE = {
@@ -36,7 +38,7 @@ HEADLINE = {
 
 @pytest.fixture(scope="module")
 def two_runs(run_folder, dataset_folder, train_tiny, tmp_path_factory, quiet) -> tuple[Path, Path]:
-    """Two judged runs of one dataset that differ in their seed; do not change."""
+    """Two evaluated runs of one dataset that differ in their seed; do not change."""
     place = tmp_path_factory.mktemp("runs")
     one = Path(shutil.copytree(run_folder, place / "one"))
     two = train_tiny(dataset_folder, place / "two", seed=1).run
@@ -52,7 +54,7 @@ def copies(two_runs, tmp_path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def compared(two_runs, tmp_path_factory, quiet) -> tuple[Path, list[dict]]:
+def compared(two_runs, tmp_path_factory, quiet) -> tuple[Path, pd.DataFrame]:
     out = tmp_path_factory.mktemp("compared") / "comparison"
     return out, defectkit.compare(*two_runs, out=out, device="cpu", console=quiet)
 
@@ -74,9 +76,10 @@ def change(path, *keys, value):
 
 def compare(runs, tmp_path, console=None, **options):
     console = console or Console(file=io.StringIO())
-    return defectkit.compare(
+    table = defectkit.compare(
         *runs, out=tmp_path / "comparison", device="cpu", console=console, **options
     )
+    return table_rows(table)
 
 
 def test_a_comparison_holds_exactly_its_files(compared, hashes_of):
@@ -85,8 +88,10 @@ def test_a_comparison_holds_exactly_its_files(compared, hashes_of):
 
 
 def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
-    out, rows = compared
-    written = read_csv(out / "comparison.csv")
+    out, table = compared
+    rows, written = table_rows(table), read_csv(out / "comparison.csv")
+    assert list(table.index) == [0, 1]
+    assert list(table.columns) == list(written[0])
     assert [row["run"] for row in rows] == [row["run"] for row in written] == ["one", "two"]
     for run, row, cells in zip(two_runs, rows, written, strict=True):
         metrics = metrics_of(run)
@@ -109,16 +114,16 @@ def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
 
 
 def test_intervals_hold_their_value(compared):
-    _, rows = compared
-    for row in rows:
+    _, table = compared
+    for row in table_rows(table):
         for key in COMPARED_METRICS:
             if row[key] is not None:
                 assert row[f"{key}_low"] <= row[key] <= row[f"{key}_high"], key
 
 
 def test_a_row_says_what_the_run_is_and_what_it_cost(compared, two_runs):
-    _, rows = compared
-    for run, row in zip(two_runs, rows, strict=True):
+    _, table = compared
+    for run, row in zip(two_runs, table_rows(table), strict=True):
         model = defectkit.load(run, device="cpu")
         last = read_history(run / "history.csv")[-1]
         assert (row["approach"], row["network"]) == ("segment", "unet")
@@ -155,7 +160,7 @@ def test_runs_that_say_the_same_differ_in_nothing(copies, tmp_path):
         assert not second[f"{key}_differs"]
 
 
-def test_what_is_judged_already_is_not_judged_again(copies, tmp_path, hashes_of):
+def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path, hashes_of):
     before = [hashes_of(run) for run in copies]
     compare(copies, tmp_path)
     assert [hashes_of(run) for run in copies] == before
@@ -163,7 +168,9 @@ def test_what_is_judged_already_is_not_judged_again(copies, tmp_path, hashes_of)
 
 @pytest.mark.check(35)
 @pytest.mark.parametrize("reason", ["missing", "older", "damaged", "earlier version"])
-def test_what_is_not_judged_since_it_was_trained_is_judged_now(copies, reason, tmp_path, quiet):
+def test_a_run_that_was_trained_since_its_evaluation_is_evaluated_now(
+    copies, reason, tmp_path, quiet
+):
     run = copies[1]
     out = run / "evaluation" / "test"
     expected = read_csv(out / "regions.csv")
@@ -235,20 +242,20 @@ def test_runs_of_one_name_are_told_apart(two_runs, tmp_path, monkeypatch, quiet)
     assert [row["run"] for row in rows] == ["a/run", "b/run"]
 
 
-def test_what_keeps_figures_from_being_compared_is_said(copies, tmp_path, capsys):
+def test_the_notes_say_what_cannot_be_compared(copies, tmp_path, capsys):
     metrics = copies[1] / "evaluation" / "test" / "metrics.json"
     console = Console(width=400)
     compare(copies, tmp_path, console=console)
     text = capsys.readouterr().out
-    assert "milliseconds do not compare" not in text
+    assert "milliseconds cannot be compared" not in text
     assert "good images are few: most differences between runs may be chance." in text
     change(metrics, "speed", "device", value="cuda (H [red]100)")
     change(copies[1] / "model" / "model.json", "thresholds", "rule", value="cost_ratio=50")
     compare(copies, tmp_path, console=console)
     text = capsys.readouterr().out
-    assert "The milliseconds do not compare: one: cpu (" in text
+    assert "The milliseconds cannot be compared: one: cpu (" in text
     assert "two: cuda (H [red]100)." in text
-    assert "thresholds of different rules: one: f1; two: cost_ratio=50." in text
+    assert "chosen by different rules: one: f1; two: cost_ratio=50." in text
     page = (tmp_path / "comparison" / "comparison.html").read_text()
     assert "two: cuda (H [red]100)." in page
     assert f"page in {tmp_path / 'comparison' / 'comparison.html'}" in text

@@ -6,10 +6,11 @@ from urllib.parse import quote
 
 from defectkit.evaluation.suspects import KIND_MEANINGS, Suspect
 from defectkit.reporting.html.render import data_uri, render_page, thumbnail_jpeg
+from defectkit.vocabulary import Split
 
 
 def suspects_page(
-    entries: Sequence[tuple[Path, str, Sequence[Suspect]]], *, title: str, total: int
+    entries: Sequence[tuple[Path, Split, Sequence[Suspect]]], *, title: str, total: int
 ) -> str:
     """Return the page.
 
