@@ -15,8 +15,9 @@ from defectkit.files import ensure_writable, write_csv, write_json
 from defectkit.vocabulary import WrittenLabelFormat
 
 if TYPE_CHECKING:
-    from defectkit.arrays import BoxXywh, Image, Mask
+    from defectkit.arrays import Image, Mask
     from defectkit.data.dataset import Dataset, ImageRecord
+    from defectkit.regions import Region
 
 
 def run(
@@ -59,12 +60,12 @@ def run(
 
     data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
     if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
-        raise OutputError(f"{out} is there already. Choose a new --out.")
+        raise OutputError(f"{out} exists already. Choose a new --out.")
     if data.truth == "boxes" and to != "coco":
         raise DatasetError(
-            f"{data.folder} holds boxes and no masks, which {to} cannot say. Use --to coco."
+            f"{data.folder} has boxes and no masks, which {to} has no form for. Use --to coco."
         )
-    names = _names(data)
+    names = _image_names(data)
     match to:
         case "csv":
             _write_csv(data, names, out)
@@ -76,7 +77,7 @@ def run(
     return out
 
 
-def _names(data: "Dataset") -> list[str]:
+def _image_names(data: "Dataset") -> list[str]:
     """Return the path of each image's file below the image folder."""
     root = (data.folder / data.info["images"]).resolve()
     return [
@@ -103,13 +104,13 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
     for image_id, (name, record) in enumerate(zip(names, data.records, strict=True), start=1):
         size = {"height": record.height, "width": record.width}
         images.append({"id": image_id, "file_name": name, **size})
-        for class_id, box, mask in _regions(record):
+        for region, mask in _region_masks(record):
             annotation: dict[str, Any] = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
-                "category_id": categories[class_id],
-                "bbox": list(box),
-                "area": int(mask.sum()),
+                "category_id": categories[region.class_id],
+                "bbox": list(region.box_xywh),
+                "area": region.area,
                 "iscrowd": 0,
             }
             if data.truth == "masks":
@@ -123,17 +124,15 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
     return {"images": images, "categories": named, "annotations": annotations}
 
 
-def _regions(
-    record: "ImageRecord",
-) -> "Iterator[tuple[str, BoxXywh, Mask]]":
-    """Yield class, box_xywh and mask of each connected region, (H, W) bool."""
+def _region_masks(record: "ImageRecord") -> "Iterator[tuple[Region, Mask]]":
+    """Yield each connected region and its mask, (H, W) bool."""
     from defectkit.labels import rle
     from defectkit.regions import label_regions
 
     for class_id, text in record.rles.items():
-        labels, regions = label_regions(rle.decode(text, (record.height, record.width)))
+        labels, regions = label_regions(rle.decode(text, (record.height, record.width)), class_id)
         for number, region in enumerate(regions, start=1):
-            yield class_id, region.box_xywh, labels == number
+            yield region, labels == number
 
 
 def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
@@ -141,29 +140,31 @@ def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
     from defectkit.preparation.mask_folder import CLASSES_FILE, IGNORE_VALUE
 
     if len(data.classes) >= IGNORE_VALUE:
-        raise DatasetError(f"{len(data.classes)} classes do not fit a picture. Use --to coco.")
+        raise DatasetError(
+            f"{len(data.classes)} classes do not fit in a mask image. Use --to coco."
+        )
     for record in data.records:  # before anything is written
         if len(record.rles) > 1:
-            _values(record, data.classes)
+            _class_numbers(record, data.classes)
     ensure_writable(out)
     stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
     for name, record in zip(names, data.records, strict=True):
         stem = PurePosixPath(name).with_suffix("")
         # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
         target = stem.as_posix() if stems[stem] == 1 else name
-        write_png(out / f"{target}.png", _values(record, data.classes))
+        write_png(out / f"{target}.png", _class_numbers(record, data.classes))
     numbered = enumerate(data.classes, start=1)
-    write_csv(out / CLASSES_FILE, ["value", "class_id"], ([*pair] for pair in numbered))
+    write_csv(out / CLASSES_FILE, ["value", "class_id"], map(list, numbered))
 
 
-def _values(record: "ImageRecord", classes: Sequence[str]) -> "Image":
+def _class_numbers(record: "ImageRecord", classes: Sequence[str]) -> "Image":
     """Return the number of each pixel's class, (H, W), 0 for none."""
     import numpy as np
 
     masks = record.read_masks(classes)
     if (masks.sum(axis=0) > 1).any():
         raise DatasetError(
-            f"in {record.image_id} pixels belong to two classes, for which a mask picture has no "
+            f"in {record.image_id} pixels belong to two classes, for which a mask image has no "
             "room. Use --to coco or --to csv."
         )
     numbers = np.arange(1, len(classes) + 1, dtype=np.uint8)

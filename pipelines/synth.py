@@ -54,7 +54,7 @@ def run(
         console: Where to report; by default the standard error stream.
 
     Returns:
-        The path of ``train.csv``; it is written last, so that it stands for a whole dataset.
+        The path of ``train.csv``; it is written last, so that where it is, the images are complete.
 
     Raises:
         ConfigError: A setting is out of its range.
@@ -79,7 +79,7 @@ def run(
         task = track(range(images), f"Comparing with {table}", console=console)
         if table.read_bytes() != _csv([_rows(index, draw(index)) for index in task]).encode():
             raise OutputError(
-                f"{table} exists and holds other labels. Choose another folder or add --force."
+                f"{table} exists and has other labels. Choose another folder or add --force."
             )
     rows = []
     for index in track(range(images), "Drawing images", console=console):

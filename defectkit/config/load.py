@@ -21,7 +21,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Confi
     """Read a YAML file of differences from the defaults, then apply ``KEY=VALUE`` settings.
 
     Raises:
-        ConfigError: anything in the file or the settings that does not fit, all at once.
+        ConfigError: something in the file or the settings does not fit; all of it is named.
     """
     content: dict[str, Any] = {}
     if path is not None:
@@ -39,7 +39,7 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
     ``name`` says in messages where the mapping came from.
 
     Raises:
-        ConfigError: whatever does not fit, all at once.
+        ConfigError: something does not fit; all of it is named.
     """
     changed = copy.deepcopy(dict(content))
     for setting in settings:
@@ -54,14 +54,14 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
 def _apply(content: dict[str, Any], setting: str) -> None:
     key, separator, value = setting.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4")
+        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4.")
     *parents, last = key.strip().split(".")
     for parent in parents:
         if content.get(parent) is None:
             content[parent] = {}
         nested = content[parent]
         if not isinstance(nested, dict):
-            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
+            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section.")
         content = nested
     content[last] = parse_yaml(f"value: {value}", name=f"--set {key}")["value"]
 

@@ -23,8 +23,8 @@ FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
 
 
 def _plain_name(name: str) -> str:
-    # timm takes addresses too (hf-hub:..., local-dir:...): a model folder that names one would make
-    # whoever loads it ask the network, or read what lies there.
+    # timm takes addresses too (hf-hub:..., local-dir:...): an untrusted model folder with one would
+    # make its loader access the network or read a local folder.
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
         raise ValueError(
             f"{name!r} is not a plain name such as resnet18; addresses are not followed"

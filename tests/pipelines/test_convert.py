@@ -72,7 +72,9 @@ def test_boxes_go_back_out_as_coco_alone(tmp_path):
     write_images(tmp_path)
     data = prepared(write_yolo_boxes(tmp_path), tmp_path / "out")
     for to in ("csv", "masks"):
-        with pytest.raises(DatasetError, match=rf"holds boxes and no masks, which {to} cannot say"):
+        with pytest.raises(
+            DatasetError, match=rf"has boxes and no masks, which {to} has no form for"
+        ):
             convert.run(data, to=to, out=tmp_path / "new", console=QUIET)
     convert.run(data, to="coco", out=tmp_path / "boxes.json", console=QUIET)
     again = prepared(tmp_path / "boxes.json", tmp_path / "again")
@@ -82,5 +84,5 @@ def test_boxes_go_back_out_as_coco_alone(tmp_path):
 
 def test_an_existing_file_is_not_written_over(tmp_path, by_csv):
     (tmp_path / "a.csv").write_text("mine")
-    with pytest.raises(OutputError, match=r"a\.csv is there already"):
+    with pytest.raises(OutputError, match=r"a\.csv exists already"):
         convert.run(by_csv, to="csv", out=tmp_path / "a.csv", console=QUIET)

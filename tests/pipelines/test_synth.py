@@ -81,7 +81,7 @@ def test_other_labels_are_not_overwritten(tmp_path):
     assert (tmp_path / "Train" / "0001.png").exists()
     table.write_bytes(b"\xff\xfe theirs")
     (tmp_path / "Train" / "0000.png").write_bytes(b"theirs")
-    with pytest.raises(OutputError, match=r"train\.csv exists and holds other labels.*--force"):
+    with pytest.raises(OutputError, match=r"train\.csv exists and has other labels.*--force"):
         run(tmp_path, images=3, size=MIN_SIZE)
     assert table.read_bytes() == b"\xff\xfe theirs"
     assert (tmp_path / "Train" / "0000.png").read_bytes() == b"theirs"

@@ -3,12 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectkit.synthesis.generator import AREA, LINE, MIN_SIZE, plan, synthesize
+from defectkit.synthesis.generator import AREA, LINE, MIN_SIZE, synthesize, texture_and_defects
 from defectkit.synthesis.textures import FAMILIES
 
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 INDEX_OF_FAMILY = [
-    next(i for i in range(24) if plan(i, textures=6)[0] == family) for family in range(6)
+    next(i for i in range(24) if texture_and_defects(i, textures=6)[0] == family)
+    for family in range(6)
 ]
 FAMILY_INDEXES = pytest.mark.parametrize(
     "index", INDEX_OF_FAMILY, ids=[family.__name__ for family in FAMILIES]
@@ -26,7 +27,7 @@ def test_two_images_of_a_family_are_unlike(index):
 @pytest.mark.parametrize("size", [MIN_SIZE, 257, 512])
 def test_texture_has_contrast_and_is_not_clipped(index, size):
     drawn = synthesize(index, size=size, defects=())
-    assert drawn.texture == FAMILIES[plan(index, textures=6)[0]].__name__
+    assert drawn.texture == FAMILIES[texture_and_defects(index, textures=6)[0]].__name__
     assert drawn.image.shape == (size, size)
     assert drawn.image.dtype == np.uint8
     assert drawn.masks == {}
@@ -82,7 +83,7 @@ def test_defects_without_room_are_left_out():
 
 
 def test_some_images_bear_two_defects():
-    planned = [i for i in range(240) if plan(i, textures=6)[1]]
+    planned = [i for i in range(240) if texture_and_defects(i, textures=6)[1]]
     lone = sum(len(synthesize(i, size=MIN_SIZE).masks) == 1 for i in planned)
     assert 0.05 < 1 - lone / len(planned) < 0.2  # Half of the second defects have another class.
 
@@ -90,7 +91,9 @@ def test_some_images_bear_two_defects():
 @pytest.mark.parametrize("textures", range(1, 7))
 def test_plan_balances_families_and_classes(textures):
     for start in (0, 5):
-        block = [plan(i, textures=textures) for i in range(start, start + 4 * textures)]
+        block = [
+            texture_and_defects(i, textures=textures) for i in range(start, start + 4 * textures)
+        ]
         expected = [(f, c) for f in range(textures) for c in ((), (), (AREA,), (LINE,))]
         assert sorted(block) == sorted(expected)
 

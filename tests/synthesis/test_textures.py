@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.synthesis.textures import FAMILIES, Surface, between
+from defectkit.synthesis.textures import FAMILIES, Surface, uniform
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
 
@@ -36,6 +36,6 @@ def test_a_surface_follows_from_its_generator_alone(family):
 
 def test_draws_between_two_bounds_reach_both_ends():
     rng = np.random.default_rng(0)
-    drawn = np.array([between(rng, -2.0, 6.0) for _ in range(2000)])
+    drawn = np.array([uniform(rng, -2.0, 6.0) for _ in range(2000)])
     assert -2 <= drawn.min() < -1.9
     assert 5.9 < drawn.max() < 6
