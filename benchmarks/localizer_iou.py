@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torchvision.ops import box_iou
 
-from defectkit.approaches.box_samples import boxes_of
+from defectkit.approaches.box_samples import detection_target
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.evaluation.prediction import Prediction, predict
@@ -21,7 +21,7 @@ from defectkit.files import read_json
 
 def iou(look: Prediction) -> float | None:
     """Return the IoU of the best box with the true one; None if there is not exactly one."""
-    true = boxes_of(look.truth.masks)["boxes"]
+    true = detection_target(look.truth.masks)["boxes"]
     if len(true) != 1:
         return None
     if not look.finding.detections:

@@ -77,7 +77,11 @@ def run(
         DefectkitError: A run cannot be loaded or evaluated.
     """
     let_idle_threads_sleep()
-    from defectkit.evaluation.comparison import compare_results, metric_cells
+    from defectkit.evaluation.comparison import (
+        compare_results,
+        metric_cells,
+        warn_of_incomparable,
+    )
 
     console = console or Console(stderr=True)
     folders = [Path(run) for run in runs]
@@ -100,7 +104,7 @@ def run(
         }
         for index, (result, one) in enumerate(zip(results, inspected, strict=True))
     ]
-    notes = _warn_of_incomparable(results, [one.rule for one in inspected])
+    notes = warn_of_incomparable(results, [one.rule for one in inspected])
     picture = _draw_examples(examples, [one.findings for one in inspected], rows)
     table = make_table(rows)
     write_table(out / "comparison.csv", table)
@@ -260,36 +264,6 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
         "train_seconds": last.get("seconds"),
         "epochs": last.get("epoch"),
     }
-
-
-def _warn_of_incomparable(results: "Sequence[EvaluationResult]", rules: Sequence[str]) -> list[str]:
-    """Return a sentence for each reason not to compare some of the metrics."""
-    from defectkit.evaluation.operating_points import FEW_IMAGES
-
-    notes = []
-    devices = [str(one.metrics["speed"]["device"]) for one in results]  # of a CPU with its threads
-    if len(set(devices)) > 1:
-        notes.append(
-            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. "
-            "Run 'defectkit evaluate' for all runs on one machine."
-        )
-    if len(set(rules)) > 1:
-        notes.append(
-            "Escapes and overkills cannot be compared: the thresholds were chosen by different "
-            f"rules: {_list_by_run(results, rules)}. Choose them by one rule with "
-            "'defectkit evaluate'."
-        )
-    image = results[0].metrics["image"]
-    if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
-        notes.append(
-            f"{image['n_defective']} defective and {image['n_good']} good images are few: "
-            "most differences between runs may be chance."
-        )
-    return notes
-
-
-def _list_by_run(results: "Sequence[EvaluationResult]", values: Sequence[str]) -> str:
-    return "; ".join(f"{one.name}: {value}" for one, value in zip(results, values, strict=True))
 
 
 def _write_page(

@@ -61,7 +61,7 @@ def run(
     data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
     if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
         raise OutputError(f"{out} exists already. Choose a new --out.")
-    if data.truth == "boxes" and to != "coco":
+    if data.label_kind == "boxes" and to != "coco":
         raise DatasetError(
             f"{data.folder} has boxes and no masks, which {to} has no form for. Use --to coco."
         )
@@ -113,7 +113,7 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
                 "area": region.area,
                 "iscrowd": 0,
             }
-            if data.truth == "masks":
+            if data.label_kind == "masks":
                 counts = coco_rle.runs_to_counts(rle.Runs.from_mask(mask))
                 annotation["segmentation"] = {
                     "size": list(mask.shape),

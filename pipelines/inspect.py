@@ -5,7 +5,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,16 +20,17 @@ from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
     from defectkit.arrays import Image
+    from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.verdicts import Judgment
     from defectkit.findings import Finding
 
-FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
-REGIONS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
+FINDING_COLUMNS = ("image_id", "verdict", "score", "class_id", "rle")
+REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectSummary:
-    """Where the results are, how many images got which verdict, how many could not be read."""
+    """The folder of the results, and the number of images with each verdict or unreadable."""
 
     out: Path
     good: int
@@ -70,66 +71,53 @@ def run(
         OutputError: ``out`` cannot be written.
     """
     let_idle_threads_sleep()
-    from defectkit.data.images import IMAGE_SUFFIXES, write_png
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.evaluation.verdicts import judge
-    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
 
     console = console or Console(stderr=True)
     out = Path(out)
     trained = TrainedModel.load(model, device=device)
-    files = _files([Path(image) for image in images], overlays=out / "overlays")
-    if not files:
-        raise ImageError(
-            f"no image in {', '.join(map(str, images))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
-        )
-    ensure_writable(out)
-    if (out / "findings.csv").exists():  # of an earlier inspection: what it drew goes too
-        for old in (out / "overlays").glob("*.png"):
-            old.unlink()
+    files = _find_images([Path(image) for image in images], overlays=out / "overlays")
+    _prepare_folder(out)
     tables = _Tables()
     try:
-        for image_id, path, folder in track(
-            files, "inspecting", console=console, disable=not console.is_terminal
-        ):
-            try:
-                image = _read(path, folder)
-            except ImageError as error:
-                tables.errors.append((image_id, str(error)))
-                console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
-                continue
-            finding = trained.find(image)
-            judgment = judge(finding.score, trained.thresholds)
-            tables.add(image_id, judgment, finding, trained.approach.classes)
-            picture = draw_overlay(image, finding, judgment, image_id=image_id)
-            write_png(out / "overlays" / overlay_name(image_id), picture, compress_level=1)
+        for file in track(files, "inspecting", console=console, disable=not console.is_terminal):
+            _inspect_image(file, trained, tables, out, console)
     finally:
-        tables.write(out)  # also of an inspection that is interrupted
-    counts = tables.counts
-    console.print(
-        f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
-        f"{len(tables.errors)} unreadable; "
-        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
-        markup=False,
-        soft_wrap=True,
-    )
-    return InspectSummary(
-        out=out,
-        good=counts["good"],
-        review=counts["review"],
-        defective=counts["defective"],
-        unreadable=len(tables.errors),
-    )
+        tables.write(out)  # Also when an inspection is interrupted.
+    return _summarize(tables, out, console)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ImageFile:
+    """An image to inspect; ``folder`` is the one that was searched for it, if any."""
+
+    image_id: str
+    path: Path
+    folder: Path | None
+
+    def read(self) -> "Image":
+        """Read the image.
+
+        Raises:
+            ImageError: it cannot be read, or is a link that leads out of the folder.
+        """
+        from defectkit.data.images import read_image
+
+        if self.folder and not self.path.resolve().is_relative_to(self.folder.resolve()):
+            raise ImageError(
+                f"{self.path} is a link out of {self.folder}. Name the file itself to inspect it."
+            )
+        return read_image(self.path)
+
+
+@dataclass
 class _Tables:
-    """The rows of ``findings.csv``, ``regions.csv`` and ``errors.csv``."""
+    """The rows of ``findings.csv``, ``regions.csv`` and ``errors.csv``, and counts of verdicts."""
 
-    def __init__(self) -> None:
-        self.findings: list[tuple[object, ...]] = []
-        self.regions: list[tuple[object, ...]] = []
-        self.errors: list[tuple[object, ...]] = []
-        self.counts: Counter[str] = Counter()
+    findings: list[tuple[object, ...]] = field(default_factory=list)
+    regions: list[tuple[object, ...]] = field(default_factory=list)
+    errors: list[tuple[object, ...]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
 
     def add(
         self, image_id: str, judgment: "Judgment", finding: "Finding", classes: Sequence[str]
@@ -142,10 +130,10 @@ class _Tables:
         self.counts[judgment.verdict] += 1
         head = (image_id, judgment.verdict, f"{finding.score:.9g}")
         mask = finding.mask
-        winner = np.where(mask, finding.score_map.argmax(axis=0), -1)
-        layers = np.unique(winner[mask]).tolist()
+        class_map = np.where(mask, finding.score_map.argmax(axis=0), -1)
         rows: list[tuple[object, ...]] = [
-            (*head, classes[layer], rle.encode(winner == layer)) for layer in layers
+            (*head, classes[index], rle.encode(class_map == index))
+            for index in np.unique(class_map[mask]).tolist()
         ]
         self.findings += rows or [(*head, None, None)]
         self.regions += [
@@ -155,23 +143,18 @@ class _Tables:
 
     def write(self, out: Path) -> None:
         """Write the three files."""
-        write_csv(out / "findings.csv", FINDINGS, self.findings)
-        write_csv(out / "regions.csv", REGIONS, self.regions)
+        write_csv(out / "findings.csv", FINDING_COLUMNS, self.findings)
+        write_csv(out / "regions.csv", REGION_COLUMNS, self.regions)
         write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
-def _read(path: Path, folder: Path | None) -> "Image":
-    from defectkit.data.images import read_image
+def _find_images(given: Sequence[Path], *, overlays: Path) -> list[_ImageFile]:
+    """Return the given files, and all images below the given folders.
 
-    if folder and not path.resolve().is_relative_to(folder.resolve()):
-        raise ImageError(f"{path} is a link out of {folder}. Name the file itself to inspect it.")
-    return read_image(path)
+    Overlays of an earlier inspection are left out.
 
-
-def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Path | None]]:
-    """Return (image id, path, folder): files as they are, folders with all images below them.
-
-    What an earlier inspection drew into ``overlays`` is no image to inspect.
+    Raises:
+        ImageError: there is no image.
     """
     from defectkit.data.images import IMAGE_SUFFIXES
 
@@ -186,9 +169,64 @@ def _files(given: Sequence[Path], *, overlays: Path) -> list[tuple[str, Path, Pa
                     folders.setdefault(below, path)
         else:
             ids.setdefault(path, path.name)
-    times = Counter(ids.values())
-    # Two files of one name are told apart by their whole paths.
+    if not ids:
+        raise ImageError(
+            f"no image in {', '.join(map(str, given))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
+        )
+    counts = Counter(ids.values())
     return [
-        (name if times[name] == 1 else path.as_posix(), path, folders.get(path))
+        _ImageFile(
+            # Two files of one name are told apart by their whole paths.
+            image_id=name if counts[name] == 1 else path.as_posix(),
+            path=path,
+            folder=folders.get(path),
+        )
         for path, name in ids.items()
     ]
+
+
+def _prepare_folder(out: Path) -> None:
+    ensure_writable(out)
+    # Only overlays of an earlier inspection are removed: other pictures may be the user's.
+    if (out / "findings.csv").exists():
+        for old in (out / "overlays").glob("*.png"):
+            old.unlink()
+
+
+def _inspect_image(
+    file: _ImageFile, model: "TrainedModel", tables: _Tables, out: Path, console: Console
+) -> None:
+    """Add an image to the tables and write its overlay; a file that cannot be read is listed."""
+    from defectkit.data.images import write_png
+    from defectkit.evaluation.verdicts import judge
+    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+
+    try:
+        image = file.read()
+    except ImageError as error:
+        tables.errors.append((file.image_id, str(error)))
+        console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
+        return
+    finding = model.find(image)
+    judgment = judge(finding.score, model.thresholds)
+    tables.add(file.image_id, judgment, finding, model.approach.classes)
+    overlay = draw_overlay(image, finding, judgment, image_id=file.image_id)
+    write_png(out / "overlays" / overlay_name(file.image_id), overlay, compress_level=1)
+
+
+def _summarize(tables: _Tables, out: Path, console: Console) -> InspectSummary:
+    counts, unreadable = tables.counts, len(tables.errors)
+    console.print(
+        f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
+        f"{unreadable} unreadable; "
+        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return InspectSummary(
+        out=out,
+        good=counts["good"],
+        review=counts["review"],
+        defective=counts["defective"],
+        unreadable=unreadable,
+    )

@@ -3,18 +3,15 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them, pydantic) is imported inside the functions that need it.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
-from defectkit.errors import ConfigError, DatasetError, OutputError
+from defectkit.errors import ConfigError, DatasetError
 from defectkit.files import read_json, write_bytes
 from defectkit.vocabulary import ApproachName, Device
 
@@ -23,12 +20,14 @@ if TYPE_CHECKING:
 
     from defectkit.approaches.interface import Approach, Samples
     from defectkit.config import Config
-    from defectkit.data.dataset import Dataset
-    from defectkit.training.loop import Epoch
+    from defectkit.data.dataset import Dataset, ImageRecord
+    from defectkit.models.network import Network
+    from defectkit.training.schedule import Budget
+    from defectkit.training.state import Learner, TrainState
+    from defectkit.training.validation import Validation
 
-BEST = Path("checkpoints") / "best"
-MOST_FRAMES = 60
-"""Longer trainings show every second epoch, or every third ... in the GIF."""
+BEST_MODEL = Path("checkpoints") / "best"
+"""Where in a run the best model is kept a second time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ def run(
 ) -> TrainSummary:
     """Train on a dataset and write a run: model, history, curves, pictures of the progress.
 
-    However it ends, the last checkpoint stays: go on with --resume, or evaluate what there is.
+    However it ends, the last checkpoint stays: continue with --resume, or evaluate what there is.
 
     Examples:
         defectkit train --approach segment
@@ -101,7 +100,7 @@ def run(
     """
     let_idle_threads_sleep()
     from defectkit.config.options import options_as_settings, resolve_config
-    from defectkit.training.runs import check_folder
+    from defectkit.training.runs import check_run_folder
 
     console = console or Console(stderr=True)
     options = options_as_settings(
@@ -114,7 +113,7 @@ def run(
     else:
         resolved = resolve_config(config, settings)
     if folder:
-        check_folder(folder, resume=resume)  # before the seconds that importing torch takes
+        check_run_folder(folder, resume=resume)  # before the seconds that importing torch takes
     return _run(
         data=Path(data) if data else None,
         out=folder,
@@ -137,8 +136,8 @@ def _resumed(
 
     if config is not None:
         raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
-    folder = folder or runs.last_run(approach or Config().approach)
-    return folder, runs.resumed_config(folder, settings)
+    folder = folder or runs.newest_run(approach or Config().approach)
+    return folder, runs.load_resumed_config(folder, settings)
 
 
 def _run(
@@ -150,32 +149,48 @@ def _run(
     allow_download: bool,
     console: Console,
 ) -> TrainSummary:
-    """Train the approach that ``config`` names on a dataset folder and write a run folder.
+    """Load the dataset, take the run's folder for this process alone, and train.
 
-    ``data`` may be left out when a run is resumed: it knows its dataset. Without ``out`` a new run
-    takes the next free ``runs/<approach>-<n>``; ``runs.check_folder`` has seen to a given one.
+    Without ``data`` a resumed run takes its own dataset. Without ``out`` a new run takes the next
+    free ``runs/<approach>-<n>``; ``run`` has checked a given one.
     """
-    from defectkit.data.dataset import Dataset
-    from defectkit.training.runs import check_data, claim_run, lock_run, read_facts
+    from defectkit.training.runs import (
+        check_same_dataset,
+        create_run_folder,
+        lock_run,
+        read_run_info,
+    )
 
     assert out or not resume
-    before = read_facts(out) if out and resume else {}
-    dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
+    before = read_run_info(out) if out and resume else {}
+    dataset = _load_dataset(data or Path(before.get("dataset_folder", "dataset")), config)
+    out = out or create_run_folder(config.approach)  # not before the dataset is known to be there
+    with lock_run(out, resume=resume):
+        check_same_dataset(out, dataset, before)
+        _train(dataset, out, config, before, allow_download=allow_download, console=console)
+        return _summarize(out, console)
+
+
+def _load_dataset(folder: Path, config: "Config") -> "Dataset":
+    """Return the dataset, which must have what ``config.approach`` learns from.
+
+    Raises:
+        DatasetError: it cannot be read, has no defects, or boxes where masks are needed.
+    """
+    from defectkit.data.dataset import Dataset
+
+    dataset = Dataset.load(folder)
     if not dataset.classes:
         raise DatasetError(
             f"{dataset.folder} has no defective image, so there is nothing to learn. "
             "Label some and run 'defectkit prepare' again."
         )
-    if dataset.truth == "boxes" and config.approach != "box":
+    if dataset.label_kind == "boxes" and config.approach != "box":
         raise DatasetError(
-            f"{dataset.folder} holds boxes and no masks, so {config.approach} has no outlines to "
+            f"{dataset.folder} has boxes and no masks, so {config.approach} has no outlines to "
             "learn from. Use --approach box, or prepare labels that outline the defects."
         )
-    out = out or claim_run(config.approach)  # not before the dataset is known to be there
-    with lock_run(out, resume=resume):
-        check_data(out, dataset, before)
-        _train(dataset, out, config, before, allow_download=allow_download, console=console)
-        return _finish(out, console)
+    return dataset
 
 
 def _train(
@@ -187,15 +202,16 @@ def _train(
     allow_download: bool,
     console: Console,
 ) -> None:
-    """Train into ``out``; ``before`` is what ``run.json`` says of a run to resume, else empty."""
+    """Train into ``out``; ``before`` is the ``run.json`` of a run to resume, else empty."""
     import torch
 
     from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
+    from defectkit.reporting.drawing.training_progress import draw_augmentations, keep_gif
+    from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
-    from defectkit.training.loop import train_epochs
-    from defectkit.training.runs import new_facts, record_status
+    from defectkit.training.runs import make_run_info, record_status
 
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
@@ -203,104 +219,133 @@ def _train(
     network = approach.network(allow_download=allow_download)
     samples = approach.samples(dataset, dataset.split("train"))
     validation_records = dataset.split("val")
-    facts = new_facts(dataset, describe_device(device), before)
+    run_info = make_run_info(dataset, describe_device(device), before)
     if before:
-        _mend_model(out)
+        _repair_model(out)
+    # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
-        _write_augmentations(samples, dataset.classes, out / "augmentations.png")
-    _introduce(console, approach, network, dataset, samples, device, out)
+        draw_augmentations(out / "augmentations.png", samples, dataset.classes)
+    print_introduction(console, approach, network, dataset, samples, device=device, out=out)
     if before and not resuming:
         console.print("no epoch was finished: starting with the first")
 
     with (
-        record_status(out, facts),
+        record_status(out, run_info),
         explain_failures(config),
-        _kept_gif(out),
-        _progress(console) as on_progress,
+        keep_gif(out),
+        progress_bar(console) as on_progress,
     ):
         # After run.json: a run that has its configuration can be resumed.
         save_config(config, out / "config.yaml")
-        for epoch in train_epochs(
+        train_epochs(
             approach,
             network,
             samples=samples,
             validation_records=validation_records,
-            folder=out,
+            out=out,
             device=device,
-            resume=resuming,
+            dataset_hash=dataset.fingerprint,
+            resuming=resuming,
+            console=console,
             on_progress=on_progress,
-        ):
-            if epoch.is_best:
-                _save_best(out, approach, epoch, facts)
-            _draw(out, epoch)
-            console.print(_line(epoch), soft_wrap=True)
+        )
 
 
-def _introduce(
-    console: Console,
+def train_epochs(
     approach: "Approach",
-    network: "torch.nn.Module",
-    dataset: "Dataset",
+    network: "Network",
+    *,
     samples: "Samples",
-    device: "torch.device",
+    validation_records: "Sequence[ImageRecord]",
     out: Path,
+    device: "torch.device",
+    dataset_hash: str,
+    resuming: bool,
+    console: Console,
+    on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> None:
-    from defectkit.config import WITHOUT_ENCODER
+    """Train until the epochs or the time are over, or nothing improves; write to ``out``.
+
+    This function alone writes files during training.
+
+    Raises:
+        NotFiniteError: the loss or its gradient is not finite.
+        TrainingError: there is nothing to resume.
+    """
+    import torch
+
+    from defectkit.reporting.drawing.training_progress import draw_epoch
+    from defectkit.reporting.training_log import print_epoch
+    from defectkit.training.history import write_history
+    from defectkit.training.loader import EpochLoader, batches_of_one
+    from defectkit.training.loop import train_one_epoch
+    from defectkit.training.schedule import Budget
+    from defectkit.training.state import TrainState, build_learner, load_state, save_state
+    from defectkit.training.validation import WATCHED_IMAGES, estimate_seconds, validate
 
     config = approach.config
-    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    counts = {name: len(dataset.split(name)) for name in ("train", "val")}
-    length = (
-        f"{config.train.max_time:.0f} s"
-        if config.train.max_time
-        else f"{config.train.epochs} epochs"
-    )
-    whole = config.model.architecture in WITHOUT_ENCODER
-    encoder = "" if whole else f" on {config.model.encoder}"
-    pretrained = "pretrained" if getattr(network, "encoder", None) is not None else "random weights"
-    console.print(
-        f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
-        f"({millions:.2f} M parameters, {pretrained}), {len(dataset.classes)} classes\n"
-        f"data {escape(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
-        f"validation images, {len(samples)} samples an epoch\n"
-        f"on {describe_device(device)}, for {length}, into {escape(str(out))}"
-    )
-    for line in samples.describe():
-        console.print(line, markup=False, soft_wrap=True)
+    network = network.to(device).to(memory_format=torch.channels_last)
+    if not resuming:  # a checkpoint has what is fitted
+        network.fit_before_training(batches_of_one(samples, device))
+    learner = build_learner(network, config.train, device)
+    loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
+    state = load_state(out, learner) if resuming else TrainState()
+    budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
+    if config.train.max_time and not budget.validation_seconds:
+        budget.validation_seconds = estimate_seconds(
+            approach, learner.evaluated, validation_records
+        )
+
+    while not _is_finished(state, budget, config):
+        result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)
+        on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
+        learner.evaluated.fit_after_epoch(batches_of_one(samples, device))
+        validation = validate(approach, learner.evaluated, validation_records, watch=WATCHED_IMAGES)
+        budget.validation_seconds = validation.seconds
+        state.add_epoch(result, validation, seconds=budget.elapsed())
+
+        # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
+        # writes the same row, model and picture again; nothing of a finished epoch is lost.
+        write_history(out / "history.csv", state.history)
+        if state.is_best:
+            _save_best(out, approach, learner, state, validation, dataset_hash=dataset_hash)
+        draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
+        print_epoch(console, state.history[-1], is_best=state.is_best)
+        state.seconds = budget.elapsed()
+        save_state(out, state, learner)
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[float, str], None]]:
-    """Show a bar with the time left, where there is a terminal; otherwise nothing."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
+def _is_finished(state: "TrainState", budget: "Budget", config: "Config") -> bool:
+    """Whether the epochs or the time are over, or nothing has improved for long enough."""
+    train = config.train
+    out_of_epochs = train.max_time is None and state.epoch >= train.epochs
+    out_of_patience = train.patience and state.epochs_since_best >= train.patience
+    return out_of_epochs or bool(out_of_patience) or budget.progress(state.steps) >= 1.0
 
 
-def _save_best(out: Path, approach: "Approach", epoch: "Epoch", facts: dict[str, Any]) -> None:
+def _save_best(
+    out: Path,
+    approach: "Approach",
+    learner: "Learner",
+    state: "TrainState",
+    validation: "Validation",
+    *,
+    dataset_hash: str,
+) -> None:
     from defectkit.deployment.bundle import save_model
 
-    validation = epoch.validation
     # Twice, one after the other: whenever the run is killed, one of them is whole.
-    for folder in (out / BEST, out / "model"):
+    for folder in (out / BEST_MODEL, out / "model"):
         save_model(
             folder,
             approach=approach,
-            network=epoch.network,
+            network=learner.evaluated,
             pixel_threshold=validation.pixel_threshold,
             thresholds=validation.thresholds,
             facts={
-                "epoch": epoch.epoch,
-                "dataset": facts["dataset"],
+                "epoch": state.epoch,
+                "dataset": dataset_hash,
                 "validation": {
                     "image_average_precision": validation.image_ap,
                     "pixel_average_precision": validation.pixel_ap,
@@ -311,99 +356,22 @@ def _save_best(out: Path, approach: "Approach", epoch: "Epoch", facts: dict[str,
         )
 
 
-def _mend_model(out: Path) -> None:
-    """Put the best model back where a kill damaged it while it was written."""
+def _repair_model(out: Path) -> None:
+    """Restore the best model where a kill damaged it while it was written."""
     from defectkit.deployment.bundle import is_intact
 
-    if not is_intact(out / "model") and is_intact(out / BEST):
+    if not is_intact(out / "model") and is_intact(out / BEST_MODEL):
         for name in ("model.safetensors", "model.json"):
-            write_bytes(out / "model" / name, (out / BEST / name).read_bytes())
+            write_bytes(out / "model" / name, (out / BEST_MODEL / name).read_bytes())
 
 
-def _draw(out: Path, epoch: "Epoch") -> None:
-    from defectkit.data.images import write_png
-    from defectkit.reporting.drawing.gif import progress_frame
-    from defectkit.reporting.drawing.plots import plot_history
-    from defectkit.training.history import read_history
-
-    history = read_history(out / "history.csv")
-    best = read_json(out / "model" / "model.json")["epoch"]
-    plot_history(out / "curves.png", history, best_epoch=best)
-    watched = epoch.validation.watched
-    if not watched:
-        return
-    dice = epoch.validation.dice
-    frame = progress_frame(
-        [look.image for look in watched],
-        [look.truth.mask for look in watched],
-        [look.finding.defect_map for look in watched],
-        epoch=epoch.epoch,
-        caption="" if dice is None else f"validation Dice {dice:.3f}",
-    )
-    write_png(out / "progress" / f"epoch-{epoch.epoch:04d}.png", frame)
-
-
-def _write_augmentations(samples: "Samples", classes: Sequence[str], path: Path) -> None:
-    from defectkit.data.images import write_png
-    from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
-
-    cells = []
-    for index, (image, masks) in enumerate(samples.preview(24)):
-        layers = {
-            c: mask.astype(bool) for c, mask in zip(classes, masks, strict=True) if mask.any()
-        }
-        cells.append(
-            (samples.image_id((1, index)), draw_labels(image, layers, (), cell_size=CELL_SIZE))
-        )
-    write_png(path, contact_sheet(cells))
-
-
-def _line(epoch: "Epoch") -> str:
-    row = epoch.row
-
-    def show(value: float | int | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    return (
-        f"epoch {epoch.epoch:3d}  loss {row['train_loss']:.4f}  validation: image AP "
-        f"{show(row['val_image_ap'])}  pixel AP {show(row['val_pixel_ap'])}  Dice "
-        f"{show(row['val_dice'])}  {row['seconds']:.0f} s{'  (best)' if epoch.is_best else ''}"
-    )
-
-
-@contextmanager
-def _kept_gif(out: Path) -> Iterator[None]:
-    """Write ``progress.gif`` at the end, also of a run that is interrupted."""
-    try:
-        yield
-    except BaseException:
-        with suppress(OutputError):  # What ended the training is worth more than that this fails.
-            _write_gif(out)
-        raise
-    _write_gif(out)
-
-
-def _write_gif(out: Path) -> None:
-    from defectkit.data.images import read_image
-    from defectkit.reporting.drawing.gif import write_gif
-
-    paths = sorted((out / "progress").glob("epoch-*.png"))
-    if paths:
-        step = -(-len(paths) // MOST_FRAMES)
-        write_gif(out / "progress.gif", [read_image(path) for path in paths[::-step][::-1]])
-
-
-def _finish(out: Path, console: Console) -> TrainSummary:
+def _summarize(out: Path, console: Console) -> TrainSummary:
+    """Print the end of the run and return its summary."""
+    from defectkit.reporting.training_log import print_end
     from defectkit.training.history import read_history
 
     model = read_json(out / "model" / "model.json")
-    for warning in model["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
-    console.print(
-        f"\nbest epoch {model['epoch']}; model in {out / 'model'}, curves in {out / 'curves.png'}, "
-        f"progress in {out / 'progress.gif'}\nnext: defectkit evaluate {out}",
-        markup=False,
-    )
+    print_end(console, out, model)
     validation = model["validation"]
     return TrainSummary(
         run=out,

@@ -13,7 +13,7 @@ from defectkit.approaches.box_findings import (
     make_box_finding,
     suppress_duplicates,
 )
-from defectkit.approaches.box_samples import BoxSamples, resize_of
+from defectkit.approaches.box_samples import BoxSamples, resize_side
 from defectkit.approaches.crop_samples import check_side
 from defectkit.approaches.whole_images import batches_of_one_shape
 from defectkit.arrays import Image, ImageBatch
@@ -45,7 +45,7 @@ class Box:
                 other.
         """
         network = self._build(allow_download=allow_download)
-        check_side(self.config, divisor=network.size_divisor, resize=resize_of(self.config))
+        check_side(self.config, divisor=network.size_divisor, resize=resize_side(self.config))
         return network
 
     def _build(self, *, allow_download: bool) -> Detector:
@@ -118,14 +118,14 @@ class Box:
     def _detect(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
         """(B, H, W, C) -> detections in each, by overlapping tiles if the images are large."""
         height, width = batch.shape[1:3]
-        resize = resize_of(self.config)
+        resize = resize_side(self.config)
         if resize is not None:
             small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            found = [_enlarge(one, resize, height, width) for one in _run(network, small)]
+            found = [_enlarge(one, resize, height, width) for one in _run_network(network, small)]
         elif height * width > self.config.infer.tile**2:
             return self._detect_in_tiles(network, batch)
         else:
-            found = _run(network, batch)
+            found = _run_network(network, batch)
         whole = Tile(0, 0, width, height)
         return [list(detected_regions(one, self.classes, whole)) for one in found]
 
@@ -134,7 +134,9 @@ class Box:
         detections: list[list[Region]] = [[] for _ in batch]
         for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
-            for own, one in zip(detections, _run(network, batch[:, rows, columns]), strict=True):
+            for own, one in zip(
+                detections, _run_network(network, batch[:, rows, columns]), strict=True
+            ):
                 own.extend(detected_regions(one, self.classes, tile))
         return [
             suppress_duplicates(
@@ -144,8 +146,8 @@ class Box:
         ]
 
 
-def _run(network: Network, batch: ImageBatch) -> list[Detections]:
-    """(B, H, W, C) -> detections in each image, which is padded to the network's stride."""
+def _run_network(network: Network, batch: ImageBatch) -> list[Detections]:
+    """(B, H, W, C) -> detections in each image, which is padded as the network needs it."""
     padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
     device = next(network.parameters()).device
     images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
@@ -154,9 +156,9 @@ def _run(network: Network, batch: ImageBatch) -> list[Detections]:
 
 
 def _enlarge(found: Detections, side: int, height: int, width: int) -> Detections:
-    """Bring detections in an image of ``side`` x ``side`` to the image's own size."""
-    unit = found.boxes.new_tensor([width, height, width, height]) / side
+    """Scale detections in an image of ``side`` x ``side`` to the image's own size."""
+    scale = found.boxes.new_tensor([width, height, width, height]) / side
     masks = found.masks
     if masks is not None and len(masks):
         masks = F.interpolate(masks[None], (height, width), mode="bilinear")[0]
-    return Detections(found.boxes * unit, found.scores, found.labels, masks)
+    return Detections(found.boxes * scale, found.scores, found.labels, masks)

@@ -13,26 +13,26 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.regions import label_regions, measure_regions
 
 LOCALIZER_SIDE = 256
-"""The localizer looks at whole images of this side where `data.resize` says no other."""
+"""Side of the localizer's images where ``data.resize`` is not set."""
 
 
-def resize_of(config: Config) -> int | None:
-    """Return the side to which whole images are resized; None where they stay as they are."""
+def resize_side(config: Config) -> int | None:
+    """Return the side to which whole images are resized; None where they keep their size."""
     if config.model.architecture == "localizer":
         return config.data.resize or LOCALIZER_SIDE
     return config.data.resize
 
 
 class BoxSamples(CropSamples):
-    """Crops, or for the localizer whole images, with the boxes that they hold."""
+    """Crops, or for the localizer whole images, with the boxes of their defects."""
 
     def __init__(self, config: Config, dataset: Dataset, records: Sequence[ImageRecord]) -> None:
-        super().__init__(config, dataset, records, resize=resize_of(config))
+        super().__init__(config, dataset, records, resize=resize_side(config))
         self.with_masks = config.model.architecture == "mask_rcnn"
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         image, masks = self.sample(key)
-        return as_tensor(image), boxes_of(masks, with_masks=self.with_masks)
+        return as_tensor(image), detection_target(masks, with_masks=self.with_masks)
 
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
         """Join samples to images (B, C, S, S) and a list of their targets."""
@@ -40,7 +40,7 @@ class BoxSamples(CropSamples):
         return torch.stack(images), list(targets)
 
     def describe(self) -> list[str]:
-        """Say how many images have more than the one defect that the localizer finds."""
+        """Return lines for the console: here the number of images with several defects too."""
         lines = super().describe()
         if self.config.model.architecture != "localizer":
             return lines
@@ -54,22 +54,27 @@ class BoxSamples(CropSamples):
         ]
 
 
-def boxes_of(masks: Masks, *, with_masks: bool = False) -> dict[str, torch.Tensor]:
-    """(K, H, W) masks -> the target of a detector (see ``models.detections``)."""
-    boxes, labels, parts = [], [], []
+def detection_target(masks: Masks, *, with_masks: bool = False) -> dict[str, torch.Tensor]:
+    """Return the target of a detector, as ``detector.Targets`` describes it.
+
+    Args:
+        masks: (K, H, W) uint8.
+        with_masks: whether to add a mask per region.
+    """
+    boxes, labels, region_masks = [], [], []
     for label, mask in enumerate(masks):
         for region in measure_regions(mask):
             x, y, width, height = region.box_xywh
             boxes.append([x, y, x + width, y + height])
             labels.append(label)
         if with_masks:
-            numbers, regions = label_regions(mask)
-            parts += [numbers == number for number in range(1, len(regions) + 1)]
+            region_map, regions = label_regions(mask)
+            region_masks += [region_map == number for number in range(1, len(regions) + 1)]
     target = {
         "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
         "labels": torch.tensor(labels, dtype=torch.int64),
     }
     if with_masks:
-        stack = np.array(parts, np.uint8).reshape(-1, *masks.shape[1:])
+        stack = np.array(region_masks, np.uint8).reshape(-1, *masks.shape[1:])
         target["masks"] = torch.from_numpy(stack)
     return target

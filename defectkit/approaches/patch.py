@@ -9,7 +9,7 @@ import torch
 
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
-from defectkit.approaches.whole_images import find_by_scores, score_large
+from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -106,7 +106,7 @@ class Patch:
     def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended parts if the images are large."""
         infer = self.config.infer
-        return score_large(
+        return score_in_tiles(
             partial(self._pixel_scores, network),
             batch,
             n_classes=len(self.classes),

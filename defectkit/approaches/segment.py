@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
-from defectkit.approaches.whole_images import find_by_scores, score_large
+from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -112,7 +112,7 @@ class Segment:
             scores = self._probabilities(network, small)
             enlarged = [resize_image(one.transpose(1, 2, 0), (width, height)) for one in scores]
             return np.stack(enlarged).transpose(0, 3, 1, 2)
-        return score_large(
+        return score_in_tiles(
             partial(self._probabilities, network),
             batch,
             n_classes=len(self.classes),

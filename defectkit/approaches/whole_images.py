@@ -1,4 +1,4 @@
-"""Images of any size, and of several at once: batches of one shape, blended tiles."""
+"""Findings of images of any size: batches of one shape, and blended tiles for large images."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,12 @@ def find_by_scores(
 ) -> list[Finding]:
     """Return the finding of each image (H, W, C) uint8, of any size.
 
-    ``score`` gives images of one shape (B, H, W, C) their scores (B, K, H, W) in [0, 1].
+    Args:
+        score: returns the scores (B, K, H, W) in [0, 1] of images of one shape (B, H, W, C).
+        images: (H, W, C) uint8 each.
+        classes: the names of the K classes.
+        pixel_threshold: pixels whose score reaches it belong to a region.
+        min_area: smaller regions, in pixels, are left out.
     """
     findings: dict[int, Finding] = {}
     for indices, batch in batches_of_one_shape(images):
@@ -44,7 +49,7 @@ def find_by_scores(
     return [findings[index] for index in range(len(images))]
 
 
-def score_large(
+def score_in_tiles(
     score: Callable[[ImageBatch], ScoreMap],
     batch: ImageBatch,
     *,
@@ -52,10 +57,14 @@ def score_large(
     tile: int,
     overlap: int,
 ) -> ScoreMap:
-    """Score images (B, H, W, C) -> (B, K, H, W), in blended tiles if they are large.
+    """Return the scores (B, K, H, W) of images (B, H, W, C), by blended tiles if they are large.
 
-    ``score`` does so for images of up to ``tile`` x ``tile`` pixels; neighbors overlap by
-    ``overlap`` pixels.
+    Args:
+        score: returns the scores of images of up to ``tile`` x ``tile`` pixels.
+        batch: the images.
+        n_classes: K.
+        tile: side of a tile in pixels.
+        overlap: pixels by which neighboring tiles overlap.
     """
     height, width = batch.shape[1:3]
     if height * width <= tile**2:

@@ -139,7 +139,7 @@ class Dataset:
         return tuple(self.info["classes"])
 
     @property
-    def truth(self) -> LabelKind:
+    def label_kind(self) -> LabelKind:
         """Whether the labels outline defects or only box them; then masks are filled boxes."""
         return "boxes" if self.info.get("truth") == "boxes" else "masks"
 

@@ -23,6 +23,7 @@ from defectkit.evaluation.bootstrap import (
     resampled_average_precision,
     resampled_ratio,
 )
+from defectkit.evaluation.operating_points import FEW_IMAGES
 from defectkit.files import read_json
 from defectkit.tables import read_table
 
@@ -176,6 +177,39 @@ def metric_cells(
         "ms_per_image": speed["ms_per_image_median"],
         **{key: speed[key] for key in ("device", "threads")},
     }
+
+
+def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[str]) -> list[str]:
+    """Return a sentence for each reason not to compare some of the metrics.
+
+    ``rules`` are those by which the thresholds of the runs were chosen.
+    """
+    warnings = []
+    devices = [str(result.metrics["speed"]["device"]) for result in results]
+    if len(set(devices)) > 1:
+        warnings.append(
+            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. "
+            "Run 'defectkit evaluate' for all runs on one machine."
+        )
+    if len(set(rules)) > 1:
+        warnings.append(
+            "Escapes and overkills cannot be compared: the thresholds were chosen by different "
+            f"rules: {_list_by_run(results, rules)}. Choose them by one rule with "
+            "'defectkit evaluate'."
+        )
+    image = results[0].metrics["image"]
+    if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
+        warnings.append(
+            f"{image['n_defective']} defective and {image['n_good']} good images are few: "
+            "most differences between runs may be chance."
+        )
+    return warnings
+
+
+def _list_by_run(results: Sequence[EvaluationResult], values: Sequence[str]) -> str:
+    return "; ".join(
+        f"{result.name}: {value}" for result, value in zip(results, values, strict=True)
+    )
 
 
 def _resampled_metrics(

@@ -1,4 +1,4 @@
-"""What a network costs, apart from time: parameters and arithmetic."""
+"""The cost of a network apart from time: parameters and floating-point operations."""
 
 import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
@@ -7,25 +7,25 @@ from defectkit.approaches.interface import Approach
 from defectkit.models.network import Network
 
 SIDE = 512
-"""Side in pixels of the image that arithmetic is counted for."""
+"""Side in pixels of the image for which operations are counted."""
 
 
 def count_parameters(network: Network) -> int:
-    """Return how many numbers the network has learned."""
+    """Return the number of the network's parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_flops(approach: Approach, network: Network) -> int | None:
-    """Return the floating-point operations of one image of 512x512 pixels, from image to finding.
+    """Return the number of floating-point operations for the finding of a 512x512 image.
 
-    Convolutions and matrix products are counted, a multiplication and an addition as two; what is
-    not done by the network is not. The image is noise, always the same: with proposals the work
-    depends on the image. ``None`` where nothing can be counted.
+    Convolutions and matrix products are counted, a multiplication and an addition as two; work
+    outside of the network is not. The image is noise, always the same, since with region proposals
+    the work depends on the image. ``None`` where nothing can be counted.
     """
     noise = np.random.default_rng(0).integers(256, size=(SIDE, SIDE, approach.channels))
     try:
         with FlopCounterMode(display=False) as counter:
             approach.find(network, [noise.astype(np.uint8)])
-    except (RuntimeError, TypeError):  # An operation that refuses to be watched.
+    except (RuntimeError, TypeError):  # An operation that cannot be counted.
         return None
     return counter.get_total_flops() or None

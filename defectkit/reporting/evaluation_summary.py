@@ -40,7 +40,7 @@ def _table(evaluation: Evaluation) -> Table:
     recall = region["recall"]
     rows: tuple[tuple[str, float | None, str], ...] = (
         ("image average precision", image["average_precision"], "defective images rank above good"),
-        ("image AUROC", image["auroc"], "chance that a defective image ranks above a good one"),
+        ("image AUROC", image["auroc"], "chance that a random pair is ranked correctly"),
         ("pixel Dice", pixel["dice"], "overlap of found and true pixels, all images pooled"),
         ("pixel average precision", pixel["average_precision"], "the same over all thresholds"),
         ("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes"),

@@ -1,1 +1,1 @@
-"""The flat training loop and what it keeps: checkpoints, schedules, history."""
+"""One epoch of training, validation, checkpoints, the learning rate, the run's folder."""

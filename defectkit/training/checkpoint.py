@@ -1,8 +1,8 @@
 """Checkpoints: the whole state of a run after an epoch, without pickle.
 
-An epoch is two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, the
-SHA-256 of the first, and one of all that as its seal). The JSON is written last, so a state without
-it does not exist.
+An epoch has two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, the
+SHA-256 of the first file, and a SHA-256 of all that as its seal). The JSON is written last: without
+it there is no checkpoint.
 """
 
 import json
@@ -18,8 +18,8 @@ from safetensors.torch import load, save
 from defectkit.errors import DefectkitWarning, TrainingError
 from defectkit.files import json_text, sha256_bytes, write_bytes, write_json
 
-KEPT = 2
-"""How many epochs' states stay on disk."""
+KEPT_EPOCHS = 2
+"""Number of checkpoints that stay on disk."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -32,7 +32,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     numbers: Mapping[str, Any],
 ) -> None:
-    """Write the state after ``epoch`` and remove states older than the last two."""
+    """Write the checkpoint of ``epoch`` and remove all but the last two."""
     tensors: Tensors = {}
     for name, module in modules.items():
         tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
@@ -49,15 +49,15 @@ def save_checkpoint(
         **numbers,
     }
     write_json(stem.with_suffix(".json"), {**facts, "seal": _seal(facts)})
-    kept = {path.stem for path in _states(folder)[-KEPT:]}
+    kept = {path.stem for path in _checkpoints(folder)[-KEPT_EPOCHS:]}
     for path in sorted(folder.glob("epoch-*")):  # The JSON comes first.
         if path.stem not in kept:
             path.unlink(missing_ok=True)
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a state was ever finished in ``folder``, be it damaged since."""
-    return bool(_states(folder))
+    """Whether ``folder`` has a checkpoint, even a damaged one."""
+    return bool(_checkpoints(folder))
 
 
 def load_checkpoint(
@@ -66,15 +66,15 @@ def load_checkpoint(
     modules: Mapping[str, torch.nn.Module],
     optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any]:
-    """Restore the newest whole state in place and return its numbers.
+    """Restore the newest whole checkpoint in place and return its numbers.
 
-    A damaged state is passed over for the one before it, with a warning.
+    Where it is damaged, the one before it is taken, with a warning.
 
     Raises:
-        TrainingError: no whole state is there.
+        TrainingError: there is no whole checkpoint, or it does not fit the network.
     """
     damaged = []
-    for path in reversed(_states(folder)):
+    for path in reversed(_checkpoints(folder)):
         try:
             numbers, content = _read(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -82,7 +82,7 @@ def load_checkpoint(
             continue
         if damaged:
             warnings.warn(
-                f"{folder} is damaged ({', '.join(damaged)}): going on from {path.stem}.",
+                f"{folder} is damaged ({', '.join(damaged)}): continuing from {path.stem}.",
                 DefectkitWarning,
                 stacklevel=2,
             )
@@ -95,23 +95,23 @@ def load_checkpoint(
             ) from error
         return numbers
     raise TrainingError(
-        f"{folder} holds no whole checkpoint"
+        f"{folder} has no whole checkpoint"
         + (f" (damaged: {', '.join(damaged)})" if damaged else "")
-        + ". Start anew without --resume and with another --out."
+        + ". Start a new run without --resume and with another --out."
     )
 
 
-def _states(folder: Path) -> list[Path]:
-    """The JSON files of all states, from the oldest to the newest."""
+def _checkpoints(folder: Path) -> list[Path]:
+    """Return the JSON files of all checkpoints, from the oldest to the newest."""
     return sorted(folder.glob("epoch-*.json"), key=lambda path: (len(path.name), path.name))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the numbers and the tensors' bytes of a state; any error says that it is damaged."""
+    """Return the numbers and the tensors' bytes of a checkpoint; any error means damage."""
     text = path.read_bytes()
     numbers: dict[str, Any] = json.loads(text)
     if text != json_text(numbers).encode():
-        raise ValueError("the JSON is not as it was written")
+        raise ValueError("the JSON differs from what was written")
     content = path.with_suffix(".safetensors").read_bytes()
     if numbers.pop("seal") != _seal(numbers):
         raise ValueError("the SHA-256 of the numbers differs")
@@ -131,12 +131,13 @@ def _restore(
     optimizer: torch.optim.Optimizer,
 ) -> None:
     for name, module in modules.items():
-        module.load_state_dict(_below(tensors, f"{name}."))
+        module.load_state_dict(_with_prefix(tensors, f"{name}."))
     groups, scalars = numbers["optimizer_groups"], numbers["optimizer_numbers"]
-    optimizer.load_state_dict(_unflatten(groups, _below(tensors, "optimizer."), scalars))
+    optimizer_tensors = _with_prefix(tensors, "optimizer.")
+    optimizer.load_state_dict(_unflatten(groups, optimizer_tensors, scalars))
 
 
-def _below(tensors: Tensors, prefix: str) -> Tensors:
+def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 

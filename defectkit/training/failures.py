@@ -1,4 +1,4 @@
-"""What training dies of that is neither the user's mistake nor ours, told plainly."""
+"""Failures of training that are no mistakes: too little memory, a killed loader process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from defectkit.errors import MemoryShortageError, WorkerError
 
 @contextmanager
 def explain_failures(config: Config) -> Iterator[None]:
-    """Turn a lack of memory and the death of a loader process into errors with a way out.
+    """Turn a lack of memory and the end of a loader process into errors with a way out.
 
     Raises:
         MemoryShortageError: the machine or its GPU has too little memory.
@@ -26,12 +26,12 @@ def explain_failures(config: Config) -> Iterator[None]:
             raise MemoryShortageError(
                 f"there is too little memory ({_first_line(text) or 'MemoryError'}). Start a new "
                 f"run with smaller batches (--set train.batch_size={half}) or crops (--set "
-                "data.crop=...); or free some memory and go on with --resume."
+                "data.crop=...); or free some memory and continue with --resume."
             ) from error
         if text.startswith("DataLoader worker"):
             raise WorkerError(
-                f"a loader process died ({_first_line(text)}), most likely for lack of memory. Go "
-                "on with --resume, with fewer of them: --set data.workers=0 needs none."
+                f"a loader process died ({_first_line(text)}), most likely for lack of memory. "
+                "Continue with --resume and fewer of them: --set data.workers=0 needs none."
             ) from error
         raise
 

@@ -1,4 +1,4 @@
-"""``history.csv``: a row per epoch."""
+"""``history.csv``: one row per epoch."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from defectkit.errors import TrainingError
 from defectkit.files import read_csv, write_csv
 
 Row = dict[str, float | int | None]
+"""The values of an epoch by column; None where there is no value."""
 
 
 def write_history(path: Path, rows: list[Row]) -> None:
@@ -24,8 +25,8 @@ def read_history(path: Path) -> list[Row]:
         return [{key: _number(cell) for key, cell in row.items()} for row in read_csv(path)]
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"{path} is missing or damaged ({error}). Put an empty file there: --resume then goes "
-            "on without the earlier rows."
+            f"{path} is missing or damaged ({error}). Put an empty file there: --resume then "
+            "continues without the earlier rows."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: its name, ``config.yaml`` and ``run.json``, and what a resumed run may change."""
+"""A run's folder: its name and lock, ``config.yaml``, ``run.json``, checks before a resume."""
 
 import importlib.metadata
 import platform
@@ -17,14 +17,20 @@ from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
 from defectkit.files import ensure_writable, read_json, write_json
 
-MAY_CHANGE = ("device", "data.workers", "train.epochs", "train.max_time", "train.patience")
-"""Settings that a resumed run may change; another would make it another run."""
+CHANGEABLE_ON_RESUME = (
+    "device",
+    "data.workers",
+    "train.epochs",
+    "train.max_time",
+    "train.patience",
+)
+"""Settings that may change when a run is resumed; any other would make it another run."""
 
-FOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
-"""Where below a run's folder training writes."""
+SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
+"""The folders in a run's folder that training writes to."""
 
 LOCK_SECONDS = 10.0
-"""How long to wait for a run: the loader's processes of a killed training hold on for seconds."""
+"""Time to wait for the lock: loader processes of a killed training keep it for some seconds."""
 
 # Their versions can change results.
 PACKAGES = (
@@ -33,8 +39,8 @@ PACKAGES = (
 )
 
 
-def claim_run(approach: str, *, root: Path = Path("runs")) -> Path:
-    """Make and return the first free ``runs/<approach>-<n>``; two that ask get two.
+def create_run_folder(approach: str, *, root: Path = Path("runs")) -> Path:
+    """Create and return the first free ``runs/<approach>-<n>``; two processes get two.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -52,14 +58,14 @@ def claim_run(approach: str, *, root: Path = Path("runs")) -> Path:
         return folder
 
 
-def last_run(approach: str, *, root: Path = Path("runs")) -> Path:
-    """Return the newest ``runs/<approach>-<n>`` that was begun.
+def newest_run(approach: str, *, root: Path = Path("runs")) -> Path:
+    """Return the newest ``runs/<approach>-<n>`` whose training has begun.
 
     Raises:
         TrainingError: there is none.
     """
-    # A folder without a configuration was claimed and left, say because the dataset was missing.
-    number = _last_number(approach, root, holding="config.yaml")
+    # A folder without a configuration was created only, say because the dataset was missing.
+    number = _last_number(approach, root, with_file="config.yaml")
     if not number:
         raise TrainingError(
             f"there is no run {root}/{approach}-<n> to resume. Name one with --out."
@@ -67,7 +73,7 @@ def last_run(approach: str, *, root: Path = Path("runs")) -> Path:
     return root / f"{approach}-{number}"
 
 
-def resumed_config(run: Path, settings: Sequence[str]) -> Config:
+def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
     """Return the configuration that a run was started with, with later ``--set`` changes.
 
     Raises:
@@ -81,86 +87,88 @@ def resumed_config(run: Path, settings: Sequence[str]) -> Config:
     config = load_config(run / "config.yaml", settings)
     before = _flat(load_config(run / "config.yaml").model_dump())
     changed = [key for key, value in _flat(config.model_dump()).items() if value != before[key]]
-    refused = sorted(set(changed) - set(MAY_CHANGE))
+    refused = sorted(set(changed) - set(CHANGEABLE_ON_RESUME))
     if refused:
         raise ConfigError(
             f"a resumed run cannot change {', '.join(refused)}; it may change "
-            f"{', '.join(MAY_CHANGE)}. Start a new run without --resume."
+            f"{', '.join(CHANGEABLE_ON_RESUME)}. Start a new run without --resume."
         )
     return config
 
 
-def read_facts(run: Path) -> dict[str, Any]:
-    """Return what ``run.json`` says.
+def read_run_info(run: Path) -> dict[str, Any]:
+    """Return the content of ``run.json``.
 
     Raises:
         TrainingError: it is missing or damaged.
     """
     try:
-        facts: dict[str, Any] = read_json(run / "run.json")
+        info: dict[str, Any] = read_json(run / "run.json")
         for needed in ("dataset", "dataset_folder"):
-            if not isinstance(facts[needed], str):
-                raise TypeError(f"{needed} is no text")
-        if not isinstance(facts.get("resumed", []), list):
-            raise TypeError("resumed is no list")
+            if not isinstance(info[needed], str):
+                raise TypeError(f"{needed} is not a text")
+        if not isinstance(info.get("resumed", []), list):
+            raise TypeError("resumed is not a list")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
-            "known which data the run was trained on. Start anew with another --out."
+            "known which data the run was trained on. Start a new run with another --out."
         ) from error
-    return facts
+    return info
 
 
-def check_folder(run: Path, *, resume: bool) -> None:
-    """Prove that a run can be written to ``run``.
+def check_run_folder(run: Path, *, resume: bool) -> None:
+    """Check that a run can be written to the folder ``run``.
 
     Raises:
         OutputError: the folder or one below it cannot be written.
-        TrainingError: it holds a run already, and that is not to be resumed.
+        TrainingError: it has a run already, and ``resume`` is false.
     """
-    _check_folder(run, resume=resume, alone=False)
+    _check_writable(run, resume=resume, locked=False)
 
 
 @contextmanager
 def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
-    """Check ``run`` as ``check_folder`` does, and keep other trainings out of it.
+    """Check ``run`` as ``check_run_folder`` does, and lock it against other trainings.
 
-    What a killed one left half-written in a run that is resumed is removed. However the process
-    ends, the system lets go of the lock.
+    Half-written files of a killed training are removed when a run is resumed. However the process
+    ends, the system releases the lock.
 
     Raises:
-        OutputError, TrainingError: as ``check_folder``, or another process is training there.
+        OutputError, TrainingError: as ``check_run_folder``, or another process is training there.
     """
     lock = FileLock(run / ".lock", timeout=LOCK_SECONDS)
     try:
         lock.acquire()
     except Timeout:
         raise TrainingError(
-            f"another process is training into {run}. Wait for its end or stop it, then go on with "
-            "--resume."
+            f"another process is training into {run}. Wait for its end or stop it, then "
+            "continue with --resume."
         ) from None
     try:
-        _check_folder(run, resume=resume, alone=True)
+        _check_writable(run, resume=resume, locked=True)
         yield
     finally:
         lock.release()
 
 
-def check_data(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
-    """Check that ``dataset`` is what the run that ``before`` tells of was trained on.
+def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
+    """Check that ``dataset`` is what a run to resume was trained on.
+
+    ``before`` is its ``run.json``; empty for a new run, which may have any dataset.
 
     Raises:
-        DatasetError: it is not.
+        DatasetError: it is another dataset.
     """
     if before and before["dataset"] != dataset.fingerprint:
         raise DatasetError(
-            f"{run} was trained on other data than {dataset.folder} holds now. "
-            "Name the same dataset with --data, or start anew without --resume."
+            f"{run} was trained on other data than {dataset.folder} has now. "
+            "Name the same dataset with --data, or start a new run without --resume."
         )
 
 
-def new_facts(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what ``run.json`` shall say; the start of a resumed run stays."""
+def make_run_info(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``run.json``; ``before`` is that of a run to resume, else empty."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {
         "dataset": dataset.fingerprint,
@@ -177,37 +185,37 @@ def new_facts(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[
 
 
 @contextmanager
-def record_status(run: Path, facts: Mapping[str, Any]) -> Iterator[None]:
-    """Keep ``run.json`` true: running, then finished, interrupted (by a signal) or failed."""
+def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
+    """Write the status to ``run.json``: running, then finished, interrupted (signal) or failed."""
 
     def write(status: str) -> None:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run / "run.json", {**facts, "status": status, "ended": ended})
+        write_json(run / "run.json", {**info, "status": status, "ended": ended})
 
-    write_json(run / "run.json", {**facts, "status": "running"})
+    write_json(run / "run.json", {**info, "status": "running"})
     try:
         yield
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        with suppress(OutputError):  # What ended the training is worth more than that this fails.
+        with suppress(OutputError):  # The error that ended the training matters more than this one.
             write("interrupted" if stopped else "failed")
         raise
     write("finished")
 
 
-def _check_folder(run: Path, *, resume: bool, alone: bool) -> None:
+def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:
     if not resume and (run / "config.yaml").exists():
         raise TrainingError(
-            f"{run} already holds a run. Go on with --resume, or choose another --out."
+            f"{run} already holds a run. Continue it with --resume, or choose another --out."
         )
-    for folder in (run, *(run / name for name in FOLDERS)):
+    for folder in (run, *(run / name for name in SUBFOLDERS)):
         if folder == run or folder.is_dir():
-            # A folder that is no run yet may be one in which other commands are writing.
-            ensure_writable(folder, owned=alone and resume)
+            # Other commands may be writing to a folder that is not a run yet.
+            ensure_writable(folder, owned=locked and resume)
 
 
-def _last_number(approach: str, root: Path, *, holding: str = "") -> int:
-    folders = (path for path in root.glob(f"{approach}-*") if (path / holding).exists())
+def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:
+    folders = (path for path in root.glob(f"{approach}-*") if (path / with_file).exists())
     names = (re.fullmatch(rf"{approach}-(\d+)", path.name) for path in folders)
     return max((int(name[1]) for name in names if name), default=0)
 

@@ -1,33 +1,34 @@
-"""The optimizer, how its learning rate moves, and how far training has come."""
+"""The optimizer, its learning rate, what is frozen, and the progress of training."""
 
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import torch
-from torch import nn
 
 from defectkit.config import TrainConfig
+from defectkit.models.network import Network
 
 
-def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer; its groups carry ``rate``, their part of the learning rate.
+def build_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimizer; the ``rate`` of each of its groups is a factor of the learning rate.
 
     The network's ``encoder`` (the part with pretrained weights, if any) learns at
-    ``encoder_lr_factor``. Biases and norms do not decay.
+    ``encoder_lr_factor``. Biases and norms have no weight decay.
     """
-    encoder = getattr(network, "encoder", None)
-    below = {id(parameter) for parameter in encoder.parameters()} if encoder else set()
+    encoder = network.encoder
+    pretrained = {id(parameter) for parameter in encoder.parameters()} if encoder else set()
     groups = [
         {
             "params": [
-                p for p in network.parameters() if (id(p) in below, p.ndim > 1) == (low, decays)
+                p
+                for p in network.parameters()
+                if (id(p) in pretrained, p.ndim > 1) == (of_encoder, decays)
             ],
-            "rate": config.encoder_lr_factor if low else 1.0,
+            "rate": config.encoder_lr_factor if of_encoder else 1.0,
             "weight_decay": config.weight_decay if decays else 0.0,
         }
-        for low in (False, True)
+        for of_encoder in (False, True)
         for decays in (False, True)
     ]
     groups = [group for group in groups if group["params"]]
@@ -44,7 +45,7 @@ def build_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Opti
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its part of ``rate``."""
+    """Set the learning rate of every group: ``rate`` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate"]
 
@@ -61,16 +62,15 @@ def learning_rate(config: TrainConfig, *, progress: float, epoch: int) -> float:
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(after, 1.0)))
 
 
-def freeze(network: nn.Module, *, stages: int, encoder: bool) -> None:
-    """Let the whole pretrained encoder, or its lowest ``stages``, not learn; the rest learns.
+def freeze(network: Network, *, stages: int, encoder: bool) -> None:
+    """Freeze the whole pretrained ``encoder``, or its lowest ``stages``; the rest learns.
 
-    What is frozen keeps its batch-norm statistics too. Call it after ``network.train()``.
+    Frozen modules keep their batch-norm statistics too. Call it after ``network.train()``.
     """
-    pretrained: nn.Module | None = getattr(network, "encoder", None)
-    if pretrained is None:
+    if network.encoder is None:
         return
-    pretrained.requires_grad_(True)
-    frozen = pretrained.modules() if encoder else cast(Any, network).lowest_stages(stages)
+    network.encoder.requires_grad_(True)
+    frozen = network.encoder.modules() if encoder else network.lowest_stages(stages)
     for module in frozen:
         module.training = False
         for parameter in module.parameters(recurse=False):
@@ -79,10 +79,10 @@ def freeze(network: nn.Module, *, stages: int, encoder: bool) -> None:
 
 @dataclass
 class Budget:
-    """How far training has come: by steps, or by the clock where ``max_time`` is set.
+    """How much of a training is done: by steps, or by the clock where ``max_time`` is set.
 
-    ``spent`` counts the seconds of earlier sessions of a resumed run. By the clock, time is kept
-    back for the last validation.
+    ``spent`` is the time in seconds of earlier sessions of a resumed run. By the clock, time is
+    reserved for the last validation.
     """
 
     config: TrainConfig
@@ -92,11 +92,11 @@ class Budget:
     _start: float = field(default_factory=time.monotonic)
 
     def elapsed(self) -> float:
-        """Seconds of training so far, earlier sessions included."""
+        """Return the seconds of training so far, earlier sessions included."""
         return self.spent + time.monotonic() - self._start
 
     def progress(self, steps: int) -> float:
-        """Return the part of training that is done, in [0, 1]."""
+        """Return the fraction of the training that is done after ``steps``, in [0, 1]."""
         limit = self.config.max_time
         if limit is None:
             return min(steps / (self.config.epochs * self.steps_per_epoch), 1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from defectkit.approaches.box_samples import BoxSamples, boxes_of
+from defectkit.approaches.box_samples import BoxSamples, detection_target
 from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -23,7 +23,7 @@ def samples_of(folder: Path, *changes: str) -> BoxSamples:
 def test_boxes_are_half_open_and_each_region_has_one():
     masks = np.zeros((3, 20, 30), np.uint8)
     masks[0, 2:5, 4:10] = masks[0, 10:20, 25:30] = masks[2, 0, 0] = 1
-    target = boxes_of(masks)
+    target = detection_target(masks)
     assert target["boxes"].tolist() == [[4, 2, 10, 5], [25, 10, 30, 20], [0, 0, 1, 1]]
     assert target["labels"].tolist() == [0, 0, 2]
     assert (target["boxes"].dtype, target["labels"].dtype) == (torch.float32, torch.int64)
@@ -32,7 +32,7 @@ def test_boxes_are_half_open_and_each_region_has_one():
 
 def test_masks_belong_to_their_boxes():
     masks = (RNG.random((2, 40, 40)) < 0.2).astype(np.uint8)
-    target = boxes_of(masks, with_masks=True)
+    target = detection_target(masks, with_masks=True)
     assert target["masks"].dtype == torch.uint8
     assert target["masks"].shape == (len(target["boxes"]), 40, 40)
     for box, label, mask in zip(*(target[k] for k in ("boxes", "labels", "masks")), strict=True):
@@ -45,7 +45,7 @@ def test_masks_belong_to_their_boxes():
 
 @pytest.mark.parametrize("with_masks", [False, True])
 def test_an_image_without_a_defect_has_no_boxes(with_masks):
-    target = boxes_of(np.zeros((2, 8, 9), np.uint8), with_masks=with_masks)
+    target = detection_target(np.zeros((2, 8, 9), np.uint8), with_masks=with_masks)
     assert (target["boxes"].shape, target["labels"].shape) == ((0, 4), (0,))
     assert not with_masks or target["masks"].shape == (0, 8, 9)
 
@@ -60,7 +60,7 @@ def test_samples_are_those_of_the_masks_and_batches_list_their_targets(dataset_f
     for index, target in enumerate(targets):
         image, masks = crops[3, index]
         assert torch.equal(images[index], image)
-        expected = boxes_of(masks.numpy())
+        expected = detection_target(masks.numpy())
         assert torch.equal(target["boxes"], expected["boxes"])
         assert torch.equal(target["labels"], expected["labels"])
 
@@ -80,7 +80,7 @@ def test_the_localizer_always_sees_whole_images(dataset_folder):
         image, target = samples[1, index]
         assert image.shape == (1, 192, 192)
         record = records[samples.image_id((1, index))]
-        whole = boxes_of(record.read_masks(("1", "2")))  # at 96x96
+        whole = detection_target(record.read_masks(("1", "2")))  # at 96x96
         torch.testing.assert_close(target["boxes"], 2 * whole["boxes"], atol=1.0, rtol=0)
 
 

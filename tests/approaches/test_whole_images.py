@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.approaches.whole_images import batches_of_one_shape, find_by_scores, score_large
+from defectkit.approaches.whole_images import batches_of_one_shape, find_by_scores, score_in_tiles
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +43,7 @@ def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
         shapes.append(part.shape[1:3])
         return brightness(part)
 
-    found = score_large(score, batch, n_classes=1, tile=32, overlap=8)
+    found = score_in_tiles(score, batch, n_classes=1, tile=32, overlap=8)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, brightness(batch), atol=1e-6)
     assert all(height * width <= 32**2 for height, width in shapes)
@@ -56,7 +56,7 @@ def test_a_seam_fades_from_one_tile_to_the_next():
     def score(part: np.ndarray) -> np.ndarray:
         return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32)
 
-    found = score_large(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8)
+    found = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8)
     across = found[0, 0, 8]
     assert across.min() >= 0
     assert across.max() <= 1

@@ -1,5 +1,7 @@
 """Only differences that are more than chance may be marked, and only on the very same images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from defectkit.evaluation.comparison import (
     Difference,
     EvaluationResult,
     compare_results,
+    warn_of_incomparable,
 )
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.files import write_csv, write_json
@@ -176,6 +179,26 @@ def test_images_without_regions_have_none(tmp_path):
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [["b", "true", "yes"]])
     with pytest.raises(ValueError, match=r"regions\.csv has an image that images\.csv has not"):
         EvaluationResult.read(tmp_path, name="run")
+
+
+def test_the_warnings_name_the_runs_with_their_devices_and_rules():
+    one, two = (
+        replace(
+            result(name, scores=noisy(0, 1)),
+            metrics={
+                "speed": {"device": device},
+                "image": {"n_defective": defective, "n_good": 500},
+            },
+        )
+        for name, device, defective in (("a", "cpu (2 threads)", 400), ("b", "cuda", 400))
+    )
+    assert warn_of_incomparable([one, one], ["f1", "f1"]) == []
+    devices, rules = warn_of_incomparable([one, two], ["f1", "cost_ratio=50"])
+    assert devices.startswith("The milliseconds cannot be compared: a: cpu (2 threads); b: cuda. ")
+    assert "chosen by different rules: a: f1; b: cost_ratio=50. Choose them by one rule" in rules
+    few = replace(one, metrics={**one.metrics, "image": {"n_defective": 7, "n_good": 500}})
+    (text,) = warn_of_incomparable([few], ["f1"])
+    assert text.startswith("7 defective and 500 good images are few: most differences between")
 
 
 def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):

@@ -1,10 +1,11 @@
-"""Fixtures of the tests of ``prepare``."""
+"""Fixtures of the tests of ``prepare`` and ``train``."""
 
 from pathlib import Path
 
 import pytest
 from label_forms import prepared, write_csv_form, write_images
 from label_source import Source
+from trial import Trial
 
 
 @pytest.fixture
@@ -21,3 +22,11 @@ def by_csv(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("csv")
     write_images(folder)
     return prepared(write_csv_form(folder), folder / "dataset")
+
+
+@pytest.fixture
+def trial(dataset_folder, tmp_path):
+    def start(*changes: str, folder: str = "run") -> Trial:
+        return Trial(dataset_folder, tmp_path / folder, *changes)
+
+    return start

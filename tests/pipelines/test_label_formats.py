@@ -99,7 +99,7 @@ def test_boxes_are_boxes_and_serve_box_alone(tmp_path, form, cli):
     for approach in ("segment", "patch"):
         ended = cli("train", "--approach", approach, "--data", out, "--out", tmp_path / "run")
         assert ended.code == 2
-        assert f"holds boxes and no masks, so {approach} has no outlines" in ended.err
+        assert f"has boxes and no masks, so {approach} has no outlines" in ended.err
         assert "Use --approach box" in ended.err
 
 

@@ -17,7 +17,7 @@ from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import TEMP_MARK, read_csv, read_json, sha256_file, write_csv
 from defectkit.training import runs
-from defectkit.training.loop import train_epochs
+from defectkit.training.loop import train_one_epoch
 from defectkit.training.runs import PACKAGES
 
 
@@ -117,7 +117,9 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(
     dataset_folder, run_copy, train_tiny, hashes_of
 ):
     before = hashes_of(run_copy)
-    with pytest.raises(TrainingError, match="already holds a run. Go on with --resume, or choose"):
+    with pytest.raises(
+        TrainingError, match="already holds a run. Continue it with --resume, or choose"
+    ):
         train_tiny(dataset_folder, run_copy)
     assert hashes_of(run_copy) == before
 
@@ -169,7 +171,7 @@ def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
 def test_resume_refuses_other_data(run_copy, dataset_copy, quiet):
     for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
         table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
+    with pytest.raises(DatasetError, match="was trained on other data than .* has now"):
         defectkit.train(data=dataset_copy, out=run_copy, resume=True, console=quiet)
 
 
@@ -211,14 +213,13 @@ def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):
 def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
     dataset_folder, tmp_path, run_folder, train_tiny, quiet, monkeypatch
 ):
-    def interrupted(*arguments, **options):
-        epochs = train_epochs(*arguments, **options)
-        yield next(epochs)
-        next(epochs)  # the first epoch's state is written
-        raise KeyboardInterrupt
+    def interrupted(approach, learner, loader, state, *arguments, **options):
+        if state.epoch == 1:  # the first epoch's checkpoint is written
+            raise KeyboardInterrupt
+        return train_one_epoch(approach, learner, loader, state, *arguments, **options)
 
     with monkeypatch.context() as one:
-        one.setattr("defectkit.training.loop.train_epochs", interrupted)
+        one.setattr("defectkit.training.loop.train_one_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_tiny(dataset_folder, tmp_path / "run")
     assert read_json(tmp_path / "run" / "run.json")["status"] == "interrupted"

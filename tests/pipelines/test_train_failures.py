@@ -28,8 +28,9 @@ from defectkit.deployment.bundle import is_intact, save_model
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
+from defectkit.reporting.drawing import training_progress
 from defectkit.synthesis import generator
-from defectkit.training import loop, runs
+from defectkit.training import runs
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
 from defectkit.training.runs import lock_run
@@ -78,7 +79,7 @@ class Writer:
             for parameter in self.network.parameters():
                 parameter.fill_(epoch)
         write_history(self.folder / "history.csv", [{"epoch": n} for n in range(1, epoch + 1)])
-        for model in (self.folder / pipeline.BEST, self.folder / "model"):
+        for model in (self.folder / pipeline.BEST_MODEL, self.folder / "model"):
             save_model(
                 model, approach=self.approach, network=self.network, pixel_threshold=0.5,
                 thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), facts={"epoch": epoch},
@@ -159,7 +160,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
             assert epoch in (done.value, done.value + 1)
             kept = [row["epoch"] for row in read_history(run / "history.csv")]
             assert kept in (list(range(1, epoch + 1)), list(range(1, epoch + 2)))
-            pipeline._mend_model(run)
+            pipeline._repair_model(run)
             assert is_intact(run / "model")
             writer.write(epoch + 1)
             states = {path.stem for path in (run / "checkpoints").glob("epoch-*")}
@@ -181,7 +182,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
         places = {
             "nothing": (runs, "record_status"),
             "run.json": (config_module, "save_config"),
-            "config.yaml": (loop, "train_epochs"),
+            "config.yaml": (pipeline, "train_epochs"),
             "half an epoch": (Segment, "loss"),
         }
         once.setattr(*places[written], killed)
@@ -191,7 +192,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
     else:
         refused = cli(*train)
         assert refused.code == 2
-        assert f"{run} already holds a run. Go on with --resume, or choose" in refused.err
+        assert f"{run} already holds a run. Continue it with --resume, or choose" in refused.err
         again = cli("train", "--resume", "--out", run)
         assert "no epoch was finished: starting with the first" in again.err
     assert again.code == 0, again.err
@@ -290,7 +291,7 @@ def test_an_image_that_vanishes_is_no_traceback_out_of_a_loader_process(
         image.write_bytes(b"")
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as once:
-        once.setattr(pipeline, "_write_augmentations", lambda *_: None)
+        once.setattr(training_progress, "draw_augmentations", lambda *_: None)
         ended = cli(
             "train", "--data", dataset_copy, "--out", run, *small, "--set", "data.workers=1"
         )
@@ -402,7 +403,7 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(
 def test_a_part_of_a_run_that_cannot_be_written_is_told_before_it_goes_on(
     folder, cli, run_copy, request, monkeypatch
 ):
-    monkeypatch.setattr(loop, "train_epochs", lambda *_, **__: pytest.fail("it trains"))
+    monkeypatch.setattr(pipeline, "train_epochs", lambda *_, **__: pytest.fail("it trains"))
     request.addfinalizer(make_immutable(run_copy / folder))
     ended = cli("train", "--resume", "--out", run_copy, "--epochs", 3)
     assert ended.code == 2

@@ -1,11 +1,55 @@
+import hashlib
+from collections import Counter
+
+import numpy as np
+import pytest
 import torch
 
+from defectkit.approaches import crop_samples as crops
 from defectkit.approaches.build import build_approach
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
-from defectkit.training.loader import batches_of_one
+from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one
 
 CPU = torch.device("cpu")
+
+
+def test_an_epoch_holds_whole_batches_and_at_least_one(trial):
+    run = trial("train.samples_per_epoch=10")
+    config = run.approach.config.train
+    loader = EpochLoader(run.samples, config, workers=0, device=CPU)
+    batches = list(loader.epoch(3))
+    assert len(loader) == len(batches) == 2
+    for number, (inputs, targets) in enumerate(batches):
+        assert inputs.shape == (4, 1, 32, 32)
+        for place, key in enumerate(batch_keys(3, number, 4)):
+            image, masks = run.samples[key]
+            assert torch.equal(inputs[place], image)
+            assert torch.equal(targets[place], masks)
+    few = trial("train.samples_per_epoch=2")
+    loader = EpochLoader(few.samples, few.approach.config.train, workers=0, device=CPU)
+    assert [len(inputs) for inputs, _ in loader.epoch(1)] == [4]
+
+
+@pytest.mark.check(22)
+@pytest.mark.parametrize("approach", ["segment", "patch", "box"])
+def test_the_same_seed_gives_the_same_samples_with_any_loaders(approach, trial, tally):
+    seen = []
+    for workers in (0, 0, 1, 4)[:: tally.number(short=2, full=1)]:
+        run = trial(f"approach={approach}", "train.batch_size=6", folder=f"{workers}")
+        loader = EpochLoader(run.samples, run.approach.config.train, workers=workers, device=CPU)
+        with tally.case(f"{workers} loaders"):
+            seen.append([fingerprint(batch) for epoch in (1, 2) for batch in loader.epoch(epoch)])
+            assert seen[-1] == seen[0]
+    assert len({*seen[0]}) == len(seen[0])
+
+
+def fingerprint(batch: object) -> str:
+    """The SHA-256 of all tensors in a batch."""
+    digest = hashlib.sha256()
+    for leaf in torch.utils._pytree.tree_leaves(batch):
+        digest.update(leaf.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def test_what_is_fitted_gets_the_samples_of_epoch_0_one_by_one(dataset_folder):
@@ -19,3 +63,57 @@ def test_what_is_fitted_gets_the_samples_of_epoch_0_one_by_one(dataset_folder):
         expected, target = samples[0, index]
         assert torch.equal(images, expected[None])
         assert torch.equal(targets[0]["boxes"], target["boxes"])
+
+
+# --- augmentation -------------------------------------------------------------------------------
+
+CONTINUOUS = ("augment.affine=1", "augment.brightness_contrast=1")
+ORIENTATIONS = ("augment.affine=0", "augment.brightness_contrast=0", "augment.noise=0",
+                "augment.blur=0")  # fmt: skip
+
+
+@pytest.fixture
+def augmented(trial, monkeypatch):
+    """Give what the augmentations of every sample, over loaders and epochs, make of one image."""
+    probe = np.random.default_rng(23).integers(0, 256, (16, 16, 1), np.uint8)
+    real = crops.augment
+
+    def of_the_probe(pipeline, image, masks, *, seed):
+        masks = (probe.transpose(2, 0, 1) > 127).astype(np.uint8)
+        return real(pipeline, probe, masks, seed=seed)
+
+    monkeypatch.setattr(crops, "augment", of_the_probe)  # the loader processes are forked
+
+    def collect(epochs: int, *changes: str) -> list[list[bytes]]:
+        run = trial("train.batch_size=16", "train.samples_per_epoch=64", *changes)
+        loader = EpochLoader(run.samples, run.approach.config.train, workers=4, device=CPU)
+        return [
+            [image.numpy().tobytes() for images, _ in loader.epoch(epoch) for image in images]
+            for epoch in range(1, epochs + 1)
+        ]
+
+    return collect
+
+
+@pytest.mark.check(23)
+def test_no_change_of_any_size_is_drawn_twice(augmented, tally):
+    drawn = [sample for epoch in augmented(tally.number(3, 20), *CONTINUOUS) for sample in epoch]
+    for sample, times in Counter(drawn).items():
+        with tally.case(sample):
+            assert times == 1
+
+
+@pytest.mark.check(23)
+def test_flips_and_turns_repeat_no_more_than_chance(augmented, tally):
+    """From epoch to epoch at the same place, and from loader to loader in the same epoch."""
+    drawn = np.array(augmented(tally.number(12, 60), *ORIENTATIONS))
+    _, drawn = np.unique(drawn, return_inverse=True)
+    drawn = drawn.reshape(-1, 4, 16)  # epochs, batches (each of another loader), places
+    shares = np.bincount(drawn.ravel()) / drawn.size
+    assert len(shares) == 8  # two mirror images of four turns
+    chance = (shares**2).sum()
+    for pairs in (drawn[1:] == drawn[:-1], drawn[:, 1:] == drawn[:, :-1],
+                  drawn[..., 1:] == drawn[..., :-1]):  # fmt: skip
+        with tally.case(pairs.shape):
+            spread = np.sqrt(chance * (1 - chance) / pairs.size)
+            assert abs(pairs.mean() - chance) < 5 * spread

@@ -18,60 +18,60 @@ from defectkit.errors import (
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.training import runs
 from defectkit.training.runs import (
-    MAY_CHANGE,
-    check_data,
-    check_folder,
-    claim_run,
-    last_run,
+    CHANGEABLE_ON_RESUME,
+    check_run_folder,
+    check_same_dataset,
+    create_run_folder,
+    load_resumed_config,
     lock_run,
-    new_facts,
-    read_facts,
+    make_run_info,
+    newest_run,
+    read_run_info,
     record_status,
-    resumed_config,
 )
 
 
 def test_runs_are_numbered_on_from_the_highest(tmp_path):
     root = tmp_path / "runs"
-    assert claim_run("segment", root=root) == root / "segment-1"
+    assert create_run_folder("segment", root=root) == root / "segment-1"
     for name in ("segment-10", "segment-x", "box-11", "segment-30-old", "my-segment-40"):
         (root / name).mkdir()
-    assert claim_run("segment", root=root) == root / "segment-11"
+    assert create_run_folder("segment", root=root) == root / "segment-11"
     assert (root / "segment-11").is_dir()
 
 
 def test_two_that_ask_at_once_get_two_runs(tmp_path, monkeypatch):
     numbers = iter([0, 0, 1])
     monkeypatch.setattr("defectkit.training.runs._last_number", lambda *_: next(numbers))
-    assert claim_run("segment", root=tmp_path).name == "segment-1"
-    assert claim_run("segment", root=tmp_path).name == "segment-2"
+    assert create_run_folder("segment", root=tmp_path).name == "segment-1"
+    assert create_run_folder("segment", root=tmp_path).name == "segment-2"
 
 
 def test_a_place_where_no_run_can_be_made_is_said_plainly(tmp_path):
     (tmp_path / "runs").write_text("mine")
     with pytest.raises(OutputError, match=r"cannot make .*segment-1: .*another folder with --out"):
-        claim_run("segment", root=tmp_path / "runs")
+        create_run_folder("segment", root=tmp_path / "runs")
 
 
 def test_the_last_run_is_the_newest_that_was_begun(tmp_path):
     message = r"there is no run .*/segment-<n> to resume\. Name one with --out"
     with pytest.raises(TrainingError, match=message):
-        last_run("segment", root=tmp_path)
+        newest_run("segment", root=tmp_path)
     for number in (2, 9, 10):
         (tmp_path / f"segment-{number}").mkdir()
         (tmp_path / f"segment-{number}" / "config.yaml").write_text("")
     # Claimed, but ended by a mistake before training began.
-    claim_run("segment", root=tmp_path)
-    assert last_run("segment", root=tmp_path).name == "segment-10"
+    create_run_folder("segment", root=tmp_path)
+    assert newest_run("segment", root=tmp_path).name == "segment-10"
 
 
 def test_a_resumed_run_may_change_what_leaves_it_the_same_run(run_copy):
-    config = resumed_config(run_copy, [])
+    config = load_resumed_config(run_copy, [])
     assert config == load_config(run_copy / "config.yaml")
     changes = ["train.epochs=9", "data.workers=2", "train.patience=5", "train.max_time=60"]
-    changed = resumed_config(run_copy, [*changes, "device=auto"])
+    changed = load_resumed_config(run_copy, [*changes, "device=auto"])
     assert (changed.train.epochs, changed.data.workers, changed.device) == (9, 2, "auto")
-    assert resumed_config(run_copy, [f"train.lr={config.train.lr}"]) == config
+    assert load_resumed_config(run_copy, [f"train.lr={config.train.lr}"]) == config
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,15 @@ def test_a_resumed_run_may_change_what_leaves_it_the_same_run(run_copy):
 )
 def test_a_resumed_run_may_not_become_another(run_copy, setting):
     key = setting.partition("=")[0]
-    message = (
-        rf"a resumed run cannot change {key}; it may change {re.escape(', '.join(MAY_CHANGE))}"
-    )
+    changeable = re.escape(", ".join(CHANGEABLE_ON_RESUME))
+    message = rf"a resumed run cannot change {key}; it may change {changeable}"
     with pytest.raises(ConfigError, match=message):
-        resumed_config(run_copy, [setting, "train.epochs=9"])
+        load_resumed_config(run_copy, [setting, "train.epochs=9"])
 
 
 def test_what_is_no_run_cannot_be_resumed(tmp_path):
     with pytest.raises(TrainingError, match=r"is not a run \(it has no config\.yaml\)"):
-        resumed_config(tmp_path, [])
+        load_resumed_config(tmp_path, [])
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "3", "{}", '{"dataset": "x"}', '{"data'])
@@ -97,27 +96,29 @@ def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
         (tmp_path / "run.json").write_text(content)
     message = r"run\.json is missing or damaged \(\w+\), so it is not known which data"
     with pytest.raises(TrainingError, match=message):
-        read_facts(tmp_path)
+        read_run_info(tmp_path)
 
 
 def test_a_folder_is_proven_before_any_work(tmp_path, run_copy):
-    check_folder(tmp_path / "new", resume=False)
+    check_run_folder(tmp_path / "new", resume=False)
     assert list((tmp_path / "new").iterdir()) == []
-    with pytest.raises(TrainingError, match="already holds a run. Go on with --resume, or choose"):
-        check_folder(run_copy, resume=False)
-    check_folder(run_copy, resume=True)
+    with pytest.raises(
+        TrainingError, match="already holds a run. Continue it with --resume, or choose"
+    ):
+        check_run_folder(run_copy, resume=False)
+    check_run_folder(run_copy, resume=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file, not a folder"):
-        check_folder(tmp_path / "file", resume=False)
+        check_run_folder(tmp_path / "file", resume=False)
 
 
 def test_a_run_is_not_resumed_on_other_data(dataset_folder, dataset_copy, run_copy):
-    check_data(run_copy, Dataset.load(dataset_folder), {})
-    check_data(run_copy, Dataset.load(dataset_folder), read_facts(run_copy))
+    check_same_dataset(run_copy, Dataset.load(dataset_folder), {})
+    check_same_dataset(run_copy, Dataset.load(dataset_folder), read_run_info(run_copy))
     for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
         table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(DatasetError, match="was trained on other data than .* holds now"):
-        check_data(run_copy, Dataset.load(dataset_copy), read_facts(run_copy))
+    with pytest.raises(DatasetError, match="was trained on other data than .* has now"):
+        check_same_dataset(run_copy, Dataset.load(dataset_copy), read_run_info(run_copy))
 
 
 def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy):
@@ -131,7 +132,7 @@ def test_what_a_killed_run_left_half_written_is_removed_wherever_it_is(run_copy)
 def test_a_new_run_leaves_the_live_writes_of_others_alone(tmp_path):
     live = tmp_path / f"{TEMP_MARK}12-x"
     live.write_text("half")
-    check_folder(tmp_path, resume=False)
+    check_run_folder(tmp_path, resume=False)
     with lock_run(tmp_path, resume=False):
         assert live.exists()
 
@@ -166,13 +167,13 @@ def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
     dataset = Dataset.load(dataset_folder)
-    first = new_facts(dataset, "cpu", {})
+    first = make_run_info(dataset, "cpu", {})
     assert first["dataset"] == dataset.fingerprint
     assert "resumed" not in first
     assert {"defectkit", "python", "torch", "numpy"} <= set(first["versions"])
     before = {**first, "started": "2020-01-01T00:00:00+00:00"}
-    second = new_facts(dataset, "cpu", before)
-    third = new_facts(dataset, "cpu", second)
+    second = make_run_info(dataset, "cpu", before)
+    third = make_run_info(dataset, "cpu", second)
     assert third["started"] == "2020-01-01T00:00:00+00:00"
     assert len(third["resumed"]) == 2
     json.dumps(third)
@@ -218,4 +219,4 @@ def test_what_ended_the_training_is_told_even_where_the_status_cannot_be_kept(tm
 def test_a_saved_config_resumes_as_itself(tmp_path):
     config = load_config(None, ["train.lr=1e-5", "model.decoder_channels=[8, 4]"])
     save_config(config, tmp_path / "config.yaml")
-    assert resumed_config(tmp_path, []) == config
+    assert load_resumed_config(tmp_path, []) == config

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from defectkit.config import TrainConfig
-from defectkit.models.segmentation.segmenter import Segmenter, build_smp
+from defectkit.models.segmentation.segmenter import Segmenter, build_pixel_net, build_smp
 from defectkit.training import schedule
 from defectkit.training.schedule import (
     Budget,
@@ -90,7 +90,7 @@ def test_the_encoder_learns_slower_and_biases_and_norms_do_not_decay(segmenter, 
 
 
 def test_the_kinds_of_optimizer():
-    network = nn.Conv2d(1, 1, 1)
+    network = build_pixel_net(in_channels=1, out_channels=1)
     assert type(build_optimizer(network, TrainConfig())) is torch.optim.AdamW
     assert type(build_optimizer(network, TrainConfig(optimizer="adam"))) is torch.optim.Adam
     sgd = build_optimizer(network, TrainConfig(optimizer="sgd", momentum=0.8))
@@ -135,7 +135,7 @@ def test_without_pretrained_weights_nothing_is_frozen():
         architecture="unet", encoder="resnet18", in_channels=1, out_channels=2,
         decoder_channels=(8,), state=None,
     )  # fmt: skip
-    for one in (network.train(), nn.Conv2d(1, 1, 1)):
+    for one in (network.train(), build_pixel_net(in_channels=1, out_channels=1)):
         freeze(one, stages=2, encoder=True)
         assert all(p.requires_grad for p in one.parameters())
         assert all(module.training for module in one.modules())

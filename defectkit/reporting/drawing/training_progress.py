@@ -1,0 +1,66 @@
+"""The pictures of a training: curves, a frame after each epoch, the GIF of them, augmentations."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from defectkit.approaches.interface import Samples
+from defectkit.data.images import read_image, write_png
+from defectkit.errors import OutputError
+from defectkit.reporting.drawing.gif import progress_frame, write_gif
+from defectkit.reporting.drawing.plots import plot_history
+from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
+from defectkit.training.history import read_history
+from defectkit.training.validation import Validation
+
+MAX_FRAMES = 60
+"""Of longer trainings the GIF has every second epoch, or every third ..."""
+PREVIEWED_SAMPLES = 24
+
+
+def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int) -> None:
+    """Draw ``curves.png`` from the run's history, and the predictions after ``epoch``."""
+    plot_history(run / "curves.png", read_history(run / "history.csv"), best_epoch=best_epoch)
+    watched = validation.watched
+    if not watched:
+        return
+    dice = validation.dice
+    frame = progress_frame(
+        [prediction.image for prediction in watched],
+        [prediction.truth.mask for prediction in watched],
+        [prediction.finding.defect_map for prediction in watched],
+        epoch=epoch,
+        caption="" if dice is None else f"validation Dice {dice:.3f}",
+    )
+    write_png(run / "progress" / f"epoch-{epoch:04d}.png", frame)
+
+
+@contextmanager
+def keep_gif(run: Path) -> Iterator[None]:
+    """Write ``progress.gif`` at the end of a training, also of one that is interrupted."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OutputError):  # The error that ended the training matters more than this one.
+            _write_progress_gif(run)
+        raise
+    _write_progress_gif(run)
+
+
+def draw_augmentations(path: Path, samples: Samples, classes: Sequence[str]) -> None:
+    """Draw the first training samples with their labels, for the user to check."""
+    cells = []
+    for index, (image, masks) in enumerate(samples.preview(PREVIEWED_SAMPLES)):
+        labels = {
+            c: mask.astype(bool) for c, mask in zip(classes, masks, strict=True) if mask.any()
+        }
+        cell = draw_labels(image, labels, (), cell_size=CELL_SIZE)
+        cells.append((samples.image_id((1, index)), cell))
+    write_png(path, contact_sheet(cells))
+
+
+def _write_progress_gif(run: Path) -> None:
+    paths = sorted((run / "progress").glob("epoch-*.png"))
+    if paths:
+        step = -(-len(paths) // MAX_FRAMES)
+        write_gif(run / "progress.gif", [read_image(path) for path in paths[::-step][::-1]])

@@ -1,0 +1,156 @@
+"""What a training is at the end of an epoch: what learns, and how far it is.
+
+Both are written to the checkpoint, so that a resumed run continues as if it had not been stopped.
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from defectkit.config import TrainConfig
+from defectkit.devices import autocast_dtype
+from defectkit.models.network import Network
+from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
+from defectkit.training.history import Row, read_history
+from defectkit.training.schedule import build_optimizer
+from defectkit.training.validation import Validation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Learner:
+    """The network and what changes it: optimizer, moving average, scaler of reduced precision."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    ema: ModelEmaV3 | None
+    scaler: torch.amp.GradScaler
+    dtype: torch.dtype | None
+    """The reduced precision of the forward pass; None: full precision."""
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that is validated and saved: the moving average, where there is one."""
+        return cast(Network, self.ema.module) if self.ema else self.network
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The modules whose weights go into a checkpoint."""
+        return {"network": self.network, **({"ema": self.ema} if self.ema else {})}
+
+
+def build_learner(network: Network, config: TrainConfig, device: torch.device) -> Learner:
+    """Return what trains ``network``, which is on ``device``; its moving average starts here."""
+    dtype = autocast_dtype(config.amp, device)
+    return Learner(
+        network=network,
+        ema=ModelEmaV3(network, decay=config.ema, use_warmup=True) if config.ema else None,
+        optimizer=build_optimizer(network, config),
+        scaler=torch.amp.GradScaler(device.type, enabled=dtype == torch.float16),
+        dtype=dtype,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochResult:
+    """What an epoch of training gave: the mean of each loss term over its batches.
+
+    ``losses`` has ``loss``, the weighted sum, and the terms; ``learning_rate`` is the last one.
+    """
+
+    losses: dict[str, float]
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainState:
+    """How far a training is: after ``epoch`` epochs, 0 before the first."""
+
+    epoch: int = 0
+    steps: int = 0
+    best_quality: float = -math.inf
+    epochs_since_best: int = 0
+    seconds: float = 0.0
+    """Time of training in all sessions of the run."""
+    validation_seconds: float = 0.0
+    """Time of the last validation; 0 before the first."""
+    history: list[Row] = field(default_factory=list)
+    """The rows of ``history.csv``, one per epoch."""
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose model is kept."""
+        return self.epoch - self.epochs_since_best
+
+    @property
+    def is_best(self) -> bool:
+        """Whether the last epoch is the best so far."""
+        return self.epochs_since_best == 0
+
+    def add_epoch(self, result: EpochResult, validation: Validation, *, seconds: float) -> None:
+        """Count a finished epoch and append its row to the history."""
+        self.epoch += 1
+        self.seconds, self.validation_seconds = seconds, validation.seconds
+        if validation.quality > self.best_quality or math.isinf(validation.quality):
+            self.best_quality, self.epochs_since_best = validation.quality, 0
+        else:
+            self.epochs_since_best += 1
+        row: Row = {"epoch": self.epoch, "steps": self.steps}
+        losses = {"loss": result.losses["loss"], **result.losses}  # the sum comes first
+        row |= {f"train_{name}": round(loss, 6) for name, loss in losses.items()}
+        row |= {
+            "val_image_ap": validation.image_ap,
+            "val_pixel_ap": validation.pixel_ap,
+            "val_dice": validation.dice,
+            "learning_rate": result.learning_rate,
+            "train_seconds": round(result.seconds, 3),
+            "seconds": round(seconds, 3),
+        }
+        self.history.append(row)
+
+
+def save_state(run: Path, state: TrainState, learner: Learner) -> None:
+    """Write the checkpoint of the last epoch to the run's folder; older ones are removed."""
+    save_checkpoint(
+        run / "checkpoints",
+        epoch=state.epoch,
+        modules=learner.modules,
+        optimizer=learner.optimizer,
+        numbers={
+            "steps": state.steps,
+            "best": state.best_quality if math.isfinite(state.best_quality) else None,
+            "since_best": state.epochs_since_best,
+            "seconds": state.seconds,
+            "validation_seconds": state.validation_seconds,
+            "scaler": learner.scaler.state_dict(),
+        },
+    )
+
+
+def load_state(run: Path, learner: Learner) -> TrainState:
+    """Return the state of the run's newest whole checkpoint; ``learner`` is restored in place.
+
+    Raises:
+        TrainingError: there is no whole checkpoint, or the history is damaged.
+    """
+    numbers = load_checkpoint(
+        run / "checkpoints", modules=learner.modules, optimizer=learner.optimizer
+    )
+    learner.scaler.load_state_dict(numbers["scaler"])
+    epoch = numbers["epoch"]
+    # A run that was killed between the two has a row more than its checkpoint.
+    rows = [row for row in read_history(run / "history.csv") if (row["epoch"] or 0) <= epoch]
+    return TrainState(
+        epoch=epoch,
+        steps=numbers["steps"],
+        best_quality=-math.inf if numbers["best"] is None else numbers["best"],
+        epochs_since_best=numbers["since_best"],
+        seconds=numbers["seconds"],
+        validation_seconds=numbers["validation_seconds"],
+        history=rows,
+    )

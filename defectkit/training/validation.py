@@ -1,0 +1,102 @@
+"""Validation after each epoch: metrics, the thresholds, and a few predictions to draw."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectkit.approaches.interface import Approach
+from defectkit.data.dataset import ImageRecord
+from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
+from defectkit.evaluation.ranking import average_precision
+from defectkit.models.network import Network
+
+WATCHED_IMAGES = 6
+"""Number of validation images whose predictions are drawn after each epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Validation:
+    """Metrics of the validation split after an epoch, and what is chosen on it.
+
+    ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
+    defective or no good images; ``dice`` in [0, 1] is that of ``pixel_threshold``; ``seconds`` is
+    the time that validation took; ``watched`` are the predictions to draw.
+    """
+
+    image_ap: float | None
+    pixel_ap: float | None
+    dice: float | None
+    pixel_threshold: float
+    thresholds: Thresholds
+    warnings: tuple[str, ...]
+    seconds: float
+    watched: tuple[Prediction, ...]
+
+    @property
+    def quality(self) -> float:
+        """The mean of image and pixel average precision, by which the best epoch is chosen.
+
+        Infinite where neither is known: then the last epoch is the best.
+        """
+        known = [value for value in (self.image_ap, self.pixel_ap) if value is not None]
+        return sum(known) / len(known) if known else math.inf
+
+
+def validate(
+    approach: Approach, network: Network, records: Sequence[ImageRecord], *, watch: int = 0
+) -> Validation:
+    """Predict the validation split and choose the thresholds on it.
+
+    ``watch`` is the number of predictions that are kept in the result, for the same images each
+    time.
+    """
+    network.eval()
+    pixels = PixelMetrics(classes=approach.classes, threshold=None)
+    watched_ids = {record.image_id for record in choose_watched(records, watch)}
+    watched, scores = [], []
+    start = time.monotonic()
+    for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
+        pixels.update(prediction.finding.score_map, prediction.truth)
+        scores.append(prediction.finding.score)
+        if prediction.record.image_id in watched_ids:
+            watched.append(prediction)
+    defective = np.array([record.defective for record in records])
+    pixel_threshold, dice = pixels.best_dice() or (0.5, None)
+    thresholds, warnings = choose_thresholds(np.array(scores), defective)
+    return Validation(
+        image_ap=average_precision(defective, np.array(scores)),
+        pixel_ap=pixels.result()["average_precision"],
+        dice=dice,
+        pixel_threshold=pixel_threshold,
+        thresholds=thresholds,
+        warnings=tuple(warnings),
+        seconds=time.monotonic() - start,
+        watched=tuple(watched),
+    )
+
+
+def estimate_seconds(
+    approach: Approach, network: Network, records: Sequence[ImageRecord], *, tried: int = 4
+) -> float:
+    """Return the seconds that validation will take, measured on the first ``tried`` images."""
+    some = records[:tried]
+    return validate(approach, network, some).seconds * len(records) / len(some)
+
+
+def choose_watched(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:
+    """Return ``count`` images: defective ones of as many classes as possible, and a good one."""
+    good = [record for record in records if not record.defective]
+    by_class: dict[str, list[ImageRecord]] = {}
+    for record in records:
+        if record.defective:
+            by_class.setdefault(min(record.rles), []).append(record)
+    chosen: list[ImageRecord] = []
+    while len(chosen) < count - bool(good) and any(by_class.values()):
+        for waiting in by_class.values():
+            chosen += [waiting.pop(0)] if waiting else []
+    return (chosen[: count - bool(good)] + good)[:count]

@@ -1,0 +1,37 @@
+import pytest
+
+import defectkit
+from defectkit.deployment.run_dataset import load_dataset_of_run
+from defectkit.errors import DatasetError, ModelError
+
+
+@pytest.fixture(scope="module")
+def model(run_folder):
+    return defectkit.load(run_folder, device="cpu")
+
+
+def test_the_dataset_is_the_one_that_the_run_names_or_the_same_elsewhere(
+    run_folder, model, dataset_folder, dataset_copy
+):
+    assert load_dataset_of_run(run_folder, model).folder == dataset_folder
+    assert load_dataset_of_run(run_folder, model, dataset_copy).folder == dataset_copy
+
+
+def test_another_dataset_is_refused(run_folder, model, dataset_copy):
+    images = dataset_copy / "images.csv"
+    images.write_text(images.read_text().replace(",train,", ",test,", 1))
+    with pytest.raises(DatasetError, match="is not the dataset that .* was trained on: its images"):
+        load_dataset_of_run(run_folder, model, dataset_copy)
+
+
+def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model):
+    path = run_copy / "run.json"
+    path.write_text(path.read_text().replace("/dataset", "/gone"))
+    with pytest.raises(DatasetError, match="gone is not a dataset"):
+        load_dataset_of_run(run_copy, model)
+    path.write_text("{")
+    with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):
+        load_dataset_of_run(run_copy, model)
+    path.unlink()
+    with pytest.raises(ModelError, match=r"is not a run \(it has no run.json\).*--data"):
+        load_dataset_of_run(run_copy, model)

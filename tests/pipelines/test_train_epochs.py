@@ -1,0 +1,303 @@
+"""The order of a training, over all of its epochs: history, the best model, checkpoints, resume."""
+
+import itertools
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trial import Tiny, equal, weights
+
+from defectkit.config import Config
+from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
+from defectkit.training import validation
+from defectkit.training.checkpoint import has_checkpoint
+from defectkit.training.history import read_history
+
+
+def lasting(folder: Path) -> list[dict]:
+    """The history without what a clock says."""
+    rows = read_history(folder / "history.csv")
+    return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
+
+
+# --- what an epoch is ---------------------------------------------------------------------------
+
+
+def test_epochs_come_with_their_row_and_leave_history_and_states(trial):
+    run = trial()
+    numbers = []
+
+    def check(epoch):
+        numbers.append(epoch.epoch)
+        assert epoch.row["epoch"] == len(numbers)
+        assert epoch.row["steps"] == 3 * len(numbers)
+        assert not epoch.network.training
+        assert len(read_history(run.folder / "history.csv")) == len(numbers)
+        weights = Config().loss
+        loss = weights.bce * epoch.row["train_bce"] + weights.dice * epoch.row["train_dice"]
+        assert epoch.row["train_loss"] == pytest.approx(loss, abs=2e-5)
+
+    run.epochs(before_checkpoint=check)
+    assert numbers == [1, 2, 3, 4]
+    states = sorted(path.name for path in (run.folder / "checkpoints").glob("*.json"))
+    assert states == ["epoch-0003.json", "epoch-0004.json"]
+
+
+def test_the_loss_falls(trial):
+    rows = [
+        epoch.row for epoch in trial("train.epochs=12", "train.ema=0", "train.lr=3e-2").epochs()
+    ]
+    assert rows[-1]["train_loss"] < 0.85 * rows[0]["train_loss"]
+
+
+def test_the_rate_follows_the_schedule(trial):
+    changes = ("train.schedule=step", "train.step_epochs=2", "train.step_factor=0.5")
+    rates = [epoch.row["learning_rate"] for epoch in trial(*changes).epochs()]
+    assert rates == [1e-2, 1e-2, 5e-3, 5e-3]
+    rates = [epoch.row["learning_rate"] for epoch in trial(folder="other").epochs()]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < 0.1 * 1e-2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("train.optimizer=sgd",),
+        ("train.optimizer=adam", "train.clip_norm=null", "train.ema=0"),
+        ("train.amp=bf16",),
+        ("loss.bce=0", "loss.cross_entropy=0", "loss.focal=1", "loss.dice=0"),
+    ],
+)
+def test_other_settings_train_too(trial, changes):
+    for epoch in trial("train.epochs=2", *changes).epochs():
+        assert math.isfinite(epoch.row["train_loss"])
+
+
+def test_progress_rises_from_0_towards_1(trial):
+    told = []
+    run = trial("train.epochs=2")
+    run.epochs(on_progress=lambda done, text: told.append((done, text)))
+    parts = [done for done, _ in told]
+    assert parts == sorted(parts)
+    assert parts[0] == 0
+    assert parts[-1] == 1
+    assert told[0][1].startswith("epoch 1  loss ")
+    assert told[-1][1] == "epoch 2  validation"
+
+
+def test_a_few_validation_images_are_handed_on_the_same_each_time(trial, monkeypatch):
+    run = trial("train.epochs=2")
+    monkeypatch.setattr(validation, "WATCHED_IMAGES", 3)
+    seen = [[one.record.image_id for one in epoch.validation.watched] for epoch in run.epochs()]
+    assert seen[0] == seen[1]
+    defective = {record.image_id for record in run.records if record.defective}
+    assert len(seen[0]) == 3
+    assert len(defective & set(seen[0])) == 2
+
+
+# --- averages, freezing, choosing ---------------------------------------------------------------
+
+
+def test_the_moving_average_is_validated_and_kept(trial):
+    network = Tiny()
+    (epoch,) = trial("train.epochs=1", "train.ema=0.9").epochs(network)
+    assert epoch.network is not network
+    assert not equal(weights(epoch.network), weights(network))
+    network = Tiny()
+    (epoch,) = trial("train.epochs=1", "train.ema=0", folder="other").epochs(network)
+    assert epoch.network is network
+
+
+@pytest.mark.parametrize(
+    "changes", [("train.encoder_lr_factor=0",), ("train.freeze_encoder_epochs=2",)]
+)
+def test_a_frozen_encoder_keeps_weights_and_statistics(trial, changes):
+    network = Tiny()
+    before, head = weights(network.encoder), weights(network.head)
+
+    def check(epoch):
+        moved = not equal(weights(network.encoder), before)
+        assert moved == ("freeze_encoder" in changes[0] and epoch.epoch > 2)
+
+    trial("train.freeze_stages=0", *changes).epochs(network, before_checkpoint=check)
+    assert not equal(weights(network.head), head)
+
+
+def test_frozen_stages_never_learn(trial):
+    network = Tiny()
+    before = weights(network.encoder)
+    trial("train.freeze_stages=1").epochs(network)
+    assert equal(weights(network.encoder), before)
+    trial("train.freeze_stages=0", folder="other").epochs(network)
+    assert not equal(weights(network.encoder), before)
+
+
+@pytest.fixture
+def qualities(monkeypatch):
+    """Let validation say what a test wants, in turn."""
+
+    def give(*values: float | None) -> None:
+        turn = itertools.chain(values, itertools.repeat(values[-1]))
+        real = validation.validate
+
+        def pretended(*arguments, **options):
+            value = next(turn)
+            return replace(real(*arguments, **options), image_ap=value, pixel_ap=value)
+
+        monkeypatch.setattr(validation, "validate", pretended)
+
+    return give
+
+
+def test_the_best_epoch_is_the_first_of_the_highest_quality(trial, qualities):
+    qualities(0.2, 0.5, 0.5, 0.4)
+    assert [epoch.is_best for epoch in trial().epochs()] == [True, True, False, False]
+
+
+def test_where_nothing_can_be_said_the_last_epoch_is_the_best(trial, qualities):
+    qualities(None)
+    assert [epoch.is_best for epoch in trial().epochs()] == [True] * 4
+
+
+def test_patience_ends_training(trial, qualities):
+    qualities(0.2, 0.5, 0.4, 0.5, 0.4, 0.9)
+    run = trial("train.epochs=20", "train.patience=3")
+    assert [epoch.epoch for epoch in run.epochs()] == [1, 2, 3, 4, 5]
+    assert run.epochs(resume=True) == []
+
+
+# --- resume -------------------------------------------------------------------------------------
+
+
+class Stopped(Tiny):
+    """Ends the training in the given step, as a signal does."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.left = step
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().forward(images)
+
+
+@pytest.mark.check(7)
+def test_stopped_in_any_step_and_resumed_with_any_loaders_it_ends_at_the_same_weights(trial, tally):
+    unbroken, network = trial(folder="unbroken"), Tiny()
+    *_, last = unbroken.epochs(network)
+    rng = np.random.default_rng(7)
+    for number in range(tally.number(short=2, full=21)):
+        step, workers = int(rng.integers(12)), (0, 1, 4)[number % 3]
+        stopped = trial(f"data.workers={workers}", folder=str(number))
+        with tally.case(f"stopped in step {step + 1} with {workers} loaders"):
+            with pytest.raises(KeyboardInterrupt):
+                stopped.epochs(Stopped(step))
+            resume = has_checkpoint(stopped.folder / "checkpoints")
+            assert resume == (step >= 3)
+            workers = (0, 1, 4)[number // 3 % 3]
+            resumed = trial(f"data.workers={workers}", folder=str(number))
+            network_again = Tiny(seed=99 if resume else 0)
+            *_, again = resumed.epochs(network_again, resume=resume)
+            assert equal(weights(network_again), weights(network))
+            assert equal(weights(again.network), weights(last.network))
+            assert lasting(resumed.folder) == lasting(unbroken.folder)
+
+
+@pytest.mark.check(22)
+def test_loader_processes_change_nothing(trial, tally):
+    *_, alone = trial(folder="alone").epochs(Tiny())
+    for workers in (2, 0, 1, 4)[: tally.number(short=1, full=4)]:
+        with tally.case(f"{workers} loaders"):
+            *_, helped = trial(f"data.workers={workers}", folder=f"{workers}").epochs(Tiny())
+            assert equal(weights(alone.network), weights(helped.network))
+
+
+def test_the_seed_changes_what_is_learned(trial):
+    *_, one = trial("train.epochs=1").epochs(Tiny())
+    *_, other = trial("train.epochs=1", "seed=1", folder="other").epochs(Tiny())
+    assert not equal(weights(one.network), weights(other.network))
+
+
+def test_a_damaged_state_costs_one_epoch(trial):
+    unbroken, network = trial(folder="unbroken"), Tiny()
+    unbroken.epochs(network)
+    broken = trial(folder="broken")
+
+    def stop(epoch):
+        if epoch.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        broken.epochs(before_checkpoint=stop)
+    newest = broken.folder / "checkpoints" / "epoch-0003.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    resumed = Tiny(seed=99)
+    with pytest.warns(
+        DefectkitWarning, match=r"damaged \(epoch-0003\): continuing from epoch-0002"
+    ):
+        assert [epoch.epoch for epoch in broken.epochs(resumed, resume=True)] == [3, 4]
+    assert equal(weights(resumed), weights(network))
+
+
+def test_a_finished_run_has_nothing_left(trial):
+    run = trial()
+    run.epochs()
+    assert run.epochs(resume=True) == []
+    assert len(lasting(run.folder)) == 4
+
+
+def test_there_must_be_something_to_resume(trial):
+    with pytest.raises(TrainingError, match="checkpoints has no whole checkpoint. Start a new run"):
+        trial().epochs(resume=True)
+
+
+# --- what goes wrong ----------------------------------------------------------------------------
+
+
+class Poisoned(Tiny):
+    """Its outputs are not finite from the given forward pass on."""
+
+    def __init__(self, good: int) -> None:
+        super().__init__()
+        self.good = good
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        outputs = super().forward(images)
+        if self.training:
+            self.good -= 1
+        return outputs if self.good >= 0 else outputs * float("nan")
+
+
+def test_a_loss_that_is_not_finite_names_its_batch(trial):
+    run = trial()
+    images = [run.samples.image_id((1, index)) for index in range(4, 8)]
+    message = (
+        rf"not finite \(bce nan, .*\) in epoch 1, batch 2, images: {', '.join(images)}\. Lower"
+    )
+    with pytest.raises(NotFiniteError, match=message):
+        run.epochs(Poisoned(good=1))
+    assert not (run.folder / "checkpoints").exists()
+
+
+def test_in_the_second_epoch_it_names_that_one(trial):
+    run = trial()
+    with pytest.raises(TrainingError, match="in epoch 2, batch 3, images: "):
+        run.epochs(Poisoned(good=5))
+    assert (run.folder / "checkpoints" / "epoch-0001.json").is_file()
+
+
+@pytest.mark.parametrize("samples", [4, 12])
+def test_a_rate_far_too_high_is_an_error_and_no_traceback(trial, samples):
+    changes = (
+        f"train.samples_per_epoch={samples}",
+        "train.lr=1e38",
+        "train.warmup=0",
+        "train.ema=0",
+    )
+    with pytest.raises(TrainingError, match=r"not finite.*--set train\.lr="):
+        trial(*changes, "train.optimizer=sgd", "train.clip_norm=null").epochs()

@@ -1,0 +1,55 @@
+import io
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from defectkit.deployment.judge import Evaluation
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.reporting.evaluation_summary import print_evaluation
+
+
+def printed(low=0.25, high=0.75, warnings=(), dice=0.5):
+    metrics = {
+        "image": {
+            "average_precision": 0.9, "auroc": 0.8, "escapes": 2, "n_defective": 57,
+            "overkills": 0, "n_good": 43, "reviews": 5,
+        },
+        "pixel": {"dice": dice, "average_precision": 0.6, "mean_iou": None},
+        "region": {
+            "recall": {"value": 0.75, "found": 30, "total": 40}, "false_alarms_per_image": 0.1,
+        },
+        "box": {"map_50": 0.7},
+        "speed": {"ms_per_image_median": 12.5, "device": "cpu"},
+    }  # fmt: skip
+    evaluation = Evaluation(
+        metrics=metrics,
+        images=pd.DataFrame({"image_id": ["a"] * 100}),
+        regions=pd.DataFrame(),
+        folder=Path("out"),
+    )
+    console = Console(file=io.StringIO(), width=120)
+    print_evaluation(console, evaluation, Thresholds(low=low, high=high, rule="f1"), warnings)
+    return " ".join(console.file.getvalue().split())
+
+
+def test_rates_come_with_counts_and_intervals():
+    text = printed()
+    assert "100 images" in text
+    assert "escapes 2 of 57 (3.5 %, 95 % CI 0.4-12.1 %)" in text
+    assert "overkills 0 of 43 (0.0 %" in text
+    assert "reviews 5 of 100 (5.0 %" in text
+    assert "thresholds 0.2500 and 0.7500, chosen on validation by f1" in text
+    assert "30 of 40 defects found" in text
+    assert "overlays in out/overlays, report in out/report.html" in text
+    assert "reviews" not in printed(low=0.5, high=0.5)
+
+
+def test_a_metric_without_a_value_is_a_dash():
+    assert "mean IoU │ - │" in printed()
+    assert "pixel Dice │ 0.500 │" in printed()
+    assert "pixel Dice │ - │" in printed(dice=None)
+
+
+def test_warnings_are_printed_as_they_are():
+    assert "warning: few [bold] images" in printed(warnings=["few [bold] images"])
