@@ -87,7 +87,7 @@ def test_a_finding_that_touches_a_label_is_not_unlabeled():
     assert contradicted([layer("a"), layer()], [0.9 * found, 0 * found]) == []
 
 
-def test_specks_near_to_a_label_are_part_of_it_and_specks_near_to_each_other_are_one():
+def test_found_pixels_near_a_label_belong_to_it_and_those_near_each_other_are_one_region():
     found = layer()
     found[8:14, 30:34] = 1  # 5 pixels right of the label
     found[60:66, 60:66] = found[60:66, 70:76] = 1
@@ -135,7 +135,7 @@ def test_a_few_pixels_are_suspected_and_a_few_more_are_not():
     assert suspect.suspicion == pytest.approx(7 / 9)
 
 
-def test_copies_that_are_labeled_differently_are_named_both():
+def test_both_copies_that_are_labeled_differently_are_suspected():
     labels = {"a": {"1": "3 4"}, "b": {"1": "3 5"}, "c": {"1": "3 4"}, "d": {}}
     suspects = list(suspects_by_copies([("a", "b"), ("a", "c"), ("a", "d")], labels))
     assert [one.image_id for one in suspects] == ["a", "b", "a", "d"]
@@ -143,7 +143,7 @@ def test_copies_that_are_labeled_differently_are_named_both():
     assert {one.suspicion for one in suspects} == {1.0}
 
 
-def test_the_images_with_the_worst_come_first_and_their_suspects_together():
+def test_the_suspects_of_an_image_stand_together_the_highest_suspicion_first():
     def one(image_id: str, suspicion: float) -> Suspect:
         return Suspect(
             image_id=image_id, kind="unseen", class_id="1", box_xywh=(0, 0, 1, 1), area=1,
