@@ -1,82 +1,80 @@
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
 from defectkit.errors import LabelError
-from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.outlines import Box
-from defectkit.labels.table import LabelRow, LabelTable
+from defectkit.labels.rle_convention import RleConvention
+from defectkit.labels.table import LabelRow
 from defectkit.preparation.convention import (
     MAX_SAMPLED_IMAGES,
     MAX_SAMPLED_ROWS,
     decide_rle_convention,
     refuse_contradicted_base,
     sample_rows,
-    undecoded_rows,
 )
-from defectkit.preparation.image_facts import ImageFacts
-from defectkit.preparation.image_folder import ImageFolder
-from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.examine import examine_image
+from defectkit.preparation.matching import MatchedImage
+
+SIZE = (6, 8)
 
 
-def matching(source_format, *rows, path=Path("a.png")):
-    table = LabelTable(Path("train.csv"), "form", "utf-8", rows, (), {})
-    return Matching(source_format, table, ImageFolder(Path()), [MatchedImage("a", path, rows)])
+@pytest.fixture
+def path(tmp_path):
+    write_png(tmp_path / "a.png", np.zeros(SIZE, np.uint8))
+    return tmp_path / "a.png"
 
 
-def row(line, text):
-    return LabelRow(line, "a", "1", text)
-
-
-def facts(*refused_lines):
-    """Of an image of 6 by 8 pixels; the rows of these lines were refused for themselves."""
-    ledger = [LedgerRow(line, "a", "1", "refused", "it is bad") for line in refused_lines]
-    return ImageFacts(
-        image_id="a",
-        path=Path("a.png"),
-        height=6,
-        width=8,
-        ledger=(*ledger, LedgerRow(9, "a", "1", "refused", "", refused_with_image=True)),
-        problem="a line was refused" if refused_lines else "",
+def matching(images, source_format="csv"):
+    """The part of a ``Matching`` that the convention is decided by."""
+    rows = [row for image in images for row in image.rows]
+    return SimpleNamespace(
+        images=images,
+        source_format=source_format,
+        table=SimpleNamespace(rows=rows, path="labels"),
     )
 
 
-def test_the_flags_of_run_lengths_are_for_csv_alone():
-    found = decide_rle_convention(matching("csv", row(2, "0 3")), base="auto", order="auto")
-    assert (found.base, found.order) == (0, "column")
-    with pytest.raises(LabelError, match=r"are for CSV, but train\.csv is yolo"):
-        decide_rle_convention(matching("yolo"), base="0", order="auto")
+def image(path, *texts):
+    rows = tuple(LabelRow(line, "a", "1", text) for line, text in enumerate(texts, start=2))
+    return MatchedImage("a", path, rows)
 
 
-def test_rows_that_could_not_be_decoded_are_given_with_their_images_pixels():
-    images = matching("csv", row(2, "1 3"), row(3, "0 3")).images
-    assert list(undecoded_rows(images, [facts(3)])) == [(row(3, "0 3"), 48)]
-    assert list(undecoded_rows(images, [facts()])) == []
-
-
-def test_a_guess_of_base_0_that_a_row_contradicts_is_refused():
-    found = matching("csv", row(2, "0 3"), row(3, "48 1"))
-    guess = decide_rle_convention(found, base="auto", order="auto")
-    with pytest.raises(LabelError, match=r"line 3 ends at 48, which fits only base 1"):
-        refuse_contradicted_base(found, [facts(3)], guess, asked_base="auto")
-    refuse_contradicted_base(found, [facts(3)], guess, asked_base="0")
-    refuse_contradicted_base(found, [facts()], guess, asked_base="auto")
-
-
-def test_rows_are_sampled_from_all_over_the_table(tmp_path):
-    path = tmp_path / "a.png"
-    write_png(path, np.zeros((6, 8), np.uint8))
-    rows = tuple(LabelRow(line, "a", "1", "1 2") for line in range(9))
-    good = MatchedImage("good", path, (LabelRow(1, "good", "1", ""),))
-    boxed = MatchedImage("boxed", path, (LabelRow(1, "boxed", "1", "", Box(0, 0, 1, 1)),))
-    many = [good, boxed, *(MatchedImage(f"{n}", path, rows) for n in range(200))]
-    samples = sample_rows(many)
+def test_rows_are_sampled_from_all_over_the_table(path):
+    rows = image(path, *["1 2"] * 9)
+    good, boxed = (
+        image(path, ""),
+        MatchedImage("b", path, (LabelRow(2, "b", "1", "", Box(0, 0, 1, 1)),)),
+    )
+    samples = sample_rows([good, boxed, *[rows] * 200])
     assert 0 < len(samples) <= MAX_SAMPLED_IMAGES * MAX_SAMPLED_ROWS
-    assert {shape for _, shape in samples} == {(6, 8)}
+    assert {shape for _, shape in samples} == {SIZE}
     assert all(row.rle for row, _ in samples)
-    unreadable = MatchedImage("x", tmp_path / "none.png", rows)
-    assert sample_rows([unreadable, MatchedImage("a", path, rows)]) == [
-        (row, (6, 8)) for row in rows[:MAX_SAMPLED_ROWS]
-    ]
+    unreadable = image(path.with_name("none.png"), "1 2")
+    assert sample_rows([unreadable, rows]) == [(row, SIZE) for row in rows.rows[:MAX_SAMPLED_ROWS]]
+
+
+def test_the_base_is_read_from_the_rows(path):
+    decide = {"base": "auto", "order": "auto"}
+    assert decide_rle_convention(matching([image(path, "0 2")]), **decide).base == 0
+    last = image(path, f"{SIZE[0] * SIZE[1]} 1")
+    assert decide_rle_convention(matching([last]), **decide).base == 1
+
+
+@pytest.mark.parametrize(("base", "order"), [("0", "auto"), ("auto", "row")])
+def test_nothing_can_be_asked_of_labels_without_run_lengths(path, base, order):
+    labels = matching([image(path, "1 2")], "coco")
+    with pytest.raises(LabelError, match="--rle-base and --rle-order are for CSV, but labels is"):
+        decide_rle_convention(labels, base=base, order=order)
+    assert decide_rle_convention(labels, base="auto", order="auto")
+
+
+def test_a_guessed_base_that_a_row_contradicts_is_refused(path):
+    guessed = RleConvention(0, "column", "base 0: line 2 starts at 0")
+    images = [image(path, "0 2", f"{SIZE[0] * SIZE[1]} 1")]
+    found = [examine_image(one, convention=guessed) for one in images]
+    with pytest.raises(LabelError, match=r"line 3 ends at 48, which fits only base 1"):
+        refuse_contradicted_base(matching(images), found, guessed, asked_base="auto")
+    refuse_contradicted_base(matching(images), found, guessed, asked_base="0")

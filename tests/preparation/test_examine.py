@@ -1,4 +1,4 @@
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +9,9 @@ from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.outlines import Box
 from defectkit.labels.rle_convention import RleConvention
-from defectkit.labels.table import LabelRow, LabelTable
+from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import collect_ledger, examine_image
-from defectkit.preparation.image_folder import ImageFolder
-from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.matching import MatchedImage
 
 COLUMNS = RleConvention(base=1, order="column", how_decided="given")
 SIZE = (12, 20)
@@ -109,11 +108,8 @@ def test_an_image_that_cannot_be_read_refuses_its_rows(tmp_path):
     assert (facts.height, facts.sha256) == (0, "")
 
 
-def test_the_ledger_has_all_rows_in_the_order_of_the_labels(examine):
-    refused = LedgerRow(3, "b.png", "1", "refused", "no such image")
-    table = LabelTable(Path("train.csv"), "form", "utf-8", (), (), {})
-    matching = Matching("csv", table, ImageFolder(Path()), ledger=[refused])
-    ledger = collect_ledger(matching, [examine(row(2, "1 3"), row(4, "1 3"))])
-    assert [(one.line, one.outcome) for one in ledger] == [
-        (2, "used"), (3, "refused"), (4, "merged"),
-    ]  # fmt: skip
+def test_the_ledger_has_every_row_in_the_order_of_the_source(examine):
+    early = LedgerRow(2, "none.png", "1", "refused", "no such image")
+    matching = SimpleNamespace(ledger=[early])
+    facts = [examine(row(4, "1 3")), examine(row(3, "5 3"), row(5, "9 3", "2"))]
+    assert [one.line for one in collect_ledger(matching, facts)] == [2, 3, 4, 5]

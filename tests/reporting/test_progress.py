@@ -6,14 +6,16 @@ from defectkit.reporting import progress
 from defectkit.reporting.progress import track_results
 
 
-def test_results_are_collected_in_their_order_and_the_bar_is_named(monkeypatch):
+def test_results_come_back_in_their_order():
+    console = Console(file=io.StringIO())
+    assert track_results((n * n for n in range(5)), 5, "Reading", console) == [0, 1, 4, 9, 16]
+    assert track_results([], 0, "Reading", console) == []
+
+
+def test_progress_is_shown_as_results_arrive(monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_PER_REFRESH", -1.0)
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=True, width=80)
-    assert track_results((n * n for n in range(4)), 4, "Reading images", console) == [0, 1, 4, 9]
-    assert "Reading images" in text.getvalue()
-    assert "4/4" in text.getvalue()
-
-
-def test_nothing_is_tracked_without_results():
-    assert track_results([], 0, "Reading images", Console(file=io.StringIO())) == []
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    track_results(range(3), 3, "Reading images", console)
+    shown = console.file.getvalue()
+    assert "Reading images" in shown
+    assert "2/3" in shown
