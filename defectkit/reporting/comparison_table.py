@@ -98,7 +98,7 @@ CONSOLE_NAMES = {
     "region_recall": "regions\nfound",
     "false_alarms_per_image": "false\nalarms",
     "box_map_50": "box\nmAP50",
-    "ms_per_image": "ms an\nimage",
+    "ms_per_image": "ms per\nimage",
 }
 """The lines that the console shows, with shorter names."""
 

@@ -66,7 +66,8 @@ def test_each_suspect_is_shown_with_its_picture_and_its_reason(picture):
 
 
 def test_it_says_how_many_are_not_shown(picture):
-    assert "Shown here: the first 1; suspects.csv has all." in page((picture, "val", [suspect()]), total=3).text
+    shown = page((picture, "val", [suspect()]), total=3)
+    assert "Shown here: the first 1; suspects.csv has all." in shown.text
     assert "No images with suspect labels" in page(total=0).text
 
 
