@@ -1,11 +1,13 @@
 """The architecture: who may import whom, and what is loaded before it is needed."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import draw_architecture
 import grimp
 import pytest
 
@@ -113,6 +115,30 @@ def test_modules_are_imported_by_their_full_names():
                 continue
             tops = {name.partition(".")[0] for name in names}
             assert not tops & {"pipelines", "configs", "tests"}, f"{path}:{node.lineno}"
+
+
+PAGE = ROOT / "docs" / "architecture.md"
+
+
+def test_the_picture_of_the_architecture_is_current():
+    assert draw_architecture.draw() in PAGE.read_text(encoding="utf-8"), (
+        "the imports have changed: run python docs/draw_architecture.py"
+    )
+
+
+def test_what_the_page_of_the_architecture_names_is_there():
+    text = PAGE.read_text(encoding="utf-8").replace(draw_architecture.draw(), "")
+    sources = [path for folder in ("defectkit", "pipelines", "tests", "docs")
+               for path in (ROOT / folder).rglob("*.py")]  # fmt: skip
+    names = {path.name for path in sources}
+    code = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    for name in re.findall(r"`([\w/]+\.(?:py|yaml|toml))`", text):
+        found = (ROOT / name).is_file() or (ROOT / "defectkit" / name).is_file() or name in names
+        assert found, f"{name} is not there"
+    for name in re.findall(r"`([\w/]+)/`", text):
+        assert (ROOT / name).is_dir() or (ROOT / "defectkit" / name).is_dir(), name
+    for name in re.findall(r"`([A-Z]\w+|_?[a-z]+_[a-z_]+)`", text):
+        assert re.search(rf"\b{name}\b", code), f"nothing is called {name}"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ ABOUT_THE_WHOLE = {
     "test_packaging.py",
     "test_readme.py",
     "test_scorecard.py",
+    "test_sizes.py",
     "test_wheelhouse.py",
     "test_whole_flow.py",
 }

@@ -1,1 +1,1 @@
-"""Images, datasets, splits, tiles, augmentation and the synthetic generator."""
+"""What training reads: images, the dataset, tiles and augmentation."""

@@ -1,1 +1,1 @@
-"""Run-length encodings, label tables and the regions that masks hold."""
+"""Label formats, run-length encodings, outlines, and the ledger of every row."""

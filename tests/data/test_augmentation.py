@@ -41,7 +41,7 @@ def test_other_seeds_give_other_samples():
     assert len(seen) == 50
 
 
-def test_all_turns_and_flips_come_up():
+def test_all_rotations_and_flips_occur():
     pipeline = build_augmentation(GEOMETRY)
     image, masks = bright_square()
     seen = Counter(augment(pipeline, image, masks, seed=seed)[0].tobytes() for seed in range(400))
@@ -55,7 +55,7 @@ def test_all_turns_and_flips_come_up():
     assert 150 < mirrored < 250
 
 
-def test_changes_are_drawn_apart_from_each_other():
+def test_changes_are_drawn_independently():
     even = AugmentConfig(**{**NOTHING, "hflip": 0.5, "brightness_contrast": 0.5, "brightness": 0.2})
     pipeline = build_augmentation(even)
     image, masks = bright_square()
@@ -94,7 +94,7 @@ def test_each_mask_keeps_its_layer_and_stays_binary():
         assert upper[1] > lower[1]
 
 
-def test_changes_of_light_leave_the_mask_alone():
+def test_changes_of_brightness_leave_the_mask_as_it_is():
     config = AugmentConfig(**{**NOTHING, "brightness_contrast": 1, "brightness": 0.15, "noise": 1})
     image, masks = bright_square()
     got, got_masks = augment(build_augmentation(config), image, masks, seed=4)
@@ -114,7 +114,7 @@ def test_each_change_works_alone(name):
     assert not np.array_equal(got, image)
 
 
-def test_nothing_asked_for_changes_nothing():
+def test_without_any_change_the_sample_stays_as_it_is():
     image, masks = bright_square()
     pipeline = build_augmentation(AugmentConfig(**NOTHING))
     for seed in range(5):
@@ -154,7 +154,7 @@ def test_no_black_border_appears():
         assert (got == 150).all()
 
 
-def test_albumentations_asks_no_network_for_its_newest_version():
+def test_albumentations_does_not_ask_the_network_for_its_newest_version():
     code = (
         "import socket\n"
         "def refuse(*_, **__): raise SystemExit('asked the network')\n"

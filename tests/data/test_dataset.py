@@ -163,7 +163,7 @@ def test_color_images_make_a_color_dataset(dataset_copy):
     assert Dataset.load(dataset_copy).channels == 3
 
 
-def test_what_is_no_dataset_is_said_with_the_way_out(tmp_path):
+def test_a_folder_that_is_not_a_dataset_is_refused_with_the_way_out(tmp_path):
     message = r"x is not a dataset \(it has no dataset\.json\)\. Make one with 'defectkit prepare"
     with pytest.raises(DatasetError, match=message):
         Dataset.load(tmp_path / "x")

@@ -5,6 +5,7 @@ import sys
 import time
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
@@ -13,9 +14,11 @@ from defectkit.data import images
 from defectkit.data.images import (
     convert_channels,
     decode_image,
+    pad_image,
     read_image,
     read_image_size,
     read_mask_values,
+    resize_image,
     write_png,
 )
 from defectkit.errors import ImageError
@@ -106,7 +109,7 @@ def test_golden_pixels(kind):
 
 
 @pytest.mark.parametrize("kind", LOSSY)
-def test_lossy_kinds_have_the_right_shape(kind):
+def test_lossy_formats_have_the_right_shape(kind):
     content, shape = LOSSY[kind]
     assert decode_image(content, name=kind).shape == shape
 
@@ -188,7 +191,7 @@ FILES = {
 @pytest.mark.check(10)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", FILES)
-def test_a_truncated_file_is_never_taken_for_a_whole_one(kind, tally, monkeypatch):
+def test_a_truncated_file_is_never_read_as_a_whole_one(kind, tally, monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)  # as other libraries leave it
     content = FILES[kind]
     whole = decode_image(content, name=kind)
@@ -274,7 +277,7 @@ def test_changed_pixel_data_of_a_png_is_refused(kind):
 
 
 @pytest.mark.parametrize("kind_of_number", [2, 5, 7, 11, 12, 16])
-def test_a_tiff_whose_tags_hold_another_kind_of_number_is_refused(kind_of_number):
+def test_a_tiff_whose_tags_have_another_type_of_number_is_refused(kind_of_number):
     content = bytearray(FILES["tiff"])
     (directory,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, directory)
@@ -323,7 +326,7 @@ def test_a_bomb_is_refused_from_its_header(width, height):
 
 @pytest.mark.check(26)
 @pytest.mark.parametrize("kind", [b"iCCP", b"zTXt"])
-def test_a_bomb_in_what_a_png_says_of_itself_is_not_unpacked(kind):
+def test_a_bomb_in_the_metadata_of_a_png_is_not_unpacked(kind):
     packer = zlib.compressobj(1)
     zeros = b"".join(packer.compress(bytes(2**20)) for _ in range(200)) + packer.flush()
     more = chunk(kind, b"name\0\0" + zeros)
@@ -332,7 +335,7 @@ def test_a_bomb_in_what_a_png_says_of_itself_is_not_unpacked(kind):
     assert (seconds < 0.5, grown < 50 * 2**20) == (True, True)
 
 
-def test_the_limit_is_where_it_says(monkeypatch):
+def test_the_limit_of_pixels_is_exact(monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", GRAY.size)
     assert decode_image(encoded(Image.fromarray(GRAY)), name="x").shape == GRAY.shape
     monkeypatch.setattr(images, "MAX_PIXELS", GRAY.size - 1)
@@ -358,7 +361,7 @@ def test_large_images_below_the_limit_raise_no_warning_of_pillow(recwarn):
         b"%!PS-Adobe-3.0 EPSF",
     ],
 )
-def test_what_is_no_image_is_said_with_the_known_kinds(content):
+def test_a_file_that_is_not_an_image_is_refused_with_the_known_formats(content):
     with pytest.raises(ImageError, match=r"x\.png: not an image that can be read \(png, jpg"):
         decode_image(content, name="x.png")
 
@@ -378,7 +381,7 @@ def test_files_that_cannot_be_opened(tmp_path):
 
 
 @pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])
-def test_what_is_written_reads_as_the_same_from_any_path(pixels, tmp_path):
+def test_a_written_image_reads_back_the_same_from_any_path(pixels, tmp_path):
     path = tmp_path / "零件 [1]" / "=a 'b'.png"
     write_png(path, pixels)
     np.testing.assert_array_equal(read_image(path), pixels)
@@ -393,7 +396,7 @@ def test_reading_gives_pixels_that_may_be_changed(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), RGB)
 
 
-def test_convert_channels_repeats_gray_and_weighs_color():
+def test_convert_channels_repeats_gray_and_weights_color():
     np.testing.assert_array_equal(convert_channels(GRAY, 1), GRAY[:, :, None])
     np.testing.assert_array_equal(convert_channels(GRAY[:, :, None], 1), GRAY[:, :, None])
     np.testing.assert_array_equal(convert_channels(GRAY, 3), np.dstack([GRAY] * 3))
@@ -413,13 +416,13 @@ def test_gray_to_color_and_back_is_the_same():
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_the_shape_in_the_header_is_that_of_the_pixels(tmp_path, kind, orientation):
+def test_the_size_in_the_header_is_that_of_the_pixels(tmp_path, kind, orientation):
     path = tmp_path / "a"
     path.write_bytes(with_orientation(GRAY, orientation, kind))
     assert read_image_size(path) == read_image(path).shape
 
 
-def test_a_header_tells_the_shape_of_a_file_that_is_cut_off(tmp_path):
+def test_the_header_gives_the_size_of_a_file_that_is_cut_off(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(Image.fromarray(GRAY))[:80])
     assert read_image_size(path) == GRAY.shape
@@ -456,7 +459,27 @@ def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
         (encoded(Image.fromarray(GRAY))[:200], "damaged or cut off"),
     ],
 )
-def test_pictures_that_are_no_masks_are_refused(tmp_path, content, message):
+def test_images_that_cannot_be_masks_are_refused(tmp_path, content, message):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(ImageError, match=message):
         read_mask_values(tmp_path / "a")
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 3)])
+def test_resized_images_have_the_width_and_height_asked_for_and_keep_their_channels(shape):
+    image = np.full(shape, 7, np.uint8)
+    resized = resize_image(image, (12, 8))
+    assert resized.shape == (8, 12, *shape[2:])
+    assert (resized == 7).all()
+    masks = (RNG.random(shape) < 0.5).astype(np.uint8)
+    assert set(np.unique(resize_image(masks, (45, 33), cv2.INTER_NEAREST))) == {0, 1}
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 64), (33, 63), (1, 31)])
+def test_padded_images_are_mirrored_to_the_next_multiple_of_the_stride(height, width):
+    image = RNG.integers(0, 256, (height, width, 3), np.uint8)
+    padded = pad_image(image, 32)
+    assert padded.shape == (-height // 32 * -32, 64 if width > 32 else 32, 3)
+    np.testing.assert_array_equal(padded[:height, :width], image)
+    if width % 32:
+        np.testing.assert_array_equal(padded[:height, width], image[:, -1])

@@ -103,6 +103,6 @@ def test_across_an_overlap_one_tile_fades_into_the_other():
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(10, 10), (10, 12), (10, -1)])
-def test_an_overlap_that_leaves_no_step_is_an_error_of_ours(size, overlap):
+def test_an_overlap_that_leaves_no_step_is_refused(size, overlap):
     with pytest.raises(AssertionError):
         list(cover_with_tiles(100, 100, size=size, overlap=overlap))

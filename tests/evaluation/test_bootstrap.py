@@ -65,7 +65,7 @@ def test_the_same_draws_for_every_run_and_in_any_number_of_blocks(monkeypatch):
     assert (bootstrap(lambda c: c[:, 0] * 1.0, 30, resamples=40, seed=1) != values).any()
 
 
-def test_the_interval_is_the_middle_95_percent_of_what_is_known():
+def test_the_interval_is_the_middle_95_percent_of_the_values_that_are_not_nan():
     values = np.arange(1001) / 1000
     assert percentile_interval(np.append(values, [np.nan] * 500)) == pytest.approx((0.025, 0.975))
     assert percentile_interval(np.full(9, np.nan)) is None
@@ -82,7 +82,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 0.88 <= covered / 200 <= 0.99
 
 
-def test_a_pair_is_told_apart_where_single_intervals_overlap():
+def test_a_paired_difference_is_significant_where_single_intervals_overlap():
     rng = np.random.default_rng(4)
     hard = rng.random(200)  # some images are hard for everybody
     one, other = hard * 0.9, hard * 0.9 - 0.02

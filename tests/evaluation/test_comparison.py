@@ -74,7 +74,7 @@ def test_a_clear_difference_is_significant_and_a_small_one_is_not():
     assert alike.to_best.low <= alike.to_best.value <= 0 <= alike.to_best.high
 
 
-def test_pairs_are_told_apart_though_their_intervals_overlap():
+def test_a_difference_is_significant_though_the_intervals_overlap():
     rng = np.random.default_rng(0)
     hard = rng.integers(0, 20, IMAGES)
     one, other = result("a", scores=noisy(0, 1), hits=hard), result(
@@ -103,7 +103,7 @@ def test_fewer_false_alarms_are_better():
     assert first.interval == (3.0, 3.0)
 
 
-def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
+def test_intervals_contain_their_value_and_no_value_has_no_interval():
     estimates = compare_results([result("a", scores=noisy(3, 0.4))])
     assert list(estimates) == list(COMPARED_METRICS)
     for (estimate,) in estimates.values():
@@ -116,7 +116,7 @@ def test_intervals_hold_their_value_and_what_has_no_value_has_no_interval():
         assert (estimate.value, estimate.interval, estimate.to_best) == (None, None, None)
 
 
-def test_regions_are_drawn_with_their_images():
+def test_regions_are_resampled_with_their_images():
     # All regions found in one image of many regions: half of the draws have it not, or twice.
     regions = np.zeros((2, IMAGES), np.int64)
     regions[:, 0] = 50

@@ -46,7 +46,7 @@ def test_a_rare_class_is_not_lost():
     assert "049" in choose_examples(pair(50), classes)
 
 
-def test_the_disputed_and_the_plain_are_shown_half_and_half():
+def test_half_of_the_examples_are_images_on_which_the_runs_disagree():
     disputed = {3, 11, 29, 30, 31, 33, 35, 37}
     classes = {f"{n:03d}": ["1"] for n in range(40)}
     chosen = {int(name) for name in choose_examples(pair(40, disputed), classes)}
@@ -54,7 +54,7 @@ def test_the_disputed_and_the_plain_are_shown_half_and_half():
     assert len(chosen & disputed) == 6
 
 
-def test_a_difference_in_dice_is_a_dispute_too():
+def test_a_difference_in_dice_is_a_disagreement_too():
     hits = np.full(30, 5)
     other = hits.copy()
     other[17] = 9
@@ -76,7 +76,7 @@ def test_where_there_are_few_defective_images_good_ones_take_their_place_and_the
     st.integers(1, 14),
     st.sets(st.integers(0, 29)),
 )
-def test_as_many_as_there_are_and_none_twice(kinds, count, disputed):
+def test_no_image_is_chosen_twice_and_as_many_as_asked_for(kinds, count, disputed):
     classes = {f"{n:03d}": sorted(kind) for n, kind in enumerate(kinds)}
     runs = pair(len(kinds), disputed)
     chosen = choose_examples(runs, classes, count=count)

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.suspects import (
     TINY_AREA,
     Suspect,
@@ -36,7 +37,7 @@ def contradicted(truth, scores):
     )
     return list(
         suspects_by_model(
-            finding, np.stack(truth), image_id="one.png", classes=CLASSES,
+            finding, LabeledTruth(np.stack(truth), CLASSES), image_id="one.png",
             pixel_threshold=0.5, min_area=20,
         )
     )  # fmt: skip
@@ -87,7 +88,7 @@ def test_a_finding_that_touches_a_label_is_not_unlabeled():
     assert contradicted([layer("a"), layer()], [0.9 * found, 0 * found]) == []
 
 
-def test_specks_near_to_a_label_are_part_of_it_and_specks_near_to_each_other_are_one():
+def test_found_pixels_near_a_label_belong_to_it_and_those_near_each_other_are_one_region():
     found = layer()
     found[8:14, 30:34] = 1  # 5 pixels right of the label
     found[60:66, 60:66] = found[60:66, 70:76] = 1
@@ -97,7 +98,8 @@ def test_specks_near_to_a_label_are_part_of_it_and_specks_near_to_each_other_are
 
 
 def by_pixels(image, *truth):
-    return list(suspects_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
+    labeled = LabeledTruth(np.stack(truth), CLASSES)
+    return list(suspects_by_pixels(image, labeled, image_id="one.png"))
 
 
 def texture(seed: int = 4) -> np.ndarray:
@@ -135,7 +137,7 @@ def test_a_few_pixels_are_suspected_and_a_few_more_are_not():
     assert suspect.suspicion == pytest.approx(7 / 9)
 
 
-def test_copies_that_are_labeled_differently_are_named_both():
+def test_both_copies_that_are_labeled_differently_are_suspected():
     labels = {"a": {"1": "3 4"}, "b": {"1": "3 5"}, "c": {"1": "3 4"}, "d": {}}
     suspects = list(suspects_by_copies([("a", "b"), ("a", "c"), ("a", "d")], labels))
     assert [one.image_id for one in suspects] == ["a", "b", "a", "d"]
@@ -143,7 +145,7 @@ def test_copies_that_are_labeled_differently_are_named_both():
     assert {one.suspicion for one in suspects} == {1.0}
 
 
-def test_the_images_with_the_worst_come_first_and_their_suspects_together():
+def test_the_suspects_of_an_image_stand_together_the_highest_suspicion_first():
     def one(image_id: str, suspicion: float) -> Suspect:
         return Suspect(
             image_id=image_id, kind="unseen", class_id="1", box_xywh=(0, 0, 1, 1), area=1,

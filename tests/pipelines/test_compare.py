@@ -82,12 +82,12 @@ def compare(runs, tmp_path, console=None, **options):
     return table_rows(table)
 
 
-def test_a_comparison_holds_exactly_its_files(compared, hashes_of):
+def test_a_comparison_has_exactly_its_files(compared, hashes_of):
     out, _ = compared
     assert set(hashes_of(out)) == {"comparison.csv", "comparison.html", "comparison.png"}
 
 
-def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
+def test_a_run_has_a_row_with_the_metrics_of_its_evaluation(compared, two_runs):
     out, table = compared
     rows, written = table_rows(table), read_csv(out / "comparison.csv")
     assert list(table.index) == [0, 1]
@@ -113,7 +113,7 @@ def test_a_row_a_run_with_the_numbers_of_its_evaluation(compared, two_runs):
             assert cells[key] == ("" if shown is None else str(shown)), key
 
 
-def test_intervals_hold_their_value(compared):
+def test_intervals_contain_their_value(compared):
     _, table = compared
     for row in table_rows(table):
         for key in COMPARED_METRICS:
@@ -121,7 +121,7 @@ def test_intervals_hold_their_value(compared):
                 assert row[f"{key}_low"] <= row[key] <= row[f"{key}_high"], key
 
 
-def test_a_row_says_what_the_run_is_and_what_it_cost(compared, two_runs):
+def test_a_row_has_the_model_of_the_run_and_its_cost(compared, two_runs):
     _, table = compared
     for run, row in zip(two_runs, table_rows(table), strict=True):
         model = defectkit.load(run, device="cpu")
@@ -150,7 +150,7 @@ def test_the_page_and_the_picture_are_of_these_runs(compared):
     assert picture.shape[0] > 5 * 240, "a row for each of the five test images"
 
 
-def test_runs_that_say_the_same_differ_in_nothing(copies, tmp_path):
+def test_runs_with_equal_findings_differ_in_nothing(copies, tmp_path):
     twin = tmp_path / "twin"
     shutil.copytree(copies[0], twin)
     first, second = compare([copies[0], twin], tmp_path)
@@ -190,7 +190,7 @@ def test_a_run_that_was_trained_since_its_evaluation_is_evaluated_now(
     assert rows[1]["escapes"] == metrics_of(run)["image"]["escapes"] != 77
 
 
-def test_another_split_is_compared_in_its_own_right(copies, tmp_path):
+def test_another_split_can_be_compared(copies, tmp_path):
     rows = compare(copies, tmp_path, split="val")
     val = read_json(copies[0] / "evaluation" / "val" / "metrics.json")
     assert rows[0]["image_ap"] == val["image"]["average_precision"]

@@ -35,7 +35,7 @@ def test_a_work_list_with_pictures_and_nothing_else_changed(
     assert all(row["split"] == splits[row["image_id"]] != "test" for row in rows)
 
 
-def test_the_page_names_the_worst_and_loads_nothing(run_copy, suspects):
+def test_the_page_names_the_highest_suspicions_and_loads_nothing(run_copy, suspects):
     page = (run_copy / "suspects" / "suspects.html").read_text()
     shown = list(dict.fromkeys(one.image_id for one in suspects))[:3]
     for place, image_id in enumerate(shown, start=1):
@@ -46,7 +46,7 @@ def test_the_page_names_the_worst_and_loads_nothing(run_copy, suspects):
     assert all((run_copy / "suspects" / link).is_file() for link in links)
 
 
-def test_the_command_tells_what_it_found(run_copy, cli):
+def test_the_command_prints_what_it_found(run_copy, cli):
     ended = cli("suspects", run_copy, "--device", "cpu", "--max-images", "1")
     assert ended.code == 0
     assert re.search(r"\d+ of 15 images have suspect labels", ended.err)

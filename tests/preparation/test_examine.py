@@ -1,13 +1,16 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
 from defectkit.files import sha256_file
 from defectkit.labels import rle
+from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.outlines import Box
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
-from defectkit.preparation.examine import examine_image, undecoded_rows
+from defectkit.preparation.examine import collect_ledger, examine_image
 from defectkit.preparation.matching import MatchedImage
 
 COLUMNS = RleConvention(base=1, order="column", how_decided="given")
@@ -105,8 +108,8 @@ def test_an_image_that_cannot_be_read_refuses_its_rows(tmp_path):
     assert (facts.height, facts.sha256) == (0, "")
 
 
-def test_rows_that_could_not_be_decoded_are_told_with_their_images_pixels(examine, tmp_path):
-    good, bad = row(2, "1 3"), row(3, "0 3")
-    images = [MatchedImage("a.png", tmp_path / "a.png", (good, bad))]
-    assert list(undecoded_rows(images, [examine(good, bad)])) == [(bad, SIZE[0] * SIZE[1])]
-    assert list(undecoded_rows(images[:1], [examine(good)])) == []
+def test_the_ledger_has_every_row_in_the_order_of_the_source(examine):
+    early = LedgerRow(2, "none.png", "1", "refused", "no such image")
+    matching = SimpleNamespace(ledger=[early])
+    facts = [examine(row(4, "1 3")), examine(row(3, "5 3"), row(5, "9 3", "2"))]
+    assert [one.line for one in collect_ledger(matching, facts)] == [2, 3, 4, 5]
