@@ -206,7 +206,7 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:
     if not resume and (run / "config.yaml").exists():
         raise TrainingError(
-            f"{run} already holds a run. Continue it with --resume, or choose another --out."
+            f"{run} already has a run. Continue it with --resume, or choose another --out."
         )
     for folder in (run, *(run / name for name in SUBFOLDERS)):
         if folder == run or folder.is_dir():
