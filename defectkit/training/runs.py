@@ -16,6 +16,7 @@ from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
 from defectkit.files import ensure_writable, read_json, write_json
+from defectkit.vocabulary import ApproachName
 
 CHANGEABLE_ON_RESUME = (
     "device",
@@ -150,6 +151,24 @@ def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_dataset(dataset: Dataset, approach: ApproachName) -> None:
+    """Check that the dataset has what an approach learns from.
+
+    Raises:
+        DatasetError: it has no defects, or boxes where masks are needed.
+    """
+    if not dataset.classes:
+        raise DatasetError(
+            f"{dataset.folder} has no defective image, so there is nothing to learn. "
+            "Label some and run 'defectkit prepare' again."
+        )
+    if dataset.label_kind == "boxes" and approach != "box":
+        raise DatasetError(
+            f"{dataset.folder} has boxes and no masks, so {approach} has no outlines to learn "
+            "from. Use --approach box, or prepare labels that outline the defects."
+        )
 
 
 def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
