@@ -12,7 +12,7 @@ from rich.console import Console
 
 from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
 from defectkit.errors import ConfigError, DatasetError
-from defectkit.files import read_json, write_bytes
+from defectkit.files import read_json
 from defectkit.vocabulary import ApproachName, Device
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ if TYPE_CHECKING:
     from defectkit.config import Config
     from defectkit.data.dataset import Dataset, ImageRecord
     from defectkit.models.network import Network
-    from defectkit.training.schedule import Budget
-    from defectkit.training.state import Learner, TrainState
-    from defectkit.training.validation import Validation
-
-BEST_MODEL = Path("checkpoints") / "best"
-"""Where in a run the best model is kept a second time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +201,7 @@ def _train(
 
     from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
+    from defectkit.deployment.best_model import repair_model
     from defectkit.reporting.drawing.training_progress import draw_augmentations, keep_gif
     from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
@@ -221,7 +216,7 @@ def _train(
     validation_records = dataset.split("val")
     run_info = make_run_info(dataset, describe_device(device), before)
     if before:
-        _repair_model(out)
+        repair_model(out)
     # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
@@ -275,6 +270,7 @@ def train_epochs(
     """
     import torch
 
+    from defectkit.deployment.best_model import save_best_model
     from defectkit.reporting.drawing.training_progress import draw_epoch
     from defectkit.reporting.training_log import print_epoch
     from defectkit.training.history import write_history
@@ -297,7 +293,7 @@ def train_epochs(
             approach, learner.evaluated, validation_records
         )
 
-    while not _is_finished(state, budget, config):
+    while not state.is_finished(config.train, budget):
         result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)
         on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
         learner.evaluated.fit_after_epoch(batches_of_one(samples, device))
@@ -309,60 +305,18 @@ def train_epochs(
         # writes the same row, model and picture again; nothing of a finished epoch is lost.
         write_history(out / "history.csv", state.history)
         if state.is_best:
-            _save_best(out, approach, learner, state, validation, dataset_hash=dataset_hash)
+            save_best_model(
+                out,
+                approach,
+                learner.evaluated,
+                validation,
+                epoch=state.epoch,
+                dataset_hash=dataset_hash,
+            )
         draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
         print_epoch(console, state.history[-1], is_best=state.is_best)
         state.seconds = budget.elapsed()
         save_state(out, state, learner)
-
-
-def _is_finished(state: "TrainState", budget: "Budget", config: "Config") -> bool:
-    """Whether the epochs or the time are over, or nothing has improved for long enough."""
-    train = config.train
-    out_of_epochs = train.max_time is None and state.epoch >= train.epochs
-    out_of_patience = train.patience and state.epochs_since_best >= train.patience
-    return out_of_epochs or bool(out_of_patience) or budget.progress(state.steps) >= 1.0
-
-
-def _save_best(
-    out: Path,
-    approach: "Approach",
-    learner: "Learner",
-    state: "TrainState",
-    validation: "Validation",
-    *,
-    dataset_hash: str,
-) -> None:
-    from defectkit.deployment.bundle import save_model
-
-    # Twice, one after the other: whenever the run is killed, one of them is whole.
-    for folder in (out / BEST_MODEL, out / "model"):
-        save_model(
-            folder,
-            approach=approach,
-            network=learner.evaluated,
-            pixel_threshold=validation.pixel_threshold,
-            thresholds=validation.thresholds,
-            facts={
-                "epoch": state.epoch,
-                "dataset": dataset_hash,
-                "validation": {
-                    "image_average_precision": validation.image_ap,
-                    "pixel_average_precision": validation.pixel_ap,
-                    "dice": validation.dice,
-                },
-                "warnings": list(validation.warnings),
-            },
-        )
-
-
-def _repair_model(out: Path) -> None:
-    """Restore the best model where a kill damaged it while it was written."""
-    from defectkit.deployment.bundle import is_intact
-
-    if not is_intact(out / "model") and is_intact(out / BEST_MODEL):
-        for name in ("model.safetensors", "model.json"):
-            write_bytes(out / "model" / name, (out / BEST_MODEL / name).read_bytes())
 
 
 def _summarize(out: Path, console: Console) -> TrainSummary:

@@ -17,7 +17,7 @@ from defectkit.devices import autocast_dtype
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history
-from defectkit.training.schedule import build_optimizer
+from defectkit.training.schedule import Budget, build_optimizer
 from defectkit.training.validation import Validation
 
 
@@ -91,6 +91,14 @@ class TrainState:
     def is_best(self) -> bool:
         """Whether the last epoch is the best so far."""
         return self.epochs_since_best == 0
+
+    def is_finished(self, config: TrainConfig, budget: Budget) -> bool:
+        """Whether the epochs or the time are over, or nothing has improved for long enough."""
+        if config.patience and self.epochs_since_best >= config.patience:
+            return True
+        if config.max_time is None and self.epoch >= config.epochs:
+            return True
+        return budget.progress(self.steps) >= 1.0
 
     def add_epoch(self, result: EpochResult, validation: Validation, *, seconds: float) -> None:
         """Count a finished epoch and append its row to the history."""
