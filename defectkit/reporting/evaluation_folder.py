@@ -124,7 +124,7 @@ def _write_files(evaluation: Evaluation) -> None:
 
 
 def _image_texts(images: "pd.DataFrame") -> "pd.DataFrame":
-    # So many digits give a float32 back as it was.
+    # Nine digits restore a float32 exactly.
     scores = [name for name in images.columns if name == "score" or name.startswith("score_")]
     return images.assign(**{name: images[name].map("{:.9g}".format) for name in scores})
 
