@@ -9,7 +9,7 @@
 of them. The claim is 0.95. ``false`` draws look-alike textures and counts the pairs that are taken
 for the same: fewer than one in 1,000 images. ``scale`` makes up the keypoints of many images, from
 those of ``sample_data`` with some bits turned, and times the search for candidates. ``groups``
-prepares a ``train.csv`` without the ``images.csv`` beside it, and tells how many of the pairs of
+prepares a ``train.csv`` without the ``images.csv`` beside it, and prints how many of the pairs of
 images that this puts into one group are found.
 """
 

@@ -14,7 +14,7 @@ FOUND_COVERAGE = 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """One part of an image that is labeled as a defect, or found to be one.
+    """One connected defect of an image, labeled or found, or one detection of a detector.
 
     ``box_xywh`` is in pixels of the image, x right and y down, half-open: it covers
     ``x <= column < x + width`` and ``y <= row < y + height``. ``area`` counts the region's own
@@ -51,11 +51,11 @@ class Region:
 
 
 def measure_regions(mask: npt.NDArray[np.generic], class_id: str = "") -> list[Region]:
-    """Return the regions of ``mask`` as ``label_regions`` does, without their labels, but sooner.
+    """Return the regions of ``mask`` as ``label_regions`` does, faster since without a region map.
 
     ``mask`` is (H, W) of bool or any number, nonzero = defect.
     """
-    defect, x, y = _defect_part(mask)
+    defect, x, y = _crop_to_defects(mask)
     if not defect.size:
         return []
     if cv2.connectedComponents(defect, connectivity=8)[0] == 2:  # One region: a third of the time.
@@ -72,7 +72,9 @@ def measure_regions(mask: npt.NDArray[np.generic], class_id: str = "") -> list[R
 def label_regions(
     mask: npt.NDArray[np.generic], class_id: str = ""
 ) -> tuple[RegionMap, list[Region]]:
-    """Return labels and regions of ``mask``, sorted by y and then x of their boxes.
+    """Return the region map and the regions of ``mask``, sorted by y and then x of their boxes.
+
+    Regions are 8-connected: pixels that touch at a corner belong together.
 
     Args:
         mask: (H, W) of bool or any number, nonzero = defect. A region that lies in the hole of
@@ -80,15 +82,15 @@ def label_regions(
         class_id: the class that the regions get.
 
     Returns:
-        The labels, (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region;
+        The region map, (H, W) int32: 0 on the background, i + 1 on the pixels of the i-th region;
         and the regions.
     """
-    labels = np.zeros(mask.shape, np.int32)
-    defect, x, y = _defect_part(mask)
+    region_map = np.zeros(mask.shape, np.int32)
+    defect, x, y = _crop_to_defects(mask)
     if not defect.size:
-        return labels, []
+        return region_map, []
     height, width = defect.shape
-    inside = np.zeros((height, width + 1), np.bool_)  # The empty column parts the rows' runs.
+    inside = np.zeros((height, width + 1), np.bool_)  # The empty column separates the rows' runs.
     inside[:, :width] = defect
     boxes, starts = _outer_borders(inside.view(np.uint8), (x, y))
 
@@ -100,22 +102,22 @@ def label_regions(
 
     # Run by run and not pixel by pixel: several times as fast on large regions.
     edges = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
-    stretches = np.diff(edges, prepend=0, append=inside.size)
-    ranked = np.zeros(len(stretches), np.int32)
+    lengths = np.diff(edges, prepend=0, append=inside.size)  # Background and defect in turn.
+    ranked = np.zeros(len(lengths), np.int32)
     ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
-    ranks_inside = np.repeat(ranked, stretches).reshape(inside.shape)[:, :width]
-    labels[y : y + height, x : x + width] = ranks_inside
-    areas = np.bincount(ranked[1::2], stretches[1::2], minlength=count)[1:].astype(int).tolist()
-    return labels, [
+    ranks_inside = np.repeat(ranked, lengths).reshape(inside.shape)[:, :width]
+    region_map[y : y + height, x : x + width] = ranks_inside
+    areas = np.bincount(ranked[1::2], lengths[1::2], minlength=count)[1:].astype(int).tolist()
+    return region_map, [
         Region(box_xywh=box, area=area, class_id=class_id)
         for box, area in zip(boxes, areas, strict=True)
     ]
 
 
-def _defect_part(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:
-    """Return the part of ``mask`` that holds all regions, which is often small, and its x and y."""
+def _crop_to_defects(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:
+    """Return the window of ``mask`` around all its regions, often a small one, and its x and y."""
     defect = (mask != 0).view(np.uint8)
-    if not defect.flags.c_contiguous:  # A decoded mask lies column by column.
+    if not defect.flags.c_contiguous:  # A decoded mask is stored column by column.
         defect = np.asarray(cv2.transpose(defect.T), np.uint8)
     x, y, width, height = cv2.boundingRect(defect)
     return defect[y : y + height, x : x + width], x, y
@@ -124,8 +126,8 @@ def _defect_part(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], 
 def _outer_borders(
     mask: npt.NDArray[np.uint8], offset: tuple[int, int]
 ) -> tuple[list[BoxXywh], list[npt.NDArray[np.int32]]]:
-    """Return box and a pixel (x, y) of each region's contour, sorted, moved by ``offset``."""
-    # RETR_CCOMP and not RETR_EXTERNAL, which leaves out the regions in the holes of others.
+    """Return box and first contour pixel (x, y) of each region, sorted, moved by ``offset``."""
+    # RETR_CCOMP and not RETR_EXTERNAL, which leaves out the regions in holes of others.
     contours, hierarchy = cv2.findContours(
         mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=offset
     )

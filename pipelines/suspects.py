@@ -105,18 +105,15 @@ def _check_predictions(
     for prediction in predict_with_progress(
         model, records, title="comparing labels", console=console
     ):
-        image_id, masks = prediction.record.image_id, prediction.truth.masks
+        image_id, truth = prediction.record.image_id, prediction.truth
         yield from suspects_by_model(
             prediction.finding,
-            masks,
+            truth,
             image_id=image_id,
-            classes=approach.classes,
             pixel_threshold=approach.pixel_threshold,
             min_area=approach.config.infer.min_area,
         )
-        yield from suspects_by_pixels(
-            prediction.image, masks, image_id=image_id, classes=approach.classes
-        )
+        yield from suspects_by_pixels(prediction.image, truth, image_id=image_id)
 
 
 def _check_copies(dataset: "Dataset", records: "Sequence[ImageRecord]") -> "Iterator[Suspect]":

@@ -1,4 +1,4 @@
-"""Training samples cut from images: squares, part of them around defects, with their masks."""
+"""Training samples that are square crops of images with their masks, many around a defect."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -6,11 +6,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import default_collate
 
-from defectkit.arrays import Image, Masks
+from defectkit.arrays import Float64Array, Image, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -20,7 +19,7 @@ from defectkit.regions import label_regions
 
 
 class CropSamples:
-    """Crops with masks: part of them centered near a defect, the rest anywhere in any image."""
+    """Crops with masks: ``data.defect_fraction`` of them around a defect, the rest anywhere."""
 
     def __init__(
         self,
@@ -30,7 +29,7 @@ class CropSamples:
         *,
         resize: int | None = None,
     ) -> None:
-        """Draw from ``records``; with ``resize`` whole images of that side, not crops."""
+        """Draw from ``records``; with ``resize`` whole images resized to that side, not crops."""
         self.config = config
         self.resize = config.data.resize if resize is None else resize
         self.classes, self.channels = dataset.classes, dataset.channels
@@ -40,12 +39,12 @@ class CropSamples:
 
     @cached_property
     def _pipeline(self) -> Any:
-        # Made where it is used: each loader process has its own.
+        # Built on first use: each loader process has its own.
         return build_augmentation(self.config.augment)
 
     @cached_property
-    def _weights(self) -> npt.NDArray[np.float64]:
-        """How often each defective image is drawn: by the inverse root of its class's count."""
+    def _probabilities(self) -> Float64Array:
+        """Probability of each defective image, by the inverse root of its rarest class's count."""
         counts = {
             class_id: sum(class_id in record.rles for record in self.defective)
             for class_id in self.classes
@@ -53,8 +52,8 @@ class CropSamples:
         weights = np.array(
             [max(counts[c] ** -0.5 for c in record.rles) for record in self.defective]
         )
-        share: npt.NDArray[np.float64] = weights / weights.sum()
-        return share
+        probabilities: Float64Array = weights / weights.sum()
+        return probabilities
 
     def __len__(self) -> int:
         return self.length
@@ -70,46 +69,46 @@ class CropSamples:
 
     def image_id(self, key: tuple[int, int]) -> str:
         """The image that the sample ``(epoch, index)`` is taken from."""
-        return self._choose(np.random.default_rng([self.config.seed, *key]))[0].image_id
+        return self._draw_record(np.random.default_rng([self.config.seed, *key]))[0].image_id
 
     def describe(self) -> list[str]:
-        """Say in lines what a person should know of them: of crops, nothing."""
+        """Return lines for the user: of crops there is nothing to say."""
         return []
 
     def preview(self, count: int) -> list[tuple[Image, Masks]]:
         """Return (image, masks) of the first samples of the first epoch."""
         return [self.sample((1, index)) for index in range(count)]
 
-    def _choose(self, rng: np.random.Generator) -> tuple[ImageRecord, bool]:
-        """Return a record, and whether the sample shall hold one of its defects."""
+    def _draw_record(self, rng: np.random.Generator) -> tuple[ImageRecord, bool]:
+        """Draw an image; return its record and whether the sample shall contain a defect of it."""
         if self.defective and rng.random() < self.config.data.defect_fraction:
-            return self.defective[rng.choice(len(self.defective), p=self._weights)], True
+            return self.defective[rng.choice(len(self.defective), p=self._probabilities)], True
         return self.records[rng.integers(len(self.records))], False
 
     def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
         """Return image (S, S, C) and masks (K, S, S) uint8 of ``(epoch, index)``."""
         rng = np.random.default_rng([self.config.seed, *key])
-        record, near_defect = self._choose(rng)
+        record, near_defect = self._draw_record(rng)
         image, masks = record.read_image(self.channels), record.read_masks(self.classes)
         if self.resize is not None:
             size = (self.resize, self.resize)
             image = resize_image(image, size)
             masks = np.stack([resize_image(mask, size, cv2.INTER_NEAREST) for mask in masks])
         else:
-            center = _defect_pixel(masks, rng) if near_defect else None
+            center = _draw_defect_pixel(masks, rng) if near_defect else None
             image, masks = _crop(image, masks, self.config.data.crop, center, rng)
         return augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
 
 
 def as_tensor(image: Image) -> torch.Tensor:
-    """(H, W, C) uint8 -> (C, H, W) uint8, in memory of its own."""
+    """Copy (H, W, C) uint8 to a tensor (C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
-def _defect_pixel(masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
-    """A random pixel of a random region: small defects are met as often as large ones."""
-    labels, parts = label_regions(masks.max(axis=0))
-    rows, columns = np.nonzero(labels == rng.integers(len(parts)) + 1)
+def _draw_defect_pixel(masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
+    """Draw a pixel of a region that is drawn first: small defects come as often as large ones."""
+    labels, regions = label_regions(masks.max(axis=0))
+    rows, columns = np.nonzero(labels == rng.integers(len(regions)) + 1)
     chosen = rng.integers(len(rows))
     return int(rows[chosen]), int(columns[chosen])
 
@@ -121,11 +120,11 @@ def _crop(
     center: tuple[int, int] | None,
     rng: np.random.Generator,
 ) -> tuple[Image, Masks]:
-    """Cut a square; with ``center`` it holds that pixel, at a random place within.
+    """Cut a square of side ``size``; with ``center`` that pixel lies at a random place in it.
 
-    Crops may reach over the border by a quarter of their side (reflected there). Otherwise the
-    outermost pixels of an image little larger than the crop would hardly ever be seen, and at
-    inspection every edge of a part would look like a defect.
+    Crops may exceed the border by a quarter of their side (reflected there). Otherwise the
+    outermost pixels of an image little larger than the crop would hardly ever be seen, and in
+    inspection every edge would look like a defect.
     """
     beyond = size // 4
     starts = []
@@ -158,5 +157,5 @@ def check_side(config: Config, *, divisor: int, resize: int | None) -> None:
         below = max(side // divisor, 1) * divisor
         raise ModelError(
             f"data.{key}={side} is not divisible by {divisor}, as "
-            f"{config.model.architecture} needs. Take {below} or {below + divisor}."
+            f"{config.model.architecture} needs. Use {below} or {below + divisor}."
         )

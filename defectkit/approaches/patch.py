@@ -1,4 +1,4 @@
-"""``patch``: a network classifies tiles; neighboring defective tiles are a defect."""
+"""``patch``: a network classifies tiles; neighboring defective tiles are one region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ class Patch:
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        """Return the finding of each image (H, W, C) of any size; equal sizes share a batch."""
         return find_by_scores(
             partial(self._score, network),
             images,
@@ -104,7 +104,7 @@ class Patch:
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
-        """(B, H, W, C) -> (B, K, H, W): at once, or in blended parts if the images are large."""
+        """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
         infer = self.config.infer
         return score_in_tiles(
             partial(self._pixel_scores, network),
@@ -118,7 +118,8 @@ class Patch:
         """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""
         patch = self.config.patch
         rows, columns = (
-            _shares(length, tile=patch.tile, stride=patch.stride) for length in batch.shape[1:3]
+            _mean_weights(length, tile=patch.tile, stride=patch.stride)
+            for length in batch.shape[1:3]
         )
         scores = self.tile_scores(network, batch)
         means = rows.to(scores) @ scores @ columns.to(scores).T  # (B, K, H, W)
@@ -131,17 +132,17 @@ class Patch:
         """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles at every ``patch.stride``.
 
         The tiles start at ``tile_starts``; beyond the border they see the image reflected. They are
-        scored in dense passes where the network can, otherwise, or if ``one_by_one``, each is cut
-        out and classified alone.
+        scored in dense passes where the network can do that; otherwise, or if ``one_by_one``, each
+        is cut out and classified on its own.
         """
         assert isinstance(network, TileClassifier)
         tile, stride = self.config.patch.tile, self.config.patch.stride
-        around = []
+        margins = []
         for length in batch.shape[1:3]:
             starts = tile_starts(length, tile=tile, stride=stride)
             beyond = (-starts[0], starts[-1] + tile - length)
-            around.append([max(int(side), 0) + network.context for side in beyond])
-        padded = np.pad(batch, ((0, 0), *around, (0, 0)), mode="symmetric")
+            margins.append([max(int(side), 0) + network.context for side in beyond])
+        padded = np.pad(batch, ((0, 0), *margins, (0, 0)), mode="symmetric")
         device = next(network.parameters()).device
         images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
         dense = network.stride is not None and not one_by_one
@@ -150,9 +151,9 @@ class Patch:
             return class_probabilities(score(network, images, stride=stride), "apart")
 
 
-def _shares(length: int, *, tile: int, stride: int) -> torch.Tensor:
-    """(length, n): row by row, the parts that the tiles along a side have in a pixel's mean."""
+def _mean_weights(length: int, *, tile: int, stride: int) -> torch.Tensor:
+    """Return the weights of the tiles along a side in each pixel's mean, (length, n)."""
     starts = torch.from_numpy(tile_starts(length, tile=tile, stride=stride))
     inside = torch.arange(length)[:, None] - starts  # pixels from the start of each tile
-    holds = ((inside >= 0) & (inside < tile)).float()
-    return holds / holds.sum(dim=1, keepdim=True)
+    covers = ((inside >= 0) & (inside < tile)).float()
+    return covers / covers.sum(dim=1, keepdim=True)

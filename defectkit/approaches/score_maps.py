@@ -10,7 +10,7 @@ from defectkit.findings import Finding
 from defectkit.regions import Region, label_regions
 
 SCORE_WINDOW = 5
-"""Side in pixels of the square whose mean score counts for the image."""
+"""Side in pixels of the square over which scores are averaged for the image score."""
 
 
 def make_finding(
@@ -18,7 +18,13 @@ def make_finding(
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
 
-    A region's class is the one with the largest mean score in it; its score is its largest score.
+    A region has the class with the largest mean score in it, and as score its largest one.
+
+    Args:
+        scores: (K, H, W) float32.
+        classes: the names of the K classes.
+        pixel_threshold: pixels whose largest class score reaches it are found.
+        min_area: smaller regions, in pixels, are left out.
     """
     defect_map = scores.max(axis=0)
     region_map, connected = find_regions(
@@ -47,8 +53,8 @@ def make_finding(
 def image_score(scores: ScoreMap) -> float:
     """Return the defect score of an (H, W) map: its largest mean over 5x5 pixels.
 
-    The mean keeps one stray pixel from condemning an image, and 5x5 is no larger than the smallest
-    defect that a person would outline.
+    With the mean, one stray pixel does not make an image defective, and 5x5 is no larger than the
+    smallest defect that a person would outline.
     """
     window = (min(SCORE_WINDOW, scores.shape[1]), min(SCORE_WINDOW, scores.shape[0]))
     means = cv2.blur(scores, window, borderType=cv2.BORDER_REFLECT)

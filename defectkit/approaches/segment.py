@@ -34,7 +34,7 @@ from defectkit.models.weights import encoder_weights
 
 @dataclass(frozen=True)
 class Segment:
-    """Per-pixel scores by a U-Net, SegNet, FCN or another of their kin."""
+    """Scores of pixels by a U-Net, SegNet, FCN or another segmentation network."""
 
     config: Config
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ class Segment:
 
     @property
     def layout(self) -> Layout:
-        """What the network's outputs are."""
+        """The meaning of the network's output channels."""
         loss = self.config.loss
         return choose_layout(cross_entropy=loss.cross_entropy, classes=loss.classes)
 
@@ -94,7 +94,7 @@ class Segment:
         return segmentation_losses(network(inputs), targets, **self.config.loss.model_dump())
 
     def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Look at images (H, W, C) uint8 of any size; images of one size share a batch."""
+        """Return the finding of each image (H, W, C) of any size; equal sizes share a batch."""
         return find_by_scores(
             partial(self._score, network),
             images,

@@ -8,39 +8,38 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor
 from defectkit.approaches.tile_labels import TileLabel, count_labels, label_tiles
-from defectkit.arrays import Corners, Image, Masks
+from defectkit.arrays import Corners, Image, Int8Array, Int64Array, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning
 from defectkit.regions import measure_regions
 
-CANDIDATES = 32
-"""So many places are tried for each tile that is wanted."""
-DEFECTIVE_SHARE = 0.75
-"""Of the tiles of an image that is read for its defects; the rest are good tiles beside them."""
-LEFT_OUT = -1
-"""Stands for the labels of a tile that nothing shall be learned from."""
+CANDIDATES_PER_TILE = 32
+"""Number of positions that are drawn for each tile."""
+DEFECTIVE_FRACTION = 0.75
+"""Fraction of defective tiles in an image that is drawn for its defects; the rest are good."""
+IGNORED = -1
+"""The label of a tile that is not learned from, for all classes."""
 
 
 class LabeledTile(NamedTuple):
     """Image (S, S, C) and masks (K, S, S) of a tile and its context, and labels (K,) of the tile.
 
-    The labels are 1 where it shows a defect of the class and 0 where not, int8, or ``LEFT_OUT``.
+    A label is 1 where the tile shows a defect of the class, else 0, int8; or all are ``IGNORED``.
     """
 
     image: Image
     masks: Masks
-    labels: npt.NDArray[np.int8]
+    labels: Int8Array
 
 
 class TileSamples(CropSamples):
-    """Tiles; of an image that is read for its defects most are defective, of others few or none."""
+    """Tiles: most are defective in an image drawn for its defects, few or none in others."""
 
     def __init__(
         self, config: Config, dataset: Dataset, records: Sequence[ImageRecord], *, context: int
@@ -65,11 +64,11 @@ class TileSamples(CropSamples):
         return [tiles[index % len(tiles)][:2] for index, tiles in enumerate(several)]
 
     def tiles(self, key: tuple[int, int]) -> list[LabeledTile]:
-        """Return the tiles of ``(epoch, index)``, cut from one image, each changed on its own."""
+        """Return the tiles of ``(epoch, index)``, cut from one image, each augmented on its own."""
         rng = np.random.default_rng([self.config.seed, *key])
-        record, near_defect = self._choose(rng)
+        record, near_defect = self._draw_record(rng)
         image, masks = record.read_image(self.channels), record.read_masks(self.classes)
-        corners, labels = self._draw(masks, rng, near_defect=near_defect)
+        corners, labels = self._draw_corners(masks, rng, near_defect=near_defect)
         side, margin = self.config.patch.tile + 2 * self.context, self.config.patch.tile
         around = ((margin + self.context,) * 2,) * 2
         image = np.pad(image, (*around, (0, 0)), mode="symmetric")
@@ -77,32 +76,32 @@ class TileSamples(CropSamples):
         tiles = []
         for (row, column), own in zip((corners + margin).tolist(), labels, strict=True):
             window = (slice(row, row + side), slice(column, column + side))
-            tiles.append(self._change(image[window], masks[:, *window], own, rng))
+            tiles.append(self._augment(image[window], masks[:, *window], own, rng))
         return tiles
 
-    def _change(
-        self, image: Image, masks: Masks, labels: npt.NDArray[np.int8], rng: np.random.Generator
+    def _augment(
+        self, image: Image, masks: Masks, labels: Int8Array, rng: np.random.Generator
     ) -> LabeledTile:
-        """Augment a tile; where that moved a defect out of it or into it, it is left out."""
+        """Augment a tile; where that moved a defect out of it or into it, it is ignored."""
         before = self._defect_area(masks)
         image, masks = augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
         after = self._defect_area(masks)
         lost = (labels == 1) & (after < self.config.patch.min_coverage * before)
-        won = (before == 0) & (after > 0)
-        return LabeledTile(image, masks, np.where((lost | won).any(), np.int8(LEFT_OUT), labels))
+        gained = (before == 0) & (after > 0)
+        return LabeledTile(image, masks, np.where((lost | gained).any(), np.int8(IGNORED), labels))
 
-    def _defect_area(self, masks: Masks) -> npt.NDArray[np.int64]:
+    def _defect_area(self, masks: Masks) -> Int64Array:
         own = slice(self.context, self.context + self.config.patch.tile)
-        area: npt.NDArray[np.int64] = masks[:, own, own].sum(axis=(1, 2), dtype=np.int64)
+        area: Int64Array = masks[:, own, own].sum(axis=(1, 2), dtype=np.int64)
         return area
 
-    def _draw(
+    def _draw_corners(
         self, masks: Masks, rng: np.random.Generator, *, near_defect: bool
-    ) -> tuple[Corners, npt.NDArray[np.int8]]:
-        """Return the tiles' corners (T, 2) in the image and their labels (T, K)."""
+    ) -> tuple[Corners, Int8Array]:
+        """Draw the tiles: return their corners (T, 2) in the image and their labels (T, K)."""
         patch, count = self.config.patch, self.config.patch.tiles_per_image
-        tries = CANDIDATES * count
-        # They may reach over the border, so that its pixels are learned as often as the others.
+        tries = CANDIDATES_PER_TILE * count
+        # Tiles may exceed the border, so that its pixels are learned as often as the others.
         over = patch.tile // 2
         ends = np.array([(-over, length - patch.tile + over) for length in masks.shape[1:]])
         low, high = ends.min(axis=1), ends.max(axis=1)
@@ -113,25 +112,25 @@ class TileSamples(CropSamples):
         found = label_tiles(
             masks, corners, tile=patch.tile, min_coverage=patch.min_coverage
         )  # (N, K)
-        labels = (found >= least_defective(patch.partial_tiles)).astype(np.int8)
+        labels = (found >= min_defective_label(patch.partial_tiles)).astype(np.int8)
         usable = np.ones(len(corners), np.bool_)
         if patch.partial_tiles == "skip":
             usable = (found != TileLabel.PARTIAL).all(axis=1)
         defective = np.flatnonzero(usable & labels.any(axis=1))
         good = np.flatnonzero(usable & ~labels.any(axis=1))
-        wanted = round(DEFECTIVE_SHARE * count) if near_defect and len(defective) else 0
-        # Places near defects come first: good tiles there are the hardest. Where there are too few
-        # of a kind, some come several times.
+        wanted = round(DEFECTIVE_FRACTION * count) if near_defect and len(defective) else 0
+        # Tiles near defects come first: good ones there are the hardest. Where there are too few of
+        # a kind, some come several times.
         chosen = np.concatenate([np.resize(defective, wanted), good, defective])
         if not len(chosen):
-            return corners[:count], np.full_like(labels[:count], LEFT_OUT)
+            return corners[:count], np.full_like(labels[:count], IGNORED)
         chosen = np.resize(chosen, count)
         return corners[chosen], labels[chosen]
 
     def describe(self) -> list[str]:
-        """Say how many tiles each rule makes of the training images, by class.
+        """Return the numbers of tiles in the training images by class and label, as lines.
 
-        Warns of classes that no tile is defective of.
+        Warns of classes without a defective tile.
         """
         patch = self.config.patch
         counts = count_labels(
@@ -142,7 +141,7 @@ class TileSamples(CropSamples):
             min_coverage=patch.min_coverage,
         )
         for class_id, own in zip(self.classes, counts, strict=True):
-            if not own[least_defective(patch.partial_tiles) :].any():
+            if not own[min_defective_label(patch.partial_tiles) :].any():
                 warnings.warn(_nothing_to_learn(class_id), DefectkitWarning, stacklevel=2)
         total = counts[0].sum()
         return [
@@ -152,7 +151,7 @@ class TileSamples(CropSamples):
 
 
 def _around_defects(masks: Masks, count: int, rng: np.random.Generator, *, tile: int) -> Corners:
-    """Return corners of tiles that meet the box of a defect; all defects get as many."""
+    """Draw corners of tiles that overlap the box of a defect, each defect as often."""
     regions = measure_regions(masks.max(axis=0))
     chosen = rng.integers(len(regions), size=count)
     x, y, width, height = np.array([region.box_xywh for region in regions])[chosen].T
@@ -161,12 +160,12 @@ def _around_defects(masks: Masks, count: int, rng: np.random.Generator, *, tile:
     return corners
 
 
-def least_defective(partial_tiles: str) -> TileLabel:
-    """The label from which on a tile counts as defective."""
+def min_defective_label(partial_tiles: str) -> TileLabel:
+    """Return the lowest label of a tile that counts as defective."""
     return TileLabel.PARTIAL if partial_tiles == "defective" else TileLabel.WHOLE
 
 
-def _line(class_id: str, counts: npt.NDArray[np.int64], partial_tiles: str) -> str:
+def _line(class_id: str, counts: Int64Array, partial_tiles: str) -> str:
     meaning = {"skip": "left out", "good": "taken as good", "defective": "taken as defective"}
     return (
         f"  class {class_id}: {counts[TileLabel.COVERED]} defective by coverage, "

@@ -87,11 +87,10 @@ def judge_images(
         "speed": _speed(seconds, model),
     }
     rows.sort(key=_urgency)
-    regions = make_table([match.row() for match in matches])
     return Evaluation(
         metrics=metrics,
         images=make_table(rows),
-        regions=regions.reindex(columns=COLUMNS),  # Also where there is no row.
+        regions=make_table([match.row() for match in matches], columns=COLUMNS),
         folder=folder,
     )
 

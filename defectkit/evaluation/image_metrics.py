@@ -32,8 +32,8 @@ def image_metrics(
 ) -> ImageResult:
     """Return the ``image`` section of ``metrics.json`` for scores (N,) and truth (N,) bool.
 
-    Rates are of all defective and of all good images; images under review count in neither rate's
-    numerator.
+    The rates are fractions of all defective and of all good images; images under review count as
+    neither escape nor overkill.
 
     Raises:
         ValueError: the shapes differ or a score is not in [0, 1].

@@ -25,7 +25,7 @@ MARGIN = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """Where good ends and defective begins: ``0 <= low <= high <= 1``.
+    """The scores at which good ends and defective begins: ``0 <= low <= high <= 1``.
 
     ``rule`` says how they were chosen: ``f1``, ``max_escape_rate=0.005``, ``cost_ratio=50``, or
     ``above_good``, ``below_defective``, ``default`` where validation lacked a kind of image.
@@ -85,7 +85,7 @@ def choose_thresholds(
     - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``.
 
     Without defective images the threshold is just above the largest score, without good ones just
-    below the smallest that is not 0, without images 0.5; the rule says so, and a warning.
+    below the smallest that is not 0, without images 0.5; the rule and a warning say so.
 
     Args:
         scores: (N,) float in [0, 1].
@@ -94,7 +94,7 @@ def choose_thresholds(
         cost_ratio: number of overkills that an escape costs, above 0, or ``None``.
 
     Returns:
-        The thresholds, and warnings as sentences with counts.
+        The thresholds, and warnings: sentences with counts.
 
     Raises:
         ConfigError: both options are given, or one is out of range.
@@ -179,13 +179,13 @@ def _check_options(max_escape_rate: float | None, cost_ratio: float | None) -> N
 def _candidates(
     values: Float64Array, truth: BoolArray
 ) -> tuple[Float64Array, Int64Array, Int64Array]:
-    """Return ascending cuts between the distinct scores, with each one's escapes and overkills."""
+    """Return thresholds between the distinct scores, ascending, with escapes and overkills."""
     distinct = np.unique(values)
     lower, upper = np.append(0.0, distinct), np.append(distinct, 1.0)
     cuts = (lower + upper) / 2
-    # Between two neighboring floats there is nothing: then the cut is the upper one.
+    # Between two neighboring floats there is no third: then the cut is the upper one.
     cuts = np.where(cuts > lower, cuts, upper)
-    cuts = cuts[: len(distinct) + (distinct[-1] < 1.0)]  # above a score of 1 there is no cut
+    cuts = cuts[: len(distinct) + (distinct[-1] < 1.0)]  # No cut is above a score of 1.
     escapes = np.searchsorted(np.sort(values[truth]), cuts)
     good = np.sort(values[~truth])
     return cuts, escapes, len(good) - np.searchsorted(good, cuts)
@@ -214,9 +214,10 @@ def _one_sided(values: Float64Array, n_defective: int) -> tuple[Thresholds, list
 
 
 def _too_few_defective(n_defective: int, max_escape_rate: float) -> list[str]:
-    """Return a warning where not even a result without an escape would support the rate.
+    """Return a warning if there are too few images to support the rate even without an escape.
 
-    Its interval ends at ``1 - 0.025 ** (1 / n)``: an escape rate of 0.5 % takes 736 images.
+    Without an escape the interval ends at ``1 - 0.025 ** (1 / n)``: a rate of 0.5 % takes 736
+    images.
     """
     limit = clopper_pearson(0, n_defective)["high"]
     if limit <= max_escape_rate:

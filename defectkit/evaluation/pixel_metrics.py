@@ -1,8 +1,8 @@
 """The ``pixel`` section of ``metrics.json``, pooled over all pixels of a split.
 
-Two conventions hold throughout: a number that has no meaning (an average precision without one
-positive, an overlap of nothing with nothing) is ``None``, never NaN, 0 or 1 by chance; and a score
-that reaches a threshold (``score >= threshold``) is on its defective side.
+Two conventions hold throughout: a metric that is not defined (an average precision without a
+positive, an overlap of two empty masks) is ``None``, never NaN, 0 or 1; and a score that reaches a
+threshold (``score >= threshold``) is on its defective side.
 """
 
 import math
@@ -17,14 +17,14 @@ from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 
 LEVELS = 65536
-"""Pixel scores are pooled in steps of 1 / (LEVELS - 1)."""
+"""Number of levels to which pixel scores are rounded, in steps of 1 / (LEVELS - 1)."""
 
 AUPRO_LIMIT = 0.3
 """False-positive rate up to which the mean per-region overlap is integrated."""
 
 
 class PixelResult(TypedDict):
-    """The ``pixel`` section of ``metrics.json``; ``None`` where a metric has no meaning."""
+    """The ``pixel`` section of ``metrics.json``; ``None`` where a metric is not defined."""
 
     average_precision: float | None
     dice: float | None
@@ -40,12 +40,12 @@ class PixelMetrics:
     """Pixel metrics of a split, one image at a time, in constant memory.
 
     Scores are rounded to steps of 1/65535 and pooled in histograms: ``average_precision``,
-    ``aupro_30`` and ``best_dice`` are exact for the rounded scores. What depends on
-    ``threshold`` compares the scores as they came (``score >= threshold``, in float32). Besides the
+    ``aupro_30`` and ``best_dice`` are exact for the rounded scores. Metrics that depend on
+    ``threshold`` use the unrounded scores (``score >= threshold``, in float32). Besides the
     histograms only K + 1 numbers per image are kept. The order of the images does not matter.
 
-    "Defect or not" metrics ask for the largest class score of a pixel against any truth. In the
-    others a pixel's predicted class is its class of the largest score (the first of equal ones)
+    "Defect or not" metrics compare the largest class score of a pixel with the truth of any class.
+    For the others a pixel's found class is the one with the largest score (the first of equal ones)
     where that score reaches the threshold.
     """
 
@@ -54,7 +54,7 @@ class PixelMetrics:
 
         Args:
             classes: the K defect classes in the order of the score map's layers.
-            threshold: in [0, 1]; ``None`` leaves what depends on it out (``None`` in the result).
+            threshold: in [0, 1]; with ``None`` the metrics that depend on it are ``None``.
 
         Raises:
             ValueError: no classes, a class named twice, or a threshold outside [0, 1].
@@ -68,7 +68,7 @@ class PixelMetrics:
         self._images = 0
         self._positive: Int64Array = np.zeros(LEVELS, np.int64)  # true pixels by level
         self._negative: Int64Array = np.zeros(LEVELS, np.int64)
-        self._region_share = np.zeros(LEVELS)  # each true region spreads a weight of 1
+        self._region_weight = np.zeros(LEVELS)  # each true region's pixels weigh 1 together
         self._regions = 0
         self._empty_truths = 0  # pairs of image and class
         # Rows: truth, finding, both; a column per class and a last one for "defect or not".
@@ -111,7 +111,7 @@ class PixelMetrics:
         self._images += other._images
         self._positive += other._positive
         self._negative += other._negative
-        self._region_share += other._region_share
+        self._region_weight += other._region_weight
         self._regions += other._regions
         self._empty_truths += other._empty_truths
         self._areas += other._areas
@@ -183,7 +183,7 @@ class PixelMetrics:
             areas = np.bincount(numbers)
             positive = np.bincount(true_levels, minlength=LEVELS)
             self._positive += positive
-            self._region_share += np.bincount(
+            self._region_weight += np.bincount(
                 true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
             )
             self._regions += len(areas) - 1
@@ -195,7 +195,7 @@ class PixelMetrics:
         if not self._regions or not good_pixels:
             return None
         rates = counts_from_above(self._negative)[::-1] / good_pixels
-        overlaps = np.minimum(counts_from_above(self._region_share)[::-1] / self._regions, 1.0)
+        overlaps = np.minimum(counts_from_above(self._region_weight)[::-1] / self._regions, 1.0)
         rates = np.concatenate(([0.0], rates))
         overlaps = np.concatenate(([0.0], overlaps))
         inside = rates <= AUPRO_LIMIT
@@ -209,8 +209,8 @@ class PixelMetrics:
 def _largest(score_map: ScoreMap) -> tuple[ScoreMap, npt.NDArray[np.uint16]]:
     """Return the largest score of each pixel and the index of its class (the first of equal ones).
 
-    The same as ``max`` and ``argmax`` over the first axis, but a quarter of their time: whole
-    layers are compared, without a branch per pixel.
+    The same as ``max`` and ``argmax`` over the first axis, in a quarter of the time: whole layers
+    are compared, without a branch per pixel.
     """
     largest = score_map[0].copy()
     winner = np.zeros(largest.shape, np.uint16)

@@ -41,39 +41,44 @@ def auroc(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
     if pairs == 0:
         return None
     below = np.cumsum(negative) - negative
-    # Twice the wins, so that halves stay whole numbers.
+    # Twice the pairs in the right order, so that ties, which count a half, are whole numbers.
     return int(positive @ (2 * below + negative)) / (2 * pairs)
 
 
 def _counts_by_score(
     defective: npt.ArrayLike, scores: npt.ArrayLike
 ) -> tuple[Int64Array, Int64Array]:
-    """Return how many defective and how many good ones each distinct score has, ascending."""
+    """Return the numbers of defective and of good ones with each distinct score, ascending."""
     truth = np.asarray(defective).astype(bool)
     values = np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"defective {truth.shape} and scores {values.shape} must both be (N,)")
     if not np.isfinite(values).all():
         raise ValueError("scores must be finite")
-    distinct, place = np.unique(values, return_inverse=True)
+    distinct, index = np.unique(values, return_inverse=True)
     size = len(distinct)
     return (
-        np.bincount(place[truth], minlength=size),
-        np.bincount(place[~truth], minlength=size),
+        np.bincount(index[truth], minlength=size),
+        np.bincount(index[~truth], minlength=size),
     )
 
 
 def average_precision_of_counts(positive: Int64Array, negative: Int64Array) -> float | None:
-    """Return the average precision from counts by ascending score."""
+    """Return the average precision of scores that are counted.
+
+    Args:
+        positive: (N,) number of defective ones with each score, ascending.
+        negative: (N,) number of good ones.
+    """
     total = int(positive.sum())
     if total == 0:
         return None
-    steps = np.flatnonzero(positive)  # elsewhere recall does not move
+    steps = np.flatnonzero(positive)  # Elsewhere recall does not change.
     hits = counts_from_above(positive)[steps]
     marked = hits + counts_from_above(negative)[steps]
     return min(float(np.sum(positive[steps] / total * (hits / marked))), 1.0)
 
 
 def counts_from_above(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return how much lies at or above each level."""
+    """Return the sum of the counts at and above each level, (N,)."""
     return np.cumsum(counts[::-1])[::-1]

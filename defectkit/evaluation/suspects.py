@@ -9,10 +9,10 @@ from functools import partial
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import ks_2samp
 
-from defectkit.arrays import BoxXywh, Float32Array, Image, IndexArray, Mask, Masks
+from defectkit.arrays import BoxXywh, Float32Array, Image, IndexArray, Mask, RegionMap
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
 from defectkit.regions import FOUND_COVERAGE, Region, label_regions
 from defectkit.vocabulary import SuspectKind
@@ -84,10 +84,9 @@ class Suspect:
 
 def suspects_by_model(
     finding: Finding,
-    truth: Masks,
+    truth: LabeledTruth,
     *,
     image_id: str,
-    classes: Sequence[str],
     pixel_threshold: float,
     min_area: int,
 ) -> Iterator[Suspect]:
@@ -101,20 +100,21 @@ def suspects_by_model(
         finding: the model's finding of the image.
         truth: the labels.
         image_id: the image id of the suspects.
-        classes: the names of the K classes.
         pixel_threshold: the score from which a pixel is called defective.
         min_area: min. number of pixels of a found region.
     """
     defect_map = finding.defect_map
-    for index, class_id in enumerate(classes):
-        for region, pixels in _regions_with_pixels(truth[index]):
+    classes = truth.classes
+    for class_id, (region_map, regions) in truth.by_class.items():
+        index = classes.index(class_id)
+        for region, pixels in _with_pixels(region_map, regions):
             suspect = partial(_suspect, image_id, class_id, region)
             score = _region_score(defect_map[pixels])
             scores = finding.score_map[:, pixels].mean(axis=1, dtype=np.float64)  # (K,)
             best = int(scores.argmax())
             if score < pixel_threshold:
                 yield suspect("unseen", 1.0 - score, f"the model's score is {score:.2f}")
-            elif best != index and not truth[best][pixels].any():
+            elif best != index and not truth.masks[best][pixels].any():
                 yield suspect(
                     "class",
                     float(scores[best] - scores[index]),
@@ -125,7 +125,7 @@ def suspects_by_model(
     for surroundings in _join_near(found):
         pixels = surroundings & found
         area = int(np.count_nonzero(pixels))
-        if area >= min_area and not truth[:, surroundings].any():
+        if area >= min_area and not truth.mask[surroundings].any():
             score = _region_score(defect_map[pixels])
             yield Suspect(
                 image_id=image_id,
@@ -138,13 +138,7 @@ def suspects_by_model(
             )
 
 
-def suspects_by_pixels(
-    image: Image,
-    truth: Masks,
-    *,
-    image_id: str,
-    classes: Sequence[str],
-) -> Iterator[Suspect]:
+def suspects_by_pixels(image: Image, truth: LabeledTruth, *, image_id: str) -> Iterator[Suspect]:
     """Yield the labeled regions that are tiny, or that look like their surroundings.
 
     A region is compared with a ring around it, by the distribution of the brightness, of the
@@ -156,21 +150,19 @@ def suspects_by_pixels(
         image: (H, W, C) uint8.
         truth: the labels.
         image_id: the image id of the suspects.
-        classes: the names of the K classes.
     """
     gray = image.mean(axis=2, dtype=np.float32)
     gradient = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
     features = np.stack([gray, cv2.GaussianBlur(gray, (0, 0), 2.0), gradient])  # (3, H, W)
-    labeled = np.asarray(truth.any(axis=0))
-    for layer, class_id in zip(truth, classes, strict=True):
-        for region, pixels in _regions_with_pixels(layer):
+    for class_id, (region_map, regions) in truth.by_class.items():
+        for region, pixels in _with_pixels(region_map, regions):
             suspect = partial(_suspect, image_id, class_id, region)
             if region.area < TINY_AREA:
                 plural = "s" if region.area > 1 else ""
                 suspicion = 1.0 - region.area / TINY_AREA
                 yield suspect("tiny", suspicion, f"it has {region.area} pixel{plural}")
             elif region.area >= MIN_COMPARED_AREA:
-                flatness = _flatness(features, pixels, _ring(pixels, region), labeled)
+                flatness = _flatness(features, pixels, _ring(pixels, region), truth.mask)
                 if flatness is not None and flatness >= MIN_FLATNESS:
                     reason = (
                         f"{100 * flatness:.0f} % of other places differ as much from their "
@@ -212,18 +204,17 @@ def rank_suspects(suspects: Sequence[Suspect]) -> list[Suspect]:
     )
 
 
-def _regions_with_pixels(mask: npt.NDArray[np.generic]) -> Iterator[tuple[Region, Mask]]:
-    """Yield each connected region of a mask, (H, W), and the mask of the region alone."""
-    labels, regions = label_regions(mask)
+def _with_pixels(region_map: RegionMap, regions: Sequence[Region]) -> Iterator[tuple[Region, Mask]]:
+    """Yield each region with the mask of its own pixels."""
     for number, region in enumerate(regions, start=1):
-        yield region, labels == number
+        yield region, region_map == number
 
 
 def _join_near(found: Mask) -> Iterator[Mask]:
     """Yield the surroundings of found regions, one mask for all regions near to each other."""
     side = 2 * JOIN_DISTANCE + 1
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    for _, pixels in _regions_with_pixels(cv2.dilate(found.view(np.uint8), disk)):
+    for _, pixels in _with_pixels(*label_regions(cv2.dilate(found.view(np.uint8), disk))):
         yield pixels
 
 

@@ -1,6 +1,6 @@
 """How the labels number the pixels: decided before the images are examined, checked afterwards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from defectkit.arrays import ImageSize
@@ -69,10 +69,19 @@ def refuse_contradicted_base(
     Raises:
         LabelError: some runs count from 0 and some from 1.
     """
-    undecoded = []  # rows, each with its image's number of pixels
-    for image, found in zip(matching.images, facts, strict=True):
+    undecoded = undecoded_rows(matching.images, facts)
+    refuse_base_contradiction(undecoded, convention, asked=asked_base)
+
+
+def undecoded_rows(
+    images: Sequence[MatchedImage], facts: Sequence[ImageFacts]
+) -> Iterator[tuple[LabelRow, int]]:
+    """Yield the rows whose encodings were refused, with their images' numbers of pixels.
+
+    ``facts`` are those of ``images``, in the same order.
+    """
+    for image, found in zip(images, facts, strict=True):
         if found.height and found.problem:
             bad = {row.line for row in found.ledger if not row.refused_with_image}
             size = found.height * found.width
-            undecoded += [(row, size) for row in image.rows if row.line in bad]
-    refuse_base_contradiction(undecoded, convention, asked=asked_base)
+            yield from ((row, size) for row in image.rows if row.line in bad)

@@ -80,20 +80,23 @@ def find_images(
     if source_format != "csv":
         table = use_paths_as_ids(table, folder)
         listed = {image_id: {} for image_id in table.unlabeled} | listed
-    matching = Matching(source_format, table, folder)
-    _match(matching, listed, use_unlisted=use_unlisted)
-    return matching
+    return match_images(source_format, table, listed, folder, use_unlisted=use_unlisted)
 
 
-def _match(
-    matching: Matching, listed: Mapping[str, Mapping[str, str]], *, use_unlisted: bool
-) -> None:
+def match_images(
+    source_format: LabelFormat,
+    table: LabelTable,
+    listed: Mapping[str, Mapping[str, str]],
+    folder: ImageFolder,
+    *,
+    use_unlisted: bool,
+) -> Matching:
     """Find the file of each image of ``table`` and of ``listed`` (``--meta``, by image id).
 
     Both may write an id with or without the extension. Rows without a file are refused, and so
     are rows of an image of which the table had to refuse a row.
     """
-    table, folder = matching.table, matching.folder
+    matching = Matching(source_format, table, folder)
     owners: dict[Path, str] = {}
     for row in table.refused:
         matching.ledger += _refuse([row], row.reason)
@@ -121,6 +124,7 @@ def _match(
     matching.unlisted = folder.unused_images(owners)
     if use_unlisted:
         _add_unlisted(matching, folder, owners)
+    return matching
 
 
 def use_paths_as_ids(table: LabelTable, folder: ImageFolder) -> LabelTable:

@@ -17,7 +17,7 @@ from defectkit.devices import autocast_dtype
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history
-from defectkit.training.schedule import build_optimizer
+from defectkit.training.schedule import Budget, build_optimizer
 from defectkit.training.validation import Validation
 
 
@@ -92,6 +92,14 @@ class TrainState:
         """Whether the last epoch is the best so far."""
         return self.epochs_since_best == 0
 
+    def is_finished(self, config: TrainConfig, budget: Budget) -> bool:
+        """Whether the epochs or the time are over, or nothing has improved for long enough."""
+        if config.patience and self.epochs_since_best >= config.patience:
+            return True
+        if config.max_time is None and self.epoch >= config.epochs:
+            return True
+        return budget.progress(self.steps) >= 1.0
+
     def add_epoch(self, result: EpochResult, validation: Validation, *, seconds: float) -> None:
         """Count a finished epoch and append its row to the history."""
         self.epoch += 1
@@ -133,10 +141,10 @@ def save_state(run: Path, state: TrainState, learner: Learner) -> None:
 
 
 def load_state(run: Path, learner: Learner) -> TrainState:
-    """Return the state of the run's newest whole checkpoint; ``learner`` is restored in place.
+    """Return the state of the run's newest intact checkpoint; ``learner`` is restored in place.
 
     Raises:
-        TrainingError: there is no whole checkpoint, or the history is damaged.
+        TrainingError: there is no intact checkpoint, or the history is damaged.
     """
     numbers = load_checkpoint(
         run / "checkpoints", modules=learner.modules, optimizer=learner.optimizer

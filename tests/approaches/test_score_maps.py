@@ -59,7 +59,7 @@ def test_regions_and_mask_say_the_same(scores, threshold, area):
     assert sorted(region.area for region in finding.regions) == sorted(sizes[sizes >= area])
 
 
-def test_a_region_bears_the_class_of_its_largest_mean_and_its_largest_score():
+def test_a_region_has_the_class_of_its_largest_mean_and_its_largest_score():
     scores = np.zeros((2, 20, 20), np.float32)
     scores[0, 2:8, 2:8] = 0.6
     scores[1, 2:8, 2:8] = 0.5

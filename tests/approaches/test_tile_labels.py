@@ -8,8 +8,8 @@ from skimage.measure import label
 
 from defectkit.approaches.tile_labels import (
     TileLabel,
-    count_inside,
     count_labels,
+    count_pixels,
     label_tiles,
     tile_starts,
 )
@@ -105,7 +105,7 @@ def test_a_tile_that_leaves_the_image_is_judged_by_the_part_within():
 def test_pixels_are_counted_in_tiles_that_leave_the_image():
     mask = np.arange(12).reshape(3, 4).astype(np.uint8) % 2
     corners = np.array([[0, 0], [-1, -1], [2, 3], [5, 5]])
-    assert count_inside(mask, corners, tile=2).tolist() == [2, 0, 1, 0]
+    assert count_pixels(mask, corners, tile=2).tolist() == [2, 0, 1, 0]
 
 
 @given(length=st.integers(1, 90), tile=st.integers(1, 40), stride=st.integers(1, 40))

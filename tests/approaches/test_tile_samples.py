@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from defectkit.approaches.build import build_approach
-from defectkit.approaches.tile_samples import LEFT_OUT, TileSamples
+from defectkit.approaches.tile_samples import IGNORED, TileSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
@@ -114,14 +114,14 @@ def test_labels_say_what_a_tile_shows(dataset_folder, changes):
     for image, masks, labels in tiles:
         assert (image.shape, masks.shape) == ((64, 64, 1), (2, 64, 64))
         area = own(masks).sum(axis=(1, 2))
-        if (labels == LEFT_OUT).all():
+        if (labels == IGNORED).all():
             continue
         np.testing.assert_array_equal(labels, area > 0)
         if not changes:  # scaled, it may be smaller
             continue
         assert (area[labels == 1] >= whole * 2 / 3).all()
         np.testing.assert_array_equal(own(masks.any(axis=0)), own(image[..., 0]) >= 200)
-    left_out = sum((labels == LEFT_OUT).all() for _, _, labels in tiles)
+    left_out = sum((labels == IGNORED).all() for _, _, labels in tiles)
     assert (left_out == 0) if changes else (0 < left_out < 0.15 * len(tiles)), left_out
 
 
@@ -208,7 +208,7 @@ def test_where_all_tiles_are_partial_none_is_learned_from(tmp_path):
     stripes[::2] = 1
     stripes[:, 0] = 1  # all one region, half of any tile
     samples = tile_samples(dataset_of(tmp_path, stripes), *PLAIN)
-    assert {int(tile.labels[0]) for tile in all_tiles(samples, 3)} == {LEFT_OUT}
+    assert {int(tile.labels[0]) for tile in all_tiles(samples, 3)} == {IGNORED}
 
 
 def test_the_preview_shows_tiles_of_several_kinds(dataset_folder):

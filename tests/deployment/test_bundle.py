@@ -63,7 +63,7 @@ def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_
         hidden.rename(source_csv.parent)
 
 
-def test_loading_looks_for_no_pretrained_weights(run_copy, monkeypatch):
+def test_loading_searches_for_no_pretrained_weights(run_copy, monkeypatch):
     info = read_json(run_copy / "model" / "model.json")
     info["config"]["model"]["weights"] = "auto"
     edit(run_copy, config=info["config"])
@@ -73,7 +73,7 @@ def test_loading_looks_for_no_pretrained_weights(run_copy, monkeypatch):
     defectkit.load(run_copy, device="cpu")
 
 
-def test_gray_and_color_images_are_both_looked_at(run_folder):
+def test_gray_and_color_images_are_both_inspected(run_folder):
     model = defectkit.load(run_folder, device="cpu")
     color = np.repeat(IMAGE[:, :, None], 3, axis=2)
     findings = model.find_all([IMAGE, IMAGE[:, :, None], color])
@@ -85,7 +85,7 @@ def test_gray_and_color_images_are_both_looked_at(run_folder):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 300), (97, 64), (200, 200)])
-def test_images_of_any_size_are_looked_at(run_folder, size):
+def test_images_of_any_size_are_inspected(run_folder, size):
     finding = defectkit.load(run_folder, device="cpu").find(np.zeros(size, np.uint8))
     assert finding.score_map.shape == (2, *size)
 
@@ -171,7 +171,7 @@ def test_cut_or_missing_files_are_refused(run_copy):
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_other_format_versions_are_refused(run_copy, version):
     edit(run_copy, format_version=version)
-    message = rf"has format version {version}; this defectkit reads {FORMAT_VERSION}"
+    message = rf"has format version {version}; this version of defectkit reads {FORMAT_VERSION}"
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy)
 

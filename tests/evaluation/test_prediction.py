@@ -26,26 +26,30 @@ def records(dataset_folder):
 
 @pytest.mark.check(29)
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
-def test_every_image_is_looked_at_once_in_order(model, records, batch_size):
-    looks = list(predict(model.approach, model.network, records, batch_size=batch_size))
-    assert [look.record for look in looks] == records
-    for look in looks:
-        np.testing.assert_array_equal(look.image, look.record.read_image(1))
-        np.testing.assert_array_equal(look.truth.masks, look.record.read_masks(("1", "2")))
-        assert look.finding.score_map.shape == look.truth.masks.shape
-        assert look.seconds > 0
+def test_every_image_is_predicted_once_in_order(model, records, batch_size):
+    predictions = list(predict(model.approach, model.network, records, batch_size=batch_size))
+    assert [prediction.record for prediction in predictions] == records
+    for prediction in predictions:
+        np.testing.assert_array_equal(prediction.image, prediction.record.read_image(1))
+        np.testing.assert_array_equal(
+            prediction.truth.masks, prediction.record.read_masks(("1", "2"))
+        )
+        assert prediction.finding.score_map.shape == prediction.truth.masks.shape
+        assert prediction.seconds > 0
 
 
 @pytest.mark.check(29)
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 64])
 def test_batches_and_order_change_no_score(model, records, batch_size):
     alone = {
-        look.record.image_id: look.finding.score
-        for look in predict(model.approach, model.network, records)
+        prediction.record.image_id: prediction.finding.score
+        for prediction in predict(model.approach, model.network, records)
     }
     shuffled = records[::-2] + records[::2]
-    for look in predict(model.approach, model.network, shuffled, batch_size=batch_size):
-        assert look.finding.score == pytest.approx(alone[look.record.image_id], abs=1e-5)
+    for prediction in predict(model.approach, model.network, shuffled, batch_size=batch_size):
+        assert prediction.finding.score == pytest.approx(
+            alone[prediction.record.image_id], abs=1e-5
+        )
 
 
 def metrics_of(model, records, batch_size):
@@ -54,11 +58,13 @@ def metrics_of(model, records, batch_size):
     pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
     boxes = BoxMetrics(classes=approach.classes)
     scores, regions = [], []
-    for look in predict(approach, model.network, records, batch_size=batch_size):
-        pixels.update(look.finding.score_map, look.truth)
-        boxes.update(ranked_boxes(look.finding), look.record.regions)
-        regions += match_regions(look.finding, look.truth, image_id=look.record.image_id)
-        scores.append((look.finding.score, look.record.defective))
+    for prediction in predict(approach, model.network, records, batch_size=batch_size):
+        pixels.update(prediction.finding.score_map, prediction.truth)
+        boxes.update(ranked_boxes(prediction.finding), prediction.record.regions)
+        regions += match_regions(
+            prediction.finding, prediction.truth, image_id=prediction.record.image_id
+        )
+        scores.append((prediction.finding.score, prediction.record.defective))
     image = image_metrics(*zip(*scores, strict=True), model.thresholds)
     region = region_metrics(regions, len(records))
     return dict(numbers_of("", [image, pixels.result(), boxes.result(), region]))
@@ -107,12 +113,12 @@ def test_no_more_images_are_held_than_two_batches(model, records, monkeypatch):
 def test_an_image_that_cannot_be_read_ends_it_with_its_error(model, dataset_copy):
     records = list(Dataset.load(dataset_copy).records)
     records[3].path.unlink()
-    looks = predict(model.approach, model.network, records)
+    predictions = predict(model.approach, model.network, records)
     with pytest.raises(ImageError, match=f"cannot read the image .*{records[3].image_id}"):
-        list(looks)
+        list(predictions)
 
 
-def test_no_images_no_looks(model):
+def test_no_images_no_predictions(model):
     assert list(predict(model.approach, model.network, [])) == []
 
 

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 
+from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.suspects import (
     TINY_AREA,
     Suspect,
@@ -36,7 +37,7 @@ def contradicted(truth, scores):
     )
     return list(
         suspects_by_model(
-            finding, np.stack(truth), image_id="one.png", classes=CLASSES,
+            finding, LabeledTruth(np.stack(truth), CLASSES), image_id="one.png",
             pixel_threshold=0.5, min_area=20,
         )
     )  # fmt: skip
@@ -97,7 +98,8 @@ def test_found_pixels_near_a_label_belong_to_it_and_those_near_each_other_are_on
 
 
 def by_pixels(image, *truth):
-    return list(suspects_by_pixels(image, np.stack(truth), image_id="one.png", classes=CLASSES))
+    labeled = LabeledTruth(np.stack(truth), CLASSES)
+    return list(suspects_by_pixels(image, labeled, image_id="one.png"))
 
 
 def texture(seed: int = 4) -> np.ndarray:

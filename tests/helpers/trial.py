@@ -14,6 +14,7 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
+from defectkit.deployment import best_model
 from defectkit.models.network import Network
 from defectkit.pipelines import train
 from defectkit.reporting.drawing import training_progress
@@ -90,7 +91,7 @@ class Trial:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(state, "save_state", write)
-            patch.setattr(train, "_save_best", lambda *_, **__: None)
+            patch.setattr(best_model, "save_best_model", lambda *_, **__: None)
             patch.setattr(training_progress, "draw_epoch", draw)
             train.train_epochs(
                 self.approach,

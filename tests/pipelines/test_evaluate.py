@@ -358,7 +358,7 @@ def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet
         defectkit.evaluate(run_copy, device="cpu", console=quiet)
 
 
-def test_a_model_folder_alone_is_judged_where_its_data_are_named(run_copy, dataset_folder, quiet):
+def test_a_model_folder_alone_is_evaluated_if_its_dataset_is_named(run_copy, dataset_folder, quiet):
     metrics = defectkit.evaluate(
         run_copy / "model", data=dataset_folder, device="cpu", console=quiet
     ).metrics

@@ -25,6 +25,7 @@ from defectkit import config as config_module
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
+from defectkit.deployment.best_model import SECOND_COPY, repair_model
 from defectkit.deployment.bundle import is_intact, save_model
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
@@ -80,7 +81,7 @@ class Writer:
             for parameter in self.network.parameters():
                 parameter.fill_(epoch)
         write_history(self.folder / "history.csv", [{"epoch": n} for n in range(1, epoch + 1)])
-        for model in (self.folder / pipeline.BEST_MODEL, self.folder / "model"):
+        for model in (self.folder / SECOND_COPY, self.folder / "model"):
             save_model(
                 model, approach=self.approach, network=self.network, pixel_threshold=0.5,
                 thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), facts={"epoch": epoch},
@@ -161,7 +162,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
             assert epoch in (done.value, done.value + 1)
             kept = [row["epoch"] for row in read_history(run / "history.csv")]
             assert kept in (list(range(1, epoch + 1)), list(range(1, epoch + 2)))
-            pipeline._repair_model(run)
+            repair_model(run)
             assert is_intact(run / "model")
             writer.write(epoch + 1)
             states = {path.stem for path in (run / "checkpoints").glob("epoch-*")}
@@ -193,7 +194,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
     else:
         refused = cli(*train)
         assert refused.code == 2
-        assert f"{run} already holds a run. Continue it with --resume, or choose" in refused.err
+        assert f"{run} already has a run. Continue it with --resume, or choose" in refused.err
         again = cli("train", "--resume", "--out", run)
         assert "no epoch was finished: starting with the first" in again.err
     assert again.code == 0, again.err

@@ -18,7 +18,9 @@ half-open; ``labels`` (N,) int64 in 0..K-1; ``masks`` (N, H, W) uint8. N may be 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """Boxes that a detector found in one image, the best first.
+    """The output of a detector for one image, in tensors: boxes, the best first.
+
+    The approach makes ``Region`` objects of them.
 
     ``boxes`` (N, 4) float32 of x0, y0, x1, y1 in pixels of the input, ``scores`` (N,) float32 in
     [0, 1], ``labels`` (N,) int64 in 0..K-1; ``masks`` (N, H, W) float32 in [0, 1], or None where

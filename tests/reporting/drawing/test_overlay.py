@@ -208,7 +208,7 @@ def test_no_text_is_cut_at_the_edge(image_id, width):
 
 @pytest.mark.parametrize("verdict", ["good", "review", "defective"])
 @pytest.mark.parametrize("outcome", [None, "hit", "escape", "overkill", "pass", "review"])
-def test_the_header_wears_the_colors_of_verdict_and_wrong_outcomes(verdict, outcome):
+def test_the_header_has_the_colors_of_verdict_and_wrong_outcomes(verdict, outcome):
     image = np.zeros((60, 300), np.uint8)
     nothing = np.zeros(image.shape, bool)
     out = overlay(image, nothing, None, outcome=outcome, verdict=verdict, tags=())
