@@ -86,8 +86,10 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
             f"{run} is not a run (it has no config.yaml): there is nothing to resume."
         )
     config = load_config(run / "config.yaml", settings)
-    before = _flat(load_config(run / "config.yaml").model_dump())
-    changed = [key for key, value in _flat(config.model_dump()).items() if value != before[key]]
+    before = _flatten_settings(load_config(run / "config.yaml").model_dump())
+    changed = [
+        key for key, value in _flatten_settings(config.model_dump()).items() if value != before[key]
+    ]
     refused = sorted(set(changed) - set(CHANGEABLE_ON_RESUME))
     if refused:
         raise ConfigError(
@@ -239,11 +241,11 @@ def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:
     return max((int(name[1]) for name in names if name), default=0)
 
 
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten_settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten_settings(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat
