@@ -20,7 +20,7 @@ RESAMPLES = 1000
 """Number of resamples."""
 
 CONFIDENCE = 0.95
-"""Fraction of the resamples whose values lie in the percentile_interval."""
+"""Fraction of the resamples whose values lie in the interval."""
 
 MAX_BLOCK_SIZE = 2**21
 """Max. number of counts in memory at a time."""
