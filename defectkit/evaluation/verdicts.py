@@ -11,9 +11,9 @@ from defectkit.vocabulary import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """The verdict on one image, with the score in [0, 1] and the thresholds it rests on.
+    """The verdict on one image, with the score in [0, 1] and the thresholds that it rests on.
 
-    ``outcome`` says what it means where the truth is known.
+    ``outcome`` compares the verdict with the truth, where that is known.
     """
 
     verdict: Verdict
@@ -24,12 +24,12 @@ class Judgment:
 
 def judge(score: float, thresholds: Thresholds, *, defective: bool | None = None) -> Judgment:
     """Return the judgment of an image by its score; ``defective`` is the truth, where known."""
-    said = verdict(score, thresholds)
+    own = verdict(score, thresholds)
     return Judgment(
-        verdict=said,
+        verdict=own,
         score=score,
         thresholds=thresholds,
-        outcome=None if defective is None else outcome(said, defective),
+        outcome=None if defective is None else outcome(own, defective),
     )
 
 
