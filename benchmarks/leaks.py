@@ -9,7 +9,7 @@
 of them. The claim is 0.95. ``false`` draws look-alike textures and counts the pairs that are taken
 for the same: fewer than one in 1,000 images. ``scale`` makes up the keypoints of many images, from
 those of ``sample_data`` with some bits turned, and times the search for candidates. ``groups``
-prepares a ``train.csv`` without the ``images.csv`` beside it, and tells how many of the pairs of
+prepares a ``train.csv`` without the ``images.csv`` beside it, and prints how many of the pairs of
 images that this puts into one group are found.
 """
 
@@ -22,12 +22,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from PIL import Image as PillowImage
 from rich.console import Console
 
 from defectkit import prepare
+from defectkit.arrays import Image, UInt64Array
 from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.preparation.leaks.alignment import Alignment, align, orient
@@ -35,7 +35,6 @@ from defectkit.preparation.leaks.candidates import ImageKeypoints, find_candidat
 from defectkit.preparation.leaks.keypoints import COORDINATE_BITS, DESCRIPTOR_BITS, find_keypoints
 from defectkit.synthesis.generator import synthesize
 
-Image = npt.NDArray[np.uint8]
 BORDER = 8
 WAYS = (
     *("turned", "encoded", "brightened", "shifted", "all of these"),
@@ -185,9 +184,7 @@ def print_groups(folder: Path) -> None:
           "several splits")  # fmt: skip
 
 
-def make_up(
-    pool: npt.NDArray[np.uint64], count: int, rng: np.random.Generator
-) -> Iterator[ImageKeypoints]:
+def make_up(pool: UInt64Array, count: int, rng: np.random.Generator) -> Iterator[ImageKeypoints]:
     """Draw 48 keypoints of the pool for each image, and turn a fifth of their bits."""
     for _ in range(count):
         drawn = rng.choice(pool, 48)
@@ -196,9 +193,7 @@ def make_up(
         yield ImageKeypoints(512, 512, turned(drawn, rng, share=0.2))
 
 
-def turned(
-    keypoints: npt.NDArray[np.uint64], rng: np.random.Generator, *, share: float = 0.04
-) -> bytes:
+def turned(keypoints: UInt64Array, rng: np.random.Generator, *, share: float = 0.04) -> bytes:
     """Turn over a ``share`` of the bits of the descriptions."""
     bits = rng.random((len(keypoints), DESCRIPTOR_BITS)) < share
     weights = np.uint64(1) << np.arange(2 * COORDINATE_BITS + 3, 64, dtype=np.uint64)

@@ -2,13 +2,12 @@
 
 All sides decode with the same number of processes and pay for starting them. They take turns, and
 the medians of the ratios are printed: 1.0 would mean that checking, masks, regions, hashes, splits,
-tables and preview sheets cost nothing. The aim is 0.8 for a ``prepare`` that takes no keypoints and
-so finds equal files only; what the search for images that show the same thing costs beside it is
-seen from the second ratio.
+tables and preview sheets cost nothing. The aim is 0.8 for a ``prepare`` without keypoints, which
+finds equal files only; the second ratio includes the search for images that show the same thing.
 
 A small source is repeated under new names until there are ``--images`` of them, since a dataset of
 this kind has thousands (Severstal 12,568, DAGM 16,100). With ``--images 0`` it is taken as it is;
-then the preview sheets, half a second whatever the size of the data, weigh most.
+then the preview sheets, half a second for data of any size, cost most.
 """
 
 import argparse
@@ -23,10 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
+from defectkit.arrays import Image
 from defectkit.data.images import decode_image
 from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.table import LabelRow
@@ -80,7 +78,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     print(f"median ratio {without:.3f} without the search (aim: 0.8), {full:.3f} with it")
 
 
-def find_none(_: npt.NDArray[np.uint8]) -> bytes:
+def find_none(_: Image) -> bytes:
     """Stand in for the search for keypoints."""
     return b""
 

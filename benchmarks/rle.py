@@ -2,12 +2,12 @@
 
 Run ``python benchmarks/rle.py``. Every way of decoding is checked to give the same masks, then all
 take turns on the same texts, and each ratio is the median over the turns, so that a busy machine
-troubles all alike. pycocotools is measured twice: on its own compressed bytes, which spare it the
-parsing of text, and from the same text as the others, by way of its uncompressed counts.
+affects all alike. pycocotools is measured twice: on its own compressed bytes, which need no
+parsing, and from the same text as the others, by way of its uncompressed counts.
 
-The gain over the loop goes with the number of runs: with few, the time goes into filling the mask
-with zeros, which all have in common. With tens of thousands, reading the text is most of the work,
-and pycocotools, which has its own bytes to read, comes out ahead of us.
+The gain over the loop grows with the number of runs: with few, most time goes into filling the mask
+with zeros, as in all ways. With tens of thousands, parsing the text is most of the work, and
+pycocotools, which reads its own bytes, is faster.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from defectkit import __version__
-from defectkit.command_line import build_command, help_of
+from defectkit.command_line import build_command, command_help
 from defectkit.errors import INTERRUPTED, TERMINATED, DefectkitError
 from defectkit.pipelines import (
     compare,
@@ -75,7 +75,7 @@ def _add_command(
 
     name = name or pipeline.__name__.rpartition(".")[2]
     command = build_command(pipeline.run, call)
-    group.command(name, help=help_of(pipeline.run), rich_help_panel=panel)(command)
+    group.command(name, help=command_help(pipeline.run), rich_help_panel=panel)(command)
 
 
 for _pipeline in (prepare, train, evaluate, inspect, compare):

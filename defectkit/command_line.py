@@ -49,7 +49,7 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def help_of(run: Run) -> str:
+def command_help(run: Run) -> str:
     """Return the help of a command as Markdown, from the docstring of ``run``."""
     docstring = _parse(run)
     texts = [docstring.short_description, docstring.long_description]
@@ -78,7 +78,7 @@ def _parse(run: Run) -> Docstring:
 
 def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter:
     """Return the parameter as typer needs it, an option or an argument."""
-    name, annotation = declared.name, TYPES.get(declared.name) or _simple(declared.annotation)
+    name, annotation = declared.name, TYPES.get(declared.name) or _single_type(declared.annotation)
     info: Any
     if declared.kind is declared.KEYWORD_ONLY:
         flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")  # a flag has no --no-...
@@ -101,10 +101,10 @@ def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter
     )
 
 
-def _simple(annotation: Any) -> Any:
+def _single_type(annotation: Any) -> Any:
     """Return the one type that the command line takes of several: paths first, then text.
 
-    >>> _simple(str | float | None)
+    >>> _single_type(str | float | None)
     str | None
     """
     if get_origin(annotation) not in (Union, types.UnionType):

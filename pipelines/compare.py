@@ -64,7 +64,7 @@ def run(
         runs: The run folders.
         out: The folder to write.
         split: The split to evaluate on.
-        data: The dataset folder; by default the one of the first run.
+        data: The dataset folder; by default the one that the runs were trained on.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 

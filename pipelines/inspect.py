@@ -105,7 +105,8 @@ class _ImageFile:
 
         if self.folder and not self.path.resolve().is_relative_to(self.folder.resolve()):
             raise ImageError(
-                f"{self.path} is a link out of {self.folder}. Name the file itself to inspect it."
+                f"{self.path} is a link that leads out of {self.folder}. "
+                "Name the file itself to inspect it."
             )
         return read_image(self.path)
 

@@ -5,11 +5,11 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -17,7 +17,6 @@ from defectkit.errors import DatasetError
 from defectkit.vocabulary import (
     SPLITS,
     LabelFormatOption,
-    LabelKind,
     RleBaseOption,
     RleOrderOption,
     UnlistedOption,
@@ -134,6 +133,8 @@ def run(
         DatasetError: Images, groups or splits do not fit.
         OutputError: ``out`` cannot be written or has other files.
     """
+    # Long: the command's parameters are declared here alone, and imports that would slow down its
+    # help stand here; the steps themselves are short.
     from defectkit.preparation.convention import decide_rle_convention
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
@@ -141,8 +142,14 @@ def run(
     from defectkit.preparation.prepared_image import split_images
     from defectkit.preparation.splits import parse_split
     from defectkit.preparation.worker_pool import open_worker_pool
-    from defectkit.preparation.write_dataset import check_output_folder, sort_classes, write_tables
-    from defectkit.reporting.dataset_summary import print_summary
+    from defectkit.preparation.write_dataset import (
+        check_output_folder,
+        describe_sources,
+        sort_classes,
+        write_info,
+        write_tables,
+    )
+    from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
 
     out, console = Path(out), console or Console(stderr=True)
@@ -182,15 +189,19 @@ def run(
     warnings = collect_warnings(matching, facts, grouping, used_unlisted=unlisted == "good")
     warnings += split_warnings
     summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
-    options = {
+    info = {
+        **describe_sources(matching, convention, Path(meta) if meta else None, out),
+        "classes": classes,
+        "counts": {key: getattr(summary, key) for key in COUNTS},
         "pixel_pitch": pixel_pitch,
         "seed": seed,
         "group_by": group_by,
         "split": dict(zip(SPLITS, fractions, strict=True)),
+        "warnings": warnings,
     }
-    _write_info(summary, matching, meta, convention, options)
+    write_info(out, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    _print_end(console, summary, matching.table.kind)
+    print_outcome(console, out, ledger, warnings, matching.table.kind)
     return summary
 
 
@@ -285,48 +296,4 @@ def _summarize(
         leaks=len(leaks),
         splits={split: splits[split] for split in SPLITS},
         warnings=tuple(warnings),
-    )
-
-
-def _write_info(
-    summary: PrepareSummary,
-    matching: "Matching",
-    meta: str | Path | None,
-    convention: "RleConvention",
-    options: Mapping[str, Any],
-) -> None:
-    """Write ``dataset.json``."""
-    from defectkit.preparation.write_dataset import describe_source, relative_path, write_info
-
-    out, table = summary.out, matching.table
-    info = {
-        "source": describe_source(table.path, table.files, out),
-        "format": matching.source_format,
-        "form": table.form,
-        "truth": table.kind,
-        "meta": describe_source(Path(meta), [Path(meta)], out) if meta else None,
-        "images": relative_path(matching.folder.root, out),
-        "rle": asdict(convention) if matching.source_format == "csv" else None,
-        "classes": list(summary.classes),
-        "counts": {key: getattr(summary, key) for key in COUNTS},
-        **options,
-        "warnings": list(summary.warnings),
-    }
-    write_info(out, info)
-
-
-def _print_end(console: Console, summary: PrepareSummary, kind: LabelKind) -> None:
-    """Print the outcome of the rows, the warnings, and the next command."""
-    approach = "segment" if kind == "masks" else "box"
-    refused = f"{summary.rows_refused} refused"
-    console.print(
-        f"Rows: {summary.rows_used} used, {summary.rows_merged} merged, {refused} (ledger.csv)"
-    )
-    for warning in summary.warnings:
-        console.print(f"Warning: {warning}.", style="yellow", markup=False)
-    console.print(
-        f"Written to {summary.out}. Look at {summary.out / 'preview'}, then:\n"
-        f"  defectkit train --approach {approach} --data {summary.out}",
-        markup=False,
-        soft_wrap=True,
     )

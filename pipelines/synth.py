@@ -69,7 +69,7 @@ def run(
     out = ensure_writable(out)
     table = out / "train.csv"
 
-    def draw(index: int) -> "SynthImage":
+    def draw_image(index: int) -> "SynthImage":
         return synthesize(
             index, size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels
         )
@@ -77,31 +77,35 @@ def run(
     console = console or Console(stderr=True)
     if table.exists() and not force:
         task = track(range(images), f"Comparing with {table}", console=console)
-        if table.read_bytes() != _csv([_rows(index, draw(index)) for index in task]).encode():
+        if (
+            table.read_bytes()
+            != _csv_text([_label_rows(index, draw_image(index)) for index in task]).encode()
+        ):
             raise OutputError(
                 f"{table} exists and has other labels. Choose another folder or add --force."
             )
     rows = []
     for index in track(range(images), "Drawing images", console=console):
-        drawn = draw(index)
-        rows.append(_rows(index, drawn))
-        write_png(out / "Train" / _name(index), drawn.image)
-    write_text(table, _csv(rows))
+        drawn = draw_image(index)
+        rows.append(_label_rows(index, drawn))
+        write_png(out / "Train" / _file_name(index), drawn.image)
+    write_text(table, _csv_text(rows))
     return table
 
 
-def _name(index: int) -> str:
+def _file_name(index: int) -> str:
     return f"{index:04d}.png"
 
 
-def _rows(index: int, drawn: "SynthImage") -> str:
+def _label_rows(index: int, drawn: "SynthImage") -> str:
     from defectkit.labels import rle
 
     rows = [
-        (_name(index), str(class_id), rle.encode(mask)) for class_id, mask in drawn.masks.items()
+        (_file_name(index), str(class_id), rle.encode(mask))
+        for class_id, mask in drawn.masks.items()
     ]
-    return "".join(",".join(row) + "\n" for row in rows or [(_name(index), "", "")])
+    return "".join(",".join(row) + "\n" for row in rows or [(_file_name(index), "", "")])
 
 
-def _csv(rows: list[str]) -> str:
+def _csv_text(rows: list[str]) -> str:
     return ",".join(COLUMNS) + "\n" + "".join(rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
-from defectkit.errors import ConfigError, DatasetError
+from defectkit.errors import ConfigError
 from defectkit.files import read_json
 from defectkit.vocabulary import ApproachName, Device
 
@@ -93,8 +93,9 @@ def run(
             training failed; its ``exit_code`` is the exit status above.
     """
     let_idle_threads_sleep()
+    from defectkit.config import Config
     from defectkit.config.options import options_as_settings, resolve_config
-    from defectkit.training.runs import check_run_folder
+    from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
 
     console = console or Console(stderr=True)
     options = options_as_settings(
@@ -102,8 +103,11 @@ def run(
     )
     settings = [*settings, *options]  # an option counts more than a setting
     folder = Path(out) if out else None
+    if resume and config is not None:
+        raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
     if resume:
-        folder, resolved = _resumed(config, folder, approach, settings)
+        folder = folder or newest_run(approach or Config().approach)
+        resolved = load_resumed_config(folder, settings)
     else:
         resolved = resolve_config(config, settings)
     if folder:
@@ -116,22 +120,6 @@ def run(
         allow_download=allow_download,
         console=console,
     )
-
-
-def _resumed(
-    config: "str | Path | Config | None",
-    folder: Path | None,
-    approach: ApproachName | None,
-    settings: Sequence[str],
-) -> "tuple[Path, Config]":
-    """Return the run to resume, by default the newest, and its configuration, changed."""
-    from defectkit.config import Config
-    from defectkit.training import runs
-
-    if config is not None:
-        raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
-    folder = folder or runs.newest_run(approach or Config().approach)
-    return folder, runs.load_resumed_config(folder, settings)
 
 
 def _run(
@@ -148,7 +136,9 @@ def _run(
     Without ``data`` a resumed run takes its own dataset. Without ``out`` a new run takes the next
     free ``runs/<approach>-<n>``; ``run`` has checked a given one.
     """
+    from defectkit.data.dataset import Dataset
     from defectkit.training.runs import (
+        check_dataset,
         check_same_dataset,
         create_run_folder,
         lock_run,
@@ -157,34 +147,13 @@ def _run(
 
     assert out or not resume
     before = read_run_info(out) if out and resume else {}
-    dataset = _load_dataset(data or Path(before.get("dataset_folder", "dataset")), config)
+    dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
+    check_dataset(dataset, config.approach)
     out = out or create_run_folder(config.approach)  # not before the dataset is known to be there
     with lock_run(out, resume=resume):
         check_same_dataset(out, dataset, before)
         _train(dataset, out, config, before, allow_download=allow_download, console=console)
         return _summarize(out, console)
-
-
-def _load_dataset(folder: Path, config: "Config") -> "Dataset":
-    """Return the dataset, which must have what ``config.approach`` learns from.
-
-    Raises:
-        DatasetError: it cannot be read, has no defects, or boxes where masks are needed.
-    """
-    from defectkit.data.dataset import Dataset
-
-    dataset = Dataset.load(folder)
-    if not dataset.classes:
-        raise DatasetError(
-            f"{dataset.folder} has no defective image, so there is nothing to learn. "
-            "Label some and run 'defectkit prepare' again."
-        )
-    if dataset.label_kind == "boxes" and config.approach != "box":
-        raise DatasetError(
-            f"{dataset.folder} has boxes and no masks, so {config.approach} has no outlines to "
-            "learn from. Use --approach box, or prepare labels that outline the defects."
-        )
-    return dataset
 
 
 def _train(
@@ -285,19 +254,18 @@ def train_epochs(
     if not resuming:  # a checkpoint has what is fitted
         network.fit_before_training(batches_of_one(samples, device))
     learner = build_learner(network, config.train, device)
+    evaluated = learner.evaluated
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
     state = load_state(out, learner) if resuming else TrainState()
     budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
     if config.train.max_time and not budget.validation_seconds:
-        budget.validation_seconds = estimate_seconds(
-            approach, learner.evaluated, validation_records
-        )
+        budget.validation_seconds = estimate_seconds(approach, evaluated, validation_records)
 
     while not state.is_finished(config.train, budget):
         result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)
         on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
-        learner.evaluated.fit_after_epoch(batches_of_one(samples, device))
-        validation = validate(approach, learner.evaluated, validation_records, watch=WATCHED_IMAGES)
+        evaluated.fit_after_epoch(batches_of_one(samples, device))
+        validation = validate(approach, evaluated, validation_records, watch=WATCHED_IMAGES)
         budget.validation_seconds = validation.seconds
         state.add_epoch(result, validation, seconds=budget.elapsed())
 
@@ -306,12 +274,7 @@ def train_epochs(
         write_history(out / "history.csv", state.history)
         if state.is_best:
             save_best_model(
-                out,
-                approach,
-                learner.evaluated,
-                validation,
-                epoch=state.epoch,
-                dataset_hash=dataset_hash,
+                out, approach, evaluated, validation, epoch=state.epoch, dataset_hash=dataset_hash
             )
         draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
         print_epoch(console, state.history[-1], is_best=state.is_best)

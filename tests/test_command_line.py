@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defectkit.command_line import MIN_VALUES, OPTION_NAMES, TYPES, build_command, help_of
+from defectkit.command_line import MIN_VALUES, OPTION_NAMES, TYPES, build_command, command_help
 from defectkit.pipelines import (
     compare,
     convert,
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused_by_the_name_of_the_option(given, words, me
 
 
 def test_the_help_is_the_docstring_without_what_is_for_python():
-    text = help_of(run)
+    text = command_help(run)
     assert text.startswith(
         "Do it.\n\nSlowly.\n\n**Examples**\n\n    it a b\n    it a b --dry-run\n"
     )

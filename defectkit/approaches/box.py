@@ -15,7 +15,7 @@ from defectkit.approaches.box_findings import (
 )
 from defectkit.approaches.box_samples import BoxSamples, resize_side
 from defectkit.approaches.crop_samples import check_side
-from defectkit.approaches.whole_images import batches_of_one_shape
+from defectkit.approaches.whole_images import batches_by_shape
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -104,7 +104,7 @@ class Box:
         Images of one size share a batch; the network is in evaluation mode.
         """
         findings: dict[int, Finding] = {}
-        for indices, batch in batches_of_one_shape(images):
+        for indices, batch in batches_by_shape(images):
             for index, detections in zip(indices, self._detect(network, batch), strict=True):
                 findings[index] = make_box_finding(
                     detections,

@@ -157,5 +157,5 @@ def check_side(config: Config, *, divisor: int, resize: int | None) -> None:
         below = max(side // divisor, 1) * divisor
         raise ModelError(
             f"data.{key}={side} is not divisible by {divisor}, as "
-            f"{config.model.architecture} needs. Take {below} or {below + divisor}."
+            f"{config.model.architecture} needs. Use {below} or {below + divisor}."
         )

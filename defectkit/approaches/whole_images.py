@@ -11,7 +11,7 @@ from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
 
 
-def batches_of_one_shape(images: Sequence[Image]) -> Iterator[tuple[list[int], ImageBatch]]:
+def batches_by_shape(images: Sequence[Image]) -> Iterator[tuple[list[int], ImageBatch]]:
     """Yield the indices of the images (H, W, C) of one shape, and those images as (B, H, W, C)."""
     by_shape = defaultdict(list)
     for index, image in enumerate(images):
@@ -38,7 +38,7 @@ def find_by_scores(
         min_area: smaller regions, in pixels, are left out.
     """
     findings: dict[int, Finding] = {}
-    for indices, batch in batches_of_one_shape(images):
+    for indices, batch in batches_by_shape(images):
         for index, scores in zip(indices, score(batch), strict=True):
             findings[index] = make_finding(
                 np.ascontiguousarray(scores),

@@ -48,7 +48,7 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
         return Config.model_validate(changed)
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()]
-        raise ConfigError(f"{name} does not fit:\n" + "\n".join(lines)) from None
+        raise ConfigError(f"{name} is not valid:\n" + "\n".join(lines)) from None
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:

@@ -26,9 +26,7 @@ def _plain_name(name: str) -> str:
     # timm takes addresses too (hf-hub:..., local-dir:...): an untrusted model folder with one would
     # make its loader access the network or read a local folder.
     if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise ValueError(
-            f"{name!r} is not a plain name such as resnet18; addresses are not followed"
-        )
+        raise ValueError(f"{name!r} is not a plain name such as resnet18; URLs are not opened")
     return name
 
 
@@ -302,6 +300,6 @@ class Config(_Section):
             )
             raise ValueError(
                 f"model.architecture '{self.model.architecture}' belongs to the approach {theirs}, "
-                f"not to {self.approach}. Say --approach {theirs}, or take one of: {', '.join(own)}"
+                f"not to {self.approach}. Use --approach {theirs}, or one of: {', '.join(own)}"
             )
         return self

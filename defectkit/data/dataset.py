@@ -119,7 +119,7 @@ class Dataset:
             version = info["format_version"]
             if version != FORMAT_VERSION:
                 raise DatasetError(
-                    f"{folder} has format version {version}; this defectkit reads "
+                    f"{folder} has format version {version}; this version of defectkit reads "
                     f"{FORMAT_VERSION}. Run 'defectkit prepare' again."
                 )
             if not all(isinstance(class_id, str) for class_id in info["classes"]):

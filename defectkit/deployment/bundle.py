@@ -77,9 +77,13 @@ class TrainedModel:
             thresholds = Thresholds.from_dict(info["thresholds"])
         except ValidationError as error:
             wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-            raise ModelError(f"{folder} does not fit this defectkit: {'; '.join(wrong)}") from None
+            raise ModelError(
+                f"{folder} cannot be used by this version of defectkit: {'; '.join(wrong)}"
+            ) from None
         except (TypeError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
-            raise ModelError(f"{folder} does not fit this defectkit: {error}") from error
+            raise ModelError(
+                f"{folder} cannot be used by this version of defectkit: {error}"
+            ) from error
         network = network.to(choose_device(device)).to(memory_format=torch.channels_last).eval()
         return cls(approach, network, thresholds, info)
 
@@ -204,8 +208,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         ) from error
     if version != FORMAT_VERSION:
         raise ModelError(
-            f"{folder} has format version {version}; this defectkit reads {FORMAT_VERSION}. "
-            "Use the version that wrote it, or train again."
+            f"{folder} has format version {version}; this version of defectkit reads "
+            f"{FORMAT_VERSION}. Use the version that wrote it, or train again."
         )
     if sha256_bytes(weights) != recorded:
         raise ModelError(

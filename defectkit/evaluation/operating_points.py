@@ -105,7 +105,7 @@ def choose_thresholds(
     n_defective = int(np.count_nonzero(truth))
     n_good = len(truth) - n_defective
     if not n_defective or not n_good:
-        return _one_sided(values, n_defective)
+        return _choose_from_one_kind(values, n_defective)
 
     cuts, escapes, overkills = _candidates(values, truth)
     hits = n_defective - escapes
@@ -131,7 +131,7 @@ def choose_thresholds(
     return thresholds, warnings
 
 
-def doubt_escape_rate(escapes: int, n_defective: int, max_escape_rate: float) -> str | None:
+def escape_rate_warning(escapes: int, n_defective: int, max_escape_rate: float) -> str | None:
     """Return why a result does not support an escape rate, or ``None`` where it does.
 
     It does if the upper end of its 95 % Clopper-Pearson interval does not exceed the rate. Meant
@@ -191,7 +191,7 @@ def _candidates(
     return cuts, escapes, len(good) - np.searchsorted(good, cuts)
 
 
-def _one_sided(values: Float64Array, n_defective: int) -> tuple[Thresholds, list[str]]:
+def _choose_from_one_kind(values: Float64Array, n_defective: int) -> tuple[Thresholds, list[str]]:
     """Return a threshold for a split that lacks good or defective images, with a warning.
 
     It does not call every image defective.

@@ -24,12 +24,12 @@ class Judgment:
 
 def judge(score: float, thresholds: Thresholds, *, defective: bool | None = None) -> Judgment:
     """Return the judgment of an image by its score; ``defective`` is the truth, where known."""
-    own = verdict(score, thresholds)
+    decision = verdict(score, thresholds)
     return Judgment(
-        verdict=own,
+        verdict=decision,
         score=score,
         thresholds=thresholds,
-        outcome=None if defective is None else outcome(own, defective),
+        outcome=None if defective is None else outcome(decision, defective),
     )
 
 

@@ -85,5 +85,5 @@ def parse_counts(text: str) -> Int64Array:
 
 def _from_list(counts: Sequence[int]) -> Int64Array:
     if not all(type(count) is int and 0 <= count < 2**40 for count in counts):
-        raise RleError("the counts have something else than whole numbers from 0")
+        raise RleError("the counts are not all whole numbers from 0")
     return np.array(counts, np.int64)

@@ -2,9 +2,11 @@
 
 Coordinates are in pixels, x right and y down; the image's corner is (0, 0), so that the first pixel
 reaches from 0 to 1. A polygon covers the pixels whose centers lie inside it, by the even-odd rule;
-a center on an edge belongs to the side right of it or below. (pycocotools rounds edges and takes
-in about half a pixel along slanted ones; with corners at whole numbers and sides along the axes
-both agree.) The edges of a box are rounded to whole pixels.
+a center on an edge belongs to the side right of it or below, so that polygons with an edge in
+common have no pixel in common. (pycocotools rounds edges and includes about half a pixel along
+slanted ones; with corners at whole numbers and sides along the axes both agree.
+``skimage.draw.polygon`` includes the centers on all edges, so that such polygons overlap.) The
+edges of a box are rounded to whole pixels.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import ImageSize
+from defectkit.arrays import Float64Array, ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels.coco_rle import runs_from_counts
 from defectkit.labels.rle import Runs, parse_runs
@@ -110,28 +112,26 @@ def _fill_polygons(polygons: Polygons, size: ImageSize) -> npt.NDArray[np.uint8]
     return mask
 
 
-def _points(
-    numbers: tuple[float, ...], size: ImageSize, *, relative: bool
-) -> npt.NDArray[np.float64]:
+def _points(numbers: tuple[float, ...], size: ImageSize, *, relative: bool) -> Float64Array:
     """Return (N, 2) points x, y in pixels, clipped to the image."""
     height, width = size
     points = np.array(numbers, np.float64).reshape(-1, 2)
     if relative:
         points *= (width, height)
     inside = np.clip(points, 0, (width, height))
-    if not (abs(points - inside) <= MAX_OVERHANG).all():  # Neither is a number that is not finite.
+    if not (abs(points - inside) <= MAX_OVERHANG).all():  # False for NaN and infinity too.
         x, y = points[np.argmax((~(abs(points - inside) <= MAX_OVERHANG)).any(axis=1))].tolist()
         raise LabelError(f"the point ({x:g}, {y:g}) lies outside the image of {width}x{height}")
     return inside
 
 
-def _fill(points: npt.NDArray[np.float64], size: ImageSize) -> npt.NDArray[np.uint8]:
-    """Return the mask of the polygon through ``points``: along each row, edges take turns."""
-    turns = np.zeros((size[0], size[1] + 1), np.uint8)
+def _fill(points: Float64Array, size: ImageSize) -> npt.NDArray[np.uint8]:
+    """Return the mask of the polygon through ``points``: in each row, every edge switches it."""
+    switches = np.zeros((size[0], size[1] + 1), np.uint8)
     for (x, y), (next_x, next_y) in zip(points, np.roll(points, -1, axis=0), strict=True):
         low, high = sorted((y, next_y))
         rows = np.arange(np.ceil(low - 0.5), np.ceil(high - 0.5), dtype=np.intp)
         crossings = x + (rows + 0.5 - y) * ((next_x - x) / (next_y - y)) if len(rows) else rows
         # The first pixel whose center is not left of the edge; an edge meets a row only once.
-        turns[rows, np.ceil(crossings - 0.5).astype(np.intp)] ^= 1
-    return np.bitwise_xor.accumulate(turns[:, :-1], axis=1)
+        switches[rows, np.ceil(crossings - 0.5).astype(np.intp)] ^= 1
+    return np.bitwise_xor.accumulate(switches[:, :-1], axis=1)

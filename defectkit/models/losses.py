@@ -130,7 +130,7 @@ def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 def dice_loss(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) -> torch.Tensor:
     """Return 1 - soft Dice, pooled over the batch.
 
-    The mean over the classes that the batch holds (an absent class has no overlap to gain), and
+    The mean over the classes that the batch has (an absent class has no overlap to gain), and
     over "any defect" where there are several that do not exclude each other.
     """
     logits, masks = logits.float(), masks.float()

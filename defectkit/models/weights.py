@@ -110,7 +110,7 @@ def _from_package(name: str) -> StateDict | None:
     content = path.read_bytes()
     if sha256_bytes(content) != sha256:
         raise ModelError(
-            f"{path} is not the file that is known (its SHA-256 differs). Reinstall {package}, "
+            f"{path} is not the expected file (its SHA-256 differs). Reinstall {package}, "
             "or set model.weights=none."
         )
     tensors = _unpickle_checked(content).values()
@@ -185,7 +185,7 @@ def _read_safetensors(file: Path) -> StateDict:
     try:
         state = load_file(file)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{file} is not a whole safetensors file ({error}).") from error
+        raise ModelError(f"{file} is not a complete safetensors file ({error}).") from error
     for name, tensor in state.items():
         if not tensor.float().isfinite().all():
             raise ModelError(f"{file}: the weight '{name}' has values that are not finite.")

@@ -32,7 +32,7 @@ def read_labels(source: Path, asked: LabelFormatOption = "auto") -> tuple[LabelF
     """Read the labels of a file or folder in the format ``asked``, or that is detected.
 
     In a folder they are looked for in itself and in ``MASK_FOLDERS`` and ``LABEL_FOLDERS``. The
-    table's ``path`` is the file or folder that holds them.
+    table's ``path`` is the file or folder that has them.
 
     Raises:
         LabelError: there are none, there are several formats, or they cannot be read.
@@ -73,7 +73,7 @@ def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:
 
 
 def _find(source: Path, asked: LabelFormatOption) -> tuple[LabelFormat, Path]:
-    """Return the format of ``source`` and the file or folder that holds the labels."""
+    """Return the format of ``source`` and the file or folder that has the labels."""
     if not source.is_dir():
         return (_format_of_file(source) if asked == "auto" else asked), source
     folders = [source, *(source / name for name in (*MASK_FOLDERS, *LABEL_FOLDERS))]

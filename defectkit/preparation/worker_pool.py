@@ -53,9 +53,7 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     if count is None:
         count = min(usable_processors(), n_jobs // MIN_JOBS_PER_PROCESS)
     if count < 0:
-        raise DatasetError(
-            f"--workers {count} is below 0. Give 0 for no processes beside this one."
-        )
+        raise DatasetError(f"--workers {count} is below 0. Use 0 to start no worker processes.")
     count = min(count, MAX_PROCESSES)
     if count == 0:
         yield WorkerPool(0, None)

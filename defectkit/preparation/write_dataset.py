@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from defectkit.files import (
     write_json,
 )
 from defectkit.labels.ledger import LedgerRow
+from defectkit.labels.rle_convention import RleConvention
 from defectkit.preparation.leaks.pairs import Leak
+from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
 
 TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
@@ -68,7 +71,7 @@ def write_tables(
     that may not belong together are not a dataset.
     """
     (out / "dataset.json").unlink(missing_ok=True)
-    # Few folders hold many images, and it takes long to resolve one.
+    # Many images are in few folders, and it takes long to resolve one.
     folders = {parent: _relative_folder(parent, out) for parent in {*map(_parent, images)}}
     write_csv(
         out / "images.csv",
@@ -151,7 +154,23 @@ def relative_path(path: Path, folder: Path) -> str:
     return f"{_relative_folder(parent, folder)}/{name}"
 
 
-def describe_source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
+def describe_sources(
+    matching: Matching, convention: RleConvention, meta: Path | None, out: Path
+) -> dict[str, Any]:
+    """Return what ``dataset.json`` says of the labels, ``--meta`` and the images."""
+    table, is_csv = matching.table, matching.source_format == "csv"
+    return {
+        "source": _describe_source(table.path, table.files, out),
+        "format": matching.source_format,
+        "form": table.form,
+        "truth": table.kind,
+        "meta": _describe_source(meta, [meta], out) if meta else None,
+        "images": relative_path(matching.folder.root, out),
+        "rle": asdict(convention) if is_csv else None,
+    }
+
+
+def _describe_source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
     """Return the path of a source as seen from ``out``, and its SHA-256.
 
     The hash of a folder is that of the list of the hashes and paths of its ``files``.

@@ -43,7 +43,7 @@ class Cell(NamedTuple):
     worse: bool
 
 
-def _term(
+def _metric_line(
     key: str, section: str, name: str, form: Form = "number", better: Literal[-1, 1] = 1
 ) -> Line:
     return Line(key, *GLOSSARY[section][name], form, better)
@@ -60,28 +60,28 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
         Line("epochs", "Epochs", "Number of epochs that were trained.", "count"),
     ),
     "Images": (
-        _term("image_ap", "image", "average_precision"),
-        _term("auroc", "image", "auroc"),
-        _term("escape_rate", "image", "escape_rate", "rate", -1),
-        _term("overkill_rate", "image", "overkill_rate", "rate", -1),
+        _metric_line("image_ap", "image", "average_precision"),
+        _metric_line("auroc", "image", "auroc"),
+        _metric_line("escape_rate", "image", "escape_rate", "rate", -1),
+        _metric_line("overkill_rate", "image", "overkill_rate", "rate", -1),
         Line("reviews", "Reviews", GLOSSARY["image"]["reviews"][1], "count"),
     ),
     "Pixels": (
-        _term("pixel_dice", "pixel", "dice"),
-        _term("pixel_ap", "pixel", "average_precision"),
-        _term("pixel_mean_iou", "pixel", "mean_iou"),
-        _term("pixel_aupro_30", "pixel", "aupro_30"),
+        _metric_line("pixel_dice", "pixel", "dice"),
+        _metric_line("pixel_ap", "pixel", "average_precision"),
+        _metric_line("pixel_mean_iou", "pixel", "mean_iou"),
+        _metric_line("pixel_aupro_30", "pixel", "aupro_30"),
     ),
     "Regions": (
-        _term("region_recall", "region", "recall", "rate"),
-        _term("false_alarms_per_image", "region", "false_alarms_per_image", "number", -1),
+        _metric_line("region_recall", "region", "recall", "rate"),
+        _metric_line("false_alarms_per_image", "region", "false_alarms_per_image", "number", -1),
     ),
     "Boxes": (
-        _term("box_map_50", "box", "map_50"),
-        _term("box_map_50_95", "box", "map_50_95"),
+        _metric_line("box_map_50", "box", "map_50"),
+        _metric_line("box_map_50_95", "box", "map_50_95"),
     ),
     "Cost": (
-        _term("ms_per_image", "speed", "ms_per_image_median", "milliseconds", -1),
+        _metric_line("ms_per_image", "speed", "ms_per_image_median", "milliseconds", -1),
         Line("device", "Device", GLOSSARY["speed"]["device"][1], "text"),
         Line("flops", "FLOPs", FLOPS_MEANING, "large", -1),
         Line("parameters", "Parameters", "Number of learned parameters.", "large", -1),

@@ -1,7 +1,9 @@
 """The tables that ``prepare`` prints: images, defect regions by class, and splits."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -9,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from defectkit.labels.ledger import LedgerRow
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.tables import make_table
-from defectkit.vocabulary import SPLITS
+from defectkit.vocabulary import SPLITS, LabelKind, RowOutcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +38,28 @@ def print_summary(
     if classes:
         console.print(_regions_table(class_table, region_table, classes, pixel_pitch))
     console.print(_splits_table(image_table, class_table, classes))
+
+
+def print_outcome(
+    console: Console,
+    out: Path,
+    ledger: Sequence[LedgerRow],
+    warnings: Sequence[str],
+    kind: LabelKind,
+) -> None:
+    """Print the outcome of the rows, the warnings, and the next command."""
+    counts = Counter(row.outcome for row in ledger)
+    rows = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(RowOutcome))
+    console.print(f"Rows: {rows} (ledger.csv)")
+    for warning in warnings:
+        console.print(f"Warning: {warning}.", style="yellow", markup=False)
+    approach = "segment" if kind == "masks" else "box"
+    console.print(
+        f"Written to {out}. Look at {out / 'preview'}, then:\n"
+        f"  defectkit train --approach {approach} --data {out}",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _make_tables(

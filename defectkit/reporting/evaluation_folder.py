@@ -12,7 +12,7 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.judge import URGENCY, Evaluation, judge_images
-from defectkit.evaluation.operating_points import doubt_escape_rate
+from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import ensure_writable, write_json
@@ -66,8 +66,8 @@ def evaluate_split(
     warnings = list(model.info.get("warnings", ()))
     image = evaluation.metrics["image"]
     if max_escape_rate is not None:
-        doubt = doubt_escape_rate(image["escapes"], image["n_defective"], max_escape_rate)
-        warnings += [doubt] if doubt else []
+        warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
+        warnings += [warning] if warning else []
     _write_files(evaluation)
     _write_report(evaluation, run, model, dataset, split, warnings)
     print_evaluation(console, evaluation, model.thresholds, warnings)

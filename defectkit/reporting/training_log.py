@@ -44,7 +44,7 @@ def print_introduction(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
         f"({millions:.2f} M parameters, {pretrained}), {len(dataset.classes)} classes\n"
         f"data {escape(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
-        f"validation images, {len(samples)} samples an epoch\n"
+        f"validation images, {len(samples)} samples per epoch\n"
         f"on {describe_device(device)}, for {length}, into {escape(str(out))}"
     )
     for line in samples.describe():

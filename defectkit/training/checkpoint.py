@@ -66,12 +66,12 @@ def load_checkpoint(
     modules: Mapping[str, torch.nn.Module],
     optimizer: torch.optim.Optimizer,
 ) -> dict[str, Any]:
-    """Restore the newest whole checkpoint in place and return its numbers.
+    """Restore the newest intact checkpoint in place and return its numbers.
 
     Where it is damaged, the one before it is taken, with a warning.
 
     Raises:
-        TrainingError: there is no whole checkpoint, or it does not fit the network.
+        TrainingError: there is no intact checkpoint, or it does not fit the network.
     """
     damaged = []
     for path in reversed(_checkpoints(folder)):
@@ -95,7 +95,7 @@ def load_checkpoint(
             ) from error
         return numbers
     raise TrainingError(
-        f"{folder} has no whole checkpoint"
+        f"{folder} has no intact checkpoint"
         + (f" (damaged: {', '.join(damaged)})" if damaged else "")
         + ". Start a new run without --resume and with another --out."
     )

@@ -21,7 +21,7 @@ def explain_failures(config: Config) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         text = str(error)
-        if _is_lack_of_memory(error):
+        if _is_out_of_memory(error):
             half = max(config.train.batch_size // 2, 1)
             raise MemoryShortageError(
                 f"there is too little memory ({_first_line(text) or 'MemoryError'}). Start a new "
@@ -36,7 +36,7 @@ def explain_failures(config: Config) -> Iterator[None]:
         raise
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # Of torch's allocator for the CPU, and of numpy's own MemoryError out of a loader process.

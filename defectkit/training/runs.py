@@ -16,6 +16,7 @@ from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
 from defectkit.files import ensure_writable, read_json, write_json
+from defectkit.vocabulary import ApproachName
 
 CHANGEABLE_ON_RESUME = (
     "device",
@@ -85,8 +86,10 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
             f"{run} is not a run (it has no config.yaml): there is nothing to resume."
         )
     config = load_config(run / "config.yaml", settings)
-    before = _flat(load_config(run / "config.yaml").model_dump())
-    changed = [key for key, value in _flat(config.model_dump()).items() if value != before[key]]
+    before = _flatten_settings(load_config(run / "config.yaml").model_dump())
+    changed = [
+        key for key, value in _flatten_settings(config.model_dump()).items() if value != before[key]
+    ]
     refused = sorted(set(changed) - set(CHANGEABLE_ON_RESUME))
     if refused:
         raise ConfigError(
@@ -152,6 +155,24 @@ def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
         lock.release()
 
 
+def check_dataset(dataset: Dataset, approach: ApproachName) -> None:
+    """Check that the dataset has what an approach learns from.
+
+    Raises:
+        DatasetError: it has no defects, or boxes where masks are needed.
+    """
+    if not dataset.classes:
+        raise DatasetError(
+            f"{dataset.folder} has no defective image, so there is nothing to learn. "
+            "Label some and run 'defectkit prepare' again."
+        )
+    if dataset.label_kind == "boxes" and approach != "box":
+        raise DatasetError(
+            f"{dataset.folder} has boxes and no masks, so {approach} has no outlines to learn "
+            "from. Use --approach box, or prepare labels that outline the defects."
+        )
+
+
 def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -> None:
     """Check that ``dataset`` is what a run to resume was trained on.
 
@@ -206,7 +227,7 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:
     if not resume and (run / "config.yaml").exists():
         raise TrainingError(
-            f"{run} already holds a run. Continue it with --resume, or choose another --out."
+            f"{run} already has a run. Continue it with --resume, or choose another --out."
         )
     for folder in (run, *(run / name for name in SUBFOLDERS)):
         if folder == run or folder.is_dir():
@@ -220,11 +241,11 @@ def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:
     return max((int(name[1]) for name in names if name), default=0)
 
 
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten_settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten_settings(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

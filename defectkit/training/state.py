@@ -141,10 +141,10 @@ def save_state(run: Path, state: TrainState, learner: Learner) -> None:
 
 
 def load_state(run: Path, learner: Learner) -> TrainState:
-    """Return the state of the run's newest whole checkpoint; ``learner`` is restored in place.
+    """Return the state of the run's newest intact checkpoint; ``learner`` is restored in place.
 
     Raises:
-        TrainingError: there is no whole checkpoint, or the history is damaged.
+        TrainingError: there is no intact checkpoint, or the history is damaged.
     """
     numbers = load_checkpoint(
         run / "checkpoints", modules=learner.modules, optimizer=learner.optimizer

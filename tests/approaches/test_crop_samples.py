@@ -99,8 +99,8 @@ def test_a_tensor_shares_no_memory_with_its_image():
     ("settings", "resize", "message"),
     [
         (["data.crop=100"], None, r"data.crop=100 is not divisible by 32, as unet .* 96 or 128\."),
-        ([], 40, r"data.resize=40 is not divisible by 32, as unet needs\. Take 32 or 64\."),
-        (["data.crop=33"], None, r"Take 32 or 64\."),
+        ([], 40, r"data.resize=40 is not divisible by 32, as unet needs\. Use 32 or 64\."),
+        (["data.crop=33"], None, r"Use 32 or 64\."),
     ],
 )
 def test_a_side_that_does_not_fit_the_network_is_refused(settings, resize, message):

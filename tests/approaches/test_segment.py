@@ -216,11 +216,11 @@ def test_the_weights_of_an_earlier_run_are_taken(run_folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("data.crop=100",), r"crop=100 is not divisible by 32, as unet needs. Take 96 or 128"),
+        (("data.crop=100",), r"crop=100 is not divisible by 32, as unet needs. Use 96 or 128"),
         (("data.crop=64", "model.architecture=pan"), r"crop=64 .* by 128, as pan .* 128 or 256"),
         (
             ("data.resize=130",),
-            r"resize=130 is not divisible by 32, as unet needs. Take 128 or 160",
+            r"resize=130 is not divisible by 32, as unet needs. Use 128 or 160",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.approaches.whole_images import batches_of_one_shape, find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import batches_by_shape, find_by_scores, score_in_tiles
 
 RNG = np.random.default_rng(0)
 
@@ -17,7 +17,7 @@ def noise(*shape: int) -> np.ndarray:
 
 def test_images_of_one_shape_share_a_batch_in_their_order():
     images = [noise(8, 9, 1), noise(9, 8, 1), noise(8, 9, 1), noise(8, 9, 3)]
-    batches = {tuple(indices): batch for indices, batch in batches_of_one_shape(images)}
+    batches = {tuple(indices): batch for indices, batch in batches_by_shape(images)}
     assert set(batches) == {(0, 2), (1,), (3,)}
     np.testing.assert_array_equal(batches[0, 2], np.stack([images[0], images[2]]))
 

@@ -38,7 +38,7 @@ def test_all_mistakes_come_at_once_with_their_paths(tmp_path):
     with pytest.raises(ConfigError) as raised:
         read(text, "data.crop=7", folder=tmp_path)
     message = str(raised.value)
-    assert message.startswith(f"{tmp_path / 'mine.yaml'} does not fit:\n")
+    assert message.startswith(f"{tmp_path / 'mine.yaml'} is not valid:\n")
     assert {line.strip().partition(":")[0] for line in message.splitlines()[1:]} == {
         "sed",
         "train.epoch",

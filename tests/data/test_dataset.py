@@ -173,7 +173,8 @@ def test_a_folder_that_is_not_a_dataset_is_refused_with_the_way_out(tmp_path):
 def test_other_format_versions_are_refused(version, dataset_copy):
     edit_json(dataset_copy, format_version=version)
     message = (
-        rf"format version {version}; this defectkit reads {FORMAT_VERSION}\. Run 'defectkit pr"
+        rf"format version {version}; this version of defectkit reads {FORMAT_VERSION}\. "
+        "Run 'defectkit pr"
     )
     with pytest.raises(DatasetError, match=message):
         Dataset.load(dataset_copy)

@@ -171,7 +171,7 @@ def test_cut_or_missing_files_are_refused(run_copy):
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_other_format_versions_are_refused(run_copy, version):
     edit(run_copy, format_version=version)
-    message = rf"has format version {version}; this defectkit reads {FORMAT_VERSION}"
+    message = rf"has format version {version}; this version of defectkit reads {FORMAT_VERSION}"
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy)
 

@@ -156,7 +156,7 @@ def test_untrusted_weights_neither_run_nor_load(run_copy, marker, tally):
     for name, content in {**hostile_weights(marker), **misfitting(own)}.items():
         with tally.case(name):
             put_weights(run_copy, content)
-            with pytest.raises(ModelError, match="does not fit this defectkit"):
+            with pytest.raises(ModelError, match="cannot be used by this version of defectkit"):
                 defectkit.load(run_copy, device="cpu")
             assert not marker.exists()
 
@@ -170,7 +170,7 @@ def test_untrusted_files_are_no_pretrained_weights(tmp_path, marker, tally):
             with tally.case(name + suffix):
                 file = tmp_path / f"given{suffix}"
                 file.write_bytes(content)
-                with pytest.raises(ModelError, match="not a whole safetensors file"):
+                with pytest.raises(ModelError, match="not a complete safetensors file"):
                     encoder_weights(str(file), "resnet18", allow_download=False)
                 assert not marker.exists()
 
@@ -225,7 +225,8 @@ def test_what_a_model_says_of_itself_selects_no_code(run_copy, marker, tally, cl
         with tally.case(name):
             path.write_text(text)
             with pytest.raises(
-                ModelError, match="does not fit this defectkit|is damaged|cannot be used"
+                ModelError,
+                match="cannot be used by this version of defectkit|is damaged|cannot be used",
             ):
                 defectkit.load(run_copy, device="cpu")
             assert not marker.exists()
@@ -301,7 +302,7 @@ def test_untrusted_checkpoints_neither_run_nor_resume(tmp_path, marker, tally):
         ("seed: !!python/object/new:os.system ['touch MARKER']", "is not valid YAML"),
         ("!!python/module:os", "is not valid YAML"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "line 2: aliases such as *name are not read"),
-        ("model: {encoder: 'hf-hub:stranger/model'}", "addresses are not followed"),
+        ("model: {encoder: 'hf-hub:stranger/model'}", "URLs are not opened"),
         ("[" * 2_000, "is nested too deeply"),
     ],
 )

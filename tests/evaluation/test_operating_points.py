@@ -12,7 +12,7 @@ from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.operating_points import (
     Thresholds,
     choose_thresholds,
-    doubt_escape_rate,
+    escape_rate_warning,
 )
 from defectkit.evaluation.verdicts import verdict
 
@@ -171,21 +171,21 @@ def test_an_escape_rate_that_the_images_cannot_show_is_warned_of():
 
 @pytest.mark.parametrize("rate", [0.001, 0.005, 0.01, 0.05, 0.3])
 def test_the_number_of_images_needed_is_the_least(rate):
-    text = doubt_escape_rate(0, 1, rate)
+    text = escape_rate_warning(0, 1, rate)
     needed = int(text.split("At least ")[1].split()[0])
     assert binomtest(0, needed).proportion_ci(0.95, "exact").high <= rate
     assert binomtest(0, needed - 1).proportion_ci(0.95, "exact").high > rate
 
 
 def test_a_result_that_does_not_support_the_escape_rate_is_doubted():
-    assert doubt_escape_rate(0, 736, 0.005) is None
-    assert doubt_escape_rate(1, 736, 0.005) == (
+    assert escape_rate_warning(0, 736, 0.005) is None
+    assert escape_rate_warning(1, 736, 0.005) == (
         "an escape rate of 0.5 % is not shown: escapes 1 of 736 (0.1 %, 95 % CI 0.0-0.8 %)."
     )
-    doubt = doubt_escape_rate(9, 57, 0.005)
+    doubt = escape_rate_warning(9, 57, 0.005)
     assert "is not shown: escapes 9 of 57 (15.8 %" in doubt
     assert "At least 736 are needed." in doubt
-    assert "escapes 0 of 0 (no rate)" in doubt_escape_rate(0, 0, 0.005)
+    assert "escapes 0 of 0 (no rate)" in escape_rate_warning(0, 0, 0.005)
 
 
 def test_few_images_and_useless_scores_are_warned_of():

@@ -73,7 +73,7 @@ def test_a_packaged_file_that_is_not_the_known_one_is_never_unpickled(monkeypatc
     package, file, _ = weights._PACKAGED[LITE0]
     monkeypatch.setitem(weights._PACKAGED, LITE0, (package, file, "0" * 64))
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was unpickled"))
-    message = r"57934424\.pth is not the file that is known \(its SHA-256 differs\)\. Reinstall"
+    message = r"57934424\.pth is not the expected file \(its SHA-256 differs\)\. Reinstall"
     with pytest.raises(ModelError, match=message):
         pretrained_weights(LITE0, allow_download=False)
 
@@ -119,7 +119,7 @@ def test_a_damaged_file_in_the_local_cache_is_said_plainly(no_network, cache):
     for name, content in (("refs/main", "abc"), ("snapshots/abc/model.safetensors", "half")):
         (folder / name).parent.mkdir(parents=True)
         (folder / name).write_text(content)
-    with pytest.raises(ModelError, match=r"model\.safetensors is not a whole safetensors file"):
+    with pytest.raises(ModelError, match=r"model\.safetensors is not a complete safetensors file"):
         pretrained_weights("resnet18", allow_download=False)
 
 
@@ -173,12 +173,12 @@ def test_files_that_are_no_weights_are_refused(tmp_path, run_folder):
     with pytest.raises(ModelError, match=r"model\.weights=gone: no such file, run or model folder"):
         read_weights("gone")
     (tmp_path / "x.pth").write_bytes(b"PK\3\4 a pickle")
-    with pytest.raises(ModelError, match=r"x\.pth is not a whole safetensors file"):
+    with pytest.raises(ModelError, match=r"x\.pth is not a complete safetensors file"):
         read_weights(str(tmp_path / "x.pth"))
     shutil.copy(run_folder / "model" / "model.safetensors", tmp_path / "cut.safetensors")
     with (tmp_path / "cut.safetensors").open("r+b") as handle:
         handle.truncate(10_000)
-    with pytest.raises(ModelError, match=r"cut\.safetensors is not a whole safetensors file"):
+    with pytest.raises(ModelError, match=r"cut\.safetensors is not a complete safetensors file"):
         read_weights(str(tmp_path / "cut.safetensors"))
 
 

@@ -197,7 +197,7 @@ def test_no_name_in_a_folder_to_inspect_leads_outside(place, run_folder, tally):
         summary = defectkit.inspect(run_folder, folder, out=out, device="cpu", console=silent())
     unread = {row["image_id"]: row["error"] for row in read_csv(out / "errors.csv")}
     assert unread.keys() == {"link.png"}
-    assert "is a link out of" in unread["link.png"]
+    assert "is a link that leads out of" in unread["link.png"]
     assert summary.unreadable == 1
     for row in read_csv(out / "findings.csv"):
         with tally.case(row["image_id"]):

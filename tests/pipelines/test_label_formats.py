@@ -155,8 +155,8 @@ def test_every_annotation_is_accounted_for(tmp_path):
     for reason, expected in zip(
         reasons,
         ["a polygon has 4 numbers", "the point (90, 1) lies outside the image of 40x24",
-         "it has only a box, where other annotations have outlines", "not that of an image",
-         "category 3 is not listed", "not that of an image", "the outline covers no pixel"],
+         "it has only a box, where other annotations have outlines", "not the id of a listed image",
+         "category 3 is not listed", "not the id of a listed image", "the outline covers no pixel"],
         strict=True,
     ):  # fmt: skip
         assert expected in reason

@@ -101,7 +101,8 @@ def test_a_given_split_that_divides_copies_is_refused_with_counts_and_pictures(s
     meta.write_text("ImageId,split\nbad0.png,train\ncopy.png,test\n")
     with pytest.raises(
         DatasetError,
-        match=r"puts 1 of 1 pairs of images that show the same into different splits \(1 exact\); "
+        match=r"puts 1 of 1 pairs of images that show the same thing into different splits "
+        r"\(1 exact\); "
         r"the first is bad0\.png \(train\) and copy\.png \(test\)\. All are in .*leaks\.csv, .*"
         r"preview/leaks\.png\..*give copies the same split.*--allow-leaks",
     ):

@@ -118,7 +118,7 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(
 ):
     before = hashes_of(run_copy)
     with pytest.raises(
-        TrainingError, match="already holds a run. Continue it with --resume, or choose"
+        TrainingError, match="already has a run. Continue it with --resume, or choose"
     ):
         train_tiny(dataset_folder, run_copy)
     assert hashes_of(run_copy) == before
@@ -153,7 +153,7 @@ def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
             return super().acquire(*arguments, **options)
 
     monkeypatch.setattr(runs, "FileLock", LockAfterAnother)
-    with pytest.raises(TrainingError, match="already holds a run"):
+    with pytest.raises(TrainingError, match="already has a run"):
         train_tiny(dataset_folder, tmp_path / "run")
     assert len(read_csv(tmp_path / "run" / "history.csv")) == 2
 

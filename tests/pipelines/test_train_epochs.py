@@ -252,7 +252,9 @@ def test_a_finished_run_has_nothing_left(trial):
 
 
 def test_there_must_be_something_to_resume(trial):
-    with pytest.raises(TrainingError, match="checkpoints has no whole checkpoint. Start a new run"):
+    with pytest.raises(
+        TrainingError, match="checkpoints has no intact checkpoint. Start a new run"
+    ):
         trial().epochs(resume=True)
 
 

@@ -193,7 +193,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
     else:
         refused = cli(*train)
         assert refused.code == 2
-        assert f"{run} already holds a run. Continue it with --resume, or choose" in refused.err
+        assert f"{run} already has a run. Continue it with --resume, or choose" in refused.err
         again = cli("train", "--resume", "--out", run)
         assert "no epoch was finished: starting with the first" in again.err
     assert again.code == 0, again.err

@@ -207,13 +207,13 @@ def test_every_flipped_bit_and_every_cut_is_seen(suffix, tmp_path, tally):
 
 @pytest.mark.check(14)
 def test_without_a_whole_state_the_damaged_ones_are_named(tmp_path):
-    message = r"has no whole checkpoint\. Start a new run without --resume and with another --out"
+    message = r"has no intact checkpoint\. Start a new run without --resume and with another --out"
     with pytest.raises(TrainingError, match=message):
         State().load(tmp_path)
     two_states(tmp_path)
     for path in tmp_path.glob("*.safetensors"):
         path.write_bytes(b"x")
-    message = r"no whole checkpoint \(damaged: epoch-0002, epoch-0001\)\. Start a new run"
+    message = r"no intact checkpoint \(damaged: epoch-0002, epoch-0001\)\. Start a new run"
     with pytest.raises(TrainingError, match=message):
         State().load(tmp_path)
 

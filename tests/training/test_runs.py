@@ -103,7 +103,7 @@ def test_a_folder_is_proven_before_any_work(tmp_path, run_copy):
     check_run_folder(tmp_path / "new", resume=False)
     assert list((tmp_path / "new").iterdir()) == []
     with pytest.raises(
-        TrainingError, match="already holds a run. Continue it with --resume, or choose"
+        TrainingError, match="already has a run. Continue it with --resume, or choose"
     ):
         check_run_folder(run_copy, resume=False)
     check_run_folder(run_copy, resume=True)

@@ -33,7 +33,7 @@ def read_coco(path: Path) -> LabelTable:
 
         def read(item: Any = item, image: dict[str, Any] | None = image) -> Annotation:
             if image is None:
-                raise LabelError("its image_id is not that of an image")
+                raise LabelError("its image_id is not the id of a listed image")
             category = categories.get(json_field(item, "category_id", int, str))
             if category is None:
                 raise LabelError(f"category {item['category_id']!r} is not listed")

@@ -84,7 +84,7 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
     try:
         values = tuple(map(float, rest))
     except ValueError as error:
-        raise LabelError(f"{line[:40]!r} has something else than numbers") from error
+        raise LabelError(f"{line[:40]!r} has values that are not numbers") from error
     if len(values) == 4:
         x, y, width, height = values
         return class_id, Box(

@@ -34,7 +34,7 @@ class AllConv(TileClassifier):
         super().__init__(mean=127.5, std=63.75)
         if tile < RECEPTIVE_FIELD:
             raise ModelError(
-                f"patch.tile={tile} is too small for all_conv. Take {RECEPTIVE_FIELD} or more."
+                f"patch.tile={tile} is too small for all_conv. Use {RECEPTIVE_FIELD} or more."
             )
         self.tile, self.stride = tile, 4
         self.window = (tile - RECEPTIVE_FIELD) // self.stride + 1

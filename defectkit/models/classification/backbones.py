@@ -34,7 +34,7 @@ def build_backbone(
     if channels is None:
         sizes = range(side + 16, MAX_TILE + 1, 16)
         fits = next((size for size in sizes if _count_features(body, in_channels, size)), None)
-        way_out = f"Set patch.tile={fits - 2 * context}." if fits else "Take another encoder."
+        way_out = f"Set patch.tile={fits - 2 * context}." if fits else "Use another encoder."
         raise ModelError(
             f"{name} cannot classify {side}x{side} pixels (patch.tile={tile} and patch.context="
             f"{context} on both sides). {way_out}"
@@ -66,7 +66,7 @@ def _from_torchvision(name: str, in_channels: int) -> nn.Module:
     layers = list(body.named_modules())
     last = next((path for path, layer in reversed(layers) if isinstance(layer, nn.Linear)), None)
     if last is None:
-        raise ModelError(f"{name} does not end in a linear layer. Take another encoder.")
+        raise ModelError(f"{name} does not end in a linear layer. Use another encoder.")
     _replace(body, last, nn.Identity())
     path, first = next((path, layer) for path, layer in layers if isinstance(layer, nn.Conv2d))
     if in_channels != first.in_channels:

@@ -163,5 +163,5 @@ def _check_divides(reduction: int, *, tile: int, context: int) -> None:
             sizes = sorted({max(below, smallest), below + reduction})
             raise ModelError(
                 f"patch.{key}={value} is not divisible by patch.reduction={reduction}. "
-                f"Take {' or '.join(map(str, sizes))}."
+                f"Use {' or '.join(map(str, sizes))}."
             )

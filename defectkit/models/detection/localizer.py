@@ -96,7 +96,7 @@ class Localizer(Detector):
         """
         label, true = (torch.stack(values) for values in zip(*truth, strict=True))  # (B,), (B, 4)
         defective = label > 0  # D defective images
-        share = _center_shares(true[defective], centers)  # (D, M)
+        share = _center_weights(true[defective], centers)  # (D, M)
         proposed = proposals[defective]  # (D, M, 4)
         target = true[defective, None].expand_as(proposed)
         loss = box_regression_loss(proposed, target, kind=self.box_loss)  # (D, M)
@@ -115,7 +115,7 @@ class Localizer(Detector):
         There is no threshold: a doubtful box has a low score, and scores rank images.
         """
         probabilities = logits.softmax(dim=1)  # (B, 1 + K)
-        boxes = boxes.clamp(0.0, 1.0) * _size_of(boxes, shape)
+        boxes = boxes.clamp(0.0, 1.0) * _image_size_xyxy(boxes, shape)
         scores, labels = 1 - probabilities[:, :1], probabilities[:, 1:].argmax(dim=1, keepdim=True)
         return [Detections(*one) for one in zip(boxes[:, None], scores, labels, strict=True)]
 
@@ -127,7 +127,7 @@ def _cell_centers(rows: int, columns: int) -> torch.Tensor:
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
-def _center_shares(true: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+def _center_weights(true: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     """Return equal shares, (D, M) with sum 1, for the cells in the middle of each box (D, 4).
 
     These are the cells within a quarter of the box's size from its center, and the nearest one.
@@ -140,7 +140,7 @@ def _center_shares(true: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
     return near / near.sum(dim=1, keepdim=True)
 
 
-def _size_of(boxes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+def _image_size_xyxy(boxes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     *_, height, width = shape
     return boxes.new_tensor([width, height, width, height])
 
@@ -153,7 +153,7 @@ def _largest(
     if not len(boxes):
         return labels.new_tensor(0), boxes.new_zeros(4)
     largest = box_area(boxes).argmax()
-    return labels[largest] + 1, boxes[largest] / _size_of(boxes, shape)
+    return labels[largest] + 1, boxes[largest] / _image_size_xyxy(boxes, shape)
 
 
 def build_localizer(

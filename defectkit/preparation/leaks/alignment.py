@@ -1,4 +1,4 @@
-"""Whether two images show the same thing: aligned as a candidate says, and compared by pixels."""
+"""Whether two images show the same thing: aligned by a candidate, and compared pixel by pixel."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -35,20 +35,21 @@ class Alignment:
     """How well two aligned images agree.
 
     ``similarity`` is their normalized correlation, 1 for the same pixels, and 0 where they do not
-    show the same thing; ``common`` is the fraction of the larger image that both show, in [0, 1].
+    show the same thing; ``common_fraction`` is the fraction of the larger image that both show, in
+    [0, 1].
     """
 
     similarity: float
-    common: float
+    common_fraction: float
 
     @property
     def kind(self) -> Literal["near", "overlap"]:
         """Near where nearly all of the larger image is in both, else overlap."""
-        return "near" if self.common >= MIN_NEAR_FRACTION else "overlap"
+        return "near" if self.common_fraction >= MIN_NEAR_FRACTION else "overlap"
 
 
 def orient(image: Image, orientation: int) -> Image:
-    """Return one of the eight flips and rotations: transposed, then flipped, as the bits say."""
+    """Return one of the eight flips and rotations: transposed, then flipped, by the bits set."""
     if orientation & TRANSPOSE:
         image = image.swapaxes(0, 1)
     if orientation & FLIP_X:
@@ -70,10 +71,8 @@ def align(one: Image, other: Image, candidate: Candidate) -> Alignment:
     top, bottom = _common_range(first.shape[0], second.shape[0], down)
     left, end = _common_range(first.shape[1], second.shape[1], right)
     common = (bottom - top) * (end - left) / max(first.size, second.size)
-    rows, columns = (
-        _central_slice(top + margin, bottom - margin),
-        _central_slice(left + margin, end - margin),
-    )
+    rows = _central_slice(top + margin, bottom - margin)
+    columns = _central_slice(left + margin, end - margin)
     if min(rows.stop - rows.start, columns.stop - columns.start) < 2 * BLOCK_SIDE:
         return Alignment(0.0, common)
     template = _band_pass(first)[rows, columns]
@@ -107,7 +106,7 @@ def _band_pass(gray: Image) -> Float32Array:
 
 
 def _block_similarity(one: Float32Array, other: Float32Array) -> float:
-    """Return the correlation that three quarters of the blocks reach; 0 where all are plain."""
+    """Return the correlation that three quarters of the blocks reach; 0 where all are uniform."""
     rows, columns = one.shape[0] // BLOCK_SIDE, one.shape[1] // BLOCK_SIDE
     shape = (rows, BLOCK_SIDE, columns, BLOCK_SIDE)
     blocks = []
@@ -116,8 +115,8 @@ def _block_similarity(one: Float32Array, other: Float32Array) -> float:
         block = block.reshape(rows * columns, -1)
         blocks.append(block - block.mean(axis=1, keepdims=True))
     deviations = np.stack([block.std(axis=1) for block in blocks])
-    rich = deviations.min(axis=0) > MIN_BLOCK_DEVIATION
-    if not rich.any():
+    textured = deviations.min(axis=0) > MIN_BLOCK_DEVIATION
+    if not textured.any():
         return 0.0
     products = (blocks[0] * blocks[1]).mean(axis=1)
-    return float(np.percentile(products[rich] / deviations.prod(axis=0)[rich], 25))
+    return float(np.percentile(products[textured] / deviations.prod(axis=0)[textured], 25))

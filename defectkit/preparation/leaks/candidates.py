@@ -79,10 +79,10 @@ def find_candidates(images: Sequence[ImageKeypoints]) -> list[Candidate]:
 def _find_among(
     images: Sequence[ImageKeypoints], numbers: Int64Array, factor: int
 ) -> list[Candidate]:
-    parts = [np.frombuffer(images[number].keypoints, "<u8") for number in numbers]
-    ends = np.cumsum([len(part) for part in parts])
+    keypoints = [np.frombuffer(images[number].keypoints, "<u8") for number in numbers]
+    ends = np.cumsum([len(own) for own in keypoints])
     owner = np.repeat(numbers, np.diff(ends, prepend=0))
-    code, orientation, y, x = unpack_keypoints(np.concatenate(parts))
+    code, orientation, y, x = unpack_keypoints(np.concatenate(keypoints))
     sizes = np.array([(image.height // factor, image.width // factor) for image in images])
     pairs = _similar_keypoints(code, owner)
     borders = np.searchsorted(pairs, [*ends[BLOCK_IMAGES - 1 :: BLOCK_IMAGES] << NUMBER_BITS])

@@ -102,10 +102,10 @@ def refuse_leaks_across_splits(
         )
         raise DatasetError(
             f"the given split puts {len(across)} of {len(leaks)} pairs of images that show the "
-            f"same into different splits ({counts}); the first is {first} and {second}. All are in "
-            f"{written / 'leaks.csv'}, the first of them are shown in "
-            f"{written / 'preview' / 'leaks.png'}. A test on them would flatter: give copies the "
-            "same split, or delete one of each pair. --allow-leaks leaves them as they are."
+            f"same thing into different splits ({counts}); the first is {first} and {second}. All "
+            f"are in {written / 'leaks.csv'}, the first of them are shown in "
+            f"{written / 'preview' / 'leaks.png'}. Results on them would be too good: give copies "
+            "the same split, or delete one of each pair. --allow-leaks leaves them as they are."
         )
 
 

@@ -58,7 +58,7 @@ def test_boxes_alone_are_boxes(read):
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [
-        (shape(8, segmentation=[TRIANGLE]), "image_id is not that of an image"),
+        (shape(8, segmentation=[TRIANGLE]), "image_id is not the id of a listed image"),
         (shape(7, 5, segmentation=[TRIANGLE]), "category 5 is not listed"),
         (shape(7, True, segmentation=[TRIANGLE]), "'category_id' is missing"),
         (shape(segmentation={"counts": "a", "size": [30, 20]}), r"RLE, \[30, 20\], is not that"),
@@ -67,7 +67,7 @@ def test_boxes_alone_are_boxes(read):
         (shape(segmentation=[["1", "2"]]), "not a list of numbers"),
         (shape(bbox=[1, 2, 3]), "four numbers x, y, width and height"),
         (shape(), "not a list of numbers"),
-        ("text", "image_id is not that of an image"),
+        ("text", "image_id is not the id of a listed image"),
     ],
 )
 def test_an_annotation_that_cannot_be_used_is_refused_alone(read, annotation, reason):

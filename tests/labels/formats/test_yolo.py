@@ -68,7 +68,7 @@ def test_names_that_cannot_be_read_stop(folder, text, message):
     [
         ("2 .5 .5 .1 .1", "part.txt:2: class 2 has no name: 2 classes are named"),
         ("0 .5 .5 .1", "part.txt:2: '0 .5 .5 .1' is not a class number with the numbers"),
-        ("0 .5 .5 .1 -e", "part.txt:2: '0 .5 .5 .1 -e' has something else than numbers"),
+        ("0 .5 .5 .1 -e", "part.txt:2: '0 .5 .5 .1 -e' has values that are not numbers"),
         ("a .5 .5 .1 .1", "part.txt:2: 'a .5 .5 .1 .1' is not a class number"),
     ],
 )

@@ -33,7 +33,7 @@ def test_a_tile_gives_one_place_and_all_of_the_tile_is_seen(tile, channels):
 
 
 def test_a_tile_that_it_cannot_see_whole_is_refused():
-    with pytest.raises(ModelError, match=r"patch.tile=26 is too small for all_conv. Take 27 or"):
+    with pytest.raises(ModelError, match=r"patch.tile=26 is too small for all_conv. Use 27 or"):
         AllConv(tile=26, in_channels=1, out_channels=1)
 
 

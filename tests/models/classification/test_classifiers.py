@@ -81,10 +81,10 @@ def test_a_map_that_lies_on_no_grid_or_is_all_of_one_size_makes_a_network_whole(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tile": 40}, r"patch.tile=40 is not divisible by patch.reduction=16. Take 32 or 48\."),
-        ({"tile": 32, "context": 24, "reduction": 32}, r"patch.context=24 .* Take 0 or 32\."),
-        ({"tile": 16, "reduction": 32}, r"patch.tile=16 .* Take 32\."),
-        ({"context": 10}, r"patch.context=10 .* Take 0 or 16\."),
+        ({"tile": 40}, r"patch.tile=40 is not divisible by patch.reduction=16. Use 32 or 48\."),
+        ({"tile": 32, "context": 24, "reduction": 32}, r"patch.context=24 .* Use 0 or 32\."),
+        ({"tile": 16, "reduction": 32}, r"patch.tile=16 .* Use 32\."),
+        ({"context": 10}, r"patch.context=10 .* Use 0 or 16\."),
     ],
 )
 def test_tiles_that_are_no_multiple_of_the_reduction_are_refused(changes, message):

@@ -8,7 +8,7 @@ from defectkit.models.detection.boxes import box_regression_loss
 from defectkit.models.detection.localizer import (
     Localizer,
     _cell_centers,
-    _center_shares,
+    _center_weights,
     build_localizer,
 )
 
@@ -69,7 +69,7 @@ def test_the_weight_counts_for_the_box_alone():
 def test_the_cells_in_the_middle_of_a_box_share_it(x, y, width, height):
     box = torch.tensor([[x / 96, y / 64, min(x + width, 96) / 96, min(y + height, 64) / 64]])
     centers = _cell_centers(4, 6)
-    (share,) = _center_shares(box, centers)
+    (share,) = _center_weights(box, centers)
     assert share.sum() == pytest.approx(1)
     assert len(share[share > 0].unique()) == 1
     center, half = (box[0, :2] + box[0, 2:]) / 2, (box[0, 2:] - box[0, :2]) / 2

@@ -67,7 +67,7 @@ def test_the_pair_tells_orientation_and_place(orientation):
     alignment = align(whole, piece, pair)
     assert alignment.kind == "overlap"
     assert alignment.similarity == pytest.approx(1, abs=0.01)
-    assert alignment.common == pytest.approx(130 * 140 / whole.size, abs=0.02)
+    assert alignment.common_fraction == pytest.approx(130 * 140 / whole.size, abs=0.02)
 
 
 def test_no_images_and_images_without_keypoints_have_no_pairs():
