@@ -9,37 +9,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import hypothesis
-import numpy as np
 import pytest
 from rich.console import Console
+from small_sources import make_source
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit import cli as cli_module
-from defectkit.data.images import write_png
 from defectkit.devices import let_idle_threads_sleep
-from defectkit.files import sha256_file
-from defectkit.labels import rle
 
 let_idle_threads_sleep()  # before any test module imports torch
 
 # A busy machine is no failure.
 hypothesis.settings.register_profile("defectkit", deadline=None)
 hypothesis.settings.load_profile("defectkit")
-
-Train = Callable[..., Any]
-SIDE = 96
-
-TINY = (
-    "model.weights=none",
-    "data.crop=64",
-    "data.workers=0",
-    "train.epochs=2",
-    "train.samples_per_epoch=8",
-    "train.batch_size=4",
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -104,32 +89,6 @@ class Outcome:
     err: str
 
 
-def draw_image(index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A gray image of noise; every other one has a bright square, of class 1 or 2 in turn."""
-    rng = np.random.default_rng([7, index])
-    image = rng.integers(90, 130, (SIDE, SIDE), dtype=np.uint8)
-    if index % 2:
-        return image, {}
-    top, left = (int(place) for place in rng.integers(4, SIDE - 28, 2))
-    mask = np.zeros(image.shape, bool)
-    mask[top : top + 22, left : left + 18] = True
-    image[mask] = rng.integers(200, 240, int(mask.sum()), dtype=np.uint8)
-    return image, {str(index // 2 % 2 + 1): mask}
-
-
-def write_source(folder: Path, count: int = 20, name: str = "part-{:02d}.png") -> Path:
-    """Write ``Train/*.png`` and ``train.csv`` in Severstal form, and return the CSV."""
-    lines = ["ImageId,ClassId,EncodedPixels"]
-    for index in range(count):
-        image, masks = draw_image(index)
-        image_id = name.format(index)
-        write_png(folder / "Train" / image_id, image)
-        rows = [f"{image_id},{c},{rle.encode(mask)}" for c, mask in masks.items()]
-        lines += rows or [f"{image_id},,"]
-    (folder / "train.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder / "train.csv"
-
-
 @pytest.fixture(autouse=True)
 def small_numbers() -> None:
     """Take back what ``choose_device`` sets for the whole process: hypothesis refuses to draw
@@ -145,38 +104,9 @@ def quiet() -> Console:
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[str, ...]:
-    """Settings under which two epochs take a second or two."""
-    return TINY
-
-
-@pytest.fixture(scope="session")
-def hashes_of() -> Callable[[Path], dict[str, str]]:
-    """Give the files below a folder, as relative paths, with their SHA-256."""
-    return hashes
-
-
-@pytest.fixture(scope="session")
-def train_tiny(quiet: Console) -> Train:
-    """Train as ``defectkit.train`` does, under the tiny settings: (data, out, *more settings)."""
-
-    def call(data: Path, out: Path | None, *settings: str, **options: Any) -> Any:
-        options = {"device": "cpu", "console": quiet, **options}
-        return defectkit.train(data=data, out=out, settings=[*TINY, *settings], **options)
-
-    return call
-
-
-@pytest.fixture(scope="session")
-def make_source() -> Callable[..., Path]:
-    """Write images and their ``train.csv``: (folder, count, name with the number's place)."""
-    return write_source
-
-
-@pytest.fixture(scope="session")
 def source_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``train.csv`` of 20 gray images of 96x96, half of them defective, two classes."""
-    return write_source(tmp_path_factory.mktemp("source"))
+    return make_source(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="session")
@@ -188,7 +118,7 @@ def dataset_folder(source_csv: Path, quiet: Console) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_folder(dataset_folder: Path, train_tiny: Train) -> Path:
+def run_folder(dataset_folder: Path) -> Path:
     """A tiny U-Net trained for two epochs on the dataset. Do not change: use ``run_copy``."""
     return train_tiny(dataset_folder, dataset_folder.parent / "run").run
 
@@ -232,12 +162,3 @@ def cli(
     yield call
     for number, handler in handlers.items():
         signal.signal(number, handler)
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """The files below ``folder``, as relative paths, with their SHA-256."""
-    return {
-        path.relative_to(folder).as_posix(): sha256_file(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tiny_training import TINY
 
 import defectkit
 from defectkit import cli as cli_module
@@ -35,7 +36,7 @@ def defectkit_process(*arguments: object, cwd: Path) -> "subprocess.CompletedPro
     )
 
 
-def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
+def test_the_whole_job(cli, source_csv, tmp_path, monkeypatch):
     # Names with spaces, brackets (which rich could take for markup) and Chinese characters.
     place = tmp_path / "a [bold] 零件"
     place.mkdir()
@@ -50,7 +51,7 @@ def test_the_whole_job(cli, source_csv, tiny, tmp_path, monkeypatch):
     assert (place / "dataset" / "dataset.json").is_file()
 
     # With the pretrained weights of the installed package, which need no network.
-    settings = [word for one in (*tiny, "model.weights=auto") for word in ("--set", one)]
+    settings = [word for one in (*TINY, "model.weights=auto") for word in ("--set", one)]
     trained = cli("train", "--approach", "segment", "--device", "cpu", "--epochs", 1, *settings)
     assert trained.code == 0, trained.err
     assert "epoch 1 loss" in trained.err

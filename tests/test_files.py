@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit import files
@@ -131,7 +132,7 @@ def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(name, tmp_p
 @pytest.mark.check(24)
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="handles cannot be named here")
 def test_every_file_that_a_command_writes_is_synced_and_renamed(
-    source_csv, tmp_path, train_tiny, quiet, watched
+    source_csv, tmp_path, quiet, watched
 ):
     dataset, run = tmp_path / "dataset", tmp_path / "run"
     defectkit.prepare(source_csv, out=dataset, split="0.5/0.25/0.25", console=quiet)

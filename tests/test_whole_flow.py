@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small_sources import make_source
 
 ROOT = Path(__file__).parents[1]
 NAME = "零件 表面 " + "长" * 40
@@ -76,7 +77,7 @@ def without_network() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def flow(tmp_path_factory, make_source) -> Flow:
+def flow(tmp_path_factory) -> Flow:
     folder = tmp_path_factory.mktemp("flow") / NAME / f"{NAME} & 'more' [1]"
     source = folder / "源 data"
     make_source(source, count=16, name=f"{NAME}-{{:02d}}.png")

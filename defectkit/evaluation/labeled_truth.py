@@ -17,7 +17,7 @@ class LabeledTruth:
         classes: the names of the K classes.
 
     Raises:
-        ValueError: a shape or dtype does not hold.
+        ValueError: a shape or dtype is wrong.
     """
 
     def __init__(self, masks: Masks, classes: Sequence[str]) -> None:

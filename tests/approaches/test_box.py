@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny_training import train_tiny
 from torch import nn
 
 from defectkit.approaches.box import Box
@@ -222,7 +223,7 @@ def test_the_grid_detector_gets_its_anchors_from_the_training_boxes(dataset_fold
 
 
 @pytest.mark.parametrize("architecture", ["yolo_grid", "localizer"])
-def test_train_save_load_and_find(architecture, dataset_folder, train_tiny, tmp_path: Path):
+def test_train_save_load_and_find(architecture, dataset_folder, tmp_path: Path):
     changes = (f"model.architecture={architecture}", "data.resize=64", SMALL[1], "approach=box")
     summary = train_tiny(dataset_folder, tmp_path / "run", *changes)
     assert summary.epochs == 2

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_training import train_tiny
 from torch import nn
 
 import defectkit
@@ -253,7 +254,7 @@ def test_misfits_are_refused_at_once():
 
 
 @pytest.fixture(scope="module")
-def patch_run(dataset_folder, train_tiny, tmp_path_factory) -> Path:
+def patch_run(dataset_folder, tmp_path_factory) -> Path:
     settings = ("patch.tile=32", "patch.tiles_per_image=4", "patch.reduction=8", "patch.stride=8")
     out = tmp_path_factory.mktemp("patch") / "run"
     return train_tiny(dataset_folder, out, "approach=patch", *settings).run

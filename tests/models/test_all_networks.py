@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
+from scenes import scenes
 from torchvision.ops import box_iou
 
 from defectkit.approaches.build import build_approach
@@ -180,7 +181,7 @@ def test_its_state_is_all_there_is(approach, architecture):
 
 
 @every_network
-def test_the_loss_reaches_every_parameter(approach, architecture, scenes):
+def test_the_loss_reaches_every_parameter(approach, architecture):
     _, network = make(approach, architecture)
     if isinstance(network, Detector):
         terms = network(*scenes(1, (1, 2), side=64))

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from file_hashes import hashes_of
 from rich.console import Console
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.images import read_image
@@ -37,7 +39,7 @@ HEADLINE = {
 
 
 @pytest.fixture(scope="module")
-def two_runs(run_folder, dataset_folder, train_tiny, tmp_path_factory, quiet) -> tuple[Path, Path]:
+def two_runs(run_folder, dataset_folder, tmp_path_factory, quiet) -> tuple[Path, Path]:
     """Two evaluated runs of one dataset that differ in their seed; do not change."""
     place = tmp_path_factory.mktemp("runs")
     one = Path(shutil.copytree(run_folder, place / "one"))
@@ -82,7 +84,7 @@ def compare(runs, tmp_path, console=None, **options):
     return table_rows(table)
 
 
-def test_a_comparison_has_exactly_its_files(compared, hashes_of):
+def test_a_comparison_has_exactly_its_files(compared):
     out, _ = compared
     assert set(hashes_of(out)) == {"comparison.csv", "comparison.html", "comparison.png"}
 
@@ -133,7 +135,7 @@ def test_a_row_has_the_model_of_the_run_and_its_cost(compared, two_runs):
         assert row["flops"] > 1e9
 
 
-def test_networks_without_an_encoder_name_none(dataset_folder, train_tiny, tmp_path, quiet):
+def test_networks_without_an_encoder_name_none(dataset_folder, tmp_path, quiet):
     run = train_tiny(dataset_folder, tmp_path / "run", "model.architecture=pixel_net", epochs=1).run
     (row,) = compare([run], tmp_path)
     assert (row["network"], row["encoder"]) == ("pixel_net", None)
@@ -160,7 +162,7 @@ def test_runs_with_equal_findings_differ_in_nothing(copies, tmp_path):
         assert not second[f"{key}_differs"]
 
 
-def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path, hashes_of):
+def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path):
     before = [hashes_of(run) for run in copies]
     compare(copies, tmp_path)
     assert [hashes_of(run) for run in copies] == before

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_hashes import hashes_of
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -28,7 +29,7 @@ def evaluated(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
     return run, defectkit.evaluate(run, device="cpu", console=quiet)
 
 
-def test_an_evaluation_holds_exactly_its_files(evaluated, dataset_folder, hashes_of):
+def test_an_evaluation_holds_exactly_its_files(evaluated, dataset_folder):
     run, _ = evaluated
     out = run / "evaluation" / "test"
     files = set(hashes_of(out))
@@ -251,7 +252,7 @@ def test_regions_csv_has_every_true_region_once(evaluated, dataset_folder):
     assert recall["found"] == sum(row["found"] == "yes" for row in true)
 
 
-def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, hashes_of, quiet):
+def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, quiet):
     data, run = hashes_of(source_csv.parent), hashes_of(run_copy)
     defectkit.evaluate(run_copy, device="cpu", console=quiet)
     assert hashes_of(source_csv.parent) == data
@@ -308,7 +309,7 @@ def test_best_f1_takes_the_first_thresholds_again(run_copy, quiet):
     assert again["warnings"] == first["warnings"]
 
 
-def test_bad_options_change_nothing(run_copy, hashes_of, quiet):
+def test_bad_options_change_nothing(run_copy, quiet):
     before = hashes_of(run_copy / "model")
     with pytest.raises(ConfigError, match="max.escape.rate"):
         defectkit.evaluate(run_copy, max_escape_rate=1.5, device="cpu", console=quiet)

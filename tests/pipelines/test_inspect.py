@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_hashes import hashes_of
 from PIL import Image
 
 import defectkit
@@ -38,7 +39,7 @@ def inspect(run_folder, tmp_path, quiet):
     return call
 
 
-def test_an_inspection_holds_exactly_its_files(photos, inspect, hashes_of):
+def test_an_inspection_holds_exactly_its_files(photos, inspect):
     summary = inspect(photos)
     files = set(hashes_of(summary.out))
     overlays = {name for name in files if name.startswith("overlays/")}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_hashes import hashes_of
 from label_source import HEIGHT, WIDTH, Source, boxes, mask_of
 from PIL import Image
 from rich.console import Console
@@ -251,7 +252,7 @@ def test_a_folder_that_cannot_be_written_is_refused_first(source):
         source.prepare()
 
 
-def test_processes_change_nothing_and_the_source_stays_as_it_is(source, hashes_of):
+def test_processes_change_nothing_and_the_source_stays_as_it_is(source):
     source.image("broken.png")
     source.add("broken.png", "1", "5 2 9")
     source.prepare(skip_bad_rows=True)

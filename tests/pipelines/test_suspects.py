@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from file_hashes import hashes_of
 
 import defectkit
 from defectkit.data.dataset import Dataset
@@ -15,7 +16,7 @@ def suspects(run_copy, quiet):
 
 
 def test_a_work_list_with_pictures_and_nothing_else_changed(
-    run_copy, dataset_folder, source_csv, quiet, hashes_of
+    run_copy, dataset_folder, source_csv, quiet
 ):
     before = hashes_of(run_copy), hashes_of(source_csv.parent)
     found = defectkit.suspects(run_copy, device="cpu", max_images=3, console=quiet)

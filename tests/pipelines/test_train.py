@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_hashes import hashes_of
 from PIL import Image
 from safetensors.numpy import load_file
+from tiny_training import TINY, train_tiny
 
 import defectkit
 from defectkit.config import Config, dump_config, load_config
@@ -21,7 +23,7 @@ from defectkit.training.loop import train_one_epoch
 from defectkit.training.runs import PACKAGES
 
 
-def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
+def test_a_run_holds_exactly_its_files(run_folder):
     assert set(hashes_of(run_folder)) == {
         ".lock",
         "augmentations.png",
@@ -43,8 +45,8 @@ def test_a_run_holds_exactly_its_files(run_folder, hashes_of):
     }
 
 
-def test_the_resolved_config_is_kept_and_complete(run_folder, tiny):
-    asked = load_config(None, [*tiny, "device=cpu"])
+def test_the_resolved_config_is_kept_and_complete(run_folder):
+    asked = load_config(None, [*TINY, "device=cpu"])
     assert load_config(run_folder / "config.yaml") == asked
     assert (run_folder / "config.yaml").read_text() == dump_config(asked)
 
@@ -89,7 +91,7 @@ def test_the_model_knows_no_way_back_to_the_data(run_folder, dataset_folder, sou
 
 @pytest.mark.check(22)
 def test_the_same_seed_gives_the_same_model_with_any_loaders(
-    run_folder, dataset_folder, tmp_path, train_tiny, tally
+    run_folder, dataset_folder, tmp_path, tally
 ):
     weights = sha256_file(run_folder / "model" / "model.safetensors")
     for workers in (1, 0, 4)[: tally.number(short=1, full=3)]:
@@ -101,9 +103,7 @@ def test_the_same_seed_gives_the_same_model_with_any_loaders(
     assert sha256_file(tmp_path / "other" / "model" / "model.safetensors") != weights
 
 
-def test_nothing_but_the_run_is_written_or_changed(
-    source_csv, dataset_folder, tmp_path, train_tiny, hashes_of
-):
+def test_nothing_but_the_run_is_written_or_changed(source_csv, dataset_folder, tmp_path):
     before = hashes_of(source_csv.parent)
     summary = train_tiny(dataset_folder, tmp_path / "run", "train.epochs=1")
     assert summary.run == tmp_path / "run"
@@ -113,9 +113,7 @@ def test_nothing_but_the_run_is_written_or_changed(
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_an_existing_run_is_refused_and_stays_as_it_is(
-    dataset_folder, run_copy, train_tiny, hashes_of
-):
+def test_an_existing_run_is_refused_and_stays_as_it_is(dataset_folder, run_copy):
     before = hashes_of(run_copy)
     with pytest.raises(
         TrainingError, match="already has a run. Continue it with --resume, or choose"
@@ -125,9 +123,7 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(
 
 
 @pytest.mark.check(13)
-def test_a_place_that_cannot_be_written_is_refused_before_any_work(
-    dataset_folder, tmp_path, train_tiny
-):
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(dataset_folder, tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(OutputError, match="taken is a file, not a folder. Choose another --out"):
         train_tiny(dataset_folder, tmp_path / "taken")
@@ -135,7 +131,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(
         train_tiny(dataset_folder, tmp_path / "taken" / "run")
 
 
-def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy, train_tiny):
+def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy):
     with pytest.raises(DatasetError, match=r"nowhere is not a dataset \(it has no dataset.json\)"):
         train_tiny(tmp_path / "nowhere", tmp_path / "run")
     images = dataset_copy / "images.csv"
@@ -145,7 +141,7 @@ def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy, train
 
 
 def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
-    dataset_folder, run_folder, train_tiny, tmp_path, monkeypatch
+    dataset_folder, run_folder, tmp_path, monkeypatch
 ):
     class LockAfterAnother(runs.FileLock):
         def acquire(self, *arguments: object, **options: object) -> object:
@@ -159,7 +155,7 @@ def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
 
 
 def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
-    run_copy, dataset_folder, hashes_of, quiet
+    run_copy, dataset_folder, quiet
 ):
     before = hashes_of(run_copy)
     summary = defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=quiet)
@@ -211,7 +207,7 @@ def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):
 
 @pytest.mark.check(36)
 def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
-    dataset_folder, tmp_path, run_folder, train_tiny, quiet, monkeypatch
+    dataset_folder, tmp_path, run_folder, quiet, monkeypatch
 ):
     def interrupted(approach, learner, loader, state, *arguments, **options):
         if state.epoch == 1:  # the first epoch's checkpoint is written
@@ -232,24 +228,24 @@ def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
     assert sha256_file(tmp_path / "run" / weights) == sha256_file(run_folder / weights)
 
 
-def test_data_without_a_defect_are_refused(dataset_copy, tmp_path, train_tiny):
+def test_data_without_a_defect_are_refused(dataset_copy, tmp_path):
     info = read_json(dataset_copy / "dataset.json")
     (dataset_copy / "dataset.json").write_text(json.dumps({**info, "classes": []}))
     with pytest.raises(DatasetError, match="has no defective image, so there is nothing to learn"):
         train_tiny(dataset_copy, tmp_path / "run")
 
 
-def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet, tiny):
+def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet):
     monkeypatch.chdir(tmp_path)
     summary = defectkit.train(
-        data=dataset_folder, device="cpu", settings=[*tiny, "train.epochs=1"], console=quiet
+        data=dataset_folder, device="cpu", settings=[*TINY, "train.epochs=1"], console=quiet
     )
     assert summary.run == Path("runs/segment-1")
     assert (tmp_path / "runs" / "segment-1" / "model" / "model.json").is_file()
 
 
 def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
-    run_copy, dataset_copy, tmp_path, train_tiny, quiet
+    run_copy, dataset_copy, tmp_path, quiet
 ):
     rows = read_csv(dataset_copy / "images.csv")
     test_ids = [row["image_id"] for row in rows if row["split"] == "test"]
@@ -275,7 +271,7 @@ def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
     assert rates[0] != rates[1]  # the truth really was another
 
 
-def test_max_time_ends_in_time(dataset_folder, tmp_path, train_tiny):
+def test_max_time_ends_in_time(dataset_folder, tmp_path):
     start = time.monotonic()
     summary = train_tiny(dataset_folder, tmp_path / "run", max_time="4s")
     assert summary.epochs >= 1
@@ -288,9 +284,9 @@ def test_max_time_ends_in_time(dataset_folder, tmp_path, train_tiny):
 @pytest.mark.check(2)
 @pytest.mark.check(7)
 def test_a_run_killed_again_and_again_is_resumed_to_the_weights_of_an_unbroken_one(
-    dataset_folder, tmp_path, train_tiny, tiny, tally
+    dataset_folder, tmp_path, tally
 ):
-    settings = (*tiny, "train.epochs=6", "train.samples_per_epoch=16")
+    settings = (*TINY, "train.epochs=6", "train.samples_per_epoch=16")
     killed = tmp_path / "killed"
     main = [sys.executable, "-m", "defectkit.cli", "train", "--out", str(killed)]
     arguments = [f"--set={setting}" for setting in settings]
@@ -337,7 +333,7 @@ sys.addaudithook(_note_opened)  # which Python never takes back: quiet while OPE
 
 
 @pytest.mark.check(3)
-def test_training_does_not_read_the_test_images(dataset_copy, train_tiny, tmp_path, monkeypatch):
+def test_training_does_not_read_the_test_images(dataset_copy, tmp_path, monkeypatch):
     records = Dataset.load(dataset_copy).records
     paths = {record.path.resolve().as_posix(): record.split for record in records}
     monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
@@ -346,9 +342,7 @@ def test_training_does_not_read_the_test_images(dataset_copy, train_tiny, tmp_pa
 
 
 @pytest.mark.check(3)
-def test_other_labels_of_the_test_images_change_nothing_in_the_model(
-    dataset_copy, train_tiny, tmp_path
-):
+def test_other_labels_of_the_test_images_change_nothing_in_the_model(dataset_copy, tmp_path):
     def model(name: str) -> tuple[str, dict]:
         run = train_tiny(dataset_copy, tmp_path / name).run
         facts = read_json(run / "model" / "model.json")

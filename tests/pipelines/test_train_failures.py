@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load_file
+from tiny_training import TINY, train_tiny
 from torch import nn
 
 from defectkit import config as config_module
@@ -41,14 +42,14 @@ LAST = Path("checkpoints") / "epoch-0002.safetensors"
 
 
 @pytest.fixture(scope="module")
-def small(tiny) -> list[str]:
+def small() -> list[str]:
     """Options under which training two epochs of two steps takes a second."""
-    settings = (*tiny, "model.architecture=pixel_net", "data.crop=32")
+    settings = (*TINY, "model.architecture=pixel_net", "data.crop=32")
     return ["--device", "cpu", *(word for one in settings for word in ("--set", one))]
 
 
 @pytest.fixture(scope="module")
-def unbroken(dataset_folder, train_tiny) -> dict[str, np.ndarray]:
+def unbroken(dataset_folder) -> dict[str, np.ndarray]:
     """The state after two epochs that nothing disturbed."""
     run = dataset_folder.parent / "unbroken"
     train_tiny(dataset_folder, run, "model.architecture=pixel_net", "data.crop=32")

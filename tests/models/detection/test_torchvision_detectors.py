@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 from safetensors.torch import save_file
+from scenes import scenes
 from torchvision.ops import box_iou
 
 from defectkit.errors import ModelError
@@ -58,7 +59,7 @@ def detect(network, images):
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_every_batch_teaches_something(architecture, scenes):
+def test_every_batch_teaches_something(architecture):
     network = build(architecture).train()
     for rectangles in ((1, 2), (0, 0), (3, 0)):
         network.zero_grad()
@@ -74,7 +75,7 @@ def test_every_batch_teaches_something(architecture, scenes):
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_boxes_without_area_are_passed_over(architecture, scenes):
+def test_boxes_without_area_are_passed_over(architecture):
     images, targets = scenes(2, (1, 1))
     for target in targets:
         line = target["boxes"].clone()
@@ -88,13 +89,13 @@ def test_boxes_without_area_are_passed_over(architecture, scenes):
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_a_batch_can_be_learned_by_heart(architecture, scenes):
+def test_a_batch_can_be_learned_by_heart(architecture):
     losses = train(build(architecture), scenes(3, (1, 2, 0)), steps=8)
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
 @pytest.mark.parametrize("architecture", ["ssd", "fcos"])  # with and without a background label
-def test_classes_and_boxes_are_learned_as_they_are_given(architecture, scenes):
+def test_classes_and_boxes_are_learned_as_they_are_given(architecture):
     batch = scenes(4, (1, 1, 1, 1))
     for target in batch[1]:
         target["labels"] = 2 - target["labels"]  # 2 dark, 1 bright; 0 never occurs
@@ -120,7 +121,7 @@ def test_its_encoder_starts_another_network(architecture, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", SOME)
-def test_a_copy_shares_nothing_with_its_model(architecture, scenes):
+def test_a_copy_shares_nothing_with_its_model(architecture):
     images, _ = scenes(6, (1,))
     network = build(architecture)
     twin = copy.deepcopy(network)  # as the moving average of weights is made
@@ -132,7 +133,7 @@ def test_a_copy_shares_nothing_with_its_model(architecture, scenes):
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_pixels_are_normalized_inside_and_nothing_is_resized(architecture, scenes):
+def test_pixels_are_normalized_inside_and_nothing_is_resized(architecture):
     network = build(architecture)
     mean, std = normalization("resnet18")
     assert (network.mean.item(), network.std.item()) == pytest.approx((mean, std))
@@ -148,7 +149,7 @@ def test_pixels_are_normalized_inside_and_nothing_is_resized(architecture, scene
 
 
 @pytest.mark.parametrize("architecture", ALL)
-def test_least_score_and_most_limit_what_is_found(architecture, scenes):
+def test_least_score_and_most_limit_what_is_found(architecture):
     images, _ = scenes(8, (2,))
     everything = detect(build(architecture, max_detections=30), images)[0].scores
     few = detect(build(architecture, max_detections=3), images)[0].scores
@@ -161,7 +162,7 @@ def test_least_score_and_most_limit_what_is_found(architecture, scenes):
 
 
 @pytest.mark.parametrize("architecture", SOME)
-def test_the_truth_belongs_to_training(architecture, scenes):
+def test_the_truth_belongs_to_training(architecture):
     images, targets = scenes(9, (1,))
     network = build(architecture)
     with pytest.raises(AssertionError, match="targets are for training"):
@@ -170,7 +171,7 @@ def test_the_truth_belongs_to_training(architecture, scenes):
         network.train()(images)
 
 
-def test_masks_lie_in_their_boxes_and_are_learned(scenes):
+def test_masks_lie_in_their_boxes_and_are_learned():
     batch = scenes(10, (1, 1))
     network = build("mask_rcnn", score_threshold=0.3)
     train(network, batch, steps=30, lr=2e-3)
@@ -195,7 +196,7 @@ def test_too_many_or_no_anchor_sizes_are_refused(count):
     ("architecture", "levels"),
     [("mask_rcnn", 1), ("mask_rcnn", 6), ("ssd", 1), ("ssd", 6), ("retinanet", 6), ("fcos", 1)],
 )
-def test_any_number_of_levels(architecture, levels, scenes):
+def test_any_number_of_levels(architecture, levels):
     sizes = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0)[:levels]
     network = build(architecture, anchor_sizes=sizes)
     batch = scenes(11, (1, 0))

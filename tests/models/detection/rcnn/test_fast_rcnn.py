@@ -1,4 +1,5 @@
 import torch
+from scenes import scenes
 
 from defectkit.models.detection.rcnn.build import build_rcnn
 from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
@@ -12,7 +13,7 @@ def build():
     )  # fmt: skip
 
 
-def test_fast_rcnn_classifies_the_regions_that_are_proposed(scenes):
+def test_fast_rcnn_classifies_the_regions_that_are_proposed():
     network = build().eval()
     images, _ = scenes(0, (1, 2))
     for parameter in network.regions.box_predictor.bbox_pred.parameters():
@@ -26,7 +27,7 @@ def test_fast_rcnn_classifies_the_regions_that_are_proposed(scenes):
             assert sorted(boxes.tolist()) == sorted(proposals.tolist())
 
 
-def test_fast_rcnn_runs_the_network_once_for_all_regions(scenes):
+def test_fast_rcnn_runs_the_network_once_for_all_regions():
     network, calls = build().eval(), []
     network.features.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
     with torch.inference_mode():

@@ -3,6 +3,7 @@ from itertools import count
 
 import pytest
 import torch
+from scenes import scenes
 from torchvision.ops import box_iou
 
 from defectkit.models.detection.rcnn.build import build_rcnn
@@ -28,19 +29,19 @@ def detect(network, images):
 
 
 @pytest.fixture(scope="module")
-def fitted(scenes):
+def fitted():
     """R-CNN with random features, fitted to scenes of both classes."""
     network = build()
     network.fit_after_epoch(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
     return network
 
 
-def test_nothing_is_found_before_the_machines_are_fitted(scenes):
+def test_nothing_is_found_before_the_machines_are_fitted():
     images, _ = scenes(0, (2, 1))
     assert [len(one.boxes) for one in detect(build(), images)] == [0, 0]
 
 
-def test_the_machines_tell_classes_even_on_random_features(fitted, scenes):
+def test_the_machines_tell_classes_even_on_random_features(fitted):
     images, targets = scenes(50, (1, 1, 1, 1, 0, 0))
     found = detect(fitted, images)
     for one, target in zip(found[:4], targets, strict=False):
@@ -50,7 +51,7 @@ def test_the_machines_tell_classes_even_on_random_features(fitted, scenes):
     assert all((one.scores < 0.5).all() for one in found[4:])
 
 
-def test_a_fit_depends_on_its_samples_alone(fitted, scenes):
+def test_a_fit_depends_on_its_samples_alone(fitted):
     again = build()
     again.fit_after_epoch([scenes(20, (1, 1, 0))])  # forgotten by the next
     again.fit_after_epoch(scenes(seed, (1, 1, 2, 0)) for seed in range(8))
@@ -58,7 +59,7 @@ def test_a_fit_depends_on_its_samples_alone(fitted, scenes):
     torch.testing.assert_close(again.movers, fitted.movers)
 
 
-def test_a_class_that_does_not_occur_is_not_found(scenes):
+def test_a_class_that_does_not_occur_is_not_found():
     network = build(n_classes=3, score_threshold=0.0, nms_iou=1.0, max_detections=10_000)
     batches = [scenes(seed, (1, 1)) for seed in range(2)]
     network.fit_after_epoch(batches)
@@ -84,7 +85,7 @@ def test_a_fit_takes_a_bounded_number_of_images():
     assert len(seen) == FITTED_IMAGES // 16 + (FITTED_IMAGES % 16 > 0)
 
 
-def test_examples_are_the_truth_against_what_is_far_from_it(scenes):
+def test_examples_are_the_truth_against_what_is_far_from_it():
     images, targets = scenes(4, (2,))
     truth = {name: targets[0][name] for name in ("boxes", "labels")}
     truth["labels"] = torch.tensor([0, 1])
@@ -113,7 +114,7 @@ def move(box, delta):
     return torch.cat([center - size / 2, center + size / 2])
 
 
-def test_the_box_regressor_moves_the_proposals(scenes):
+def test_the_box_regressor_moves_the_proposals():
     network = build(nms_iou=1.0, max_detections=10_000)
     delta = torch.tensor([0.1, -0.05, math.log(0.8), math.log(0.9)])
     network.machines[1, -1], network.movers[1, :, -1] = 2.0, delta
@@ -148,7 +149,7 @@ def test_a_region_is_warped_with_a_little_around_it():
     torch.testing.assert_close(row, dark.expand_as(row))
 
 
-def test_images_of_any_size(scenes):
+def test_images_of_any_size():
     network = build(score_threshold=0.0)
     for height, width in ((17, 90), (1, 1), (60, 33)):
         image = torch.randint(0, 256, (1, 1, height, width), dtype=torch.uint8)
@@ -157,7 +158,7 @@ def test_images_of_any_size(scenes):
         assert (one.boxes <= torch.tensor([width, height] * 2)).all()
 
 
-def test_a_training_step_sees_one_defect_in_four_regions(scenes):
+def test_a_training_step_sees_one_defect_in_four_regions():
     network = build().train()
     images, targets = scenes(6, (1,), side=96)
     target = {**targets[0], "labels": targets[0]["labels"] + 1}

@@ -1,10 +1,8 @@
 """Batches for detectors: noise with bright and dark rectangles, drawn again for each seed."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 Batch = tuple[torch.Tensor, list[dict[str, torch.Tensor]]]
@@ -33,15 +31,10 @@ def draw_scene(seed: int, *, side: int, channels: int, rectangles: int) -> Any:
     return torch.from_numpy(image), target
 
 
-@pytest.fixture(scope="session")
-def scenes() -> Callable[..., Batch]:
-    """Draw (images (B, C, S, S) uint8, targets): ``rectangles`` says how many in each image."""
-
-    def draw(seed: int, rectangles: tuple[int, ...], *, side: int = 64, channels: int = 1) -> Batch:
-        drawn = [
-            draw_scene(100 * seed + place, side=side, channels=channels, rectangles=count)
-            for place, count in enumerate(rectangles)
-        ]
-        return torch.stack([image for image, _ in drawn]), [target for _, target in drawn]
-
-    return draw
+def scenes(seed: int, rectangles: tuple[int, ...], *, side: int = 64, channels: int = 1) -> Batch:
+    """Draw (images (B, C, S, S) uint8, targets); ``rectangles``: the number in each image."""
+    drawn = [
+        draw_scene(100 * seed + place, side=side, channels=channels, rectangles=count)
+        for place, count in enumerate(rectangles)
+    ]
+    return torch.stack([image for image, _ in drawn]), [target for _, target in drawn]
