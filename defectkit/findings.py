@@ -24,7 +24,7 @@ class Finding:
       need the doubtful ones too; empty for other approaches.
 
     Raises:
-        ValueError: a shape, dtype or value range does not hold.
+        ValueError: a shape, dtype or value range is wrong.
     """
 
     score_map: ScoreMap

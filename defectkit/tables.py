@@ -49,7 +49,7 @@ def read_table(path: Path | str, *, text: Collection[str]) -> "pd.DataFrame":
 
     Args:
         path: the CSV file.
-        text: the columns that are text, whatever stands in them. The others are numbers; an empty
+        text: the columns that are text, whatever they contain. The others are numbers; an empty
             cell there is a missing value.
 
     Raises:

@@ -177,7 +177,7 @@ def _find_images(given: Sequence[Path], *, overlays: Path) -> list[_ImageFile]:
     counts = Counter(ids.values())
     return [
         _ImageFile(
-            # Two files of one name are told apart by their whole paths.
+            # Files with the same name are distinguished by their full paths.
             image_id=name if counts[name] == 1 else path.as_posix(),
             path=path,
             folder=folders.get(path),

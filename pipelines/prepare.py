@@ -172,7 +172,7 @@ def run(
         usable = [image for image in facts if not image.problem]
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
         sheets = previews.class_sheets(out / "preview", usable, classes)
-        drawing = pool.map(previews.write_sheet, sheets)  # While this process goes on.
+        drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
         grouping = group_images(usable, matching.cells, group_by, pool)
         pair_sheets = previews.leak_sheets(out / "preview", usable, grouping.leaks)

@@ -1,6 +1,6 @@
 """Training samples of the approach ``patch``: from each image that is read, several tiles.
 
-Shapes: T tiles an image, K classes, S the side of a tile and its context on both sides.
+Shapes: T tiles per image, K classes, S the side of a tile and its context on both sides.
 """
 
 import warnings

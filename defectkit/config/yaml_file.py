@@ -15,7 +15,7 @@ from defectkit.errors import ConfigError
 
 
 def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
-    """Return the mapping that ``text`` holds, empty where it holds nothing.
+    """Return the mapping in ``text``, empty for an empty text.
 
     ``name`` says in messages where the text came from.
 

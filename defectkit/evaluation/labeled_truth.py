@@ -10,14 +10,14 @@ from defectkit.regions import Region, label_regions
 
 
 class LabeledTruth:
-    """The true masks of one image and their connected regions, labeled when they are first asked.
+    """The true masks of one image and their connected regions, labeled at first use.
 
     Args:
         masks: (K, H, W) uint8 (or bool), nonzero = defect.
         classes: the names of the K classes.
 
     Raises:
-        ValueError: a shape or dtype does not hold.
+        ValueError: a shape or dtype is wrong.
     """
 
     def __init__(self, masks: Masks, classes: Sequence[str]) -> None:

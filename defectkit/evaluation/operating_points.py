@@ -31,7 +31,7 @@ class Thresholds:
     ``above_good``, ``below_defective``, ``default`` where validation lacked a kind of image.
 
     Raises:
-        ValueError: the order or the range does not hold.
+        ValueError: the order or the range is wrong.
     """
 
     low: float

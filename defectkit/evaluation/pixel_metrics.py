@@ -84,7 +84,7 @@ class PixelMetrics:
             truth: the true masks, of the same classes and size.
 
         Raises:
-            ValueError: a shape, dtype or value range does not hold.
+            ValueError: a shape, dtype or value range is wrong.
         """
         self._check(score_map, truth)
         largest, winner = _largest(score_map)

@@ -26,7 +26,7 @@ MAX_INT64 = np.iinfo(np.int64).max
 
 
 class RleError(LabelError):
-    """A run-length encoding that does not describe, beyond doubt, one mask of the image's size."""
+    """A run-length encoding that is not valid for an image of this size, or is ambiguous."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

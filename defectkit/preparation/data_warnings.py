@@ -28,8 +28,8 @@ def _warn_about_boxes(kind: LabelKind) -> list[str]:
     if kind == "masks":
         return []
     return [
-        "the labels are boxes: they serve --approach box alone, masks are filled rectangles, and "
-        "boxes of one class that touch count as one"
+        "the labels are boxes: they can be used with --approach box only, masks are filled "
+        "rectangles, and boxes of one class that touch count as one"
     ]
 
 

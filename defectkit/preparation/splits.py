@@ -65,7 +65,7 @@ def assign_splits(
     seed: int,
     given: Sequence[str] | None = None,
 ) -> SplitAssignment:
-    """Assign every image to a split so that the fractions hold overall and for each class.
+    """Assign every image to a split so that the fractions are met overall and for each class.
 
     The three sequences are per image: its group, its defect classes (none for a good image), and
     the split that the user gave it (empty text where none). Images of one group stay together; an

@@ -55,7 +55,7 @@ def print_outcome(
         console.print(f"Warning: {warning}.", style="yellow", markup=False)
     approach = "segment" if kind == "masks" else "box"
     console.print(
-        f"Written to {out}. Look at {out / 'preview'}, then:\n"
+        f"Written to {out}. Check {out / 'preview'}, then:\n"
         f"  defectkit train --approach {approach} --data {out}",
         markup=False,
         soft_wrap=True,

@@ -43,7 +43,8 @@ def evaluate_split(
         model: the run's model, with its thresholds.
         dataset: the dataset that the run was trained on.
         split: the split to judge on.
-        max_escape_rate: an escape rate in [0, 1); a warning says so where it is not shown.
+        max_escape_rate: an escape rate in [0, 1); if the result does not support it, there is a
+            warning.
         console: where to report.
 
     Raises:
@@ -124,7 +125,7 @@ def _write_files(evaluation: Evaluation) -> None:
 
 
 def _image_texts(images: "pd.DataFrame") -> "pd.DataFrame":
-    # So many digits give a float32 back as it was.
+    # Nine digits restore a float32 exactly.
     scores = [name for name in images.columns if name == "score" or name.startswith("score_")]
     return images.assign(**{name: images[name].map("{:.9g}".format) for name in scores})
 

@@ -1,4 +1,4 @@
-"""What a training is at the end of an epoch: what learns, and how far it is.
+"""The state of a training at the end of an epoch: the learner and the progress.
 
 Both are written to the checkpoint, so that a resumed run continues as if it had not been stopped.
 """
@@ -57,7 +57,7 @@ def build_learner(network: Network, config: TrainConfig, device: torch.device) -
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochResult:
-    """What an epoch of training gave: the mean of each loss term over its batches.
+    """The result of one epoch of training: the mean of each loss term over its batches.
 
     ``losses`` has ``loss``, the weighted sum, and the terms; ``learning_rate`` is the last one.
     """

@@ -82,7 +82,9 @@ def test_boxes_are_boxes_and_serve_box_alone(tmp_path, form, cli):
     out = prepared(BOX_FORMS[form](tmp_path), tmp_path / "out")
     info = read_json(out / "dataset.json")
     assert info["truth"] == "boxes"
-    assert info["warnings"][0].startswith("the labels are boxes: they serve --approach box alone")
+    assert info["warnings"][0].startswith(
+        "the labels are boxes: they can be used with --approach box only"
+    )
     found = {
         (
             row["image_id"],

@@ -39,7 +39,7 @@ def test_a_dataset_without_anything_unusual_has_no_warnings():
 
 def test_boxes_are_warned_of():
     (warning,) = collect(kind="boxes")
-    assert warning.startswith("the labels are boxes: they serve --approach box alone")
+    assert warning.startswith("the labels are boxes: they can be used with --approach box only")
 
 
 @pytest.mark.parametrize(

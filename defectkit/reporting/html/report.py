@@ -65,7 +65,7 @@ def write_report(
     Args:
         folder: the evaluation's folder; ``overlays/``, ``scores.png`` and ``region_recall.png``
             are taken from it where they exist.
-        metrics: what ``metrics.json`` holds.
+        metrics: the content of ``metrics.json``.
         images: a row per image with ``image_id``, ``defective``, ``score``, ``verdict`` and
             ``outcome``; an optional ``overlay`` names the file in ``overlays/``, else it is
             ``overlay_name(image_id)``.
