@@ -18,9 +18,9 @@ class Region:
 
     ``box_xywh`` is in pixels of the image, x right and y down, half-open: it covers
     ``x <= column < x + width`` and ``y <= row < y + height``. ``area`` counts the region's own
-    pixels, so its holes are left out. ``class_id`` is empty where only *defect or not* is asked,
-    ``score`` is in [0, 1], 1 for a labeled region. ``mask`` (height, width) bool says which pixels
-    of its box a detection covers; None where it covers them all, or where a region map says it.
+    pixels, so its holes are left out. ``class_id`` is empty for regions of *defect or not*;
+    ``score`` is in [0, 1], 1 for a labeled region. ``mask``, (height, width) bool, has the pixels
+    of the box that a detection covers; None if it covers them all, or if a region map has them.
 
     Raises:
         ValueError: a value is out of its range, or box, area and mask do not fit each other.

@@ -74,8 +74,6 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_functions_and_modules_are_short(path):
-    if path.relative_to(ROOT).as_posix() in WAITING:
-        return
     assert too_long(path.read_text(encoding="utf-8")) == []
 
 

@@ -60,28 +60,32 @@ class Segment:
 
     def _build(self, *, allow_download: bool) -> Segmenter:
         model = self.config.model
-        out_channels = count_outputs(len(self.classes), self.layout)
-        if model.architecture == "segnet":
-            return build_segnet(in_channels=self.channels, out_channels=out_channels)
-        if model.architecture == "pixel_net":
-            return build_pixel_net(in_channels=self.channels, out_channels=out_channels)
+        channels = {
+            "in_channels": self.channels,
+            "out_channels": count_outputs(len(self.classes), self.layout),
+        }
+        match model.architecture:
+            case "segnet":
+                return build_segnet(**channels)
+            case "pixel_net":
+                return build_pixel_net(**channels)
         state = encoder_weights(model.weights, model.encoder, allow_download=allow_download)
-        if model.architecture == "fcn":
-            return build_fcn(
-                encoder=model.encoder,
-                in_channels=self.channels,
-                out_channels=out_channels,
-                state=state,
-                transposed=model.upsampling == "transposed",
-            )
-        return build_smp(
-            architecture=model.architecture,
-            encoder=model.encoder,
-            in_channels=self.channels,
-            out_channels=out_channels,
-            decoder_channels=model.decoder_channels,
-            state=state,
-        )
+        match model.architecture:
+            case "fcn":
+                return build_fcn(
+                    **channels,
+                    encoder=model.encoder,
+                    state=state,
+                    transposed=model.upsampling == "transposed",
+                )
+            case architecture:
+                return build_smp(
+                    **channels,
+                    architecture=architecture,
+                    encoder=model.encoder,
+                    decoder_channels=model.decoder_channels,
+                    state=state,
+                )
 
     def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> CropSamples:
         """Crops of the records' images with their masks, augmented."""

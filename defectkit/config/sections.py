@@ -1,5 +1,7 @@
 """The settings of a training run: frozen models, the one place where defaults live."""
 
+# Long: all settings stand in one file, section by section, as the reference lists them.
+
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self

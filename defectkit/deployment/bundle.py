@@ -203,11 +203,13 @@ def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
         weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
         recorded = info["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder} is damaged ({type(error).__name__}: {error}).") from error
+        raise ModelError(
+            f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
+        ) from error
     if version != FORMAT_VERSION:
         raise ModelError(
             f"{folder} has format version {version}; this version of defectkit reads "
-            f"{FORMAT_VERSION}."
+            f"{FORMAT_VERSION}. Use the version that wrote it, or train again."
         )
     if sha256_bytes(weights) != recorded:
         raise ModelError(

@@ -10,7 +10,7 @@ from defectkit.regions import Region, label_regions
 
 
 class LabeledTruth:
-    """The true masks of one image and their connected regions, labeled when they are first asked.
+    """The true masks of one image and their connected regions, labeled at first use.
 
     Args:
         masks: (K, H, W) uint8 (or bool), nonzero = defect.

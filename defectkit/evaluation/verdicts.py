@@ -11,9 +11,9 @@ from defectkit.vocabulary import Outcome, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgment:
-    """The verdict on one image, with the score in [0, 1] and the thresholds it rests on.
+    """The verdict on one image, with the score in [0, 1] and the thresholds that it rests on.
 
-    ``outcome`` says what it means where the truth is known.
+    ``outcome`` compares the verdict with the truth, where that is known.
     """
 
     verdict: Verdict

@@ -43,7 +43,8 @@ def evaluate_split(
         model: the run's model, with its thresholds.
         dataset: the dataset that the run was trained on.
         split: the split to judge on.
-        max_escape_rate: an escape rate in [0, 1); a warning says so where it is not shown.
+        max_escape_rate: an escape rate in [0, 1); if the result does not support it, there is a
+            warning.
         console: where to report.
 
     Raises:

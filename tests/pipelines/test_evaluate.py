@@ -23,14 +23,14 @@ INTERVAL = {"value", "low", "high"}
 
 
 @pytest.fixture(scope="module")
-def judged(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
-    """A copy of the tiny run, judged on test; do not change."""
-    run = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("judged") / "run"))
+def evaluated(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
+    """A copy of the tiny run, evaluated on test; do not change."""
+    run = Path(shutil.copytree(run_folder, tmp_path_factory.mktemp("evaluated") / "run"))
     return run, defectkit.evaluate(run, device="cpu", console=quiet)
 
 
-def test_an_evaluation_holds_exactly_its_files(judged, dataset_folder):
-    run, _ = judged
+def test_an_evaluation_holds_exactly_its_files(evaluated, dataset_folder):
+    run, _ = evaluated
     out = run / "evaluation" / "test"
     files = set(hashes_of(out))
     overlays = {name for name in files if name.startswith("overlays/")}
@@ -46,8 +46,8 @@ def test_an_evaluation_holds_exactly_its_files(judged, dataset_folder):
     assert [path.name for path in (run / "evaluation").iterdir()] == ["test"]
 
 
-def test_the_tables_of_an_evaluation_are_those_of_its_files(judged):
-    run, evaluation = judged
+def test_the_tables_of_an_evaluation_are_those_of_its_files(evaluated):
+    run, evaluation = evaluated
     assert evaluation.folder == run / "evaluation" / "test"
     rows = read_csv(evaluation.folder / "images.csv")
     images = evaluation.images
@@ -66,8 +66,8 @@ def test_the_tables_of_an_evaluation_are_those_of_its_files(judged):
     assert (true["coverage"] >= 0.1).tolist() == true["found"].tolist()
 
 
-def test_metrics_json_has_exactly_the_agreed_keys(judged):
-    run, evaluation = judged
+def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
+    run, evaluation = evaluated
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
     assert metrics == json.loads(json.dumps(evaluation.metrics))
     assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
@@ -112,8 +112,8 @@ def test_metrics_json_has_exactly_the_agreed_keys(judged):
     }
 
 
-def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, dataset_folder):
-    run, evaluation = judged
+def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(evaluated, dataset_folder):
+    run, evaluation = evaluated
     image = evaluation.metrics["image"]
     rows = read_csv(run / "evaluation" / "test" / "images.csv")
     assert list(rows[0]) == [
@@ -143,8 +143,8 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(judged, datase
     assert image["auroc"] == pytest.approx(roc_auc_score(truth, scores))
 
 
-def test_the_pixels_of_images_csv_make_up_the_pooled_dice(judged, dataset_folder):
-    run, evaluation = judged
+def test_the_pixels_of_images_csv_make_up_the_pooled_dice(evaluated, dataset_folder):
+    run, evaluation = evaluated
     metrics = evaluation.metrics
     rows = read_csv(run / "evaluation" / "test" / "images.csv")
     sums = {
@@ -179,8 +179,8 @@ def test_trained_on_crops_and_scored_at_native_size_by_hand(run_copy, dataset_fo
     assert pixel["dice"] == pytest.approx(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
-def test_boxes_are_those_of_the_findings_and_of_the_true_regions(judged, dataset_folder):
-    run, evaluation = judged
+def test_boxes_are_those_of_the_findings_and_of_the_true_regions(evaluated, dataset_folder):
+    run, evaluation = evaluated
     metrics = evaluation.metrics
     model = defectkit.load(run, device="cpu")
     boxes = BoxMetrics(classes=model.approach.classes)
@@ -200,8 +200,8 @@ def test_boxes_are_those_of_the_findings_and_of_the_true_regions(judged, dataset
     assert metrics["box"]["map_50"] is not None
 
 
-def test_the_worst_images_come_first(judged):
-    run, _ = judged
+def test_the_worst_images_come_first(evaluated):
+    run, _ = evaluated
     out = run / "evaluation" / "test"
     rows = read_csv(out / "images.csv")
     urgency = ["escape", "overkill", "review", "hit", "pass"]
@@ -215,24 +215,24 @@ def test_the_worst_images_come_first(judged):
     assert [name.split("-")[1] for name in names] == [row["outcome"] for row in rows]
 
 
-def test_the_report_names_every_overlay_it_shows(judged):
-    run, _ = judged
+def test_the_report_names_every_overlay_it_shows(evaluated):
+    run, _ = evaluated
     out = run / "evaluation" / "test"
     report = (out / "report.html").read_text()
     assert "run: test split" in report
     assert all(row["image_id"] in report for row in read_csv(out / "images.csv"))
 
 
-def test_overlays_are_not_smaller_than_their_images(judged):
-    run, _ = judged
+def test_overlays_are_not_smaller_than_their_images(evaluated):
+    run, _ = evaluated
     for path in (run / "evaluation" / "test" / "overlays").iterdir():
         with Image.open(path) as overlay:
             assert overlay.width >= 96
             assert overlay.height > 96  # the header strip comes on top
 
 
-def test_regions_csv_has_every_true_region_once(judged, dataset_folder):
-    run, evaluation = judged
+def test_regions_csv_has_every_true_region_once(evaluated, dataset_folder):
+    run, evaluation = evaluated
     metrics = evaluation.metrics
     rows = read_csv(run / "evaluation" / "test" / "regions.csv")
     test_ids = {record.image_id for record in Dataset.load(dataset_folder).split("test")}
@@ -260,8 +260,8 @@ def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, quiet):
     assert {name: after[name] for name in run} == run
 
 
-def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(judged, quiet):
-    run, evaluation = judged
+def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(evaluated, quiet):
+    run, evaluation = evaluated
     metrics = evaluation.metrics
     stray = run / "evaluation" / "test" / "overlays" / "1-escape-of-yesterday.png"
     shutil.copy(next(stray.parent.iterdir()), stray)
