@@ -21,10 +21,10 @@ def print_evaluation(
     console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
     if thresholds.low < thresholds.high:
         console.print(describe_rate("reviews", image["reviews"], len(evaluation.images)))
-    console.print(
-        f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}, chosen on validation by "
-        f"{thresholds.rule}"
-    )
+        chosen = f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}"
+    else:
+        chosen = f"threshold {thresholds.low:.4f}"
+    console.print(f"{chosen}, chosen on validation by {thresholds.rule}")
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}")
     folder = evaluation.folder

@@ -32,17 +32,19 @@ def print_introduction(
     config = approach.config
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     counts = {name: len(dataset.split(name)) for name in ("train", "val")}
+    epochs, n_classes = config.train.epochs, len(dataset.classes)
     length = (
         f"{config.train.max_time:.0f} s"
         if config.train.max_time
-        else f"{config.train.epochs} epochs"
+        else f"{epochs} epoch{'' if epochs == 1 else 's'}"
     )
     has_encoder = config.model.architecture not in WITHOUT_ENCODER
     encoder = f" on {config.model.encoder}" if has_encoder else ""
     pretrained = "random weights" if network.encoder is None else "pretrained"
     console.print(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
-        f"({millions:.2f} M parameters, {pretrained}), {len(dataset.classes)} classes\n"
+        f"({millions:.2f} M parameters, {pretrained}), {n_classes} "
+        f"class{'' if n_classes == 1 else 'es'}\n"
         f"data {escape(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
         f"validation images, {len(samples)} samples per epoch\n"
         f"on {describe_device(device)}, for {length}, into {escape(str(out))}"

@@ -42,7 +42,9 @@ def test_rates_come_with_counts_and_intervals():
     assert "thresholds 0.2500 and 0.7500, chosen on validation by f1" in text
     assert "30 of 40 defects found" in text
     assert "overlays in out/overlays, report in out/report.html" in text
-    assert "reviews" not in printed(low=0.5, high=0.5)
+    one = printed(low=0.5, high=0.5)
+    assert "reviews" not in one
+    assert "threshold 0.5000, chosen on validation by f1" in one
 
 
 def test_a_metric_without_a_value_is_a_dash():
