@@ -28,7 +28,7 @@ test-all: .venv/installed
 	$(BIN)/python -m pytest
 
 scorecard: .venv/installed
-	$(BIN)/python benchmarks/scorecard.py
+	$(BIN)/python tests/scorecard/run.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -74,7 +74,7 @@ class Tally:
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
-    """Count cases, for ``benchmarks/scorecard.py`` to read from the report."""
+    """Count cases, for ``tests/scorecard/run.py`` to read from the report."""
     counted = Tally(request.config.getoption("--full"))
     yield counted
     request.node.user_properties.append(("cases", counted.tried))

@@ -21,7 +21,6 @@ ABOUT_THE_WHOLE = {
     "test_mirrors.py",
     "test_packaging.py",
     "test_readme.py",
-    "test_scorecard.py",
     "test_sizes.py",
     "test_wheelhouse.py",
     "test_whole_flow.py",

@@ -1,0 +1,47 @@
+"""The checks of reliability: every test of one has the mark ``check(number)``."""
+
+CHECKS = {
+    1: "60 malformed encodings: refused with reason, file and line; masks are only 0 or 1",
+    2: "killed while saving: resumes, loses at most one epoch, leaves at most one stray file",
+    3: "test labels permuted: threshold, checkpoint and model folder stay the same",
+    4: "planted leaks between splits are found: copies, groups, re-encoded and shifted images",
+    5: "hostile checkpoints (pickles, code named by text): nothing of them runs",
+    6: "the ledger: rows of the table = used + merged + refused, each with its reason; ids survive",
+    7: "stopped at random steps and resumed: the same weights, bit for bit",
+    8: "metrics equal scikit-learn, pycocotools and the definitions to 1e-6, always within [0, 1]",
+    9: "a wrong base or order in the table stops and names the flag",
+    10: "a cut-off JPEG or PNG is never accepted in silence",
+    11: "the source files are the same before and after every command",
+    12: "the disk fills up while saving: non-zero exit, the earlier checkpoint loads",
+    13: "an output folder that cannot be written: a clear error before training",
+    14: "bit flips and truncations of a checkpoint are detected; the one before it is used",
+    15: "the whole flow without a network: succeeds, and never tries to connect",
+    16: "hostile file names: nothing is read or written outside the root",
+    17: "one defect in 1,000 images and a wrong model: Dice 0, counts and conventions printed",
+    18: "encoding and decoding random masks: exact, and equal to pycocotools",
+    19: "the same truth in five conventions of CSV: identical masks",
+    20: "trained on crops, scored at native size: equals scoring by hand",
+    21: "an exported model answers as the trained one does",
+    22: "the same seed twice, and with 0, 1 and 4 workers: the same weights",
+    23: "augmentation over workers and epochs repeats no more than chance",
+    24: "files are synced before they are renamed, and folders after it",
+    25: "mutated image files in a worker: none ends the run",
+    26: "an image that claims gigapixels is refused from its header",
+    27: "16-bit, palette, EXIF, alpha, CMYK: the documented pixels",
+    28: "hostile names in a report: no script, no request",
+    29: "batch size and order of images do not change the metrics",
+    30: "Chinese, spaced and long paths: the whole flow passes",
+    31: "boxes equal pycocotools' of the same masks",
+    32: "perfect, empty and shuffled predictions: 1, the documented value, chance",
+    33: "a validation split without defects, or without good images: a warning, a sane threshold",
+    34: "no pickle, exec or unsafe YAML in the code; torch >= 2.10",
+    35: "an edited label of the same size and time is seen",
+    36: "NaN, a dead worker, too little memory, SIGTERM: distinct exit codes, nothing lost",
+    37: "installs offline from hashed wheels; a list of what is installed",
+    38: "cells of a written CSV that a spreadsheet would compute are inert",
+}
+
+NOT_RUN = {
+    21: "models cannot be exported yet",
+}
+"""Why a check has no test."""
