@@ -57,7 +57,7 @@ def main() -> None:
         text = (
             f"{options.max_time} of training each on {os.cpu_count()} CPU cores; {n_defective} "
             f"defective and {n_good} good test images. Below a value: its counts and "
-            f"its 95 % interval.\n**Bold**: the best. ▼: behind the best by more than chance.\n\n"
+            f"its 95 % interval.\n**Bold**: the best. ▼: significantly worse than the best.\n\n"
             f"{table(rows)}"
         )
         options.table.write_text(text, encoding="utf-8")

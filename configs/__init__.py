@@ -1,6 +1,6 @@
 """The shipped recipes, one YAML each; read as ``defectkit.configs``.
 
-A file holds only what differs from the defaults; its first comment line says what it is.
+A file has only what differs from the defaults; its first comment line says what it is.
 """
 
 from pathlib import Path

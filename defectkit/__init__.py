@@ -22,6 +22,8 @@ folder (20 images, two defect classes):
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defectkit import errors
+
 if TYPE_CHECKING:
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.pipelines.compare import run as compare
@@ -34,7 +36,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train"]
+__all__ = [
+    "__version__",
+    "compare",
+    "errors",
+    "evaluate",
+    "inspect",
+    "load",
+    "prepare",
+    "suspects",
+    "train",
+]
 
 
 def load(model: "str | Path", *, device: "Device" = "auto") -> "TrainedModel":
@@ -64,4 +76,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

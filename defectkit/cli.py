@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from defectkit import __version__
 from defectkit.command_line import build_command, command_help
-from defectkit.errors import INTERRUPTED, TERMINATED, DefectkitError
+from defectkit.errors import INTERRUPTED, TERMINATED, UNREADABLE, DefectkitError
 from defectkit.pipelines import (
     compare,
     convert,
@@ -45,9 +45,6 @@ labels_app = typer.Typer(help="Write labels in other formats.", no_args_is_help=
 app.add_typer(labels_app, name="labels", rich_help_panel="More")
 
 console = Console(stderr=True)
-
-UNREADABLE = 1
-"""Exit status of an inspection in which a file could not be read."""
 
 
 def _version(wanted: bool) -> None:

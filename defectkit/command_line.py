@@ -31,6 +31,7 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
     ``call`` gets positional and keyword arguments as ``run`` takes them, without ``console``.
     """
     declared = [p for p in inspect.signature(run).parameters.values() if p.name != "console"]
+    # With python -OO there are no docstrings, and the command works without its help.
     helps = {param.arg_name: param.description or "" for param in _parse(run).params}
 
     def command(**values: Any) -> None:
@@ -42,7 +43,7 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
                 arguments.append(values.pop(parameter.name))
         call(*arguments, **{name: value for name, value in values.items() if value is not None})
 
-    parameters = [_parameter(parameter, helps[parameter.name]) for parameter in declared]
+    parameters = [_parameter(parameter, helps.get(parameter.name, "")) for parameter in declared]
     # typer reads both, in place of those of **values.
     command.__dict__["__signature__"] = inspect.Signature(parameters)
     command.__annotations__ = {one.name: one.annotation for one in parameters}

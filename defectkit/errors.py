@@ -8,6 +8,8 @@ needs to tell apart has its own: 3 not finite, 4 a dead process, 5 memory, 6 dis
 command with 128 plus its number, as in every shell: ``INTERRUPTED`` and ``TERMINATED``.
 """
 
+UNREADABLE = 1
+"""Exit status of an inspection that could not read some of its files."""
 INTERRUPTED = 130
 """Exit status after SIGINT (Ctrl+C)."""
 TERMINATED = 143
@@ -51,7 +53,7 @@ class NotFiniteError(TrainingError):
 
 
 class WorkerError(TrainingError):
-    """A loader process died, for example for want of memory."""
+    """A loader process died, for example for lack of memory."""
 
     exit_code = 4
 

@@ -56,7 +56,7 @@ smaller area.
 """
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 
-SuspectKind = Literal["unlabeled", "unseen", "class", "copies", "tiny", "flat"]
+SuspectKind = Literal["unlabeled", "missed", "class", "copies", "tiny", "flat"]
 """Why a label is suspected to be wrong."""
 
 UnlistedOption = Literal["ignore", "good"]

@@ -51,7 +51,7 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> "pd.DataFrame":
-    """Compare runs: a table of their metrics, the significant differences, and the same images.
+    """Compare runs: a table of their metrics, the significant differences, their findings.
 
     All runs must have been trained on one dataset. Those that were not evaluated since they were
     trained are evaluated now.
@@ -181,7 +181,7 @@ def _choose_examples(
     """Return the images to show, from the dataset of ``run``, the first of the runs."""
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
-    from defectkit.evaluation.examples import choose_examples
+    from defectkit.evaluation.comparison_examples import choose_examples
 
     dataset = load_dataset_of_run(run, TrainedModel.load(run, device=device), data)
     by_id = {record.image_id: record for record in dataset.split(split)}
@@ -289,7 +289,7 @@ def _print(console: Console, rows: Sequence[Row], notes: Sequence[str], out: Pat
 
     console.print(console_table(rows))
     if len(rows) > 1:
-        console.print("[bold]bold[/]: best  ▼: behind the best by more than chance")
+        console.print("[bold]bold[/]: best  ▼: significantly worse than the best")
     for note in notes:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
     console.print(

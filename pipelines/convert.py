@@ -63,7 +63,7 @@ def run(
         raise OutputError(f"{out} exists already. Choose a new --out.")
     if data.label_kind == "boxes" and to != "coco":
         raise DatasetError(
-            f"{data.folder} has boxes and no masks, which {to} has no form for. Use --to coco."
+            f"{data.folder} has boxes but no masks; {to} cannot store boxes. Use --to coco."
         )
     names = _image_names(data)
     match to:
@@ -164,8 +164,8 @@ def _class_numbers(record: "ImageRecord", classes: Sequence[str]) -> "Image":
     masks = record.read_masks(classes)
     if (masks.sum(axis=0) > 1).any():
         raise DatasetError(
-            f"in {record.image_id} pixels belong to two classes, for which a mask image has no "
-            "room. Use --to coco or --to csv."
+            f"in {record.image_id} pixels belong to two classes; a mask image stores one "
+            "class per pixel. Use --to coco or --to csv."
         )
     numbers = np.arange(1, len(classes) + 1, dtype=np.uint8)
     return np.asarray(np.tensordot(numbers, masks, axes=1), np.uint8)

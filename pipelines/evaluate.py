@@ -15,7 +15,7 @@ from defectkit.vocabulary import Device, Split
 if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.deployment.judge import Evaluation
+    from defectkit.deployment.evaluate_images import Evaluation
 
 
 def run(
@@ -29,9 +29,9 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> "Evaluation":
-    """Evaluate a run on images it has not seen: metrics, verdicts, overlays, report.html.
+    """Evaluate a run on a split, by default test: metrics, verdicts, overlays, report.html.
 
-    Thresholds come from the validation split, never from the split that is evaluated. New ones,
+    Thresholds come from the validation split, never from the test split. New ones,
     chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
 
     Examples:
@@ -96,5 +96,5 @@ def _choose_thresholds(
         cost_ratio=cost_ratio,
     )
     model = replace_thresholds(run, model, thresholds, warnings)
-    console.print("the new thresholds are kept in the model: inspect uses them from now on")
+    console.print("the new thresholds are saved in the model; inspect uses them from now on")
     return model

@@ -1,4 +1,4 @@
-"""``defectkit prepare``: from a label table and its images to a dataset that can be trusted."""
+"""``defectkit prepare``: from a label table and its images to a checked dataset."""
 
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
@@ -90,7 +90,7 @@ def run(
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
-    r"""Turn a label file into a proven dataset: masks, boxes, splits, a ledger of every row.
+    r"""Turn a label file into a checked dataset: masks, boxes, splits, a ledger of every row.
 
     Nothing of the source is changed.
 
@@ -114,11 +114,12 @@ def run(
         out: The dataset folder to write; one that was prepared before is replaced.
         rle_base: Number of the first pixel in a CSV; auto reads it from the data.
         rle_order: Order of pixels in a CSV: column (down, then right) or row (right, then down).
-        group_by: A column, or a regular expression on the image id; no group is split up.
+        group_by: A column, or a regular expression on the image id, that names the group; images of
+            one group stay in one split.
         split: Fractions for training, validation and test.
         pixel_pitch: Millimeters per pixel, for areas in mm².
-        unlisted: What to do with images that neither labels nor META name: ignore them, or take
-            them for good.
+        unlisted: What to do with images that neither labels nor META name: ignore them, or
+            count them as good.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
         allow_leaks: Keep a given split that has copies of an image in different splits.
         seed: Seed of the split.
@@ -186,7 +187,7 @@ def run(
         _finish(drawing)
     previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
 
-    warnings = collect_warnings(matching, facts, grouping, used_unlisted=unlisted == "good")
+    warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
     warnings += split_warnings
     summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
     info = {

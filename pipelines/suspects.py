@@ -41,8 +41,9 @@ def run(
     """List the labels that a trained model contradicts: a work list for relabeling.
 
     Inspects the training and validation images, never the test images. Finds defects that the model
-    predicts and nobody labeled, labels where it predicts nothing or another class, copies that are
-    labeled differently, and regions that have a few pixels only or look like their surroundings.
+    predicts and that are not labeled, labels where it predicts nothing or another class, copies
+    that are labeled differently, and regions that have a few pixels only or look like their
+    surroundings.
     The model was fitted to the labels of the training images: a label that it still contradicts
     there is probably wrong, but a label that it accepts is not proven right. Changes nothing.
 
@@ -54,7 +55,7 @@ def run(
         run: The run folder.
         data: The dataset folder; by default the one that the run was trained on.
         out: The folder to write; by default RUN/suspects.
-        max_images: Number of images to draw; suspects.csv lists all of them.
+        max_images: Maximum number of images to draw; suspects.csv lists all suspects.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 

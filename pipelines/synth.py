@@ -48,9 +48,9 @@ def run(
         size: Side of the images in pixels.
         textures: Number of texture families, 1 to 6.
         seed: Other seeds give other images.
-        difficulty: From 0 (plain to see) to 1 (hardly visible).
+        difficulty: From 0 (clearly visible) to 1 (barely visible).
         levels: Number of gray values; 16 keep images of 512 x 512 pixels near 70 kB.
-        force: Replace a train.csv with other labels in OUT.
+        force: Overwrite OUT/train.csv even if its labels differ.
         console: Where to report; by default the standard error stream.
 
     Returns:

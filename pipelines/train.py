@@ -1,7 +1,7 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
-# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
-# numpy and whatever uses them, pydantic) is imported inside the functions that need it.
+# The command line reads ``run`` for its help: what is slow to import (torch, numpy and whatever
+# uses them, pydantic) is imported inside the functions that need it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def run(
         143: SIGTERM.
 
     Args:
-        approach: The way of finding defects; by default segment.
+        approach: The approach: patch, box or segment; by default segment.
         config: A YAML file, or the name of a shipped configuration.
         data: The dataset folder; by default dataset, or that of the run that is resumed.
         out: The run folder; by default the next free runs/APPROACH-N.
@@ -171,7 +171,7 @@ def _train(
     from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
     from defectkit.deployment.best_model import repair_model
-    from defectkit.reporting.drawing.training_progress import draw_augmentations, keep_gif
+    from defectkit.reporting.drawing.training_progress import draw_augmentations, write_gif_at_end
     from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
@@ -192,12 +192,12 @@ def _train(
         draw_augmentations(out / "augmentations.png", samples, dataset.classes)
     print_introduction(console, approach, network, dataset, samples, device=device, out=out)
     if before and not resuming:
-        console.print("no epoch was finished: starting with the first")
+        console.print("no epoch was finished: starting from epoch 1")
 
     with (
         record_status(out, run_info),
         explain_failures(config),
-        keep_gif(out),
+        write_gif_at_end(out),
         progress_bar(console) as on_progress,
     ):
         # After run.json: a run that has its configuration can be resumed.
@@ -229,9 +229,7 @@ def train_epochs(
     console: Console,
     on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> None:
-    """Train until the epochs or the time are over, or nothing improves; write to ``out``.
-
-    This function alone writes files during training.
+    """Train until epochs or time are over, or nothing improves; write each epoch to ``out``.
 
     Raises:
         NotFiniteError: the loss or its gradient is not finite.
@@ -257,9 +255,10 @@ def train_epochs(
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
     state = load_state(out, learner) if resuming else TrainState()
-    budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
-    if config.train.max_time and not budget.validation_seconds:
-        budget.validation_seconds = estimate_seconds(approach, evaluated, validation_records)
+    seconds = state.validation_seconds
+    if config.train.max_time and not seconds:  # before the clock of the budget starts
+        seconds = estimate_seconds(approach, evaluated, validation_records)
+    budget = Budget(config.train, len(loader), state.seconds, seconds)
 
     while not state.is_finished(config.train, budget):
         result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)

@@ -282,3 +282,10 @@ def test_the_shell_completes_commands_and_choices(typed, offered, cli, monkeypat
     monkeypatch.setenv("COMP_WORDS", typed)
     monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
     assert offered <= set(cli().out.split())
+
+
+def test_the_command_line_starts_without_docstrings():
+    command = [sys.executable, "-OO", "-m", "defectkit.cli", "prepare", "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "--rle-base" in ended.stdout

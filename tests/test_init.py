@@ -4,14 +4,15 @@ from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, t
 
 def test_the_package_offers_the_pipelines_and_load():
     assert set(defectkit.__all__) == {
-        "__version__", "compare", "evaluate", "inspect", "load", "prepare", "suspects", "train",
+        "__version__", "compare", "errors", "evaluate", "inspect", "load", "prepare", "suspects",
+        "train",
     }  # fmt: skip
     for name, pipeline in {
         "compare": compare, "evaluate": evaluate, "inspect": inspect, "prepare": prepare,
         "suspects": suspects, "train": train,
     }.items():  # fmt: skip
         assert getattr(defectkit, name) is pipeline.run
-    assert set(defectkit.__all__) <= set(dir(defectkit))
+    assert sorted(defectkit.__all__) == dir(defectkit)
 
 
 def test_what_the_package_lacks_is_an_attribute_error():

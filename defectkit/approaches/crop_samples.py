@@ -72,7 +72,7 @@ class CropSamples:
         return self._draw_record(np.random.default_rng([self.config.seed, *key]))[0].image_id
 
     def describe(self) -> list[str]:
-        """Return lines for the user: of crops there is nothing to say."""
+        """Return lines for the user; crops need none."""
         return []
 
     def preview(self, count: int) -> list[tuple[Image, Masks]]:
@@ -80,7 +80,7 @@ class CropSamples:
         return [self.sample((1, index)) for index in range(count)]
 
     def _draw_record(self, rng: np.random.Generator) -> tuple[ImageRecord, bool]:
-        """Draw an image; return its record and whether the sample shall contain a defect of it."""
+        """Draw an image; return its record and whether the sample must contain a defect of it."""
         if self.defective and rng.random() < self.config.data.defect_fraction:
             return self.defective[rng.choice(len(self.defective), p=self._probabilities)], True
         return self.records[rng.integers(len(self.records))], False

@@ -169,7 +169,8 @@ def _line(class_id: str, counts: Int64Array, partial_tiles: str) -> str:
     meaning = {"skip": "left out", "good": "taken as good", "defective": "taken as defective"}
     return (
         f"  class {class_id}: {counts[TileLabel.COVERED]} defective by coverage, "
-        f"{counts[TileLabel.WHOLE]} by holding a whole defect, {counts[TileLabel.PARTIAL]} partial "
+        f"{counts[TileLabel.WHOLE]} by containing enough of a defect, "
+        f"{counts[TileLabel.PARTIAL]} partial "
         f"({meaning[partial_tiles]}), {counts[TileLabel.GOOD]} good"
     )
 

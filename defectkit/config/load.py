@@ -1,6 +1,6 @@
 """From a YAML file and ``--set`` options to a configuration, with all mistakes at once.
 
-A file holds only differences from the defaults; ``--set train.lr=3e-4`` is checked in the same way.
+A file has only differences from the defaults; ``--set train.lr=3e-4`` is checked in the same way.
 Every mistake is reported with its dotted path and, where there is one, a suggestion.
 """
 

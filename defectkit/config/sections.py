@@ -81,7 +81,7 @@ class LossConfig(_Section):
     focal: NotNegative = 0.0
     """Weight of the focal loss (Lin et al. 2017)."""
     focal_gamma: NotNegative = 2.0
-    """Focusing exponent of the focal loss: the larger, the less easy pixels count."""
+    """Focusing exponent of the focal loss: a larger value gives easy pixels less weight."""
     cross_entropy: NotNegative = 0.0
     """Weight of the cross-entropy over background and classes; cannot be combined with `bce`."""
 
@@ -103,7 +103,8 @@ class DataConfig(_Section):
     """Side of the square training crops in pixels, at native resolution."""
     resize: Annotated[int, Field(ge=32, le=4096)] | None = None
     """If set, whole images are resized to a square of this side instead of being cropped, in
-    training and in inspection. Small defects get lost: meant for reproducing papers that did so."""
+    training and in inspection. Small defects may be lost: use it only to reproduce papers that
+    resized."""
     defect_fraction: Fraction = 0.5
     """Fraction of the training crops that are centered near a defect."""
     workers: Annotated[int, Field(ge=0, le=64)] | None = None
@@ -118,16 +119,17 @@ class PatchConfig(_Section):
     stride: Annotated[int, Field(ge=1, le=512)] = 16
     """Pixels from one tile to the next when whole images are inspected."""
     context: Annotated[int, Field(ge=0, le=256)] = 16
-    """Pixels around the tile on each side that `classifier` sees too. With 0 it would be trained on
-    tiles with empty surroundings and then applied to images that have none."""
+    """Pixels around the tile on each side that `classifier` sees too. With 0, training pads tiles
+    with zeros, but in inspection real pixels surround every tile."""
     reduction: Literal[8, 16, 32] = 16
     """Where the encoder of `classifier` is cut off: at feature maps of 1/8, 1/16 or 1/32 of the
-    image's side. Textures are visible at 1/16, which costs less than 1/8."""
+    image's side. 1/16 is fine enough for textures and faster than 1/8."""
     min_coverage: Annotated[float, Field(gt=0.0, le=1.0)] = 2 / 3
     """A tile counts as defective when at least this fraction of it is covered by defects, or when
     it contains at least this fraction of a region, so that small and thin defects count too."""
     partial_tiles: Literal["skip", "good", "defective"] = "skip"
-    """How tiles that contain less of a defect count: `skip` leaves them out of training."""
+    """How tiles count that contain defect pixels, but fewer than `min_coverage` requires: `skip`
+    leaves them out of training."""
     tiles_per_image: Annotated[int, Field(ge=1)] = 16
     """Number of tiles cut from each image that is read; `train.batch_size` counts images."""
 
@@ -169,7 +171,7 @@ class BoxConfig(_Section):
 
 
 class AugmentConfig(_Section):
-    """Random augmentations of the training samples. Choose what really occurs on the line."""
+    """Random augmentations of training samples. Use only changes that occur in production."""
 
     hflip: Fraction = 0.5
     """Probability of a left-right flip."""
@@ -216,8 +218,8 @@ class TrainConfig(_Section):
     """Learning rate of the pretrained encoder as a fraction of `lr`; 0 keeps it frozen
     throughout."""
     freeze_stages: Annotated[int, Field(ge=0)] = 2
-    """Number of stages of a pretrained encoder, first stage first, that stay frozen: edges and
-    spots look alike everywhere, and training is a quarter faster with 2."""
+    """Number of stages of a pretrained encoder, first stage first, that stay frozen: they
+    detect edges and spots, which are alike in all images. With 2, training is a quarter faster."""
     freeze_encoder_epochs: Annotated[int, Field(ge=0)] = 0
     """Number of epochs at the start in which the whole encoder is frozen."""
     weight_decay: NotNegative = 1e-2
@@ -244,7 +246,7 @@ class TrainConfig(_Section):
 
 
 class InferConfig(_Section):
-    """How a trained network predicts whole images."""
+    """How a trained network is applied to whole images."""
 
     tile: Annotated[int, Field(ge=64)] = 1024
     """Images with more than tile x tile pixels are split into tiles of this side."""
@@ -265,7 +267,7 @@ class Config(_Section):
     """A training run."""
 
     approach: ApproachName = "segment"
-    """The way of finding defects."""
+    """The approach: `segment`, `patch` or `box`."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random draw."""
     device: Device = "auto"

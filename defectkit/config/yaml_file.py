@@ -13,6 +13,9 @@ from ruamel.yaml.nodes import Node
 
 from defectkit.errors import ConfigError
 
+YAML_ERRORS = (YAMLError, ValueError, LookupError, AssertionError)
+"""What ruamel.yaml raises for text that is not valid, such as ``!!int`` before a word."""
+
 
 def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
     """Return the mapping in ``text``, empty for an empty text.
@@ -21,8 +24,10 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
 
     Raises:
         ConfigError: the text is not valid YAML or not a mapping, a key is repeated or not a word,
-            or there is an alias.
+            or there is an alias, a merge key or a directive.
     """
+    if text.startswith("%") or "\n%" in text:
+        raise ConfigError(f"{name}: directives such as %YAML are not read; remove the line.")
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
     yaml.Constructor = _Constructor
@@ -32,7 +37,7 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
         raise ConfigError(f"{name}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{name} is nested too deeply.") from None
-    except (YAMLError, ValueError) as error:  # ValueError: such as !!int for a word
+    except YAML_ERRORS as error:
         raise ConfigError(f"{name} is not valid YAML: {error}") from None
     if content is None:
         return {}
@@ -65,7 +70,14 @@ class _Composer(Composer):
 
 
 class _Constructor(SafeConstructor):
-    """Refuses keys that are repeated or not words."""
+    """Refuses keys that are repeated or not words, and merge keys, which hide repeated ones."""
+
+    def flatten_mapping(self, node: Any) -> Any:
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"line {line}: the merge key << is not read; repeat the values.")
+        return super().flatten_mapping(node)
 
     def check_mapping_key(
         self, _node: Node, key_node: Node, mapping: Any, key: Any, _value: Any
@@ -73,7 +85,7 @@ class _Constructor(SafeConstructor):
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
             shown = list(key) if isinstance(key, tuple) else key
-            raise ConfigError(f"line {line}: a key must be a word but is {shown}.")
+            raise ConfigError(f"line {line}: a key must be text but is {shown}.")
         if key in mapping:
             raise ConfigError(f"line {line}: the key '{key}' is repeated; remove one of them.")
         return True

@@ -128,8 +128,8 @@ def read_mask_values(path: Path | str) -> npt.NDArray[np.int32]:
             values = values[:, :, 0]
         elif opened.mode not in ("1", "L", "P", "I;16", "I;16B", "I;16L", "I"):
             raise ImageError(
-                f"{name}: a mask has numbers of classes, not colors (mode {opened.mode}). Save it "
-                "as gray or with a palette."
+                f"{name}: the pixel values of a mask must be class numbers, not colors "
+                f"(mode {opened.mode}). Save it as gray or with a palette."
             )
         return values.astype(np.int32)
 

@@ -1,1 +1,1 @@
-"""Trained models as files: all that an inspection needs, and no way back to the data."""
+"""Trained models as files, their evaluation, and the dataset they were trained on."""

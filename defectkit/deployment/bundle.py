@@ -129,7 +129,7 @@ def save_model(
     """Write a model folder; ``facts`` are further entries of ``model.json``.
 
     The weights are written before the JSON that has their hash: a crash between the two leaves a
-    folder that is known to be damaged, never weights with the thresholds of others.
+    folder that is known to be damaged, never weights with another model's thresholds.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     weights = save(state)

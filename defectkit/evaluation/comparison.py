@@ -67,11 +67,13 @@ class EvaluationResult:
         """
         metrics = read_json(folder / "metrics.json")
         metrics["box"]["map_50"]  # Not in evaluations of an earlier version.
-        images = read_table(folder / "images.csv", text=("image_id", "verdict", "outcome"))
-        images = images.sort_values("image_id")
-        regions = read_table(
-            folder / "regions.csv", text=("image_id", "kind", "class_id", "found")
-        ).set_index("image_id")
+        text: tuple[str, ...] = ("image_id", "verdict", "outcome")
+        images = read_table(folder / "images.csv", text=text).sort_values("image_id")
+        whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()
+        if not (whole and np.isfinite(images["score"].to_numpy(np.float64)).all()):
+            raise ValueError("images.csv has a score or a number of pixels that is none")
+        text = ("image_id", "kind", "class_id", "found")
+        regions = read_table(folder / "regions.csv", text=text).set_index("image_id")
         if not regions.index.isin(images["image_id"]).all():
             raise ValueError("regions.csv has an image that images.csv has not")
         regions["true"] = regions["kind"] != "false_alarm"
@@ -150,7 +152,7 @@ def metric_cells(
 
     A metric with an estimate has its value under its own name, its interval under ``_low`` and
     ``_high``, the difference to the best run under ``_to_best``, and whether that is significant
-    under ``_differs``.
+    under ``_significant``.
     """
     image, pixel, region, box, speed = (
         result.metrics[key] for key in ("image", "pixel", "region", "box", "speed")
@@ -290,7 +292,7 @@ def _estimate_cells(key: str, estimates: Mapping[str, MetricEstimate]) -> dict[s
         f"{key}_to_best": difference and difference.value,
         f"{key}_to_best_low": difference and difference.low,
         f"{key}_to_best_high": difference and difference.high,
-        f"{key}_differs": difference is not None and difference.significant,
+        f"{key}_significant": difference is not None and difference.significant,
     }
 
 

@@ -50,6 +50,11 @@ class LabeledTruth:
         """The region map and the regions of each class that is present."""
         return {name: label_regions(self.mask_of(name), name) for name in self.present}
 
+    @property
+    def regions(self) -> list[Region]:
+        """The regions of all classes, class by class."""
+        return [region for _, regions in self.by_class.values() for region in regions]
+
     @cached_property
     def region_map(self) -> RegionMap:
         """The region map of ``mask``, (H, W) int32: of defects, whatever their class."""

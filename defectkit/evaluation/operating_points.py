@@ -140,7 +140,9 @@ def escape_rate_warning(escapes: int, n_defective: int, max_escape_rate: float) 
     if clopper_pearson(escapes, n_defective)["high"] <= max_escape_rate:
         return None
     rate = describe_rate("escapes", escapes, n_defective)
-    doubt = f"an escape rate of {100 * max_escape_rate:.3g} % is not shown: {rate}."
+    doubt = (
+        f"an escape rate of {100 * max_escape_rate:.3g} % is not supported by this result: {rate}."
+    )
     return " ".join([doubt, *_too_few_defective(n_defective, max_escape_rate)])
 
 
@@ -225,8 +227,9 @@ def _too_few_defective(n_defective: int, max_escape_rate: float) -> list[str]:
     tail = (1.0 - CONFIDENCE) / 2.0
     needed = math.ceil(math.log(tail) / math.log1p(-max_escape_rate)) if max_escape_rate else 0
     return [
-        f"{n_defective} defective images cannot show an escape rate of {100 * max_escape_rate:.3g} "
-        f"%: if none escaped, up to {100 * limit:.2g} % would still be possible (95 % CI). "
+        f"{n_defective} defective images cannot support an escape rate of "
+        f"{100 * max_escape_rate:.3g} %: if none escaped, up to {100 * limit:.2g} % would still be "
+        "possible (95 % CI). "
         + (f"At least {needed} are needed." if needed else "No number of images can.")
     ]
 
@@ -236,5 +239,5 @@ def _few_images(n_defective: int, n_good: int) -> list[str]:
         return []
     return [
         f"the thresholds rest on {n_defective} defective and {n_good} good validation images: "
-        f"with fewer than {FEW_IMAGES} of either they can move much with one image."
+        f"with fewer than {FEW_IMAGES} of either one image can change them a lot."
     ]

@@ -19,7 +19,7 @@ from defectkit.vocabulary import SuspectKind
 
 KIND_MEANINGS: Mapping[SuspectKind, str] = {
     "unlabeled": "the model finds a defect where none is labeled",
-    "unseen": "a labeled defect that the model does not find",
+    "missed": "a labeled defect that the model does not find",
     "class": "a labeled defect that the model assigns to another class",
     "copies": "copies of one image have different labels",
     "tiny": "a labeled region of a few pixels",
@@ -27,7 +27,7 @@ KIND_MEANINGS: Mapping[SuspectKind, str] = {
 }
 
 TINY_AREA = 9
-"""In pixels; smaller labeled regions are suspected to be slips of the mouse."""
+"""In pixels; smaller labeled regions are suspected to be labeling mistakes."""
 
 MIN_COMPARED_AREA = 64
 """In pixels; smaller regions or surroundings have too few pixels to be compared."""
@@ -113,7 +113,7 @@ def suspects_by_model(
             scores = finding.score_map[:, pixels].mean(axis=1, dtype=np.float64)  # (K,)
             best = int(scores.argmax())
             if score < pixel_threshold:
-                yield suspect("unseen", 1.0 - score, f"the model's score is {score:.2f}")
+                yield suspect("missed", 1.0 - score, f"the model's score is {score:.2f}")
             elif best != index and not truth.masks[best][pixels].any():
                 yield suspect(
                     "class",

@@ -129,7 +129,7 @@ def _decide_order(encoded: Sequence[_SampledRuns], asked: RleOrderOption) -> tup
             )
         return asked, "given"
     if not column + row:
-        return "column", "assumed, Kaggle's, since no mask shows it"
+        return "column", "assumed (Kaggle's convention), since no mask shows it"
     if not united:
         raise LabelError(
             f"the pixels cannot be numbered in one order: {column} {count} are compact in column "
@@ -138,7 +138,7 @@ def _decide_order(encoded: Sequence[_SampledRuns], asked: RleOrderOption) -> tup
             f"may have been rotated after labeling. Rotate them back, or if the masks are right, "
             f"say so with --rle-order {likely}."
         )
-    return likely, f"{len(votes[likely])} {count} are more compact so"
+    return likely, f"{len(votes[likely])} {count} are more compact in this order"
 
 
 def _more_compact_order(one: _SampledRuns) -> RleOrder | None:
@@ -202,7 +202,7 @@ def _decide_base(
         raise _base_contradiction(f"base 0: {shown[0]}", f"base 1: {shown[1]}")
     for base, why in shown.items():
         return base, why
-    return 1, "assumed, Kaggle's, since no run shows it"
+    return 1, "assumed (Kaggle's convention), since no run shows it"
 
 
 def _shown_bases(rows: Iterable[LabelRow], encoded: Sequence[_SampledRuns]) -> dict[int, str]:

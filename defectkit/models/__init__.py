@@ -1,1 +1,1 @@
-"""Torch modules and losses: plain, keyword-only, knowing no configuration."""
+"""Torch modules and losses: plain, keyword-only, independent of the configuration."""

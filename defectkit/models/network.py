@@ -69,13 +69,13 @@ class Network(nn.Module):
         return [one for _, one in modules[: last + 1]]
 
     def fit_before_training(self, samples: Batches) -> None:
-        """Fit what must be known of the data before the first step: most networks have nothing.
+        """Fit what depends on the training data, such as anchors; by default nothing.
 
         Called once in a run, on the samples of epoch 0, in batches of one.
         """
 
     def fit_after_epoch(self, samples: Batches) -> None:
-        """Fit what is not learned by gradients, before validation: most networks have nothing.
+        """Fit what is not learned by gradients, before validation; by default nothing.
 
         Called after every epoch, on the samples of epoch 0, in batches of one.
         """

@@ -113,7 +113,7 @@ def _from_package(name: str) -> StateDict | None:
             f"{path} is not the expected file (its SHA-256 differs). Reinstall {package}, "
             "or set model.weights=none."
         )
-    tensors = _unpickle_checked(content).values()
+    tensors = _load_tensors(content).values()
     template = timm.create_model(name, pretrained=False).state_dict()
     state: StateDict = {}
     for (key, own), given in zip(template.items(), tensors, strict=True):
@@ -162,7 +162,7 @@ def _from_torchvision(name: str, *, allow_download: bool) -> StateDict | None:
     content = file.read_bytes()
     if not sha256_bytes(content).startswith(file.stem.rpartition("-")[2]):
         raise ModelError(f"{file} is damaged: its SHA-256 differs from its name. Delete it.")
-    return _unpickle_checked(content)
+    return _load_tensors(content)
 
 
 def _download(url: str, file: Path) -> None:
@@ -176,7 +176,7 @@ def _download(url: str, file: Path) -> None:
         ) from error
 
 
-def _unpickle_checked(content: bytes) -> StateDict:
+def _load_tensors(content: bytes) -> StateDict:
     """Read a third party's pickle: only when its hash is known, and never more than tensors."""
     return cast(StateDict, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
 

@@ -13,12 +13,12 @@ MAX_NAMES = 3
 
 
 def collect_warnings(
-    matching: Matching, facts: Sequence[ImageFacts], grouping: Grouping, *, used_unlisted: bool
+    matching: Matching, facts: Sequence[ImageFacts], grouping: Grouping, *, use_unlisted: bool
 ) -> list[str]:
     """Return the warnings about labels, files and groups, each a sentence without its period."""
     return [
         *_warn_about_boxes(matching.table.kind),
-        *_warn_about_files(matching, facts, used_unlisted=used_unlisted),
+        *_warn_about_files(matching, facts, use_unlisted=use_unlisted),
         *_warn_about_groups(grouping),
     ]
 
@@ -34,7 +34,7 @@ def _warn_about_boxes(kind: LabelKind) -> list[str]:
 
 
 def _warn_about_files(
-    matching: Matching, facts: Sequence[ImageFacts], *, used_unlisted: bool
+    matching: Matching, facts: Sequence[ImageFacts], *, use_unlisted: bool
 ) -> list[str]:
     """Warn of images that nothing lists, that are missing, or that cannot be read."""
     warnings = []
@@ -42,7 +42,7 @@ def _warn_about_files(
         names = _first_names([path.name for path in matching.unlisted])
         consequence = (
             "and count as good (--unlisted good)"
-            if used_unlisted
+            if use_unlisted
             else "and are not used. If they are good, list them in --meta or give --unlisted good"
         )
         warnings.append(
@@ -65,7 +65,7 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
     Pairs that the user put in one group are not reported again.
     """
     count = grouping.n_without_group
-    warnings = [f"{count} images name no group and stand alone"] if count else []
+    warnings = [f"{count} images have no group; each is a group of its own"] if count else []
     named = grouping.named
     kinds = Counter(
         leak.kind for leak in grouping.leaks if named[leak.image_id_a] != named[leak.image_id_b]
@@ -73,7 +73,7 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
     counts = (
         (kinds["exact"], "images are copies of another"),
         (kinds["near"], "pairs of images show the same thing in different files"),
-        (kinds["overlap"], "pairs of images show the same thing in part"),
+        (kinds["overlap"], "pairs of images overlap"),
     )
     warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
     if across_splits := sum(not leak.joined for leak in grouping.leaks):

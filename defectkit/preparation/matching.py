@@ -108,7 +108,9 @@ def match_images(
             path = folder.find(image_id)
             owner = owners.setdefault(path, image_id)
             if owner != image_id:
-                raise ImageError(f"image id {owner!r} is the same file: write one id for one image")
+                raise ImageError(
+                    f"image id {owner!r} names the same file: use one id for each image"
+                )
         except ImageError as error:
             matching.ledger += _refuse(rows, str(error))
             continue

@@ -1,8 +1,8 @@
 """The table of a comparison: a line for each metric, a cell for each run, the best ones marked.
 
 A run is given by its row of ``comparison.csv``: a value under each key, the ends of its interval
-under ``<key>_low`` and ``<key>_high``, and under ``<key>_differs`` whether it is behind the best
-run by more than chance.
+under ``<key>_low`` and ``<key>_high``, and under ``<key>_significant`` whether it is worse than
+the best run by more than chance.
 """
 
 from collections.abc import Mapping, Sequence
@@ -120,7 +120,7 @@ def make_cells(line: Line, rows: Sequence[Row]) -> list[Cell]:
             value=format_cell(value, line.form),
             details=_details(line, row),
             best=best is not None and value is not None and line.better * value == best,
-            worse=bool(row.get(f"{line.key}_differs")),
+            worse=bool(row.get(f"{line.key}_significant")),
         )
         for value, row in zip(values, rows, strict=True)
     ]

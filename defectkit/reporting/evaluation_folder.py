@@ -11,7 +11,7 @@ from rich.progress import track
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.deployment.bundle import TrainedModel
-from defectkit.deployment.judge import URGENCY, Evaluation, judge_images
+from defectkit.deployment.evaluate_images import URGENCY, Evaluation, evaluate_images
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
@@ -36,7 +36,7 @@ def evaluate_split(
     max_escape_rate: float | None = None,
     console: Console,
 ) -> Evaluation:
-    """Judge a run's model on a split, write ``RUN/evaluation/<split>/`` and print a summary.
+    """Evaluate a run's model on a split, write ``RUN/evaluation/<split>/`` and print a summary.
 
     Args:
         run: the run's folder.
@@ -55,7 +55,7 @@ def evaluate_split(
     folder = ensure_writable(run / "evaluation" / split)
     for old in (folder / "overlays").glob("*.png"):
         old.unlink()
-    evaluation = judge_images(
+    evaluation = evaluate_images(
         model,
         predict_with_progress(
             model, dataset.split(split), title=f"evaluating {split}", console=console

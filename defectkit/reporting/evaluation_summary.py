@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from defectkit.deployment.judge import Evaluation
+from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import describe_rate
 
@@ -42,7 +42,11 @@ def _table(evaluation: Evaluation) -> Table:
         ("image average precision", image["average_precision"], "defective images rank above good"),
         ("image AUROC", image["auroc"], "chance that a random pair is ranked correctly"),
         ("pixel Dice", pixel["dice"], "overlap of found and true pixels, all images pooled"),
-        ("pixel average precision", pixel["average_precision"], "the same over all thresholds"),
+        (
+            "pixel average precision",
+            pixel["average_precision"],
+            "defect pixels ranked above others",
+        ),
         ("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes"),
         ("region recall", recall["value"], f"{recall['found']} of {recall['total']} defects found"),
         (

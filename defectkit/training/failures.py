@@ -24,7 +24,7 @@ def explain_failures(config: Config) -> Iterator[None]:
         if _is_out_of_memory(error):
             half = max(config.train.batch_size // 2, 1)
             raise MemoryShortageError(
-                f"there is too little memory ({_first_line(text) or 'MemoryError'}). Start a new "
+                f"out of memory ({_first_line(text) or 'MemoryError'}). Start a new "
                 f"run with smaller batches (--set train.batch_size={half}) or crops (--set "
                 "data.crop=...); or free some memory and continue with --resume."
             ) from error

@@ -98,7 +98,8 @@ class TrainState:
             return True
         if config.max_time is None and self.epoch >= config.epochs:
             return True
-        return budget.progress(self.steps) >= 1.0
+        # However short the time, one step is made: a run without a model helps nobody.
+        return self.steps > 0 and budget.progress(self.steps) >= 1.0
 
     def add_epoch(self, result: EpochResult, validation: Validation, *, seconds: float) -> None:
         """Count a finished epoch and append its row to the history."""

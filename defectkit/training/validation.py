@@ -50,7 +50,7 @@ class Validation:
 def validate(
     approach: Approach, network: Network, records: Sequence[ImageRecord], *, watch: int = 0
 ) -> Validation:
-    """Predict the validation split and choose the thresholds on it.
+    """Run the network on the validation split and choose the thresholds on it.
 
     ``watch`` is the number of predictions that are kept in the result, for the same images each
     time.

@@ -230,8 +230,8 @@ def test_what_each_rule_makes_is_told_by_class(tmp_path):
     samples = tile_samples(dataset_of(tmp_path, mask), "patch.stride=32")
     assert samples.describe() == [
         "9 tiles of 32x32 pixels, one every 32:",
-        "  class a: 1 defective by coverage, 1 by holding a whole defect, 3 partial (left out), "
-        "4 good",
+        "  class a: 1 defective by coverage, 1 by containing enough of a defect, "
+        "3 partial (left out), 4 good",
     ]
     good = tile_samples(dataset_of(tmp_path, mask), "patch.stride=32", "patch.partial_tiles=good")
     assert "3 partial (taken as good)" in good.describe()[1]

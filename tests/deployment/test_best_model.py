@@ -14,7 +14,7 @@ def test_a_damaged_model_comes_back_from_its_second_copy(run_copy):
     defectkit.load(run_copy, device="cpu")
 
 
-def test_a_whole_model_stays_although_its_copy_differs(run_copy):
+def test_a_whole_model_stays_although_its_copy_significant(run_copy):
     whole = sha256_file(run_copy / "model" / WEIGHTS)
     (run_copy / SECOND_COPY / WEIGHTS).write_bytes(b"half")
     repair_model(run_copy)

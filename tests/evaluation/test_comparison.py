@@ -181,6 +181,21 @@ def test_images_without_regions_have_none(tmp_path):
         EvaluationResult.read(tmp_path, name="run")
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [(None, 0, 0, 0), (0.5, 0, 3.5, 0), (0.5, None, 0, 0)],
+)
+def test_a_damaged_table_of_images_is_refused(tmp_path, cells):
+    score, *pixels = cells
+    columns = ["image_id", "defective", "score", "outcome",
+               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
+    write_csv(tmp_path / "images.csv", columns, [["a", 0, score, "pass", *pixels]])
+    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
+    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
+    with pytest.raises(ValueError, match=r"images\.csv has a score or a number of pixels"):
+        EvaluationResult.read(tmp_path, name="run")
+
+
 def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     one, two = (
         replace(

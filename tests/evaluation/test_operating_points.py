@@ -161,7 +161,7 @@ def test_enough_images_that_part_well_give_no_warning():
 def test_an_escape_rate_that_the_images_cannot_show_is_warned_of():
     _, warnings = choose_thresholds(*separated(10, 57), max_escape_rate=0.005)
     assert warnings == [
-        "57 defective images cannot show an escape rate of 0.5 %: if none escaped, up to 6.3 % "
+        "57 defective images cannot support an escape rate of 0.5 %: if none escaped, up to 6.3 % "
         "would still be possible (95 % CI). At least 736 are needed."
     ]
     assert len(choose_thresholds(*separated(10, 735), max_escape_rate=0.005)[1]) == 1
@@ -180,10 +180,11 @@ def test_the_number_of_images_needed_is_the_least(rate):
 def test_a_result_that_does_not_support_the_escape_rate_is_doubted():
     assert escape_rate_warning(0, 736, 0.005) is None
     assert escape_rate_warning(1, 736, 0.005) == (
-        "an escape rate of 0.5 % is not shown: escapes 1 of 736 (0.1 %, 95 % CI 0.0-0.8 %)."
+        "an escape rate of 0.5 % is not supported by this result: escapes 1 of 736 (0.1 %, 95 % CI "
+        "0.0-0.8 %)."
     )
     doubt = escape_rate_warning(9, 57, 0.005)
-    assert "is not shown: escapes 9 of 57 (15.8 %" in doubt
+    assert "is not supported by this result: escapes 9 of 57 (15.8 %" in doubt
     assert "At least 736 are needed." in doubt
     assert "escapes 0 of 0 (no rate)" in escape_rate_warning(0, 0, 0.005)
 

@@ -56,7 +56,7 @@ def test_a_label_that_the_model_does_not_find_and_a_defect_that_nobody_labeled()
     truth = [layer("a"), layer()]
     suspects = contradicted(truth, [0.2 * layer("a"), 0.9 * layer("c")])
     assert told(suspects) == [
-        ("unseen", "scratch", BOXES["a"]),
+        ("missed", "scratch", BOXES["a"]),
         ("unlabeled", "stain", BOXES["c"]),
     ]
     assert [one.suspicion for one in suspects] == pytest.approx([0.8, 0.9])
@@ -148,7 +148,7 @@ def test_both_copies_that_are_labeled_differently_are_suspected():
 def test_the_suspects_of_an_image_stand_together_the_highest_suspicion_first():
     def one(image_id: str, suspicion: float) -> Suspect:
         return Suspect(
-            image_id=image_id, kind="unseen", class_id="1", box_xywh=(0, 0, 1, 1), area=1,
+            image_id=image_id, kind="missed", class_id="1", box_xywh=(0, 0, 1, 1), area=1,
             suspicion=suspicion, reason="",
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from defectkit.labels.rle_convention import (
 from defectkit.labels.table import LabelRow
 
 UNKNOWN = (
-    "base 1: assumed, Kaggle's, since no run shows it; "
-    "order column: assumed, Kaggle's, since no mask shows it"
+    "base 1: assumed (Kaggle's convention), since no run shows it; "
+    "order column: assumed (Kaggle's convention), since no mask shows it"
 )
 
 
@@ -111,7 +111,9 @@ def test_square_images_do_not_show_the_order_but_the_base():
     masks = [blob(rng, (80, 80), border="top") for _ in range(4)]
     found = decide(sample(masks, 0, "column"))
     assert found.base == 0
-    assert found.how_decided.endswith("order column: assumed, Kaggle's, since no mask shows it")
+    assert found.how_decided.endswith(
+        "order column: assumed (Kaggle's convention), since no mask shows it"
+    )
 
 
 def test_noise_tells_nothing():

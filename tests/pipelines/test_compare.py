@@ -139,7 +139,7 @@ def test_networks_without_an_encoder_name_none(dataset_folder, tmp_path, quiet):
     run = train_tiny(dataset_folder, tmp_path / "run", "model.architecture=pixel_net", epochs=1).run
     (row,) = compare([run], tmp_path)
     assert (row["network"], row["encoder"]) == ("pixel_net", None)
-    assert not any(row[f"{key}_differs"] for key in COMPARED_METRICS)
+    assert not any(row[f"{key}_significant"] for key in COMPARED_METRICS)
 
 
 def test_the_page_and_the_picture_are_of_these_runs(compared):
@@ -159,7 +159,7 @@ def test_runs_with_equal_findings_differ_in_nothing(copies, tmp_path):
     assert (first["run"], second["run"]) == ("one", "twin")
     for key in COMPARED_METRICS:
         assert (first[f"{key}_to_best"], second[f"{key}_to_best"]) == (None, 0.0)
-        assert not second[f"{key}_differs"]
+        assert not second[f"{key}_significant"]
 
 
 def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path):

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image
-from defectkit.deployment.judge import Evaluation
+from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.operating_points import choose_thresholds

@@ -71,7 +71,7 @@ def test_every_file_says_what_the_source_says(source):
         "base": 1,
         "order": "column",
         "how_decided": "base 1: line 21 ends at 960, the number of pixels; "
-        "order column: 10 of 10 masks that show the order are more compact so",
+        "order column: 10 of 10 masks that show the order are more compact in this order",
     }
     assert info["classes"] == ["1", "10"]
     assert info["pixel_pitch"] == 0.05

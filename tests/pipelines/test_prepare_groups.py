@@ -45,7 +45,7 @@ def test_images_without_a_group_stand_alone_and_are_counted(source):
     found = groups_of(source)
     assert found["good0.png"] == found["good1.png"]
     assert found["bad0.png"][0] == "bad0.png_"  # an image, not the group of that name
-    assert summary.warnings == ("17 images name no group and stand alone",)
+    assert summary.warnings == ("17 images have no group; each is a group of its own",)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_near_duplicates_and_overlaps_are_joined_and_shown(textures):
     assert all(found[name] == found[row["image_id_a"]] for name, row in rows.items())
     assert summary.warnings == (
         "2 pairs of images show the same thing in different files; leaks.csv names them",
-        "1 pairs of images show the same thing in part; leaks.csv names them",
+        "1 pairs of images overlap; leaks.csv names them",
     )
     preview = textures.folder / "dataset" / "preview"
     assert (preview / "leaks.png").is_file()

@@ -191,5 +191,5 @@ def test_an_id_that_fits_two_files_or_a_file_named_twice_is_refused(source):
     assert source.outcomes()[19:] == [
         ("refused", "the image id fits several files (0.bmp, 0.png): write which one"),
         ("used", ""),
-        ("refused", "image id '9' is the same file: write one id for one image"),
+        ("refused", "image id '9' names the same file: use one id for each image"),
     ]

@@ -196,7 +196,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
         assert refused.code == 2
         assert f"{run} already has a run. Continue it with --resume, or choose" in refused.err
         again = cli("train", "--resume", "--out", run)
-        assert "no epoch was finished: starting with the first" in again.err
+        assert "no epoch was finished: starting from epoch 1" in again.err
     assert again.code == 0, again.err
     assert equal(load_file(run / LAST), unbroken)
 
@@ -239,8 +239,8 @@ CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 G
 STRIKES = {
     "NaN": (3, "not finite (classes nan, bce nan", become_nan),
     "a dead worker": (4, "a loader process died (DataLoader worker", kill_a_loader),
-    "no memory": (5, "too little memory (MemoryError). Start", raises(MemoryError())),
-    "no memory on the GPU": (5, "too little memory (CUDA out of memory.", raises(CUDA)),
+    "no memory": (5, "out of memory (MemoryError). Start", raises(MemoryError())),
+    "no memory on the GPU": (5, "out of memory (CUDA out of memory.", raises(CUDA)),
     "really no memory": (5, "can't allocate memory", lambda _: torch.empty(10**15)),
     "a full disk": (6, "history.csv: No space left on device. Free some", fill_the_disk),
     "SIGINT": (130, "interrupted; what", sends(signal.SIGINT)),

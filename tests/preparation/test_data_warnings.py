@@ -16,7 +16,7 @@ def facts(image_id, **changes):
 
 
 def collect(
-    images=(), *, unlisted=(), missing=(), kind="masks", groups=(), used_unlisted=False, **grouping
+    images=(), *, unlisted=(), missing=(), kind="masks", groups=(), use_unlisted=False, **grouping
 ):
     matching = SimpleNamespace(  # The part of a ``Matching`` that the warnings are about.
         table=SimpleNamespace(kind=kind),
@@ -26,7 +26,7 @@ def collect(
     named = dict(groups)
     options = {"n_without_group": 0, "leaks": [], "contradictions": [], **grouping}
     made = Grouping(named=named, joined=named, given=dict.fromkeys(named, ""), **options)
-    return collect_warnings(matching, images, made, used_unlisted=used_unlisted)
+    return collect_warnings(matching, images, made, use_unlisted=use_unlisted)
 
 
 def leak(one, other, kind="exact", *, joined=True):
@@ -48,7 +48,7 @@ def test_boxes_are_warned_of():
 )
 def test_images_that_nothing_lists_are_named(used, consequence):
     names = [f"{number}.png" for number in range(MAX_NAMES + 2)]
-    (warning,) = collect(unlisted=names, used_unlisted=used)
+    (warning,) = collect(unlisted=names, use_unlisted=used)
     assert warning.startswith(
         f"5 images in the folder are not listed (0.png, 1.png, 2.png, …) {consequence}"
     )
@@ -71,10 +71,10 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
     ]
     groups = {"a": "1", "b": "1", "c": "2", "d": "3", "e": "4"}
     assert collect(groups=groups, leaks=leaks, n_without_group=2) == [
-        "2 images name no group and stand alone",
+        "2 images have no group; each is a group of its own",
         "1 images are copies of another; leaks.csv names them",
         "2 pairs of images show the same thing in different files; leaks.csv names them",
-        "1 pairs of images show the same thing in part; leaks.csv names them",
+        "1 pairs of images overlap; leaks.csv names them",
         "1 of these pairs are in different splits, as given",
     ]
 

@@ -63,7 +63,7 @@ def test_rows_without_an_image_are_refused(match):
 def test_two_ids_of_one_file_are_refused(match):
     matching = match(["a"], ["a.png"])
     assert [one.image_id for one in matching.images] == ["a"]
-    assert "image id 'a' is the same file" in matching.ledger[0].reason
+    assert "image id 'a' names the same file" in matching.ledger[0].reason
 
 
 def test_all_rows_of_an_image_are_refused_where_one_is(match):

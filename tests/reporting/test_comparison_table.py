@@ -51,7 +51,7 @@ def test_one_run_alone_is_not_the_best():
 
 
 def test_cells_have_their_counts_interval_and_mark():
-    one = row(image_ap_low=0.25, image_ap_high=0.75, image_ap_differs=True)
+    one = row(image_ap_low=0.25, image_ap_high=0.75, image_ap_significant=True)
     (cell,) = make_cells(LINES["image_ap"], [one])
     assert cell == ("0.500", ("0.25–0.75",), False, True)  # noqa: RUF001
     two = row(escape_rate=0.25, escape_rate_low=0.032, escape_rate_high=0.651)
@@ -88,7 +88,7 @@ def test_the_direction_of_a_metric_is_that_of_the_comparison():
 
 
 def test_the_console_shows_names_marks_and_no_markup():
-    rows = [row("run [bold]1", image_ap=0.9), row("two", image_ap=0.4, image_ap_differs=True)]
+    rows = [row("run [bold]1", image_ap=0.9), row("two", image_ap=0.4, image_ap_significant=True)]
     output = io.StringIO()
     Console(file=output, width=80).print(console_table(rows))
     text = output.getvalue()

@@ -60,7 +60,7 @@ def test_overlays_of_an_earlier_evaluation_go(evaluate):
 
 def test_an_escape_rate_that_is_not_shown_is_a_warning_of_the_report(evaluate):
     page = (evaluate(max_escape_rate=0.1).folder / "report.html").read_text()
-    assert "An escape rate of 10 % is not shown" in page
+    assert "An escape rate of 10 % is not supported" in page
     assert "is not shown" not in (evaluate().folder / "report.html").read_text()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from defectkit.deployment.judge import Evaluation
+from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.evaluation_summary import print_evaluation
 

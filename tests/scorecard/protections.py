@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from ruamel.yaml import YAML
 
 INDEX = Path(__file__).with_name("index.yaml")
 PATCHES = Path(__file__).with_name("patches")
@@ -33,4 +33,4 @@ class Protection:
 
 def load_protections() -> list[Protection]:
     """Read the index, in its order."""
-    return [Protection(**entry) for entry in yaml.safe_load(INDEX.read_text(encoding="utf-8"))]
+    return [Protection(**entry) for entry in YAML(typ="safe", pure=True).load(INDEX)]

@@ -35,7 +35,7 @@ LACKS = {
 @pytest.mark.check(36)
 @pytest.mark.parametrize("lack", LACKS)
 def test_a_real_lack_of_memory_is_told_with_the_way_out(lack):
-    message = r"too little memory \(.+\)\. Start a new run .*train\.batch_size=3\).*--resume"
+    message = r"out of memory \(.+\)\. Start a new run .*train\.batch_size=3\).*--resume"
     with pytest.raises(MemoryShortageError, match=message):
         in_training(LACKS[lack])
 

@@ -9,6 +9,7 @@ from defectkit.config import TrainConfig
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json
 from defectkit.training.history import write_history
+from defectkit.training.schedule import Budget
 from defectkit.training.state import (
     EpochResult,
     TrainState,
@@ -86,3 +87,11 @@ def test_a_checkpoint_names_its_numbers(tmp_path):
     names = {"steps", "best", "since_best", "seconds", "validation_seconds", "scaler"}
     assert names <= numbers.keys()
     assert (numbers["epoch"], numbers["best"], numbers["since_best"]) == (1, 0.5, 0)
+
+
+def test_however_short_the_time_one_step_is_made():
+    config = TrainConfig(max_time=1e-6)
+    budget = Budget(config, 10, validation_seconds=5.0)
+    assert budget.progress(0) == 1.0
+    assert not TrainState().is_finished(config, budget)
+    assert TrainState(epoch=1, steps=1).is_finished(config, budget)

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from defectkit.config.yaml_file import YAML_ERRORS
 from defectkit.errors import LabelError
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
 from defectkit.labels.formats.untrusted_files import read_limited_bytes
@@ -104,9 +104,11 @@ def _read_names(path: Path) -> list[str]:
     text = _read_text(path)
     if path.suffix != ".yaml":
         return [name.strip() for name in text.splitlines() if name.strip()]
+    yaml = YAML(typ="safe", pure=True)
+    yaml.allow_duplicate_keys = True  # Of other keys than the names, which are all that is read.
     try:
-        content = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+        content = yaml.load(text)
+    except (*YAML_ERRORS, RecursionError) as error:
         raise LabelError(f"{path} is not readable YAML. Fix its names.") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and list(names) == list(range(len(names))):

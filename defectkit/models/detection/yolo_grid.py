@@ -138,7 +138,7 @@ class YoloGrid(Detector):
     def match(
         self, truths: torch.Tensor, centers: torch.Tensor, sizes: torch.Tensor
     ) -> torch.Tensor:
-        """Return the index of the (N, 4) true box that each anchor shall predict, (P,) int64.
+        """Return the index of the (N, 4) true box that each anchor must predict, (P,) int64.
 
         A truth belongs to the cells near its center: its own, and those whose boxes can reach the
         center. There it takes the anchor of the best shape, and all others that fit. Anchors

@@ -36,7 +36,7 @@ def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int
 
 
 @contextmanager
-def keep_gif(run: Path) -> Iterator[None]:
+def write_gif_at_end(run: Path) -> Iterator[None]:
     """Write ``progress.gif`` at the end of a training, also of one that is interrupted."""
     try:
         yield

@@ -63,11 +63,11 @@ def _headline(rows: Sequence[Row], images: int) -> str:
     if len(ranked) < 2:
         return f"Evaluated on {images} images."
     best = max(ranked, key=lambda row: float(row["image_ap"]))
-    behind = [str(row["run"]) for row in rows if row["image_ap_differs"]]
+    behind = [str(row["run"]) for row in rows if row["image_ap_significant"]]
     others = (
-        f"{_join_names(behind)} {'is' if len(behind) == 1 else 'are'} behind by more than chance."
+        f"{_join_names(behind)} {'is' if len(behind) == 1 else 'are'} significantly worse."
         if behind
-        else "no other run is behind by more than chance."
+        else "no other run is significantly worse."
     )
     return (
         f"Of {len(rows)} runs, evaluated on the same {images} images, {best['run']} ranks the "
@@ -93,7 +93,7 @@ def _differences(key: str, rows: Sequence[Row]) -> list[DifferenceRow]:
             interval=" to ".join(
                 _format_signed(row[f"{key}_to_best_{end}"], line.form) for end in ("low", "high")
             ),
-            significant=row[f"{key}_differs"],
+            significant=row[f"{key}_significant"],
         )
         for row in behind
     ]

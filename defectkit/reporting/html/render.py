@@ -1,6 +1,6 @@
 """What every page needs: the templates, and pictures that are part of the page.
 
-A page holds no script, loads nothing (a content security policy says so as well), and every text
+A page has no scripts and loads nothing (a content security policy says so as well), and every text
 that comes from data is escaped: an image may be called ``<script>``.
 """
 

@@ -37,6 +37,7 @@ def test_five_numbers_are_a_box_and_more_are_a_polygon(folder):
         ("classes.txt", "scratch\n\n dent \n"),
         ("obj.names", "\ufeffscratch\ndent"),
         ("data.yaml", "names: [scratch, dent]\ntrain: x"),
+        ("data.yaml", "path: a\npath: b\nnames: [scratch, dent]\n"),
         ("dataset.yaml", "names:\n  0: scratch\n  1: dent\n"),
     ],
 )

@@ -38,12 +38,14 @@ def row(name, **changes):
         f"{key}{end}": None for key in COMPARED_METRICS for end in
         ("_to_best", "_to_best_low", "_to_best_high")
     }  # fmt: skip
-    return numbers | texts | gaps | {f"{key}_differs": False for key in COMPARED_METRICS} | changes
+    return (
+        numbers | texts | gaps | {f"{key}_significant": False for key in COMPARED_METRICS} | changes
+    )
 
 
 def behind(key, value, low, high, differs):
     ends = {f"{key}_to_best": value, f"{key}_to_best_low": low, f"{key}_to_best_high": high}
-    return {**ends, f"{key}_differs": differs}
+    return {**ends, f"{key}_significant": differs}
 
 
 def page(rows, notes=(), title="A title", picture=PICTURE):
@@ -63,20 +65,20 @@ def test_each_difference_is_called_significant_or_not():
     assert "Average precision near best -0.100 -0.200 to +0.050 may be chance" in text
     assert "-25.0 points -50.0 points to -12.5 points ▼ significant" in text
     assert "Of 3 runs, evaluated on the same 26 images, best ranks the images best" in text
-    assert "(average precision 0.900); far is behind by more than chance." in text
+    assert "(average precision 0.900); far is significantly worse." in text
     assert text.count("▼ significant") == 2
 
 
 @pytest.mark.parametrize(
     ("differing", "words"),
     [
-        ([], "no other run is behind by more than chance."),
-        (["b", "c"], "b and c are behind by more than chance."),
-        (["b", "c", "d"], "b, c and d are behind by more than chance."),
+        ([], "no other run is significantly worse."),
+        (["b", "c"], "b and c are significantly worse."),
+        (["b", "c", "d"], "b, c and d are significantly worse."),
     ],
 )
 def test_the_headline_names_the_runs_that_are_behind(differing, words):
-    rows = [row(name, image_ap_differs=name in differing, image_ap=1 - n / 9)
+    rows = [row(name, image_ap_significant=name in differing, image_ap=1 - n / 9)
             for n, name in enumerate("abcd")]  # fmt: skip
     assert words in Tags(page(rows)).text
 
@@ -89,7 +91,7 @@ def test_one_run_or_none_that_can_be_ranked_claims_no_winner():
 
 
 def test_every_line_is_shown_with_its_marks_and_its_meaning():
-    rows = [row("a", image_ap=0.875), row("b", image_ap=0.25, image_ap_differs=True)]
+    rows = [row("a", image_ap=0.875), row("b", image_ap=0.25, image_ap_significant=True)]
     tags = Tags(page(rows, notes=["Mind this."]))
     for line in LINES.values():
         assert line.name in tags.text

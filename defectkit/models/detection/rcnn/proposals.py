@@ -1,4 +1,4 @@
-"""Region proposals: boxes that may hold an object, found in the pixels and not learned.
+"""Region proposals: boxes that may contain an object, found in the pixels and not learned.
 
 After selective search (Uijlings et al. 2013): the image is divided into small homogeneous regions
 (Felzenszwalb and Huttenlocher 2004), the two most similar neighbors are merged until one region is

@@ -4,7 +4,7 @@ import pytest
 
 import defectkit
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.judge import URGENCY, judge_images
+from defectkit.deployment.evaluate_images import URGENCY, evaluate_images
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.region_matching import COLUMNS
@@ -22,7 +22,7 @@ def records(dataset_folder):
 
 def evaluate(model, records, folder, on_image=lambda *_: None):
     predictions = predict(model.approach, model.network, records)
-    return judge_images(model, predictions, folder=folder, on_image=on_image)
+    return evaluate_images(model, predictions, folder=folder, on_image=on_image)
 
 
 def test_each_prediction_is_handed_on_with_its_judgment(model, records, tmp_path):

@@ -48,7 +48,7 @@ class Evaluation:
     folder: Path
 
 
-def judge_images(
+def evaluate_images(
     model: TrainedModel,
     predictions: Iterable[Prediction],
     *,
@@ -73,7 +73,7 @@ def judge_images(
         record, finding = prediction.record, prediction.finding
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
         pixels.update(finding.score_map, prediction.truth)
-        boxes.update(ranked_boxes(finding), record.regions)
+        boxes.update(ranked_boxes(finding), prediction.truth.regions)
         matches += match_regions(finding, prediction.truth, image_id=record.image_id)
         rows.append(_image_row(prediction, judgment, approach.pixel_threshold))
         seconds.append(prediction.seconds)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectkit.evaluation.comparison import EvaluationResult
-from defectkit.evaluation.examples import choose_examples
+from defectkit.evaluation.comparison_examples import choose_examples
 
 
 def result(hits, outcomes, *, true=None):
