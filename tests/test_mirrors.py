@@ -21,6 +21,7 @@ ABOUT_THE_WHOLE = {
     "test_mirrors.py",
     "test_packaging.py",
     "test_readme.py",
+    "test_same_results.py",
     "test_sizes.py",
     "test_wheelhouse.py",
     "test_whole_flow.py",
