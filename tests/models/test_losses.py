@@ -277,7 +277,7 @@ def test_class_probabilities_apart():
     torch.testing.assert_close(class_probabilities(single, "apart"), single.sigmoid())
 
 
-@pytest.mark.parametrize("kind", ["unet", "segnet"])
+@pytest.mark.parametrize("kind", ["unet", pytest.param("segnet", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("loss", ["bce + dice", "apart", "cross-entropy"])
 def test_networks_learn_one_batch_by_heart(kind, loss):
     torch.manual_seed(0)

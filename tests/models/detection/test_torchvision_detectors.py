@@ -94,6 +94,7 @@ def test_a_batch_can_be_learned_by_heart(architecture):
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["ssd", "fcos"])  # with and without a background label
 def test_classes_and_boxes_are_learned_as_they_are_given(architecture):
     batch = scenes(4, (1, 1, 1, 1))
@@ -171,6 +172,7 @@ def test_the_truth_belongs_to_training(architecture):
         network.train()(images)
 
 
+@pytest.mark.slow
 def test_masks_lie_in_their_boxes_and_are_learned():
     batch = scenes(10, (1, 1))
     network = build("mask_rcnn", score_threshold=0.3)
