@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import track
 
 from defectkit.devices import let_idle_threads_sleep
-from defectkit.errors import ConfigError, DatasetError, ModelError
-from defectkit.files import ensure_writable, read_json, write_text
+from defectkit.errors import ConfigError
+from defectkit.files import ensure_writable, write_text
 from defectkit.tables import make_table, write_table
 from defectkit.vocabulary import Device, Split
 
@@ -77,6 +77,7 @@ def run(
         DefectkitError: A run cannot be loaded or evaluated.
     """
     let_idle_threads_sleep()
+    from defectkit.deployment.run_dataset import check_trained_on_same_data
     from defectkit.evaluation.comparison import (
         compare_results,
         metric_cells,
@@ -87,15 +88,16 @@ def run(
     folders = [Path(run) for run in runs]
     data = Path(data) if data else None
     names = _name_runs(folders)
-    _check_same_data(folders, names)
+    check_trained_on_same_data(folders, names)
     out = ensure_writable(out)
     results = [
         _read_or_evaluate(folder, name, split=split, data=data, device=device, console=console)
         for folder, name in zip(folders, names, strict=True)
     ]
     estimates = compare_results(results)
-    examples = _choose_examples(folders[0], results, split=split, data=data, device=device)
-    inspected = _inspect_examples(folders, examples, device=device, console=console)
+    examples, inspected = _inspect_examples(
+        folders, results, split=split, data=data, device=device, console=console
+    )
     rows = [
         {
             "run": result.name,
@@ -129,25 +131,6 @@ def _name_runs(runs: Sequence[Path]) -> list[str]:
     ]
 
 
-def _check_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
-    from defectkit.deployment.bundle import model_folder
-
-    fingerprints = []
-    for run in runs:
-        path = model_folder(run) / "model.json"
-        try:
-            fingerprints.append(read_json(path)["dataset"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
-    for name, fingerprint in zip(names, fingerprints, strict=True):
-        if fingerprint != fingerprints[0]:
-            raise DatasetError(
-                f"{names[0]} and {name} were trained on different data: the images, masks or "
-                f"splits of their datasets differ (fingerprints {fingerprints[0][:8]} and "
-                f"{str(fingerprint)[:8]}), so they cannot be compared. Train both on one dataset."
-            )
-
-
 def _read_or_evaluate(
     run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
 ) -> "EvaluationResult":
@@ -172,36 +155,44 @@ def _read_or_evaluate(
 
 def _choose_examples(
     run: Path,
+    model: "TrainedModel",
     results: "Sequence[EvaluationResult]",
     *,
     split: Split,
     data: Path | None,
-    device: Device,
 ) -> "list[ImageRecord]":
-    """Return the images to show, from the dataset of ``run``, the first of the runs."""
-    from defectkit.deployment.bundle import TrainedModel
+    """Return the images to show, from the dataset of ``run``, whose model is given."""
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.comparison_examples import choose_examples
 
-    dataset = load_dataset_of_run(run, TrainedModel.load(run, device=device), data)
+    dataset = load_dataset_of_run(run, model, data)
     by_id = {record.image_id: record for record in dataset.split(split)}
     classes_of = {image_id: sorted(record.rles) for image_id, record in by_id.items()}
     return [by_id[image_id] for image_id in choose_examples(results, classes_of)]
 
 
 def _inspect_examples(
-    runs: Sequence[Path], examples: "Sequence[ImageRecord]", *, device: Device, console: Console
-) -> list[InspectedRun]:
+    runs: Sequence[Path],
+    results: "Sequence[EvaluationResult]",
+    *,
+    split: Split,
+    data: Path | None,
+    device: Device,
+    console: Console,
+) -> "tuple[list[ImageRecord], list[InspectedRun]]":
+    """Return the images to show and what each run finds in them, one model in memory at a time."""
     from defectkit.deployment.bundle import TrainedModel
 
+    examples: list[ImageRecord] = []
     inspected = []
     for run in track(
         runs, "inspecting the same images", console=console, disable=not console.is_terminal
     ):
         model = TrainedModel.load(run, device=device)
+        examples = examples or _choose_examples(run, model, results, split=split, data=data)
         findings = [_find(model, record) for record in examples]
         inspected.append(InspectedRun(_run_facts(run, model), model.thresholds.rule, findings))
-    return inspected
+    return examples, inspected
 
 
 def _find(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":

@@ -1,9 +1,10 @@
-"""The dataset that a run was trained on, found again."""
+"""The dataset that a run was trained on: found again, and the same for several runs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.bundle import TrainedModel, model_folder
 from defectkit.errors import DatasetError, ModelError
 from defectkit.files import read_json
 
@@ -31,6 +32,29 @@ def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None
             "one with --data."
         )
     return dataset
+
+
+def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
+    """Check that all runs were trained on the same data; ``names`` are those for messages.
+
+    Raises:
+        DatasetError: two runs were not.
+        ModelError: a model folder is missing or damaged.
+    """
+    fingerprints = []
+    for run in runs:
+        path = model_folder(run) / "model.json"
+        try:
+            fingerprints.append(read_json(path)["dataset"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+    for name, fingerprint in zip(names, fingerprints, strict=True):
+        if fingerprint != fingerprints[0]:
+            raise DatasetError(
+                f"{names[0]} and {name} were trained on different data: the images, masks or "
+                f"splits of their datasets differ (fingerprints {fingerprints[0][:8]} and "
+                f"{str(fingerprint)[:8]}), so they cannot be compared. Train both on one dataset."
+            )
 
 
 def _recorded_folder(run: Path) -> Path:

@@ -56,7 +56,8 @@ def cluster_anchors(sizes: torch.Tensor, count: int) -> torch.Tensor:
     They are found as in YOLO9000 (Redmon and Farhadi 2017), by k-means with 1 - IoU of the shapes
     as the distance: in Euclidean distance large boxes would count for more than small ones. It
     starts from the boxes that are most similar to all others, chosen one after the other and not
-    at random, so the same boxes always give the same anchors.
+    at random, so the same boxes in the same order always give the same anchors. The order matters
+    only for different shapes of equal area.
     """
     ranked = sizes[sizes.prod(dim=-1).argsort(stable=True)]
     ranked = ranked[:: -(-len(ranked) // MAX_SHAPES)]
