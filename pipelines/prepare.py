@@ -1,5 +1,7 @@
 """``defectkit prepare``: from a label table and its images to a checked dataset."""
 
+# Long: a third of it declares and explains the options of the command, in one place.
+
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
@@ -84,6 +86,10 @@ def run(
     split: str = "0.7/0.15/0.15",
     pixel_pitch: float | None = None,
     unlisted: UnlistedOption = "ignore",
+    mask_threshold: int | None = None,
+    invert: bool = False,
+    clip: bool = False,
+    boxes: bool = False,
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
@@ -120,6 +126,11 @@ def run(
         pixel_pitch: Millimeters per pixel, for areas in mm².
         unlisted: What to do with images that neither labels nor META name: ignore them, or
             count them as good.
+        mask_threshold: Mask images: values from this one on are defects, of one class; for masks
+            with soft edges and those that were JPEG.
+        invert: Mask images: the defects are 0, the rest is not.
+        clip: Cut outlines that reach beyond the image at its border, rather than refuse them.
+        boxes: Read every label as its bounding box.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
         allow_leaks: Keep a given split that has copies of an image in different splits.
         seed: Seed of the split.
@@ -136,6 +147,7 @@ def run(
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
+    from defectkit.labels.read_options import ReadOptions
     from defectkit.preparation.convention import decide_rle_convention
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
@@ -164,6 +176,7 @@ def run(
         images=Path(images) if images else None,
         meta=Path(meta) if meta else None,
         use_unlisted=unlisted == "good",
+        options=ReadOptions(mask_threshold=mask_threshold, invert=invert, clip=clip, boxes=boxes),
     )
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:

@@ -24,6 +24,10 @@ class LabelRow:
     1-based number of the annotation (of the mask image), files in the order of their names.
     ``class_id`` is "1" where the table has no classes, and "" where the row of a good image names
     none. ``outline`` is the mask in sources other than CSV; then ``rle`` is "".
+
+    ``label_file`` is the path, below the folder of the labels and without its suffix, of a label
+    file that is about one image alone. ``note`` is what the ledger should say of the row.
+    ``ignored``: the outline is neither defect nor good, and counts nowhere; it has no class.
     """
 
     line: int
@@ -31,6 +35,9 @@ class LabelRow:
     class_id: str
     rle: str
     outline: Outline | None = None
+    label_file: str = ""
+    note: str = ""
+    ignored: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ class LabelTable:
         unlabeled: the images that the source lists without any label: good ones.
         kind: whether the labels outline defects or only box them.
         files: all files that were read.
+        notes: what the user should know of how the labels were read, a sentence each, without its
+            period.
     """
 
     path: Path
@@ -70,6 +79,7 @@ class LabelTable:
     unlabeled: tuple[str, ...] = ()
     kind: LabelKind = "masks"
     files: tuple[Path, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def refuse_names(image_id: str, class_id: str) -> None:

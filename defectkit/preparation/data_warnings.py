@@ -17,6 +17,7 @@ def collect_warnings(
 ) -> list[str]:
     """Return the warnings about labels, files and groups, each a sentence without its period."""
     return [
+        *matching.table.notes,
         *_warn_about_boxes(matching.table.kind),
         *_warn_about_files(matching, facts, use_unlisted=use_unlisted),
         *_warn_about_groups(grouping),

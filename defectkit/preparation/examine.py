@@ -97,7 +97,8 @@ def _read_rows(
         outcome: RowOutcome = "used"
         if first != row.line:
             outcome = "merged"
-            note = f"repeats line {same}" if same != row.line else f"united with line {first}"
+            merged = f"repeats line {same}" if same != row.line else f"united with line {first}"
+            note = "; ".join(filter(None, [note, merged]))
         ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
         if text and same == row.line:
             if known := runs_by_class.get(row.class_id):
@@ -117,9 +118,10 @@ def _read_row(
     """
     if row.outline:
         runs = rasterize(row.outline, shape)
-        return runs, runs.to_text(), ""
+        return runs, runs.to_text(), row.note
     runs = rle.parse_runs(row.rle, shape[0] * shape[1], base=convention.base)
-    note = "its runs were not sorted and are now" if runs.was_unsorted else ""
+    unsorted = "its runs were not sorted and are now" if runs.was_unsorted else ""
+    note = "; ".join(filter(None, [row.note, unsorted]))
     in_columns = convention.order == "column" or not row.rle
     by_column = runs if in_columns else runs.rows_to_columns(shape)
     text = by_column.to_text()

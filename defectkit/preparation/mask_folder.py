@@ -14,6 +14,7 @@ from defectkit.files import read_csv
 from defectkit.labels import rle
 from defectkit.labels.formats.table_builder import Annotation, TableBuilder
 from defectkit.labels.outlines import RleMask
+from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
 from defectkit.preparation.worker_pool import open_worker_pool
 
@@ -35,7 +36,13 @@ class _MaskImage:
     problem: str = ""
 
 
-def read_masks(path: Path, files: Sequence[Path], *, workers: int | None = None) -> LabelTable:
+def read_masks(
+    path: Path,
+    files: Sequence[Path],
+    options: ReadOptions = DEFAULT_OPTIONS,
+    *,
+    workers: int | None = None,
+) -> LabelTable:
     """Read the ``files`` of the folder ``path``; a mask of 0 alone is a good image's.
 
     Where all values are 0 and 1, or 0 and 255, the one class is "1". Otherwise each value is a
@@ -46,7 +53,7 @@ def read_masks(path: Path, files: Sequence[Path], *, workers: int | None = None)
         LabelError: ``classes.csv`` cannot be read, or a value has no name in it.
     """
     with open_worker_pool(workers, n_jobs=len(files)) as pool:
-        masks = list(pool.map(_encode, files))
+        masks = list(pool.map(partial(_encode, options=options), files))
     values = {value for mask in masks for value in mask.rles}
     names = _read_names(path / CLASSES_FILE)
     if not names and values in ({1}, {IGNORE_VALUE}):
@@ -78,11 +85,13 @@ def _annotation(image_id: str, value: int, mask: _MaskImage, names: dict[int, st
     return Annotation(image_id, names.get(value, str(value)), RleMask(mask.rles[value], mask.size))
 
 
-def _encode(path: Path) -> _MaskImage:
+def _encode(path: Path, *, options: ReadOptions) -> _MaskImage:
     try:
         values = read_mask_values(path)
     except ImageError as error:
         return _MaskImage({}, problem=str(error))
+    if options.invert:
+        values = np.where(values == 0, 1, 0)
     present = np.unique(values).tolist()
     if len(present) > MAX_VALUES or present[0] < 0:
         return _MaskImage(

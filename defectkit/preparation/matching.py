@@ -8,6 +8,7 @@ from pathlib import Path
 from defectkit.errors import ImageError
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
+from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import ImageFolder, open_image_folder
 from defectkit.preparation.read_labels import folders_near_labels, read_labels
@@ -56,6 +57,7 @@ def find_images(
     images: Path | None,
     meta: Path | None,
     use_unlisted: bool,
+    options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Matching:
     """Read labels, find their images, and match rows and images.
 
@@ -67,12 +69,13 @@ def find_images(
         images: the folder of the images; by default it is looked for near the labels.
         meta: a CSV with further cells for images; those it lists alone are good ones.
         use_unlisted: take images that nothing lists as good ones.
+        options: how the labels are to be read.
 
     Raises:
         LabelError: the labels or ``meta`` cannot be read.
         DatasetError: there is no such folder, or no image of the labels is in it.
     """
-    source_format, table = read_labels(source, label_format)
+    source_format, table = read_labels(source, label_format, options)
     listed = read_meta(meta) if meta else {}
     ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
     parents = folders_near_labels(source_format, table.path)

@@ -11,6 +11,7 @@ from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.formats.labelme import read_labelme
 from defectkit.labels.formats.untrusted_files import read_json
 from defectkit.labels.formats.voc import read_voc
+from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
 from defectkit.preparation.mask_folder import CLASSES_FILE, read_masks
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
@@ -28,7 +29,9 @@ SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
 }
 
 
-def read_labels(source: Path, asked: LabelFormatOption = "auto") -> tuple[LabelFormat, LabelTable]:
+def read_labels(
+    source: Path, asked: LabelFormatOption = "auto", options: ReadOptions = DEFAULT_OPTIONS
+) -> tuple[LabelFormat, LabelTable]:
     """Read the labels of a file or folder in the format ``asked``, or that is detected.
 
     In a folder they are looked for in itself and in ``MASK_FOLDERS`` and ``LABEL_FOLDERS``. The
@@ -49,7 +52,7 @@ def read_labels(source: Path, asked: LabelFormatOption = "auto") -> tuple[LabelF
         case "coco":
             return found, read_coco(place)
         case "masks":
-            return found, read_masks(place, _files(place, found))
+            return found, read_masks(place, _files(place, found), options)
         case "labelme":
             return found, read_labelme(*_folder_and_files(place, found))
         case "voc":

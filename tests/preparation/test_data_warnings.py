@@ -19,7 +19,7 @@ def collect(
     images=(), *, unlisted=(), missing=(), kind="masks", groups=(), use_unlisted=False, **grouping
 ):
     matching = SimpleNamespace(  # The part of a ``Matching`` that the warnings are about.
-        table=SimpleNamespace(kind=kind),
+        table=SimpleNamespace(kind=kind, notes=()),
         unlisted=[FOLDER / name for name in unlisted],
         missing=dict.fromkeys(missing, "no file"),
     )

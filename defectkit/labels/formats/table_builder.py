@@ -11,11 +11,13 @@ from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_name
 
 
 class Annotation(NamedTuple):
-    """One label of an image; an empty mask needs no class."""
+    """One label of an image; an empty mask needs no class. The rest as in ``LabelRow``."""
 
     image_id: str
     class_id: str
     outline: Outline
+    note: str = ""
+    ignored: bool = False
 
 
 ReadAnnotation = Callable[[], Annotation]
@@ -35,15 +37,17 @@ class TableBuilder:
         """Add what ``read`` returns, or if it raises, a refusal under the ids as far as known."""
         number = len(self.rows) + len(self.refused) + 1
         try:
-            image_id, class_id, outline = read()
+            image_id, class_id, outline, note, ignored = read()
             refuse_names(image_id, class_id)
             is_empty = isinstance(outline, RleMask) and not outline.rle
-            if not class_id and not is_empty:
+            if not class_id and not is_empty and not ignored:
                 raise LabelError("the annotation has no class")
         except LabelError as error:
             self.refuse(image_id, class_id, str(error))
         else:
-            self.rows.append(LabelRow(number, image_id, class_id, "", outline))
+            self.rows.append(
+                LabelRow(number, image_id, class_id, "", outline, note=note, ignored=ignored)
+            )
 
     def refuse(self, image_id: str, class_id: str, reason: str) -> None:
         """Add an annotation, or a whole file, that cannot be used."""
