@@ -59,5 +59,9 @@ LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 SuspectKind = Literal["unlabeled", "missed", "class", "copies", "tiny", "flat"]
 """Why a label is suspected to be wrong."""
 
+SynthSurface = Literal["textures", "weave", "part"]
+"""What synthetic images show: the texture families in turn, or pieces of one weave, or parts of one
+kind under a fixed camera, which are hard to tell from copies."""
+
 UnlistedOption = Literal["ignore", "good"]
 """How images are treated that the label file does not name."""

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from defectkit.errors import ConfigError, OutputError
 from defectkit.files import ensure_writable, write_text
+from defectkit.vocabulary import SynthSurface
 
 if TYPE_CHECKING:
     from defectkit.synthesis.generator import SynthImage
@@ -27,6 +28,7 @@ def run(
     *,
     images: int = 88,
     size: int = 512,
+    surface: SynthSurface = "textures",
     textures: int = 6,
     seed: int = 0,
     difficulty: float = 0.1,
@@ -46,6 +48,8 @@ def run(
         out: The folder to write. Images in its Train folder under other names stay.
         images: Number of images, at least 1.
         size: Side of the images in pixels.
+        surface: Textures of all families in turn; or pieces of one weave, or parts of one kind
+            under a fixed camera, whose images have most in common without being copies.
         textures: Number of texture families, 1 to 6.
         seed: Other seeds give other images.
         difficulty: From 0 (clearly visible) to 1 (barely visible).
@@ -71,7 +75,13 @@ def run(
 
     def draw_image(index: int) -> "SynthImage":
         return synthesize(
-            index, size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels
+            index,
+            size=size,
+            surface=surface,
+            textures=textures,
+            seed=seed,
+            difficulty=difficulty,
+            levels=levels,
         )
 
     console = console or Console(stderr=True)

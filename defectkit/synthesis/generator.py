@@ -12,7 +12,9 @@ import numpy as np
 
 from defectkit.arrays import Float64Array, Image, Mask
 from defectkit.errors import ConfigError
+from defectkit.synthesis.repeated import fixed_part, weave_piece
 from defectkit.synthesis.textures import FAMILIES, Surface, uniform
+from defectkit.vocabulary import SynthSurface
 
 AREA, LINE = 1, 2
 """The class ids: an area in which the texture is changed, and a thin crack or scratch."""
@@ -54,6 +56,7 @@ def synthesize(
     index: int,
     *,
     size: int = 512,
+    surface: SynthSurface = "textures",
     textures: int = len(FAMILIES),
     seed: int = 0,
     difficulty: float = 0.1,
@@ -65,6 +68,7 @@ def synthesize(
     Args:
         index: 0 or more; it decides texture and defects, see ``texture_and_defects``.
         size: width and height in pixels, at least 128.
+        surface: the texture families in turn, or pieces of one weave, or parts of one kind.
         textures: how many of the six families take turns.
         seed: 0 or more.
         difficulty: 0 (plain to see) to 1 (barely there); it fades the defects and nothing else.
@@ -77,23 +81,23 @@ def synthesize(
     """
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
     rng = np.random.default_rng([seed, index])
-    family, planned = texture_and_defects(index, textures=textures)
+    family, planned = texture_and_defects(index, textures=_number_of_textures(surface, textures))
     # Drawn for good images too, so that the rest of the stream does not depend on the defects.
     second, second_class = rng.random() < SECOND_DEFECT_RATE, AREA if rng.random() < 0.5 else LINE
     if planned and second:
         planned = (*planned, second_class)
-    surface = FAMILIES[family](size, rng)
+    drawn, texture = _draw_surface(surface, family, size, seed, rng)
     gain, offset = _exposure(rng, size)
     strength = 1 - (1 - MIN_STRENGTH) * difficulty
-    picture = surface.plain
+    picture = drawn.plain
     masks: dict[int, Mask] = {}
-    for class_id, ellipse in _place_defects(rng, surface, planned if defects is None else defects):
+    for class_id, ellipse in _place_defects(rng, drawn, planned if defects is None else defects):
         along, across = _ellipse_coordinates(ellipse, size)
         if class_id == AREA:
-            weight, changed = _patch_weight(rng, along, across), surface.altered
+            weight, changed = _patch_weight(rng, along, across), drawn.altered
         else:
-            sharpness = ellipse.short / surface.cut_width
-            weight, changed = _crack_weight(rng, along, across, sharpness=sharpness), surface.cut
+            sharpness = ellipse.short / drawn.cut_width
+            weight, changed = _crack_weight(rng, along, across, sharpness=sharpness), drawn.cut
         picture = picture + strength * weight * (changed - picture)
         mask = np.hypot(along, across) <= 1
         masks[class_id] = masks[class_id] | mask if class_id in masks else mask
@@ -102,8 +106,22 @@ def synthesize(
     return SynthImage(
         image=np.rint(gray * (255 / steps)).astype(np.uint8),
         masks=dict(sorted(masks.items())),
-        texture=FAMILIES[family].__name__,
+        texture=texture,
     )
+
+
+def _number_of_textures(surface: SynthSurface, textures: int) -> int:
+    return textures if surface == "textures" else 1
+
+
+def _draw_surface(
+    surface: SynthSurface, family: int, size: int, seed: int, rng: np.random.Generator
+) -> tuple[Surface, str]:
+    """Return the surface of an image and its name."""
+    if surface == "textures":
+        return FAMILIES[family](size, rng), FAMILIES[family].__name__
+    common = np.random.default_rng([seed, 0, 1])  # No image has this key: theirs are two numbers.
+    return (weave_piece if surface == "weave" else fixed_part)(size, rng, common), surface
 
 
 def texture_and_defects(index: int, *, textures: int) -> tuple[int, tuple[int, ...]]:

@@ -42,7 +42,7 @@ def uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def rings(size: int, rng: np.random.Generator) -> Surface:
     """Interference rings so fine that the pixel grid makes them moire; a defect erases them."""
-    x, y = _grid(size)
+    x, y = pixel_grid(size)
     wave = np.zeros((size, size))
     for _ in range(4):
         center_x, center_y = uniform(rng, -0.1, 1.1) * size, uniform(rng, -0.1, 1.1) * size
@@ -50,7 +50,7 @@ def rings(size: int, rng: np.random.Generator) -> Surface:
         pitch, chirp = uniform(rng, 0.40, 0.64), uniform(rng, -2.5e-4, 2.5e-4)
         wave += np.cos(math.tau * (pitch + chirp * radius) * radius)
     # The square makes the beats between the waves visible: they are the rings in the image.
-    patches = np.exp(0.25 * _clouds(rng, size, scale=60))
+    patches = np.exp(0.25 * cloudy_noise(rng, size, scale=60))
     ground = 0.17 + 0.08 * patches
     plain = ground + patches * (0.055 * wave + 0.025 * (wave**2 - 2))
     return Surface(
@@ -87,8 +87,8 @@ def weave(size: int, rng: np.random.Generator) -> Surface:
     """Plain weave out of focus; in a defect the pitch changes, or one thread is missing."""
     angle, pitch = uniform(rng, -0.4, 0.4), uniform(rng, 9.0, 13.0)
     phase_u, phase_v = uniform(rng, 0, math.tau), uniform(rng, 0, math.tau)
-    x, y = _grid(size)
-    sway = 0.25 * pitch * _clouds(rng, size, scale=40)
+    x, y = pixel_grid(size)
+    sway = 0.25 * pitch * cloudy_noise(rng, size, scale=40)
     u = x * math.cos(angle) + y * math.sin(angle) + sway
     v = y * math.cos(angle) - x * math.sin(angle) + sway
 
@@ -111,9 +111,9 @@ def weave(size: int, rng: np.random.Generator) -> Surface:
 def scratches(size: int, rng: np.random.Generator) -> Surface:
     """Scratches around a hub, in raking light; a defect is a smudge or a cross scratch."""
     hub_x, hub_y = uniform(rng, 0.42, 0.58) * size, uniform(rng, 0.42, 0.58) * size
-    x, y = _grid(size)
+    x, y = pixel_grid(size)
     distance = np.hypot(x - hub_x, y - hub_y)
-    height = _grooves(rng, size, hub_x, hub_y) + 0.3 * _clouds(rng, size, scale=2.5)
+    height = _grooves(rng, size, hub_x, hub_y) + 0.3 * cloudy_noise(rng, size, scale=2.5)
     light = uniform(rng, 0, math.tau)
     slope_y, slope_x = np.gradient(height)
     relief = slope_x * math.cos(light) + slope_y * math.sin(light)
@@ -130,8 +130,8 @@ def scratches(size: int, rng: np.random.Generator) -> Surface:
 
 def clouds(size: int, rng: np.random.Generator) -> Surface:
     """Cloudy noise; in a defect it is much finer, or a thin crack runs through it."""
-    plain = 0.5 + 0.1 * _clouds(rng, size, scale=uniform(rng, 12, 20))
-    finer = 0.5 + 0.1 * _clouds(rng, size, scale=2.5)
+    plain = 0.5 + 0.1 * cloudy_noise(rng, size, scale=uniform(rng, 12, 20))
+    finer = 0.5 + 0.1 * cloudy_noise(rng, size, scale=2.5)
     return Surface(
         plain=plain,
         altered=finer,
@@ -170,7 +170,8 @@ FAMILIES: tuple[Callable[[int, np.random.Generator], Surface], ...] = (
 )
 
 
-def _grid(size: int) -> tuple[Float64Array, Float64Array]:
+def pixel_grid(size: int) -> tuple[Float64Array, Float64Array]:
+    """Return x, (1, size), and y, (size, 1), of the pixels."""
     line = np.arange(size, dtype=np.float64)
     return line[None, :], line[:, None]
 
@@ -189,7 +190,7 @@ def _filtered_noise(rng: np.random.Generator, size: int, spectrum: Float64Array)
     return np.asarray(field / field.std())
 
 
-def _clouds(rng: np.random.Generator, size: int, *, scale: float) -> Float64Array:
+def cloudy_noise(rng: np.random.Generator, size: int, *, scale: float) -> Float64Array:
     """Return cloudy noise, most of whose features are larger than ``scale`` pixels."""
     radius = np.hypot(*_frequencies(size, 0.0))
     return _filtered_noise(rng, size, 1 / (1 + (radius * scale * 4) ** 2) ** 1.25)

@@ -39,6 +39,7 @@ CHECKS = {
     36: "NaN, a dead worker, too little memory, SIGTERM: distinct exit codes, nothing lost",
     37: "installs offline from hashed wheels; a list of what is installed",
     38: "cells of a written CSV that a spreadsheet would compute are inert",
+    50: "what all images of a weave or a part share is no leak; copies among them are found",
 }
 
 NOT_RUN = {

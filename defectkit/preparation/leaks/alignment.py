@@ -15,6 +15,7 @@ from defectkit.preparation.leaks.keypoints import (
     reduce_gray,
     reduction_factor,
 )
+from defectkit.preparation.leaks.pattern import compare_remainders
 
 MIN_SIMILARITY = 0.75
 """Min. normalized correlation of two aligned images that show the same thing."""
@@ -26,6 +27,13 @@ MIN_BLOCK_DEVIATION = 0.2
 BLOCK_SIDE = 16
 WINDOW = 384
 """Side of the largest crop that is compared, in pixels of the size at which it is compared."""
+MIN_REMAINDER_SIMILARITY = 0.5
+"""Min. correlation of what they have beside regular patterns."""
+MAX_IRREGULAR_SHARE = 0.25
+"""Max. fraction of the energy that is not regular in images of a pattern, such as a weave."""
+MIN_REMAINDER_SIMILARITY_OF_PATTERNS = 0.8
+"""Min. correlation of what images of a pattern have beside it. Pieces of one weave reach 0.6,
+copies that are encoded again 0.93."""
 MIN_NEAR_FRACTION = 0.8
 """Min. fraction of the larger image that two images have in common to be called near."""
 
@@ -36,11 +44,12 @@ class Alignment:
 
     ``similarity`` is their normalized correlation, 1 for the same pixels, and 0 where they do not
     show the same thing; ``common_fraction`` is the fraction of the larger image that both show, in
-    [0, 1].
+    [0, 1]; ``only_pattern``: they agree, but in a regular pattern alone.
     """
 
     similarity: float
     common_fraction: float
+    only_pattern: bool = False
 
     @property
     def kind(self) -> Literal["near", "overlap"]:
@@ -83,6 +92,11 @@ def align(one: Image, other: Image, candidate: Candidate) -> Alignment:
     aligned = around[y : y + template.shape[0], x : x + template.shape[1]]
     if similarity < MIN_SIMILARITY or _block_similarity(template, aligned) < MIN_BLOCK_SIMILARITY:
         return Alignment(0.0, common)
+    remainder = compare_remainders(template, aligned)
+    is_pattern = remainder.share < MAX_IRREGULAR_SHARE
+    least = MIN_REMAINDER_SIMILARITY_OF_PATTERNS if is_pattern else MIN_REMAINDER_SIMILARITY
+    if remainder.similarity < least:
+        return Alignment(0.0, common, only_pattern=True)
     return Alignment(min(1.0, similarity), common)
 
 

@@ -53,6 +53,27 @@ def test_textures_that_look_alike_are_not_joined(tally):
     assert pairs == {}
 
 
+@pytest.mark.check(50)
+def test_pieces_of_one_weave_are_not_joined(tally):
+    count = tally.number(short=60, full=1000)
+    images = [synthesize(index, size=256, surface="weave").image for index in range(count)]
+    pairs, candidates = leaks.find_pairs(images)
+    tally.tried += count
+    assert candidates > count  # All were compared: keypoints do not tell them apart.
+    assert pairs == {}
+
+
+@pytest.mark.check(50)
+@pytest.mark.parametrize("way", leaks.WAYS)
+def test_copies_and_halves_of_a_piece_of_weave_are_found(way, tally):
+    count = tally.number(short=12, full=100)
+    images = [synthesize(index, size=256, surface="weave").image for index in range(count)]
+    found, _, others = leaks.recall(images, way)
+    tally.tried += count
+    assert found >= (0.9 if way.startswith("half") else 0.95) * count
+    assert others == 0
+
+
 @pytest.mark.parametrize("orientation", range(8))
 def test_the_pair_tells_orientation_and_place(orientation):
     image = synthesize(2, size=200).image
