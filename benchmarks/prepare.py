@@ -30,7 +30,7 @@ from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.table import LabelRow
 from defectkit.pipelines import prepare
 from defectkit.preparation import examine
-from defectkit.preparation.image_folder import open_image_folder
+from defectkit.preparation.open_image_folder import open_image_folder
 from defectkit.preparation.worker_pool import open_worker_pool
 
 
@@ -100,7 +100,7 @@ def copy_images(source: Path, folder: Path, wanted: int) -> tuple[Path, list[Pat
         writer = csv.writer(handle)
         writer.writerow(["ImageId", "ClassId", "EncodedPixels"])
         for image_id, rows in by_image.items():
-            original = shutil.copy(images.find(image_id), folder)
+            original = shutil.copy(images.find(image_id).path, folder)
             for copy in range(max(1, -(-wanted // len(by_image)))):
                 path = folder / "Train" / f"{copy}-{Path(original).name}"
                 os.link(original, path)  # a name of its own, but no space on the disk

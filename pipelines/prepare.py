@@ -86,6 +86,7 @@ def run(
     split: str = "0.7/0.15/0.15",
     pixel_pitch: float | None = None,
     unlisted: UnlistedOption = "ignore",
+    follow_links: bool = False,
     mask_threshold: int | None = None,
     invert: bool = False,
     clip: bool = False,
@@ -126,6 +127,7 @@ def run(
         pixel_pitch: Millimeters per pixel, for areas in mm².
         unlisted: What to do with images that neither labels nor META name: ignore them, or
             count them as good.
+        follow_links: Read images also through links that lead out of the image folder.
         mask_threshold: Mask images: values from this one on are defects, of one class; for masks
             with soft edges and those that were JPEG.
         invert: Mask images: the defects are 0, the rest is not.
@@ -176,6 +178,7 @@ def run(
         images=Path(images) if images else None,
         meta=Path(meta) if meta else None,
         use_unlisted=unlisted == "good",
+        follow_links=follow_links,
         options=ReadOptions(mask_threshold=mask_threshold, invert=invert, clip=clip, boxes=boxes),
     )
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
@@ -260,11 +263,13 @@ def _refuse_rows(
     """Refuse the labels for rows that contradict the convention or are bad, or if none is left."""
     from defectkit.labels.ledger import refuse_bad_rows
     from defectkit.preparation.convention import refuse_contradicted_base
+    from defectkit.preparation.data_warnings import warn_about_withheld
 
     source, written = matching.table.path, out / "ledger.csv"
     refuse_contradicted_base(matching, facts, convention, asked_base=rle_base)
     if not skip_bad_rows:
-        refuse_bad_rows(ledger, source=source, written=written)
+        remarks = [f"{text}." for text in warn_about_withheld(matching)]
+        refuse_bad_rows(ledger, source=source, written=written, remarks=remarks)
     if all(image.problem for image in facts):
         raise DatasetError(f"no image of {source} can be used; see {written}.")
 

@@ -33,8 +33,12 @@ def why_refused_with_image(line: int) -> str:
     return f"line {line} of the same image was refused, so the truth would be incomplete"
 
 
-def refuse_bad_rows(ledger: Sequence[LedgerRow], *, source: Path, written: Path) -> None:
+def refuse_bad_rows(
+    ledger: Sequence[LedgerRow], *, source: Path, written: Path, remarks: Sequence[str] = ()
+) -> None:
     """Refuse the table ``source`` if any row was refused; ``written`` is the ledger's file.
+
+    ``remarks`` are said below the rows.
 
     Raises:
         LabelError: there are bad rows; the first ones are named, each with its reason.
@@ -51,6 +55,7 @@ def refuse_bad_rows(ledger: Sequence[LedgerRow], *, source: Path, written: Path)
                     f"{len(bad)} of {len(ledger)} rows of {source} cannot be used:",
                     *named,
                     *more,
+                    *remarks,
                     "Fix them, or leave out their images with --skip-bad-rows. "
                     f"The outcome of every row is in {written}.",
                 ]

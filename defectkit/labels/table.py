@@ -1,7 +1,7 @@
 """The label table: what every label format is read to, each of its rows accounted for."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectkit.errors import LabelError
@@ -10,9 +10,8 @@ from defectkit.vocabulary import LabelKind
 
 MAX_ID_BYTES = 255
 """The length of the longest file name on common file systems."""
-
-OUTSIDE = re.compile(r"^/|^[A-Za-z]:|\\|\0|(^|/)\.\.(/|$)")
-"""What no image id may have: absolute paths of any system, ways up, and what no file name has."""
+MAX_PATH_BYTES = 2048
+"""The length of the longest path that is looked for."""
 
 
 # Without slots it travels between processes in half of the time.
@@ -42,12 +41,16 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class RefusedRow:
-    """One row that cannot be used: as much of it as could be read, and the reason."""
+    """One row that cannot be used: as much of it as could be read, and the reason.
+
+    ``label_file`` as in ``LabelRow``.
+    """
 
     line: int
     image_id: str
     class_id: str
     reason: str
+    label_file: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class LabelTable:
             ``lot`` under these names, others under their own if they are the same in all rows of
             each image.
         unlabeled: the images that the source lists without any label: good ones.
+        empty_files: the label files about one image that have no label, as in
+            ``LabelRow.label_file``, with the image that each names: good ones.
         kind: whether the labels outline defects or only box them.
         files: all files that were read.
         notes: what the user should know of how the labels were read, a sentence each, without its
@@ -80,10 +85,11 @@ class LabelTable:
     kind: LabelKind = "masks"
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    empty_files: dict[str, str] = field(default_factory=dict)
 
 
 def refuse_names(image_id: str, class_id: str) -> None:
-    """Refuse an image id that is missing or could do harm as a path, and unprintable names.
+    """Refuse an image id that is missing or leads up, and unprintable names.
 
     Raises:
         LabelError: with the reason.
@@ -93,7 +99,9 @@ def refuse_names(image_id: str, class_id: str) -> None:
     shown = f"image id {image_id[:60]!r}"
     if re.search(r"[\x00-\x1f\x7f]", image_id + class_id):
         raise LabelError(f"{shown} or its class has a control character")
-    if len(image_id.encode()) > MAX_ID_BYTES:
+    parts = re.split(r"[/\\]", image_id)
+    longest = max(len(part.encode()) for part in parts)
+    if longest > MAX_ID_BYTES or len(image_id.encode()) > MAX_PATH_BYTES:
         raise LabelError(f"{shown} is longer than a file name can be")
-    if OUTSIDE.search(image_id):
-        raise LabelError(f"{shown} may not have a drive, a backslash or '..', nor start with '/'")
+    if ".." in parts:
+        raise LabelError(f"{shown} may not have '..': write its path below the image folder")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
@@ -38,17 +39,10 @@ def _warn_about_files(
     matching: Matching, facts: Sequence[ImageFacts], *, use_unlisted: bool
 ) -> list[str]:
     """Warn of images that nothing lists, that are missing, or that cannot be read."""
-    warnings = []
-    if matching.unlisted:
-        names = _first_names([path.name for path in matching.unlisted])
-        consequence = (
-            "and count as good (--unlisted good)"
-            if use_unlisted
-            else "and are not used. If they are good, list them in --meta or give --unlisted good"
-        )
-        warnings.append(
-            f"{len(matching.unlisted)} images in the folder are not listed ({names}) {consequence}"
-        )
+    warnings = [
+        *_warn_about_names(matching),
+        *_warn_about_unlisted(matching, use_unlisted=use_unlisted),
+    ]
     if matching.missing:
         names = _first_names(list(matching.missing))
         warnings.append(
@@ -58,6 +52,63 @@ def _warn_about_files(
     if unread:
         warnings.append(f"{len(unread)} images without rows cannot be read: {_first_names(unread)}")
     return warnings
+
+
+def _warn_about_names(matching: Matching) -> list[str]:
+    """Say how many images are called otherwise than in the labels."""
+    found = {how: count for how, count in matching.found_otherwise.items() if how and count}
+    if not found:
+        return []
+    hows = ", ".join(f"{how}: {count}" for how, count in found.items())
+    return [
+        f"{sum(found.values())} images were found under another name than that in the labels "
+        f"({hows}); ledger.csv says it for each row"
+    ]
+
+
+def warn_about_withheld(matching: Matching) -> list[str]:
+    """Say why no unlisted image counts as good although that was asked for."""
+    if not (matching.withheld and matching.unlisted.images):
+        return []
+    return [
+        f"{_describe_unlisted(matching)} and none counts as good, since {len(matching.lost)} "
+        f"labeled images have no file and may be among them ({_first_names(matching.lost)}): "
+        "correct their names, or delete their rows"
+    ]
+
+
+def _warn_about_unlisted(matching: Matching, *, use_unlisted: bool) -> list[str]:
+    """Warn of images that nothing lists."""
+    unlisted, root = matching.unlisted, matching.folder.root
+    warnings = warn_about_withheld(matching)
+    if unlisted.images and not warnings:
+        consequence = (
+            "and count as good (--unlisted good)"
+            if use_unlisted
+            else "and are not used. If they are good, list them in --meta or give --unlisted good"
+        )
+        warnings.append(f"{_describe_unlisted(matching)} {consequence}")
+    if unlisted.doubtful:
+        warnings.append(
+            f"{len(unlisted.doubtful)} files beside images have the names of their masks or copies "
+            f"({_first_names(_relative(unlisted.doubtful, root))}) and are not used"
+        )
+    warnings += [
+        f"{folder} lies beside the image folder and seems to have good images: --unlisted good "
+        f"with --images {folder.parent} takes them"
+        for folder in unlisted.beside
+    ]
+    return warnings
+
+
+def _describe_unlisted(matching: Matching) -> str:
+    images = matching.unlisted.images
+    names = _first_names(_relative(images, matching.folder.root))
+    return f"{len(images)} images in the folder are not listed ({names})"
+
+
+def _relative(paths: Sequence[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def _warn_about_groups(grouping: Grouping) -> list[str]:

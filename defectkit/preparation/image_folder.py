@@ -1,122 +1,223 @@
 """Find the image files of a label table, and never one outside the image folder."""
 
 import os
-from collections.abc import Iterable, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
-from defectkit.data.images import IMAGE_SUFFIXES
-from defectkit.errors import DatasetError, ImageError
-from defectkit.labels.table import OUTSIDE
+from defectkit.errors import ImageError
+from defectkit.preparation.image_names import (
+    NameIndex,
+    NoSuchImageError,
+    WrittenName,
+    describe_difference,
+    parse_name,
+    refuse_several,
+    split_suffix,
+)
 
-FOLDER_NAMES = ("Train", "train", "train_images", "images", "JPEGImages")
-IDS_TO_TRY = 100
-"""Number of image ids that are looked for in each folder."""
+NEAREST_TRIES = 10
+"""Number of missing images for which the nearest name is looked for."""
+NO_DATA = "__MACOSX"
+"""A folder that macOS adds to archives: its files are called as the images, but are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """The file that an image id means.
+
+    Attributes:
+        path: the file.
+        name: its path below the image folder.
+        how: in what the id differs from ``name``; "" if in no more than a missing extension.
+    """
+
+    path: Path
+    name: str
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a folder.
+
+    Attributes:
+        folder: the folder.
+        problems: for each file, why its link is not followed, or "".
+        names_by_stem: the names of the images by their stems; hidden files are none.
+    """
+
+    folder: Path
+    problems: dict[str, str]
+    names_by_stem: dict[str, list[str]]
 
 
 class ImageFolder:
-    """A folder of images that are found by image id; each folder in it is listed once."""
+    """A folder of images that are found by image id; each folder in it is listed once.
 
-    def __init__(self, root: Path) -> None:
+    Links that lead out of it are followed only with ``follow_links``. The files ``not_images`` are
+    never found: those of the labels.
+    """
+
+    def __init__(
+        self, root: Path, *, follow_links: bool = False, not_images: Iterable[Path] = ()
+    ) -> None:
         self.root = Path(os.path.realpath(root))
+        self.follow_links = follow_links
+        real = cache(os.path.realpath)
+        self._not_images: dict[str, set[str]] = {}
+        for path in not_images:
+            self._not_images.setdefault(real(path.parent), set()).add(path.name)
         self._listing = cache(self._list)
+        self._find = cache(self._find_uncached)
+        self._nearest_left = NEAREST_TRIES
 
-    def find(self, image_id: str) -> Path:
+    def find(self, image_id: str) -> FoundImage:
         """Return the file of ``image_id``, which may come without the file's extension.
 
-        An id may lead into a subfolder (``line2/0.png``) but not out of the image folder, whether
-        by ``..``, as an absolute path or through a link.
+        It is looked for as written, then in the steps of ``NameIndex``. An id may lead into a
+        subfolder (``line2/0.png``) but not out of the image folder, neither by ``..`` nor through a
+        link; of an absolute path the end counts alone.
 
         Raises:
-            ImageError: there is no such file, there are several, or it lies outside.
+            ImageError: there are several such files, or it leads outside.
+            NoSuchImageError: there is none.
         """
-        if OUTSIDE.search(image_id):
-            raise ImageError("the image id leads outside the image folder")
-        inner, _, wanted = image_id.rpartition("/")
-        folder, links, names_by_stem = self._listing(inner)
-        names = [wanted] if wanted in links else names_by_stem.get(wanted, [])
-        if not names:
-            raise ImageError(f"no such image in {self.root}")
+        found = self._find(image_id)
+        if isinstance(found, ImageError):
+            raise found
+        return found
+
+    def find_as_written(self, image_id: str) -> FoundImage | None:
+        """Return the file that ``image_id`` names to the letter; None where there is none.
+
+        Raises:
+            ImageError: there are several, or the id or its file leads outside.
+        """
+        name = parse_name(image_id)
+        if name.elsewhere:
+            return None
+        *inner, wanted = name.parts
+        listing = self.listing("/".join(inner))
+        names = [wanted] if wanted in listing.problems else listing.names_by_stem.get(wanted, [])
         if len(names) > 1:
-            raise ImageError(
-                f"the image id fits several files ({', '.join(names)}): write which one"
-            )
-        path = folder / names[0]
-        if links[names[0]] and not self._contains(path):
-            raise ImageError("the file is a link to outside the image folder")
-        return path
+            raise refuse_several(["/".join([*inner, one]) for one in names])
+        return self._found(image_id, "/".join([*inner, names[0]])) if names else None
 
-    def unused_images(self, used: Iterable[Path]) -> list[Path]:
-        """Return the images, sorted, that lie beside the ``used`` ones but are not among them."""
-        used_names: dict[Path, set[str]] = {}
-        for path in used:
-            used_names.setdefault(path.parent, set()).add(path.name)
-        unused = []
-        for folder in sorted(used_names or {self.root}):
-            inner = folder.relative_to(self.root).as_posix()
-            _, links, _ = self._listing("" if inner == "." else inner)
-            for name in sorted(links.keys() - used_names.get(folder, set())):
-                outside = links[name] and not self._contains(folder / name)
-                if name.lower().endswith(IMAGE_SUFFIXES) and not outside:
-                    unused.append(folder / name)
-        return unused
+    def listing(self, inner: str) -> Listing:
+        """List a folder below the image folder ("" is itself); one outside is empty."""
+        return self._listing(inner)
 
-    def _list(self, inner: str) -> tuple[Path, dict[str, bool], dict[str, list[str]]]:
-        """List a folder: itself, its files with whether each is a link, its images by stem."""
-        folder = self.root / inner
-        links: dict[str, bool] = {}
-        names_by_stem: dict[str, list[str]] = {}
-        if folder.is_dir() and self._contains(folder):
-            with os.scandir(folder) as entries:
-                links = {entry.name: entry.is_symlink() for entry in entries if entry.is_file()}
-            for name in sorted(links):
-                stem, dot, suffix = name.rpartition(".")
-                if (dot + suffix).lower() in IMAGE_SUFFIXES:
-                    names_by_stem.setdefault(stem, []).append(name)
-        return folder, links, names_by_stem
+    def subfolders(self, inner: str) -> list[str]:
+        """Return the names of the folders in a folder below the image folder, sorted."""
+        return subfolders(self.root / inner)
 
-    def _contains(self, path: Path) -> bool:
-        return Path(os.path.realpath(path)).is_relative_to(self.root)
+    def folders(self, top: str = "") -> Iterator[str]:
+        """Yield ``top`` and the folders below it, each once: no links to others of them."""
+        waiting, seen = [top], set()
+        while waiting:
+            inner = waiting.pop()
+            real = os.path.realpath(self.root / inner)
+            if real in seen:
+                continue
+            seen.add(real)
+            yield inner
+            for name in reversed(self.subfolders(inner)):
+                path = self.root / inner / name
+                followed = not path.is_symlink() or (self.follow_links and self._is_outside(path))
+                if followed and os.access(path, os.R_OK | os.X_OK):
+                    waiting.append(f"{inner}/{name}" if inner else name)
 
-
-def open_image_folder(
-    labels: Path,
-    images: Path | None,
-    image_ids: Sequence[str],
-    parents: Sequence[Path] | None = None,
-) -> ImageFolder:
-    """Open ``images``, or the folder near ``labels`` that has most of the first images.
-
-    Without ``images``, ``FOLDER_NAMES`` in ``parents`` and these themselves are tried; by default
-    that is where the file ``labels`` lies.
-
-    Raises:
-        DatasetError: ``images`` is not a folder, or no image of the table is in the folder.
-    """
-    if images is not None and not images.is_dir():
-        raise DatasetError(f"--images {images} is not a folder.")
-    parents = parents or [labels.parent]
-    beside = [parent / name for parent in parents for name in FOLDER_NAMES]
-    places = [images] if images else [*filter(Path.is_dir, beside), *parents]
-    some = image_ids[:IDS_TO_TRY]
-    folders = [ImageFolder(place) for place in places]
-    found = [_count_found(folder, some) for folder in folders]
-    best = max(range(len(folders)), key=found.__getitem__)  # the first of equals
-    if some and not found[best] and not _count_found(folders[best], image_ids):
-        raise DatasetError(
-            f"none of the {len(image_ids)} images that {labels} names is in "
-            f"{' or '.join(str(place) for place in places)}; the first is {some[0]!r}. "
-            "Name their folder with --images."
-        )
-    return folders[best]
-
-
-def _count_found(folder: ImageFolder, image_ids: Sequence[str]) -> int:
-    count = 0
-    for image_id in image_ids:
+    def _find_uncached(self, image_id: str) -> FoundImage | ImageError:
         try:
-            folder.find(image_id)
-        except ImageError:
-            continue
-        count += 1
-    return count
+            if found := self.find_as_written(image_id):
+                return found
+            name = parse_name(image_id)
+            if path := self._index.find(name):
+                return self._found(image_id, path)
+            return NoSuchImageError(f"no such image in {self.root}", self._hint(name))
+        except NoSuchImageError as error:
+            return NoSuchImageError(f"no such image in {self.root}", error.hint)
+        except ImageError as error:
+            return error
+
+    def _found(self, image_id: str, name: str) -> FoundImage:
+        inner, _, own = name.rpartition("/")
+        if problem := self.listing(inner).problems[own]:
+            raise ImageError(problem)
+        return FoundImage(self.root / name, name, describe_difference(image_id, name))
+
+    def _hint(self, name: WrittenName) -> str:
+        """Say what may be meant: for the first missing images only, since it takes long."""
+        if self._links_outside:
+            return f"; the folder {self._links_outside[0]} is a link: --follow-links reads it"
+        if self._nearest_left:
+            self._nearest_left -= 1
+            if nearest := self._index.nearest(name):
+                return f"; the nearest name is {nearest}"
+        return ""
+
+    @cached_property
+    def _index(self) -> NameIndex:
+        return NameIndex(
+            f"{inner}/{name}" if inner else name
+            for inner in self.folders()
+            for names in self.listing(inner).names_by_stem.values()
+            for name in names
+        )
+
+    @cached_property
+    def _links_outside(self) -> list[str]:
+        return [
+            f"{inner}/{name}" if inner else name
+            for inner in self.folders()
+            for name in self.subfolders(inner)
+            if self._leads_outside(self.root / inner / name)
+        ]
+
+    def _list(self, inner: str) -> Listing:
+        folder = self.root / inner
+        problems: dict[str, str] = {}
+        names_by_stem: dict[str, list[str]] = {}
+        if folder.is_dir() and not self._leads_outside(folder):
+            not_images = self._not_images.get(os.path.realpath(folder), set())
+            with os.scandir(folder) as entries:
+                problems = {
+                    entry.name: self._problem(entry)
+                    for entry in entries
+                    if entry.name not in not_images and _is_file(entry)
+                }
+            for name in sorted(problems):
+                stem, suffix = split_suffix(name)
+                if suffix and not name.startswith("."):
+                    names_by_stem.setdefault(stem, []).append(name)
+        return Listing(folder, problems, names_by_stem)
+
+    def _problem(self, entry: os.DirEntry[str]) -> str:
+        if not entry.is_symlink():
+            return ""
+        if self._leads_outside(Path(entry.path)):
+            return "the file is a link to outside the image folder; --follow-links reads it"
+        return "" if entry.is_file() else "the file is a link to one that does not exist"
+
+    def _leads_outside(self, path: Path) -> bool:
+        return not self.follow_links and self._is_outside(path)
+
+    def _is_outside(self, path: Path) -> bool:
+        return not Path(os.path.realpath(path)).is_relative_to(self.root)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a file, or a link to one that is missing."""
+    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+
+
+def subfolders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted; hidden ones are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir()]
+    except OSError:  # Nothing can be found in it.
+        return []
+    return sorted(name for name in names if not name.startswith(".") and name != NO_DATA)

@@ -1,17 +1,19 @@
 """Match the rows of the labels and of ``--meta`` to image files."""
 
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectkit.errors import ImageError
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
-from defectkit.preparation.image_folder import ImageFolder, open_image_folder
+from defectkit.preparation.image_folder import FoundImage, ImageFolder
+from defectkit.preparation.label_files import find_image, settle_label_files
+from defectkit.preparation.open_image_folder import open_image_folder
 from defectkit.preparation.read_labels import folders_near_labels, read_labels
+from defectkit.preparation.unlisted_images import Unlisted, find_unlisted
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 
@@ -36,8 +38,11 @@ class Matching:
         images: those that have a file, and no row that was refused already.
         cells: for each of ``images``, the further cells of the table and of ``--meta`` by column.
         ledger: the rows that are refused already.
-        missing: the ids that only ``--meta`` lists and that have no file, with the reason.
-        unlisted: the images in the folder that nothing lists.
+        missing: the ids that are listed as good and have no file of their own, with the reason.
+        unlisted: the images that nothing lists.
+        lost: the ids of rows that have no file: each may mean one of the unlisted images.
+        withheld: whether unlisted images were to be good ones, but are not because of ``lost``.
+        found_otherwise: numbers of images whose file is called otherwise, by what differs.
     """
 
     source_format: LabelFormat
@@ -47,7 +52,35 @@ class Matching:
     cells: dict[str, dict[str, str]] = field(default_factory=dict)
     ledger: list[LedgerRow] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
-    unlisted: list[Path] = field(default_factory=list)
+    unlisted: Unlisted = field(default_factory=Unlisted)
+    lost: list[str] = field(default_factory=list)
+    withheld: bool = False
+    found_otherwise: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Subject:
+    """What the labels say of one image: under one id, or in one label file.
+
+    Attributes:
+        image_id: the id as it is written.
+        image: its file, None if there is none.
+        how: how the file's name differs.
+        problem: why the image cannot be used.
+        rows: the usable rows.
+        refused: the others.
+    """
+
+    image_id: str
+    image: FoundImage | None = None
+    how: str = ""
+    problem: str = ""
+    rows: list[LabelRow] = field(default_factory=list)
+    refused: list[RefusedRow] = field(default_factory=list)
+
+    def may_be_defective(self) -> bool:
+        """Return whether there is more than the statement that the image is good."""
+        return bool(self.refused) or any(row.rle or row.outline for row in self.rows)
 
 
 def find_images(
@@ -57,11 +90,10 @@ def find_images(
     images: Path | None,
     meta: Path | None,
     use_unlisted: bool,
+    follow_links: bool = False,
     options: ReadOptions = DEFAULT_OPTIONS,
 ) -> Matching:
     """Read labels, find their images, and match rows and images.
-
-    Image ids in a CSV stay as they are, those in other formats become paths.
 
     Args:
         source: the file or folder of the labels.
@@ -69,6 +101,7 @@ def find_images(
         images: the folder of the images; by default it is looked for near the labels.
         meta: a CSV with further cells for images; those it lists alone are good ones.
         use_unlisted: take images that nothing lists as good ones.
+        follow_links: read images also through links that lead out of their folder.
         options: how the labels are to be read.
 
     Raises:
@@ -77,12 +110,18 @@ def find_images(
     """
     source_format, table = read_labels(source, label_format, options)
     listed = read_meta(meta) if meta else {}
-    ids = list(dict.fromkeys([row.image_id for row in table.rows] or [*table.unlabeled, *listed]))
-    parents = folders_near_labels(source_format, table.path)
-    folder = open_image_folder(table.path, images, ids, parents)
-    if source_format != "csv":
-        table = use_paths_as_ids(table, folder)
-        listed = {image_id: {} for image_id in table.unlabeled} | listed
+    ids = [row.image_id for row in table.rows] or [
+        *(*table.unlabeled, *table.empty_files.values(), *listed)
+    ]
+    folder = open_image_folder(
+        table.path,
+        images,
+        list(dict.fromkeys(ids)),
+        folders_near_labels(source_format, table.path),
+        label_files=[*dict.fromkeys(row.label_file for row in table.rows), *table.empty_files],
+        not_images=[*table.files, *([meta] if meta else [])],
+        follow_links=follow_links,
+    )
     return match_images(source_format, table, listed, folder, use_unlisted=use_unlisted)
 
 
@@ -96,96 +135,133 @@ def match_images(
 ) -> Matching:
     """Find the file of each image of ``table`` and of ``listed`` (``--meta``, by image id).
 
-    Both may write an id with or without the extension. Rows without a file are refused, and so
-    are rows of an image of which the table had to refuse a row.
+    Ids in a CSV stay where they name the file; all others become the path of the file below the
+    image folder, so that equal labels give equal datasets. Rows without a file are refused, and so
+    are all rows of an image of which one is.
+
+    Images that nothing lists are good ones with ``use_unlisted``, but none is while a row has no
+    file: it may mean one of them.
     """
     matching = Matching(source_format, table, folder)
-    owners: dict[Path, str] = {}
-    for row in table.refused:
-        matching.ledger += _refuse([row], row.reason)
-        with suppress(ImageError):
-            owners.setdefault(folder.find(row.image_id), row.image_id)
-    refused = {row.image_id: row.line for row in reversed(table.refused)}
-    for image_id, rows in _by_image(table.rows).items():
-        try:
-            path = folder.find(image_id)
-            owner = owners.setdefault(path, image_id)
-            if owner != image_id:
-                raise ImageError(
-                    f"image id {owner!r} names the same file: use one id for each image"
-                )
-        except ImageError as error:
-            matching.ledger += _refuse(rows, str(error))
-            continue
-        if image_id in refused:
-            matching.ledger += _refuse(
-                rows, why_refused_with_image(refused[image_id]), refused_with_image=True
-            )
-        else:
-            matching.images.append(MatchedImage(image_id, path, tuple(rows)))
-            matching.cells[image_id] = dict(table.meta.get(image_id, {}))
-    in_table = {row.image_id for row in table.rows} | refused.keys()
-    _add_listed(matching, listed, folder, owners, in_table)
-    matching.unlisted = folder.unused_images(owners)
-    if use_unlisted:
-        _add_unlisted(matching, folder, owners)
+    subjects = _collect_subjects(table, folder)
+    _refuse_double_names(subjects)
+    for subject in subjects:
+        _add_subject(matching, subject)
+    used = {subject.image.path for subject in subjects if subject.image}
+    used |= _add_listed(matching, listed, used, {subject.image_id for subject in subjects})
+    matching.unlisted = find_unlisted(folder, used)
+    matching.withheld = use_unlisted and bool(matching.lost)
+    if use_unlisted and not matching.withheld:
+        _add_unlisted(matching)
     return matching
 
 
-def use_paths_as_ids(table: LabelTable, folder: ImageFolder) -> LabelTable:
-    """Replace image ids by the paths of their files below the image folder, where there are files.
+def _collect_subjects(table: LabelTable, folder: ImageFolder) -> list[_Subject]:
+    """Gather the rows by the image that they are about, and find its file."""
+    files = settle_label_files(table, folder)
+    subjects: dict[tuple[str, str], _Subject] = {}
 
-    Formats other than CSV name images in many ways; so equal labels give equal datasets.
-    """
-    rows = [row.image_id for row in table.rows]
-    refused = [row.image_id for row in table.refused]
-    names: dict[str, str] = {}
-    taken = set()
-    for image_id in dict.fromkeys([*rows, *refused, *table.unlabeled]):
-        with suppress(ImageError):
-            name = folder.find(image_id).relative_to(folder.root).as_posix()
-            if name not in taken:  # Two ids of one file are refused later.
-                names[image_id] = name
-                taken.add(name)
-    return replace(
-        table,
-        rows=tuple(
-            replace(row, image_id=names.get(row.image_id, row.image_id)) for row in table.rows
-        ),
-        refused=tuple(
-            replace(row, image_id=names.get(row.image_id, row.image_id)) for row in table.refused
-        ),
-        unlabeled=tuple(names.get(image_id, image_id) for image_id in table.unlabeled),
-    )
+    def subject(image_id: str, label_file: str = "") -> _Subject:
+        key = ("", label_file) if label_file else (image_id, "")
+        if key not in subjects:
+            file = files.get(label_file) or find_image(folder, image_id)
+            subjects[key] = _Subject(image_id, file.image, file.how, file.problem)
+        return subjects[key]
+
+    for row in table.rows:
+        subject(row.image_id, row.label_file).rows.append(row)
+    for refused in table.refused:
+        subject(refused.image_id, refused.label_file).refused.append(refused)
+    for image_id in table.unlabeled:
+        subject(image_id)
+    for label_file, image_id in table.empty_files.items():
+        subject(image_id, label_file)
+    return list(subjects.values())
+
+
+def _refuse_double_names(subjects: Sequence[_Subject]) -> None:
+    """Refuse the images that several ids name with rows; an id without rows is left out."""
+    by_path: dict[Path, list[_Subject]] = {}
+    for subject in subjects:
+        if subject.image:
+            by_path.setdefault(subject.image.path, []).append(subject)
+    for same in by_path.values():
+        with_rows = [subject for subject in same if subject.rows or subject.refused]
+        for subject in same if len(same) > 1 else ():
+            if others := [one for one in with_rows or same[:1] if one is not subject]:
+                subject.problem = (
+                    f"image id {others[0].image_id!r} names the same file: "
+                    "use one id for each image"
+                )
+
+
+def _add_subject(matching: Matching, subject: _Subject) -> None:
+    image, rows, refused = subject.image, subject.rows, subject.refused
+    image_id = _final_id(matching, subject.image_id, image, subject.how)
+    # As it is written, where a note says how the file was found.
+    shown = subject.image_id if subject.how else image_id
+    for row in refused:
+        matching.ledger += _refuse([row], shown, row.reason)
+    if subject.problem:
+        matching.ledger += _refuse(rows, shown, subject.problem)
+        if not (rows or refused):
+            matching.missing[subject.image_id] = subject.problem
+        if image is None and subject.may_be_defective():
+            matching.lost.append(subject.image_id)
+    elif refused:
+        reason = why_refused_with_image(refused[0].line)
+        matching.ledger += _refuse(rows, shown, reason, refused_with_image=True)
+    elif image:
+        note = f"found as {image.name} ({subject.how})" if subject.how else ""
+        if note or shown != subject.image_id:
+            notes = [note] if note else []
+            rows = [
+                replace(row, image_id=shown, note="; ".join([*notes, *filter(None, [row.note])]))
+                for row in rows
+            ]
+        matching.images.append(MatchedImage(image_id, image.path, tuple(rows)))
+        matching.cells[image_id] = dict(matching.table.meta.get(subject.image_id, {}))
+        matching.found_otherwise[subject.how.partition(";")[0]] += 1
+
+
+def _final_id(matching: Matching, image_id: str, image: FoundImage | None, how: str) -> str:
+    if image is None or (matching.source_format == "csv" and not how):
+        return image_id
+    return image.name
 
 
 def _add_listed(
     matching: Matching,
     listed: Mapping[str, Mapping[str, str]],
-    folder: ImageFolder,
-    owners: dict[Path, str],
+    used: Collection[Path],
     in_table: Collection[str],
-) -> None:
+) -> set[Path]:
+    """Add the cells of ``--meta``, and the images that it lists alone; return their files."""
+    owners = {image.path: image.image_id for image in matching.images}
+    added = set()
     for image_id, cells in listed.items():
-        try:
-            path = folder.find(image_id)
-        except ImageError as error:
+        file = find_image(matching.folder, image_id)
+        if file.image is None:
             if image_id not in in_table:  # otherwise the ledger says it
-                matching.missing[image_id] = str(error)
+                matching.missing[image_id] = file.problem
             continue
-        owner = owners.setdefault(path, image_id)
-        if owner in matching.cells:
-            matching.cells[owner].update(cells)
-        elif owner not in in_table:
-            matching.images.append(MatchedImage(image_id, path))
-            matching.cells[image_id] = dict(cells)
+        path = file.image.path
+        if path not in owners and path not in used:
+            owners[path] = _final_id(matching, image_id, file.image, file.how)
+            added.add(path)
+            matching.images.append(MatchedImage(owners[path], path))
+            matching.cells[owners[path]] = {}
+        if path in owners:
+            matching.cells[owners[path]].update(cells)
+            matching.found_otherwise[file.how] += path in added
+    return added
 
 
-def _add_unlisted(matching: Matching, folder: ImageFolder, owners: Mapping[Path, str]) -> None:
+def _add_unlisted(matching: Matching) -> None:
     """Add the unlisted images as good ones; their ids are written as those of the listed ones."""
-    with_suffix = any(owner.endswith(path.name) for path, owner in owners.items())
-    for path in matching.unlisted:
-        name = path.relative_to(folder.root)
+    with_suffix = any(image.image_id.endswith(image.path.name) for image in matching.images)
+    for path in matching.unlisted.images:
+        name = path.relative_to(matching.folder.root)
         image_id = name.as_posix() if with_suffix else name.with_suffix("").as_posix()
         if image_id in matching.cells:
             image_id = name.as_posix()
@@ -193,17 +269,14 @@ def _add_unlisted(matching: Matching, folder: ImageFolder, owners: Mapping[Path,
         matching.cells[image_id] = {}
 
 
-def _by_image(rows: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
-    by_image: dict[str, list[LabelRow]] = {}
-    for row in rows:
-        by_image.setdefault(row.image_id, []).append(row)
-    return by_image
-
-
 def _refuse(
-    rows: Iterable[LabelRow | RefusedRow], reason: str, *, refused_with_image: bool = False
+    rows: Iterable[LabelRow | RefusedRow],
+    image_id: str,
+    reason: str,
+    *,
+    refused_with_image: bool = False,
 ) -> list[LedgerRow]:
     return [
-        LedgerRow(row.line, row.image_id, row.class_id, "refused", reason, refused_with_image)
+        LedgerRow(row.line, image_id, row.class_id, "refused", reason, refused_with_image)
         for row in rows
     ]

@@ -187,7 +187,10 @@ def test_a_link_out_of_the_image_folder_is_never_followed(source, tmp_path):
         source.add(name)
     source.prepare(skip_bad_rows=True)
     assert [outcome for outcome, _ in source.outcomes()[19:]] == ["refused", "refused", "used"]
-    assert source.outcomes()[19][1] == "the file is a link to outside the image folder"
+    assert source.outcomes()[19][1] == (
+        "the file is a link to outside the image folder; --follow-links reads it"
+    )
+    assert source.prepare(skip_bad_rows=True, follow_links=True).rows_used == 22
 
 
 def test_the_summary_is_for_people(source):

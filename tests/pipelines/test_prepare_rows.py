@@ -190,6 +190,25 @@ def test_an_id_that_fits_two_files_or_a_file_named_twice_is_refused(source):
     source.prepare(skip_bad_rows=True)
     assert source.outcomes()[19:] == [
         ("refused", "the image id fits several files (0.bmp, 0.png): write which one"),
-        ("used", ""),
+        ("refused", "image id '9.png' names the same file: use one id for each image"),
         ("refused", "image id '9' names the same file: use one id for each image"),
     ]
+
+
+@pytest.mark.check(40)
+def test_a_labeled_defect_never_becomes_good(source):
+    source.image("IMG_0001.png")
+    source.image("extra.png")
+    source.add("IMG_001.png", "1", "5 2")
+    with pytest.raises(LabelError) as error:
+        source.prepare(unlisted="good")
+    _, row, remark, _ = str(error.value).splitlines()
+    assert row.endswith("; the nearest name is IMG_0001.png")
+    assert remark == (
+        "2 images in the folder are not listed (IMG_0001.png, extra.png) and none counts as good, "
+        "since 1 labeled images have no file and may be among them (IMG_001.png): correct their "
+        "names, or delete their rows."
+    )
+    summary = source.prepare(unlisted="good", skip_bad_rows=True)
+    assert (summary.images, summary.rows_refused) == (19, 1)
+    assert summary.warnings == (remark.rstrip("."),)

@@ -7,6 +7,7 @@ from defectkit.preparation.data_warnings import MAX_NAMES, collect_warnings
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
+from defectkit.preparation.unlisted_images import Unlisted
 
 FOLDER = Path("images")
 
@@ -16,11 +17,24 @@ def facts(image_id, **changes):
 
 
 def collect(
-    images=(), *, unlisted=(), missing=(), kind="masks", groups=(), use_unlisted=False, **grouping
+    images=(),
+    *,
+    unlisted=None,
+    missing=(),
+    lost=(),
+    found=None,
+    kind="masks",
+    groups=(),
+    use_unlisted=False,
+    **grouping,
 ):
     matching = SimpleNamespace(  # The part of a ``Matching`` that the warnings are about.
         table=SimpleNamespace(kind=kind, notes=()),
-        unlisted=[FOLDER / name for name in unlisted],
+        folder=SimpleNamespace(root=FOLDER),
+        unlisted=unlisted or Unlisted(),
+        lost=list(lost),
+        withheld=use_unlisted and bool(lost),
+        found_otherwise=found or {},
         missing=dict.fromkeys(missing, "no file"),
     )
     named = dict(groups)
@@ -48,9 +62,39 @@ def test_boxes_are_warned_of():
 )
 def test_images_that_nothing_lists_are_named(used, consequence):
     names = [f"{number}.png" for number in range(MAX_NAMES + 2)]
-    (warning,) = collect(unlisted=names, use_unlisted=used)
+    unlisted = Unlisted(images=tuple(FOLDER / name for name in names))
+    (warning,) = collect(unlisted=unlisted, use_unlisted=used)
     assert warning.startswith(
         f"5 images in the folder are not listed (0.png, 1.png, 2.png, …) {consequence}"
+    )
+
+
+def test_no_unlisted_image_counts_as_good_while_a_labeled_one_is_lost():
+    unlisted = Unlisted(images=(FOLDER / "good/0.png",))
+    (warning,) = collect(unlisted=unlisted, lost=["bad.png"], use_unlisted=True)
+    assert warning == (
+        "1 images in the folder are not listed (good/0.png) and none counts as good, since 1 "
+        "labeled images have no file and may be among them (bad.png): correct their names, or "
+        "delete their rows"
+    )
+
+
+def test_masks_beside_images_and_good_folders_outside_are_named():
+    unlisted = Unlisted(doubtful=(FOLDER / "0_mask.png",), beside=(Path("all/good"),))
+    doubtful, beside = collect(unlisted=unlisted)
+    assert doubtful == (
+        "1 files beside images have the names of their masks or copies (0_mask.png) and are not "
+        "used"
+    )
+    assert beside.startswith(f"{Path('all/good')} lies beside the image folder and seems to have")
+    assert beside.endswith("--unlisted good with --images all takes them")
+
+
+def test_images_under_another_name_are_counted():
+    (warning,) = collect(found={"": 5, "another case": 2, "URL-encoded": 1})
+    assert warning == (
+        "3 images were found under another name than that in the labels (another case: 2, "
+        "URL-encoded: 1); ledger.csv says it for each row"
     )
 
 

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
+from defectkit.labels.outlines import Box
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import ImageFolder
-from defectkit.preparation.matching import MatchedImage, find_images, use_paths_as_ids
+from defectkit.preparation.matching import MatchedImage, find_images, match_images
 
+BOX = Box(0, 0, 1, 1)
 REFUSED = "a class\twith a tab"
 
 
@@ -48,7 +50,7 @@ def test_rows_are_gathered_by_image_and_ids_may_lack_the_extension(match):
     ]  # fmt: skip
     assert matching.cells == {"a": {}, "b.png": {}, "lot/c": {}}
     assert matching.ledger == []
-    assert [path.name for path in matching.unlisted] == ["extra.png"]
+    assert [path.name for path in matching.unlisted.images] == ["extra.png"]
     assert matching.source_format == "csv"
 
 
@@ -61,9 +63,12 @@ def test_rows_without_an_image_are_refused(match):
 
 
 def test_two_ids_of_one_file_are_refused(match):
-    matching = match(["a"], ["a.png"])
-    assert [one.image_id for one in matching.images] == ["a"]
-    assert "image id 'a' names the same file" in matching.ledger[0].reason
+    matching = match(["a"], ["b"], ["a.png"])
+    assert [one.image_id for one in matching.images] == ["b"]  # All that is said of it would count.
+    first, second = matching.ledger
+    assert (first.line, second.line) == (2, 4)
+    assert "image id 'a.png' names the same file" in first.reason
+    assert "image id 'a' names the same file" in second.reason
 
 
 def test_all_rows_of_an_image_are_refused_where_one_is(match):
@@ -75,7 +80,7 @@ def test_all_rows_of_an_image_are_refused_where_one_is(match):
     assert (second.line, second.refused_with_image) == (2, True)
     assert second.reason.startswith("line 4 of the same image was refused")
     # Nor is it taken as a good image, or under its other name.
-    assert "a.png" not in [path.name for path in matching.unlisted]
+    assert "a.png" not in [path.name for path in matching.unlisted.images]
     listed = match(["b"], ["a", REFUSED], meta=[["a.png", "x"]])
     assert [one.image_id for one in listed.images] == ["b"]
 
@@ -96,15 +101,15 @@ def test_unlisted_images_are_named_as_the_listed_ones_are(match, folder, given, 
 
 
 def test_ids_of_other_formats_become_paths(folder, tmp_path):
-    rows = [LabelRow(n, name, "1", "1 2") for n, name in enumerate(["a", "lot/c", "none", "a.png"])]
+    rows = [LabelRow(n, name, "1", "1 2") for n, name in enumerate(["a", "lot/c", "none"])]
     table = LabelTable(
         path=tmp_path, form="form", encoding="utf-8", rows=tuple(rows),
         refused=(RefusedRow(9, "b", "1", "it is bad"),), meta={}, unlabeled=("extra",),
     )  # fmt: skip
-    named = use_paths_as_ids(table, folder)
-    assert [row.image_id for row in named.rows] == ["a.png", "lot/c.png", "none", "a.png"]
-    assert named.refused[0].image_id == "b.png"
-    assert named.unlabeled == ("extra.png",)
+    matching = match_images("coco", table, {}, folder, use_unlisted=False)
+    assert [image.image_id for image in matching.images] == ["a.png", "lot/c.png", "extra.png"]
+    assert [image.rows[0].image_id for image in matching.images[:2]] == ["a.png", "lot/c.png"]
+    assert [row.image_id for row in matching.ledger] == ["none", "b.png"]
 
 
 def test_masks_are_matched_by_the_paths_of_their_images(folder, tmp_path):
@@ -113,3 +118,77 @@ def test_masks_are_matched_by_the_paths_of_their_images(folder, tmp_path):
     matching = find_images(tmp_path / "masks", "masks", images=None, meta=None, use_unlisted=False)
     assert [one.image_id for one in matching.images] == ["b.png", "lot/c.png"]
     assert matching.folder.root == folder.root
+
+
+def test_the_ledger_says_how_an_image_was_found(match):
+    matching = match(["A.PNG"], ["A.PNG", "2"], ["C:\\x\\lot\\c"], meta=[["B.png", "x"]])
+    assert [one.image_id for one in matching.images] == ["a.png", "lot/c.png", "b.png"]
+    assert [(row.image_id, row.note) for one in matching.images for row in one.rows] == [
+        ("A.PNG", "found as a.png (another case)"),
+        ("A.PNG", "found as a.png (another case)"),
+        ("C:\\x\\lot\\c", "found as lot/c.png (part of the path)"),
+    ]
+    assert matching.found_otherwise == {"another case": 2, "part of the path": 1}
+    assert matching.cells["b.png"] == {"group": "x"}
+
+
+def table_of(tmp_path, *rows, **changes):
+    named = [
+        LabelRow(n, image_id, "1", "", BOX, label_file)
+        for n, (image_id, label_file) in enumerate(rows)
+    ]
+    sources = {"form": "", "encoding": "", "refused": (), "meta": {}} | changes
+    return LabelTable(path=tmp_path, rows=tuple(named), **sources)
+
+
+@pytest.mark.check(39)
+def test_rows_of_copied_label_files_go_to_their_own_images(folder, tmp_path):
+    table = table_of(tmp_path, ("a.png", "a"), ("a.png", "b"), empty_files={"extra": "a.png"})
+    matching = match_images("labelme", table, {}, folder, use_unlisted=False)
+    assert [(one.image_id, len(one.rows)) for one in matching.images] == [
+        ("a.png", 1), ("b.png", 1), ("extra.png", 0),
+    ]  # fmt: skip
+    (row,) = matching.images[1].rows
+    assert row.note == ("found as b.png (by the name of the label file; inside it names 'a.png')")
+    assert matching.found_otherwise["by the name of the label file"] == 2
+
+
+def test_a_good_image_that_cannot_be_told_is_left_out(folder, tmp_path):
+    table = table_of(tmp_path, ("a.png", "a"), empty_files={"copy": "a.png"})
+    matching = match_images("labelme", table, {}, folder, use_unlisted=False)
+    assert [(one.image_id, len(one.rows)) for one in matching.images] == [("a.png", 1)]
+    assert "are about one image, a.png" in matching.missing["a.png"]
+
+
+def test_an_image_that_is_listed_once_more_without_labels_keeps_its_labels(folder, tmp_path):
+    table = table_of(tmp_path, ("a.png", ""), unlabeled=("./a.png", "b.png", "./b.png"))
+    matching = match_images("coco", table, {}, folder, use_unlisted=False)
+    assert [(one.image_id, len(one.rows)) for one in matching.images] == [
+        ("a.png", 1), ("b.png", 0),
+    ]  # fmt: skip
+
+
+def test_files_of_labels_are_never_images(folder, tmp_path):
+    table = table_of(tmp_path, ("a.png", ""))
+    masks = ImageFolder(folder.root, not_images=[folder.root / "b.png", folder.root / "extra.png"])
+    assert match_images("masks", table, {}, masks, use_unlisted=True).unlisted.images == ()
+
+
+@pytest.mark.check(40)
+@pytest.mark.parametrize("lost", [["gone.png"], ["", "1"], ["b", REFUSED], ["two.png"]])
+def test_no_unlisted_image_becomes_good_while_a_labeled_one_is_lost(match, folder, lost):
+    for name in ("two.bmp", "two.tif"):
+        (folder.root / name).touch()
+    matching = match(["a"], lost, use_unlisted=True)
+    assert "extra.png" in [path.name for path in matching.unlisted.images]
+    is_lost = lost[0] != "b"  # Its row is refused too, but which image it is about is known.
+    assert len(matching.lost) == is_lost
+    assert ("extra" in [one.image_id for one in matching.images]) == (not is_lost)
+    assert "b" not in [one.image_id for one in matching.images]
+
+
+def test_a_lost_image_that_is_said_to_be_good_does_no_harm(folder, tmp_path):
+    table = table_of(tmp_path, ("a.png", ""), unlabeled=("gone.png",))
+    matching = match_images("coco", table, {}, folder, use_unlisted=True)
+    assert list(matching.missing) == ["gone.png"]
+    assert [one.image_id for one in matching.images] == ["a.png", "b.png", "extra.png"]

@@ -56,7 +56,7 @@ def test_the_format_of_a_folder_is_detected(tmp_path, name, inside):
     WRITERS[name](folder)
     found, table = read_labels(tmp_path)
     assert found == name
-    assert len(table.rows) + len(table.unlabeled) == 1
+    assert len(table.rows) + len(table.unlabeled) + len(table.empty_files) == 1
     assert table.path in (folder, *folder.iterdir())
     assert read_labels(folder, name)[1] == table
 

@@ -39,6 +39,9 @@ CHECKS = {
     36: "NaN, a dead worker, too little memory, SIGTERM: distinct exit codes, nothing lost",
     37: "installs offline from hashed wheels; a list of what is installed",
     38: "cells of a written CSV that a spreadsheet would compute are inert",
+    39: "no label moves to another image: copied label files, names inside that are stale or twice",
+    40: "a labeled defect never becomes good, whatever its image is called",
+    41: "names are matched in steps, and only where one file fits",
     50: "what all images of a weave or a part share is no leak; copies among them are found",
 }
 

@@ -32,8 +32,11 @@ class TableBuilder:
     rows: list[LabelRow] = field(default_factory=list)
     refused: list[RefusedRow] = field(default_factory=list)
     unlabeled: list[str] = field(default_factory=list)
+    empty_files: dict[str, str] = field(default_factory=dict)
 
-    def add(self, image_id: str, class_id: str, read: ReadAnnotation) -> None:
+    def add(
+        self, image_id: str, class_id: str, read: ReadAnnotation, *, label_file: str = ""
+    ) -> None:
         """Add what ``read`` returns, or if it raises, a refusal under the ids as far as known."""
         number = len(self.rows) + len(self.refused) + 1
         try:
@@ -43,16 +46,16 @@ class TableBuilder:
             if not class_id and not is_empty and not ignored:
                 raise LabelError("the annotation has no class")
         except LabelError as error:
-            self.refuse(image_id, class_id, str(error))
+            self.refuse(image_id, class_id, str(error), label_file=label_file)
         else:
             self.rows.append(
-                LabelRow(number, image_id, class_id, "", outline, note=note, ignored=ignored)
+                LabelRow(number, image_id, class_id, "", outline, label_file, note, ignored)
             )
 
-    def refuse(self, image_id: str, class_id: str, reason: str) -> None:
+    def refuse(self, image_id: str, class_id: str, reason: str, *, label_file: str = "") -> None:
         """Add an annotation, or a whole file, that cannot be used."""
         number = len(self.rows) + len(self.refused) + 1
-        self.refused.append(RefusedRow(number, image_id, class_id, reason))
+        self.refused.append(RefusedRow(number, image_id, class_id, reason, label_file))
 
     def build(self, form: str, files: Sequence[Path]) -> LabelTable:
         """Return the table; among outlines, boxes are refused.
@@ -60,7 +63,7 @@ class TableBuilder:
         Raises:
             LabelError: there are no annotations.
         """
-        if not self.rows and not self.refused and not self.unlabeled:
+        if not (self.rows or self.refused or self.unlabeled or self.empty_files):
             raise LabelError(f"{self.path} has no annotations.")
         outlines = [row.outline for row in self.rows if row.outline]
         boxes = sum(isinstance(outline, Box) for outline in outlines)
@@ -69,7 +72,9 @@ class TableBuilder:
         for row in self.rows:
             if mixed and isinstance(row.outline, Box):
                 reason = "it has only a box, where other annotations have outlines: draw one"
-                refused.append(RefusedRow(row.line, row.image_id, row.class_id, reason))
+                refused.append(
+                    RefusedRow(row.line, row.image_id, row.class_id, reason, row.label_file)
+                )
             else:
                 rows.append(row)
         return LabelTable(
@@ -82,6 +87,7 @@ class TableBuilder:
             unlabeled=tuple(self.unlabeled),
             kind="boxes" if boxes and not mixed else "masks",
             files=tuple(files),
+            empty_files=self.empty_files,
         )
 
     def shift_boxes(self, *, left: float, top: float) -> None:
@@ -111,12 +117,14 @@ def collect_annotations(
     table = TableBuilder(path)
     for file in files:
         inner = file.relative_to(path).parent
+        own_name = (inner / file.stem).as_posix()
         try:
             image_id, reads = read_file(file, inner)
         except LabelError as error:
-            table.refuse((inner / file.stem).as_posix(), "", f"{file.name}: {error}")
+            table.refuse(own_name, "", f"{file.name}: {error}", label_file=own_name)
             continue
         for read in reads:
-            table.add(image_id, "", read)
-        table.unlabeled += [] if reads else [image_id]
+            table.add(image_id, "", read, label_file=own_name)
+        if not reads:
+            table.empty_files[own_name] = image_id
     return table

@@ -84,4 +84,6 @@ def test_files_of_one_image_each_are_collected():
     assert [(row.line, row.image_id, row.reason) for row in table.refused] == [
         (2, "lot/one", "it is malformed"), (3, "lot/bad", "bad.x: it is broken"),
     ]  # fmt: skip
-    assert table.unlabeled == ("lot/good",)
+    assert table.empty_files == {"lot/good": "lot/good"}
+    assert {row.label_file for row in table.rows} == {"lot/one"}
+    assert [row.label_file for row in table.refused] == ["lot/one", "lot/bad"]

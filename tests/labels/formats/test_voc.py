@@ -46,7 +46,7 @@ def test_where_any_edge_is_0_all_are_counted_from_0(read):
 
 def test_the_image_is_named_by_the_file_or_by_the_label(read):
     table = read("<filename>C:\\photos\\a.jpg</filename>", "", box(1, 1, 3, 3))
-    assert table.unlabeled == ("a.jpg", "part1")
+    assert table.empty_files == {"part0": "a.jpg", "part1": "part1"}
     assert table.rows[0].image_id == "part2"
     assert table.rows[0].outline.size is None
 

@@ -82,7 +82,8 @@ def test_a_line_that_cannot_be_used_is_named(folder, line, reason):
 
 def test_an_empty_file_is_a_good_image(folder):
     (folder / "lot").mkdir()
-    assert read_yolo(folder, [write(folder / "lot", "\n")]).unlabeled == ("lot/part",)
+    table = read_yolo(folder, [write(folder / "lot", "\n")])
+    assert table.empty_files == {"lot/part": "lot/part"}
 
 
 @pytest.mark.parametrize(

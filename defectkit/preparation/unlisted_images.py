@@ -1,0 +1,99 @@
+"""The images that nothing lists: beside the listed ones, and in folders of good ones."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from defectkit.preparation.image_folder import ImageFolder, Listing, subfolders
+from defectkit.preparation.image_names import split_suffix
+
+GOOD_FOLDERS = re.compile(
+    r"good|ok|normals?|negatives?|clean|pass|(no|free_of|without)_?defects?|defects?_?free|gut|io"
+    "|正常|良品|合格|无缺陷",
+    re.IGNORECASE,
+)
+"""How folders of good images are called, with any of ``_- `` between words."""
+SPLIT_FOLDERS = re.compile("train(ing)?|test(ing)?|val(id|idation)?", re.IGNORECASE)
+MASK_ENDING = re.compile(
+    r"[_\-. ]?(gt|ground_?truth|labels?|masks?|seg|segmentation)$", re.IGNORECASE
+)
+"""How the names of masks end that lie beside their images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisted:
+    """The images that nothing lists.
+
+    Attributes:
+        images: sorted.
+        doubtful: those that may be the mask of an image, or the same image once more.
+        beside: folders of good images beside the image folder itself, which are not in it.
+    """
+
+    images: tuple[Path, ...] = ()
+    doubtful: tuple[Path, ...] = ()
+    beside: tuple[Path, ...] = ()
+
+
+def find_unlisted(folder: ImageFolder, listed: Iterable[Path]) -> Unlisted:
+    """Find the images that lie beside the ``listed`` ones but are not among them.
+
+    Those in folders of good images count too: where one lies in a folder of listed images or above
+    it, also below the name of a split (``train/good``).
+    """
+    listed_names: dict[str, set[str]] = {}
+    for path in listed:
+        inner = path.parent.relative_to(folder.root).as_posix()
+        listed_names.setdefault("" if inner == "." else inner, set()).add(path.name)
+    suffixes = {split_suffix(name)[1] for names in listed_names.values() for name in names}
+    beside = listed_names.keys() or {""}
+    above = {place for inner in beside for place in _up(inner)}
+    good = {inner for place in above for inner in _good_folders_in(folder, place)}
+    images: list[Path] = []
+    doubtful: list[Path] = []
+    for inner in beside | good:
+        listing, taken = folder.listing(inner), listed_names.get(inner, set())
+        for stem, names in listing.names_by_stem.items():
+            inside = [name for name in names if not listing.problems[name] and name not in taken]
+            known = [name for name in inside if split_suffix(name)[1] in suffixes] or inside
+            is_doubtful = not taken.isdisjoint(names) or _is_mask(listing, stem)
+            for name in inside:
+                chosen = doubtful if is_doubtful or name not in known else images
+                chosen.append(listing.folder / name)
+    parent = folder.root.parent
+    outside = [parent / name for name in subfolders(parent) if _is_good(name)]
+    return Unlisted(
+        tuple(sorted(images)),
+        tuple(sorted(doubtful)),
+        tuple(path for path in outside if path != folder.root),
+    )
+
+
+def _is_mask(listing: Listing, stem: str) -> bool:
+    """Return whether an image of the same name, without the ending of masks, lies beside it."""
+    ending = MASK_ENDING.search(stem)
+    return ending is not None and stem[: ending.start()] in listing.names_by_stem
+
+
+def _is_good(name: str) -> bool:
+    return GOOD_FOLDERS.fullmatch(re.sub("[- ]", "_", name)) is not None
+
+
+def _good_folders_in(folder: ImageFolder, inner: str) -> list[str]:
+    """Return the folders of good images in a folder, and in those of splits in it."""
+    found = []
+    for name in folder.subfolders(inner):
+        below = f"{inner}/{name}" if inner else name
+        if _is_good(name):
+            found += [*folder.folders(below)]
+        elif SPLIT_FOLDERS.fullmatch(name):
+            deeper = [split for split in folder.subfolders(below) if _is_good(split)]
+            found += [one for split in deeper for one in folder.folders(f"{below}/{split}")]
+    return found
+
+
+def _up(inner: str) -> list[str]:
+    """Return a folder and those above it, up to the image folder itself, which is ""."""
+    parts = inner.split("/") if inner else []
+    return ["/".join(parts[:depth]) for depth in range(len(parts) + 1)]

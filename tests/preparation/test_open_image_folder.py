@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from defectkit.errors import DatasetError
+from defectkit.preparation.open_image_folder import open_image_folder
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Make empty files below a folder of its own."""
+
+    def call(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path
+
+    return call
+
+
+def opened(folder: Path, *ids, **options) -> str:
+    found = open_image_folder(folder / "train.csv", options.pop("images", None), ids, **options)
+    return found.root.relative_to(folder).as_posix()
+
+
+@pytest.mark.parametrize("name", ["Train", "TRAIN_IMAGES", "Images", "JPEGImages", "jpegimages"])
+def test_folders_of_images_are_known_in_any_case(make, name):
+    folder = make(f"{name}/0.png", "train.csv")
+    assert opened(folder, "0.png") == name
+    assert opened(folder) == name
+
+
+def test_the_folder_with_most_images_wins_and_images_as_written_count_first(make):
+    folder = make("images/0.png", "train/0.png", "train/1.png", "old/2.png")
+    assert opened(folder, "0", "1") == "train"
+    assert opened(folder, "0.png") == "train"  # The first of equals.
+    assert opened(folder, "images/0.png", "old/2.png") == "."
+    assert opened(folder, "0.png", "old/2.png") == "train"
+
+
+def test_labels_may_lie_deeper_and_images_be_called_as_label_files(make):
+    folder = make("labels/0.json", "photos/0.png")
+    labels = folder / "labels"
+    found = open_image_folder(
+        labels, None, ["gone.png"], [labels, folder], label_files=["0"],
+        not_images=[labels / "0.json"],
+    )  # fmt: skip
+    assert found.find("0").name == "photos/0.png"
+
+
+def test_where_no_image_is_each_folder_is_named_once_with_the_way_out(make):
+    folder = make("images/part_0001.png", "train.csv")
+    with pytest.raises(DatasetError) as error:
+        opened(folder, "part_001.jpg", "part_002.jpg", parents=[folder, folder / "images"])
+    assert str(error.value) == (
+        f"none of the 2 images that {folder / 'train.csv'} names is in {folder / 'images'} or "
+        f"{folder}; the first is 'part_001.jpg'; the nearest name is part_0001.png. If they lie "
+        "elsewhere, name their folder with --images."
+    )
+    with pytest.raises(DatasetError, match=r"the first is 'x'\. Name their folder with --images\."):
+        opened(folder, "x")
+    with pytest.raises(DatasetError, match=r"--images .*none is not a folder"):
+        opened(folder, "x", images=folder / "none")
+
+
+def test_what_is_there_but_cannot_be_told_is_said_row_by_row(make):
+    folder = make("images/0.png", "images/0.bmp")
+    assert opened(folder, "0") == "images"
+    (folder / "elsewhere").mkdir()
+    (folder / "photos").mkdir()
+    (folder / "photos" / "1.png").symlink_to(folder / "elsewhere" / "1.png")
+    assert opened(folder, "1", images=folder / "photos") == "photos"
