@@ -33,8 +33,7 @@ MIN_COMPARED_AREA = 64
 """In pixels; smaller regions or surroundings have too few pixels to be compared."""
 
 JOIN_DISTANCE = 8
-"""In pixels; what the model finds this near to a label belongs to it, and what it finds this near
-to each other is one defect."""
+"""In pixels; what the model finds this near to a label, or to each other, is one defect."""
 
 RING_GAP = 2
 """In pixels, between a region and its surroundings."""
@@ -109,12 +108,13 @@ def suspects_by_model(
         index = classes.index(class_id)
         for region, pixels in _with_pixels(region_map, regions):
             suspect = partial(_suspect, image_id, class_id, region)
-            score = _region_score(defect_map[pixels])
-            scores = finding.score_map[:, pixels].mean(axis=1, dtype=np.float64)  # (K,)
+            score = _region_score(defect_map[region.window][pixels])
+            inside = finding.score_map[:, *region.window][:, pixels]  # (K, area)
+            scores = inside.mean(axis=1, dtype=np.float64)
             best = int(scores.argmax())
             if score < pixel_threshold:
                 yield suspect("missed", 1.0 - score, f"the model's score is {score:.2f}")
-            elif best != index and not truth.masks[best][pixels].any():
+            elif best != index and not truth.masks[best][region.window][pixels].any():
                 yield suspect(
                     "class",
                     float(scores[best] - scores[index]),
@@ -122,16 +122,19 @@ def suspects_by_model(
                     f"not {class_id} ({scores[index]:.2f})",
                 )
     found = defect_map >= pixel_threshold
-    for surroundings in _join_near(found):
-        pixels = surroundings & found
+    for group, surroundings in _join_near(found):
+        pixels = surroundings & found[group.window]
         area = int(np.count_nonzero(pixels))
-        if area >= min_area and not truth.mask[surroundings].any():
-            score = _region_score(defect_map[pixels])
+        if area >= min_area and not truth.mask[group.window][surroundings].any():
+            score = _region_score(defect_map[group.window][pixels])
+            inside = finding.score_map[:, *group.window][:, pixels]
+            x, y, width, height = cv2.boundingRect(pixels.view(np.uint8))
+            left, top, *_ = group.box_xywh
             yield Suspect(
                 image_id=image_id,
                 kind="unlabeled",
-                class_id=classes[int(finding.score_map[:, pixels].mean(axis=1).argmax())],
-                box_xywh=tuple(cv2.boundingRect(pixels.view(np.uint8))),
+                class_id=classes[int(inside.mean(axis=1).argmax())],
+                box_xywh=(left + x, top + y, width, height),
                 area=area,
                 suspicion=score,
                 reason=f"the model's score is {score:.2f}",
@@ -162,7 +165,8 @@ def suspects_by_pixels(image: Image, truth: LabeledTruth, *, image_id: str) -> I
                 suspicion = 1.0 - region.area / TINY_AREA
                 yield suspect("tiny", suspicion, f"it has {region.area} pixel{plural}")
             elif region.area >= MIN_COMPARED_AREA:
-                flatness = _flatness(features, pixels, _ring(pixels, region), truth.mask)
+                inside, around = _places(region, pixels, truth.mask)
+                flatness = _flatness(features, inside, around, truth.mask)
                 if flatness is not None and flatness >= MIN_FLATNESS:
                     reason = (
                         f"{100 * flatness:.0f} % of other places differ as much from their "
@@ -205,17 +209,16 @@ def rank_suspects(suspects: Sequence[Suspect]) -> list[Suspect]:
 
 
 def _with_pixels(region_map: RegionMap, regions: Sequence[Region]) -> Iterator[tuple[Region, Mask]]:
-    """Yield each region with the mask of its own pixels."""
+    """Yield each region with the mask of its own pixels in its window."""
     for number, region in enumerate(regions, start=1):
-        yield region, region_map == number
+        yield region, region_map[region.window] == number
 
 
-def _join_near(found: Mask) -> Iterator[Mask]:
-    """Yield the surroundings of found regions, one mask for all regions near to each other."""
+def _join_near(found: Mask) -> Iterator[tuple[Region, Mask]]:
+    """Yield the surroundings of found regions, one region for all that are near to each other."""
     side = 2 * JOIN_DISTANCE + 1
     disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    for _, pixels in _with_pixels(*label_regions(cv2.dilate(found.view(np.uint8), disk))):
-        yield pixels
+    return _with_pixels(*label_regions(cv2.dilate(found.view(np.uint8), disk)))
 
 
 def _suspect(
@@ -237,25 +240,34 @@ def _region_score(scores: Float32Array) -> float:
     return float(np.quantile(scores, 1.0 - FOUND_COVERAGE))
 
 
-def _ring(pixels: Mask, region: Region) -> Mask:
-    """Return a ring around a region, with about as many pixels as the region.
+def _places(region: Region, pixels: Mask, labeled: Mask) -> tuple[IndexArray, IndexArray]:
+    """Return the places, (N, 2) of y and x, of a region and of the unlabeled ones in a ring.
 
-    Outlines are not exact, so pixels next to the border belong to neither.
+    The ring has about as many pixels as the region; pixels next to the border belong to neither.
     """
-    _, _, width, height = region.box_xywh
+    x, y, width, height = region.box_xywh
     reach = max(2, round(region.area / (2 * (width + height))))
-    distance = cv2.distanceTransform((~pixels).view(np.uint8), cv2.DIST_L2, 3)
-    return np.asarray((distance > RING_GAP) & (distance <= RING_GAP + reach))
+    margin = RING_GAP + reach + 1
+    corner = np.array([max(0, y - margin), max(0, x - margin)])
+    near = labeled[corner[0] : y + height + margin, corner[1] : x + width + margin]
+    own = np.zeros_like(near)
+    own[y - corner[0] :, x - corner[1] :][:height, :width] = pixels
+    distance = cv2.distanceTransform((~own).view(np.uint8), cv2.DIST_L2, 3)
+    ring = (distance > RING_GAP) & (distance <= RING_GAP + reach) & ~near
+    return np.argwhere(own) + corner, np.argwhere(ring) + corner
 
 
-def _flatness(features: Float32Array, pixels: Mask, ring: Mask, labeled: Mask) -> float | None:
+def _flatness(
+    features: Float32Array, inside: IndexArray, around: IndexArray, labeled: Mask
+) -> float | None:
     """Return the fraction of other places that differ from their rings as much as the region.
 
-    ``features`` is (F, H, W). The distance in each is divided by its median over the other places,
-    and the largest counts. None where there is no room for ``PLACEMENTS`` other places.
+    ``features`` is (F, H, W), places are (N, 2). The distance in each feature is divided by its
+    median over the other places, and the largest counts. None where there is no room for
+    ``PLACEMENTS`` other places.
     """
     rng = np.random.default_rng(0)
-    inside, around = (_subsample(rng, np.argwhere(mask)) for mask in (pixels, ring & ~labeled))
+    inside, around = (_subsample(rng, places) for places in (inside, around))
     if len(around) < MIN_COMPARED_AREA:
         return None
     own = _distances(features, inside, around)

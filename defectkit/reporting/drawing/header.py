@@ -35,10 +35,12 @@ class Item(NamedTuple):
     color: Color
 
 
-def draw_header(width: int, judgment: Judgment, *, image_id: str, has_truth: bool) -> Image:
+def draw_header(
+    width: int, judgment: Judgment, *, image_id: str, has_truth: bool, note: str = ""
+) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip; what does not fit in a line goes to the next.
 
-    Without truth only the finding's color is explained.
+    Without truth only the finding's color is explained. ``note`` follows the colors.
     """
     verdict, outcome, score = judgment.verdict, judgment.outcome, judgment.score
     low, high = judgment.thresholds.low, judgment.thresholds.high
@@ -56,6 +58,8 @@ def draw_header(width: int, judgment: Judgment, *, image_id: str, has_truth: boo
     items.append(Item("none", f"score {score:.{digits}f}", size, INK))
     items.append(Item("none", rule, size, FAINT))
     legend = legend_items(size - 2, has_truth=has_truth)
+    if note:
+        legend.append(Item("none", note, size - 2, FAINT))
 
     step = line_height(size)
     places = _flow(items, width, top=GUTTER + step + 2)

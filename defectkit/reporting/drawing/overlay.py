@@ -19,7 +19,7 @@ from defectkit.reporting.drawing.strokes import (
     draw_tint,
     include_ring,
 )
-from defectkit.reporting.drawing.tags import draw_tags
+from defectkit.reporting.drawing.tags import MAX_TAGS, draw_tags
 
 Tag = tuple[str, BoxXywh]
 """A text and the box that it names, in pixels of the image."""
@@ -51,9 +51,10 @@ def draw_overlay(
         judgment: the verdict, and its outcome where that is to be shown.
         image_id: any text; what no font shows is written as escapes, long ids lose their middle.
         truth: (H, W) bool, the true defect pixels, or None where the truth is not known.
-        tags: names of places in the marked image. By default the finding's own: those of its
-            regions; where the image is not good although no pixel was found, the highest score is
-            marked instead, so that the reader sees why.
+        tags: names of places in the marked image, the most important first; the header counts
+            them where there are too many. By default those of the finding's regions; where the
+            image is not good although no pixel was found, the highest score is marked instead, so
+            that the reader sees why.
 
     Returns:
         (H', W', 3) RGB uint8.
@@ -63,14 +64,19 @@ def draw_overlay(
     stacked = width >= STACK_ASPECT * height
     across, down = (1, 2) if stacked else (2, 1)
     canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
-    header = draw_header(canvas_width, judgment, image_id=image_id, has_truth=truth is not None)
+    found = finding.mask
+    named = region_tags(finding) if tags is None else tags
+    header = draw_header(
+        canvas_width,
+        judgment,
+        image_id=image_id,
+        has_truth=truth is not None,
+        note=f"{len(named):,} places, not all named" if len(named) > MAX_TAGS else "",
+    )
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
-    found = finding.mask
-    marked = mark_defects(
-        bare, found=found, truth=truth, tags=region_tags(finding) if tags is None else tags
-    )
+    marked = mark_defects(bare, found=found, truth=truth, tags=named)
     if tags is None and judgment.verdict != "good" and not found.any():
         _mark_highest_score(marked, finding.score_map)
     panels = (bare, marked)
@@ -130,7 +136,7 @@ def _line_width(image: Image) -> int:
     return 1 + int(max(image.shape[:2])) // 1000
 
 
-def region_tags(finding: Finding, *, max_tags: int = 8) -> list[Tag]:
-    """Return class and score of a finding's largest regions, with their boxes."""
-    largest = sorted(finding.regions, key=lambda region: -region.area)[:max_tags]
+def region_tags(finding: Finding) -> list[Tag]:
+    """Return class and score of a finding's regions, the largest first, with their boxes."""
+    largest = sorted(finding.regions, key=lambda region: -region.area)
     return [(f"{region.class_id} {region.score:.2f}", region.box_xywh) for region in largest]

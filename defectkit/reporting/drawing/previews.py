@@ -16,6 +16,7 @@ from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
 from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
+from defectkit.reporting.drawing.tags import MAX_TAGS
 
 MAX_PER_SHEET = 24
 CellShape = tuple[int, int, int]
@@ -89,9 +90,7 @@ def leak_sheets(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak
 
 def write_sheet(sheet: Sheet) -> None:
     """Draw a sheet, from the image files, and write it."""
-    cells = [
-        (cell.caption, _draw_cell(cell.image, cell.region, sheet.shape)) for cell in sheet.cells
-    ]
+    cells = [_draw_cell(cell, sheet.shape) for cell in sheet.cells]
     width, height, columns = sheet.shape
     picture = contact_sheet(cells, columns=columns, cell_size=(width, height))
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
@@ -139,9 +138,13 @@ def _cell_shape(images: Sequence[ImageFacts]) -> CellShape:
     return round(side * stretch), round(side / stretch), max(2, round(columns / stretch))
 
 
-def _draw_cell(image: ImageFacts, region: Region | None, shape: CellShape) -> Image:
-    """Return the image, or a close-up, scaled to a cell first so that the lines stay thin."""
-    x, y, width, height = _window(image, region)
+def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
+    """Return caption and image, or close-up, scaled to a cell first so that the lines stay thin.
+
+    The caption counts the boxes that are not drawn.
+    """
+    image = cell.image
+    x, y, width, height = _window(image, cell.region)
     scale = min(shape[0] / width, shape[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     part = (slice(y, y + height), slice(x, x + width))
@@ -160,7 +163,9 @@ def _draw_cell(image: ImageFacts, region: Region | None, shape: CellShape) -> Im
         for region in image.regions
         if (box := _scaled(region.box_xywh, (x, y, width, height), scale))
     ]
-    return draw_labels(pixels, masks, boxes)
+    more = len(boxes) - MAX_TAGS
+    caption = f"{cell.caption}  +{more:,} boxes" if more > 0 else cell.caption
+    return caption, draw_labels(pixels, masks, boxes)
 
 
 def _window(image: ImageFacts, region: Region | None) -> BoxXywh:

@@ -9,7 +9,7 @@ from defectkit.arrays import BoxXywh, Color, Image, Mask
 from defectkit.reporting.drawing.lettering import PlacedText, draw_texts, line_height, shorten
 from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS, INK
 from defectkit.reporting.drawing.strokes import as_rgb, draw_outline
-from defectkit.reporting.drawing.tags import draw_tags
+from defectkit.reporting.drawing.tags import MAX_TAGS, draw_tags
 
 CELL_SIZE = (220, 220)
 """Width and height in pixels of the space for one picture."""
@@ -61,6 +61,7 @@ def draw_labels(
 ) -> Image:
     """Return ``image`` with mask outlines and boxes in the colors of their classes.
 
+    Of more than ``MAX_TAGS`` boxes the largest are drawn, so that the outlines remain visible.
     With ``cell_size`` the image is resized before the lines are drawn, so that lines stay sharp and
     small defects remain visible on a contact sheet.
 
@@ -80,11 +81,10 @@ def draw_labels(
     for class_id, mask in masks.items():
         draw_outline(marked, fit_mask(mask, marked.shape), class_color(class_id), 1)
     tags = []
-    for class_id, box in boxes:
-        x, y, width, height = _scale_box(box, scale, marked.shape)
-        color = class_color(class_id)
+    for class_id, box in sorted(boxes, key=lambda entry: -entry[1][2] * entry[1][3]):
+        tags.append((class_id, _scale_box(box, scale, marked.shape), class_color(class_id)))
+    for _, (x, y, width, height), color in tags[:MAX_TAGS]:
         cv2.rectangle(marked, (x, y), (x + width - 1, y + height - 1), color, 1)
-        tags.append((class_id, (x, y, width, height), color))
     draw_tags(marked, tags, distance=2)
     return marked
 

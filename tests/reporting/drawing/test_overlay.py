@@ -14,6 +14,7 @@ from defectkit.reporting.drawing.header import GUTTER
 from defectkit.reporting.drawing.overlay import MIN_WIDTH, draw_overlay, mark_defects, region_tags
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, OUTCOME_COLORS, VERDICT_COLORS
 from defectkit.reporting.drawing.strokes import TINT_OPACITY
+from defectkit.reporting.drawing.tags import MAX_TAGS
 
 TILES = Path(__file__).parents[4] / "shared" / "data" / "magnetic_tile" / "Train"
 
@@ -182,7 +183,7 @@ def test_the_largest_regions_are_named():
         score=0.3,
         class_scores=scores[:, 0, 0],
     )
-    assert region_tags(finding, max_tags=2) == [("3 0.30", (3, 0, 3, 2)), ("2 0.20", (2, 0, 2, 2))]
+    assert region_tags(finding)[:2] == [("3 0.30", (3, 0, 3, 2)), ("2 0.20", (2, 0, 2, 2))]
 
 
 HOSTILE_IDS = [
@@ -218,14 +219,14 @@ def test_the_header_has_the_colors_of_verdict_and_wrong_outcomes(verdict, outcom
     assert shown == others & {OUTCOME_COLORS.get(outcome)}
 
 
-def header_texts(monkeypatch, **said):
+def header_texts(monkeypatch, tags=(), **said):
     texts = []
     monkeypatch.setattr(
         "defectkit.reporting.drawing.header.draw_texts",
         lambda _, entries: texts.extend(entry[0] for entry in entries),
     )
     nothing = np.zeros((20, 20), bool)
-    overlay(np.zeros((20, 20), np.uint8), nothing, None, tags=(), **said)
+    overlay(np.zeros((20, 20), np.uint8), nothing, None, tags=tags, **said)
     return texts
 
 
@@ -235,6 +236,12 @@ def test_the_header_says_score_thresholds_and_outcome(monkeypatch):
     assert texts[4:] == ["review from 0.400 to 0.600", "finding"]
     texts = header_texts(monkeypatch, threshold_low=0.6, verdict="review", outcome="review")
     assert texts[1:4] == ["REVIEW", "score 0.800", "threshold 0.600"]
+
+
+def test_the_header_counts_places_that_are_too_many_to_be_named(monkeypatch):
+    tags = [("1 0.93", (0, 0, 1, 1))] * 1234
+    assert header_texts(monkeypatch, tags)[-1] == "1,234 places, not all named"
+    assert header_texts(monkeypatch, tags[:MAX_TAGS])[-1] == "finding"
 
 
 def test_a_score_just_below_the_threshold_does_not_look_equal_to_it(monkeypatch):

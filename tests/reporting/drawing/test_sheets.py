@@ -12,6 +12,7 @@ from defectkit.reporting.drawing.sheets import (
     fit_image,
     fit_mask,
 )
+from defectkit.reporting.drawing.tags import MAX_TAGS
 
 
 def pixels_of(image, color):
@@ -76,6 +77,15 @@ def test_a_preview_shows_every_class_in_its_color_and_hides_no_defect(cell, chan
     if cell is None:
         assert (marked[masks["1"] | masks["scratch"]] == 128).all()
     assert (image == 128).all(), "the input was drawn on"
+
+
+def test_of_very_many_boxes_the_largest_are_drawn():
+    boxes = [("1", (x, 10, 14, 14)) for x in range(5, 1995, 20)] + [("1", (300, 200, 50, 50))]
+    marked = draw_labels(np.zeros((400, 2000), np.uint8), {}, boxes)
+    line = pixels_of(marked, class_color("1"))
+    assert line[200:250, 297:304].any(axis=1).all()
+    # The upper line of a box of 14 pixels is as long as 20, for the box goes around its defect.
+    assert line[7].sum() == (MAX_TAGS - 1) * 20
 
 
 def test_a_box_at_the_border_is_drawn_whole():

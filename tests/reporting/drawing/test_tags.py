@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from defectkit.reporting.drawing import tags
 from defectkit.reporting.drawing.palette import WHITE
-from defectkit.reporting.drawing.tags import draw_tags
+from defectkit.reporting.drawing.tags import MAX_TAGS, draw_tags
 
 
 def gray(height, width):
@@ -37,3 +38,16 @@ def test_a_name_without_room_is_left_out():
     image = gray(40, 60)
     draw_tags(image, [("class", (0, 0, 60, 40), WHITE)])
     assert (image == 128).all()
+
+
+def test_of_very_many_boxes_the_first_are_named_and_none_is_covered(monkeypatch):
+    named = []
+    monkeypatch.setattr(
+        tags, "draw_texts", lambda _, texts: named.extend(one.text for one in texts)
+    )
+    image = gray(4000, 4000)
+    boxes = [(x, y, 3, 3) for y in range(20, 4000, 40) for x in range(20, 4000, 100)]
+    draw_tags(image, [(str(n), box, WHITE) for n, box in enumerate(boxes)])
+    assert named == [str(n) for n in range(MAX_TAGS)]
+    for x, y, width, height in boxes:
+        assert (image[y : y + height, x : x + width] == 128).all()
