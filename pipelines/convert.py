@@ -137,7 +137,8 @@ def _region_masks(record: "ImageRecord") -> "Iterator[tuple[Region, Mask]]":
 
 def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
     from defectkit.data.images import write_png
-    from defectkit.preparation.mask_folder import CLASSES_FILE, IGNORE_VALUE
+    from defectkit.preparation.mask_names import CLASSES_FILE
+    from defectkit.preparation.mask_values import IGNORE_VALUE
 
     if len(data.classes) >= IGNORE_VALUE:
         raise DatasetError(

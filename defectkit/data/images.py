@@ -62,7 +62,7 @@ def read_image_bytes(path: Path | str) -> bytes:
 
 def decode_image(content: bytes, *, name: str) -> Image:
     """Decode the bytes of an image file as ``read_image`` does; ``name`` is for messages."""
-    with _open(io.BytesIO(content), name) as opened:
+    with open_image(io.BytesIO(content), name) as opened:
         try:
             image = opened
             if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
@@ -92,7 +92,7 @@ def read_image_size(path: Path | str) -> ImageSize:
         ImageError: the file is missing, not an image or too large.
     """
     try:
-        with Path(path).open("rb") as handle, _open(handle, str(path)) as opened:
+        with Path(path).open("rb") as handle, open_image(handle, str(path)) as opened:
             width, height = opened.size
             # Not PngImageFile's own, which decodes the image in search of it.
             orientation = Pillow.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
@@ -103,35 +103,6 @@ def read_image_size(path: Path | str) -> ImageSize:
     except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
         raise ImageError(f"{path}: the header is damaged ({error}).") from error
     return (width, height) if transposed else (height, width)
-
-
-def read_mask_values(path: Path | str) -> npt.NDArray[np.int32]:
-    """Read the image of a mask as (H, W) int32: its values as stored, not as shown.
-
-    A palette gives the indices of its colors, one bit gives 0 and 1. An RGB image is accepted
-    where its three channels are equal.
-
-    Raises:
-        ImageError: as ``read_image``, or it cannot be a mask: a JPEG, in color, or with an alpha
-            channel.
-    """
-    name = Path(path).name
-    with _open(io.BytesIO(read_image_bytes(path)), name) as opened:
-        if opened.format == "JPEG":
-            raise ImageError(f"{name}: JPEG does not keep the values of a mask. Save PNG.")
-        try:
-            opened.load()
-            values = np.asarray(opened)
-        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
-            raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
-        if opened.mode == "RGB" and (values == values[:, :, :1]).all():
-            values = values[:, :, 0]
-        elif opened.mode not in ("1", "L", "P", "I;16", "I;16B", "I;16L", "I"):
-            raise ImageError(
-                f"{name}: the pixel values of a mask must be class numbers, not colors "
-                f"(mode {opened.mode}). Save it as gray or with a palette."
-            )
-        return values.astype(np.int32)
 
 
 def convert_channels(image: Image, channels: int) -> Image:
@@ -179,7 +150,12 @@ def _unreadable(path: Path | str, error: Exception) -> ImageError:
     return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
 
 
-def _open(file: BinaryIO, name: str) -> Pillow.Image:
+def open_image(file: BinaryIO, name: str) -> Pillow.Image:
+    """Open an image file whose size is within the limit, not decoded yet; ``name`` is for messages.
+
+    Raises:
+        ImageError: it is not an image of a known format, or too large.
+    """
     try:
         # The limit below replaces Pillow's, which only warns at first. Other code in the process
         # may have made Pillow accept truncated files.

@@ -71,6 +71,7 @@ class LabelTable:
             ``LabelRow.label_file``, with the image that each names: good ones.
         kind: whether the labels outline defects or only box them.
         files: all files that were read.
+        image_root: the folder that the ids of images are paths below, where the reader found them.
         notes: what the user should know of how the labels were read, a sentence each, without its
             period.
     """
@@ -86,6 +87,7 @@ class LabelTable:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     empty_files: dict[str, str] = field(default_factory=dict)
+    image_root: Path | None = None
 
 
 def refuse_names(image_id: str, class_id: str) -> None:

@@ -1,112 +1,108 @@
-"""Folders of mask images: one for each image, whose values are the classes; 0 is no defect."""
+"""Folders of mask images, whose values or colors are the classes; 0 or black is no defect."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from defectkit.arrays import ImageSize
-from defectkit.data.images import read_mask_values
-from defectkit.errors import ImageError, LabelError
-from defectkit.files import read_csv
-from defectkit.labels import rle
 from defectkit.labels.formats.table_builder import Annotation, TableBuilder
 from defectkit.labels.outlines import RleMask
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
+from defectkit.preparation.mask_files import MaskFile
+from defectkit.preparation.mask_names import find_mask_names, named_meaning
+from defectkit.preparation.mask_values import (
+    MaskImage,
+    Meaning,
+    color_name,
+    describe_shares,
+    encode_mask,
+    find_meaning,
+    find_soft_edges,
+)
 from defectkit.preparation.worker_pool import open_worker_pool
-
-CLASSES_FILE = "classes.csv"
-"""Beside the masks, optional: the columns ``value`` and ``class_id``."""
-NAME_ENDING = "_mask"
-"""What the names of mask files may end with, if all do."""
-MAX_VALUES = 64
-"""An image with more values is not a mask."""
-IGNORE_VALUE = 255
-
-
-@dataclass(frozen=True, slots=True)
-class _MaskImage:
-    """The canonical encodings of a mask image by pixel value, or the ``problem`` with it."""
-
-    rles: dict[int, str]
-    size: ImageSize = (0, 0)
-    problem: str = ""
 
 
 def read_masks(
     path: Path,
-    files: Sequence[Path],
+    files: Sequence[MaskFile],
     options: ReadOptions = DEFAULT_OPTIONS,
     *,
     workers: int | None = None,
 ) -> LabelTable:
-    """Read the ``files`` of the folder ``path``; a mask of 0 alone is a good image's.
+    """Read the masks ``files`` below ``path``; a mask of 0 alone is a good image's.
 
-    Where all values are 0 and 1, or 0 and 255, the one class is "1". Otherwise each value is a
-    class; in palette images, the number of the color. 255 beside others usually means
-    "ignore" and is refused. ``classes.csv`` may name the values.
+    Where all values are 0 and 1, or 0 and 255, the one class is "1"; where a file's name says the
+    class, it is that. Otherwise each value is a class; in palette images, the number of the color,
+    in color images, each color. 255 beside class numbers is ignored. ``classes.csv`` may name
+    values and colors, ``labelmap.txt`` colors.
 
     Raises:
-        LabelError: ``classes.csv`` cannot be read, or a value has no name in it.
+        LabelError: the names cannot be read.
     """
-    with open_worker_pool(workers, n_jobs=len(files)) as pool:
-        masks = list(pool.map(partial(_encode, options=options), files))
-    values = {value for mask in masks for value in mask.rles}
-    names = _read_names(path / CLASSES_FILE)
-    if not names and values in ({1}, {IGNORE_VALUE}):
-        names = dict.fromkeys(values, "1")
-    stems = [file.relative_to(path).with_suffix("").as_posix() for file in files]
-    if all(stem.endswith(NAME_ENDING) for stem in stems):
-        stems = [stem.removesuffix(NAME_ENDING) for stem in stems]
+    one_class = options.mask_threshold is not None or options.invert
+    names = None if one_class else find_mask_names(path)
+    masks = _encode(files, options, as_colors=names is not None and names.colors, workers=workers)
+    soft = {} if names else find_soft_edges(masks)
+    shared = [
+        mask
+        for index, mask in enumerate(masks)
+        if not files[index].class_id and index not in soft and not mask.problem
+    ]
+    meaning = named_meaning(names, shared) if names else find_meaning(shared)
     table = TableBuilder(path)
-    for image_id, mask in zip(stems, masks, strict=True):
-        if mask.problem:
-            table.refuse(image_id, "", mask.problem)
-        elif not mask.rles:
-            table.add(image_id, "", partial(_annotation, image_id, 0, mask, names))
-        for value in mask.rles:
-            table.add(image_id, str(value), partial(_annotation, image_id, value, mask, names))
-    kind = "0 and one value" if len(values) <= 1 else "a value for each class"
-    return table.build(f"mask images, {kind}", files)
+    for index, (file, mask) in enumerate(zip(files, masks, strict=True)):
+        own = _meaning_of_one(file, mask) if file.class_id else meaning
+        if problem := soft.get(index, mask.problem):
+            table.refuse(file.image_id, file.class_id, problem)
+        else:
+            _add_rows(table, file, mask, own)
+    classes = {*meaning.classes.values(), *(file.class_id for file in files)} - {""}
+    kind = "0 and one value" if len(classes) <= 1 else "several classes"
+    built = table.build(f"mask images, {kind}", [file.path for file in files])
+    return replace(built, notes=tuple(filter(None, [*meaning.notes, describe_shares(masks)])))
 
 
-def _annotation(image_id: str, value: int, mask: _MaskImage, names: dict[int, str]) -> Annotation:
-    if value == 0:
-        return Annotation(image_id, "", RleMask("", mask.size))
-    if names and value not in names:
-        raise LabelError(f"its value {value} has no name in {CLASSES_FILE}")
-    if not names and value == IGNORE_VALUE:
-        raise LabelError(
-            f"{IGNORE_VALUE} beside other values is not a class: write 0, or {CLASSES_FILE}"
-        )
-    return Annotation(image_id, names.get(value, str(value)), RleMask(mask.rles[value], mask.size))
+def _encode(
+    files: Sequence[MaskFile], options: ReadOptions, *, as_colors: bool, workers: int | None
+) -> list[MaskImage]:
+    paths = [file.path for file in files]
+    with open_worker_pool(workers, n_jobs=len(paths)) as pool:
+        masks = list(pool.map(partial(encode_mask, options=options, as_colors=as_colors), paths))
+        kinds = {mask.kind for mask in masks if mask.rles}
+        if "colors" in kinds and len(kinds) > 1:  # Where white is a class, it looks like gray.
+            masks = list(pool.map(partial(encode_mask, options=options, as_colors=True), paths))
+    return masks
 
 
-def _encode(path: Path, *, options: ReadOptions) -> _MaskImage:
-    try:
-        values = read_mask_values(path)
-    except ImageError as error:
-        return _MaskImage({}, problem=str(error))
-    if options.invert:
-        values = np.where(values == 0, 1, 0)
-    present = np.unique(values).tolist()
-    if len(present) > MAX_VALUES or present[0] < 0:
-        return _MaskImage(
-            {}, problem=f"its {len(present)} different values are not those of a mask"
-        )
-    height, width = values.shape
-    return _MaskImage(
-        {value: rle.encode(values == value) for value in present if value}, (height, width)
-    )
+def _meaning_of_one(file: MaskFile, mask: MaskImage) -> Meaning:
+    """Return what the values of a mask mean whose class is known: there may be one beside 0."""
+    if len(mask.rles) <= 1:
+        return Meaning(dict.fromkeys(mask.rles, file.class_id))
+    problem = f"it has several values, but its name or folder says that it is of {file.class_id}"
+    return Meaning(problems=dict.fromkeys(mask.rles, problem))
 
 
-def _read_names(path: Path) -> dict[int, str]:
-    if not path.is_file():
-        return {}
-    try:
-        return {int(row["value"]): row["class_id"] for row in read_csv(path)}
-    except (OSError, ValueError, KeyError) as error:
-        raise LabelError(f"{path} does not have the columns value and class_id.") from error
+def _add_rows(table: TableBuilder, file: MaskFile, mask: MaskImage, meaning: Meaning) -> None:
+    """Add a row for each value of a mask, or one for a good image."""
+    image_id, found = file.image_id, False
+    for value, text in mask.rles.items():
+        outline, class_id = RleMask(text, mask.size), meaning.classes.get(value, "")
+        if value in meaning.problems:
+            shown = color_name(value) if mask.kind == "colors" else str(value)
+            table.refuse(image_id, shown, meaning.problems[value])
+        elif value in meaning.ignored:
+            ignored = Annotation(image_id, "", outline, "these pixels are ignored", ignored=True)
+            table.add(image_id, "", partial(_return, ignored))
+        elif class_id:
+            table.add(image_id, class_id, partial(_return, Annotation(image_id, class_id, outline)))
+        else:
+            continue
+        found = True
+    if not found:
+        good = Annotation(image_id, "", RleMask("", mask.size))
+        table.add(image_id, "", partial(_return, good))
+
+
+def _return(annotation: Annotation) -> Annotation:
+    return annotation

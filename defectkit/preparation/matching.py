@@ -108,14 +108,14 @@ def find_images(
         LabelError: the labels or ``meta`` cannot be read.
         DatasetError: there is no such folder, or no image of the labels is in it.
     """
-    source_format, table = read_labels(source, label_format, options)
+    source_format, table = read_labels(source, label_format, options, images)
     listed = read_meta(meta) if meta else {}
     ids = [row.image_id for row in table.rows] or [
         *(*table.unlabeled, *table.empty_files.values(), *listed)
     ]
     folder = open_image_folder(
         table.path,
-        images,
+        table.image_root or images,
         list(dict.fromkeys(ids)),
         folders_near_labels(source_format, table.path),
         label_files=[*dict.fromkeys(row.label_file for row in table.rows), *table.empty_files],
@@ -266,7 +266,7 @@ def _add_unlisted(matching: Matching) -> None:
         if image_id in matching.cells:
             image_id = name.as_posix()
         matching.images.append(MatchedImage(image_id, path))
-        matching.cells[image_id] = {}
+        matching.cells[image_id] = dict(matching.table.meta.get(name.as_posix(), {}))
 
 
 def _refuse(

@@ -1,66 +1,58 @@
-"""Detect the format of labels, and read them."""
+"""Read the labels of a file or folder, in any format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import assert_never, get_args
+from typing import assert_never
 
 from defectkit.errors import LabelError
-from defectkit.labels.formats import yolo
 from defectkit.labels.formats.coco import read_coco
 from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.formats.labelme import read_labelme
-from defectkit.labels.formats.untrusted_files import read_json
 from defectkit.labels.formats.voc import read_voc
+from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
-from defectkit.preparation.mask_folder import CLASSES_FILE, read_masks
+from defectkit.preparation.file_tree import split_in, split_of
+from defectkit.preparation.given_splits import YAML_NAMES, give_splits, read_split_folders
+from defectkit.preparation.label_images import join_tables, locate_images, rename_images
+from defectkit.preparation.label_places import TEXT_SUFFIXES, FoundLabels, find_labels
+from defectkit.preparation.mask_folder import read_masks
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
-MASK_FOLDERS = ("masks", "mask", "ground_truth", "SegmentationClass")
-LABEL_FOLDERS = ("labels", "annotations", "Annotations")
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
-SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
-    "csv": (".csv",),
-    "coco": (".json",),
-    "masks": MASK_SUFFIXES,
-    "labelme": (".json",),
-    "voc": (".xml",),
-    "yolo": (".txt",),
-}
+MAX_THRESHOLD = 65535
 
 
 def read_labels(
-    source: Path, asked: LabelFormatOption = "auto", options: ReadOptions = DEFAULT_OPTIONS
+    source: Path,
+    asked: LabelFormatOption = "auto",
+    options: ReadOptions = DEFAULT_OPTIONS,
+    images: Path | None = None,
 ) -> tuple[LabelFormat, LabelTable]:
     """Read the labels of a file or folder in the format ``asked``, or that is detected.
 
-    In a folder they are looked for in itself and in ``MASK_FOLDERS`` and ``LABEL_FOLDERS``. The
-    table's ``path`` is the file or folder that has them.
+    The table's ``path`` is the file or folder that has them. Where its ``image_root`` is set, the
+    ids are paths below it.
 
     Raises:
         LabelError: there are none, there are several formats, or they cannot be read.
     """
-    found, place = _find(source, asked)
-    if found in ("csv", "coco") and place.is_dir():
-        files = _files(place, found)
-        if len(files) != 1:
-            raise LabelError(f"{place} has {len(files)} {SUFFIXES[found][0]} files. Name one.")
-        place = files[0]
-    match found:
-        case "csv":
-            return found, read_table(place)
-        case "coco":
-            return found, read_coco(place)
-        case "masks":
-            return found, read_masks(place, _files(place, found), options)
-        case "labelme":
-            return found, read_labelme(*_folder_and_files(place, found))
-        case "voc":
-            return found, read_voc(*_folder_and_files(place, found))
-        case "yolo":
-            return found, yolo.read_yolo(*_folder_and_files(place, found))
-        case _:
-            assert_never(found)
+    found = find_labels(source, asked, images)
+    _refuse_options_of_masks(source, found, options)
+    table = _read(found, options)
+    if found.index is None or not found.index.images:
+        return found.format, table
+    if found.format != "masks":
+        table = locate_images(table, found.index, found.place.relative_to(found.top).parts)
+    names = {image.name for image in found.index.images}
+    stems = {name.rpartition(".")[0] for name in names}
+    ids = {*(row.image_id for row in table.rows), *table.unlabeled, *table.empty_files.values()}
+    if ids.isdisjoint(names) and ids.isdisjoint(stems):
+        return found.format, table
+    table = replace(table, image_root=found.index.root)
+    yaml = found.names_file or _beside(found.place, YAML_NAMES)
+    return found.format, give_splits(table, names, read_split_folders(yaml))
 
 
 def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:
@@ -75,83 +67,75 @@ def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:
             return [folder, folder.parent]
 
 
-def _find(source: Path, asked: LabelFormatOption) -> tuple[LabelFormat, Path]:
-    """Return the format of ``source`` and the file or folder that has the labels."""
-    if not source.is_dir():
-        return (_format_of_file(source) if asked == "auto" else asked), source
-    folders = [source, *(source / name for name in (*MASK_FOLDERS, *LABEL_FOLDERS))]
-    folders = [folder for folder in folders if folder.is_dir()]
-    wanted: tuple[LabelFormat, ...] = get_args(LabelFormat) if asked == "auto" else (asked,)
-    # The same folder on file systems to which "annotations" and "Annotations" are one.
-    places = {folder.resolve(): folder for folder in folders}
-    kinds = [
-        (kind, folder)
-        for folder in places.values()
-        for kind in wanted
-        if _has_labels(folder, kind, source, detecting=asked == "auto")
-    ]
-    if len(kinds) > 1:  # PNGs beside labels, or beside a folder of masks, are the images.
-        kinds = [one for one in kinds if one != ("masks", source)]
-    if not kinds:
-        what = "labels" if asked == "auto" else f"labels of the format {asked}"
-        raise LabelError(
-            f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC or YOLO). "
-            "Name the file or the folder that has them, or the format with --format."
-        )
-    if len(kinds) > 1:
-        several = ", ".join(f"{kind} in {folder}" for kind, folder in kinds)
-        raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
-    return kinds[0]
-
-
-def _format_of_file(path: Path) -> LabelFormat:
-    match path.suffix.lower():
-        case ".json":
-            return "labelme" if "shapes" in read_json(path) else "coco"
-        case ".xml":
-            return "voc"
-        case _:
-            return "csv"
-
-
-def _has_labels(folder: Path, kind: LabelFormat, source: Path, *, detecting: bool) -> bool:
-    """Return whether ``folder`` has labels of a format; ``detecting`` reads the first file."""
-    files = _files(folder, kind)
-    named = folder.name in (*MASK_FOLDERS, *LABEL_FOLDERS)
-    if detecting and not named:  # Files deeper down may be anything.
-        files = [file for file in files if file.parent == folder]
-    if not files or not detecting:
-        return bool(files)
-    match kind:
+def _read(found: FoundLabels, options: ReadOptions) -> LabelTable:
+    folder = found.place if found.place.is_dir() else found.place.parent
+    match found.format:
+        case "csv":
+            return read_table(_only_file(found))
+        case "coco":
+            return _read_coco_files(found)
         case "masks":
-            return folder == source or folder.name in MASK_FOLDERS
-        case "coco" | "labelme":
-            return _format_of_file(files[0]) == kind
+            assert found.masks is not None
+            table = read_masks(found.place, found.masks.masks, options)
+            return replace(
+                table,
+                unlabeled=tuple(found.masks.good),
+                files=(*table.files, *found.masks.others),
+                notes=(*found.masks.notes, *table.notes),
+            )
+        case "labelme":
+            return read_labelme(folder, found.files)
+        case "voc":
+            return read_voc(folder, found.files)
         case "yolo":
-            return any(yolo.is_yolo(file) for file in files)
+            return read_yolo(folder, found.files, found.names_file)
         case _:
-            return True
+            assert_never(found.format)
 
 
-def _files(folder: Path, kind: LabelFormat) -> list[Path]:
-    """Return the files in ``folder`` that may be of a format, by name; links are not followed.
-
-    In a folder that is named as one of labels, and in one that has no such file itself, those
-    deeper down count too.
-    """
-    below = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES[kind]
-        and path.name not in (*yolo.NAME_FILES, CLASSES_FILE)
-        and path.is_file()
-        and not path.is_symlink()
-    )
-    direct = [path for path in below if path.parent == folder]
-    return below if folder.name in (*MASK_FOLDERS, *LABEL_FOLDERS) else direct or below
+def _refuse_options_of_masks(source: Path, found: FoundLabels, options: ReadOptions) -> None:
+    threshold = options.mask_threshold
+    if found.format != "masks" and (threshold is not None or options.invert):
+        flag = "--invert" if options.invert else "--mask-threshold"
+        raise LabelError(
+            f"{flag} is for mask images, but {source} is {found.format}. Leave it out."
+        )
+    if threshold is not None and not 1 <= threshold <= MAX_THRESHOLD:
+        raise LabelError(
+            f"--mask-threshold {threshold} is not a pixel value from 1 to {MAX_THRESHOLD}. Give "
+            "the value from which on pixels are defective, such as 128."
+        )
 
 
-def _folder_and_files(place: Path, kind: LabelFormat) -> tuple[Path, Sequence[Path]]:
-    if place.is_dir():
-        return place, _files(place, kind)
-    return place.parent, [place]
+def _only_file(found: FoundLabels) -> Path:
+    if len(found.files) != 1:
+        suffix = TEXT_SUFFIXES[found.format][0]
+        raise LabelError(f"{found.place} has {len(found.files)} {suffix} files. Name one.")
+    return found.files[0]
+
+
+def _read_coco_files(found: FoundLabels) -> LabelTable:
+    """Read one file, or one for each split: ``train/_annotations.json``, ``instances_val.json``."""
+    folders = [file.relative_to(found.top).parts[:-1] for file in found.files]
+    given = [split_of(folder) for folder in folders]
+    splits = [split or split_in(file.stem) for file, split in zip(found.files, given, strict=True)]
+    if len(found.files) == 1 or None in splits or len(set(splits)) < len(splits):
+        return read_coco(_only_file(found))
+    tables = []
+    for file, folder, own, split in zip(found.files, folders, given, splits, strict=True):
+        assert split is not None
+        inner = folder if own else (*folder, split)
+        table = rename_images(read_coco(file), partial(_put_into, "/".join(inner)))
+        ids = {*(row.image_id for row in table.rows), *table.unlabeled}
+        tables.append(replace(table, meta={image_id: {"split": split} for image_id in ids}))
+    return join_tables(found.place, tables)
+
+
+def _put_into(folder: str, image_id: str) -> str:
+    return f"{folder}/{image_id}"
+
+
+def _beside(folder: Path, names: Sequence[str]) -> Path | None:
+    """Return the file of one of ``names`` in ``folder`` or the one above it."""
+    places = [place / name for place in (folder, folder.parent) for name in names]
+    return next(filter(Path.is_file, places), None)

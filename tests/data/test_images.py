@@ -17,7 +17,6 @@ from defectkit.data.images import (
     pad_image,
     read_image,
     read_image_size,
-    read_mask_values,
     resize_image,
     write_png,
 )
@@ -431,38 +430,6 @@ def test_the_header_gives_the_size_of_a_file_that_is_cut_off(tmp_path):
         read_image_size(path)
     with pytest.raises(ImageError, match="cannot read the image"):
         read_image_size(tmp_path / "b.png")
-
-
-def test_the_values_of_a_mask_are_those_that_are_stored(tmp_path):
-    numbers = RNG.integers(0, 3, (23, 37)).astype(np.uint8)
-    palette = Image.fromarray(numbers, "P")
-    palette.putpalette([9, 9, 9, 200, 0, 0, 0, 90, 0])
-    for image, expected in (
-        (Image.fromarray(numbers), numbers),
-        (palette, numbers),
-        (Image.fromarray(numbers > 0), numbers > 0),
-        (Image.fromarray(WIDE), WIDE),
-        (Image.fromarray(numbers).convert("RGB"), numbers),
-    ):
-        image.save(tmp_path / "a.png")
-        values = read_mask_values(tmp_path / "a.png")
-        assert values.dtype == np.int32
-        np.testing.assert_array_equal(values, expected)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (encoded(Image.fromarray(RGB)), "not colors"),
-        (encoded(RGBA), "not colors"),
-        (encoded(Image.fromarray(GRAY), "JPEG"), "JPEG does not keep the values"),
-        (encoded(Image.fromarray(GRAY))[:200], "damaged or cut off"),
-    ],
-)
-def test_images_that_cannot_be_masks_are_refused(tmp_path, content, message):
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(ImageError, match=message):
-        read_mask_values(tmp_path / "a")
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 3)])

@@ -2,22 +2,30 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
-from defectkit.errors import LabelError
 from defectkit.labels import rle
-from defectkit.preparation.mask_folder import CLASSES_FILE, read_masks
+from defectkit.labels.read_options import ReadOptions
+from defectkit.preparation.mask_files import MaskFile
+from defectkit.preparation.mask_folder import read_masks
+from defectkit.preparation.mask_names import CLASSES_FILE, COLORS_FILE
 
 
 @pytest.fixture
 def read(tmp_path):
-    """Write masks, by name, and read them."""
+    """Write masks, by name, and read them; a name ``a__dent`` is a's for the class dent."""
 
     def call(names=None, **masks):
         for name, mask in masks.items():
             write_png(tmp_path / f"{name}.png", np.asarray(mask, np.uint8))
         if names is not None:
-            (tmp_path / CLASSES_FILE).write_text(names)
-        return read_masks(tmp_path, sorted(tmp_path.glob("*.png")), workers=0)
+            (tmp_path / (COLORS_FILE if ":" in names else CLASSES_FILE)).write_text(names)
+        files = [
+            MaskFile(path, path.stem.partition("__")[0], path.stem.partition("__")[2])
+            for path in sorted(tmp_path.glob("*.png"))
+        ]
+        return read_masks(tmp_path, files, ReadOptions(**options), workers=0)
 
+    options = {}
+    call.options = options
     return call
 
 
@@ -37,38 +45,65 @@ def test_two_values_are_one_class(read, high):
     assert defective.outline.size == (2, 3)
     assert (good.image_id, good.class_id, good.outline.rle) == ("good", "", "")
     assert table.form == "mask images, 0 and one value"
+    assert table.notes == ()
+    assert [path.name for path in table.files] == ["a.png", "good.png"]
 
 
 def test_more_values_are_a_class_each(read):
-    table = read(a=mask("0 1 2", "2 0 7"))
-    assert [row.class_id for row in table.rows] == ["1", "2", "7"]
+    table = read(a=mask("0 1 2", "2 0 7"), b=mask("0 1 2", "0 0 7"))
+    assert [row.class_id for row in table.rows] == ["1", "2", "7"] * 2
     assert table.rows[1].outline.rle == rle.encode(np.array(mask("0 0 1", "1 0 0")))
-    assert table.form == "mask images, a value for each class"
+    assert table.form == "mask images, several classes"
 
 
 def test_classes_are_named_in_a_file(read):
-    table = read("value,class_id\n1,dent\n255,scratch\n", a=mask("0 1", "255 0"), b=mask("0 3"))
-    assert [(row.image_id, row.class_id) for row in table.rows] == [("a", "dent"), ("a", "scratch")]
+    table = read(
+        "value,class_id\n1,dent\n255,scratch\n4,background\n",
+        a=mask("0 1", "255 0"), b=mask("0 3"), c=mask("0 4"),
+    )  # fmt: skip
+    rows = [(row.image_id, row.class_id) for row in table.rows]
+    assert rows == [("a", "dent"), ("a", "scratch"), ("c", "")]
     (refused,) = table.refused
     assert (refused.image_id, refused.class_id) == ("b", "3")
     assert refused.reason == "its value 3 has no name in classes.csv"
 
 
-@pytest.mark.parametrize("names", ["value\n1\n", "value,class_id\none,dent\n"])
-def test_a_file_of_names_that_cannot_be_read_stops(read, names):
-    with pytest.raises(LabelError, match=r"classes.csv does not have the columns value and class"):
-        read(names, a=ONE)
+def test_values_of_smooth_edges_may_be_classes_that_are_named(read):
+    soft = mask(*["0 1 2 3"] * 9)
+    assert len(read(a=soft).refused) == 1
+    assert len(read("value,class_id\n1,a\n2,b\n3,c\n", a=soft).rows) == 3
 
 
-def test_255_beside_other_values_is_refused(read):
-    table = read(a=mask("0 1 255"))
-    assert [row.class_id for row in table.rows] == ["1"]
-    assert "255 beside other values is not a class" in table.refused[0].reason
+def test_ignored_pixels_are_rows_without_a_class(read):
+    table = read(a=mask("0 1 255"), b=mask("0 0 255"))
+    assert [(row.image_id, row.class_id, row.ignored) for row in table.rows] == [
+        ("a", "1", False), ("a", "", True), ("b", "", True),
+    ]  # fmt: skip
+    assert table.rows[1].outline.rle == "3 1"
+    assert table.rows[1].note == "these pixels are ignored"
 
 
-def test_an_ending_that_all_masks_have_is_not_part_of_the_name(read, tmp_path):
-    assert [row.image_id for row in read(a_mask=ONE, b_mask=ONE).rows] == ["a", "b"]
-    assert [row.image_id for row in read(c=ONE).rows] == ["a_mask", "b_mask", "c"]
+def test_a_name_gives_the_class(read):
+    table = read(a__dent=np.array(ONE) * 255, a__scratch=np.zeros((2, 3)), b__dent=mask("0 1 2"))
+    rows = [(row.image_id, row.class_id, row.outline.rle) for row in table.rows]
+    assert rows == [("a", "dent", rle.encode(np.array(ONE))), ("a", "", "")]
+    assert {row.reason for row in table.refused} == {
+        "it has several values, but its name or folder says that it is of dent"
+    }
+
+
+def test_colors_are_those_of_a_file_and_white_is_one_where_others_are_colors(read):
+    red, white = np.dstack([ONE, np.zeros((2, 3)), np.zeros((2, 3))]) * 255, np.array(ONE) * 255
+    table = read(a=red, b=white)
+    assert [row.class_id for row in table.rows] == ["#ff0000", "#ffffff"]
+    table = read("dent:255,0,0::\nbackground:255,255,255::\n", a=red, b=white)
+    assert [row.class_id for row in table.rows] == ["dent", ""]
+
+
+def test_options_make_one_class_whatever_names_say(read):
+    read.options["mask_threshold"] = 2
+    table = read("value,class_id\n1,dent\n", a=mask("0 1 2 3"))
+    assert [(row.class_id, row.outline.rle) for row in table.rows] == [("1", "3 2")]
 
 
 def test_a_photograph_and_a_damaged_file_are_refused(read, tmp_path):
@@ -78,3 +113,8 @@ def test_a_photograph_and_a_damaged_file_are_refused(read, tmp_path):
     reasons = {row.image_id: row.reason for row in table.refused}
     assert reasons["photo"] == "its 100 different values are not those of a mask"
     assert "damaged" in reasons
+
+
+def test_inverted_masks_are_warned_of(read):
+    table = read(a=255 - np.array(ONE) * 255, b=np.full((2, 3), 255))
+    assert "--invert" in table.notes[0]

@@ -5,6 +5,7 @@ import pytest
 
 from defectkit.data.images import write_png
 from defectkit.errors import LabelError
+from defectkit.labels.read_options import ReadOptions
 from defectkit.preparation.read_labels import folders_near_labels, read_labels
 
 COCO = {
@@ -117,3 +118,82 @@ def test_images_are_looked_for_near_their_labels(tmp_path):
     assert folders_near_labels("csv", tmp_path / "train.csv") == [tmp_path]
     assert folders_near_labels("masks", labels) == [tmp_path]
     assert folders_near_labels("yolo", labels) == [labels, tmp_path]
+
+
+def coco_of(name):
+    return json.dumps({**COCO, "images": [{"id": 1, "file_name": name}]})
+
+
+@pytest.mark.parametrize(
+    ("files", "images"),
+    [
+        (("train/_annotations.coco.json", "valid/_annotations.coco.json"), ("train", "valid")),
+        (("annotations/instances_train.json", "annotations/instances_val.json"),
+         ("train2017", "val2017")),
+    ],
+)  # fmt: skip
+def test_a_coco_file_for_each_split_gives_the_split(tmp_path, files, images):
+    for file, folder in zip(files, images, strict=True):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(coco_of("a.png"))
+        write_png(tmp_path / folder / "a.png", np.eye(8, dtype=np.uint8))
+    found, table = read_labels(tmp_path)
+    assert found == "coco"
+    assert [row.image_id for row in table.rows] == [f"{folder}/a.png" for folder in images]
+    assert [table.meta[row.image_id]["split"] for row in table.rows] == ["train", "val"]
+    assert table.image_root == tmp_path
+
+
+def test_yolo_with_a_yaml_gives_the_split_and_the_names(tmp_path):
+    for split in ("train", "valid", "test"):
+        write_png(tmp_path / split / "images" / "a.png", np.eye(8, dtype=np.uint8))
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / "a.txt").write_text("0.0 .5 .5 .1 .1\n")
+    (tmp_path / "part.yaml").write_text("train: train\nval: valid\ntest: test\nnames: [dent]\n")
+    table = read_labels(tmp_path / "part.yaml")[1]
+    assert {row.class_id for row in table.rows} == {"dent"}
+    splits = {row.image_id: table.meta[row.image_id]["split"] for row in table.rows}
+    assert splits == {
+        "test/images/a": "test", "train/images/a": "train", "valid/images/a": "val",
+    }  # fmt: skip
+
+
+@pytest.mark.check(43)
+def test_the_layout_of_mvtec_has_good_images_and_no_given_split(tmp_path):
+    for name in ("train/good/0", "test/good/0", "test/crack/0"):
+        write_png(tmp_path / f"{name}.png", np.eye(8, dtype=np.uint8))
+    write_png(tmp_path / "ground_truth/crack/0_mask.png", np.eye(8, dtype=np.uint8) * 255)
+    found, table = read_labels(tmp_path)
+    assert found == "masks"
+    assert [(row.image_id, row.class_id) for row in table.rows] == [("test/crack/0.png", "crack")]
+    assert table.unlabeled == ("test/good/0.png", "train/good/0.png")
+    assert table.meta == {}
+    assert any("its split is not taken" in note for note in table.notes)
+
+
+@pytest.mark.check(43)
+def test_the_layout_of_ksdd2_gives_the_split(tmp_path):
+    for name in ("train/0", "train/1", "test/0"):
+        write_png(tmp_path / f"{name}.png", np.eye(8, dtype=np.uint8))
+        write_png(tmp_path / f"{name}_GT.png", np.eye(8, dtype=np.uint8) * 255)
+    table = read_labels(tmp_path)[1]
+    assert {image_id: cells["split"] for image_id, cells in table.meta.items()} == {
+        "train/0.png": "train", "train/1.png": "train", "test/0.png": "test",
+    }  # fmt: skip
+    assert read_labels(tmp_path / "train")[1].meta == {}
+
+
+def test_options_of_masks_are_refused_elsewhere(tmp_path):
+    write_yolo(tmp_path)
+    for options in (ReadOptions(mask_threshold=5), ReadOptions(invert=True)):
+        with pytest.raises(
+            LabelError, match=r"(--mask-threshold|--invert) is for mask images, but"
+        ):
+            read_labels(tmp_path, options=options)
+
+
+@pytest.mark.parametrize("threshold", [0, -1, 70000])
+def test_a_threshold_is_a_pixel_value(tmp_path, threshold):
+    write_masks(tmp_path)
+    with pytest.raises(LabelError, match=f"--mask-threshold {threshold} is not a pixel value"):
+        read_labels(tmp_path, options=ReadOptions(mask_threshold=threshold))

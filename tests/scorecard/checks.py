@@ -42,6 +42,8 @@ CHECKS = {
     39: "no label moves to another image: copied label files, names inside that are stale or twice",
     40: "a labeled defect never becomes good, whatever its image is called",
     41: "names are matched in steps, and only where one file fits",
+    42: "a mask is never an image, and soft edges are no classes",
+    43: "layouts of public data sets are read as their authors meant",
     50: "what all images of a weave or a part share is no leak; copies among them are found",
 }
 

@@ -16,20 +16,20 @@ from defectkit.labels.table import LabelTable
 
 NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 MAX_TEXT_BYTES = 2**24
-LINE = re.compile(r"\d{1,6}(\s+[-+.\deE]+){4,}")
+LINE = re.compile(r"\d{1,6}(\.0+)?(\s+[-+.\deE]+){4,}")
 """A class number and at least four numbers."""
 
 
-def read_yolo(path: Path, files: Sequence[Path]) -> LabelTable:
+def read_yolo(path: Path, files: Sequence[Path], names_file: Path | None = None) -> LabelTable:
     """Read the ``files`` of the folder ``path``; an empty file is a good image's.
 
     Class ids are the names in ``classes.txt``, ``obj.names`` or ``data.yaml`` in the folder or
-    up to two above it, otherwise their numbers.
+    up to two above it, or in ``names_file``, otherwise their numbers.
 
     Raises:
         LabelError: there are no annotations, or the names cannot be read.
     """
-    names_file = find_names_file(path)
+    names_file = names_file or find_names_file(path)
     names = _read_names(names_file) if names_file else None
     table = collect_annotations(path, files, partial(_read_file, names=names))
     return table.build("YOLO", [*files, *([names_file] if names_file else [])])
@@ -78,9 +78,10 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
             f"{line[:40]!r} is not a class number with the numbers of a box or polygon"
         )
     first, *rest = line.split()
-    if names is not None and int(first) >= len(names):
-        raise LabelError(f"class {first} has no name: {len(names)} classes are named")
-    class_id = names[int(first)] if names is not None else first
+    number = int(float(first))  # Some programs write 0.0.
+    if names is not None and number >= len(names):
+        raise LabelError(f"class {number} has no name: {len(names)} classes are named")
+    class_id = names[number] if names is not None else str(number)
     try:
         values = tuple(map(float, rest))
     except ValueError as error:
@@ -102,7 +103,7 @@ def _read_text(path: Path) -> str:
 
 def _read_names(path: Path) -> list[str]:
     text = _read_text(path)
-    if path.suffix != ".yaml":
+    if path.suffix.lower() not in (".yaml", ".yml"):
         return [name.strip() for name in text.splitlines() if name.strip()]
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = True  # Of other keys than the names, which are all that is read.

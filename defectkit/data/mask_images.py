@@ -1,0 +1,115 @@
+"""Reading images of masks: their values as stored, not as shown."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+
+from defectkit.data.images import open_image, read_image_bytes
+from defectkit.errors import ImageError
+
+MaskKind = Literal["values", "colors", "alpha"]
+"""What the pixels of a mask are: ``values``, colors as 0xRRGGBB, or how opaque they are."""
+
+VALUE_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I", "F")
+BLACK = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskPixels:
+    """The pixels of a mask, (H, W) int32; ``lossy``: as JPEG, which does not keep values."""
+
+    values: npt.NDArray[np.int32]
+    kind: MaskKind = "values"
+    lossy: bool = False
+
+    def brightness(self) -> npt.NDArray[np.int32]:
+        """Return the values, or of colors the largest channel: (H, W)."""
+        if self.kind != "colors":
+            return self.values
+        red, green, blue = (self.values >> shift & 255 for shift in (16, 8, 0))
+        return np.asarray(np.maximum(np.maximum(red, green), blue), np.int32)
+
+
+def read_mask(path: Path | str, *, as_colors: bool = False) -> MaskPixels:
+    """Read the image of a mask.
+
+    A palette gives the indices of its colors, one bit gives 0 and 1. Gray as RGB is gray. Alpha
+    is the mask where all that can be seen has one color; otherwise what cannot be seen is 0.
+
+    Args:
+        path: the file.
+        as_colors: return colors, those of palettes and of gray as well.
+
+    Raises:
+        ImageError: the file is missing, not an image, damaged or too large, or its pixels can be
+            neither values nor colors.
+    """
+    name = Path(path).name
+    with open_image(io.BytesIO(read_image_bytes(path)), name) as opened:
+        try:
+            opened.load()
+            kind, values = _read_pixels(opened, name, as_colors=as_colors)
+        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
+            raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
+        return MaskPixels(values.astype(np.int32), kind, lossy=opened.format == "JPEG")
+
+
+def _read_pixels(
+    image: Pillow.Image, name: str, *, as_colors: bool
+) -> tuple[MaskKind, npt.NDArray[Any]]:
+    if image.mode == "P" and (as_colors or _background_is_not_first(image)):
+        image = image.convert("RGB")
+    if image.mode in ("LA", "RGBA"):
+        return _without_alpha(np.asarray(image), as_colors=as_colors)
+    if image.mode == "RGB":
+        return _colors(np.asarray(image), as_colors=as_colors)
+    if image.mode not in VALUE_MODES:
+        raise ImageError(
+            f"{name}: the pixels of a mask are numbers or colors, not {image.mode}. Save it as "
+            "gray, with a palette or as RGB."
+        )
+    values = np.asarray(image)
+    if image.mode == "F" and not (values == np.trunc(values)).all():
+        raise ImageError(f"{name}: the pixel values of a mask are whole numbers. Save 8 bits.")
+    if as_colors and image.mode in ("1", "L"):
+        gray = values.astype(np.int32) * (255 if image.mode == "1" else 1)
+        return "colors", gray * 0x010101
+    return "values", values
+
+
+def _background_is_not_first(image: Pillow.Image) -> bool:
+    """Return whether a palette has black, but not as 0, while 0 is another color: quantized."""
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = [index for _, index in image.getcolors() or [] if isinstance(index, int)]
+    colors = {index: tuple(palette[index].tolist()) for index in used if index < len(palette)}
+    return colors.get(0, BLACK) != BLACK and BLACK in colors.values()
+
+
+def _colors(
+    pixels: npt.NDArray[np.uint8], *, as_colors: bool = False
+) -> tuple[MaskKind, npt.NDArray[Any]]:
+    """Return (H, W, 3) as values where it is gray, otherwise as colors."""
+    if not as_colors and (pixels == pixels[:, :, :1]).all():
+        return "values", pixels[:, :, 0]
+    return "colors", pixels.astype(np.int32) @ np.array([0x10000, 0x100, 1], np.int32)
+
+
+def _without_alpha(
+    pixels: npt.NDArray[np.uint8], *, as_colors: bool
+) -> tuple[MaskKind, npt.NDArray[Any]]:
+    """Return (H, W, 2) or (H, W, 4), the last channel alpha, as values, colors or alpha."""
+    color, alpha = pixels[:, :, :-1], pixels[:, :, -1]
+    seen = color[alpha > 0]
+    if (alpha == alpha.flat[0]).all():
+        alpha = np.full_like(alpha, 255)  # Also where it is 0: some programs leave it at that.
+    elif not as_colors and (seen == seen[:1]).all():
+        return "alpha", alpha
+    color = np.where(alpha[:, :, None] > 0, color, 0).astype(np.uint8)
+    if color.shape[2] == 1:
+        color = np.repeat(color, 3, axis=2)
+    return _colors(color, as_colors=as_colors)

@@ -1,0 +1,116 @@
+"""The files below a folder, and what the names of folders say of them."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+from defectkit.vocabulary import Split
+
+NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+"""What Windows and macOS leave in folders, in lower case; hidden files are no data either."""
+
+MASK_WORDS = frozenset(
+    {"mask", "masks", "gt", "gts", "groundtruth", "segmentationclass", "segmentationclasspng",
+     "label", "labels", "annotation", "annotations", "annot", "annots", "seg", "segs",
+     "segmentation", "segmentations", "masksmachine"}
+)  # fmt: skip
+"""The names of folders of masks."""
+LABEL_WORDS = frozenset({"label", "labels", "annotation", "annotations", "annot", "annots", "ann"})
+"""The names of folders of label files."""
+IMAGE_WORDS = frozenset(
+    {"image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures",
+     "data", "input", "inputs"}
+)  # fmt: skip
+"""The names of folders of images."""
+INSTANCE_WORDS = frozenset({"segmentationobject", "segmentationobjectpng", "masksinstances"})
+"""The names of folders of masks that number single objects."""
+GOOD_WORDS = frozenset({"good", "ok", "normal", "defectfree", "nodefect", "nodefects", "healthy"})
+"""The names of folders of good images."""
+SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""The names of folders of splits."""
+
+
+def list_files(root: Path, *, links: bool = False) -> list[Path]:
+    """Return the files below ``root``, sorted, without hidden ones and those that are no data.
+
+    Args:
+        root: the folder; links to folders are not followed.
+        links: return links to files as well.
+    """
+    return sorted(Path(path) for path in _walk(os.fspath(root), links=links))
+
+
+def is_data(name: str) -> bool:
+    """Return whether a file or folder of this name may be data, and not of the system."""
+    return not name.startswith(".") and name.casefold() not in NO_DATA
+
+
+def _walk(folder: str, *, links: bool) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # No folder, or one that may not be read.
+        return
+    for entry in entries:
+        if not is_data(entry.name):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(entry.path, links=links)
+        elif entry.is_file(follow_symlinks=False) or (links and entry.is_file()):
+            yield entry.path
+
+
+@cache
+def split_words(name: str) -> tuple[str, ...]:
+    """Return the words of a folder's name in lower case: ``train_masks`` is train and masks."""
+    whole = re.sub(r"[\W_]+", "", name.casefold())
+    if whole in MASK_WORDS | INSTANCE_WORDS | GOOD_WORDS | IMAGE_WORDS:
+        return (whole,)
+    return tuple(
+        re.sub(r"\d+$", "", word) or word for word in re.findall(r"[^\W_]+", name.casefold())
+    )
+
+
+def is_named(name: str, words: frozenset[str]) -> bool:
+    """Return whether a folder has one of the names ``words``, beside that of a split at most."""
+    rest = [word for word in split_words(name) if word not in SPLIT_WORDS]
+    return bool(rest) and all(word in words for word in rest)
+
+
+def split_of(parts: Sequence[str]) -> Split | None:
+    """Return the split that folders belong to by their names, the innermost first."""
+    for part in reversed(parts):
+        words = split_words(part)
+        named = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
+        rest = [word for word in words if word not in SPLIT_WORDS]
+        if len(named) == 1 and all(word in MASK_WORDS | IMAGE_WORDS | LABEL_WORDS for word in rest):
+            return named[0]
+    return None
+
+
+def split_in(name: str) -> Split | None:
+    """Return the one split that is a word of a name: ``instances_train``."""
+    named = {SPLIT_WORDS[word] for word in split_words(name) if word in SPLIT_WORDS}
+    return named.pop() if len(named) == 1 else None
+
+
+def own_parts(parts: Sequence[str], *, with_split: bool = True) -> tuple[str, ...]:
+    """Return the folders' names, in lower case, without words for images, labels and masks.
+
+    ``train/images/a`` and ``train/masks/a`` belong together, and so do ``images/train/a`` and
+    ``train_masks/a``.
+    """
+    kept: list[str] = []
+    for part in parts:
+        words = split_words(part)
+        structure = MASK_WORDS | IMAGE_WORDS | LABEL_WORDS
+        if all(word in structure or word in SPLIT_WORDS for word in words):
+            kept += [SPLIT_WORDS[word] for word in words if with_split and word in SPLIT_WORDS]
+        else:
+            kept.append(part.casefold())
+    return tuple(kept)

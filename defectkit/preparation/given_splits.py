@@ -1,0 +1,100 @@
+"""The split that folders of data sets give: train, valid and test."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from defectkit.config.yaml_file import YAML_ERRORS
+from defectkit.errors import LabelError
+from defectkit.labels.formats.untrusted_files import read_limited_bytes
+from defectkit.labels.outlines import RleMask
+from defectkit.labels.table import LabelRow, LabelTable
+from defectkit.preparation.file_tree import SPLIT_WORDS, split_of
+from defectkit.vocabulary import SPLITS, Split
+
+YAML_NAMES = ("data.yaml", "dataset.yaml")
+MAX_YAML_BYTES = 2**24
+
+
+def read_split_folders(file: Path | None) -> dict[str, Split]:
+    """Return the split of each folder that a YAML of YOLO names, as it is written there.
+
+    A folder of two splits is left out. Roboflow writes ``../train/images`` for ``train/images``.
+
+    Raises:
+        LabelError: the file cannot be read.
+    """
+    if file is None:
+        return {}
+    yaml = YAML(typ="safe", pure=True)
+    yaml.allow_duplicate_keys = True
+    try:
+        content = yaml.load(read_limited_bytes(file, max_bytes=MAX_YAML_BYTES))
+    except (*YAML_ERRORS, RecursionError) as error:
+        raise LabelError(f"{file} is not readable YAML.") from error
+    folders: dict[str, set[Split]] = {}
+    for key, value in content.items() if isinstance(content, dict) else ():
+        split = SPLIT_WORDS.get(str(key).casefold())
+        for folder in _texts(value) if split else ():
+            folders.setdefault(_plain(folder), set()).add(split)  # type: ignore[arg-type]
+    return {folder: splits.pop() for folder, splits in folders.items() if len(splits) == 1}
+
+
+def give_splits(
+    table: LabelTable, images: Iterable[str], folders: Mapping[str, Split]
+) -> LabelTable:
+    """Add the split of each image to ``table.meta`` where folders of two splits have images.
+
+    Not where the images for training have no defect, as in MVTec AD: nothing could be learned.
+
+    Args:
+        table: the labels; the ids of images are paths.
+        images: the paths of further images.
+        folders: the split of folders, by their path.
+    """
+    listed = (*(row.image_id for row in table.rows), *table.unlabeled, *table.empty_files.values())
+    ids = {*listed, *images}
+    splits: dict[str, str] = {}
+    for image_id in ids:
+        split = table.meta.get(image_id, {}).get("split") or _split(image_id, folders)
+        if split:
+            splits[image_id] = split
+    found = [split for split in SPLITS if split in splits.values()]
+    if len(found) < 2:
+        return table
+    if "train" in found and not any(
+        splits.get(row.image_id) == "train" and _is_defect(row) for row in table.rows
+    ):
+        note = "the folder of images for training has no defects, so its split is not taken"
+        return replace(table, notes=(*table.notes, note))
+    meta = {**table.meta}
+    for image_id, split in splits.items():
+        meta[image_id] = {**meta.get(image_id, {}), "split": split}
+    note = f"the split is that of the folders: {', '.join(found)}"
+    return replace(table, meta=meta, notes=(*table.notes, note))
+
+
+def _split(image_id: str, folders: Mapping[str, Split]) -> str:
+    path = PurePosixPath(image_id)
+    for folder in path.parents:
+        if split := folders.get(folder.as_posix()):
+            return split
+    return split_of(path.parts[:-1]) or ""
+
+
+def _is_defect(row: LabelRow) -> bool:
+    if row.ignored:
+        return False
+    return bool(row.outline.rle) if isinstance(row.outline, RleMask) else True
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in (value if isinstance(value, list) else [value]) if type(item) is str]
+
+
+def _plain(folder: str) -> str:
+    parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return "/".join(parts)

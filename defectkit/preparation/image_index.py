@@ -1,0 +1,84 @@
+"""Which image a label file or mask is about, by their names and the folders they lie in."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.preparation.file_tree import own_parts
+
+IMAGE_ENDINGS = ("_image", "_img", "_rgb", "_sat", "_orig", "_original", "_leftimg8bit")
+"""What the names of images may end with that those of masks do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedImage:
+    """An image: its path below the root of the index, and the folders it lies in."""
+
+    name: str
+    parts: tuple[str, ...]
+
+
+class ImageIndex:
+    """Images by name, below one folder; ``root`` is the deepest folder that has all of them."""
+
+    def __init__(self, base: Path, files: Iterable[Path]) -> None:
+        names = [file.relative_to(base).as_posix() for file in files]
+        inner = _common_folder(names)
+        self.root = base / inner
+        self.images = [
+            IndexedImage(name.removeprefix(f"{inner}/"), PurePosixPath(name).parts[:-1])
+            for name in names
+        ]
+        self._by_stem: dict[str, list[IndexedImage]] = {}
+        for image in self.images:
+            stem = PurePosixPath(image.name).stem.casefold()
+            keys = {stem, *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS)}
+            for key in keys:
+                self._by_stem.setdefault(key, []).append(image)
+        self._own = cache(own_parts)
+
+    def find(self, parts: Sequence[str], name: str) -> tuple[IndexedImage | None, str]:
+        """Return the image that a file in the folders ``parts`` is about, if there is just one.
+
+        The name comes with or without the suffix of the image. Beside the image, the folder that
+        is its class is returned: where masks lie in folders that images do not have.
+        """
+        stem, dot, suffix = name.rpartition(".")
+        known = dot and f".{suffix}".casefold() in IMAGE_SUFFIXES
+        stem, parts = (stem if known else name).casefold(), tuple(parts)
+        fitting = self._by_stem.get(stem, [])
+        for wanted in (name.casefold(), f"{stem}."):  # rather than one with an ending
+            named = [image for image in fitting if _file_name(image).startswith(wanted)]
+            fitting = named or fitting
+        for with_split in (True, False):
+            own = self._own(parts, with_split=with_split)
+            theirs = [self._own(image.parts, with_split=with_split) for image in fitting]
+            if found := _one(fitting, [other == own for other in theirs]):
+                return found, ""
+            if any(other == own for other in theirs):
+                return None, ""
+        if own and (found := _one(fitting, [other == own[:-1] for other in theirs])):
+            return found, next(part for part in parts if part.casefold() == own[-1])
+        return _one(fitting, [other[: len(own)] == own for other in theirs]), ""
+
+
+def _file_name(image: IndexedImage) -> str:
+    return image.name.rpartition("/")[2].casefold()
+
+
+def _one(images: Sequence[IndexedImage], fits: Sequence[bool]) -> IndexedImage | None:
+    found = [image for image, fit in zip(images, fits, strict=True) if fit]
+    return found[0] if len(found) == 1 else None
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """Return the deepest folder of images, by its name, that has all files; "" for none."""
+    folders = {name.rpartition("/")[0] for name in names}
+    common: list[str] = []
+    for level in zip(*(folder.split("/") for folder in folders), strict=False):
+        if len(set(level)) > 1 or not level[0] or own_parts(level[:1], with_split=False):
+            break
+        common.append(level[0])
+    return "/".join(common)

@@ -1,0 +1,80 @@
+"""Change the images that a label table names: to their paths, and where tables are joined."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from defectkit.errors import LabelError
+from defectkit.labels.table import LabelTable
+from defectkit.preparation.image_index import ImageIndex
+
+
+def rename_images(table: LabelTable, rename: Callable[[str], str]) -> LabelTable:
+    """Replace every image id of ``table``, and the names of its label files."""
+    name = cache(lambda text: rename(text) if text else "")
+    return replace(
+        table,
+        rows=tuple(
+            replace(row, image_id=name(row.image_id), label_file=name(row.label_file))
+            for row in table.rows
+        ),
+        refused=tuple(
+            replace(row, image_id=name(row.image_id), label_file=name(row.label_file))
+            for row in table.refused
+        ),
+        unlabeled=tuple(map(name, table.unlabeled)),
+        empty_files={
+            name(file): name(image_id) for file, image_id in table.empty_files.items()
+        },
+        meta={name(image_id): cells for image_id, cells in table.meta.items()},
+    )
+
+
+def locate_images(table: LabelTable, index: ImageIndex, inner: Sequence[str]) -> LabelTable:
+    """Replace the folders in image ids by those of the images, where ``index`` knows just one.
+
+    What follows the last ``/`` stays as it is written.
+
+    Args:
+        table: the labels.
+        index: the images.
+        inner: the folders between the one that the index compares with and ``table.path``.
+    """
+
+    def locate(image_id: str) -> str:
+        path = PurePosixPath(image_id)
+        image, _ = index.find((*inner, *path.parts[:-1]), path.name)
+        if image is None:
+            return image_id
+        return "/".join((*PurePosixPath(image.name).parts[:-1], path.name))
+
+    return rename_images(table, locate)
+
+
+def join_tables(path: Path, tables: Sequence[LabelTable]) -> LabelTable:
+    """Join the tables of several files of one format to one; rows are numbered on.
+
+    Raises:
+        LabelError: some have outlines and others boxes.
+    """
+    first = tables[0]
+    if len({table.kind for table in tables}) > 1:
+        raise LabelError(f"{path} has files with outlines and others with boxes alone. Name one.")
+    rows, refused, before = [], [], 0
+    for table in tables:
+        rows += [replace(row, line=row.line + before) for row in table.rows]
+        refused += [replace(row, line=row.line + before) for row in table.refused]
+        before += len(table.rows) + len(table.refused)
+    return replace(
+        first,
+        path=path,
+        form=f"{first.form}, {len(tables)} files",
+        rows=tuple(rows),
+        refused=tuple(refused),
+        meta={image_id: cells for table in tables for image_id, cells in table.meta.items()},
+        unlabeled=tuple(image_id for table in tables for image_id in table.unlabeled),
+        empty_files={file: name for table in tables for file, name in table.empty_files.items()},
+        files=tuple(file for table in tables for file in table.files),
+        notes=tuple(dict.fromkeys(note for table in tables for note in table.notes)),
+    )

@@ -1,0 +1,260 @@
+"""Find the labels in a folder: their format, their files, and the images they are about."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from defectkit.errors import LabelError
+from defectkit.labels.formats import yolo
+from defectkit.labels.formats.untrusted_files import read_json
+from defectkit.preparation.file_tree import (
+    LABEL_WORDS,
+    MASK_WORDS,
+    SPLIT_WORDS,
+    is_data,
+    is_named,
+    list_files,
+    own_parts,
+    split_words,
+)
+from defectkit.preparation.image_index import ImageIndex
+from defectkit.preparation.mask_files import MaskFiles, divide_pictures, is_picture, pair_masks
+from defectkit.preparation.mask_names import CLASSES_FILE, COLORS_FILE
+from defectkit.vocabulary import LabelFormat, LabelFormatOption
+
+TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
+    "csv": (".csv",),
+    "coco": (".json",),
+    "labelme": (".json",),
+    "voc": (".xml",),
+    "yolo": (".txt",),
+}
+"""The suffixes of the formats other than masks."""
+YAML_SUFFIXES = (".yaml", ".yml")
+NOT_LABELS = (
+    *(*yolo.NAME_FILES, CLASSES_FILE, COLORS_FILE, "train.txt", "val.txt", "test.txt"),
+    *("predefined_classes.txt", "notes.txt", "sample_submission.csv"),
+)
+"""The names, in lower case, of files beside labels that have none; ``readme`` in any form too."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLabels:
+    """Where labels are.
+
+    Attributes:
+        format: of the labels.
+        place: the file or folder that has them.
+        files: the label files, in their order; of masks, all that are no images.
+        top: the folder to which the folders of files and images are compared.
+        index: the images near them, where the labels are a folder.
+        masks: where the labels are masks.
+        names_file: the YAML file that was named as the source.
+    """
+
+    format: LabelFormat
+    place: Path
+    files: Sequence[Path]
+    top: Path
+    index: ImageIndex | None = None
+    masks: MaskFiles | None = None
+    names_file: Path | None = None
+
+
+def find_labels(
+    source: Path, asked: LabelFormatOption = "auto", images: Path | None = None
+) -> FoundLabels:
+    """Find the labels in the format ``asked``, or of the one that there is.
+
+    They lie in ``source`` itself, in folders in it that are named as those of labels, masks and
+    splits, or deeper down. A YAML file stands for the folder it lies in.
+
+    Raises:
+        LabelError: there are none, or there are several formats.
+    """
+    if source.suffix.lower() in YAML_SUFFIXES and source.is_file() and asked in ("auto", "yolo"):
+        found = _find_in_folder(source.parent, "yolo", images)
+        return FoundLabels(
+            "yolo", found.place, found.files, found.top, found.index, names_file=source
+        )
+    if not source.is_dir():
+        if is_picture(source):
+            raise LabelError(f"{source} is one image. Name the folder of the masks.")
+        kind = format_of_file(source) if asked == "auto" else asked
+        return FoundLabels(kind, source, [source], source.parent)
+    return _find_in_folder(source, asked, images)
+
+
+@cache
+def format_of_file(path: Path) -> LabelFormat:
+    """Return the format of one label file, by its suffix and, of JSON, its keys."""
+    match path.suffix.lower():
+        case ".json":
+            document = read_json(path)
+            return next((kind for kind, is_one in JSON_FORMATS if is_one(document)), "coco")
+        case ".xml":
+            return "voc"
+        case _:
+            return "csv"
+
+
+JSON_FORMATS: Sequence[tuple[LabelFormat, Callable[[dict[str, object]], bool]]] = [
+    ("labelme", lambda document: "shapes" in document),
+]
+"""How formats are told from others in JSON, the first that fits; otherwise it is COCO."""
+
+
+def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None) -> FoundLabels:
+    files = list_files(source)
+    wanted = [kind for kind in get_args(LabelFormat) if asked in ("auto", kind)]
+    kinds: list[FoundLabels] = []
+    for kind in wanted:
+        if kind == "masks":
+            masks = _find_masks(source, files, images, certain=asked == "auto")
+            kinds += [masks] if masks else []
+        elif group := _choose_files(source, files, kind, detecting=asked == "auto"):
+            kinds.append(FoundLabels(kind, _place(source, group), group, source))
+    if not kinds and asked == "auto":  # Pictures alone: masks whose images are elsewhere.
+        masks = _find_masks(source, files, images, certain=False)
+        known = is_named(source.name, MASK_WORDS) or any(file.parent == source for file in files)
+        kinds = [masks] if masks and known else []
+    if not kinds:
+        what = "labels" if asked == "auto" else f"labels of the format {asked}"
+        raise LabelError(
+            f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC or YOLO). "
+            "Name the file or the folder that has them, or the format with --format."
+        )
+    if len(kinds) > 1:
+        several = ", ".join(f"{found.format} in {found.place}" for found in kinds)
+        raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
+    (found,) = kinds
+    if found.format in ("masks", "csv"):
+        return found
+    return FoundLabels(
+        found.format, found.place, found.files, *_index_images(source, files, images)
+    )
+
+
+def _choose_files(
+    source: Path, files: Sequence[Path], kind: LabelFormat, *, detecting: bool
+) -> list[Path]:
+    """Return the files of a format: those in ``source``, in folders named so, or elsewhere."""
+    wanted = [
+        file
+        for file in files
+        if file.suffix.lower() in TEXT_SUFFIXES[kind]
+        and file.name.lower() not in NOT_LABELS
+        and not file.name.lower().startswith("readme")
+    ]
+    groups: list[list[Path]] = [[], [], []]
+    for file in wanted:
+        groups[_rank(source, file)].append(file)
+    if is_named(source.name, LABEL_WORDS | MASK_WORDS):
+        groups = [wanted]
+    elif detecting and kind == "csv":  # Deeper down, tables may be anything.
+        groups = groups[:2]
+    for group in groups:
+        if group and _are(kind, group):
+            return group
+    return next(filter(None, groups), []) if not detecting else []
+
+
+def _rank(source: Path, file: Path) -> int:
+    """Return 0 for a file in ``source``, 1 in folders named as those of labels, 2 elsewhere."""
+    parts = file.relative_to(source).parts[:-1]
+    if not parts:
+        return 0
+    named = any(is_named(part, LABEL_WORDS | MASK_WORDS) for part in parts)
+    return 1 if named or not own_parts(parts, with_split=False) else 2
+
+
+def _are(kind: LabelFormat, files: Sequence[Path]) -> bool:
+    """Return whether files with the suffix of a format are of it, as the first ones show."""
+    match kind:
+        case "coco" | "labelme":
+            return format_of_file(files[0]) == kind
+        case "yolo":
+            return any(yolo.is_yolo(file) for file in files)
+        case _:
+            return True
+
+
+def _place(source: Path, files: Sequence[Path]) -> Path:
+    """Return the folder in ``source`` that is named so and has all files, or ``source``."""
+    heads = {file.relative_to(source).parts[0] for file in files if file.parent != source}
+    if len(heads) == 1 and not any(file.parent == source for file in files):
+        (head,) = heads
+        if is_named(head, LABEL_WORDS | MASK_WORDS):
+            return source / head
+    return source
+
+
+def _find_masks(
+    source: Path, files: Sequence[Path], images: Path | None, *, certain: bool
+) -> FoundLabels | None:
+    """Find masks by names and folders; if there are none, and not ``certain``, all pictures are."""
+    pictures = [file for file in files if is_picture(file)]
+    masks, photos, others = divide_pictures(source, pictures)
+    if not masks and not certain:
+        direct = [file for file in photos if file.parent == source]
+        all_below = is_named(source.name, MASK_WORDS) or not direct
+        masks, photos = (photos if all_below else direct), []
+    if not masks:
+        return None
+    if images or not photos:
+        not_images = {*masks, *others}
+        top, index = _index_images(source, [], images, not_images=not_images)
+    else:
+        top, index = source, ImageIndex(source, photos)
+    found = pair_masks(top if index.images else _place(source, masks), masks, index)
+    return FoundLabels(
+        "masks", _place(source, masks), [*masks, *others], top,
+        index if index.images else None, found,
+    )  # fmt: skip
+
+
+def _index_images(
+    source: Path,
+    files: Sequence[Path],
+    images: Path | None,
+    *,
+    not_images: Collection[Path] = (),
+) -> tuple[Path, ImageIndex]:
+    """Return the images that the labels in ``source`` may be about.
+
+    They are those in ``images``; or among the ``files`` of ``source``; or near it, in folders that
+    are named so. The folder to compare the folders of labels and images with comes first.
+    """
+    if images:
+        return source, ImageIndex(
+            images, _photos(images, list_files(images, links=True), not_images)
+        )
+    if any(map(is_picture, files)):
+        return source, ImageIndex(source, _photos(source, list_files(source, links=True)))
+    top = source
+    while set(split_words(top.name)) <= SPLIT_WORDS.keys() and is_named(
+        top.parent.name, LABEL_WORDS | MASK_WORDS
+    ):
+        top = top.parent
+    near: list[Path] = []
+    for child in _children(top.parent):
+        if child.is_file():
+            near.append(child)
+        elif child != top and not own_parts((child.name,), with_split=False):
+            near += list_files(child, links=True)
+    return top, ImageIndex(top.parent, _photos(top.parent, near, not_images))
+
+
+def _photos(base: Path, files: Sequence[Path], not_images: Collection[Path] = ()) -> list[Path]:
+    """Return the files below ``base`` that are images and no masks."""
+    pictures = [file for file in files if is_picture(file)]
+    return [file for file in divide_pictures(base, pictures)[1] if file not in not_images]
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(child for child in folder.iterdir() if is_data(child.name))
+    except OSError:
+        return []

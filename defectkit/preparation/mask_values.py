@@ -1,0 +1,227 @@
+"""What the values of mask images mean, as far as the images themselves tell."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.arrays import ImageSize
+from defectkit.data.mask_images import MaskKind, MaskPixels, read_mask
+from defectkit.errors import ImageError
+from defectkit.labels import rle
+from defectkit.labels.read_options import ReadOptions
+
+SOFT_EDGES = (
+    "it has soft edges (values between defect and no defect, from smoothing, resizing or JPEG): "
+    "give the value from which on pixels are defective, such as --mask-threshold 128; if values "
+    "are classes for all that, name them in classes.csv"
+)
+JPEG_MASK = (
+    "JPEG does not keep the values of a mask, its edges are soft: give the value from which on "
+    "pixels are defective, such as --mask-threshold 128"
+)
+MAX_VALUES = 64
+"""An image with more values is not a mask."""
+IGNORE_VALUE = 255
+MAX_CLASS_VALUE = 64
+"""Values up to this one are class numbers, beside which 255 means "ignore" (as in Pascal VOC)."""
+SOFT_SHARE = 0.4
+"""Edges are soft where so much of the pixels between 0 and the highest value lie on slopes."""
+MIN_SLOPES = 16
+"""Fewer pixels on slopes, over all masks, show nothing."""
+NEAR_ENDS = 0.8
+"""In an image of many values that is a mask nonetheless, so much is near one of two values."""
+ONE_IMAGE_SHARE = 0.9
+FEW_VALUES = 4
+"""Up to so many values may occur in one image each and be classes for all that."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskImage:
+    """What is kept of a mask image.
+
+    Attributes:
+        size: of the image.
+        rles: the canonical encoding of each value but 0.
+        kind: what the values are.
+        problem: why it cannot be read.
+        between: number of pixels between 0 and the highest value.
+        on_slopes: number of those that have both a lower and a higher neighbor.
+        defective: number of pixels that are not 0.
+        lossy: whether it is a JPEG.
+    """
+
+    size: ImageSize = (0, 0)
+    rles: Mapping[int, str] = field(default_factory=dict)
+    kind: MaskKind = "values"
+    problem: str = ""
+    between: int = 0
+    on_slopes: int = 0
+    defective: int = 0
+    lossy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What values mean: the class of each, or why it has none, and those that count nowhere."""
+
+    classes: Mapping[int, str] = field(default_factory=dict)
+    problems: Mapping[int, str] = field(default_factory=dict)
+    ignored: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+def encode_mask(path: Path, *, options: ReadOptions, as_colors: bool) -> MaskImage:
+    """Read a mask image and encode each of its values."""
+    try:
+        mask = read_mask(path, as_colors=as_colors)
+    except ImageError as error:
+        return MaskImage(problem=str(error))
+    if options.mask_threshold is not None:
+        mask = MaskPixels((mask.brightness() >= options.mask_threshold).astype(np.int32))
+    values, kind = mask.values, mask.kind
+    size: ImageSize = (values.shape[0], values.shape[1])
+    present = np.unique(values).tolist()
+    many = len(present) > MAX_VALUES
+    if present[0] < 0 or (many and not _is_near_two_values(mask.brightness())):
+        problem = f"its {len(present)} different values are not those of a mask"
+        return MaskImage(size, problem=problem)
+    between, on_slopes = _count_slopes(mask.brightness())
+    if options.invert:
+        values, kind = (values == 0).astype(np.int32), "values"
+        present, many = [0, 1], False
+    return MaskImage(
+        size,
+        {} if many else _encode_values(values, present),
+        kind,
+        between=between,
+        on_slopes=on_slopes,
+        defective=int(np.count_nonzero(values)),
+        lossy=mask.lossy,
+    )
+
+
+def find_soft_edges(masks: Sequence[MaskImage]) -> dict[int, str]:
+    """Return why masks are not used, by their number, where their values are soft edges.
+
+    Pixels on a slope have a lower and a higher neighbor; areas of classes have few of these.
+    """
+    between = sum(mask.between for mask in masks)
+    soft = sum(mask.on_slopes for mask in masks) >= max(MIN_SLOPES, SOFT_SHARE * between)
+    return {
+        index: JPEG_MASK if mask.lossy else SOFT_EDGES
+        for index, mask in enumerate(masks)
+        if mask.lossy or (soft and mask.between)
+    }
+
+
+def find_meaning(masks: Sequence[MaskImage]) -> Meaning:
+    """Return what the values of masks mean that nothing names."""
+    kinds = {mask.kind for mask in masks if mask.rles}
+    if "colors" in kinds:
+        return _meaning_of_colors(masks)
+    notes = ["the masks are in the alpha channel"] if "alpha" in kinds else []
+    values = {value for mask in masks for value in mask.rles}
+    together = any(len(mask.rles) > 1 for mask in masks)
+    if len(values) <= 1 or (values == {1, IGNORE_VALUE} and not together):
+        if len(values) == 2:
+            notes.append("some masks have 0 and 1, others 0 and 255: both are one class")
+        binary = values <= {1, IGNORE_VALUE} or "alpha" in kinds
+        names = {value: "1" if binary else str(value) for value in values}
+        return Meaning(names, notes=tuple(notes))
+    return _meaning_of_numbers(masks, values, notes)
+
+
+def describe_shares(masks: Sequence[MaskImage]) -> str:
+    """Return a note if defects fill most of most images: the masks are probably inverted."""
+    shares = [mask.defective / (mask.size[0] * mask.size[1]) for mask in masks if not mask.problem]
+    large = sum(share > 0.5 for share in shares)
+    if not shares or large * 2 <= len(shares):
+        return ""
+    return (
+        f"defects fill more than half of {large} of {len(shares)} images: if 0 means defect in "
+        "the masks, give --invert"
+    )
+
+
+def _meaning_of_numbers(masks: Sequence[MaskImage], values: set[int], notes: list[str]) -> Meaning:
+    classes = {value: str(value) for value in sorted(values)}
+    others = values - {IGNORE_VALUE}
+    ignored: frozenset[int] = frozenset()
+    if IGNORE_VALUE in values and max(others) <= MAX_CLASS_VALUE:
+        if not any(IGNORE_VALUE in mask.rles and len(mask.rles) > 1 for mask in masks):
+            problem = (
+                "255 is the only value here, where other masks have classes: name it in classes.csv"
+            )
+            return Meaning(classes, {IGNORE_VALUE: problem}, notes=tuple(notes))
+        del classes[IGNORE_VALUE]
+        ignored = frozenset({IGNORE_VALUE})
+        notes.append(
+            "255 beside class numbers means neither defect nor good, as in Pascal VOC: these "
+            "pixels are ignored (classes.csv can name 255 as a class)"
+        )
+    counts = Counter(value for mask in masks for value in mask.rles if value in classes)
+    alone = [value for value in classes if counts[value] == 1]
+    if len(masks) == 1 or len(alone) < ONE_IMAGE_SHARE * len(classes):
+        return Meaning(classes, {}, ignored, tuple(notes))
+    shown = ", ".join(map(str, alone[:5])) + (", ..." if len(alone) > 5 else "")
+    reason = (
+        f"the values {shown} occur in one mask each: instances (numbers of single defects) or "
+        "noise rather than classes; --mask-threshold 1 makes all of them one class, classes.csv "
+        "names them if they are classes"
+    )
+    if len(classes) > FEW_VALUES:
+        return Meaning({}, dict.fromkeys(classes, reason), ignored, tuple(notes))
+    return Meaning(classes, {}, ignored, (*notes, reason))
+
+
+def _meaning_of_colors(masks: Sequence[MaskImage]) -> Meaning:
+    colors = sorted({value for mask in masks for value in mask.rles})
+    classes = {value: color_name(value) for value in colors}
+    shown = ", ".join(list(classes.values())[:8]) + (", ..." if len(colors) > 8 else "")
+    if all(mask.defective == mask.size[0] * mask.size[1] for mask in masks if mask.rles):
+        problem = (
+            f"no mask has black, which would be no defect, among its colors ({shown}): name them "
+            "in labelmap.txt (background:255,255,255::)"
+        )
+        return Meaning(problems=dict.fromkeys(colors, problem))
+    note = f"each color of the masks is a class ({shown}): labelmap.txt or classes.csv names them"
+    return Meaning(classes, notes=(note,))
+
+
+def color_name(value: int) -> str:
+    """Return 0xRRGGBB as ``#rrggbb``."""
+    return f"#{value:06x}"
+
+
+def _encode_values(values: npt.NDArray[np.int32], present: Sequence[int]) -> dict[int, str]:
+    rles = {value: rle.encode(values == value) for value in present if value}
+    return {value: text for value, text in rles.items() if text}
+
+
+def _count_slopes(values: npt.NDArray[np.int32]) -> tuple[int, int]:
+    """Return the numbers of pixels between 0 and the highest value, and of those on slopes."""
+    if (values[values != IGNORE_VALUE] <= MAX_CLASS_VALUE).all():  # It may border on all classes.
+        values = np.where(values == IGNORE_VALUE, 0, values)
+    highest = values.max()
+    between = (values > 0) & (values < highest)
+    count = int(np.count_nonzero(between))
+    if not count:
+        return 0, 0
+    gray: npt.NDArray[Any] = values.astype(np.uint8 if highest < 256 else np.float32)
+    square = np.ones((3, 3), np.uint8)
+    slopes = between & (cv2.dilate(gray, square) > gray) & (cv2.erode(gray, square) < gray)
+    return count, int(np.count_nonzero(slopes))
+
+
+def _is_near_two_values(values: npt.NDArray[np.int32]) -> bool:
+    """Return whether most pixels have nearly the lowest or the highest value."""
+    low, high = int(values.min()), int(values.max())
+    margin = (high - low) / 8
+    near = np.count_nonzero((values <= low + margin) | (values >= high - margin))
+    return bool(near >= NEAR_ENDS * values.size)

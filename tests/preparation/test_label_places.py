@@ -1,0 +1,87 @@
+import pytest
+
+from defectkit.errors import LabelError
+from defectkit.preparation.label_places import find_labels
+
+YOLO = "0 .5 .5 .1 .1\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write files by their paths: YOLO's labels, the others empty."""
+
+    def call(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(YOLO if name.endswith(".txt") else "")
+        return tmp_path
+
+    return call
+
+
+def test_labels_are_found_in_folders_of_splits(write):
+    folder = write("train/labels/a.txt", "valid/labels/b.txt", "train/images/a.png", "README.txt")
+    found = find_labels(folder)
+    assert (found.format, found.place) == ("yolo", folder)
+    assert [file.name for file in found.files] == ["a.txt", "b.txt"]
+    assert [image.name for image in found.index.images] == ["a.png"]
+
+
+def test_a_yaml_stands_for_its_folder(write):
+    folder = write("labels/a.txt", "images/a.png", "parts.yaml", "notes.csv")
+    found = find_labels(folder / "parts.yaml")
+    assert (found.format, found.place) == ("yolo", folder / "labels")
+    assert found.names_file == folder / "parts.yaml"
+
+
+def test_labels_in_folders_of_any_name_are_found_if_they_are_known_by_their_content(write):
+    folder = write("line 1/boxes/a.txt", "line 1/photos/a.png")
+    assert find_labels(folder).format == "yolo"
+    folder = write("other/a.csv")
+    assert find_labels(folder).format == "yolo"
+
+
+def test_a_format_that_is_asked_for_is_found_deeper_down(write):
+    folder = write("line/tables/a.csv", "line/a.png")
+    with pytest.raises(LabelError, match="has no labels"):
+        find_labels(folder)
+    assert find_labels(folder, "csv").files == [folder / "line/tables/a.csv"]
+
+
+@pytest.mark.parametrize("name", ["MASKS", "Ground_Truth", "label"])
+def test_folders_of_masks_are_found_in_any_case(write, name):
+    folder = write(f"{name}/a.png", "Images/a.jpg")
+    found = find_labels(folder)
+    assert (found.format, found.place) == ("masks", folder / name)
+    assert [mask.image_id for mask in found.masks.masks] == ["a.jpg"]
+    again = find_labels(folder / name)
+    assert [mask.image_id for mask in again.masks.masks] == ["a.jpg"]
+    assert again.index.root == found.index.root == folder / "Images"
+
+
+def test_masks_of_a_split_find_their_images_beside(write):
+    folder = write("masks/train/a.png", "images/train/a.jpg", "images/test/a.jpg")
+    found = find_labels(folder / "masks" / "train")
+    assert [mask.image_id for mask in found.masks.masks] == ["train/a.jpg"]
+
+
+def test_images_may_be_named(write):
+    folder = write("masks/a_mask.png", "elsewhere/a.jpg", "elsewhere/a_mask.png")
+    found = find_labels(folder / "masks", images=folder / "elsewhere")
+    assert found.index.root == folder / "elsewhere"
+    assert [mask.image_id for mask in found.masks.masks] == ["a.jpg"]
+    assert len(found.index.images) == 1
+
+
+def test_pictures_alone_are_masks_and_beside_labels_they_are_not(write):
+    folder = write("a.png")
+    assert find_labels(folder).format == "masks"
+    write("a.txt")
+    assert find_labels(folder).format == "yolo"
+    assert find_labels(folder, "masks").format == "masks"
+
+
+def test_one_picture_is_no_source(write):
+    with pytest.raises(LabelError, match=r"a\.png is one image\. Name the folder of the masks"):
+        find_labels(write("a.png") / "a.png")

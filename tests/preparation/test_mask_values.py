@@ -1,0 +1,156 @@
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from defectkit.labels import rle
+from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
+from defectkit.preparation.mask_values import (
+    MaskImage,
+    describe_shares,
+    encode_mask,
+    find_meaning,
+    find_soft_edges,
+)
+
+
+@pytest.fixture
+def encode(tmp_path):
+    """Write a mask and encode it."""
+
+    def call(values, kind="PNG", *, as_colors=False, **options):
+        Image.fromarray(np.asarray(values, np.uint8)).save(tmp_path / "a", kind)
+        return encode_mask(tmp_path / "a", options=ReadOptions(**options), as_colors=as_colors)
+
+    return call
+
+
+def disc(radius=9, value=255, size=(48, 64), line=cv2.LINE_8):
+    return cv2.circle(np.zeros(size, np.uint8), (30, 24), radius, value, -1, line)
+
+
+def masks_of(*rows):
+    """Make masks of the values that each has, without pixels."""
+    return [MaskImage((8, 8), dict.fromkeys(row, "1 1"), defective=len(row)) for row in rows]
+
+
+SOFT = {
+    "drawn with smooth lines": lambda: disc(line=cv2.LINE_AA),
+    "resized": lambda: cv2.resize(disc(), (96, 72), interpolation=cv2.INTER_LINEAR),
+    "blurred": lambda: cv2.GaussianBlur(disc(), (0, 0), 2),
+    "a few values": lambda: cv2.blur(disc() // 255 * 9, (3, 3)),
+    "in color": lambda: np.dstack([disc(line=cv2.LINE_AA), disc() * 0, disc() * 0]),
+}
+HARD = {
+    "one class": lambda: disc(),
+    "two classes": lambda: np.maximum(disc(value=1), cv2.flip(disc(5, 2), 1)),
+    "one class around another": lambda: np.maximum(disc(12, 1), disc(6, 2)),
+    "gray levels": lambda: np.maximum(disc(12, 128), disc(4, 255)),
+    "a border that is ignored": lambda: np.where(disc(6) > 0, 2, disc(8)),
+    "thin lines": lambda: np.maximum(disc(5, 3), cv2.line(disc(0, 0), (0, 0), (20, 47), 1)),
+}
+
+
+@pytest.mark.check(42)
+@pytest.mark.parametrize("name", SOFT)
+def test_soft_edges_are_no_classes(encode, name):
+    (reason,) = find_soft_edges([encode(SOFT[name]())]).values()
+    assert "soft edges" in reason
+    assert "--mask-threshold 128" in reason
+    assert find_soft_edges([encode(SOFT[name](), mask_threshold=5)]) == {}
+    assert find_soft_edges([encode(SOFT[name](), invert=True)])
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_areas_of_classes_are_no_soft_edges(encode, name):
+    assert find_soft_edges([encode(HARD[name]())]) == {}
+
+
+def test_masks_without_values_between_stay_where_others_are_soft(encode):
+    assert list(find_soft_edges([encode(disc()), encode(disc(line=cv2.LINE_AA))])) == [1]
+
+
+def test_jpeg_needs_a_threshold(encode):
+    assert "JPEG does not keep" in find_soft_edges([encode(disc(), "JPEG")])[0]
+    mask = encode(disc(), "JPEG", mask_threshold=128)
+    assert find_soft_edges([mask]) == {}
+    assert mask.rles == {1: rle.encode(disc() > 0)}
+
+
+@pytest.mark.check(42)
+def test_an_image_of_many_values_is_soft_or_no_mask(encode):
+    photo = np.random.default_rng(0).integers(0, 256, (48, 64))
+    assert "different values are not those of a mask" in encode(photo).problem
+    jpeg = np.clip(disc() + np.random.default_rng(0).normal(0, 9, (48, 64)), 0, 255)
+    assert encode(jpeg).problem == ""
+    assert find_soft_edges([encode(jpeg)])
+
+
+def test_the_threshold_and_the_inversion_make_one_class(encode):
+    values = disc(value=90)
+    assert encode(values, mask_threshold=90).rles == {1: rle.encode(values > 0)}
+    assert encode(values, mask_threshold=91).rles == {}
+    assert encode(values, invert=True).rles == {1: rle.encode(values == 0)}
+    both = encode(values, mask_threshold=90, invert=True)
+    assert both.rles == {1: rle.encode(values == 0)}
+    red = np.dstack([values, values * 0, values * 0])
+    assert encode(red, mask_threshold=90).rles == {1: rle.encode(values > 0)}
+
+
+def test_one_value_is_one_class():
+    for value in (1, 255):
+        assert find_meaning(masks_of([value], [])).classes == {value: "1"}
+    assert find_meaning(masks_of([7])).classes == {7: "7"}
+    mixed = find_meaning(masks_of([1], [255], [1]))
+    assert mixed.classes == {1: "1", 255: "1"}
+    assert "0 and 1, others 0 and 255" in mixed.notes[0]
+
+
+def test_each_further_value_is_a_class():
+    meaning = find_meaning(masks_of([1, 2], [1], [2]))
+    assert (meaning.classes, meaning.notes) == ({1: "1", 2: "2"}, ())
+    assert find_meaning(masks_of([128, 255], [128], [255])).classes == {128: "128", 255: "255"}
+
+
+def test_255_beside_class_numbers_is_ignored():
+    for rows in ([[1, 255], [1]], [[1, 2, 255], [1, 2]], [[1, 255], [255], [1]]):
+        meaning = find_meaning(masks_of(*rows))
+        assert meaning.ignored == {255}
+        assert 255 not in meaning.classes
+        assert "these pixels are ignored" in meaning.notes[0]
+
+
+def test_255_alone_where_others_have_classes_is_refused():
+    meaning = find_meaning(masks_of([1, 2], [1, 2], [255]))
+    assert "name it in classes.csv" in meaning.problems[255]
+    assert (1 in meaning.problems, meaning.ignored) == (False, frozenset())
+
+
+@pytest.mark.check(42)
+def test_values_that_occur_in_one_image_each_are_no_classes():
+    meaning = find_meaning(masks_of(*[[value] for value in range(3, 12)]))
+    assert "instances" in meaning.problems[3]
+    assert "--mask-threshold 1" in meaning.problems[3]
+    few = find_meaning(masks_of([3], [4], [5]))
+    assert few.classes == {3: "3", 4: "4", 5: "5"}
+    assert "instances" in few.notes[0]
+
+
+def test_colors_are_classes_and_a_background_that_is_not_black_is_refused(encode):
+    red, blue = (np.dstack([disc() * on for on in channels]) for channels in ((1, 0, 0), (0, 0, 1)))
+    meaning = find_meaning([encode(red), encode(blue), encode(disc() * 0)])
+    assert meaning.classes == {0xFF0000: "#ff0000", 0x0000FF: "#0000ff"}
+    assert "labelmap.txt" in meaning.notes[0]
+    white = find_meaning([encode(np.dstack([disc(), disc() * 0 + 255, disc() * 0 + 255]))])
+    assert "no mask has black" in next(iter(white.problems.values()))
+
+
+def test_inverted_masks_are_said():
+    small, large = MaskImage((8, 8), defective=3), MaskImage((8, 8), defective=60)
+    assert "--invert" in describe_shares([large, large, small])
+    assert describe_shares([large, small]) == describe_shares([]) == ""
+
+
+def test_what_cannot_be_read_is_a_problem(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert encode_mask(tmp_path / "a.png", options=DEFAULT_OPTIONS, as_colors=False).problem
