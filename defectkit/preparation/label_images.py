@@ -24,9 +24,7 @@ def rename_images(table: LabelTable, rename: Callable[[str], str]) -> LabelTable
             for row in table.refused
         ),
         unlabeled=tuple(map(name, table.unlabeled)),
-        empty_files={
-            name(file): name(image_id) for file, image_id in table.empty_files.items()
-        },
+        empty_files={name(file): name(image_id) for file, image_id in table.empty_files.items()},
         meta={name(image_id): cells for image_id, cells in table.meta.items()},
     )
 
