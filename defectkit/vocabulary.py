@@ -45,6 +45,9 @@ RleOrder = Literal["column", "row"]
 RleOrderOption = Literal["auto", "column", "row"]
 """As ``RleOrder``; ``auto`` detects it from the data."""
 
+PolygonOption = Literal["auto", "points", "pixels"]
+"""What the corners of polygons are; ``auto`` detects it from the data."""
+
 RowOutcome = Literal["used", "merged", "refused"]
 """What was done with a row of the label file."""
 

@@ -19,6 +19,7 @@ from defectkit.errors import DatasetError
 from defectkit.vocabulary import (
     SPLITS,
     LabelFormatOption,
+    PolygonOption,
     RleBaseOption,
     RleOrderOption,
     UnlistedOption,
@@ -26,6 +27,7 @@ from defectkit.vocabulary import (
 
 if TYPE_CHECKING:
     from defectkit.labels.ledger import LedgerRow
+    from defectkit.labels.read_options import ReadOptions
     from defectkit.labels.rle_convention import RleConvention
     from defectkit.preparation.grouping import Grouping
     from defectkit.preparation.image_facts import ImageFacts
@@ -82,6 +84,7 @@ def run(
     out: str | Path = "dataset",
     rle_base: RleBaseOption = "auto",
     rle_order: RleOrderOption = "auto",
+    polygons: PolygonOption = "auto",
     group_by: str | None = None,
     split: str = "0.7/0.15/0.15",
     pixel_pitch: float | None = None,
@@ -121,6 +124,9 @@ def run(
         out: The dataset folder to write; one that was prepared before is replaced.
         rle_base: Number of the first pixel in a CSV; auto reads it from the data.
         rle_order: Order of pixels in a CSV: column (down, then right) or row (right, then down).
+        polygons: What the corners of polygons are: points, or pixels that belong to the mask with
+            the border between them, as OpenCV's findContours gives them; auto reads it from the
+            data.
         group_by: A column, or a regular expression on the image id, that names the group; images of
             one group stay in one split.
         split: Fractions for training, validation and test.
@@ -150,7 +156,7 @@ def run(
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
     from defectkit.labels.read_options import ReadOptions
-    from defectkit.preparation.convention import decide_rle_convention
+    from defectkit.preparation.convention import decide_polygons, decide_rle_convention
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
     from defectkit.preparation.matching import find_images
@@ -172,6 +178,7 @@ def run(
     _refuse_pixel_pitch(pixel_pitch)
     check_output_folder(out)
 
+    options = ReadOptions(mask_threshold=mask_threshold, invert=invert, clip=clip, boxes=boxes)
     matching = find_images(
         Path(source),
         label_format,
@@ -179,11 +186,12 @@ def run(
         meta=Path(meta) if meta else None,
         use_unlisted=unlisted == "good",
         follow_links=follow_links,
-        options=ReadOptions(mask_threshold=mask_threshold, invert=invert, clip=clip, boxes=boxes),
+        options=options,
     )
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
+    decide_polygons(matching, asked=polygons)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
-        facts = _examine(matching, convention, pool, console)
+        facts = _examine(matching, convention, options, pool, console)
         ledger = _write_ledger(matching, facts, out)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, out)
         usable = [image for image in facts if not image.problem]
@@ -228,13 +236,17 @@ def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
 
 
 def _examine(
-    matching: "Matching", convention: "RleConvention", pool: "WorkerPool", console: Console
+    matching: "Matching",
+    convention: "RleConvention",
+    options: "ReadOptions",
+    pool: "WorkerPool",
+    console: Console,
 ) -> "list[ImageFacts]":
     """Read every image and its rows."""
     from defectkit.preparation.examine import examine_image
     from defectkit.reporting.progress import track_results
 
-    examine = partial(examine_image, convention=convention)
+    examine = partial(examine_image, convention=convention, options=options)
     results = pool.map(examine, matching.images)
     return track_results(results, len(matching.images), "Reading images", console)
 

@@ -1,7 +1,10 @@
 """The label table: what every label format is read to, each of its rows accounted for."""
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from defectkit.errors import LabelError
@@ -12,6 +15,9 @@ MAX_ID_BYTES = 255
 """The length of the longest file name on common file systems."""
 MAX_PATH_BYTES = 2048
 """The length of the longest path that is looked for."""
+
+INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+WHOLE_NUMBER = re.compile(r"(\d+)\.0*")
 
 
 # Without slots it travels between processes in half of the time.
@@ -60,7 +66,7 @@ class LabelTable:
     Attributes:
         path: the label file, or the folder of the label files.
         form: the columns as found, or the name of the format and its variant.
-        encoding: of the text, "utf-8" or "gb18030".
+        encoding: of the text, of most files if they differ.
         rows: the usable rows.
         refused: the others.
         meta: by image id, the cells of further columns that are not blank: ``group``, ``split`` and
@@ -88,6 +94,38 @@ class LabelTable:
     notes: tuple[str, ...] = ()
     empty_files: dict[str, str] = field(default_factory=dict)
     image_root: Path | None = None
+
+
+@lru_cache(maxsize=4096)
+def clean_class(text: str) -> tuple[str, str]:
+    """Return a class name as all formats write it, and a note where it was written otherwise.
+
+    Blanks around it and invisible characters go, those within become one space, characters of
+    several code points are composed, and numbers are whole: ``1.0`` is ``1``.
+
+    Examples:
+        >>> clean_class(" deep   scratch ")
+        ('deep scratch', "class ' deep   scratch ' is read as 'deep scratch'")
+        >>> clean_class("1.0")
+        ('1', "class '1.0' is read as '1'")
+    """
+    name = " ".join(unicodedata.normalize("NFC", INVISIBLE.sub("", text)).split())
+    if whole := WHOLE_NUMBER.fullmatch(name):
+        name = whole[1]
+    return name, "" if name == text else f"class {text[:60]!r} is read as {name[:60]!r}"
+
+
+def case_notes(class_ids: Iterable[str]) -> list[str]:
+    """Return a sentence for each class name that differs from another by its case alone."""
+    by_folded: dict[str, list[str]] = {}
+    for class_id in sorted(set(class_ids)):
+        by_folded.setdefault(class_id.casefold(), []).append(class_id)
+    return [
+        f"the classes {', '.join(map(repr, names))} differ by case alone and are different "
+        "classes. If they are one, write them alike"
+        for names in by_folded.values()
+        if len(names) > 1
+    ]
 
 
 def refuse_names(image_id: str, class_id: str) -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from defectkit.arrays import ImageSize
 from defectkit.data.images import read_image_size
 from defectkit.errors import ImageError, LabelError
+from defectkit.labels.outlines import Polygons
+from defectkit.labels.polygon_convention import why_pixels
 from defectkit.labels.rle_convention import (
     RleConvention,
     decide_convention,
@@ -14,9 +17,11 @@ from defectkit.labels.rle_convention import (
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matching import MatchedImage, Matching
-from defectkit.vocabulary import RleBaseOption, RleOrderOption
+from defectkit.vocabulary import PolygonOption, RleBaseOption, RleOrderOption
 
 MAX_SAMPLED_IMAGES = 64
+MAX_SAMPLED_POLYGONS = 64
+"""Max. number of polygons that are sampled of each image."""
 MAX_SAMPLED_ROWS = 4
 """Max. number of rows that are sampled of each image."""
 
@@ -53,6 +58,47 @@ def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSiz
             shape = read_image_size(path)
             samples += [(row, shape) for row in rows[:MAX_SAMPLED_ROWS]]
     return samples
+
+
+def decide_polygons(matching: Matching, *, asked: PolygonOption) -> None:
+    """Mark the polygons of ``matching`` whose corners name pixels, as asked or as the data show."""
+    reason = "as given" if asked == "pixels" else ""
+    if asked == "auto":
+        reason = why_pixels(sample_polygons(matching.images))
+    if not reason:
+        return
+    matching.images = [
+        replace(image, rows=tuple(map(_name_pixels, image.rows))) for image in matching.images
+    ]
+    if asked == "auto":
+        note = (
+            "the corners of the polygons name pixels and the border between them belongs to the "
+            f"mask, as findContours gives them: all are whole numbers inside of the image, and "
+            f"{reason}. If they are points, give --polygons points"
+        )
+        matching.table = replace(matching.table, notes=(*matching.table.notes, note))
+
+
+def sample_polygons(images: Sequence[MatchedImage]) -> Iterator[tuple[Polygons, ImageSize]]:
+    """Yield polygons from images spread over all ``images``, with (height, width).
+
+    At most ``MAX_SAMPLED_IMAGES`` headers are read, where the labels do not give the size.
+    """
+    labeled = [
+        (image.path, outlines)
+        for image in images
+        if (outlines := [row.outline for row in image.rows if isinstance(row.outline, Polygons)])
+    ]
+    for path, outlines in labeled[:: max(1, -(-len(labeled) // MAX_SAMPLED_IMAGES))]:
+        with suppress(ImageError):
+            size = outlines[0].size or read_image_size(path)
+            yield from ((outline, size) for outline in outlines[:MAX_SAMPLED_POLYGONS])
+
+
+def _name_pixels(row: LabelRow) -> LabelRow:
+    if not isinstance(row.outline, Polygons):
+        return row
+    return replace(row, outline=replace(row.outline, names_pixels=True))
 
 
 def refuse_contradicted_base(

@@ -15,7 +15,8 @@ from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
-from defectkit.labels.outlines import rasterize
+from defectkit.labels.outlines import RleMask, rasterize
+from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
@@ -25,7 +26,9 @@ from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
 
 
-def examine_image(image: MatchedImage, *, convention: RleConvention) -> ImageFacts:
+def examine_image(
+    image: MatchedImage, *, convention: RleConvention, options: ReadOptions = DEFAULT_OPTIONS
+) -> ImageFacts:
     """Read one image and all of its rows; errors become the ``problem`` of the result."""
     try:
         content = read_image_bytes(image.path)
@@ -40,7 +43,7 @@ def examine_image(image: MatchedImage, *, convention: RleConvention) -> ImageFac
             image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
         )
     height, width = pixels.shape[:2]
-    runs_by_class, rles, ledger = _read_rows(image.rows, (height, width), convention)
+    runs_by_class, rles, ledger = _read_rows(image.rows, (height, width), convention, options)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     return ImageFacts(
         image_id=image.image_id,
@@ -78,7 +81,7 @@ def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
 
 
 def _read_rows(
-    rows: Sequence[LabelRow], shape: ImageSize, convention: RleConvention
+    rows: Sequence[LabelRow], shape: ImageSize, convention: RleConvention, options: ReadOptions
 ) -> tuple[dict[str, rle.Runs], dict[str, str], list[LedgerRow]]:
     """Return each defective class's runs and canonical text, and the outcome of the rows."""
     runs_by_class: dict[str, rle.Runs] = {}
@@ -88,7 +91,7 @@ def _read_rows(
     ledger = []
     for row in rows:
         try:
-            runs, text, note = _read_row(row, shape, convention)
+            runs, text, note = _read_row(row, shape, convention, options)
         except LabelError as error:
             ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
             continue
@@ -109,7 +112,7 @@ def _read_rows(
 
 
 def _read_row(
-    row: LabelRow, shape: ImageSize, convention: RleConvention
+    row: LabelRow, shape: ImageSize, convention: RleConvention, options: ReadOptions
 ) -> tuple[rle.Runs, str, str]:
     """Return the runs in column order, the canonical text, "" where it is empty, and a note.
 
@@ -117,18 +120,43 @@ def _read_row(
         LabelError: the row is malformed or does not fit the image.
     """
     if row.outline:
-        runs = rasterize(row.outline, shape)
-        return runs, runs.to_text(), row.note
-    runs = rle.parse_runs(row.rle, shape[0] * shape[1], base=convention.base)
-    unsorted = "its runs were not sorted and are now" if runs.was_unsorted else ""
-    note = "; ".join(filter(None, [row.note, unsorted]))
-    in_columns = convention.order == "column" or not row.rle
+        runs, how = rasterize(row.outline, shape, clip=options.clip)
+    else:
+        runs, how = _decode(row.rle, shape, convention)
+    if options.boxes and len(runs.lengths):
+        runs = _box_runs(runs, shape, each_region=isinstance(row.outline, RleMask | None))
+    return runs, runs.to_text(), "; ".join(filter(None, [row.note, how]))
+
+
+def _decode(text: str, shape: ImageSize, convention: RleConvention) -> tuple[rle.Runs, str]:
+    """Return the runs in column order of a run-length text, and a note or ""."""
+    runs = rle.parse_runs(text, shape[0] * shape[1], base=convention.base)
+    note = "its runs were not sorted and are now" if runs.was_unsorted else ""
+    in_columns = convention.order == "column" or not text
     by_column = runs if in_columns else runs.rows_to_columns(shape)
-    text = by_column.to_text()
-    if text != row.rle or not in_columns:  # Made here, so it is checked.
+    canonical = by_column.to_text()
+    if canonical != text or not in_columns:  # Made here, so it is checked.
         mask = runs.to_mask(shape, order=convention.order)
-        assert np.array_equal(rle.decode(text, shape), mask), row.rle
-    return by_column, text, note
+        assert np.array_equal(rle.decode(canonical, shape), mask), text
+    return by_column, note
+
+
+def _box_runs(runs: rle.Runs, shape: ImageSize, *, each_region: bool) -> rle.Runs:
+    """Return the runs of the box around a mask, or of those around each of its regions.
+
+    A drawn outline is one defect; a row of a table or a mask image has all of one class.
+    """
+    columns, left = runs.to_columns(shape[0])
+    boxes = [region.box_xywh for region in measure_regions(columns, "")]
+    mask = np.zeros(shape, np.uint8)
+    if not each_region:
+        x, y = min(box[0] for box in boxes), min(box[1] for box in boxes)
+        right = max(x + width for x, _, width, _ in boxes)
+        bottom = max(y + height for _, y, _, height in boxes)
+        boxes = [(x, y, right - x, bottom - y)]
+    for x, y, width, height in boxes:
+        mask[y : y + height, left + x : left + x + width] = 1
+    return rle.Runs.from_mask(mask)
 
 
 def _refuse_all_if_one(ledger: list[LedgerRow]) -> list[LedgerRow]:

@@ -10,6 +10,7 @@ from defectkit.errors import LabelError
 from defectkit.labels.formats.coco import read_coco
 from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.formats.labelme import read_labelme
+from defectkit.labels.formats.table_builder import settle_boxes
 from defectkit.labels.formats.voc import read_voc
 from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
@@ -40,7 +41,7 @@ def read_labels(
     """
     found = find_labels(source, asked, images)
     _refuse_options_of_masks(source, found, options)
-    table = _read(found, options)
+    table = settle_boxes(_read(found, options), boxes=options.boxes)
     if found.index is None or not found.index.images:
         return found.format, table
     if found.format != "masks":

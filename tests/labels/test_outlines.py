@@ -6,14 +6,15 @@ from hypothesis import strategies as st
 from pycocotools import mask as pycoco
 
 from defectkit.errors import LabelError
-from defectkit.labels.outlines import Box, CocoMask, Polygons, RleMask, rasterize
+from defectkit.labels.outlines import Box, CocoMask, PlacedMask, Polygons, RleMask, rasterize
 
 SIZE = (24, 40)
 quiet = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 def mask_of(outline):
-    return rasterize(outline, SIZE).to_mask(SIZE)
+    runs, _ = rasterize(outline, SIZE)
+    return runs.to_mask(SIZE)
 
 
 @quiet
@@ -89,14 +90,17 @@ def test_neighbors_share_no_pixel_and_leave_no_gap():
     [
         (Polygons(((1, 2, 3, 4),)), "a polygon has 4 numbers"),
         (Polygons(((1, 2, 3, 4, 5),)), "a polygon has 5 numbers"),
-        (Polygons(((1, 1, 42, 1, 5, 5),)), r"the point \(42, 1\) lies outside the image of 40x24"),
-        (Polygons(((1, 1, float("nan"), 1, 5, 5),)), r"the point \(nan, 1\)"),
-        (Polygons(((1, 1, 1e300, 1, 5, 5),)), r"the point \(1e\+300, 1\)"),
-        (Polygons(((0, 0, 1.2, 0, 0.5, 0.5),), relative=True), r"the point \(48, 0\)"),
+        (
+            Polygons(((1, 1, 42, 1, 5, 5),)),
+            r"1 of its 3 points .* image of 40x24, by up to 2 pixels, the first at \(42, 1\)",
+        ),
+        (Polygons(((1, 1, float("nan"), 1, 5, 5),)), r"without end, the first at \(nan, 1\)"),
+        (Polygons(((1, 1, 1e300, 1, 5, 5),)), r"by up to 1e\+300 pixels"),
+        (Polygons(((0, 0, 1.2, 0, 0.5, 0.5),), relative=True), r"the first at \(48, 0\)"),
         (Polygons(((1, 1, 1.2, 1, 1.2, 1.2),)), "covers no pixel"),
         (Box(5, 5, 3, 9), "covers no pixel"),
         (Box(5, 5, 5.2, 9), "covers no pixel"),
-        (Box(-2, 5, 5, 9), r"the point \(-2, 5\) lies outside"),
+        (Box(-2, 5, 5, 9), r"1 of its 2 points .* at \(-2, 5\). Correct them, or .* --clip"),
         (Box(1, 1, 2, 2, size=(40, 24)), "of an image of 24x40 pixels, but it has 40x24"),
         (CocoMask((0, 960), (40, 24)), "of an image of 24x40 pixels, but it has 40x24"),
         (CocoMask((0, 961), SIZE), "they sum to 961"),
@@ -110,3 +114,63 @@ def test_what_does_not_fit_is_refused(outline, message):
 
 def test_an_outline_may_reach_a_pixel_past_the_image():
     assert mask_of(Box(-0.6, -1, 40.9, 25)).all()
+
+
+def test_outlines_are_cut_where_the_user_asks_for_it():
+    ring = (-10, 3, 50, 3, 50, 12, -10, 12)
+    runs, note = rasterize(Polygons((ring,)), SIZE, clip=True)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[3:12] = 1
+    np.testing.assert_array_equal(runs.to_mask(SIZE), expected)
+    assert note == (
+        "4 of its 4 points are outside the image of 40x24, by up to 10 pixels, and are cut at its "
+        "border"
+    )
+    runs, note = rasterize(Box(-10, 3, 50, 12), SIZE, clip=True)
+    np.testing.assert_array_equal(runs.to_mask(SIZE), expected)
+    assert note.startswith("2 of its 2 points")
+    # The edges are cut, not the corners moved: the slope stays.
+    slanted = Polygons(((20, 0, 60, 0, 20, 40),))
+    runs, _ = rasterize(slanted, SIZE, clip=True)
+    x, y = np.meshgrid(np.arange(40) + 0.5, np.arange(24) + 0.5)
+    np.testing.assert_array_equal(runs.to_mask(SIZE), (x > 20) & (x + y < 60))
+    for beyond in (Box(41.5, 2, 60, 9), Polygons(((-9, -9, -2, -9, -2, -2),))):
+        with pytest.raises(LabelError, match="covers no pixel of the image"):
+            rasterize(beyond, SIZE, clip=True)
+    for wrong in (float("nan"), float("inf"), 1e300):
+        with pytest.raises(LabelError, match="1 of its 3 points are outside"):
+            rasterize(Polygons(((1, 1, wrong, 1, 5, 5),)), SIZE, clip=True)
+
+
+def test_rings_that_cover_nothing_are_ignored_beside_others():
+    ring = (2, 3, 9, 3, 9, 8, 2, 8)
+    runs, note = rasterize(Polygons((ring, (5, 5), (7, 7, 8, 8), (1, 1, 5, 1, 3, 1))), SIZE)
+    np.testing.assert_array_equal(runs.to_mask(SIZE), mask_of(Polygons((ring,))))
+    assert note == "3 of its 4 rings cover no pixel and are ignored"
+    with pytest.raises(LabelError, match="a polygon has 5 numbers"):
+        rasterize(Polygons((ring, (1, 2, 3, 4, 5))), SIZE)
+
+
+def test_corners_that_name_pixels_are_whole_and_inside():
+    runs, note = rasterize(Polygons(((5, 5, 8, 5),), names_pixels=True), SIZE)
+    assert (runs.to_mask(SIZE).sum(), note) == (4, "")
+    for ring in ((5, 5, 8.5, 5), (5, 5, 40, 5), (-1, 5, 8, 5), (float("nan"), 5, 8, 5)):
+        with pytest.raises(LabelError, match="not the numbers of pixels .* --polygons points"):
+            rasterize(Polygons((ring,), names_pixels=True), SIZE)
+
+
+def test_a_mask_of_a_part_lies_at_its_place():
+    part = RleMask("1 2 5 1", (2, 3))
+    expected = np.zeros(SIZE, np.uint8)
+    expected[7:9, 20] = expected[7, 22] = 1
+    np.testing.assert_array_equal(mask_of(PlacedMask(part, 20, 7)), expected)
+    with pytest.raises(LabelError, match="covers no pixel"):
+        mask_of(PlacedMask(RleMask("", (2, 3)), 20, 7))
+
+
+def test_exchanged_sides_are_explained():
+    with pytest.raises(LabelError, match="width and height are exchanged. The camera's EXIF"):
+        mask_of(Box(1, 1, 2, 2, size=(40, 24)))
+    with pytest.raises(LabelError) as error:
+        mask_of(Box(1, 1, 2, 2, size=(41, 24)))
+    assert "EXIF" not in str(error.value)

@@ -1,7 +1,13 @@
 import pytest
 
 from defectkit.errors import LabelError
-from defectkit.labels.table import MAX_ID_BYTES, MAX_PATH_BYTES, refuse_names
+from defectkit.labels.table import (
+    MAX_ID_BYTES,
+    MAX_PATH_BYTES,
+    case_notes,
+    clean_class,
+    refuse_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +40,23 @@ def test_names_that_could_do_harm_are_refused(image_id, message):
 def test_a_class_has_no_control_characters_either():
     with pytest.raises(LabelError, match="or its class has a control character"):
         refuse_names("a.png", "1\t2")
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (" scratch", "scratch"), ("deep \t scratch\u00a0", "deep scratch"),
+        ("1.0", "1"), ("1.", "1"),
+        ("1.5", "1.5"), ("01", "01"), ("u\u0308ber", "\u00fcber"), ("\ufeffdent\u200b", "dent"),
+        ("NaN", "NaN"), ("1e5", "1e5"), ("\u5212\u75d5", "\u5212\u75d5"), ("", ""), (" ", ""),
+    ],
+)  # fmt: skip
+def test_a_class_is_written_in_one_way(text, name):
+    assert clean_class(text)[0] == name
+    assert bool(clean_class(text)[1]) == (text != name)
+
+
+def test_names_that_differ_by_case_alone_are_warned_of():
+    assert case_notes(["a", "b", "a"]) == []
+    (note,) = case_notes(["scratch", "Scratch", "dent", "SCRATCH"])
+    assert note.startswith("the classes 'SCRATCH', 'Scratch', 'scratch' differ by case alone")

@@ -10,7 +10,7 @@ from defectkit.preparation.image_folder import ImageFolder
 from defectkit.preparation.matching import MatchedImage, find_images, match_images
 
 BOX = Box(0, 0, 1, 1)
-REFUSED = "a class\twith a tab"
+REFUSED = "a class\0with a NUL"
 
 
 @pytest.fixture

@@ -44,6 +44,9 @@ CHECKS = {
     41: "names are matched in steps, and only where one file fits",
     42: "a mask is never an image, and soft edges are no classes",
     43: "layouts of public data sets are read as their authors meant",
+    44: "polygons of findContours come back to the pixel",
+    45: "text is read in its own encoding",
+    46: "a cell that a spreadsheet cut is refused",
     50: "what all images of a weave or a part share is no leak; copies among them are found",
 }
 

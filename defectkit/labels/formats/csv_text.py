@@ -8,6 +8,7 @@ from pathlib import Path
 
 from defectkit.errors import LabelError
 from defectkit.files import unquote_formula
+from defectkit.labels.formats.text_encoding import Encodings
 
 DELIMITERS = ",;\t"
 
@@ -15,10 +16,15 @@ NOT_CSV: Mapping[bytes, str] = {
     b"PK\x03\x04": "an Excel or zip file",
     b"\xd0\xcf\x11\xe0": "an Excel file of the old kind",
     b"\x1f\x8b": "a gzip file",
-    b"\xff\xfe": "UTF-16 text",
-    b"\xfe\xff": "UTF-16 text",
 }
 """What kind of file starts with these bytes."""
+
+SPREADSHEET_LIMIT = 32_767
+CUT_CELL = (
+    f"a cell has {SPREADSHEET_LIMIT:,} characters, the most that a spreadsheet keeps: the rest of "
+    "it was cut off. Take the table from before it was saved in a spreadsheet"
+)
+"""Why a row cannot be used that lost the end of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +41,12 @@ class CsvRow:
 
 @dataclass(frozen=True, slots=True)
 class CsvText:
-    """The text of a CSV file; ``encoding`` is "utf-8" or "gb18030"."""
+    """The text of a CSV file, its encoding, and what the user should know of it."""
 
     path: Path
     encoding: str
     text: str
+    notes: tuple[str, ...] = ()
 
     def rows(self, delimiter: str) -> Iterator[CsvRow]:
         """Yield every row that has more than blanks and delimiters, with its cells stripped.
@@ -56,7 +63,7 @@ class CsvText:
         while True:
             line = reader.line_num + 1
             try:
-                cells = [unquote_formula(cell.strip()) for cell in next(reader)]
+                raw = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
@@ -69,7 +76,10 @@ class CsvText:
                 where = f"line {line}" if last == line else f"lines {line} to {last}"
                 yield CsvRow(line, [], f"the quotation marks in {where} do not pair up")
             else:
-                if any(cells):
+                cells = [unquote_formula(cell.strip()) for cell in raw]
+                if SPREADSHEET_LIMIT in map(len, raw):
+                    yield CsvRow(line, cells, CUT_CELL)
+                elif any(cells):
                     yield CsvRow(line, cells)
 
 
@@ -77,7 +87,7 @@ def read_csv_text(path: Path | str) -> CsvText:
     """Read a text file whole.
 
     Raises:
-        LabelError: the file is missing, empty, or not text in UTF-8 or GB18030.
+        LabelError: the file is missing, empty, or not text, as ``decode_text``.
     """
     path = Path(path)
     try:
@@ -89,12 +99,8 @@ def read_csv_text(path: Path | str) -> CsvText:
     for magic, kind in NOT_CSV.items():
         if content.startswith(magic):
             raise LabelError(f"{path} is {kind}. Save it as CSV (UTF-8).")
-    for encoding in ("utf-8", "gb18030"):
-        try:
-            text = content.decode(encoding).removeprefix("\ufeff")
-        except UnicodeDecodeError:
-            continue
-        if not text.strip(" \r\n" + DELIMITERS):
-            raise LabelError(f"{path} is empty. It needs rows such as 'image.png,1,1 3 10 5'.")
-        return CsvText(path, encoding, text)
-    raise LabelError(f"{path} is neither UTF-8 nor GB18030 text. Save it as CSV (UTF-8).")
+    encodings = Encodings()
+    text = encodings.decode(content, str(path))
+    if not text.strip(" \r\n" + DELIMITERS):
+        raise LabelError(f"{path} is empty. It needs rows such as 'image.png,1,1 3 10 5'.")
+    return CsvText(path, encodings.common, text, tuple(encodings.notes()))

@@ -1,16 +1,43 @@
-"""labelme: a JSON file for each image, with polygons and rectangles."""
+"""labelme: a JSON file for each image, with polygons, rectangles, circles and masks."""
 
+import base64
+import io
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
+from defectkit.labels import rle
+from defectkit.labels.formats.shapes import box_of, ellipse
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
-from defectkit.labels.formats.untrusted_files import json_field, json_numbers, read_json
-from defectkit.labels.outlines import Box, Outline, Polygons
+from defectkit.labels.formats.text_encoding import Encodings
+from defectkit.labels.formats.untrusted_files import (
+    image_size,
+    json_field,
+    json_id,
+    json_numbers,
+    read_json,
+)
+from defectkit.labels.outlines import Outline, PlacedMask, Polygons, RleMask
 from defectkit.labels.table import LabelTable
+
+MAX_MASK_PIXELS = 2**28
+POLYGONS = ("polygon", "rotation", "quadrilateral")
+"""The shapes whose points are the corners; the last two are those of labelme's relatives."""
+WITHOUT_AREA = ("line", "linestrip", "point", "points")
+
+Points = list[tuple[float, ...]]
+
+
+def is_labelme(document: Any) -> bool:
+    """Return whether a JSON document is one of labelme's."""
+    return isinstance(document, dict) and "shapes" in document
 
 
 def read_labelme(path: Path, files: Sequence[Path]) -> LabelTable:
@@ -19,33 +46,72 @@ def read_labelme(path: Path, files: Sequence[Path]) -> LabelTable:
     Raises:
         LabelError: there are no annotations.
     """
-    return collect_annotations(path, files, _read_file).build("labelme JSON", files)
+    encodings = Encodings()
+    read = partial(_read_file, encodings=encodings)
+    return collect_annotations(path, files, read, encodings).build("labelme JSON", files)
 
 
-def _read_file(file: Path, inner: Path) -> tuple[str, list[ReadAnnotation]]:
-    document = read_json(file)
+def _read_file(
+    file: Path, inner: Path, *, encodings: Encodings
+) -> tuple[str, list[ReadAnnotation]]:
+    document = read_json(file, encodings)
+    shapes = json_field(document, "shapes", list)
     # Whatever folder it was drawn in: the image is looked for in the folder of images.
-    image_id = (inner / PureWindowsPath(json_field(document, "imagePath", str)).name).as_posix()
-    size = json_field(document, "imageHeight", int), json_field(document, "imageWidth", int)
-    return image_id, [
-        partial(_read_shape, image_id, shape, size)
-        for shape in json_field(document, "shapes", list)
-    ]
+    name = document.get("imagePath")
+    name = PureWindowsPath(name).name if isinstance(name, str) else ""
+    image_id = (inner / (name or file.stem)).as_posix()
+    size = image_size(document.get("imageHeight"), document.get("imageWidth"))
+    return image_id, [partial(_read_shape, image_id, shape, size) for shape in shapes]
 
 
-def _read_shape(image_id: str, shape: Any, size: ImageSize) -> Annotation:
-    return Annotation(image_id, json_field(shape, "label", str), _outline(shape, size))
+def _read_shape(image_id: str, shape: Any, size: ImageSize | None) -> Annotation:
+    label = json_id(shape.get("label")) if isinstance(shape, dict) else None
+    if label is None:
+        raise LabelError("'label' is missing or is not of the right kind")
+    return Annotation(image_id, label, _outline(shape, size))
 
 
-def _outline(shape: dict[str, Any], size: ImageSize) -> Outline:
+def _outline(shape: dict[str, Any], size: ImageSize | None) -> Outline:
     points = [json_numbers(point) for point in json_field(shape, "points", list)]
     if any(len(point) != 2 for point in points):
         raise LabelError("a point does not have two numbers")
-    match shape.get("shape_type", "polygon"):
-        case "polygon":
-            return Polygons((tuple(number for point in points for number in point),), size)
-        case "rectangle" if len(points) == 2:
-            (left, right), (top, bottom) = map(sorted, zip(*points, strict=True))
-            return Box(left, top, right, bottom, size)
-        case other:
-            raise LabelError(f"the shape {str(other)[:30]!r} is neither polygon nor rectangle")
+    kind = shape.get("shape_type") or "polygon"
+    if kind in POLYGONS or (kind == "rectangle" and len(points) == 4 and not _is_upright(points)):
+        return Polygons((tuple(number for point in points for number in point),), size)
+    if kind == "rectangle" and len(points) in (2, 4):
+        (x, y), (other_x, other_y) = points[0], points[1 if len(points) == 2 else 2]
+        return box_of(x, y, other_x, other_y, size)
+    if kind == "circle" and len(points) == 2:
+        (x, y), (on_x, on_y) = points
+        radius = math.hypot(on_x - x, on_y - y)
+        return ellipse(x, y, radius, radius, size)
+    if kind == "mask" and len(points) == 2:
+        return _mask(json_field(shape, "mask", str), points, size)
+    if kind in WITHOUT_AREA:
+        raise LabelError(f"the shape {kind!r} has no area: draw a polygon around the defect")
+    raise LabelError(
+        f"the shape {str(kind)[:30]!r} with {len(points)} points is neither polygon nor rectangle"
+    )
+
+
+def _is_upright(points: Points) -> bool:
+    """Return whether four corners are those of a box, in turn."""
+    (x, y), (other_x, other_y) = points[0], points[2]
+    corners = {(x, y), (other_x, other_y), (x, other_y), (other_x, y)}
+    return set(points) == corners and points[0] not in (points[1], points[3])
+
+
+def _mask(encoded: str, points: Points, size: ImageSize | None) -> PlacedMask:
+    """Return the mask of a PNG; its points are its first and its last pixel."""
+    left, top = (math.floor(min(side)) for side in zip(*points, strict=True))
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(encoded)), formats=["PNG"]) as opened:
+            if opened.width * opened.height > MAX_MASK_PIXELS:
+                raise LabelError(f"its mask has {opened.width}x{opened.height} pixels: too many")
+            pixels = np.asarray(opened)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise LabelError(f"its mask is no readable PNG ({error})") from error
+    if pixels.ndim != 2:
+        raise LabelError("its mask is a PNG in color")
+    height, width = pixels.shape
+    return PlacedMask(RleMask(rle.encode(pixels), (height, width)), left, top, size)

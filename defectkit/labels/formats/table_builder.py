@@ -6,8 +6,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from defectkit.errors import LabelError
+from defectkit.labels.formats.text_encoding import Encodings
 from defectkit.labels.outlines import Box, Outline, RleMask
-from defectkit.labels.table import LabelRow, LabelTable, RefusedRow, refuse_names
+from defectkit.labels.table import (
+    LabelRow,
+    LabelTable,
+    RefusedRow,
+    case_notes,
+    clean_class,
+    refuse_names,
+)
 
 
 class Annotation(NamedTuple):
@@ -19,6 +27,11 @@ class Annotation(NamedTuple):
     note: str = ""
     ignored: bool = False
 
+
+ONLY_A_BOX = (
+    "it has only a box, where other annotations have outlines: draw one, or read all labels as "
+    "their boxes with --boxes"
+)
 
 ReadAnnotation = Callable[[], Annotation]
 """Returns an annotation, or raises ``LabelError`` where it is malformed."""
@@ -33,6 +46,8 @@ class TableBuilder:
     refused: list[RefusedRow] = field(default_factory=list)
     unlabeled: list[str] = field(default_factory=list)
     empty_files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    encodings: Encodings = field(default_factory=Encodings)
 
     def add(
         self, image_id: str, class_id: str, read: ReadAnnotation, *, label_file: str = ""
@@ -41,6 +56,7 @@ class TableBuilder:
         number = len(self.rows) + len(self.refused) + 1
         try:
             image_id, class_id, outline, note, ignored = read()
+            class_id, spelling = clean_class(class_id)
             refuse_names(image_id, class_id)
             is_empty = isinstance(outline, RleMask) and not outline.rle
             if not class_id and not is_empty and not ignored:
@@ -48,6 +64,7 @@ class TableBuilder:
         except LabelError as error:
             self.refuse(image_id, class_id, str(error), label_file=label_file)
         else:
+            note = "; ".join(filter(None, [note, spelling]))
             self.rows.append(
                 LabelRow(number, image_id, class_id, "", outline, label_file, note, ignored)
             )
@@ -58,36 +75,26 @@ class TableBuilder:
         self.refused.append(RefusedRow(number, image_id, class_id, reason, label_file))
 
     def build(self, form: str, files: Sequence[Path]) -> LabelTable:
-        """Return the table; among outlines, boxes are refused.
+        """Return the table.
 
         Raises:
             LabelError: there are no annotations.
         """
         if not (self.rows or self.refused or self.unlabeled or self.empty_files):
             raise LabelError(f"{self.path} has no annotations.")
-        outlines = [row.outline for row in self.rows if row.outline]
-        boxes = sum(isinstance(outline, Box) for outline in outlines)
-        mixed = 0 < boxes < len(outlines)
-        rows, refused = [], list(self.refused)
-        for row in self.rows:
-            if mixed and isinstance(row.outline, Box):
-                reason = "it has only a box, where other annotations have outlines: draw one"
-                refused.append(
-                    RefusedRow(row.line, row.image_id, row.class_id, reason, row.label_file)
-                )
-            else:
-                rows.append(row)
+        classes = (row.class_id for row in self.rows)
         return LabelTable(
             path=self.path,
             form=form,
-            encoding="utf-8",
-            rows=tuple(rows),
-            refused=tuple(refused),
+            encoding=self.encodings.common,
+            rows=tuple(self.rows),
+            refused=tuple(self.refused),
             meta={},
             unlabeled=tuple(self.unlabeled),
-            kind="boxes" if boxes and not mixed else "masks",
+            kind="boxes" if any(isinstance(row.outline, Box) for row in self.rows) else "masks",
             files=tuple(files),
             empty_files=self.empty_files,
+            notes=(*self.notes, *self.encodings.notes(), *case_notes(classes)),
         )
 
     def shift_boxes(self, *, left: float, top: float) -> None:
@@ -98,10 +105,30 @@ class TableBuilder:
                 self.rows[index] = replace(row, outline=box)
 
 
+def settle_boxes(table: LabelTable, *, boxes: bool) -> LabelTable:
+    """Return the table of boxes alone or of outlines alone; ``boxes`` takes all as boxes.
+
+    Otherwise boxes are refused among outlines: nobody knows what the defects in them look like.
+    """
+    outlines = [row.outline for row in table.rows if row.outline]
+    mixed = len({isinstance(outline, Box) for outline in outlines}) > 1
+    if boxes or not mixed:
+        return replace(table, kind="boxes") if boxes else table
+    rows = [row for row in table.rows if not isinstance(row.outline, Box)]
+    refused = [
+        RefusedRow(row.line, row.image_id, row.class_id, ONLY_A_BOX, row.label_file)
+        for row in table.rows
+        if isinstance(row.outline, Box)
+    ]
+    refused = sorted([*table.refused, *refused], key=lambda row: row.line)
+    return replace(table, rows=tuple(rows), refused=tuple(refused), kind="masks")
+
+
 def collect_annotations(
     path: Path,
     files: Sequence[Path],
     read_file: Callable[[Path, Path], tuple[str, list[ReadAnnotation]]],
+    encodings: Encodings | None = None,
 ) -> TableBuilder:
     """Collect the annotations of ``files`` below ``path`` that each belong to one image.
 
@@ -113,8 +140,9 @@ def collect_annotations(
         files: in it or below it.
         read_file: takes a file and the folder it lies in, relative to ``path``, and returns the
             image id and what returns each annotation.
+        encodings: in which ``read_file`` decodes them.
     """
-    table = TableBuilder(path)
+    table = TableBuilder(path, encodings=encodings or Encodings())
     for file in files:
         inner = file.relative_to(path).parent
         own_name = (inner / file.stem).as_posix()

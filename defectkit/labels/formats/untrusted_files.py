@@ -1,19 +1,37 @@
-"""Untrusted JSON and XML files: sizes are limited, and no XML entity is expanded."""
+"""Untrusted text, JSON and XML files: sizes are limited, and no XML entity is expanded."""
 
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.parsers import expat
 
+from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.files import read_limited
+from defectkit.labels.formats.text_encoding import Encodings
 
 MAX_BYTES = 2**30
 """Larger label files are refused: 1 GiB."""
 MAX_XML_BYTES = 2**24
 """Larger XML files, of one image each, are refused: 16 MiB."""
+XML_ENCODING = re.compile(
+    rb"""\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([A-Za-z0-9_.:-]{1,40})["']"""
+)
+XML_ENCODINGS = {
+    **dict.fromkeys(("gb2312", "gbk", "gb18030"), "gb18030"),
+    **dict.fromkeys(("iso-8859-1", "latin-1", "latin1", "windows-1252"), "cp1252"),
+    **dict.fromkeys(("shift_jis", "shift-jis", "windows-31j"), "cp932"),
+    "windows-1250": "cp1250",
+    "windows-1251": "cp1251",
+    "big5": "big5",
+    "euc-kr": "euc_kr",
+    "euc-jp": "euc_jp",
+    "iso-8859-15": "iso8859_15",
+}
+"""The encodings that an XML file may declare, apart from Unicode's, and what Python calls them."""
 
 
 def read_limited_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
@@ -29,39 +47,86 @@ def read_limited_bytes(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         raise LabelError(f"cannot read {path}: {reason}.") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_text(path: Path, encodings: Encodings, *, max_bytes: int = MAX_BYTES) -> str:
+    """Read a text file of at most ``max_bytes`` bytes.
+
+    Raises:
+        LabelError: it cannot be read, is larger, or is no text.
+    """
+    return encodings.decode(read_limited_bytes(path, max_bytes=max_bytes), str(path))
+
+
+def read_json(path: Path, encodings: Encodings | None = None) -> dict[str, Any]:
     """Read the JSON object of a file.
 
     Raises:
         LabelError: the file cannot be read, is not JSON, or has something else than an object.
     """
-    content = read_limited_bytes(path)
-    try:
-        document = json.loads(content, parse_constant=_refuse_constant, parse_float=_finite)
-    except (ValueError, RecursionError) as error:  # Bad UTF-8 is a ValueError too.
-        raise LabelError(f"{path} is not readable JSON ({error}).") from error
+    document = read_json_value(path, encodings)
     if not isinstance(document, dict):
         raise LabelError(f"{path} has no JSON object.")
     return document
 
 
-def read_xml(path: Path) -> ET.Element:
+def read_json_value(path: Path, encodings: Encodings | None = None) -> Any:
+    """Read the JSON of a file; NaN and infinity, which JSON does not have, are numbers too.
+
+    Raises:
+        LabelError: the file cannot be read or is not JSON.
+    """
+    text = read_text(path, encodings or Encodings())
+    try:
+        return json.loads(text, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise LabelError(f"{path} is not readable JSON ({error}).") from error
+
+
+def read_xml(
+    path: Path, encodings: Encodings | None = None, *, max_bytes: int = MAX_XML_BYTES
+) -> ET.Element:
     """Read an XML file; one with a DTD or an entity of its own is refused.
 
     Raises:
         LabelError: the file cannot be read, is not XML, or declares a document type.
     """
+    content = read_limited_bytes(path, max_bytes=max_bytes)
+    said = XML_ENCODING.match(content)
+    name = said[1].decode().lower() if said else ""
+    text = (encodings or Encodings()).decode(
+        content, str(path), declared=XML_ENCODINGS.get(name, "")
+    )
     builder = ET.TreeBuilder()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # Whatever the file says: the text is decoded already.
     parser.StartElementHandler = builder.start
     parser.EndElementHandler = builder.end
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_doctype
     try:
-        parser.Parse(read_limited_bytes(path, max_bytes=MAX_XML_BYTES), True)
+        parser.Parse(text.encode(), True)
         return builder.close()
     except (expat.ExpatError, ValueError, LookupError, AssertionError) as error:
         raise LabelError(f"{path} is not readable XML ({error}).") from error
+
+
+def json_id(value: Any) -> str | None:
+    """Return an id as text, so that 1, 1.0 and "1" are one; None where it is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip() if type(value) in (int, str) else None
+
+
+def image_size(height: Any, width: Any) -> ImageSize | None:
+    """Return (height, width) as written in any way; None where they are not known."""
+    sides = []
+    for side in (height, width):
+        try:
+            number = float(side)
+        except (TypeError, ValueError):
+            return None
+        if not (number >= 1 and number.is_integer()) or isinstance(side, bool):
+            return None
+        sides.append(int(number))
+    return sides[0], sides[1]
 
 
 def json_field(item: Any, key: str, *kinds: type) -> Any:
@@ -77,25 +142,16 @@ def json_field(item: Any, key: str, *kinds: type) -> Any:
 
 
 def json_numbers(values: Any) -> tuple[float, ...]:
-    """Return a JSON list of numbers.
+    """Return a JSON list of finite numbers.
 
     Raises:
         LabelError: it is something else.
     """
-    if not isinstance(values, list) or not all(type(one) in (int, float) for one in values):
+    if not isinstance(values, list) or not all(
+        type(one) is int or (type(one) is float and math.isfinite(one)) for one in values
+    ):
         raise LabelError("the coordinates are not a list of numbers")
     return tuple(values)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is too large")
-    return value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def _refuse_doctype(*_: object) -> NoReturn:

@@ -7,8 +7,10 @@ from pathlib import Path, PureWindowsPath
 
 from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
+from defectkit.labels.formats.shapes import box_of
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
-from defectkit.labels.formats.untrusted_files import read_xml
+from defectkit.labels.formats.text_encoding import Encodings
+from defectkit.labels.formats.untrusted_files import image_size, read_xml
 from defectkit.labels.outlines import Box
 from defectkit.labels.table import LabelTable
 
@@ -24,7 +26,9 @@ def read_voc(path: Path, files: Sequence[Path]) -> LabelTable:
     Raises:
         LabelError: there are no annotations.
     """
-    table = collect_annotations(path, files, _read_file)
+    encodings = Encodings()
+    read = partial(_read_file, encodings=encodings)
+    table = collect_annotations(path, files, read, encodings)
     boxes = [row.outline for row in table.rows if isinstance(row.outline, Box)]
     if any(0 in (box.left, box.top) for box in boxes):
         return table.build("Pascal VOC, edges from 0, since some are 0", files)
@@ -32,13 +36,15 @@ def read_voc(path: Path, files: Sequence[Path]) -> LabelTable:
     return table.build("Pascal VOC, pixels from 1, the last ones within the box", files)
 
 
-def _read_file(file: Path, inner: Path) -> tuple[str, list[ReadAnnotation]]:
-    root = read_xml(file)
+def _read_file(
+    file: Path, inner: Path, *, encodings: Encodings
+) -> tuple[str, list[ReadAnnotation]]:
+    root = read_xml(file, encodings)
     if root.tag != "annotation":
         raise LabelError(f"its root is {root.tag[:30]!r} instead of 'annotation'")
     name = PureWindowsPath((root.findtext("filename") or "").strip()).name or file.stem
     image_id = (inner / name).as_posix()
-    size = _size(root)
+    size = image_size(root.findtext("size/height"), root.findtext("size/width"))
     return image_id, [
         partial(_read_object, image_id, item, size) for item in root.iterfind("object")
     ]
@@ -47,14 +53,7 @@ def _read_file(file: Path, inner: Path) -> tuple[str, list[ReadAnnotation]]:
 def _read_object(image_id: str, item: ET.Element, size: ImageSize | None) -> Annotation:
     left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
     class_id = (item.findtext("name") or "").strip()
-    return Annotation(image_id, class_id, Box(left, top, right, bottom, size))
-
-
-def _size(root: ET.Element) -> ImageSize | None:
-    if root.find("size") is None:
-        return None
-    height, width = (_number(root, f"size/{side}") for side in ("height", "width"))
-    return int(height), int(width)
+    return Annotation(image_id, class_id, box_of(left, top, right, bottom, size))
 
 
 def _number(item: ET.Element, place: str) -> float:

@@ -10,14 +10,15 @@ from ruamel.yaml import YAML
 from defectkit.config.yaml_file import YAML_ERRORS
 from defectkit.errors import LabelError
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
-from defectkit.labels.formats.untrusted_files import read_limited_bytes
+from defectkit.labels.formats.text_encoding import Encodings
+from defectkit.labels.formats.untrusted_files import read_text
 from defectkit.labels.outlines import Box, Outline, Polygons
 from defectkit.labels.table import LabelTable
 
 NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 MAX_TEXT_BYTES = 2**24
-LINE = re.compile(r"\d{1,6}(\.0+)?(\s+[-+.\deE]+){4,}")
-"""A class number and at least four numbers."""
+LINE = re.compile(r"(\d{1,6})(?:\.0*)?(\s+[-+.\deE]+){4,}")
+"""A class number, which some write as 0.0, and at least four numbers."""
 
 
 def read_yolo(path: Path, files: Sequence[Path], names_file: Path | None = None) -> LabelTable:
@@ -29,17 +30,19 @@ def read_yolo(path: Path, files: Sequence[Path], names_file: Path | None = None)
     Raises:
         LabelError: there are no annotations, or the names cannot be read.
     """
+    encodings = Encodings()
     names_file = names_file or find_names_file(path)
-    names = _read_names(names_file) if names_file else None
-    table = collect_annotations(path, files, partial(_read_file, names=names))
+    names = _read_names(names_file, encodings) if names_file else None
+    read = partial(_read_file, names=names, encodings=encodings)
+    table = collect_annotations(path, files, read, encodings)
     return table.build("YOLO", [*files, *([names_file] if names_file else [])])
 
 
 def _read_file(
-    file: Path, inner: Path, *, names: Sequence[str] | None
+    file: Path, inner: Path, *, names: Sequence[str] | None, encodings: Encodings
 ) -> tuple[str, list[ReadAnnotation]]:
     image_id = (inner / file.stem).as_posix()
-    lines = enumerate(map(str.strip, _read_text(file).splitlines()), start=1)
+    lines = enumerate(map(str.strip, _read_text(file, encodings).splitlines()), start=1)
     return image_id, [
         partial(_read_line, image_id, line, f"{file.name}:{number}", names)
         for number, line in lines
@@ -57,7 +60,7 @@ def _read_line(image_id: str, line: str, where: str, names: Sequence[str] | None
 def is_yolo(file: Path) -> bool:
     """Return whether the first line with text is one of YOLO's."""
     try:
-        lines = _read_text(file).split("\n")
+        lines = _read_text(file, Encodings()).split("\n")
     except LabelError:
         return False
     return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
@@ -73,12 +76,12 @@ def find_names_file(path: Path) -> Path | None:
 
 
 def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
-    if not LINE.fullmatch(line):
+    matched = LINE.fullmatch(line)
+    if not matched:
         raise LabelError(
             f"{line[:40]!r} is not a class number with the numbers of a box or polygon"
         )
-    first, *rest = line.split()
-    number = int(float(first))  # Some programs write 0.0.
+    number, (_, *rest) = int(matched[1]), line.split()
     if names is not None and number >= len(names):
         raise LabelError(f"class {number} has no name: {len(names)} classes are named")
     class_id = names[number] if names is not None else str(number)
@@ -91,18 +94,20 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
         return class_id, Box(
             x - width / 2, y - height / 2, x + width / 2, y + height / 2, relative=True
         )
+    if len(values) == 5:
+        raise LabelError(
+            "it has six numbers, as detections with a score: labels have the class and the four "
+            "of a box, or x and y of each point of a polygon"
+        )
     return class_id, Polygons((values,), relative=True)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return read_limited_bytes(path, max_bytes=MAX_TEXT_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LabelError(f"{path.name} is not UTF-8 text") from error
+def _read_text(path: Path, encodings: Encodings) -> str:
+    return read_text(path, encodings, max_bytes=MAX_TEXT_BYTES)
 
 
-def _read_names(path: Path) -> list[str]:
-    text = _read_text(path)
+def _read_names(path: Path, encodings: Encodings) -> list[str]:
+    text = _read_text(path, encodings)
     if path.suffix.lower() not in (".yaml", ".yml"):
         return [name.strip() for name in text.splitlines() if name.strip()]
     yaml = YAML(typ="safe", pure=True)

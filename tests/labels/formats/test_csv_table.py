@@ -229,7 +229,9 @@ def test_a_refused_row_leaves_no_meta(table):
 HEADERS = [
     ("foo,bar\na.png,1 3\n", "1: the header must name the columns ImageId and EncodedPixels"),
     ("foo,bar\n", "but has 'foo', 'bar'"),
-    ("ImageId,ClassId\na.png,1\n", "but has 'ImageId', 'ClassId'"),
+    ("ImageId,ClassId\na.png,1\n", "1: the table names classes of images, but not where"),
+    ("filename,label\na.png,scratch\n", "'label' has 'scratch': the table names classes of"),
+    ("image,mask\na.png,\nb.png,b_mask.png\n", "'mask' has names of files, such as 'b_mask.png'"),
     ("\n\nClassId;EncodedPixels\n", "3: .* but has 'ClassId', 'EncodedPixels'"),
     ("ImageId\na.png\n", "but has 'ImageId'"),
     ("a.png,1,2,1 3\n", "but has 'a.png', '1', '2', '1 3'"),

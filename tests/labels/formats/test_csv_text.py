@@ -1,6 +1,7 @@
 import pytest
 
 from defectkit.errors import LabelError
+from defectkit.labels.formats.csv_table import read_table
 from defectkit.labels.formats.csv_text import read_csv_text
 
 
@@ -20,10 +21,11 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         (b"PK\x03\x04\x14\x00\x06\x00", "is an Excel or zip file. Save it as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an Excel file of the old kind"),
         (b"\x1f\x8b\x08\x00", "is a gzip file"),
-        ("ImageId,EncodedPixels\n".encode("utf-16"), "is UTF-16 text. Save it as CSV"),
-        ("ImageId,EncodedPixels\n\u56fe".encode("utf-16-be"), "is neither UTF-8 nor GB18030"),
-        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff", "is neither UTF-8 nor GB18030"),
-        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is neither UTF-8 nor GB18030 text"),
+        (
+            b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xff",
+            "is neither UTF-8 nor plausible in one other encoding",
+        ),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is neither UTF-8 nor plausible in one other encoding"),
     ],
 )
 def test_what_is_no_csv_is_refused_by_name(tmp_path, content, message):
@@ -55,3 +57,18 @@ def test_rows_after_a_bad_one_are_read(tmp_path):
     ]
     assert records[0].problem == "the quotation marks in line 1 do not pair up"
     assert records[2].problem == "the quotation marks in lines 3 to 4 do not pair up"
+
+
+@pytest.mark.check(46)
+@pytest.mark.parametrize("n_numbers", [10_000, 10_001])
+def test_a_cell_that_a_spreadsheet_cut_is_refused(tmp_path, n_numbers):
+    whole = " ".join(str(number) for number in range(1, n_numbers))
+    cut = whole[:32_767]
+    assert len(cut) == 32_767
+    path = tmp_path / "train.csv"
+    path.write_text(f"ImageId,EncodedPixels\na.png,{cut}\nb.png,{whole}\nc.png,{cut} \n")
+    table = read_table(path)
+    assert [row.image_id for row in table.rows] == ["b.png", "c.png"]
+    (refused,) = table.refused
+    assert (refused.line, refused.image_id) == (2, "a.png")
+    assert "a cell has 32,767 characters, the most that a spreadsheet keeps" in refused.reason

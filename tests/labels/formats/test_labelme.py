@@ -1,10 +1,15 @@
+import base64
+import io
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats.labelme import read_labelme
-from defectkit.labels.outlines import Box, Polygons
+from defectkit.labels.outlines import Box, Polygons, rasterize
 
 SIZE = (20, 30)
 
@@ -16,7 +21,8 @@ def read(tmp_path):
         file.parent.mkdir(exist_ok=True)
         document = {
             "imagePath": image, "imageHeight": SIZE[0], "imageWidth": SIZE[1],
-            "shapes": list(shapes), **changes,
+            "shapes": list(shapes),
+            **changes,
         }  # fmt: skip
         file.write_text(json.dumps(document))
         return read_labelme(tmp_path, [file])
@@ -51,7 +57,12 @@ def test_the_image_lies_beside_its_label_wherever_it_was_drawn(read, path):
 @pytest.mark.parametrize(
     ("one", "reason"),
     [
-        (shape([[1, 2], [3, 4]], "circle"), "the shape 'circle' is neither polygon nor rectangle"),
+        (shape([[1, 2]], "circle"), "the shape 'circle' with 1 points is neither polygon nor"),
+        (shape([[1, 2], [3, 4]], "line"), "the shape 'line' has no area: draw a polygon"),
+        (shape([[1, 2]], "point"), "the shape 'point' has no area"),
+        (shape([[1, 2], [1, 2]], "circle"), "its radius is not above 0"),
+        (shape([[1, 2], [3, 4]], "mask"), "'mask' is missing"),
+        ({**shape([[1, 2], [3, 4]], "mask"), "mask": "bm8="}, "its mask is no readable PNG"),
         (shape([[1, 2], [3, 4], [5, 6]], "rectangle"), "the shape 'rectangle'"),
         (shape([[1, 2, 3]]), "a point does not have two numbers"),
         (shape([1, 2]), "not a list of numbers"),
@@ -68,9 +79,49 @@ def test_a_shape_that_cannot_be_used_is_refused_alone(read, one, reason):
 
 
 def test_a_file_that_is_not_labelmes_is_refused_under_its_own_name(read):
-    (refused,) = read(imageHeight="20").refused
+    (refused,) = read(shapes=None).refused
     assert refused.image_id == "lot/part"
-    assert refused.reason.startswith("part.json: 'imageHeight' is missing")
+    assert refused.reason.startswith("part.json: 'shapes' is missing")
+
+
+def test_sizes_and_the_path_may_be_missing(read):
+    table = read(shape([[1, 2], [5, 2], [5, 9]]), imageHeight=None, imageWidth=0, imagePath=None)
+    assert table.rows[0].outline.size is None
+    assert table.rows[0].image_id == "lot/part"
+
+
+def test_a_rectangle_of_four_corners_is_a_box_or_turned(read):
+    table = read(shape([[2, 3], [9, 3], [9, 8], [2, 8]], "rectangle"))
+    assert table.rows[0].outline == Box(2, 3, 9, 8, SIZE)
+    corners = [[5, 1], [9, 5], [5, 9], [1, 5]]
+    for kind in ("rectangle", "rotation"):
+        table = read(shape(corners, kind))
+        assert table.rows[0].outline == Polygons(((5, 1, 9, 5, 5, 9, 1, 5),), SIZE)
+
+
+def test_a_circle_is_its_center_and_a_point_on_it(read):
+    runs, _ = rasterize(read(shape([[10, 10], [10, 16]], "circle")).rows[0].outline, SIZE)
+    mask = runs.to_mask(SIZE)
+    assert mask[4:16, 4:16].sum() == mask.sum()
+    assert abs(mask.sum() - np.pi * 36) < 5
+
+
+def test_a_mask_is_a_png_between_its_first_and_last_pixel(read):
+    pixels = np.zeros((3, 4), np.uint8)
+    pixels[1:, 2:] = 1
+    file = io.BytesIO()
+    Image.fromarray(pixels > 0).save(file, "PNG")
+    encoded = base64.b64encode(file.getvalue()).decode()
+    table = read({**shape([[5.0, 6.0], [8.0, 8.0]], "mask"), "mask": encoded})
+    runs, _ = rasterize(table.rows[0].outline, SIZE)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[7:9, 7:9] = 1
+    np.testing.assert_array_equal(runs.to_mask(SIZE), expected)
+    with pytest.raises(LabelError, match="of its 2 points are outside the image"):
+        rasterize(replace(table.rows[0].outline, left=27), SIZE)
+    runs, note = rasterize(replace(table.rows[0].outline, left=27), SIZE, clip=True)
+    assert runs.lengths.sum() == 2
+    assert "are cut at its border" in note
 
 
 def test_no_files_are_no_labels(tmp_path):

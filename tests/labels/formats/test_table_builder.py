@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 
 from defectkit.errors import LabelError
-from defectkit.labels.formats.table_builder import Annotation, TableBuilder, collect_annotations
+from defectkit.labels.formats.table_builder import (
+    Annotation,
+    TableBuilder,
+    collect_annotations,
+    settle_boxes,
+)
 from defectkit.labels.outlines import Box, Polygons, RleMask
 
 BOX = Box(1, 2, 5, 6)
@@ -49,11 +54,30 @@ def test_boxes_are_labels_of_their_own_kind_and_refused_among_outlines(builder):
     builder.add("", "", annotation(outline=BOX))
     assert builder.build("form", []).kind == "boxes"
     builder.add("", "", annotation("b.png"))
-    table = builder.build("form", [])
+    builder.add("", "", malformed)
+    table = settle_boxes(builder.build("form", []), boxes=False)
     assert table.kind == "masks"
+    assert [row.line for row in table.refused] == [1, 3]
     assert [row.image_id for row in table.rows] == ["b.png"]
     assert table.refused[0].line == 1
     assert "has only a box" in table.refused[0].reason
+    assert "--boxes" in table.refused[0].reason
+    table = settle_boxes(builder.build("form", []), boxes=True)
+    assert (table.kind, len(table.rows), len(table.refused)) == ("boxes", 2, 1)
+
+
+def test_class_names_are_cleaned_and_the_ledger_says_so(builder):
+    for name in ("scratch", " scratch ", "1.0", "1", "Scratch"):
+        builder.add("", "", annotation(class_id=name))
+    table = builder.build("form", [])
+    assert [row.class_id for row in table.rows] == ["scratch", "scratch", "1", "1", "Scratch"]
+    assert [row.note for row in table.rows] == [
+        "", "class ' scratch ' is read as 'scratch'", "class '1.0' is read as '1'", "", "",
+    ]  # fmt: skip
+    assert table.notes == (
+        "the classes 'Scratch', 'scratch' differ by case alone and are different classes. "
+        "If they are one, write them alike",
+    )
 
 
 def test_boxes_alone_are_shifted(builder):

@@ -57,7 +57,6 @@ def test_the_image_is_named_by_the_file_or_by_the_label(read):
         (box(1, 2, "x", 4), "bndbox/xmax 'x' is not a number"),
         ("<object><name>a</name></object>", "bndbox/xmin '' is not a number"),
         (box(1, 2, 3, 4, name=" "), "the annotation has no class"),
-        ("<size><width>30</width></size>" + box(1, 2, 3, 4), "size/height '' is not a number"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_reason(read, body, reason):

@@ -1,0 +1,84 @@
+"""Detect what the corners of polygons are: points, or the numbers of pixels.
+
+OpenCV's ``findContours`` walks from pixel to pixel along the border of a mask. Its corners are
+whole numbers that never reach width or height, and the pixels that they name belong to the mask:
+read as points, a mask loses its last row and column, and a thin crack nearly all of itself.
+
+Whole numbers alone show nothing: many tools round. What shows it are edges that all run along the
+eight directions of pixels, some of them diagonally; outlines that go there and back, and so have no
+area; and corners in the last column or row of pixels where none is on the border beyond it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from defectkit.arrays import Float64Array, ImageSize
+from defectkit.labels.outlines import Polygons, names_pixels, points_of
+
+MIN_EDGES = 12
+"""So many edges in the eight directions, all of them, are no chance ..."""
+MIN_DIAGONAL = 2
+"""... if so many of them are diagonal: sides along the axes are a rectangle's."""
+MIN_POLYGONS = 3
+"""Min. number of polygons without area, or at the border, that show it."""
+
+Sample = tuple[Polygons, ImageSize]
+"""Polygons, and (height, width) of their image."""
+
+
+@dataclass(slots=True)
+class _Evidence:
+    """What the sampled polygons show, as numbers of edges and of polygons."""
+
+    edges: int = 0
+    diagonal: int = 0
+    slanted: int = 0
+    thin: int = 0
+    at_border: int = 0
+
+
+def why_pixels(samples: Iterable[Sample]) -> str:
+    """Return why the corners of polygons name pixels, "" where they are points."""
+    found = _Evidence()
+    for polygons, size in samples:
+        rings = [points_of(ring, size, relative=polygons.relative) for ring in polygons.rings]
+        for ring in rings:
+            if not names_pixels(ring, size):
+                return ""
+        _add(found, rings, size)
+    chain = found.edges >= MIN_EDGES and found.diagonal >= MIN_DIAGONAL and not found.slanted
+    if chain:
+        return f"all {found.edges} edges that were looked at run from pixel to pixel"
+    if found.thin >= MIN_POLYGONS:
+        return f"{found.thin} of them go there and back, and have no area between points"
+    if found.at_border >= MIN_POLYGONS:
+        return f"{found.at_border} of them end in the last row or column, and none beyond it"
+    return ""
+
+
+def _add(found: _Evidence, rings: list[Float64Array], size: ImageSize) -> None:
+    thin = []
+    for ring in rings:
+        points = np.rint(ring)
+        steps = np.roll(points, -1, axis=0) - points
+        steps = steps[steps.any(axis=1)]
+        straight = (steps == 0).any(axis=1)
+        diagonal = abs(steps[:, 0]) == abs(steps[:, 1])
+        found.edges += len(steps)
+        found.diagonal += int(np.count_nonzero(diagonal))
+        found.slanted += int(np.count_nonzero(~straight & ~diagonal))
+        is_chain = len(steps) > 0 and bool((straight | diagonal).all())
+        thin.append(is_chain and not _area(points))
+    height, width = size
+    last = max(ring[:, 0].max() for ring in rings), max(ring[:, 1].max() for ring in rings)
+    # A stray ring beside a good one has no area either.
+    found.thin += all(thin)
+    found.at_border += last[0] > width - 1.5 or last[1] > height - 1.5
+
+
+def _area(points: Float64Array) -> float:
+    """Return twice the area of a polygon, 0 for one that goes there and back."""
+    following = np.roll(points, -1, axis=0)
+    return abs(float(np.sum(points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1])))
