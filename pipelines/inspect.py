@@ -19,7 +19,7 @@ from defectkit.files import ensure_writable, write_csv
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
-    from defectkit.arrays import Image
+    from defectkit.data.image_search import ImageFile, ImageSearch
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.verdicts import Judgment
     from defectkit.findings import Finding
@@ -30,13 +30,17 @@ REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectSummary:
-    """The folder of the results, and the number of images with each verdict or unreadable."""
+    """The folder of the results, and the number of images with each verdict or unreadable.
+
+    ``skipped`` is the number of other files in the folders, which are no images by their names.
+    """
 
     out: Path
     good: int
     review: int
     defective: int
     unreadable: int
+    skipped: int
 
 
 def run(
@@ -44,12 +48,14 @@ def run(
     *images: str | Path,
     out: str | Path = "inspection",
     device: Device = "auto",
+    follow_links: bool = False,
     console: Console | None = None,
 ) -> InspectSummary:
     """Inspect new images of any size: verdicts, masks and overlays.
 
     Files that cannot be read are listed in errors.csv; the other files are inspected and the exit
-    status is 1. A link that leads out of its folder counts as such a file and is not opened.
+    status is 1. A link that leads out of its folder counts as such a file and is not opened. Files
+    of other kinds are skipped and counted; hidden files are not.
 
     Examples:
         defectkit inspect runs/segment-1 photos/
@@ -60,6 +66,7 @@ def run(
         images: Image files, or folders of them.
         out: The folder to write.
         device: Where to compute; auto takes a GPU if there is one.
+        follow_links: Follow links that lead out of the given folders.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -71,44 +78,24 @@ def run(
         OutputError: ``out`` cannot be written.
     """
     let_idle_threads_sleep()
+    from defectkit.data.image_search import search_images
     from defectkit.deployment.bundle import TrainedModel
 
     console = console or Console(stderr=True)
     out = Path(out)
     trained = TrainedModel.load(model, device=device)
-    files = _find_images([Path(image) for image in images], overlays=out / "overlays")
+    given = [Path(image) for image in images]
+    search = search_images(given, results=out, follow_links=follow_links)
     _prepare_folder(out)
     tables = _Tables()
     try:
-        for file in track(files, "inspecting", console=console, disable=not console.is_terminal):
+        for file in track(
+            search.files, "inspecting", console=console, disable=not console.is_terminal
+        ):
             _inspect_image(file, trained, tables, out, console)
     finally:
         tables.write(out)  # Also when an inspection is interrupted.
-    return _summarize(tables, out, console)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ImageFile:
-    """An image to inspect; ``folder`` is the one that was searched for it, if any."""
-
-    image_id: str
-    path: Path
-    folder: Path | None
-
-    def read(self) -> "Image":
-        """Read the image.
-
-        Raises:
-            ImageError: it cannot be read, or is a link that leads out of the folder.
-        """
-        from defectkit.data.images import read_image
-
-        if self.folder and not self.path.resolve().is_relative_to(self.folder.resolve()):
-            raise ImageError(
-                f"{self.path} is a link that leads out of {self.folder}. "
-                "Name the file itself to inspect it."
-            )
-        return read_image(self.path)
+    return _summarize(tables, search, out, console)
 
 
 @dataclass
@@ -149,43 +136,6 @@ class _Tables:
         write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
-def _find_images(given: Sequence[Path], *, overlays: Path) -> list[_ImageFile]:
-    """Return the given files, and all images below the given folders.
-
-    Overlays of an earlier inspection are left out.
-
-    Raises:
-        ImageError: there is no image.
-    """
-    from defectkit.data.images import IMAGE_SUFFIXES
-
-    ids: dict[Path, str] = {}
-    folders: dict[Path, Path] = {}
-    for path in given:
-        if path.is_dir():
-            for below in sorted(path.rglob("*")):
-                drawn = below.resolve().is_relative_to(overlays.resolve())
-                if below.suffix.lower() in IMAGE_SUFFIXES and below.is_file() and not drawn:
-                    ids.setdefault(below, below.relative_to(path).as_posix())
-                    folders.setdefault(below, path)
-        else:
-            ids.setdefault(path, path.name)
-    if not ids:
-        raise ImageError(
-            f"no image in {', '.join(map(str, given))}. Known kinds: {', '.join(IMAGE_SUFFIXES)}."
-        )
-    counts = Counter(ids.values())
-    return [
-        _ImageFile(
-            # Files with the same name are distinguished by their full paths.
-            image_id=name if counts[name] == 1 else path.as_posix(),
-            path=path,
-            folder=folders.get(path),
-        )
-        for path, name in ids.items()
-    ]
-
-
 def _prepare_folder(out: Path) -> None:
     ensure_writable(out)
     # Only overlays of an earlier inspection are removed: other pictures may be the user's.
@@ -195,15 +145,17 @@ def _prepare_folder(out: Path) -> None:
 
 
 def _inspect_image(
-    file: _ImageFile, model: "TrainedModel", tables: _Tables, out: Path, console: Console
+    file: "ImageFile", model: "TrainedModel", tables: _Tables, out: Path, console: Console
 ) -> None:
     """Add an image to the tables and write its overlay; a file that cannot be read is listed."""
-    from defectkit.data.images import write_png
+    from defectkit.data.images import read_image, write_png
     from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
 
     try:
-        image = file.read()
+        if file.problem:
+            raise ImageError(file.problem)
+        image = read_image(file.path)
     except ImageError as error:
         tables.errors.append((file.image_id, str(error)))
         console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
@@ -215,12 +167,15 @@ def _inspect_image(
     write_png(out / "overlays" / overlay_name(file.image_id), overlay, compress_level=1)
 
 
-def _summarize(tables: _Tables, out: Path, console: Console) -> InspectSummary:
+def _summarize(
+    tables: _Tables, search: "ImageSearch", out: Path, console: Console
+) -> InspectSummary:
     counts, unreadable = tables.counts, len(tables.errors)
     console.print(
         f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
         f"{unreadable} unreadable; "
-        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}",
+        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}"
+        + (f"; {search.describe_skipped()}" if search.skipped else ""),
         markup=False,
         soft_wrap=True,
     )
@@ -230,4 +185,5 @@ def _summarize(tables: _Tables, out: Path, console: Console) -> InspectSummary:
         review=counts["review"],
         defective=counts["defective"],
         unreadable=unreadable,
+        skipped=len(search.skipped),
     )

@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 import sys
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from file_hashes import hashes_of
 from PIL import Image
+from rich.console import Console
 
 import defectkit
 from defectkit.data.images import read_image, write_png
@@ -137,6 +139,30 @@ def test_unreadable_files_are_listed_and_the_work_goes_on(photos, inspect):
     assert len(list((summary.out / "overlays").iterdir())) == 4
 
 
+def test_files_of_other_kinds_are_counted_and_links_are_followed_when_asked(
+    photos, run_folder, tmp_path
+):
+    shutil.move(photos / "line 2", tmp_path / "elsewhere")
+    (photos / "linked").symlink_to(tmp_path / "elsewhere")
+    console = Console(file=io.StringIO(), width=1000)
+
+    def inspect(**options):
+        return defectkit.inspect(
+            run_folder, photos, out=tmp_path / "out", device="cpu", console=console, **options
+        )
+
+    summary = inspect()
+    assert (summary.unreadable, summary.skipped) == (1, 1)
+    (error,) = read_csv(tmp_path / "out" / "errors.csv")
+    assert error["image_id"] == "linked"
+    assert "--follow-links" in error["error"]
+    assert "1 other file skipped: 1 .txt (notes.txt)" in console.file.getvalue()
+    assert inspect(follow_links=True).unreadable == 0
+    assert "linked/part-00.png" in {
+        row["image_id"] for row in read_csv(tmp_path / "out" / "findings.csv")
+    }
+
+
 def test_an_interrupted_inspection_keeps_what_it_has(photos, inspect, monkeypatch, tmp_path):
     calls = []
 
@@ -210,7 +236,7 @@ def test_strange_names_neither_leave_the_folder_nor_become_formulas(inspect, tmp
     folder = tmp_path / "photos"
     folder.mkdir()
     image = np.full((70, 70), 100, np.uint8)
-    names = ["=cmd|' C calc'!A0.png", "<script>.png", "零件 1.png", "a'b,c\nd.png", "..x.png"]
+    names = ["=cmd|' C calc'!A0.png", "<script>.png", "零件 1.png", "a'b,c\nd.png", "x..png"]
     for name in names:
         Image.fromarray(image).save(folder / name)
     summary = inspect(folder)
