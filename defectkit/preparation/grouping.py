@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.image_groups import assign_groups
-from defectkit.preparation.leaks.find import find_leaks
+from defectkit.preparation.leaks.find import LeakSearch, find_leaks
 from defectkit.preparation.leaks.pairs import (
     Leak,
     equal_files_with_different_labels,
@@ -22,7 +22,8 @@ class Grouping:
         named: the groups as the user named them.
         n_without_group: number of images for which none is named.
         given: the splits that the user gave, empty text where none.
-        leaks: the pairs of images that show the same thing, the most certain first.
+        search: what was found out about images that show the same thing.
+        leaks: the pairs of such images, the most certain first.
         contradictions: those of equal files with different labels.
         joined: the groups after those of each leak were joined.
     """
@@ -30,6 +31,7 @@ class Grouping:
     named: Mapping[str, str]
     n_without_group: int
     given: Mapping[str, str]
+    search: LeakSearch
     leaks: Sequence[Leak]
     contradictions: Sequence[Leak]
     joined: Mapping[str, str]
@@ -55,12 +57,14 @@ def group_images(
     own_cells = {image.image_id: cells[image.image_id] for image in images}
     given = {image_id: own.get("split", "") for image_id, own in own_cells.items()}
     named, n_without_group = assign_groups(own_cells, group_by)
-    joined, leaks = join_groups(named, find_leaks(images, pool), given)
+    search = find_leaks(images, pool)
+    joined, leaks = join_groups(named, search.leaks, given)
     rles = {image.image_id: image.rles for image in images}
     return Grouping(
         named=named,
         n_without_group=n_without_group,
         given=given,
+        search=search,
         leaks=leaks,
         contradictions=equal_files_with_different_labels(leaks, rles),
         joined=joined,

@@ -6,6 +6,7 @@ import pytest
 from defectkit.preparation.data_warnings import MAX_NAMES, collect_warnings
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.leaks.find import LeakSearch
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.unlisted_images import Unlisted
 
@@ -39,6 +40,7 @@ def collect(
     )
     named = dict(groups)
     options = {"n_without_group": 0, "leaks": [], "contradictions": [], **grouping}
+    options.setdefault("search", LeakSearch(leaks=()))
     made = Grouping(named=named, joined=named, given=dict.fromkeys(named, ""), **options)
     return collect_warnings(matching, images, made, use_unlisted=use_unlisted)
 

@@ -34,6 +34,7 @@ MAX_IRREGULAR_SHARE = 0.25
 MIN_REMAINDER_SIMILARITY_OF_PATTERNS = 0.8
 """Min. correlation of what images of a pattern have beside it. Pieces of one weave reach 0.6,
 copies that are encoded again 0.93."""
+NOTHING = np.empty((0, 0), np.float32)
 MIN_NEAR_FRACTION = 0.8
 """Min. fraction of the larger image that two images have in common to be called near."""
 
@@ -68,10 +69,41 @@ def orient(image: Image, orientation: int) -> Image:
     return image
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """The second image laid on the first where they correlate best.
+
+    ``first`` and ``second`` are what both show, without lighting; the second image, oriented, lies
+    ``down`` and ``right`` pixels from the first, of the size at which they are compared.
+    """
+
+    similarity: float
+    common_fraction: float
+    first: Float32Array
+    second: Float32Array
+    down: int
+    right: int
+
+
 def align(one: Image, other: Image, candidate: Candidate) -> Alignment:
     """Align the two images of ``candidate`` and measure how well they agree, pixel by pixel."""
-    factor = reduction_factor(*one.shape[:2])
-    reduced = max(1, factor // 2)  # so that large images cost no more than small ones
+    fit = fit_images(one, other, candidate)
+    if (
+        fit.similarity < MIN_SIMILARITY
+        or _block_similarity(fit.first, fit.second) < MIN_BLOCK_SIMILARITY
+    ):
+        return Alignment(0.0, fit.common_fraction)
+    remainder = compare_remainders(fit.first, fit.second)
+    is_pattern = remainder.share < MAX_IRREGULAR_SHARE
+    least = MIN_REMAINDER_SIMILARITY_OF_PATTERNS if is_pattern else MIN_REMAINDER_SIMILARITY
+    if remainder.similarity < least:
+        return Alignment(0.0, fit.common_fraction, only_pattern=True)
+    return Alignment(min(1.0, fit.similarity), fit.common_fraction)
+
+
+def fit_images(one: Image, other: Image, candidate: Candidate) -> Fit:
+    """Lay the second image of ``candidate`` on the first; the similarity is 0 if too small."""
+    factor, reduced = reduction_factor(*one.shape[:2]), compared_reduction(*one.shape[:2])
     first = reduce_gray(one, reduced)
     second = orient(reduce_gray(other, reduced), candidate.orientation)
     scale = factor // reduced
@@ -83,21 +115,20 @@ def align(one: Image, other: Image, candidate: Candidate) -> Alignment:
     rows = _central_slice(top + margin, bottom - margin)
     columns = _central_slice(left + margin, end - margin)
     if min(rows.stop - rows.start, columns.stop - columns.start) < 2 * BLOCK_SIDE:
-        return Alignment(0.0, common)
-    template = _band_pass(first)[rows, columns]
+        return Fit(0.0, common, NOTHING, NOTHING, down, right)
+    template = band_pass(first)[rows, columns]
     y, x = max(0, rows.start - down - margin), max(0, columns.start - right - margin)
-    around = _band_pass(second)[y : rows.stop - down + margin, x : columns.stop - right + margin]
+    around = band_pass(second)[y : rows.stop - down + margin, x : columns.stop - right + margin]
     found = cv2.matchTemplate(around, template, cv2.TM_CCOEFF_NORMED)
-    _, similarity, _, (x, y) = cv2.minMaxLoc(found)
-    aligned = around[y : y + template.shape[0], x : x + template.shape[1]]
-    if similarity < MIN_SIMILARITY or _block_similarity(template, aligned) < MIN_BLOCK_SIMILARITY:
-        return Alignment(0.0, common)
-    remainder = compare_remainders(template, aligned)
-    is_pattern = remainder.share < MAX_IRREGULAR_SHARE
-    least = MIN_REMAINDER_SIMILARITY_OF_PATTERNS if is_pattern else MIN_REMAINDER_SIMILARITY
-    if remainder.similarity < least:
-        return Alignment(0.0, common, only_pattern=True)
-    return Alignment(min(1.0, similarity), common)
+    _, similarity, _, (dx, dy) = cv2.minMaxLoc(found)
+    aligned = around[dy : dy + template.shape[0], dx : dx + template.shape[1]]
+    down, right = rows.start - y - dy, columns.start - x - dx
+    return Fit(similarity, common, template, aligned, down, right)
+
+
+def compared_reduction(height: int, width: int) -> int:
+    """Return the factor by which images of a size are reduced, so that large ones cost no more."""
+    return max(1, reduction_factor(height, width) // 2)
 
 
 def _common_range(first: int, second: int, shift: int) -> tuple[int, int]:
@@ -112,7 +143,7 @@ def _central_slice(start: int, stop: int) -> slice:
     return slice(start + cut, stop - cut)
 
 
-def _band_pass(gray: Image) -> Float32Array:
+def band_pass(gray: Image) -> Float32Array:
     """Remove the lighting, in which unlike images differ least, and the finest noise."""
     values = gray.astype(np.float32)
     fine, coarse = (cv2.GaussianBlur(values, (0, 0), sigma) for sigma in (1.0, 4.0))

@@ -4,8 +4,9 @@ Candidates are pairs of images with keypoints in common, at positions that one o
 shift bring together. ``alignment`` then compares the images themselves.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +30,10 @@ MAX_DIFFERING_BITS = 7
 """Max. number of bits in which two descriptors of the same spot differ."""
 BLOCK_IMAGES = 4096
 """Number of images that are compared with all others at a time, which limits the memory."""
+MAX_CANDIDATES = 32
+"""Number of images with which each is compared, those with the most votes."""
+POSE_IMAGES = 512
+"""Number of images at a time whose keypoints are all compared with those of a reference."""
 MIN_VOTES = 9
 """Min. sum of the votes of agreeing pairs of keypoints. Each pair has 8 votes, less 1 for each bit
 that differs: so it takes two pairs, and two that are hardly alike are not enough. Of images that
@@ -52,7 +57,7 @@ class Candidate:
     """Two images, by their numbers, that may show the same thing.
 
     The second, brought into ``orientation``, seems to lie ``down`` and ``right`` reduced pixels
-    from the first.
+    from the first. ``votes`` sums those of the agreeing pairs of keypoints.
     """
 
     first: int
@@ -60,6 +65,7 @@ class Candidate:
     orientation: int
     down: int
     right: int
+    votes: int = 0
 
 
 def find_candidates(images: Sequence[ImageKeypoints]) -> list[Candidate]:
@@ -68,34 +74,79 @@ def find_candidates(images: Sequence[ImageKeypoints]) -> list[Candidate]:
     Time grows with n log n for n images, memory with n. Only images with the same reduction factor
     are compared.
     """
-    factors = np.array([reduction_factor(image.height, image.width) for image in images], np.int64)
     found = []
-    for factor in np.unique(factors):
-        numbers = np.flatnonzero(factors == factor)
-        found += _find_among(images, numbers, int(factor))
+    for factor, numbers in _by_reduction_factor(images):
+        keypoints = _Keypoints(images, numbers, factor)
+        pairs = _similar_keypoints(keypoints.code, keypoints.owner)
+        ends = keypoints.ends[BLOCK_IMAGES - 1 :: BLOCK_IMAGES]
+        for block in np.split(pairs, np.searchsorted(pairs, ends << NUMBER_BITS)):
+            i, j = block >> NUMBER_BITS, block & (2**NUMBER_BITS - 1)
+            found += keypoints.agreeing_pairs(i, j)
     return sorted(found, key=lambda pair: (pair.first, pair.second))
 
 
-def _find_among(
-    images: Sequence[ImageKeypoints], numbers: Int64Array, factor: int
-) -> list[Candidate]:
-    keypoints = [np.frombuffer(images[number].keypoints, "<u8") for number in numbers]
-    ends = np.cumsum([len(own) for own in keypoints])
-    owner = np.repeat(numbers, np.diff(ends, prepend=0))
-    code, orientation, y, x = unpack_keypoints(np.concatenate(keypoints))
-    sizes = np.array([(image.height // factor, image.width // factor) for image in images])
-    pairs = _similar_keypoints(code, owner)
-    borders = np.searchsorted(pairs, [*ends[BLOCK_IMAGES - 1 :: BLOCK_IMAGES] << NUMBER_BITS])
+def keep_strongest(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Keep the pairs that are among those with the most votes for one of their two images.
+
+    Where all images look alike, as pieces of one weave do, each has hundreds of candidates. Real
+    series of copies that are longer are joined through each other.
+    """
+    counts: Counter[int] = Counter()
+    kept = []
+    for pair in sorted(candidates, key=lambda pair: -pair.votes):
+        if min(counts[pair.first], counts[pair.second]) < MAX_CANDIDATES:
+            kept.append(pair)
+            counts[pair.first] += 1
+            counts[pair.second] += 1
+    return sorted(kept, key=lambda pair: (pair.first, pair.second))
+
+
+def find_poses(reference: ImageKeypoints, images: Sequence[ImageKeypoints]) -> list[Candidate]:
+    """Return the candidates of ``reference``, as number 0, and of ``images``, from 1 on.
+
+    Unlike in ``find_candidates``, all keypoints of the reference are compared with all others: it
+    is found in however many images it is.
+    """
     found = []
-    for block in np.split(pairs, borders):
-        i, j = block >> NUMBER_BITS, block & (2**NUMBER_BITS - 1)
-        relative = _relative_orientation(orientation[i], orientation[j])
-        votes = 1 + MAX_DIFFERING_BITS - np.bitwise_count(code[i] ^ code[j]).astype(np.int64)
-        voted = _has_votes((owner[i] * len(images) + owner[j]) << 3 | relative, votes)
-        i, j, relative, votes = i[voted], j[voted], relative[voted], votes[voted]
-        down, right = _shift((y[i], x[i]), (y[j], x[j]), sizes[owner[j]], relative)
-        found += _agreeing_pairs(owner[i], owner[j], relative, down, right, votes)
+    for start in range(0, len(images), POSE_IMAGES):
+        block = [reference, *images[start : start + POSE_IMAGES]]
+        for factor, numbers in _by_reduction_factor(block):
+            if numbers[0] == 0:
+                keypoints = _Keypoints(block, numbers, factor)
+                own = keypoints.ends[0]
+                differing = np.bitwise_count(keypoints.code[:own, None] ^ keypoints.code[own:])
+                i, j = np.nonzero(differing <= MAX_DIFFERING_BITS)
+                pairs = keypoints.agreeing_pairs(i, j + own)
+                found += [replace(pair, second=pair.second + start) for pair in pairs]
     return found
+
+
+def _by_reduction_factor(images: Sequence[ImageKeypoints]) -> list[tuple[int, Int64Array]]:
+    """Return each reduction factor and the numbers of its images."""
+    factors = np.array([reduction_factor(image.height, image.width) for image in images], np.int64)
+    return [(int(factor), np.flatnonzero(factors == factor)) for factor in np.unique(factors)]
+
+
+class _Keypoints:
+    """The keypoints of those ``numbers`` of ``images`` that have one reduction factor."""
+
+    def __init__(self, images: Sequence[ImageKeypoints], numbers: Int64Array, factor: int) -> None:
+        packed = [np.frombuffer(images[number].keypoints, "<u8") for number in numbers]
+        self.ends = np.cumsum([len(own) for own in packed])
+        self.owner = np.repeat(numbers, np.diff(self.ends, prepend=0))
+        self.code, self.orientation, self.y, self.x = unpack_keypoints(np.concatenate(packed))
+        self.sizes = np.array([(image.height // factor, image.width // factor) for image in images])
+
+    def agreeing_pairs(self, i: Int64Array, j: Int64Array) -> list[Candidate]:
+        """Return the pairs of images for which pairs of keypoints ``i`` and ``j`` agree."""
+        owner, code = self.owner, self.code
+        relative = _relative_orientation(self.orientation[i], self.orientation[j])
+        votes = 1 + MAX_DIFFERING_BITS - np.bitwise_count(code[i] ^ code[j]).astype(np.int64)
+        voted = _has_votes((owner[i] * len(self.sizes) + owner[j]) << 3 | relative, votes)
+        i, j, relative, votes = i[voted], j[voted], relative[voted], votes[voted]
+        first, second = (self.y[i], self.x[i]), (self.y[j], self.x[j])
+        down, right = _shift(first, second, self.sizes[owner[j]], relative)
+        return _agreeing_pairs(owner[i], owner[j], relative, down, right, votes)
 
 
 def _similar_keypoints(code: UInt64Array, owner: Int64Array) -> Int64Array:
@@ -186,4 +237,6 @@ def _agreeing_pairs(
     order = np.lexsort((-run_votes, middle[:, 1], middle[:, 0]))
     order = order[run_votes[order] >= MIN_VOTES]
     _, best = np.unique(middle[order, :2], axis=0, return_index=True)
-    return [Candidate(*row) for row in middle[order[best]].tolist()]
+    best = order[best]
+    rows = np.column_stack([middle[best], run_votes[best].astype(np.int64)])
+    return [Candidate(*row) for row in rows.tolist()]

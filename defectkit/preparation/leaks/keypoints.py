@@ -46,6 +46,8 @@ def reduction_factor(height: int, width: int) -> int:
     >>> reduction_factor(512, 256)
     2
     """
+    if height * width == 0:
+        return 1
     return int(2 ** max(0, math.floor(math.log2(height * width / REDUCED_AREA) / 2 + 0.5)))
 
 

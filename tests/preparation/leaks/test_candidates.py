@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import read_image
+from defectkit.preparation.leaks import candidates as leaks_candidates
 from defectkit.preparation.leaks.alignment import align, orient
+from defectkit.preparation.leaks.keypoints import FLIP_Y
 from defectkit.synthesis.generator import synthesize
 
 ROOT = Path(__file__).parents[3]
@@ -57,9 +59,9 @@ def test_textures_that_look_alike_are_not_joined(tally):
 def test_pieces_of_one_weave_are_not_joined(tally):
     count = tally.number(short=60, full=1000)
     images = [synthesize(index, size=256, surface="weave").image for index in range(count)]
-    pairs, candidates = leaks.find_pairs(images)
+    pairs, search = leaks.find_pairs(images)
     tally.tried += count
-    assert candidates > count  # All were compared: keypoints do not tell them apart.
+    assert search.n_pattern_pairs > count / 2  # Without it they would be pairs.
     assert pairs == {}
 
 
@@ -72,6 +74,22 @@ def test_copies_and_halves_of_a_piece_of_weave_are_found(way, tally):
     tally.tried += count
     assert found >= (0.9 if way.startswith("half") else 0.95) * count
     assert others == 0
+
+
+@pytest.mark.check(50)
+def test_copies_and_halves_among_parts_of_one_kind_are_found_and_nothing_else(tally):
+    count = tally.number(short=30, full=1000)
+    images = [synthesize(index, size=256, surface="part").image for index in range(count)]
+    rng, planted = np.random.default_rng(0), []
+    for index, way in enumerate(leaks.WAYS * (count // 30)):
+        planted += leaks.plant(images[index], way, rng)
+    right = {(first, first + 1) for first in range(0, len(planted), 2)}
+    planted += images[len(right) :]
+    pairs, search = leaks.find_pairs(planted)
+    tally.tried += len(planted)
+    assert search.n_sharing_a_part >= 0.9 * len(planted)
+    assert len(right & pairs.keys()) >= 0.95 * len(right)
+    assert pairs.keys() <= right
 
 
 @pytest.mark.parametrize("orientation", range(8))
@@ -89,6 +107,34 @@ def test_the_pair_tells_orientation_and_place(orientation):
     assert alignment.kind == "overlap"
     assert alignment.similarity == pytest.approx(1, abs=0.01)
     assert alignment.common_fraction == pytest.approx(130 * 140 / whole.size, abs=0.02)
+
+
+def test_each_image_keeps_the_candidates_with_the_most_votes():
+    pairs = [
+        leaks_candidates.Candidate(first, second, 0, 0, 0, votes=1000 - abs(first - second))
+        for first in range(80)
+        for second in range(first + 1, 80)
+    ]
+    kept = leaks_candidates.keep_strongest(pairs)
+    assert kept == sorted(kept, key=lambda pair: (pair.first, pair.second))
+    assert {(one, one + 1) for one in range(79)} <= {(pair.first, pair.second) for pair in kept}
+    assert 79 * 16 <= len(kept) < 80 * leaks_candidates.MAX_CANDIDATES
+    assert leaks_candidates.keep_strongest(pairs[:5]) == pairs[:5]
+
+
+def test_a_reference_is_found_in_however_many_images_it_is():
+    image = synthesize(2, size=200).image
+    keypoints = [
+        leaks.ImageKeypoints(200, 200, leaks.find_keypoints(np.ascontiguousarray(one)))
+        for one in (image, image[::-1], synthesize(3, size=200).image)
+    ]
+    many = [*keypoints[1:2] * leaks_candidates.POSE_IMAGES, keypoints[2], *keypoints[:1] * 3]
+    poses = leaks_candidates.find_poses(keypoints[0], many)
+    numbers = [pose.second for pose in poses]
+    assert numbers == [*range(1, leaks_candidates.POSE_IMAGES + 1), *range(514, 517)]
+    assert {pose.orientation for pose in poses[:512]} == {FLIP_Y}
+    assert {pose.orientation for pose in poses[512:]} == {0}
+    assert leaks_candidates.find_poses(keypoints[0], []) == []
 
 
 def test_no_images_and_images_without_keypoints_have_no_pairs():
