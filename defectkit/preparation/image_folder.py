@@ -10,15 +10,12 @@ from defectkit.errors import ImageError
 from defectkit.preparation.image_names import (
     NameIndex,
     NoSuchImageError,
-    WrittenName,
     describe_difference,
     parse_name,
     refuse_several,
     split_suffix,
 )
 
-NEAREST_TRIES = 10
-"""Number of missing images for which the nearest name is looked for."""
 NO_DATA = "__MACOSX"
 """A folder that macOS adds to archives: its files are called as the images, but are none."""
 
@@ -71,7 +68,6 @@ class ImageFolder:
             self._not_images.setdefault(real(path.parent), set()).add(path.name)
         self._listing = cache(self._list)
         self._find = cache(self._find_uncached)
-        self._nearest_left = NEAREST_TRIES
 
     def find(self, image_id: str) -> FoundImage:
         """Return the file of ``image_id``, which may come without the file's extension.
@@ -105,6 +101,17 @@ class ImageFolder:
             raise refuse_several(["/".join([*inner, one]) for one in names])
         return self._found(image_id, "/".join([*inner, names[0]])) if names else None
 
+    def hint_at_nearest(self, image_id: str) -> str:
+        """Say which name is nearest to that of a missing image, if no more is known; slow."""
+        try:
+            self.find(image_id)
+        except NoSuchImageError as error:
+            nearest = None if error.hint else self._index.nearest(parse_name(image_id))
+            return f"; the nearest name is {nearest}" if nearest else ""
+        except ImageError:  # It says why by itself.
+            pass
+        return ""
+
     def listing(self, inner: str) -> Listing:
         """List a folder below the image folder ("" is itself); one outside is empty."""
         return self._listing(inner)
@@ -136,7 +143,7 @@ class ImageFolder:
             name = parse_name(image_id)
             if path := self._index.find(name):
                 return self._found(image_id, path)
-            return NoSuchImageError(f"no such image in {self.root}", self._hint(name))
+            return NoSuchImageError(f"no such image in {self.root}", self._hint_at_links())
         except NoSuchImageError as error:
             return NoSuchImageError(f"no such image in {self.root}", error.hint)
         except ImageError as error:
@@ -148,15 +155,10 @@ class ImageFolder:
             raise ImageError(problem)
         return FoundImage(self.root / name, name, describe_difference(image_id, name))
 
-    def _hint(self, name: WrittenName) -> str:
-        """Say what may be meant: for the first missing images only, since it takes long."""
-        if self._links_outside:
-            return f"; the folder {self._links_outside[0]} is a link: --follow-links reads it"
-        if self._nearest_left:
-            self._nearest_left -= 1
-            if nearest := self._index.nearest(name):
-                return f"; the nearest name is {nearest}"
-        return ""
+    def _hint_at_links(self) -> str:
+        if not self._links_outside:
+            return ""
+        return f"; the folder {self._links_outside[0]} is a link: --follow-links reads it"
 
     @cached_property
     def _index(self) -> NameIndex:

@@ -17,7 +17,7 @@ ELSEWHERE = re.compile(r"[/\\]|[A-Za-z]:|[A-Za-z]\w*://")
 MAX_SHOWN = 3
 MAX_COMPARED = 1000
 """More files with the same end of their paths are not compared with a name."""
-MAX_NEAREST_NAMES = 20_000
+MAX_NEAREST_NAMES = 5_000
 """Number of files among which the nearest name is looked for."""
 
 
@@ -84,6 +84,8 @@ def describe_difference(image_id: str, path: str) -> str:
 
     A missing extension is no difference: then it is "".
     """
+    if image_id in (path, split_suffix(path)[0]):
+        return ""
     name = parse_name(image_id)
     written, found = "/".join(name.parts), path
     depth = min(written.count("/"), found.count("/")) + 1

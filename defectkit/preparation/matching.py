@@ -16,6 +16,9 @@ from defectkit.preparation.read_labels import folders_near_labels, read_labels
 from defectkit.preparation.unlisted_images import Unlisted, find_unlisted
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
+NEAREST_TRIES = 10
+"""Number of images without a file for which the nearest name is looked for."""
+
 
 # Without slots it travels between processes in half of the time.
 @dataclass(frozen=True)
@@ -145,9 +148,11 @@ def match_images(
     matching = Matching(source_format, table, folder)
     subjects = _collect_subjects(table, folder)
     _refuse_double_names(subjects)
+    for subject in [subject for subject in subjects if not subject.image][:NEAREST_TRIES]:
+        subject.problem += folder.hint_at_nearest(subject.image_id)
     for subject in subjects:
         _add_subject(matching, subject)
-    used = {subject.image.path for subject in subjects if subject.image}
+    used = {subject.image.name for subject in subjects if subject.image}
     used |= _add_listed(matching, listed, used, {subject.image_id for subject in subjects})
     matching.unlisted = find_unlisted(folder, used)
     matching.withheld = use_unlisted and bool(matching.lost)
@@ -181,11 +186,11 @@ def _collect_subjects(table: LabelTable, folder: ImageFolder) -> list[_Subject]:
 
 def _refuse_double_names(subjects: Sequence[_Subject]) -> None:
     """Refuse the images that several ids name with rows; an id without rows is left out."""
-    by_path: dict[Path, list[_Subject]] = {}
+    by_name: dict[str, list[_Subject]] = {}
     for subject in subjects:
         if subject.image:
-            by_path.setdefault(subject.image.path, []).append(subject)
-    for same in by_path.values():
+            by_name.setdefault(subject.image.name, []).append(subject)
+    for same in by_name.values():
         with_rows = [subject for subject in same if subject.rows or subject.refused]
         for subject in same if len(same) > 1 else ():
             if others := [one for one in with_rows or same[:1] if one is not subject]:
@@ -233,27 +238,27 @@ def _final_id(matching: Matching, image_id: str, image: FoundImage | None, how: 
 def _add_listed(
     matching: Matching,
     listed: Mapping[str, Mapping[str, str]],
-    used: Collection[Path],
+    used: Collection[str],
     in_table: Collection[str],
-) -> set[Path]:
-    """Add the cells of ``--meta``, and the images that it lists alone; return their files."""
-    owners = {image.path: image.image_id for image in matching.images}
+) -> set[str]:
+    """Add the cells of ``--meta``, and the images that it lists alone; return their names."""
+    ids = {image.path: image.image_id for image in matching.images}
     added = set()
     for image_id, cells in listed.items():
-        file = find_image(matching.folder, image_id)
-        if file.image is None:
+        search = find_image(matching.folder, image_id)
+        image = search.image
+        if image is None:
             if image_id not in in_table:  # otherwise the ledger says it
-                matching.missing[image_id] = file.problem
+                matching.missing[image_id] = search.problem
             continue
-        path = file.image.path
-        if path not in owners and path not in used:
-            owners[path] = _final_id(matching, image_id, file.image, file.how)
-            added.add(path)
-            matching.images.append(MatchedImage(owners[path], path))
-            matching.cells[owners[path]] = {}
-        if path in owners:
-            matching.cells[owners[path]].update(cells)
-            matching.found_otherwise[file.how] += path in added
+        if image.path not in ids and image.name not in used:
+            ids[image.path] = _final_id(matching, image_id, image, image.how)
+            matching.images.append(MatchedImage(ids[image.path], image.path))
+            matching.cells[ids[image.path]] = {}
+            matching.found_otherwise[image.how] += 1
+            added.add(image.name)
+        if image.path in ids:
+            matching.cells[ids[image.path]].update(cells)
     return added
 
 

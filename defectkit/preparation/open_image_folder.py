@@ -1,5 +1,6 @@
 """Open the folder that has the images of labels: the one that is named, or the best near them."""
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def open_image_folder(
     if not any(scores):
         scores = [_count(folder.find, some) for folder in folders]
     best = folders[max(range(len(folders)), key=scores.__getitem__)]  # the first of equals
-    if some and not _count(best.find, some) and not _count(best.find, image_ids):
+    known = (_is_known(best.find, image_id) for image_id in itertools.chain(some, image_ids))
+    if some and not any(known):
         raise DatasetError(_why_none(labels, places, best, image_ids))
     return best
 
@@ -96,7 +98,7 @@ def _why_none(
     try:
         folder.find(image_ids[0])
     except NoSuchImageError as error:
-        hint = error.hint
+        hint = error.hint or folder.hint_at_nearest(image_ids[0])
     where = " or ".join(str(place) for place in places)
     remedy = "If they lie elsewhere, name" if hint else "Name"
     return (

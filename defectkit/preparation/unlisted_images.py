@@ -36,16 +36,18 @@ class Unlisted:
     beside: tuple[Path, ...] = ()
 
 
-def find_unlisted(folder: ImageFolder, listed: Iterable[Path]) -> Unlisted:
+def find_unlisted(folder: ImageFolder, listed: Iterable[str]) -> Unlisted:
     """Find the images that lie beside the ``listed`` ones but are not among them.
+
+    ``listed`` are the paths below ``folder``, with forward slashes.
 
     Those in folders of good images count too: where one lies in a folder of listed images or above
     it, also below the name of a split (``train/good``).
     """
     listed_names: dict[str, set[str]] = {}
     for path in listed:
-        inner = path.parent.relative_to(folder.root).as_posix()
-        listed_names.setdefault("" if inner == "." else inner, set()).add(path.name)
+        inner, _, name = path.rpartition("/")
+        listed_names.setdefault(inner, set()).add(name)
     suffixes = {split_suffix(name)[1] for names in listed_names.values() for name in names}
     beside = listed_names.keys() or {""}
     above = {place for inner in beside for place in _up(inner)}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defectkit.errors import ImageError
-from defectkit.preparation.image_folder import NEAREST_TRIES, FoundImage, ImageFolder
+from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import NoSuchImageError
 
 OUTSIDE = "the image id leads outside the image folder"
@@ -75,15 +75,11 @@ def test_what_is_not_there_is_refused(root, image_id):
         ImageFolder(root).find(image_id)
 
 
-def test_the_nearest_name_is_said_of_the_first_missing_images(root):
+def test_the_nearest_name_is_said_of_a_missing_image(root):
     folder = ImageFolder(root)
-    with pytest.raises(NoSuchImageError) as error:
-        folder.find("UP_1.PNG")
-    assert error.value.hint == "; the nearest name is UP.PNG"
-    for number in range(NEAREST_TRIES):
-        with pytest.raises(NoSuchImageError) as error:
-            folder.find(f"UP_{number + 2}.PNG")
-    assert error.value.hint == ""
+    assert folder.hint_at_nearest("line3/UP_1.PNG") == "; the nearest name is UP.PNG"
+    for image_id in ("quite-different", "UP.PNG", "../UP.PNG"):
+        assert folder.hint_at_nearest(image_id) == ""
 
 
 def test_files_of_the_labels_are_no_images(root):

@@ -14,7 +14,7 @@ def unlisted(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
         folder = ImageFolder(tmp_path / root)
-        found = getattr(find_unlisted(folder, [folder.root / name for name in listed]), field)
+        found = getattr(find_unlisted(folder, listed), field)
         return [path.relative_to(folder.root).as_posix() for path in found]
 
     return call
