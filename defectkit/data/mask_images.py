@@ -75,7 +75,10 @@ def _read_pixels(
         )
     values = np.asarray(image)
     if image.mode == "F" and not (values == np.trunc(values)).all():
-        raise ImageError(f"{name}: the pixel values of a mask are whole numbers. Save 8 bits.")
+        raise ImageError(
+            f"{name}: its values are no whole numbers, as where edges are soft. Save 8 bits, 0 to "
+            "255, and give --mask-threshold 128."
+        )
     if as_colors and image.mode in ("1", "L"):
         gray = values.astype(np.int32) * (255 if image.mode == "1" else 1)
         return "colors", gray * 0x010101
@@ -105,6 +108,8 @@ def _without_alpha(
     """Return (H, W, 2) or (H, W, 4), the last channel alpha, as values, colors or alpha."""
     color, alpha = pixels[:, :, :-1], pixels[:, :, -1]
     seen = color[alpha > 0]
+    if not len(seen) and (color == color[:1, :1]).all():
+        return "alpha", alpha
     if (alpha == alpha.flat[0]).all():
         alpha = np.full_like(alpha, 255)  # Also where it is 0: some programs leave it at that.
     elif not as_colors and (seen == seen[:1]).all():

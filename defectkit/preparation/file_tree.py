@@ -11,14 +11,15 @@ from defectkit.vocabulary import Split
 NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 """What Windows and macOS leave in folders, in lower case; hidden files are no data either."""
 
+LABEL_WORDS = frozenset(
+    {"label", "labels", "lable", "lables", "annotation", "annotations", "annot", "annots", "ann"}
+)
+"""The names of folders of label files."""
 MASK_WORDS = frozenset(
-    {"mask", "masks", "gt", "gts", "groundtruth", "segmentationclass", "segmentationclasspng",
-     "label", "labels", "annotation", "annotations", "annot", "annots", "seg", "segs",
-     "segmentation", "segmentations", "masksmachine"}
+    {*LABEL_WORDS, "mask", "masks", "gt", "gts", "groundtruth", "segmentationclass",
+     "segmentationclasspng", "seg", "segs", "segmentation", "segmentations", "masksmachine"}
 )  # fmt: skip
 """The names of folders of masks."""
-LABEL_WORDS = frozenset({"label", "labels", "annotation", "annotations", "annot", "annots", "ann"})
-"""The names of folders of label files."""
 IMAGE_WORDS = frozenset(
     {"image", "images", "img", "imgs", "jpegimages", "photo", "photos", "picture", "pictures",
      "data", "input", "inputs"}
@@ -71,15 +72,15 @@ def split_words(name: str) -> tuple[str, ...]:
     whole = re.sub(r"[\W_]+", "", name.casefold())
     if whole in MASK_WORDS | INSTANCE_WORDS | GOOD_WORDS | IMAGE_WORDS:
         return (whole,)
-    return tuple(
-        re.sub(r"\d+$", "", word) or word for word in re.findall(r"[^\W_]+", name.casefold())
-    )
+    words = re.findall(r"[^\W_]+", name.casefold())
+    return tuple(re.sub(r"\d+$", "", word) or word for word in words)
 
 
 def is_named(name: str, words: frozenset[str]) -> bool:
-    """Return whether a folder has one of the names ``words``, beside that of a split at most."""
-    rest = [word for word in split_words(name) if word not in SPLIT_WORDS]
-    return bool(rest) and all(word in words for word in rest)
+    """Return whether a folder has one of the names ``words``, as such or of a split's images."""
+    kept = [word for word in split_words(name) if word not in SPLIT_WORDS]
+    own = [word for word in kept if word in words]
+    return bool(own) and all(word in words or word in IMAGE_WORDS for word in kept)
 
 
 def split_of(parts: Sequence[str]) -> Split | None:

@@ -48,7 +48,8 @@ def give_splits(
 ) -> LabelTable:
     """Add the split of each image to ``table.meta`` where folders of two splits have images.
 
-    Not where the images for training have no defect, as in MVTec AD: nothing could be learned.
+    Not where one has no defects, as in MVTec AD, or no good images although others do: nothing
+    could be learned or measured.
 
     Args:
         table: the labels; the ids of images are paths.
@@ -65,11 +66,15 @@ def give_splits(
     found = [split for split in SPLITS if split in splits.values()]
     if len(found) < 2:
         return table
-    if "train" in found and not any(
-        splits.get(row.image_id) == "train" and _is_defect(row) for row in table.rows
-    ):
-        note = "the folder of images for training has no defects, so its split is not taken"
-        return replace(table, notes=(*table.notes, note))
+    defective = {row.image_id for row in table.rows if _is_defect(row)}
+    for split in found:
+        of_split = {image_id for image_id, given in splits.items() if given == split}
+        lacks = "defects" if not of_split & defective else ""
+        if not lacks and of_split <= defective and not ids <= defective:
+            lacks = "good images"
+        if lacks:
+            note = f"the split of the folders is not taken: {split} has no {lacks}"
+            return replace(table, notes=(*table.notes, note))
     meta = {**table.meta}
     for image_id, split in splits.items():
         meta[image_id] = {**meta.get(image_id, {}), "split": split}

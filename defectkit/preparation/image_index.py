@@ -9,7 +9,8 @@ from defectkit.data.images import IMAGE_SUFFIXES
 from defectkit.preparation.file_tree import own_parts
 
 IMAGE_ENDINGS = ("_image", "_img", "_rgb", "_sat", "_orig", "_original", "_leftimg8bit")
-"""What the names of images may end with that those of masks do not."""
+IMAGE_BEGINNINGS = ("image_", "img_")
+"""What the names of images may have that those of masks do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,7 @@ class ImageIndex:
         self._by_stem: dict[str, list[IndexedImage]] = {}
         for image in self.images:
             stem = PurePosixPath(image.name).stem.casefold()
-            keys = {stem, *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS)}
-            for key in keys:
+            for key in {stem, *names_without_image(stem)}:
                 self._by_stem.setdefault(key, []).append(image)
         self._own = cache(own_parts)
 
@@ -59,9 +59,23 @@ class ImageIndex:
                 return found, ""
             if any(other == own for other in theirs):
                 return None, ""
-        if own and (found := _one(fitting, [other == own[:-1] for other in theirs])):
+        found = _one(fitting, [other == own[:-1] for other in theirs]) if own else None
+        if found and not self._is_image(own):
             return found, next(part for part in parts if part.casefold() == own[-1])
         return _one(fitting, [other[: len(own)] == own for other in theirs]), ""
+
+    def _is_image(self, own: tuple[str, ...]) -> bool:
+        """Return whether a folder is named as an image beside it: it has what belongs to that."""
+        images = self._by_stem.get(own[-1], [])
+        return any(self._own(image.parts, with_split=False) == own[:-1] for image in images)
+
+
+def names_without_image(stem: str) -> list[str]:
+    """Return a name in lower case without the words for images that it begins or ends with."""
+    return [
+        *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS),
+        *(stem.removeprefix(beginning) for beginning in IMAGE_BEGINNINGS),
+    ]
 
 
 def _file_name(image: IndexedImage) -> str:

@@ -1,14 +1,15 @@
 """Find the labels in a folder: their format, their files, and the images they are about."""
 
+import re
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import get_args
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats import yolo
-from defectkit.labels.formats.untrusted_files import read_json
+from defectkit.labels.formats.untrusted_files import read_json, read_limited_bytes
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
@@ -20,7 +21,13 @@ from defectkit.preparation.file_tree import (
     split_words,
 )
 from defectkit.preparation.image_index import ImageIndex
-from defectkit.preparation.mask_files import MaskFiles, divide_pictures, is_picture, pair_masks
+from defectkit.preparation.mask_files import (
+    MaskFiles,
+    class_masks_beside_images,
+    divide_pictures,
+    is_picture,
+    pair_masks,
+)
 from defectkit.preparation.mask_names import CLASSES_FILE, COLORS_FILE
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
@@ -32,6 +39,8 @@ TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
     "yolo": (".txt",),
 }
 """The suffixes of the formats other than masks."""
+RUNS = re.compile(rb"\d \d")
+"""What every table of run lengths has."""
 YAML_SUFFIXES = (".yaml", ".yml")
 NOT_LABELS = (
     *(*yolo.NAME_FILES, CLASSES_FILE, COLORS_FILE, "train.txt", "val.txt", "test.txt"),
@@ -52,6 +61,7 @@ class FoundLabels:
         index: the images near them, where the labels are a folder.
         masks: where the labels are masks.
         names_file: the YAML file that was named as the source.
+        notes: what was left out.
     """
 
     format: LabelFormat
@@ -61,6 +71,7 @@ class FoundLabels:
     index: ImageIndex | None = None
     masks: MaskFiles | None = None
     names_file: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def find_labels(
@@ -76,9 +87,7 @@ def find_labels(
     """
     if source.suffix.lower() in YAML_SUFFIXES and source.is_file() and asked in ("auto", "yolo"):
         found = _find_in_folder(source.parent, "yolo", images)
-        return FoundLabels(
-            "yolo", found.place, found.files, found.top, found.index, names_file=source
-        )
+        return replace(found, names_file=source)
     if not source.is_dir():
         if is_picture(source):
             raise LabelError(f"{source} is one image. Name the folder of the masks.")
@@ -126,15 +135,34 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
             f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC or YOLO). "
             "Name the file or the folder that has them, or the format with --format."
         )
+    kinds, notes = _without_tables_about_images(kinds)
     if len(kinds) > 1:
         several = ", ".join(f"{found.format} in {found.place}" for found in kinds)
         raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
     (found,) = kinds
     if found.format in ("masks", "csv"):
-        return found
-    return FoundLabels(
-        found.format, found.place, found.files, *_index_images(source, files, images)
-    )
+        return replace(found, notes=notes)
+    top, index = _index_images(source, files, images)
+    return replace(found, top=top, index=index, notes=notes)
+
+
+def _without_tables_about_images(
+    kinds: list[FoundLabels],
+) -> tuple[list[FoundLabels], tuple[str, ...]]:
+    """Leave out tables without run lengths beside labels in another format; say so in notes."""
+    tables = [
+        file
+        for found in kinds
+        if found.format == "csv" and len(kinds) > 1
+        for file in found.files
+        if not RUNS.search(read_limited_bytes(file))
+    ]
+    kept = [found for found in kinds if not set(found.files) <= set(tables)]
+    if not tables or not kept:
+        return kinds, ()
+    names = ", ".join(file.name for file in tables[:3])
+    note = f"{names} beside the labels is not used (--meta takes groups, splits and good images)"
+    return kept, (note,)
 
 
 def _choose_files(
@@ -199,15 +227,17 @@ def _find_masks(
     masks, photos, others = divide_pictures(source, pictures)
     if not masks and not certain:
         direct = [file for file in photos if file.parent == source]
-        all_below = is_named(source.name, MASK_WORDS) or not direct
-        masks, photos = (photos if all_below else direct), []
+        everything = is_named(source.name, MASK_WORDS) or not direct
+        masks, photos = (photos if everything else direct), []
     if not masks:
         return None
+    top = source
+    index = ImageIndex(source, photos)
     if images or not photos:
-        not_images = {*masks, *others}
-        top, index = _index_images(source, [], images, not_images=not_images)
-    else:
-        top, index = source, ImageIndex(source, photos)
+        top, index = _index_images(source, [], images, not_images={*masks, *others})
+    if not index.images and (beside := class_masks_beside_images(masks)):
+        top, index = source, ImageIndex(source, [file for file in masks if file not in beside])
+        masks = beside
     found = pair_masks(top if index.images else _place(source, masks), masks, index)
     return FoundLabels(
         "masks", _place(source, masks), [*masks, *others], top,

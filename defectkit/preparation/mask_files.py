@@ -1,7 +1,8 @@
 """Which files are masks, and of which image and class, by names and folders alone."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from defectkit.preparation.file_tree import (
     own_parts,
     split_of,
 )
-from defectkit.preparation.image_index import IMAGE_ENDINGS, ImageIndex, IndexedImage
+from defectkit.preparation.image_index import ImageIndex, IndexedImage, names_without_image
 
 NAME_WORDS = frozenset(
     {"mask", "masks", "gt", "gts", "groundtruth", "label", "labels", "labelids", "seg", "segm",
@@ -95,7 +96,12 @@ def pair_masks(source: Path, masks: Sequence[Path], index: ImageIndex) -> MaskFi
     """Find the image of each mask below ``source``, and the class that names and folders say."""
     found = MaskFiles()
     goods = _folders_beside_good(index)
-    pairs = [_find_image(mask.relative_to(source), index) for mask in masks]
+    names = Counter(mask.stem.casefold() for mask in masks)
+    pairs = [
+        _find_image(mask.relative_to(source), index)
+        or _find_folders_image(mask.relative_to(source), index, names)
+        for mask in masks
+    ]
     # "NAME_left" may be another image than NAME unless all masks say a class.
     classes_in_names = not any(pair and pair[2] == "plain" for pair in pairs)
     for mask, pair in zip(masks, pairs, strict=True):
@@ -131,6 +137,21 @@ def _find_image(mask: Path, index: ImageIndex) -> tuple[IndexedImage, str, How] 
     return None
 
 
+def _find_folders_image(
+    mask: Path, index: ImageIndex, names: Mapping[str, int]
+) -> tuple[IndexedImage, str, How] | None:
+    """Return the image that the folder of a mask is called as; names that recur are classes."""
+    parts = list(mask.parts[:-1])
+    while parts and not own_parts(parts[-1:]):
+        parts.pop()
+    image, _ = index.find(parts[:-1], parts[-1]) if parts else (None, "")
+    if image is None:
+        return None
+    words = [word for word in SEPARATOR.split(mask.stem) if not word.isdigit()]
+    own = "_".join(word for word in words if word.casefold() not in NAME_WORDS)
+    return image, own if names[mask.stem.casefold()] > 1 else "", "class and mask"
+
+
 def _divisions(stem: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the beginnings of a name, the longest first, with the words after it."""
     for gap in reversed(list(SEPARATOR.finditer(stem))):
@@ -164,7 +185,7 @@ def _words(stem: str) -> list[str]:
 def _words_beside_images(files: Sequence[Path]) -> set[str]:
     """Return the words for masks in the names of files beside which their images lie."""
     stems = {file.stem.casefold() for file in files}
-    stems |= {stem.removesuffix(ending) for stem in stems for ending in IMAGE_ENDINGS}
+    stems |= {name for stem in stems for name in names_without_image(stem)}
     return {
         word
         for stem in stems
@@ -174,6 +195,17 @@ def _words_beside_images(files: Sequence[Path]) -> set[str]:
         for word in rest
         if word in NAME_WORDS
     }
+
+
+def class_masks_beside_images(pictures: Sequence[Path]) -> list[Path]:
+    """Return the files ``NAME_scratch`` beside ``NAME``, which are masks if masks are asked for."""
+    found: list[Path] = []
+    for files in _by_folder(pictures).values():
+        stems = {file.stem.casefold() for file in files}
+        for file in files:
+            divided = [rest for name, rest in _divisions(file.stem) if name.casefold() in stems]
+            found += [file] if divided and not any(map(str.isdigit, divided[0])) else []
+    return found
 
 
 def _masks_of_photos(files: Sequence[Path]) -> set[Path]:
@@ -196,7 +228,7 @@ def _is_folder_a_class(
     image: IndexedImage, parts: Sequence[str], goods: set[tuple[str, ...]]
 ) -> bool:
     """Return whether the folder of an image, and of its mask, is named as the class of defects."""
-    if not image.parts or own_parts(parts)[-1:] != (image.parts[-1].casefold(),):
+    if not image.parts or image.parts[-1].casefold() not in own_parts(parts)[-2:]:
         return False
     if own_parts(image.parts[:-1], with_split=False) in goods:
         return not is_named(image.parts[-1], GOOD_WORDS)

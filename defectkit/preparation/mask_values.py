@@ -28,6 +28,8 @@ JPEG_MASK = (
 MAX_VALUES = 64
 """An image with more values is not a mask."""
 IGNORE_VALUE = 255
+NEARLY_WHITE, WHITE_16_BIT = 250, 65535
+"""In 8 bits, values from the first one on are white but for noise."""
 MAX_CLASS_VALUE = 64
 """Values up to this one are class numbers, beside which 255 means "ignore" (as in Pascal VOC)."""
 SOFT_SHARE = 0.4
@@ -128,12 +130,12 @@ def find_meaning(masks: Sequence[MaskImage]) -> Meaning:
     notes = ["the masks are in the alpha channel"] if "alpha" in kinds else []
     values = {value for mask in masks for value in mask.rles}
     together = any(len(mask.rles) > 1 for mask in masks)
-    if len(values) <= 1 or (values == {1, IGNORE_VALUE} and not together):
-        if len(values) == 2:
-            notes.append("some masks have 0 and 1, others 0 and 255: both are one class")
-        binary = values <= {1, IGNORE_VALUE} or "alpha" in kinds
-        names = {value: "1" if binary else str(value) for value in values}
-        return Meaning(names, notes=tuple(notes))
+    on = "alpha" in kinds or all(value == 1 or _is_white(value) for value in values)
+    if len(values) <= 1 or (on and not together):
+        if len(values) > 1:
+            shown = " or ".join(map(str, sorted(values)))
+            notes.append(f"the masks have 0 and {shown}: all but 0 is one class")
+        return Meaning({value: "1" if on else str(value) for value in values}, notes=tuple(notes))
     return _meaning_of_numbers(masks, values, notes)
 
 
@@ -165,6 +167,11 @@ def _meaning_of_numbers(masks: Sequence[MaskImage], values: set[int], notes: lis
             "255 beside class numbers means neither defect nor good, as in Pascal VOC: these "
             "pixels are ignored (classes.csv can name 255 as a class)"
         )
+    if _are_numbered(masks):
+        notes.append(
+            "each mask has the values from 1 to some number: if they number its single defects "
+            "(instances), --mask-threshold 1 makes all of them one class"
+        )
     counts = Counter(value for mask in masks for value in mask.rles if value in classes)
     alone = [value for value in classes if counts[value] == 1]
     if len(masks) == 1 or len(alone) < ONE_IMAGE_SHARE * len(classes):
@@ -178,6 +185,17 @@ def _meaning_of_numbers(masks: Sequence[MaskImage], values: set[int], notes: lis
     if len(classes) > FEW_VALUES:
         return Meaning({}, dict.fromkeys(classes, reason), ignored, tuple(notes))
     return Meaning(classes, {}, ignored, (*notes, reason))
+
+
+def _is_white(value: int) -> bool:
+    return NEARLY_WHITE <= value <= IGNORE_VALUE or value == WHITE_16_BIT
+
+
+def _are_numbered(masks: Sequence[MaskImage]) -> bool:
+    """Return whether each mask has all numbers from 1 to some number of its own."""
+    highest = {max(mask.rles) for mask in masks if mask.rles}
+    numbered = all(max(mask.rles) == len(mask.rles) for mask in masks if mask.rles)
+    return numbered and len(highest) > 2
 
 
 def _meaning_of_colors(masks: Sequence[MaskImage]) -> Meaning:
@@ -216,6 +234,8 @@ def _count_slopes(values: npt.NDArray[np.int32]) -> tuple[int, int]:
     gray: npt.NDArray[Any] = values.astype(np.uint8 if highest < 256 else np.float32)
     square = np.ones((3, 3), np.uint8)
     slopes = between & (cv2.dilate(gray, square) > gray) & (cv2.erode(gray, square) < gray)
+    if highest <= IGNORE_VALUE:
+        slopes |= between & (values >= NEARLY_WHITE)  # Noise that JPEG left.
     return count, int(np.count_nonzero(slopes))
 
 

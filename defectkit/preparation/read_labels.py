@@ -42,6 +42,7 @@ def read_labels(
     found = find_labels(source, asked, images)
     _refuse_options_of_masks(source, found, options)
     table = settle_boxes(_read(found, options), boxes=options.boxes)
+    table = replace(table, notes=(*found.notes, *table.notes))
     if found.index is None or not found.index.images:
         return found.format, table
     if found.format != "masks":

@@ -25,7 +25,9 @@ def test_files_of_the_system_and_hidden_ones_are_no_data(tmp_path):
     assert list_files(tmp_path / "none") == []
 
 
-@pytest.mark.parametrize("name", ["masks", "MASKS", "ground_truth", "Label", "train_masks", "GT"])
+@pytest.mark.parametrize(
+    "name", ["masks", "MASKS", "ground_truth", "Label", "train_masks", "GT", "Mask_images"]
+)
 def test_folders_of_masks_are_known_by_name(name):
     assert is_named(name, MASK_WORDS)
     assert not is_named(name, IMAGE_WORDS)

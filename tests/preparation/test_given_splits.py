@@ -17,10 +17,11 @@ def splits_of(table):
 
 
 def test_folders_of_two_splits_give_the_split(tmp_path):
-    table = table_of(tmp_path, ["train/a", "valid/b"], ["test/c", "d"])
-    given = give_splits(table, ["train/e.png"], {})
+    table = table_of(tmp_path, ["train/a", "valid/b", "test/c", "d"], ["test/f"])
+    given = give_splits(table, ["train/e.png", "val/g.png"], {})
     assert splits_of(given) == {
         "train/a": "train", "valid/b": "val", "test/c": "test", "train/e.png": "train",
+        "test/f": "test", "val/g.png": "val",
     }  # fmt: skip
     assert given.notes == ("the split is that of the folders: train, val, test",)
 
@@ -31,10 +32,18 @@ def test_one_split_gives_none(tmp_path):
 
 
 @pytest.mark.check(43)
-def test_a_training_folder_without_defects_gives_none(tmp_path):
-    given = give_splits(table_of(tmp_path, ["test/a"], ["train/b"]), ["train/c"], {})
+@pytest.mark.parametrize(
+    ("defective", "good", "lack"),
+    [
+        (["test/a"], ["train/b", "test/c"], "train has no defects"),
+        (["train/a"], ["train/b", "test/c"], "test has no defects"),
+        (["train/a", "test/b"], ["train/c"], "test has no good images"),
+    ],
+)
+def test_folders_that_lack_defects_or_good_images_give_none(tmp_path, defective, good, lack):
+    given = give_splits(table_of(tmp_path, defective, good), ["train/d"], {})
     assert given.meta == {}
-    assert "no defects, so its split is not taken" in given.notes[0]
+    assert given.notes == (f"the split of the folders is not taken: {lack}",)
 
 
 def test_what_is_known_of_an_image_and_named_folders_come_first(tmp_path):

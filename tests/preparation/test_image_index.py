@@ -52,12 +52,13 @@ def test_images_may_lie_deeper_and_never_in_another_folder(index):
 
 
 def test_names_may_have_the_suffix_another_case_and_an_ending(index):
-    images = index("A.PNG", "b.1.jpg", "c_img.png", "d.png", "d_img.png")
+    images = index("A.PNG", "b.1.jpg", "c_img.png", "d.png", "d_img.png", "image_e.png")
     assert found(images, "a.png")[0] == "A.PNG"
     assert found(images, "a.jpg")[0] == "A.PNG"
     assert found(images, "b.1")[0] == "b.1.jpg"
     assert found(images, "c")[0] == "c_img.png"
     assert found(images, "d")[0] == "d.png"
+    assert found(images, "e")[0] == "image_e.png"
     two = index("a.png", "a.jpg")
     assert found(two, "a.jpg")[0] == "a.jpg"
     assert found(two, "a")[0] is None

@@ -66,6 +66,17 @@ def test_masks_of_a_split_find_their_images_beside(write):
     assert [mask.image_id for mask in found.masks.masks] == ["train/a.jpg"]
 
 
+def test_a_table_about_images_beside_labels_is_left_out_and_said(write):
+    folder = write("masks/a.png", "images/a.png")
+    (folder / "lots.csv").write_text("image,lot,label\na.png,7,bad\n")
+    found = find_labels(folder)
+    assert found.format == "masks"
+    assert found.notes[0].startswith("lots.csv beside the labels is not used")
+    (folder / "lots.csv").write_text("image,rle\na.png,7 1\n")
+    with pytest.raises(LabelError, match="several formats: csv in .*, masks in"):
+        find_labels(folder)
+
+
 def test_images_may_be_named(write):
     folder = write("masks/a_mask.png", "elsewhere/a.jpg", "elsewhere/a_mask.png")
     found = find_labels(folder / "masks", images=folder / "elsewhere")

@@ -1,7 +1,7 @@
 import pytest
 
 from defectkit.preparation.image_index import ImageIndex
-from defectkit.preparation.mask_files import divide_pictures, pair_masks
+from defectkit.preparation.mask_files import class_masks_beside_images, divide_pictures, pair_masks
 
 
 @pytest.fixture
@@ -110,6 +110,24 @@ def test_a_mask_for_each_class_in_a_folder_of_its_own(pair):
         "masks/dent/a.png": ("a.png", "dent"),
         "masks/scratch/a_mask.png": ("a.png", "scratch"),
     }
+
+
+def test_a_folder_of_masks_for_each_image(pair):
+    pairs, _ = pair(
+        "train/good/000.png", "test/bent/000.png", "test/bent/001.png",
+        "ground_truth/bent/000/000.png", "ground_truth/bent/001/000.png",
+    )  # fmt: skip
+    assert list(pairs.values()) == [("test/bent/000.png", "bent"), ("test/bent/001.png", "bent")]
+    pairs, _ = pair("a/images/a.png", "b/images/b.png", "a/masks/91fc.png", "b/masks/04ba.png")
+    assert list(pairs.values()) == [("a/images/a.png", ""), ("b/images/b.png", "")]
+    pairs, _ = pair("img/a.png", "img/b.png", "gt/a/dent.png", "gt/a/rust.png", "gt/b/dent.png")
+    assert list(pairs.values()) == [("a.png", "dent"), ("a.png", ""), ("b.png", "dent")]
+
+
+def test_masks_of_classes_beside_their_images_if_masks_are_asked_for(tmp_path):
+    names = ["a.png", "a_dent.png", "a_2.png", "b.png", "c_dent.png"]
+    found = class_masks_beside_images([tmp_path / name for name in names])
+    assert [file.name for file in found] == ["a_dent.png"]
 
 
 @pytest.mark.check(42)

@@ -39,6 +39,7 @@ SOFT = {
     "resized": lambda: cv2.resize(disc(), (96, 72), interpolation=cv2.INTER_LINEAR),
     "blurred": lambda: cv2.GaussianBlur(disc(), (0, 0), 2),
     "a few values": lambda: cv2.blur(disc() // 255 * 9, (3, 3)),
+    "white with noise": lambda: np.where(disc(5) > 0, 254, disc()),
     "in color": lambda: np.dstack([disc(line=cv2.LINE_AA), disc() * 0, disc() * 0]),
 }
 HARD = {
@@ -103,7 +104,9 @@ def test_one_value_is_one_class():
     assert find_meaning(masks_of([7])).classes == {7: "7"}
     mixed = find_meaning(masks_of([1], [255], [1]))
     assert mixed.classes == {1: "1", 255: "1"}
-    assert "0 and 1, others 0 and 255" in mixed.notes[0]
+    assert mixed.notes == ("the masks have 0 and 1 or 255: all but 0 is one class",)
+    assert find_meaning(masks_of([65535])).classes == {65535: "1"}
+    assert find_meaning(masks_of([254], [255])).classes == {254: "1", 255: "1"}
 
 
 def test_each_further_value_is_a_class():
@@ -134,6 +137,12 @@ def test_values_that_occur_in_one_image_each_are_no_classes():
     few = find_meaning(masks_of([3], [4], [5]))
     assert few.classes == {3: "3", 4: "4", 5: "5"}
     assert "instances" in few.notes[0]
+
+
+def test_numbers_of_single_defects_are_said():
+    numbered = find_meaning(masks_of([1], [1, 2], [1, 2, 3], [1, 2, 3]))
+    assert "number its single defects" in numbered.notes[0]
+    assert find_meaning(masks_of([1], [2], [1, 2, 3], [1, 2, 3])).notes == ()
 
 
 def test_colors_are_classes_and_a_background_that_is_not_black_is_refused(encode):

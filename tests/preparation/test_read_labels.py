@@ -168,7 +168,7 @@ def test_the_layout_of_mvtec_has_good_images_and_no_given_split(tmp_path):
     assert [(row.image_id, row.class_id) for row in table.rows] == [("test/crack/0.png", "crack")]
     assert table.unlabeled == ("test/good/0.png", "train/good/0.png")
     assert table.meta == {}
-    assert any("its split is not taken" in note for note in table.notes)
+    assert any("is not taken: train has no defects" in note for note in table.notes)
 
 
 @pytest.mark.check(43)
