@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from defectkit.arrays import BoxXywh, Mask, RegionMap
 
@@ -113,6 +114,18 @@ def label_regions(
         Region(box_xywh=box, area=area, class_id=class_id)
         for box, area in zip(boxes, areas, strict=True)
     ]
+
+
+def measure_region_map(region_map: RegionMap) -> list[Region]:
+    """Return the regions of a region map, in the order of their numbers."""
+    if not region_map.any():
+        return []
+    areas = np.bincount(region_map[region_map > 0])[1:].tolist()
+    regions = []
+    for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True):
+        width, height = columns.stop - columns.start, rows.stop - rows.start
+        regions.append(Region(box_xywh=(columns.start, rows.start, width, height), area=area))
+    return regions
 
 
 def _crop_to_defects(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:

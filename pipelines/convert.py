@@ -34,8 +34,12 @@ def run(
     files below the image folder.
 
     - csv: ImageId,ClassId,EncodedPixels, 1-based, down then right.
-    - coco: an annotation for each connected region; of a dataset of boxes, the boxes alone.
-    - masks: a PNG for each image, 0 and the numbers of the classes; classes.csv names them.
+    - coco: an annotation for each connected region; of a dataset of boxes, the boxes alone. Ignored
+      pixels are a crowd.
+    - masks: a PNG for each image, 0 and the numbers of the classes, 255 for ignored pixels;
+      classes.csv names the classes.
+
+    CSV has no place for ignored pixels; no format has one for the region to inspect.
 
     Examples:
         defectkit labels convert dataset --to coco --out instances.json
@@ -74,7 +78,21 @@ def run(
         case "masks":
             _write_masks(data, names, out)
     console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
+    _tell_what_is_lost(data, to, console)
     return out
+
+
+def _tell_what_is_lost(data: "Dataset", to: WrittenLabelFormat, console: Console) -> None:
+    """Say what of the dataset the format has no place for."""
+    ignored = sum(bool(record.ignored) for record in data.records)
+    if ignored and to == "csv":
+        console.print(
+            f"Warning: {ignored} images have ignored pixels. CSV has no place for them: there they "
+            "are good now. Use --to coco or --to masks to keep them.",
+            style="yellow",
+        )
+    if any(record.roi for record in data.records):
+        console.print("The region to inspect is not written: name it again with prepare --roi.")
 
 
 def _image_names(data: "Dataset") -> list[str]:
@@ -98,22 +116,25 @@ def _write_csv(data: "Dataset", names: Sequence[str], out: Path) -> None:
 def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[str, Any]:
     from defectkit.labels import coco_rle, rle
 
-    categories = {class_id: number for number, class_id in enumerate(data.classes, start=1)}
+    # A crowd has a class, which counts for nothing; here the first one.
+    names_of_classes = data.classes or ("ignored",)
+    categories = {class_id: number for number, class_id in enumerate(names_of_classes, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, (name, record) in enumerate(zip(names, data.records, strict=True), start=1):
         size = {"height": record.height, "width": record.width}
         images.append({"id": image_id, "file_name": name, **size})
         for region, mask in _region_masks(record):
+            crowd = not region.class_id
             annotation: dict[str, Any] = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
-                "category_id": categories[region.class_id],
+                "category_id": 1 if crowd else categories[region.class_id],
                 "bbox": list(region.box_xywh),
                 "area": region.area,
-                "iscrowd": 0,
+                "iscrowd": int(crowd),
             }
-            if data.label_kind == "masks":
+            if crowd or data.label_kind == "masks":
                 counts = coco_rle.runs_to_counts(rle.Runs.from_mask(mask))
                 annotation["segmentation"] = {
                     "size": list(mask.shape),
@@ -125,11 +146,15 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
 
 
 def _region_masks(record: "ImageRecord") -> "Iterator[tuple[Region, Mask]]":
-    """Yield each connected region and its mask, (H, W) bool."""
+    """Yield each connected region and its mask, (H, W) bool; those of ignored pixels last.
+
+    The latter have no class.
+    """
     from defectkit.labels import rle
     from defectkit.regions import label_regions
 
-    for class_id, text in record.rles.items():
+    texts = {**record.rles, **({"": record.ignored} if record.ignored else {})}
+    for class_id, text in texts.items():
         labels, regions = label_regions(rle.decode(text, (record.height, record.width)), class_id)
         for number, region in enumerate(regions, start=1):
             yield region, labels == number
@@ -162,11 +187,14 @@ def _class_numbers(record: "ImageRecord", classes: Sequence[str]) -> "Image":
     """Return the number of each pixel's class, (H, W), 0 for none."""
     import numpy as np
 
-    masks = record.read_masks(classes)
+    from defectkit.preparation.mask_folder import IGNORE_VALUE
+
+    masks, ignored = record.read_masks(classes), record.read_scope().ignored
     if (masks.sum(axis=0) > 1).any():
         raise DatasetError(
             f"in {record.image_id} pixels belong to two classes; a mask image stores one "
             "class per pixel. Use --to coco or --to csv."
         )
     numbers = np.arange(1, len(classes) + 1, dtype=np.uint8)
-    return np.asarray(np.tensordot(numbers, masks, axes=1), np.uint8)
+    values = np.asarray(np.tensordot(numbers, masks, axes=1), np.uint8)
+    return values if ignored is None else np.where(ignored, np.uint8(IGNORE_VALUE), values)

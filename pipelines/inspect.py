@@ -14,15 +14,18 @@ from rich.markup import escape
 from rich.progress import track
 
 from defectkit.devices import let_idle_threads_sleep
-from defectkit.errors import ImageError
+from defectkit.errors import ImageError, LabelError
 from defectkit.files import ensure_writable, write_csv
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
+    from defectkit.arrays import ImageSize
     from defectkit.data.image_search import ImageFile, ImageSearch
+    from defectkit.data.roi_source import RoiSource
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.verdicts import Judgment
     from defectkit.findings import Finding
+    from defectkit.labels.scope import Scope
 
 FINDING_COLUMNS = ("image_id", "verdict", "score", "class_id", "rle")
 REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
@@ -47,6 +50,7 @@ def run(
     model: str | Path,
     *images: str | Path,
     out: str | Path = "inspection",
+    roi: str | Path | None = None,
     device: Device = "auto",
     follow_links: bool = False,
     console: Console | None = None,
@@ -65,6 +69,8 @@ def run(
         model: A run or its model/ folder.
         images: Image files, or folders of them.
         out: The folder to write.
+        roi: The region to inspect: X,Y,W,H in pixels, a mask image (0 is outside), or a folder with
+            a mask for each image; by default the one that the model was trained with.
         device: Where to compute; auto takes a GPU if there is one.
         follow_links: Follow links that lead out of the given folders.
         console: Where to report; by default the standard error stream.
@@ -85,14 +91,14 @@ def run(
     out = Path(out)
     trained = TrainedModel.load(model, device=device)
     given = [Path(image) for image in images]
+    source = _open_roi(roi, trained, console)
     search = search_images(given, results=out, follow_links=follow_links)
+    files = [file for file in search.files if not source or file.path not in source.files]
     _prepare_folder(out)
     tables = _Tables()
     try:
-        for file in track(
-            search.files, "inspecting", console=console, disable=not console.is_terminal
-        ):
-            _inspect_image(file, trained, tables, out, console)
+        for file in track(files, "inspecting", console=console, disable=not console.is_terminal):
+            _inspect_image(file, trained, source, tables, out, console)
     finally:
         tables.write(out)  # Also when an inspection is interrupted.
     return _summarize(tables, search, out, console)
@@ -145,7 +151,12 @@ def _prepare_folder(out: Path) -> None:
 
 
 def _inspect_image(
-    file: "ImageFile", model: "TrainedModel", tables: _Tables, out: Path, console: Console
+    file: "ImageFile",
+    model: "TrainedModel",
+    roi: "RoiSource | None",
+    tables: _Tables,
+    out: Path,
+    console: Console,
 ) -> None:
     """Add an image to the tables and write its overlay; a file that cannot be read is listed."""
     from defectkit.data.images import read_image, write_png
@@ -156,15 +167,41 @@ def _inspect_image(
         if file.problem:
             raise ImageError(file.problem)
         image = read_image(file.path)
-    except ImageError as error:
+        size = image.shape[:2]
+        scope = _scope(file, size, roi) if roi else model.scope_for(size)
+    except (ImageError, LabelError) as error:
         tables.errors.append((file.image_id, str(error)))
         console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
         return
-    finding = model.find(image)
+    finding = model.find(image, scope)
     judgment = judge(finding.score, model.thresholds)
     tables.add(file.image_id, judgment, finding, model.approach.classes)
-    overlay = draw_overlay(image, finding, judgment, image_id=file.image_id)
+    overlay = draw_overlay(image, finding, judgment, image_id=file.image_id, scope=scope)
     write_png(out / "overlays" / overlay_name(file.image_id), overlay, compress_level=1)
+
+
+def _open_roi(
+    roi: str | Path | None, model: "TrainedModel", console: Console
+) -> "RoiSource | None":
+    """Return what ``--roi`` names; without it, say where the model has no region of its own."""
+    from defectkit.data.roi_source import open_roi
+    from defectkit.deployment.bundle import ROI_BY_IMAGE
+
+    if roi is None and model.info.get("roi") == ROI_BY_IMAGE:
+        console.print(
+            "Warning: the model was trained with a region to inspect of each image. Without --roi "
+            "whole images are inspected.",
+            style="yellow",
+        )
+    return None if roi is None else open_roi(str(roi))
+
+
+def _scope(file: "ImageFile", size: "ImageSize", roi: "RoiSource") -> "Scope":
+    """Return the scope of an image of ``size``, from what ``--roi`` names."""
+    from defectkit.data.roi_source import read_roi
+    from defectkit.labels.scope import read_scope
+
+    return read_scope(read_roi(roi.choose(Path(file.image_id)), size), "", size)
 
 
 def _summarize(

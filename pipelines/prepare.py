@@ -42,6 +42,9 @@ COUNTS = (
 )
 
 
+MAX_CLASSES_NAMED = 20
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareSummary:
     """The dataset that ``prepare`` wrote.
@@ -90,6 +93,8 @@ def run(
     pixel_pitch: float | None = None,
     unlisted: UnlistedOption = "ignore",
     follow_links: bool = False,
+    roi: str | Path | None = None,
+    ignore_class: str | None = None,
     mask_threshold: int | None = None,
     invert: bool = False,
     clip: bool = False,
@@ -134,6 +139,11 @@ def run(
         unlisted: What to do with images that neither labels nor META name: ignore them, or
             count them as good.
         follow_links: Read images also through links that lead out of the image folder.
+        roi: The region to inspect; nothing outside of it is learned, scored or found. X,Y,W,H in
+            pixels, a mask image (0 is outside), or a folder with a mask for each image; META may
+            have a column roi of X,Y,W,H instead.
+        ignore_class: A class whose pixels are no defects but ignored: they are neither learned nor
+            counted.
         mask_threshold: Mask images: values from this one on are defects, of one class; for masks
             with soft edges and those that were JPEG.
         invert: Mask images: the defects are 0, the rest is not.
@@ -161,6 +171,7 @@ def run(
     from defectkit.preparation.grouping import group_images
     from defectkit.preparation.matching import find_images
     from defectkit.preparation.prepared_image import split_images
+    from defectkit.preparation.rois import choose_rois
     from defectkit.preparation.splits import parse_split
     from defectkit.preparation.worker_pool import open_worker_pool
     from defectkit.preparation.write_dataset import (
@@ -178,7 +189,13 @@ def run(
     _refuse_pixel_pitch(pixel_pitch)
     check_output_folder(out)
 
-    options = ReadOptions(mask_threshold=mask_threshold, invert=invert, clip=clip, boxes=boxes)
+    options = ReadOptions(
+        mask_threshold=mask_threshold,
+        invert=invert,
+        clip=clip,
+        boxes=boxes,
+        ignore_class=ignore_class,
+    )
     matching = find_images(
         Path(source),
         label_format,
@@ -188,6 +205,8 @@ def run(
         follow_links=follow_links,
         options=options,
     )
+    choose_rois(matching, str(roi) if roi else None)
+    _refuse_ignore_class(matching, ignore_class)
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     decide_polygons(matching, asked=polygons)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
@@ -219,6 +238,8 @@ def run(
         "classes": classes,
         "counts": {key: getattr(summary, key) for key in COUNTS},
         "pixel_pitch": pixel_pitch,
+        "roi": str(roi) if roi else None,
+        "ignore_class": ignore_class,
         "seed": seed,
         "group_by": group_by,
         "split": dict(zip(SPLITS, fractions, strict=True)),
@@ -228,6 +249,15 @@ def run(
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     print_outcome(console, out, ledger, warnings, matching.table.kind)
     return summary
+
+
+def _refuse_ignore_class(matching: "Matching", ignore_class: str | None) -> None:
+    classes = sorted({row.class_id for row in matching.table.rows if row.class_id})
+    if ignore_class is not None and ignore_class not in classes:
+        named = ", ".join(classes[:MAX_CLASSES_NAMED]) or "none"
+        raise DatasetError(
+            f"--ignore-class {ignore_class!r} is no class of the labels. Their classes: {named}."
+        )
 
 
 def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
@@ -244,10 +274,11 @@ def _examine(
 ) -> "list[ImageFacts]":
     """Read every image and its rows."""
     from defectkit.preparation.examine import examine_image
+    from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
 
     examine = partial(examine_image, convention=convention, options=options)
-    results = pool.map(examine, matching.images)
+    results = join_equal_rois(pool.map(examine, matching.images))
     return track_results(results, len(matching.images), "Reading images", console)
 
 

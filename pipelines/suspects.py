@@ -181,14 +181,15 @@ def _draw(
     from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.overlay import draw_overlay
 
-    image = record.read_image(model.approach.channels)
-    finding = model.find(image)
+    image, scope = record.read_image(model.approach.channels), record.read_scope()
+    finding = model.find(image, scope)
     picture = draw_overlay(
         image,
         finding,
         judge(finding.score, model.thresholds),
         image_id=record.image_id,
         truth=np.asarray(record.read_masks(model.approach.classes).any(axis=0)),
+        scope=scope,
         tags=[
             (f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in suspects if one.box_xywh
         ],

@@ -170,7 +170,7 @@ def _train(
 
     from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
-    from defectkit.deployment.best_model import repair_model
+    from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing.training_progress import draw_augmentations, write_gif_at_end
     from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
@@ -209,7 +209,7 @@ def _train(
             validation_records=validation_records,
             out=out,
             device=device,
-            dataset_hash=dataset.fingerprint,
+            dataset_facts=describe_dataset(dataset),
             resuming=resuming,
             console=console,
             on_progress=on_progress,
@@ -224,7 +224,7 @@ def train_epochs(
     validation_records: "Sequence[ImageRecord]",
     out: Path,
     device: "torch.device",
-    dataset_hash: str,
+    dataset_facts: dict[str, Any],
     resuming: bool,
     console: Console,
     on_progress: Callable[[float, str], None] = lambda *_: None,
@@ -273,7 +273,7 @@ def train_epochs(
         write_history(out / "history.csv", state.history)
         if state.is_best:
             save_best_model(
-                out, approach, evaluated, validation, epoch=state.epoch, dataset_hash=dataset_hash
+                out, approach, evaluated, validation, epoch=state.epoch, dataset_facts=dataset_facts
             )
         draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
         print_epoch(console, state.history[-1], is_best=state.is_best)

@@ -13,7 +13,7 @@ from defectkit.approaches.box_findings import (
     make_box_finding,
     suppress_duplicates,
 )
-from defectkit.approaches.box_samples import BoxSamples, resize_side
+from defectkit.approaches.box_samples import BoxSamples, blank, resize_side
 from defectkit.approaches.crop_samples import check_side
 from defectkit.approaches.whole_images import batches_by_shape
 from defectkit.arrays import Image, ImageBatch
@@ -22,6 +22,7 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import pad_image, resize_image
 from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
 from defectkit.models.weights import encoder_weights
@@ -98,12 +99,17 @@ class Box:
         terms = network(inputs, targets)
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
-    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
+    def find(
+        self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
+    ) -> list[Finding]:
         """Return the finding of each image, (H, W, C) uint8 of any size.
 
-        Images of one size share a batch; the network is in evaluation mode.
+        Images of one size share a batch; the network is in evaluation mode. It sees what is outside
+        of the region to inspect as it was trained: blank.
         """
         findings: dict[int, Finding] = {}
+        if scopes:
+            images = [blank(one, scope.roi) for one, scope in zip(images, scopes, strict=True)]
         for indices, batch in batches_by_shape(images):
             for index, detections in zip(indices, self._detect(network, batch), strict=True):
                 findings[index] = make_box_finding(
@@ -112,6 +118,7 @@ class Box:
                     images[index].shape[:2],
                     pixel_threshold=self.pixel_threshold,
                     min_area=self.config.infer.min_area,
+                    scope=scopes[index] if scopes else EVERYWHERE,
                 )
         return [findings[index] for index in range(len(images))]
 

@@ -1,14 +1,17 @@
 """From the boxes of a detector to the finding of an image."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 
-from defectkit.approaches.score_maps import find_regions
-from defectkit.arrays import ImageSize
+from defectkit.approaches.score_maps import MAX_IGNORED, find_regions
+from defectkit.arrays import ImageSize, Mask
 from defectkit.data.tiles import Tile
 from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.detection.boxes import non_max_suppression
 from defectkit.models.detection.detector import Detections
 from defectkit.regions import Region
@@ -69,20 +72,27 @@ def make_box_finding(
     *,
     pixel_threshold: float,
     min_area: int,
+    scope: Scope = EVERYWHERE,
 ) -> Finding:
     """Return the finding of the detections in an image of ``size``, the best detection first.
+
+    Detections are cut at the border of the region to inspect; those that are mostly ignored are
+    left out.
 
     A pixel's score is the largest of the detections that cover it, and the image's that of its best
     detection. So a detection is a region of the finding exactly when its pixels reach the
     threshold.
     """
+    detections = _inside(detections, scope)
     scores = np.zeros((len(classes), *size), np.float32)
     for region in reversed(detections):
         window = scores[classes.index(region.class_id)][region.window]
         window[... if region.mask is None else region.mask] = region.score
     region_map, _ = find_regions(
-        scores.max(axis=0), pixel_threshold=pixel_threshold, min_area=min_area
+        scores.max(axis=0), pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
     )
+    if scope.ignored is not None:
+        scores[:, scope.ignored] = 0
     return Finding(
         score_map=scores,
         region_map=region_map,
@@ -94,4 +104,40 @@ def make_box_finding(
         score=float(scores.max()),
         class_scores=scores.max(axis=(1, 2)),
         detections=tuple(detections),
+    )
+
+
+def _inside(detections: Sequence[Region], scope: Scope) -> list[Region]:
+    """Return the detections cut to the region to inspect, without those that are mostly ignored."""
+    if scope.roi is not None:
+        cut = (_cut(region, scope.roi) for region in detections)
+        detections = [region for region in cut if region]
+    if scope.ignored is None:
+        return list(detections)
+    return [
+        region
+        for region in detections
+        if np.count_nonzero(_pixels(region, scope.ignored)) < MAX_IGNORED * region.area
+    ]
+
+
+def _pixels(region: Region, mask: Mask) -> Mask:
+    """Return the pixels of a detection that are in ``mask``, (height, width) bool of its box."""
+    inside = mask[region.window]
+    return inside if region.mask is None else inside & region.mask
+
+
+def _cut(region: Region, roi: Mask) -> Region | None:
+    pixels = _pixels(region, roi)
+    area = int(np.count_nonzero(pixels))
+    if area in (0, region.area):
+        return region if area else None
+    x, y, width, height = cv2.boundingRect(pixels.astype(np.uint8))
+    pixels = pixels[y : y + height, x : x + width]
+    left, top, _, _ = region.box_xywh
+    return replace(
+        region,
+        box_xywh=(left + x, top + y, width, height),
+        area=area,
+        mask=None if pixels.all() else pixels,
     )

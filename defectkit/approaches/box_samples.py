@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor
-from defectkit.arrays import Masks
+from defectkit.arrays import Image, Mask, Masks
 from defectkit.config import ARCHITECTURES, Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.regions import label_regions, measure_regions
@@ -34,6 +34,11 @@ class BoxSamples(CropSamples):
         image, masks = self.sample(key)
         return as_tensor(image), detection_target(masks, with_masks=self.with_masks)
 
+    def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
+        """Return image and masks of ``(epoch, index)``; pixels that do not count are blank."""
+        image, masks, counted = self.scoped_sample(key)
+        return blank(image, counted), masks
+
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
         """Join samples to images (B, C, S, S) and a list of their targets."""
         images, targets = zip(*samples, strict=True)
@@ -52,6 +57,18 @@ class BoxSamples(CropSamples):
             "localizer finds one of them, the largest. To find all set model.architecture to one "
             f"of: {others}.",
         ]
+
+
+def blank(image: Image, counted: Mask | None) -> Image:
+    """Return the image, (H, W, C), with the mean color of the counted pixels on all others.
+
+    A detector learns from every place where there is no box that there is no defect; on a blank
+    place that is always right.
+    """
+    if counted is None or counted.all() or not counted.any():
+        return image
+    color = np.rint(image[counted].mean(axis=0)).astype(np.uint8)
+    return np.where(counted[:, :, None], image, color)
 
 
 def detection_target(masks: Masks, *, with_masks: bool = False) -> dict[str, torch.Tensor]:

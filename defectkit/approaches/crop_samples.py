@@ -6,10 +6,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import default_collate
 
-from defectkit.arrays import Float64Array, Image, Masks
+from defectkit.arrays import Float64Array, Image, Mask, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -35,6 +36,7 @@ class CropSamples:
         self.classes, self.channels = dataset.classes, dataset.channels
         self.records = list(records)
         self.defective = [record for record in records if record.defective]
+        self.scoped = any(record.roi or record.ignored for record in self.records)
         self.length = config.train.samples_per_epoch or max(2 * len(self.records), 128)
 
     @cached_property
@@ -58,9 +60,17 @@ class CropSamples:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        image, masks = self.sample(key)
-        return as_tensor(image), torch.from_numpy(np.ascontiguousarray(masks))
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, Any]:
+        """Return image (C, S, S) and masks (K, S, S), uint8.
+
+        Where pixels of any image do not count, the second is a dict of ``masks`` and ``counted``,
+        (S, S) bool.
+        """
+        image, masks, counted = self.scoped_sample(key)
+        target = torch.from_numpy(np.ascontiguousarray(masks))
+        if counted is None:
+            return as_tensor(image), target
+        return as_tensor(image), {"masks": target, "counted": torch.from_numpy(counted)}
 
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
         """Join samples to a batch."""
@@ -87,17 +97,35 @@ class CropSamples:
 
     def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
         """Return image (S, S, C) and masks (K, S, S) uint8 of ``(epoch, index)``."""
+        image, masks, _ = self.scoped_sample(key)
+        return image, masks
+
+    def scoped_sample(self, key: tuple[int, int]) -> tuple[Image, Masks, Mask | None]:
+        """Return image (S, S, C) and masks (K, S, S) uint8, and which pixels count, (S, S) bool.
+
+        The last is None where all pixels of all images count. Crops that need no defect are taken
+        around a pixel that counts.
+        """
         rng = np.random.default_rng([self.config.seed, *key])
         record, near_defect = self._draw_record(rng)
         image, masks = record.read_image(self.channels), record.read_masks(self.classes)
+        if self.scoped:  # One more layer, so that it is changed as the others are.
+            masks = np.concatenate([masks, _counted_layer(record)])
         if self.resize is not None:
             size = (self.resize, self.resize)
             image = resize_image(image, size)
             masks = np.stack([resize_image(mask, size, cv2.INTER_NEAREST) for mask in masks])
         else:
-            center = _draw_defect_pixel(masks, rng) if near_defect else None
+            center = None
+            if near_defect:
+                center = _draw_defect_pixel(masks[: len(self.classes)], rng)
+            elif self.scoped:
+                center = _draw_pixel(masks[-1], rng)
             image, masks = _crop(image, masks, self.config.data.crop, center, rng)
-        return augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
+        image, masks = augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
+        if not self.scoped:
+            return image, masks, None
+        return image, masks[:-1], np.ascontiguousarray(masks[-1]) > 0
 
 
 def as_tensor(image: Image) -> torch.Tensor:
@@ -108,9 +136,21 @@ def as_tensor(image: Image) -> torch.Tensor:
 def _draw_defect_pixel(masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
     """Draw a pixel of a region that is drawn first: small defects come as often as large ones."""
     labels, regions = label_regions(masks.max(axis=0))
-    rows, columns = np.nonzero(labels == rng.integers(len(regions)) + 1)
+    return _draw_pixel(labels == rng.integers(len(regions)) + 1, rng)
+
+
+def _draw_pixel(mask: npt.NDArray[np.generic], rng: np.random.Generator) -> tuple[int, int]:
+    rows, columns = np.nonzero(mask)
     chosen = rng.integers(len(rows))
     return int(rows[chosen]), int(columns[chosen])
+
+
+def _counted_layer(record: ImageRecord) -> Masks:
+    """Return which pixels of an image count, as one more layer of its masks, (1, H, W) uint8."""
+    counted = record.read_scope().counted
+    if counted is None:
+        return np.ones((1, record.height, record.width), np.uint8)
+    return counted.view(np.uint8)[None]
 
 
 def _crop(

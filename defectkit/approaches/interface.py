@@ -12,6 +12,7 @@ from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.models.network import Network
 
 
@@ -81,6 +82,11 @@ class Approach(Protocol):
         """
         ...
 
-    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
-        """Return the finding of each image (H, W, C) of any size, by a network in eval mode."""
+    def find(
+        self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
+    ) -> list[Finding]:
+        """Return the finding of each image (H, W, C) of any size, by a network in eval mode.
+
+        With ``scopes``, one for each image, nothing is found outside of them.
+        """
         ...

@@ -14,6 +14,7 @@ from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
 from defectkit.models.classification.lenet import LeNet
@@ -93,7 +94,9 @@ class Patch:
         terms["bce"] = pixelwise_losses(logits, labels, "apart").mean()
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
-    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
+    def find(
+        self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
+    ) -> list[Finding]:
         """Return the finding of each image (H, W, C) of any size; equal sizes share a batch."""
         return find_by_scores(
             partial(self._score, network),
@@ -101,6 +104,7 @@ class Patch:
             self.classes,
             pixel_threshold=self.pixel_threshold,
             min_area=self.config.infer.min_area,
+            scopes=scopes,
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:

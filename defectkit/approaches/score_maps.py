@@ -5,16 +5,26 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from defectkit.arrays import RegionMap, ScoreMap
+from defectkit.arrays import Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding
-from defectkit.regions import Region, label_regions
+from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.regions import Region, label_regions, measure_region_map
 
 SCORE_WINDOW = 5
 """Side in pixels of the square over which scores are averaged for the image score."""
 
 
+MAX_IGNORED = 0.5
+"""A region with this fraction of its pixels ignored, or more, is left out."""
+
+
 def make_finding(
-    scores: ScoreMap, classes: Sequence[str], *, pixel_threshold: float, min_area: int
+    scores: ScoreMap,
+    classes: Sequence[str],
+    *,
+    pixel_threshold: float,
+    min_area: int,
+    scope: Scope = EVERYWHERE,
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
 
@@ -25,11 +35,14 @@ def make_finding(
         classes: the names of the K classes.
         pixel_threshold: pixels whose largest class score reaches it are found.
         min_area: smaller regions, in pixels, are left out.
+        scope: nothing is found outside of it; scores there become 0.
     """
-    defect_map = scores.max(axis=0)
     region_map, connected = find_regions(
-        defect_map, pixel_threshold=pixel_threshold, min_area=min_area
+        scores.max(axis=0), pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
     )
+    if scope.counted is not None:
+        scores = np.where(scope.counted, scores, np.float32(0))
+    defect_map = scores.max(axis=0)
     regions = []
     for number, region in enumerate(connected, start=1):
         inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
@@ -45,36 +58,50 @@ def make_finding(
         score_map=scores,
         region_map=region_map,
         regions=tuple(regions),
-        score=image_score(defect_map),
-        class_scores=np.array([image_score(layer) for layer in scores], np.float32),
+        score=image_score(defect_map, scope.counted),
+        class_scores=np.array([image_score(one, scope.counted) for one in scores], np.float32),
     )
 
 
-def image_score(scores: ScoreMap) -> float:
+def image_score(scores: ScoreMap, counted: Mask | None = None) -> float:
     """Return the defect score of an (H, W) map: its largest mean over 5x5 pixels.
 
     With the mean, one stray pixel does not make an image defective, and 5x5 is no larger than the
-    smallest defect that a person would outline.
+    smallest defect that a person would outline. With ``counted``, (H, W) bool, the mean around each
+    of its pixels is that of the counted ones alone; the other scores are 0.
     """
     window = (min(SCORE_WINDOW, scores.shape[1]), min(SCORE_WINDOW, scores.shape[0]))
     means = cv2.blur(scores, window, borderType=cv2.BORDER_REFLECT)
-    return float(np.clip(means.max(), 0.0, 1.0))
+    if counted is not None:
+        shares = cv2.blur(counted.astype(np.float32), window, borderType=cv2.BORDER_REFLECT)
+        means = means[counted] / shares[counted]
+    return float(np.clip(means.max(initial=0.0), 0.0, 1.0))
 
 
 def find_regions(
-    defect_map: ScoreMap, *, pixel_threshold: float, min_area: int
+    defect_map: ScoreMap, *, pixel_threshold: float, min_area: int, scope: Scope = EVERYWHERE
 ) -> tuple[RegionMap, list[Region]]:
     """Return the connected regions of the found mask of an (H, W) map of scores.
 
     The found mask has the pixels whose score reaches ``pixel_threshold``, without regions of fewer
-    than ``min_area`` pixels.
+    than ``min_area`` pixels. It ends at the border of the region to inspect. Ignored pixels are cut
+    out of its regions afterwards, so that they separate none; regions that are mostly ignored are
+    left out.
 
     Returns:
         The region map, (H, W) int32, and the regions in the order of their numbers.
     """
-    region_map, regions = label_regions(defect_map >= pixel_threshold)
-    kept = np.array([region.area >= min_area for region in regions], bool)
+    found = defect_map >= pixel_threshold
+    region_map, regions = label_regions(found if scope.roi is None else found & scope.roi)
+    areas = np.array([region.area for region in regions], np.int64)
+    kept = areas >= min_area
+    if scope.ignored is not None:
+        ignored = np.bincount(region_map[scope.ignored], minlength=len(regions) + 1)[1:]
+        kept &= ignored < MAX_IGNORED * areas
     if not kept.all():
         numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
         region_map = numbers[region_map]
-    return region_map, [region for region in regions if region.area >= min_area]
+    if scope.ignored is not None:
+        region_map = np.where(scope.ignored, np.int32(0), region_map)
+        return region_map, measure_region_map(region_map)
+    return region_map, [region for region, keep in zip(regions, kept, strict=True) if keep]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import pad_image, resize_image
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.models.losses import (
     Layout,
     choose_layout,
@@ -91,13 +93,17 @@ class Segment:
         """Crops of the records' images with their masks, augmented."""
         return CropSamples(self.config, dataset, records)
 
-    def loss(
-        self, network: Network, inputs: torch.Tensor, targets: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        """Named terms and ``loss``, their weighted sum."""
-        return segmentation_losses(network(inputs), targets, **self.config.loss.model_dump())
+    def loss(self, network: Network, inputs: torch.Tensor, targets: Any) -> dict[str, torch.Tensor]:
+        """Named terms and ``loss``, their weighted sum; ``targets`` are those of ``samples``."""
+        masks, counted = targets, None
+        if isinstance(targets, dict):
+            masks, counted = targets["masks"], targets["counted"]
+        weights = self.config.loss.model_dump()
+        return segmentation_losses(network(inputs), masks, counted=counted, **weights)
 
-    def find(self, network: Network, images: Sequence[Image]) -> list[Finding]:
+    def find(
+        self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
+    ) -> list[Finding]:
         """Return the finding of each image (H, W, C) of any size; equal sizes share a batch."""
         return find_by_scores(
             partial(self._score, network),
@@ -105,6 +111,7 @@ class Segment:
             self.classes,
             pixel_threshold=self.pixel_threshold,
             min_area=self.config.infer.min_area,
+            scopes=scopes,
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:

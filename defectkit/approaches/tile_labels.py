@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from defectkit.arrays import BoolArray, Corners, Int8Array, Int64Array, Masks
 from defectkit.data.dataset import ImageRecord
+from defectkit.labels.scope import Scope
 from defectkit.regions import label_regions
 
 
@@ -79,6 +80,22 @@ def count_pixels(mask: npt.NDArray[np.uint8], corners: Corners, *, tile: int) ->
     return pixels
 
 
+def scope_tiles(scope: Scope, corners: Corners, *, tile: int) -> tuple[BoolArray, BoolArray]:
+    """Return which tiles count, and which of these may be called good; each (N,) bool.
+
+    At least half of a tile, of its part inside the image, must be in the region to inspect. An
+    ignored pixel may be a defect: a tile with one may be defective but not good.
+    """
+    counts = np.ones(len(corners), np.bool_)
+    if scope.roi is not None:
+        everything = np.ones(scope.roi.shape, np.uint8)
+        whole = count_pixels(everything, corners, tile=tile)
+        counts = 2 * count_pixels(scope.roi.view(np.uint8), corners, tile=tile) >= whole
+    if scope.ignored is None:
+        return counts, counts
+    return counts, counts & (count_pixels(scope.ignored.view(np.uint8), corners, tile=tile) == 0)
+
+
 def tile_starts(length: int, *, tile: int, stride: int) -> Corners:
     """Return the first pixels of the tiles at every ``stride`` pixels along a side, (n,) int64.
 
@@ -101,12 +118,15 @@ def count_labels(
     counts = np.zeros((len(classes), len(TileLabel)), np.int64)
     for record in records:
         axes = [tile_starts(n, tile=tile, stride=stride) for n in (record.height, record.width)]
-        if not record.defective:
+        scope = record.read_scope()
+        if not record.defective and scope.counted is None:
             counts[:, TileLabel.GOOD] += len(axes[0]) * len(axes[1])
             continue
         corners = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
         masks = record.read_masks(classes)
         labels = label_tiles(masks, corners, tile=tile, min_coverage=min_coverage)
+        counted, may_be_good = scope_tiles(scope, corners, tile=tile)
         for label in TileLabel:
-            counts[:, label] += np.count_nonzero(labels == label, axis=0)
+            usable = may_be_good if label == TileLabel.GOOD else counted
+            counts[:, label] += np.count_nonzero(labels[usable] == label, axis=0)
     return counts

@@ -7,16 +7,18 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor
-from defectkit.approaches.tile_labels import TileLabel, count_labels, label_tiles
-from defectkit.arrays import Corners, Image, Int8Array, Int64Array, Masks
+from defectkit.approaches.tile_labels import TileLabel, count_labels, label_tiles, scope_tiles
+from defectkit.arrays import Corners, Image, ImageSize, Int8Array, Int64Array, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DefectkitWarning
+from defectkit.labels.scope import Scope
 from defectkit.regions import measure_regions
 
 CANDIDATES_PER_TILE = 32
@@ -68,7 +70,9 @@ class TileSamples(CropSamples):
         rng = np.random.default_rng([self.config.seed, *key])
         record, near_defect = self._draw_record(rng)
         image, masks = record.read_image(self.channels), record.read_masks(self.classes)
-        corners, labels = self._draw_corners(masks, rng, near_defect=near_defect)
+        corners, labels = self._draw_corners(
+            masks, record.read_scope(), rng, near_defect=near_defect
+        )
         side, margin = self.config.patch.tile + 2 * self.context, self.config.patch.tile
         around = ((margin + self.context,) * 2,) * 2
         image = np.pad(image, (*around, (0, 0)), mode="symmetric")
@@ -96,14 +100,15 @@ class TileSamples(CropSamples):
         return area
 
     def _draw_corners(
-        self, masks: Masks, rng: np.random.Generator, *, near_defect: bool
+        self, masks: Masks, scope: Scope, rng: np.random.Generator, *, near_defect: bool
     ) -> tuple[Corners, Int8Array]:
         """Draw the tiles: return their corners (T, 2) in the image and their labels (T, K)."""
         patch, count = self.config.patch, self.config.patch.tiles_per_image
         tries = CANDIDATES_PER_TILE * count
         # Tiles may exceed the border, so that its pixels are learned as often as the others.
         over = patch.tile // 2
-        ends = np.array([(-over, length - patch.tile + over) for length in masks.shape[1:]])
+        spans = _counted_spans(scope, masks.shape[1:])
+        ends = np.array([(start - over, stop - patch.tile + over) for start, stop in spans])
         low, high = ends.min(axis=1), ends.max(axis=1)
         corners = rng.integers(low, high + 1, size=(tries, 2))
         if near_defect:
@@ -113,11 +118,11 @@ class TileSamples(CropSamples):
             masks, corners, tile=patch.tile, min_coverage=patch.min_coverage
         )  # (N, K)
         labels = (found >= min_defective_label(patch.partial_tiles)).astype(np.int8)
-        usable = np.ones(len(corners), np.bool_)
+        usable, may_be_good = scope_tiles(scope, corners, tile=patch.tile)
         if patch.partial_tiles == "skip":
-            usable = (found != TileLabel.PARTIAL).all(axis=1)
+            usable = usable & (found != TileLabel.PARTIAL).all(axis=1)
         defective = np.flatnonzero(usable & labels.any(axis=1))
-        good = np.flatnonzero(usable & ~labels.any(axis=1))
+        good = np.flatnonzero(usable & may_be_good & ~labels.any(axis=1))
         wanted = round(DEFECTIVE_FRACTION * count) if near_defect and len(defective) else 0
         # Tiles near defects come first: good ones there are the hardest. Where there are too few of
         # a kind, some come several times.
@@ -148,6 +153,14 @@ class TileSamples(CropSamples):
             f"{total} tiles of {patch.tile}x{patch.tile} pixels, one every {patch.stride}:",
             *(_line(*pair, patch.partial_tiles) for pair in zip(self.classes, counts, strict=True)),
         ]
+
+
+def _counted_spans(scope: Scope, size: ImageSize) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the first row and column that count, and those after the last ones."""
+    if scope.counted is None:
+        return (0, size[0]), (0, size[1])
+    x, y, width, height = cv2.boundingRect(scope.counted.view(np.uint8))
+    return (y, y + height), (x, x + width)
 
 
 def _around_defects(masks: Masks, count: int, rng: np.random.Generator, *, tile: int) -> Corners:

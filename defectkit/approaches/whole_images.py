@@ -9,6 +9,7 @@ from defectkit.approaches.score_maps import make_finding
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope
 
 
 def batches_by_shape(images: Sequence[Image]) -> Iterator[tuple[list[int], ImageBatch]]:
@@ -27,6 +28,7 @@ def find_by_scores(
     *,
     pixel_threshold: float,
     min_area: int,
+    scopes: Sequence[Scope] = (),
 ) -> list[Finding]:
     """Return the finding of each image (H, W, C) uint8, of any size.
 
@@ -36,6 +38,7 @@ def find_by_scores(
         classes: the names of the K classes.
         pixel_threshold: pixels whose score reaches it belong to a region.
         min_area: smaller regions, in pixels, are left out.
+        scopes: that of each image; nothing is found outside of it. By default all pixels count.
     """
     findings: dict[int, Finding] = {}
     for indices, batch in batches_by_shape(images):
@@ -45,6 +48,7 @@ def find_by_scores(
                 classes,
                 pixel_threshold=pixel_threshold,
                 min_area=min_area,
+                scope=scopes[index] if scopes else EVERYWHERE,
             )
     return [findings[index] for index in range(len(images))]
 

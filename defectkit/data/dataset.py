@@ -13,6 +13,7 @@ from defectkit.data.images import convert_channels, decode_image, read_image_byt
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
+from defectkit.labels.scope import Scope, read_scope
 from defectkit.regions import Region
 from defectkit.tables import read_table
 from defectkit.vocabulary import SPLITS, LabelKind, Split
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 1
+SCOPE_TABLE = "scope.csv"
+"""The regions to inspect and the ignored pixels: ``image_id,kind,shape``, kind roi or ignored. A
+row of the kind roi without an image id is about all images. Only where there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,7 @@ class ImageRecord:
 
     ``rles`` maps the classes that the image has to their masks in canonical encoding, ``regions``
     are the connected regions of these masks, as ``measure_regions`` gives them for each class.
+    ``roi`` and ``ignored`` are the texts of its scope (``labels.scope``); no mask leaves it.
     """
 
     image_id: str
@@ -41,6 +46,8 @@ class ImageRecord:
     split: Split
     rles: dict[str, str]
     regions: tuple[Region, ...]
+    roi: str = ""
+    ignored: str = ""
 
     @property
     def defective(self) -> bool:
@@ -83,6 +90,10 @@ class ImageRecord:
                 self._check_area(class_id, int(np.count_nonzero(layer.view(np.bool_))))
         return masks
 
+    def read_scope(self) -> Scope:
+        """Decode which pixels count."""
+        return read_scope(self.roi, self.ignored, (self.height, self.width))
+
     def _check_area(self, class_id: str, area: int) -> None:
         listed = sum(region.area for region in self.regions if region.class_id == class_id)
         if area != listed:
@@ -91,6 +102,15 @@ class ImageRecord:
                 f"{self.image_id} has {area} pixels in the one and {listed} in the other. "
                 "Run 'defectkit prepare' again."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class CommonRoi:
+    """A region to inspect, as the text of a scope, in all images of one size in pixels."""
+
+    shape: str
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -167,11 +187,21 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images, masks and splits: equal for equal data in any folder."""
+        """A hash of the images, masks, scopes and splits: equal for equal data in any folder."""
         images = "\n".join(
             f"{record.image_id},{record.sha256},{record.split}" for record in self.records
         )
-        return sha256_bytes(f"{images}\n{sha256_file(self.folder / 'masks.csv')}".encode())
+        tables = [self.folder / "masks.csv"]
+        if (self.folder / SCOPE_TABLE).exists():
+            tables.append(self.folder / SCOPE_TABLE)
+        return sha256_bytes("\n".join([images, *map(sha256_file, tables)]).encode())
+
+    @cached_property
+    def common_roi(self) -> CommonRoi | None:
+        """The region to inspect where all images have the same one and one size, else None."""
+        regions = {(record.roi, record.height, record.width) for record in self.records}
+        roi, height, width = next(iter(regions), ("", 0, 0))
+        return CommonRoi(roi, height, width) if len(regions) == 1 and roi else None
 
     def split(self, name: Split) -> list[ImageRecord]:
         """Return the records of one split.
@@ -191,6 +221,7 @@ def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
         rles.setdefault(row["image_id"], {})[row["class_id"]] = row["rle"]
     regions = _read_regions(folder)
     _check_same_classes(rles, regions)
+    rois, ignored = _read_scopes(folder)
     records = tuple(
         ImageRecord(
             image_id=row["image_id"],
@@ -203,6 +234,8 @@ def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
             split=_split(row["split"]),
             rles=rles.get(row["image_id"], {}),
             regions=tuple(regions.get(row["image_id"], ())),
+            roi=rois.get(row["image_id"], rois.get("", "")),
+            ignored=ignored.get(row["image_id"], ""),
         )
         for row in read_csv(folder / "images.csv")
     )
@@ -222,6 +255,15 @@ def _read_regions(folder: Path) -> dict[str, list[Region]]:
         )
         regions.setdefault(row["image_id"], []).append(region)
     return regions
+
+
+def _read_scopes(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the regions to inspect and the ignored pixels by image id; "" stands for all."""
+    scopes: dict[str, dict[str, str]] = {"roi": {}, "ignored": {}}
+    if (folder / SCOPE_TABLE).exists():
+        for row in read_csv(folder / SCOPE_TABLE):
+            scopes[row["kind"]][row["image_id"]] = row["shape"]
+    return scopes["roi"], scopes["ignored"]
 
 
 def _check_same_classes(

@@ -1,9 +1,12 @@
 """The best model of a training: kept twice in the run, so that a kill damages one at most."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from defectkit.approaches.interface import Approach
-from defectkit.deployment.bundle import is_intact, save_model
+from defectkit.data.dataset import Dataset
+from defectkit.deployment.bundle import ROI_BY_IMAGE, is_intact, save_model
 from defectkit.files import write_bytes
 from defectkit.models.network import Network
 from defectkit.training.validation import Validation
@@ -19,9 +22,12 @@ def save_best_model(
     validation: Validation,
     *,
     epoch: int,
-    dataset_hash: str,
+    dataset_facts: dict[str, Any],
 ) -> None:
-    """Write the model of ``epoch`` with the thresholds that validation chose, twice."""
+    """Write the model of ``epoch`` with the thresholds that validation chose, twice.
+
+    ``dataset_facts`` are those of ``describe_dataset``.
+    """
     # One after the other: whenever the run is killed, one of them is whole.
     for folder in (run / SECOND_COPY, run / "model"):
         save_model(
@@ -32,7 +38,7 @@ def save_best_model(
             thresholds=validation.thresholds,
             facts={
                 "epoch": epoch,
-                "dataset": dataset_hash,
+                **dataset_facts,
                 "validation": {
                     "image_average_precision": validation.image_ap,
                     "pixel_average_precision": validation.pixel_ap,
@@ -41,6 +47,17 @@ def save_best_model(
                 "warnings": list(validation.warnings),
             },
         )
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Return what a model keeps of its dataset: the fingerprint and the region to inspect.
+
+    The region is kept where it is the same in all images, else ``"by image"`` if there are any.
+    """
+    roi: Any = asdict(dataset.common_roi) if dataset.common_roi else None
+    if not roi and any(record.roi for record in dataset.records):
+        roi = ROI_BY_IMAGE
+    return {"dataset": dataset.fingerprint, "roi": roi}
 
 
 def repair_model(run: Path) -> None:

@@ -7,27 +7,50 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
-from defectkit.arrays import Image
+from defectkit.arrays import Image, ImageSize
 from defectkit.config import Config, make_config
 from defectkit.data.images import convert_channels
 from defectkit.devices import choose_device
-from defectkit.errors import ConfigError, ModelError
+from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
 from defectkit.models.network import Network
 from defectkit.vocabulary import Device
 
 FORMAT_VERSION = 1
 MAX_WEIGHT_BYTES = 2**32
 """4 GiB: larger files of weights are refused, since defectkit writes none."""
+
+
+ROI_BY_IMAGE = "by image"
+"""The entry ``roi`` of a model that was trained with a region to inspect of each image."""
+
+
+class _Roi(BaseModel):
+    """The region to inspect in images of one size, as the text of a scope."""
+
+    model_config = ConfigDict(strict=True)
+
+    shape: str
+    height: Annotated[int, Field(ge=1)]
+    width: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _can_be_decoded(self) -> Self:
+        try:
+            decode_roi(self.shape, (self.height, self.width))
+        except LabelError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class _ModelInfo(BaseModel):
@@ -42,6 +65,7 @@ class _ModelInfo(BaseModel):
     config: dict[str, Any]
     epoch: int
     dataset: str = ""
+    roi: _Roi | Literal["by image"] | None = None
     warnings: list[str] = []
 
 
@@ -92,19 +116,45 @@ class TrainedModel:
         """The device of the network."""
         return next(self.network.parameters()).device
 
-    def find(self, image: Image) -> Finding:
+    def scope_for(self, size: ImageSize) -> Scope:
+        """Return the scope of images of (height, width): the model's own region to inspect.
+
+        Raises:
+            ImageError: the model has one, but for images of another size.
+        """
+        roi = self.info.get("roi")
+        if not isinstance(roi, dict):
+            return EVERYWHERE
+        if size != (roi["height"], roi["width"]):
+            raise ImageError(
+                f"the model has a region to inspect in images of {roi['width']}x{roi['height']} "
+                f"pixels, but this image has {size[1]}x{size[0]}. Name the region in such images: "
+                "inspect --roi X,Y,W,H."
+            )
+        return Scope(roi=decode_roi(roi["shape"], size))
+
+    def find(self, image: Image, scope: Scope | None = None) -> Finding:
         """Return the finding of one image, (H, W) gray or (H, W, 3) RGB uint8, of any size.
+
+        Nothing is found outside of ``scope``, by default that of ``scope_for``.
 
         Raises:
             ValueError: the image is not uint8, is empty, or is neither gray nor RGB.
+            ImageError: as ``scope_for``.
         """
-        return self.find_all([image])[0]
+        return self.find_all([image], None if scope is None else [scope])[0]
 
-    def find_all(self, images: Sequence[Image]) -> list[Finding]:
+    def find_all(
+        self, images: Sequence[Image], scopes: Sequence[Scope] | None = None
+    ) -> list[Finding]:
         """Return the findings of several images; those of equal size share a batch.
+
+        Nothing is found outside of the ``scopes``, one for each image, by default those of
+        ``scope_for``.
 
         Raises:
             ValueError: an image is not uint8, is empty, or is neither gray nor RGB.
+            ImageError: as ``scope_for``.
         """
         for image in images:
             fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
@@ -114,7 +164,9 @@ class TrainedModel:
                     f"{image.shape} {image.dtype}"
                 )
         ready = [convert_channels(image, self.approach.channels) for image in images]
-        return self.approach.find(self.network, ready)
+        if scopes is None:
+            scopes = [self.scope_for(image.shape[:2]) for image in images]
+        return self.approach.find(self.network, ready, scopes)
 
 
 def save_model(

@@ -101,6 +101,8 @@ def _image_row(
     """Return a row of ``images.csv``."""
     record, finding, truth = prediction.record, prediction.finding, prediction.truth
     found = finding.defect_map >= pixel_threshold
+    if truth.scope.counted is not None:
+        found &= truth.scope.counted
     return {
         "image_id": record.image_id,
         "defective": record.defective,

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from defectkit.arrays import Mask, Masks, RegionMap
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import Region, label_regions
 
 
@@ -15,12 +16,13 @@ class LabeledTruth:
     Args:
         masks: (K, H, W) uint8 (or bool), nonzero = defect.
         classes: the names of the K classes.
+        scope: which pixels count; no mask leaves it.
 
     Raises:
         ValueError: a shape or dtype is wrong.
     """
 
-    def __init__(self, masks: Masks, classes: Sequence[str]) -> None:
+    def __init__(self, masks: Masks, classes: Sequence[str], scope: Scope = EVERYWHERE) -> None:
         if masks.ndim != 3 or len(masks) != len(classes):
             raise ValueError(
                 f"truth must be (K, H, W) with one layer for each of the {len(classes)} classes "
@@ -30,6 +32,7 @@ class LabeledTruth:
             raise ValueError(f"truth must be bool or uint8 but got {masks.dtype}")
         self.masks: Masks = masks.view(np.uint8)
         self.classes = tuple(classes)
+        self.scope = scope
 
     @cached_property
     def present(self) -> tuple[str, ...]:

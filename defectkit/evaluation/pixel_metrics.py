@@ -43,6 +43,7 @@ class PixelMetrics:
     ``aupro_30`` and ``best_dice`` are exact for the rounded scores. Metrics that depend on
     ``threshold`` use the unrounded scores (``score >= threshold``, in float32). Besides the
     histograms only K + 1 numbers per image are kept. The order of the images does not matter.
+    Pixels outside of the scope of the truth are left out.
 
     "Defect or not" metrics compare the largest class score of a pixel with the truth of any class.
     For the others a pixel's found class is the one with the largest score (the first of equal ones)
@@ -97,7 +98,10 @@ class PixelMetrics:
         self._empty_truths += int(np.count_nonzero(true_areas[:-1] == 0))
         self._pool(largest, truth)
         if self.threshold is not None:
-            areas = _class_areas(largest >= self.threshold, winner, truth, true_areas)
+            found = largest >= self.threshold
+            if truth.scope.counted is not None:
+                found &= truth.scope.counted
+            areas = _class_areas(found, winner, truth, true_areas)
             self._areas += areas
             dice = _dice(*areas)
             self._pair_dice += [1.0 if value is None else value for value in dice[:-1]]
@@ -177,7 +181,10 @@ class PixelMetrics:
 
     def _pool(self, largest: ScoreMap, truth: LabeledTruth) -> None:
         levels = (largest * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
-        everywhere = np.bincount(levels.ravel(), minlength=LEVELS)
+        counted = truth.scope.counted
+        everywhere = np.bincount(
+            levels.ravel() if counted is None else levels[counted], minlength=LEVELS
+        )
         if truth.present:
             true_levels, numbers = levels[truth.mask], truth.region_map[truth.mask]
             areas = np.bincount(numbers)

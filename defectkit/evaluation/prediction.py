@@ -36,13 +36,16 @@ def predict(
 ) -> Iterator[Prediction]:
     """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread.
 
+    Nothing is found where pixels do not count: outside of the region to inspect, or ignored.
+
     Raises:
         ImageError, DatasetError: an image cannot be read, or was changed.
     """
 
     def read(record: ImageRecord) -> tuple[Image, LabeledTruth]:
         image = record.read_image(approach.channels)
-        return image, LabeledTruth(record.read_masks(approach.classes), approach.classes)
+        masks = record.read_masks(approach.classes)
+        return image, LabeledTruth(masks, approach.classes, record.read_scope())
 
     ahead: deque[tuple[ImageRecord, Future[tuple[Image, LabeledTruth]]]]
     waiting = iter(records)
@@ -53,7 +56,8 @@ def predict(
             pairs = [future.result() for _, future in batch]
             ahead.extend((r, reader.submit(read, r)) for r in islice(waiting, len(batch)))
             start = time.perf_counter()
-            findings = approach.find(network, [image for image, _ in pairs])
+            images, scopes = zip(*((image, truth.scope) for image, truth in pairs), strict=True)
+            findings = approach.find(network, images, scopes)
             seconds = (time.perf_counter() - start) / len(batch)
             for (record, _), (image, truth), finding in zip(batch, pairs, findings, strict=True):
                 yield Prediction(record, image, truth, finding, seconds)

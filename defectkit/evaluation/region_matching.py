@@ -11,13 +11,12 @@ from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
 import numpy as np
-from scipy import ndimage
 
 from defectkit.arrays import BoolArray, Int64Array, RegionMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.findings import Finding
-from defectkit.regions import FOUND_COVERAGE, Region
+from defectkit.regions import FOUND_COVERAGE, Region, measure_region_map
 
 AREA_EDGES = (0, 64, 256, 1024, 4096)
 """Lower edges, in pixels, of the bins of ``recall_by_area``; the last bin is open."""
@@ -94,7 +93,7 @@ def match_regions(finding: Finding, truth: LabeledTruth, *, image_id: str) -> li
     found_map = finding.region_map
     if truth.masks.shape[1:] != found_map.shape:
         raise ValueError(f"truth {truth.masks.shape} and finding {found_map.shape} differ in size")
-    found = _measure(found_map)
+    found = measure_region_map(found_map)
     matches: list[RegionMatch] = []
     for region_map, regions in truth.by_class.values():
         matches += _match_true_regions(region_map, regions, found_map, found, image_id=image_id)
@@ -130,18 +129,6 @@ def region_metrics(matches: Sequence[RegionMatch], n_images: int) -> RegionResul
         false_alarms_per_image=(len(matches) - len(true)) / n_images if n_images else None,
         recall_by_area={name: _recall(found[bins == i]) for i, name in enumerate(names)},
     )
-
-
-def _measure(region_map: RegionMap) -> list[Region]:
-    """Return the regions of a region map, in the order of their numbers."""
-    if not region_map.any():
-        return []
-    areas = np.bincount(region_map[region_map > 0])[1:].tolist()
-    regions = []
-    for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True):
-        width, height = columns.stop - columns.start, rows.stop - rows.start
-        regions.append(Region(box_xywh=(columns.start, rows.start, width, height), area=area))
-    return regions
 
 
 def _match_true_regions(

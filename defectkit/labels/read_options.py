@@ -13,12 +13,14 @@ class ReadOptions:
         invert: in mask images, the defects are 0.
         clip: cut outlines at the border of the image, however far they reach beyond it.
         boxes: read every label as its bounding box.
+        ignore_class: the class whose pixels are ignored, no defects.
     """
 
     mask_threshold: int | None = None
     invert: bool = False
     clip: bool = False
     boxes: bool = False
+    ignore_class: str | None = None
 
 
 DEFAULT_OPTIONS = ReadOptions()

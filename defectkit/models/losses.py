@@ -55,8 +55,12 @@ def segmentation_losses(
     focal: float,
     focal_gamma: float,
     cross_entropy: float,
+    counted: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the named terms that have a weight, unweighted, and ``loss``, their weighted sum.
+
+    The loss does not depend on the logits of pixels outside of ``counted``, (B, H, W) bool, where
+    ``masks`` are 0; by default all count.
 
     - ``bce``, ``focal``: the mean of ``pixelwise_losses``, plain and as ``focal_loss``.
     - ``classes``: ``class_loss``, where there are several classes.
@@ -66,6 +70,8 @@ def segmentation_losses(
     layout = choose_layout(cross_entropy=cross_entropy, classes=classes)
     logits, masks = logits.float(), masks.float()
     pixelwise = pixelwise_losses(logits, masks, layout)
+    if counted is not None:
+        pixelwise = _select(pixelwise, counted)
     terms = {}
     if layout == "apart" and masks.shape[1] > 1:
         terms["classes"] = class_loss(logits, masks)
@@ -74,7 +80,7 @@ def segmentation_losses(
     if focal:
         terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma)
     if dice:
-        terms["dice"] = dice_loss(logits, masks, layout)
+        terms["dice"] = dice_loss(logits, masks, layout, counted)
     weights = {
         "bce": bce,
         "classes": classes,
@@ -127,8 +133,22 @@ def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return by_image.sum() / (pixels > 0).sum().clamp(min=1)
 
 
-def dice_loss(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) -> torch.Tensor:
-    """Return 1 - soft Dice, pooled over the batch.
+def _select(pixelwise: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+    """Return the losses of the counted pixels as one line: their mean is that of these pixels.
+
+    One loss of 0 stands for a batch in which no pixel counts.
+    """
+    selected = pixelwise.movedim(-3, 0)[..., counted] if pixelwise.ndim == 4 else pixelwise[counted]
+    return selected if selected.numel() else 0 * pixelwise.sum()[None]
+
+
+def dice_loss(
+    logits: torch.Tensor,
+    masks: torch.Tensor,
+    layout: Layout,
+    counted: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return 1 - soft Dice, pooled over the batch, of the ``counted`` pixels, (B, H, W) bool.
 
     The mean over the classes that the batch has (an absent class has no overlap to gain), and
     over "any defect" where there are several that do not exclude each other.
@@ -145,6 +165,8 @@ def dice_loss(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) -> torc
             probabilities = torch.cat([logits, highest], dim=1).sigmoid()
     else:
         probabilities = class_probabilities(logits, layout)
+    if counted is not None:
+        probabilities = probabilities * counted[:, None]
     # smp gives absent classes a loss of 0 and counts them in the mean; here they are left out.
     present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
     overlap: torch.Tensor = DiceLoss(mode="multilabel", from_logits=False)(probabilities, masks)

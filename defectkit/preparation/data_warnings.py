@@ -21,6 +21,7 @@ def collect_warnings(
         *matching.table.notes,
         *_warn_about_boxes(matching.table.kind),
         *_warn_about_files(matching, facts, use_unlisted=use_unlisted),
+        *_warn_about_scopes(facts),
         *_warn_about_groups(grouping),
     ]
 
@@ -109,6 +110,32 @@ def _describe_unlisted(matching: Matching) -> str:
 
 def _relative(paths: Sequence[Path], folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _warn_about_scopes(facts: Sequence[ImageFacts]) -> list[str]:
+    """Warn of labels with pixels that do not count."""
+    usable = [image for image in facts if not image.problem]
+    warnings = []
+    if cut := sum(image.cut_rows for image in usable):
+        warnings.append(
+            f"{cut} rows have pixels that are ignored or outside of the region to inspect; "
+            "these pixels are left out (ledger.csv)"
+        )
+    if lost := sum(image.lost_rows for image in usable):
+        warnings.append(f"of {lost} of these rows no defect is left")
+    emptied = [image.image_id for image in usable if image.lost_rows and not image.rles]
+    if emptied:
+        warnings.append(
+            f"{len(emptied)} images have lost all their defects so and count as good: "
+            f"{_first_names(emptied)}"
+        )
+    if len({bool(image.roi) for image in usable}) > 1:
+        whole = [image.image_id for image in usable if not image.roi]
+        warnings.append(
+            f"{len(whole)} images have no region to inspect of their own and are inspected whole: "
+            f"{_first_names(whole)}"
+        )
+    return warnings
 
 
 def _warn_about_groups(grouping: Grouping) -> list[str]:

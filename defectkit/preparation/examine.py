@@ -5,12 +5,13 @@ memory does not grow with the size of the images.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from defectkit.arrays import ImageSize
 from defectkit.data.images import decode_image, read_image_bytes
+from defectkit.data.roi_source import read_roi
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
@@ -18,12 +19,17 @@ from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.outlines import RleMask, rasterize
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.rle_convention import RleConvention
+from defectkit.labels.scope import decode_roi
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.preparation.matching import MatchedImage, Matching
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
+
+IGNORED_NOTE = "ignored pixels: they count neither in training nor in any metric"
+"""What the ledger says of a row that is not about defects."""
+NOTHING_COUNTS = "no pixel of the region to inspect is left: all are ignored"
 
 
 def examine_image(
@@ -33,7 +39,8 @@ def examine_image(
     try:
         content = read_image_bytes(image.path)
         pixels = decode_image(content, name=image.path.name)
-    except ImageError as error:
+        roi = read_roi(image.roi, pixels.shape[:2]) if image.roi else ""
+    except (ImageError, LabelError) as error:
         problem = str(error)
         ledger = [
             LedgerRow(row.line, row.image_id, row.class_id, "refused", problem)
@@ -43,7 +50,9 @@ def examine_image(
             image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
         )
     height, width = pixels.shape[:2]
-    runs_by_class, rles, ledger = _read_rows(image.rows, (height, width), convention, options)
+    read = _read_rows(image.rows, (height, width), convention, options)
+    read = _cut_to_scope(read, roi, (height, width))
+    ledger = _refuse_all_if_one(read.ledger)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     return ImageFacts(
         image_id=image.image_id,
@@ -53,12 +62,16 @@ def examine_image(
         channels=1 if pixels.ndim == 2 else 3,
         sha256=sha256_bytes(content),
         keypoints=find_keypoints(pixels),
-        rles=rles,
+        rles=read.rles,
         regions=tuple(
             region
-            for class_id, runs in runs_by_class.items()
+            for class_id, runs in read.runs_by_class.items()
             for region in _find_regions(class_id, runs, height)
         ),
+        roi=roi,
+        ignored=read.ignored.to_text() if read.ignored else "",
+        cut_rows=read.cut_rows,
+        lost_rows=read.lost_rows,
         ledger=tuple(ledger),
         problem=f"line {refused.line} was refused" if refused else "",
     )
@@ -80,20 +93,46 @@ def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
     ]
 
 
+@dataclass(slots=True)
+class _Read:
+    """What the rows of an image say: runs and canonical texts by class, and the ignored pixels.
+
+    ``runs`` has the runs of each row that gives defects, by its place in the ledger, where pixels
+    of the image may not count.
+    """
+
+    runs_by_class: dict[str, rle.Runs] = field(default_factory=dict)
+    rles: dict[str, str] = field(default_factory=dict)
+    ignored: rle.Runs | None = None
+    ledger: list[LedgerRow] = field(default_factory=list)
+    runs: dict[int, rle.Runs] = field(default_factory=dict)
+    cut_rows: int = 0
+    lost_rows: int = 0
+
+
 def _read_rows(
-    rows: Sequence[LabelRow], shape: ImageSize, convention: RleConvention, options: ReadOptions
-) -> tuple[dict[str, rle.Runs], dict[str, str], list[LedgerRow]]:
-    """Return each defective class's runs and canonical text, and the outcome of the rows."""
-    runs_by_class: dict[str, rle.Runs] = {}
-    rles: dict[str, str] = {}
+    rows: Sequence[LabelRow],
+    shape: ImageSize,
+    convention: RleConvention,
+    options: ReadOptions,
+) -> _Read:
+    """Read the rows, those of one class united, and those of ignored pixels."""
+    read = _Read()
     lines: dict[str, int] = {}  # of the first row, by class
     lines_by_text: dict[tuple[str, str], int] = {}
-    ledger = []
     for row in rows:
         try:
             runs, text, note = _read_row(row, shape, convention, options)
         except LabelError as error:
-            ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error)))
+            read.ledger.append(
+                LedgerRow(row.line, row.image_id, row.class_id, "refused", str(error))
+            )
+            continue
+        if _is_ignored(row, options):
+            note = "; ".join(filter(None, [note, IGNORED_NOTE]))
+            read.ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "used", note))
+            if text:
+                read.ignored = read.ignored.union(runs) if read.ignored else runs
             continue
         first = lines.setdefault(row.class_id, row.line)
         same = lines_by_text.setdefault((row.class_id, text), row.line)
@@ -102,13 +141,53 @@ def _read_rows(
             outcome = "merged"
             merged = f"repeats line {same}" if same != row.line else f"united with line {first}"
             note = "; ".join(filter(None, [note, merged]))
-        ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
+        if text:
+            read.runs[len(read.ledger)] = runs
+        read.ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
         if text and same == row.line:
-            if known := runs_by_class.get(row.class_id):
+            if known := read.runs_by_class.get(row.class_id):
                 runs = known.union(runs)
                 text = runs.to_text()
-            runs_by_class[row.class_id], rles[row.class_id] = runs, text
-    return runs_by_class, rles, _refuse_all_if_one(ledger)
+            read.runs_by_class[row.class_id], read.rles[row.class_id] = runs, text
+    return read
+
+
+def _cut_to_scope(read: _Read, roi: str, shape: ImageSize) -> _Read:
+    """Leave out of the masks what does not count, and say so in the ledger; change ``read``."""
+    if not roi and not read.ignored:
+        return read
+    inside = decode_roi(roi, shape) if roi else np.ones(shape, np.bool_)
+    ignored = np.zeros(shape, np.bool_)
+    if read.ignored:
+        ignored = read.ignored.to_mask(shape).view(np.bool_)
+    counted = inside & ~ignored
+    if not counted.any():
+        read.ledger = [
+            replace(row, outcome="refused", reason=NOTHING_COUNTS) for row in read.ledger
+        ]
+        return read
+    for place, runs in read.runs.items():
+        mask = runs.to_mask(shape).view(np.bool_)
+        area, left = np.count_nonzero(mask), np.count_nonzero(mask & counted)
+        if left == area:
+            continue
+        read.cut_rows += 1
+        read.lost_rows += left == 0
+        outside = np.count_nonzero(mask & ~inside)
+        notes = [read.ledger[place].reason]
+        if outside:
+            notes.append(f"{outside} of its {area} pixels are outside of the region to inspect")
+        if under := area - left - outside:
+            notes.append(f"{under} of its {area} pixels are ignored")
+        if not left:
+            notes.append("no defect is left of it")
+        read.ledger[place] = replace(read.ledger[place], reason="; ".join(filter(None, notes)))
+    masks = {name: runs.to_mask(shape) & counted for name, runs in read.runs_by_class.items()}
+    read.runs_by_class = {
+        name: rle.Runs.from_mask(mask) for name, mask in masks.items() if mask.any()
+    }
+    read.rles = {name: runs.to_text() for name, runs in read.runs_by_class.items()}
+    return read
 
 
 def _read_row(
@@ -123,9 +202,14 @@ def _read_row(
         runs, how = rasterize(row.outline, shape, clip=options.clip)
     else:
         runs, how = _decode(row.rle, shape, convention)
-    if options.boxes and len(runs.lengths):
+    # The box of ignored pixels around a defect would hide it.
+    if options.boxes and len(runs.lengths) and not _is_ignored(row, options):
         runs = _box_runs(runs, shape, each_region=isinstance(row.outline, RleMask | None))
     return runs, runs.to_text(), "; ".join(filter(None, [row.note, how]))
+
+
+def _is_ignored(row: LabelRow, options: ReadOptions) -> bool:
+    return row.ignored or (bool(row.class_id) and row.class_id == options.ignore_class)
 
 
 def _decode(text: str, shape: ImageSize, convention: RleConvention) -> tuple[rle.Runs, str]:

@@ -22,6 +22,10 @@ class ImageFacts:
         keypoints: packed, as ``find_keypoints`` returns them.
         rles: the canonical encodings by class; classes without a defect pixel are left out.
         regions: the connected regions of each class.
+        roi: the region to inspect, as the text of a scope.
+        ignored: the ignored pixels, as the text of a scope.
+        cut_rows: number of rows that had pixels which do not count; they are left out.
+        lost_rows: number of those of which nothing is left.
         ledger: the outcome of each of its rows.
         problem: empty, or the reason why the image or its labels cannot be used; then nothing but
             the ledger counts.
@@ -36,5 +40,9 @@ class ImageFacts:
     keypoints: bytes = b""
     rles: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
+    roi: str = ""
+    ignored: str = ""
+    cut_rows: int = 0
+    lost_rows: int = 0
     ledger: tuple[LedgerRow, ...] = ()
     problem: str = ""

@@ -23,11 +23,12 @@ NEAREST_TRIES = 10
 # Without slots it travels between processes in half of the time.
 @dataclass(frozen=True)
 class MatchedImage:
-    """An image file and the rows of the label table that are about it."""
+    """An image file, the rows of the label table about it, and where its ``roi`` is read from."""
 
     image_id: str
     path: Path
     rows: tuple[LabelRow, ...] = ()
+    roi: str = ""
 
 
 @dataclass(slots=True)

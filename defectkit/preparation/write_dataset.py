@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from defectkit import __version__
-from defectkit.data.dataset import FORMAT_VERSION
+from defectkit.data.dataset import FORMAT_VERSION, SCOPE_TABLE
 from defectkit.errors import OutputError
 from defectkit.files import (
     TEMP_MARK,
@@ -19,12 +19,13 @@ from defectkit.files import (
 )
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
 
 TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
-DATASET_FILES = {"dataset.json", "preview", *TABLES}
+DATASET_FILES = {"dataset.json", "preview", *TABLES, SCOPE_TABLE}
 
 
 def check_output_folder(out: Path) -> None:
@@ -65,7 +66,7 @@ def write_ledger(out: Path, ledger: Iterable[LedgerRow]) -> None:
 def write_tables(
     out: Path, images: Sequence[PreparedImage], classes: Sequence[str], leaks: Sequence[Leak]
 ) -> None:
-    """Write ``images.csv``, ``masks.csv``, ``defects.csv`` and ``leaks.csv``.
+    """Write ``images.csv``, ``masks.csv``, ``defects.csv``, ``leaks.csv`` and ``scope.csv``.
 
     An earlier ``dataset.json`` is removed first: until ``write_info`` writes the new one, tables
     that may not belong together are not a dataset.
@@ -121,7 +122,21 @@ def write_tables(
             for number, region in enumerate(image.facts.regions, start=1)
         ),
     )
+    _write_scopes(out, [image.facts for image in images])
     write_leaks(out, leaks)
+
+
+def _write_scopes(out: Path, images: Sequence[ImageFacts]) -> None:
+    """Write which pixels do not count; no file where all do. A region of all images is one row."""
+    rois = {image.roi for image in images}
+    rows = [["", "roi", roi] for roi in rois if roi and len(rois) == 1] or [
+        [image.image_id, "roi", image.roi] for image in images if image.roi
+    ]
+    rows += [[image.image_id, "ignored", image.ignored] for image in images if image.ignored]
+    if rows:
+        write_csv(out / SCOPE_TABLE, ["image_id", "kind", "shape"], rows)
+    else:
+        (out / SCOPE_TABLE).unlink(missing_ok=True)
 
 
 def write_leaks(out: Path, leaks: Sequence[Leak]) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from defectkit.labels.ledger import LedgerRow
+from defectkit.labels.scope import count_roi
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.tables import make_table
 from defectkit.vocabulary import SPLITS, LabelKind, RowOutcome
@@ -79,6 +80,8 @@ def _make_tables(
                 "pixels": pixels,
                 "gray": facts.channels == 1,
                 "defective": bool(facts.rles),
+                "inspected": count_roi(facts.roi) if facts.roi else pixels,
+                "ignored": count_roi(facts.ignored),
             }
         )
         class_rows += [{"class_id": class_id, "split": image.split} for class_id in facts.rles]
@@ -105,9 +108,23 @@ def _images_table(images: "pd.DataFrame") -> Table:
         ("smallest, width x height", smallest),
         ("median", middle),
         ("largest", largest),
+        *_scope_rows(images),
     ):
         table.add_row(name, str(value))
     return table
+
+
+def _scope_rows(images: "pd.DataFrame") -> list[tuple[str, str]]:
+    """Return the fractions of all pixels that are inspected and ignored, where it is not all."""
+    rows = []
+    if (images["inspected"] < images["pixels"]).any():
+        share = images["inspected"].sum() / images["pixels"].sum()
+        rows.append(("region to inspect", f"{100 * share:.1f} % of the pixels"))
+    if images["ignored"].any():
+        share = images["ignored"].sum() / images["pixels"].sum()
+        count = int((images["ignored"] > 0).sum())
+        rows.append(("ignored", f"{100 * share:.2g} % of the pixels, in {count} images"))
+    return rows
 
 
 def _regions_table(

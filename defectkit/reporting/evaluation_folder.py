@@ -98,6 +98,7 @@ def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> 
         judgment,
         image_id=image_id,
         truth=prediction.truth.mask,
+        scope=prediction.truth.scope,
     )
     assert judgment.outcome is not None
     name = _overlay_name(image_id, judgment.outcome)

@@ -10,6 +10,7 @@ from defectkit.approaches.box_findings import (
     suppress_duplicates,
 )
 from defectkit.data.tiles import Tile
+from defectkit.labels.scope import Scope
 from defectkit.models.detection.detector import Detections
 from defectkit.regions import Region, label_regions
 
@@ -138,3 +139,47 @@ def test_nothing_found_is_a_finding_too():
     assert result.score == 0.0
     assert not result.score_map.any()
     assert result.regions == result.detections == ()
+
+
+# --- scopes -------------------------------------------------------------------------------------
+
+
+def scoped(regions: list[Region], scope: Scope):
+    return make_box_finding(
+        regions, CLASSES, (30, 40), pixel_threshold=0.5, min_area=0, scope=scope
+    )
+
+
+@pytest.mark.check(49)
+def test_detections_are_cut_at_the_border_of_the_region_to_inspect():
+    roi = np.zeros((30, 40), bool)
+    roi[5:25, 10:30] = True
+    found = [
+        detection((12, 8, 5, 5), 0.9),  # inside
+        detection((0, 0, 20, 10), 0.8, label=1),  # at a corner
+        detection((0, 0, 9, 30), 0.95),  # outside
+    ]
+    finding = scoped(found, Scope(roi=roi))
+    assert finding.detections == (found[0], detection((10, 5, 10, 5), 0.8, label=1))
+    assert finding.regions == finding.detections
+    assert finding.score == pytest.approx(0.9)
+    assert not finding.score_map[:, ~roi].any()
+    assert not finding.mask[~roi].any()
+
+
+def test_a_cut_that_is_no_box_keeps_its_pixels():
+    roi = np.ones((30, 40), bool)
+    roi[10:, 20:] = False
+    (region,) = scoped([detection((10, 5, 20, 10))], Scope(roi=roi)).detections
+    assert (region.box_xywh, region.area) == ((10, 5, 20, 10), 200 - 50)
+    np.testing.assert_array_equal(region.mask, roi[5:15, 10:30])
+
+
+def test_detections_that_are_mostly_ignored_are_left_out():
+    ignored = np.zeros((30, 40), bool)
+    ignored[:, 20:] = True
+    kept, gone = detection((9, 0, 20, 10), 0.9), detection((10, 15, 20, 10), 0.95)
+    finding = scoped([gone, kept], Scope(ignored=ignored))
+    assert finding.detections == (kept,)
+    assert finding.score == pytest.approx(0.9)
+    assert not finding.score_map[:, ignored].any()

@@ -1,10 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from defectkit.approaches.box_samples import BoxSamples, detection_target
+from defectkit.approaches.box_samples import BoxSamples, blank, detection_target
 from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -107,3 +108,31 @@ def test_the_localizer_says_how_many_images_have_more_than_its_one_defect(tmp_pa
     assert "finds one of them, the largest" in text
     assert "yolo_grid, faster_rcnn, mask_rcnn, ssd, retinanet, fcos, fast_rcnn, rcnn" in text
     assert "more than one defect" not in said()
+
+
+def test_what_does_not_count_is_blank(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    config = load_config(
+        None, ["approach=box", "data.crop=64", "augment.noise=0", "augment.blur=0"]
+    )
+    records = [
+        replace(record, roi="30,30,40,40", rles={}, regions=()) for record in dataset.split("train")
+    ]
+    samples = BoxSamples(config, dataset, records)
+    for index in range(8):
+        image, _ = samples.sample((1, index))
+        _, _, counted = samples.scoped_sample((1, index))
+        assert len(np.unique(image[~counted])) == 1
+        assert len(np.unique(image[counted])) > 1
+
+
+def test_an_image_is_blank_where_it_does_not_count_and_of_its_mean_color():
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[:, :3] = (10, 20, 30)
+    counted = np.zeros((4, 6), bool)
+    assert blank(image, None) is image
+    assert blank(image, counted) is image
+    counted[:, :2] = True
+    blanked = blank(image, counted)
+    assert (blanked == (10, 20, 30)).all()
+    assert (image[:, 3:] == 0).all()

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from defectkit.approaches.crop_samples import CropSamples, as_tensor, check_side
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ModelError
+from defectkit.labels import rle
 
 STILL = tuple(
     f"augment.{change}=0"
@@ -107,3 +110,51 @@ def test_a_side_that_does_not_fit_the_network_is_refused(settings, resize, messa
     with pytest.raises(ModelError, match=message):
         check_side(load_config(None, settings), divisor=32, resize=resize)
     check_side(load_config(None, ["data.crop=96"]), divisor=32, resize=None)
+
+
+def test_samples_know_which_of_their_pixels_count(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    config = load_config(None, ["data.crop=64", "data.defect_fraction=0", *STILL])
+    ignored = np.zeros((96, 96), bool)
+    ignored[40:60] = True
+    records = [
+        replace(record, roi="8,16,20,70", ignored=rle.encode(ignored), rles={}, regions=())
+        for record in dataset.split("train")
+    ]
+    records[0] = replace(records[0], roi="", ignored="")
+    samples = CropSamples(config, dataset, records)
+    by_id = {record.image_id: record for record in records}
+    for index in range(20):
+        image, masks, counted = samples.scoped_sample((1, index))
+        assert (counted.shape, counted.dtype, masks.shape) == ((64, 64), np.bool_, (2, 64, 64))
+        assert counted.any()
+        record = by_id[samples.image_id((1, index))]
+        assert counted.all() == (record is records[0])
+        whole = np.pad(record.read_image(1)[..., 0], 16, mode="symmetric")
+        truth = np.ones((96, 96), bool)
+        if record is not records[0]:
+            truth = record.read_scope().counted
+        truth = np.pad(truth, 16, mode="symmetric")
+        windows = np.lib.stride_tricks.sliding_window_view(whole, (64, 64))
+        (row, column), *_ = np.argwhere((windows == image[..., 0]).all(axis=(2, 3)))
+        np.testing.assert_array_equal(counted, truth[row : row + 64, column : column + 64])
+    inputs, targets = samples.collate([samples[1, index] for index in range(3)])
+    assert inputs.shape == (3, 1, 64, 64)
+    assert targets["masks"].shape == (3, 2, 64, 64)
+    assert (targets["counted"].shape, targets["counted"].dtype) == ((3, 64, 64), torch.bool)
+
+
+def test_scopes_are_augmented_and_resized_as_the_masks_are(dataset_folder):
+    dataset = Dataset.load(dataset_folder)
+    for settings in (["data.crop=64"], ["data.resize=64"]):
+        config = load_config(None, [*settings, "data.defect_fraction=1"])
+        # The defects are what does not count: so they are where it is not counted.
+        records = [
+            replace(record, ignored=rle.encode(record.read_masks(dataset.classes).any(axis=0)))
+            for record in dataset.split("train")
+            if record.defective
+        ]
+        samples = CropSamples(config, dataset, records)
+        for index in range(12):
+            _, masks, counted = samples.scoped_sample((1, index))
+            np.testing.assert_array_equal(~counted, masks.any(axis=0))

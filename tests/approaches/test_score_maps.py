@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from defectkit.approaches.score_maps import SCORE_WINDOW, image_score, make_finding
+from defectkit.labels.scope import Scope
 
 CLASSES = ("scratch", "pit")
 
@@ -113,3 +114,68 @@ def test_nothing_found():
     assert finding.regions == ()
     assert finding.score == 0
     assert not finding.mask.any()
+
+
+def scope_of(draw, shape) -> Scope:
+    masks = st.none() | arrays(np.bool_, shape)
+    return Scope(draw(masks), draw(masks))
+
+
+@pytest.mark.check(49)
+@given(scores=maps, threshold=st.sampled_from([0.0, 0.3, 1.0]), data=st.data())
+def test_nothing_is_found_where_pixels_do_not_count(scores, threshold, data):
+    scope = scope_of(data.draw, scores.shape[1:])
+    finding = make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=0, scope=scope)
+    counted = np.ones(scores.shape[1:], bool) if scope.counted is None else scope.counted
+    assert not finding.score_map[:, ~counted].any()
+    np.testing.assert_array_equal(finding.score_map[:, counted], scores[:, counted])
+    assert not finding.mask[~counted].any()
+    assert sum(region.area for region in finding.regions) == finding.mask.sum()
+    for number, region in enumerate(finding.regions, start=1):
+        assert np.count_nonzero(finding.region_map[region.window] == number) == region.area
+    if not counted.any():
+        assert finding.score == 0
+    # What is there does not matter.
+    other = np.where(counted, scores, 1 - scores)
+    assert make_finding(
+        other, CLASSES, pixel_threshold=0.5, min_area=0, scope=Scope(roi=counted)
+    ).score == pytest.approx(finding.score)
+
+
+@given(scores=maps, threshold=st.sampled_from([0.0, 0.3, 1.0]))
+def test_a_scope_of_all_pixels_changes_nothing(scores, threshold):
+    everything = np.ones(scores.shape[1:], bool)
+    plain, scoped = (
+        make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=2, **options)
+        for options in ({}, {"scope": Scope(everything, ~everything)})
+    )
+    np.testing.assert_array_equal(plain.region_map, scoped.region_map)
+    np.testing.assert_array_equal(plain.score_map, scoped.score_map)
+    assert plain.regions == scoped.regions
+    assert plain.score == pytest.approx(scoped.score, abs=1e-6)
+
+
+def test_a_defect_at_the_border_of_the_region_counts_as_much_as_one_inside():
+    scores = np.zeros((40, 40), np.float32)
+    roi = np.zeros((40, 40), bool)
+    roi[10:30, 10:30] = True
+    scores[10:15, 10:15] = 0.8
+    assert image_score(scores, roi) == pytest.approx(0.8)
+    assert image_score(scores) == pytest.approx(0.8)
+    scores[11:15, 11:15] = 0.0  # a rim of one pixel
+    assert image_score(scores, roi) < 0.8
+
+
+def test_a_region_that_is_mostly_ignored_is_none_and_a_rim_separates_none():
+    scores = np.zeros((1, 40, 60), np.float32)
+    scores[0, 10:20, 10:30] = 0.9  # half of it ignored
+    scores[0, 10:20, 40:50] = 0.9  # with an ignored rim in it
+    ignored = np.zeros((40, 60), bool)
+    ignored[:, 20:34] = True
+    ignored[12:18, 42:48] = True
+    ignored[13:17, 43:47] = False
+    finding = make_finding(
+        scores, ("a",), pixel_threshold=0.5, min_area=0, scope=Scope(ignored=ignored)
+    )
+    (region,) = finding.regions
+    assert (region.box_xywh, region.area) == ((40, 10, 10, 10), 100 - 36 + 16)

@@ -11,10 +11,12 @@ from defectkit.approaches.tile_labels import (
     count_labels,
     count_pixels,
     label_tiles,
+    scope_tiles,
     tile_starts,
 )
 from defectkit.data.dataset import ImageRecord
 from defectkit.labels import rle
+from defectkit.labels.scope import Scope
 from defectkit.regions import measure_regions
 
 
@@ -141,3 +143,24 @@ def test_counts_are_those_of_the_tiles_of_all_images():
     expected[TileLabel.GOOD] += 12
     assert counts[1].tolist() == expected.tolist()
     assert (expected > 0).all()
+
+
+def test_tiles_outside_of_the_region_do_not_count_and_ignored_pixels_make_no_tile_good():
+    roi = np.zeros((40, 60), bool)
+    roi[:, :30] = True
+    ignored = np.zeros((40, 60), bool)
+    ignored[30, 5] = True
+    corners = np.array([(0, 0), (0, 22), (0, 23), (-8, 22), (25, 0), (25, 6), (25, 40)])
+    counts, may_be_good = scope_tiles(Scope(roi, ignored), corners, tile=16)
+    assert counts.tolist() == [True, True, False, True, True, True, False]
+    assert may_be_good.tolist() == [True, True, False, True, False, True, False]
+    assert all(one.all() for one in scope_tiles(Scope(), corners, tile=16))
+
+
+def test_tiles_that_do_not_count_are_not_counted(tmp_path):
+    record = ImageRecord(
+        image_id="a", path=tmp_path, height=32, width=64, channels=1, sha256="", group="",
+        split="train", rles={}, regions=(), roi="0,0,32,32",
+    )  # fmt: skip
+    counts = count_labels([record], ("1",), tile=16, stride=16, min_coverage=0.5)
+    assert counts.tolist() == [[4, 0, 0, 0]]

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -245,3 +246,28 @@ def test_a_class_without_a_defective_tile_is_warned_of(tmp_path):
     tile_samples(dataset_of(tmp_path, LONG), "patch.partial_tiles=defective").describe()
     with pytest.warns(DefectkitWarning, match="no training tile is defective of class a"):
         tile_samples(dataset_of(tmp_path, np.zeros((50, 50), np.uint8))).describe()
+
+
+def test_tiles_that_do_not_count_are_not_learned(tmp_path):
+    mask = np.zeros((128, 256), np.uint8)
+    mask[20:60, 20:60] = 1
+    dataset = dataset_of(tmp_path, mask, np.zeros_like(mask))
+    ignored = np.zeros(mask.shape, bool)
+    ignored[:, 100:110] = True
+    records = [
+        replace(record, roi="0,0,200,128", ignored=rle.encode(ignored))
+        for record in dataset.records
+    ]
+    dataset = replace(dataset, records=tuple(records))
+    # The image shows where its pixels do not count.
+    for record in records:
+        image = record.read_image(1)[..., 0]
+        image[ignored] = 0
+        image[:, 200:] = 1
+        write_png(record.path, image)
+    tiles = all_tiles(tile_samples(dataset, *PLAIN))
+    assert any(tile.labels[0] == 1 for tile in tiles)
+    good = [own(tile.image[..., 0]) for tile in tiles if tile.labels[0] == 0]
+    assert len(good) > 20
+    assert not any((tile == 0).any() for tile in good)
+    assert all((tile == 1).mean() <= 0.5 for tile in good)

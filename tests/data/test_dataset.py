@@ -359,3 +359,21 @@ def test_a_dataset_and_its_images_move_together(dataset_folder, dataset_copy, tm
     for ours, theirs in zip(dataset.records, Dataset.load(dataset_folder).records, strict=True):
         assert ours.path != theirs.path
         np.testing.assert_array_equal(ours.read_image(1), theirs.read_image(1))
+
+
+def test_scopes_are_read_and_part_of_the_fingerprint(tmp_path, dataset_folder):
+    folder = shutil.copytree(dataset_folder, tmp_path / "dataset")
+    plain = Dataset.load(folder)
+    ids = [record.image_id for record in plain.records]
+    text = f"image_id,kind,shape\n,roi,'2,3,40,50'\n{ids[1]},ignored,5 7\n{ids[2]},roi,'0,0,9,9'\n"
+    (folder / "scope.csv").write_text(text.replace("'", '"'))
+    dataset = Dataset.load(folder)
+    scopes = [(record.roi, record.ignored) for record in dataset.records[:4]]
+    assert scopes == [("2,3,40,50", ""), ("2,3,40,50", "5 7"), ("0,0,9,9", ""), ("2,3,40,50", "")]
+    assert dataset.records[1].read_scope().ignored.sum() == 7
+    assert plain.records[0].read_scope().counted is None
+    assert dataset.fingerprint != plain.fingerprint
+    assert dataset.common_roi is plain.common_roi is None
+    (folder / "scope.csv").write_text("image_id,kind,shape\n,mask,5 7\n")
+    with pytest.raises(DatasetError, match="is damaged"):
+        Dataset.load(folder)

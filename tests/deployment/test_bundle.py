@@ -17,9 +17,10 @@ from defectkit.deployment.bundle import (
     replace_thresholds,
     save_model,
 )
-from defectkit.errors import ModelError
+from defectkit.errors import ImageError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file
+from defectkit.labels.scope import Scope, decode_roi
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
 
@@ -245,3 +246,47 @@ def test_no_code_is_named_or_pickled_in_a_model_folder(run_folder):
     content = (run_folder / "model" / "model.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     assert all(set(entry) == {"dtype", "shape", "data_offsets"} for entry in header.values())
+
+
+ROI = {"shape": "10,20,60,50", "height": 96, "width": 96}
+
+
+@pytest.mark.check(49)
+def test_outside_of_the_model_s_region_nothing_is_found(run_copy):
+    edit(run_copy, pixel_threshold=0.0)  # Every pixel is found, wherever it may be.
+    free = defectkit.load(run_copy, device="cpu").find(IMAGE)
+    edit(run_copy, pixel_threshold=0.0, roi=ROI)
+    model = defectkit.load(run_copy, device="cpu")
+    inside = decode_roi(ROI["shape"], (96, 96))
+    for finding in (model.find(IMAGE), model.find_all([IMAGE])[0]):
+        np.testing.assert_array_equal(finding.mask, inside)
+        assert not finding.score_map[:, ~inside].any()
+        np.testing.assert_array_equal(finding.score_map[:, inside], free.score_map[:, inside])
+        assert [region.box_xywh for region in finding.regions] == [(10, 20, 60, 50)]
+    assert free.mask.all()
+
+
+def test_a_scope_that_is_given_takes_the_place_of_the_model_s(run_copy):
+    edit(run_copy, roi=ROI)
+    model = defectkit.load(run_copy, device="cpu")
+    inside = np.zeros((96, 96), bool)
+    inside[50:, 70:] = True
+    assert not model.find(IMAGE, Scope(roi=inside)).score_map[:, ~inside].any()
+    assert model.find(IMAGE, Scope(roi=inside)).score_map.any()
+
+
+def test_a_region_of_images_of_another_size_is_not_guessed(run_copy):
+    edit(run_copy, roi=ROI)
+    model = defectkit.load(run_copy, device="cpu")
+    with pytest.raises(ImageError, match=r"of 96x96 pixels, but this image has 96x80.*--roi"):
+        model.find(IMAGE[:80])
+    assert model.find(IMAGE[:80], Scope()).score_map.shape == (2, 80, 96)
+
+
+@pytest.mark.parametrize(
+    "roi", ["all", {**ROI, "height": 0}, {**ROI, "shape": "90,20,60,50"}, {"shape": "1,1,2,2"}, 7]
+)
+def test_a_region_that_cannot_be_is_refused(run_copy, roi):
+    edit(run_copy, roi=roi)
+    with pytest.raises(ModelError, match="roi"):
+        defectkit.load(run_copy, device="cpu")

@@ -1,13 +1,19 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 import defectkit
+from defectkit.approaches.box_findings import make_box_finding
+from defectkit.approaches.score_maps import make_finding
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import URGENCY, evaluate_images
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.region_matching import COLUMNS
+from defectkit.labels import rle
+from defectkit.regions import Region
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +74,76 @@ def test_without_a_region_the_table_has_its_columns(model, records, tmp_path):
     regions = evaluate(model, good, tmp_path).regions
     assert list(regions.columns) == list(COLUMNS)
     assert len(regions) == 0
+
+
+@dataclass
+class Scripted:
+    """An approach that finds what it is told, and something wrong in the last ten columns."""
+
+    approach: Any
+    kind: str
+    truths: dict[bytes, np.ndarray]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.approach, name)
+
+    def find(self, _: Any, images: Any, scopes: Any = ()) -> list:
+        findings = []
+        for image, scope in zip(images, scopes, strict=True):
+            masks = self.truths[image.tobytes()]
+            options = {"pixel_threshold": 0.5, "min_area": 0, "scope": scope}
+            scores = masks.astype(np.float32) * np.float32(0.9)
+            scores[0, 20:40, -10:] = 1.0
+            if self.kind == "segment":
+                findings.append(make_finding(scores, self.classes, **options))
+                continue
+            boxes = [(self.classes[0], (86, 20, 10, 20), 1.0)]
+            for index in np.flatnonzero(masks.any(axis=(1, 2))):
+                rows, columns = np.nonzero(masks[index])
+                box = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
+                boxes.append((self.classes[index], tuple(map(int, box)), 0.9))
+            regions = [
+                Region(class_id=name, score=score, box_xywh=box, area=box[2] * box[3])
+                for name, box, score in boxes
+            ]
+            findings.append(make_box_finding(regions, self.classes, (96, 96), **options))
+        return findings
+
+
+@pytest.mark.check(48)
+@pytest.mark.parametrize("kind", ["segment", "box"])
+@pytest.mark.parametrize("scoped", ["roi", "ignored", ""])
+def test_a_model_that_is_wrong_only_where_nothing_counts_is_perfect(
+    model, dataset_folder, tmp_path, kind, scoped
+):
+    records = [
+        replace(record, **scope_of(scoped))
+        for record in Dataset.load(dataset_folder).records
+        if all(x + width <= 86 for x, _, width, _ in (one.box_xywh for one in record.regions))
+    ]
+    truths = {r.read_image(1).tobytes(): r.read_masks(model.approach.classes) for r in records}
+    scripted = Scripted(model.approach, kind, truths)
+    model = replace(model, approach=scripted, thresholds=Thresholds(low=0.5, high=0.5, rule="f1"))
+    metrics = evaluate(model, records, tmp_path).metrics
+    right = bool(scoped)
+    assert (metrics["image"]["overkills"] == 0) == right
+    assert metrics["image"]["escapes"] == 0
+    assert (metrics["region"]["false_alarms_per_image"] == 0) == right
+    for section, name in (
+        ("image", "auroc"),
+        ("pixel", "average_precision"),
+        ("pixel", "dice"),
+        ("pixel", "mean_iou"),
+        ("pixel", "kaggle_dice"),
+        ("region", "recall"),
+        ("box", "map_50_95"),
+    ):
+        value = metrics[section][name]
+        value = value["value"] if isinstance(value, dict) else value
+        assert (value == pytest.approx(1.0)) == (right or name == "recall"), name
+
+
+def scope_of(kind: str) -> dict[str, str]:
+    ignored = np.zeros((96, 96), bool)
+    ignored[:, -10:] = True
+    return {"roi": {"roi": "0,0,86,96"}, "ignored": {"ignored": rle.encode(ignored)}}.get(kind, {})

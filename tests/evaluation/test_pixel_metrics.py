@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.labels.scope import Scope
 
 CLASSES = ("a", "b")
 NONE_WITHOUT_THRESHOLD = ("dice", "mean_iou", "iou_by_class", "dice_defective_mean", "kaggle_dice")
@@ -351,3 +352,29 @@ def test_update_refuses_what_does_not_fit_and_keeps_its_state(score_map, truth, 
 def test_pixel_metrics_refuse_senseless_settings(classes, threshold, message):
     with pytest.raises(ValueError, match=message):
         PixelMetrics(classes=classes, threshold=threshold)
+
+
+# Scopes
+
+
+@pytest.mark.check(48)
+@given(seed=st.integers(0, 2**32 - 1), threshold=st.sampled_from([0.0, 0.4, 1.0]))
+@settings(max_examples=40)
+def test_the_metrics_are_those_of_the_pixels_that_count(seed, threshold):
+    rng = np.random.default_rng(seed)
+    scoped = PixelMetrics(classes=CLASSES, threshold=threshold)
+    cropped = PixelMetrics(classes=CLASSES, threshold=threshold)
+    for _, scores, truth in random_images(rng, 3):
+        counted = np.zeros(truth.shape[1:], bool)
+        counted[2:8, 3:11] = True
+        scope = Scope(ignored=~counted) if rng.random() < 0.5 else Scope(roi=counted)
+        scoped.update(scores, LabeledTruth(truth & counted, CLASSES, scope))
+        crop = np.s_[:, 2:8, 3:11]
+        cropped.update(
+            np.ascontiguousarray(scores[crop]),
+            LabeledTruth(np.ascontiguousarray(truth[crop]), CLASSES),
+        )
+    left, right = scoped.result(), cropped.result()
+    assert left.pop("aupro_30") == pytest.approx(right.pop("aupro_30"), abs=1e-12)
+    assert left == right
+    assert scoped.best_dice() == cropped.best_dice()

@@ -100,7 +100,7 @@ class Trial:
                 validation_records=self.records,
                 out=self.folder,
                 device=CPU,
-                dataset_hash="",
+                dataset_facts={},
                 resuming=resume,
                 console=Console(quiet=True),
                 **options,

@@ -306,3 +306,60 @@ def test_networks_learn_one_batch_by_heart(kind, loss):
         optimizer.step()
         losses.append(terms["loss"].item())
     assert losses[-1] < 0.6 * losses[0], losses
+
+
+def counted_half() -> torch.Tensor:
+    counted = torch.ones(3, 8, 10, dtype=torch.bool)
+    counted[:, :, 6:] = False
+    counted[1] = False
+    return counted
+
+
+LAYOUTS = [
+    (0, {"bce": 1, "focal": 1, "dice": 1}),
+    (1, {"cross_entropy": 1, "focal": 1, "dice": 1}),
+    (1, {"bce": 1, "classes": 1, "focal": 1, "dice": 1}),
+]
+
+
+@pytest.mark.check(48)
+@pytest.mark.parametrize(("extra", "weights"), LAYOUTS)
+def test_pixels_that_do_not_count_change_no_loss_and_get_no_gradient(extra, weights):
+    logits, masks = batch(extra=extra)
+    counted = counted_half()
+    masks = masks * counted[:, None]
+    logits.requires_grad_()
+    terms = segmentation_losses(logits, masks, **{**ZERO, **weights}, counted=counted)
+    terms["loss"].backward()
+    outside = ~counted[:, None].expand_as(logits)
+    assert (logits.grad[outside] == 0).all()
+    assert (logits.grad[~outside] != 0).any()
+    other = torch.where(outside, torch.full_like(logits, 7.0), logits).detach()
+    again = segmentation_losses(other, masks, **{**ZERO, **weights}, counted=counted)
+    for name, term in terms.items():
+        assert torch.equal(term, again[name]), name
+
+
+@pytest.mark.parametrize(("extra", "weights"), LAYOUTS)
+def test_the_loss_of_what_counts_is_that_of_the_crop(extra, weights):
+    logits, masks = batch(extra=extra)
+    counted = torch.zeros(3, 8, 10, dtype=torch.bool)
+    counted[:, 2:7, 3:9] = True
+    part = segmentation_losses(
+        logits, masks * counted[:, None], **{**ZERO, **weights}, counted=counted
+    )
+    crop = np.s_[:, :, 2:7, 3:9]
+    alone = segmentation_losses(logits[crop], masks[crop], **{**ZERO, **weights})
+    for name, term in alone.items():
+        assert part[name].item() == pytest.approx(term.item(), abs=1e-5), name
+
+
+@pytest.mark.parametrize(("extra", "weights"), LAYOUTS)
+def test_a_batch_in_which_no_pixel_counts_gives_no_gradient(extra, weights):
+    logits, masks = batch(extra=extra)
+    logits.requires_grad_()
+    nothing = torch.zeros(3, 8, 10, dtype=torch.bool)
+    loss = segmentation_losses(logits, 0 * masks, **{**ZERO, **weights}, counted=nothing)["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert (logits.grad == 0).all()

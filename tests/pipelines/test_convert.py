@@ -15,6 +15,7 @@ from label_forms import (
     write_images,
     write_yolo_boxes,
 )
+from PIL import Image as Pillow
 from pycocotools import mask as pycoco
 
 from defectkit.data.dataset import Dataset
@@ -84,3 +85,36 @@ def test_an_existing_file_is_not_written_over(tmp_path, by_csv):
     (tmp_path / "a.csv").write_text("mine")
     with pytest.raises(OutputError, match=r"a\.csv exists already"):
         convert.run(by_csv, to="csv", out=tmp_path / "a.csv", console=QUIET)
+
+
+@pytest.fixture
+def scoped_dataset(tmp_path, by_csv):
+    """The dataset with a class that is ignored, in a region to inspect."""
+    ignored = Dataset.load(by_csv).classes[-1]
+    return prepared(by_csv.parent / "train.csv", tmp_path / "scoped", ignore_class=ignored)
+
+
+@pytest.mark.parametrize("to", ["coco", "masks"])
+def test_ignored_pixels_are_written_where_the_format_has_a_place(tmp_path, scoped_dataset, to):
+    before = Dataset.load(scoped_dataset)
+    assert any(record.ignored for record in before.records)
+    target = tmp_path / ("a.json" if to == "coco" else "masks")
+    convert.run(scoped_dataset, to=to, out=target, console=QUIET)
+    if to == "masks":
+        values = set()
+        for record in before.records:
+            mask = np.asarray(Pillow.open(target / record.path.name))
+            ignored = record.read_scope().ignored
+            assert ((mask == 255) == (False if ignored is None else ignored)).all()
+            values |= {*np.unique(mask).tolist()}
+        assert values == {0, 255, *range(1, len(before.classes) + 1)}
+        return
+    document = json.loads(target.read_text())
+    crowds = [item for item in document["annotations"] if item["iscrowd"]]
+    area = sum(record.read_scope().ignored.sum() for record in before.records if record.ignored)
+    assert sum(item["area"] for item in crowds) == area
+
+
+def test_it_is_said_what_a_csv_has_no_place_for(tmp_path, scoped_dataset, cli):
+    done = cli("labels", "convert", scoped_dataset, "--to", "csv", "--out", tmp_path / "a.csv")
+    assert "images have ignored pixels. CSV has no place for them" in done.err

@@ -9,6 +9,7 @@ import pytest
 from file_hashes import hashes_of
 from PIL import Image
 from rich.console import Console
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.images import read_image, write_png
@@ -244,3 +245,85 @@ def test_strange_names_neither_leave_the_folder_nor_become_formulas(inspect, tmp
     assert "\n=cmd" not in (summary.out / "findings.csv").read_text()
     assert len(list((summary.out / "overlays").iterdir())) == len(names)
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "out"}
+
+
+# Regions to inspect
+
+
+@pytest.fixture(scope="module")
+def roi_run(source_csv, tmp_path_factory, quiet) -> Path:
+    """A run trained in a region to inspect, whose model finds every pixel that it may."""
+    folder = tmp_path_factory.mktemp("roi")
+    defectkit.prepare(
+        source_csv, roi="8,16,64,72", out=folder / "data", split="0.5/0.25/0.25", console=quiet
+    )
+    train_tiny(folder / "data", folder / "run", "train.epochs=1")
+    path = folder / "run" / "model" / "model.json"
+    write_json(path, {**read_json(path), "pixel_threshold": 0.0})
+    return folder / "run"
+
+
+def found_boxes(out: Path) -> dict[str, list[str]]:
+    columns = ("x", "y", "width", "height")
+    return {
+        row["image_id"]: [row[name] for name in columns] for row in read_csv(out / "regions.csv")
+    }
+
+
+@pytest.mark.check(49)
+def test_outside_of_the_region_that_was_trained_nothing_is_found(roi_run, photos, inspect):
+    summary = inspect(photos, model=roi_run)
+    boxes = found_boxes(summary.out)
+    assert boxes == {f"part-0{n}.png": ["8", "16", "64", "72"] for n in range(3)}
+    ((name, error),) = (row.values() for row in read_csv(summary.out / "errors.csv"))
+    assert name == "line 2/part-00.png"
+    assert "region to inspect in images of 96x96 pixels, but this image has 131x67" in error
+    for row in read_csv(summary.out / "findings.csv"):
+        assert not rle.decode(row["rle"], (96, 96))[:16].any()
+    overlay = read_image(summary.out / "overlays" / "part-00.png.png")
+    image = read_image(photos / "part-00.png")
+    assert (overlay[-8 - 96, 8 + 96 + 8] == 0.35 * image[0, 0] // 1).all()
+
+
+def test_another_region_may_be_named(roi_run, run_folder, photos, tmp_path, quiet):
+    for model in (roi_run, run_folder):
+        out = tmp_path / model.parent.name
+        summary = defectkit.inspect(
+            model, photos / "part-00.png", photos / "line 2", roi="50,0,20,30", out=out,
+            device="cpu", console=quiet,
+        )  # fmt: skip
+        assert summary.unreadable == 0
+        for x, y, width, height in found_boxes(out).values():
+            assert int(x) >= 50
+            assert int(x) + int(width) <= 70
+            assert int(y) + int(height) <= 30
+    summary = defectkit.inspect(
+        run_folder, photos, roi="50,60,20,30", out=tmp_path / "small", device="cpu", console=quiet
+    )
+    ((_, error),) = (row.values() for row in read_csv(tmp_path / "small" / "errors.csv"))
+    assert "X,Y,W,H = 50,60,20,30 is not inside the image of 131x67 pixels" in error
+
+
+def test_masks_of_regions_are_found_by_the_names_of_images(roi_run, photos, tmp_path, quiet):
+    mask = np.zeros((96, 96), np.uint8)
+    mask[40:50, 30:60] = 255
+    for name in ("part-00.png", "part-01_roi.png"):
+        write_png(photos / "rois" / name, mask)
+    summary = defectkit.inspect(
+        roi_run, photos, roi=photos / "rois", out=tmp_path / "out", device="cpu", console=quiet
+    )
+    assert found_boxes(summary.out)["part-01.png"] == ["30", "40", "30", "10"]
+    errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
+    assert set(errors) == {"part-02.png", "line 2/part-00.png"}
+    assert "no mask of the region to inspect for part-02.png" in errors["part-02.png"]
+    assert "has 96x96 pixels, but the image 131x67" in errors["line 2/part-00.png"]
+
+
+def test_a_model_of_regions_by_image_says_that_it_inspects_whole_images(
+    run_copy, photos, tmp_path, cli
+):
+    path = run_copy / "model" / "model.json"
+    write_json(path, {**read_json(path), "roi": "by image"})
+    done = cli("inspect", run_copy, photos / "part-00.png", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "Without --roi whole images are inspected" in done.err

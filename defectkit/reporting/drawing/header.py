@@ -7,6 +7,7 @@ import numpy as np
 
 from defectkit.arrays import Color, Image
 from defectkit.evaluation.verdicts import Judgment
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.reporting.drawing.lettering import (
     PlacedText,
     draw_texts,
@@ -22,25 +23,35 @@ from defectkit.reporting.drawing.palette import (
     OUTCOME_COLORS,
     VERDICT_COLORS,
 )
+from defectkit.reporting.drawing.strokes import draw_scope
 
 GUTTER = 8
+DIM_SIGN: Color = (70, 73, 77)
+"""The sign of what is dimmed, lighter than the background."""
 
 
 class Item(NamedTuple):
     """One item of a line: a text with a sign before it, or a plate behind it."""
 
-    sign: Literal["none", "plate", "square", "dashes", "line"]
+    sign: Literal["none", "plate", "square", "hatching", "dashes", "line"]
     text: str
     size: int
     color: Color
 
 
 def draw_header(
-    width: int, judgment: Judgment, *, image_id: str, has_truth: bool, note: str = ""
+    width: int,
+    judgment: Judgment,
+    *,
+    image_id: str,
+    has_truth: bool,
+    note: str = "",
+    scope: Scope = EVERYWHERE,
 ) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip; what does not fit in a line goes to the next.
 
-    Without truth only the finding's color is explained. ``note`` follows the colors.
+    Without truth only the finding's color is explained, and of ``scope`` only what there
+    is. ``note`` follows the colors.
     """
     verdict, outcome, score = judgment.verdict, judgment.outcome, judgment.score
     low, high = judgment.thresholds.low, judgment.thresholds.high
@@ -57,7 +68,7 @@ def draw_header(
         items.append(Item("none", outcome, size, INK))
     items.append(Item("none", f"score {score:.{digits}f}", size, INK))
     items.append(Item("none", rule, size, FAINT))
-    legend = legend_items(size - 2, has_truth=has_truth)
+    legend = legend_items(size - 2, has_truth=has_truth, scope=scope)
     if note:
         legend.append(Item("none", note, size - 2, FAINT))
 
@@ -80,18 +91,22 @@ def draw_items(width: int, items: Sequence[Item]) -> Image:
     return strip
 
 
-def legend_items(size: int, *, has_truth: bool) -> list[Item]:
+def legend_items(size: int, *, has_truth: bool, scope: Scope = EVERYWHERE) -> list[Item]:
     """Return the explanation of an overlay's colors."""
-    finding = Item("line", "finding", size, COLORS["finding"])
-    if not has_truth:
-        return [finding]
-    return [
-        Item("square", "hit", size, COLORS["hit"]),
-        Item("square", "missed", size, COLORS["missed"]),
-        Item("square", "false alarm", size, COLORS["false"]),
-        Item("dashes", "truth", size, COLORS["truth"]),
-        finding,
-    ]
+    items = [Item("line", "finding", size, COLORS["finding"])]
+    if has_truth:
+        items = [
+            Item("square", "hit", size, COLORS["hit"]),
+            Item("square", "missed", size, COLORS["missed"]),
+            Item("square", "false alarm", size, COLORS["false"]),
+            Item("dashes", "truth", size, COLORS["truth"]),
+            *items,
+        ]
+    if scope.ignored is not None:
+        items.append(Item("hatching", "ignored", size, COLORS["scope"]))
+    if scope.roi is not None:
+        items.append(Item("square", "not inspected", size, DIM_SIGN))
+    return items
 
 
 def _digits(score: float, *thresholds: float) -> int:
@@ -125,7 +140,7 @@ def _indent(item: Item) -> int:
             return 0
         case "plate":
             return item.size // 2
-        case "square":
+        case "square" | "hatching":
             return round(1.3 * item.size)
         case "dashes" | "line":
             return 2 * item.size + 4
@@ -157,6 +172,9 @@ def _draw_sign(strip: Image, item: Item, x: int, y: int) -> Color:
             return BACKGROUND
         case "square":
             strip[middle - size // 2 : middle + size // 2, x : x + size] = item.color
+        case "hatching":
+            square = strip[middle - size // 2 : middle + size // 2, x : x + size]
+            draw_scope(square, Scope(ignored=np.ones(square.shape[:2], np.bool_)))
         case "line":
             strip[middle - 1 : middle + 1, x : x + 2 * size] = item.color
         case "dashes":

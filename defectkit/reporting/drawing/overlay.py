@@ -8,6 +8,7 @@ from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import safe_name
 from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import measure_regions
 from defectkit.reporting.drawing.header import GUTTER, draw_header
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
@@ -16,6 +17,7 @@ from defectkit.reporting.drawing.strokes import (
     draw_dashed_outline,
     draw_outline,
     draw_rings,
+    draw_scope,
     draw_tint,
     include_ring,
 )
@@ -39,6 +41,7 @@ def draw_overlay(
     image_id: str,
     truth: Mask | None = None,
     tags: Sequence[Tag] | None = None,
+    scope: Scope = EVERYWHERE,
 ) -> Image:
     """Return a header strip above the bare image and, right of it, the marked image.
 
@@ -55,6 +58,7 @@ def draw_overlay(
             them where there are too many. By default those of the finding's regions; where the
             image is not good although no pixel was found, the highest score is marked instead, so
             that the reader sees why.
+        scope: what is outside of the region to inspect is dimmed, what is ignored is hatched.
 
     Returns:
         (H', W', 3) RGB uint8.
@@ -72,11 +76,12 @@ def draw_overlay(
         image_id=image_id,
         has_truth=truth is not None,
         note=f"{len(named):,} places, not all named" if len(named) > MAX_TAGS else "",
+        scope=scope,
     )
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
-    marked = mark_defects(bare, found=found, truth=truth, tags=named)
+    marked = mark_defects(bare, found=found, truth=truth, tags=named, scope=scope)
     if tags is None and judgment.verdict != "good" and not found.any():
         _mark_highest_score(marked, finding.score_map)
     panels = (bare, marked)
@@ -99,7 +104,12 @@ def overlay_name(image_id: str) -> str:
 
 
 def mark_defects(
-    image: Image, *, found: Mask, truth: Mask | None, tags: Sequence[Tag] = ()
+    image: Image,
+    *,
+    found: Mask,
+    truth: Mask | None,
+    tags: Sequence[Tag] = (),
+    scope: Scope = EVERYWHERE,
 ) -> Image:
     """Return ``image`` with its defects tinted, outlined and named, as (H, W, 3) RGB uint8.
 
@@ -110,6 +120,7 @@ def mark_defects(
     assert found.shape == marked.shape[:2], (found.shape, marked.shape)
     assert truth is None or truth.shape == found.shape, (truth.shape, found.shape)
     line = _line_width(marked)
+    draw_scope(marked, scope)
     if truth is not None:
         draw_tint(marked, truth & found, COLORS["hit"])
         draw_tint(marked, truth & ~found, COLORS["missed"])

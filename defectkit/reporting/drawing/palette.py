@@ -23,8 +23,10 @@ COLORS: dict[str, Color] = {
     "false": YELLOW,
     "truth": WHITE,
     "finding": PURPLE,
+    "scope": INK,
 }
-"""The marks on an image: hits, missed pixels, false alarms; the outlines of truth and finding.
+"""The marks on an image: hits, missed pixels, false alarms; the outlines of truth and finding; the
+border of the region to inspect and the hatching of what is ignored.
 
 As a light tint on gray, no three colors of the palette are easier to tell apart than sky blue,
 vermillion and yellow: in normal vision and in simulated protanopia, deuteranopia and tritanopia

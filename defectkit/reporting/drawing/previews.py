@@ -12,10 +12,12 @@ from defectkit.arrays import BoxXywh, Image, Mask
 from defectkit.data.images import read_image, write_png
 from defectkit.files import safe_name
 from defectkit.labels import rle
+from defectkit.labels.scope import Scope, read_scope
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
 from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
+from defectkit.reporting.drawing.strokes import as_rgb, draw_scope
 from defectkit.reporting.drawing.tags import MAX_TAGS
 
 MAX_PER_SHEET = 24
@@ -150,6 +152,7 @@ def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
     part = (slice(y, y + height), slice(x, x + width))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     pixels = cv2.resize(read_image(image.path)[part], size, interpolation=way)
+    pixels = _mark_scope(pixels, image, part)
     masks: dict[str, Mask] = {}
     for class_id, text in image.rles.items():
         mask = rle.decode(text, (image.height, image.width))[part]
@@ -166,6 +169,23 @@ def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
     more = len(boxes) - MAX_TAGS
     caption = f"{cell.caption}  +{more:,} boxes" if more > 0 else cell.caption
     return caption, draw_labels(pixels, masks, boxes)
+
+
+def _mark_scope(pixels: Image, image: ImageFacts, part: tuple[slice, slice]) -> Image:
+    """Return the pixels of a cell, which shows ``part`` of an image, dimmed and hatched."""
+    scope = read_scope(image.roi, image.ignored, (image.height, image.width))
+    if scope.counted is None:
+        return pixels
+    size = pixels.shape[1::-1]
+    roi, ignored = (
+        None
+        if mask is None
+        else cv2.resize(mask[part].view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        for mask in (scope.roi, scope.ignored)
+    )
+    marked = as_rgb(pixels).copy()
+    draw_scope(marked, Scope(roi, ignored))
+    return marked
 
 
 def _window(image: ImageFacts, region: Region | None) -> BoxXywh:

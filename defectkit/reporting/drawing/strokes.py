@@ -6,11 +6,18 @@ import numpy.typing as npt
 
 from defectkit.arrays import BoxXywh, Color, Image, Mask
 from defectkit.data.images import convert_channels
+from defectkit.labels.scope import Scope
 from defectkit.regions import FOUND_COVERAGE
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS
 
 TINT_OPACITY = 0.35
 """The weight of the tint in a tinted pixel, in [0, 1]."""
+
+DIMMED = 0.35
+"""The brightness that is left outside of the region to inspect, in [0, 1]."""
+
+HATCH_PERIOD = 8
+"""Distance in pixels of the hatching's lines, along rows, for lines 1 pixel thick."""
 
 DASH, DASH_PERIOD = 4, 7
 """The length of a dash, and of a dash with its gap, in pixels for a line 1 pixel thick."""
@@ -51,6 +58,22 @@ def draw_tint(image: Image, mask: Mask, color: Color) -> None:
     """Mix ``color`` lightly into the pixels of ``mask`` in the (H, W, 3) ``image``, in place."""
     tinted = (1 - TINT_OPACITY) * image[mask] + TINT_OPACITY * np.array(color)
     image[mask] = np.rint(tinted).astype(np.uint8)
+
+
+def draw_scope(image: Image, scope: Scope) -> None:
+    """Dim what is outside of the region to inspect, and hatch what is ignored, in place.
+
+    The hatching is of light and dark lines side by side, to be seen on any surface.
+    """
+    if scope.roi is not None:
+        image[~scope.roi] = (DIMMED * image[~scope.roi]).astype(np.uint8)
+        draw_outline(image, scope.roi, COLORS["scope"], 1, gap=0)
+    if scope.ignored is not None:
+        height, width = scope.ignored.shape
+        line = 1 + max(height, width) // 1000
+        place = np.add.outer(np.arange(height), np.arange(width)) % (HATCH_PERIOD * line)
+        image[scope.ignored & (place < line)] = COLORS["scope"]
+        image[scope.ignored & (place >= line) & (place < 2 * line)] = BACKGROUND
 
 
 def draw_dashed_outline(image: Image, mask: Mask, color: Color, thickness: int) -> None:

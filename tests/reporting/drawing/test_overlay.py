@@ -9,8 +9,9 @@ from defectkit.data.images import read_image
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.regions import Region, label_regions
-from defectkit.reporting.drawing.header import GUTTER
+from defectkit.reporting.drawing.header import GUTTER, legend_items
 from defectkit.reporting.drawing.overlay import MIN_WIDTH, draw_overlay, mark_defects, region_tags
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, OUTCOME_COLORS, VERDICT_COLORS
 from defectkit.reporting.drawing.strokes import TINT_OPACITY
@@ -268,3 +269,20 @@ def test_real_tiles_of_all_widths_keep_their_pixels():
         stacked = width >= 2.5 * height
         top = out.shape[0] - (1 + stacked) * (GUTTER + height)
         assert (out[top : top + height, GUTTER : GUTTER + width] == image[..., None]).all()
+
+
+def test_an_overlay_shows_and_explains_what_does_not_count():
+    image, predicted, truth = scene()
+    roi, ignored = np.zeros((2, *truth.shape), bool)
+    roi[10:90, 10:130] = True
+    ignored[70:85, 20:40] = True
+    for scope, words in (
+        (Scope(), 0), (Scope(roi), 1), (Scope(ignored=ignored), 1), (Scope(roi, ignored), 2)
+    ):  # fmt: skip
+        marked = mark_defects(image, found=predicted, truth=truth, scope=scope)
+        dimmed = image[0, 0] if scope.roi is None else 0.35 * image[0, 0] // 1
+        assert (marked[0, 0] == dimmed).all()
+        hatched = pixels_of(marked[72:83, 22:38], COLORS["scope"]).any()
+        assert hatched == (scope.ignored is not None)
+        items = legend_items(12, has_truth=True, scope=scope)
+        assert len(items) == 5 + words

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
     MAX_RINGED_SIDE,
@@ -10,6 +11,7 @@ from defectkit.reporting.drawing.strokes import (
     draw_dashed_outline,
     draw_outline,
     draw_rings,
+    draw_scope,
 )
 
 
@@ -127,3 +129,30 @@ def test_every_form_of_image_becomes_rgb(shape):
     rgb = as_rgb(image)
     assert rgb.shape == (4, 5, 3)
     assert (rgb == (image if image.ndim == 3 else image[..., None])).all()
+
+
+@pytest.mark.parametrize("value", [0, 40, 128, 255])
+def test_what_is_ignored_is_hatched_on_any_surface(value):
+    image = gray(value=value)
+    ignored = rectangle(image.shape, 20, 30, 24, 40)
+    draw_scope(image, Scope(ignored=ignored))
+    light, dark = pixels_of(image, COLORS["scope"]), pixels_of(image, BACKGROUND)
+    assert light[ignored].mean() == dark[ignored].mean() == 1 / 8
+    assert (image[~ignored] == value).all()
+    assert (image[ignored & ~light & ~dark] == value).all()
+
+
+def test_what_is_not_inspected_is_dimmed():
+    image = gray(value=200)
+    roi = rectangle(image.shape, 20, 30, 24, 40)
+    draw_scope(image, Scope(roi=roi))
+    assert (image[roi] == 200).all()
+    border = pixels_of(image, COLORS["scope"])
+    assert border.sum() == 2 * (24 + 40)
+    assert (image[~roi & ~border] == 70).all()
+
+
+def test_without_a_scope_nothing_is_drawn():
+    image = gray()
+    draw_scope(image, EVERYWHERE)
+    assert (image == 128).all()

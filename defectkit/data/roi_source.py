@@ -1,0 +1,135 @@
+"""The region to inspect as the user gives it: a box, a mask for all images, or one for each."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from defectkit.arrays import ImageSize
+from defectkit.data.images import IMAGE_SUFFIXES, read_mask_values
+from defectkit.errors import DatasetError, ImageError, LabelError
+from defectkit.labels.scope import decode_roi, encode_roi, format_box, parse_box
+
+ENDINGS = ("_roi", "_mask")
+"""What the name of a mask may have more than that of its image."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoiSource:
+    """What ``--roi`` names.
+
+    Attributes:
+        given: as the user wrote it.
+        masks: in a folder of masks, the file of each, by its path below the folder without suffix
+            and ending; by its name alone where that is the only one of this name. None where one
+            region is given for all images.
+        files: all mask files.
+    """
+
+    given: str
+    masks: Mapping[str, Path] | None = None
+    files: frozenset[Path] = field(default=frozenset())
+
+    def choose(self, path: Path) -> str:
+        """Return what the region of an image is read from, for ``read_roi``: a box or a file.
+
+        A mask in a folder has the name of its image, in folders of the same names as far as there
+        are any.
+
+        Raises:
+            ImageError: the folder has no mask for it.
+        """
+        if self.masks is None:
+            return self.given
+        parts = path.with_suffix("").parts
+        names = ("/".join(parts[start:]) for start in range(len(parts)))
+        mask = next((self.masks[name] for name in names if name in self.masks), None)
+        if mask is None:
+            raise ImageError(
+                f"{self.given} has no mask of the region to inspect for {path.as_posix()}, such as "
+                f"{path.stem}.png"
+            )
+        return str(mask)
+
+
+def open_roi(given: str) -> RoiSource:
+    """Return what ``--roi`` names: ``X,Y,W,H``, a mask file, or a folder of masks.
+
+    Raises:
+        DatasetError: it is none of them.
+    """
+    path = Path(given)
+    if path.is_dir():
+        files = [
+            file
+            for file in sorted(path.rglob("*"))
+            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
+        ]
+        if not files:
+            raise DatasetError(f"--roi {given} has no mask image.")
+        return RoiSource(given, _by_name(path, files), frozenset(files))
+    if path.is_file():
+        return RoiSource(given, files=frozenset([path]))
+    if parse_box(given) is None:
+        raise DatasetError(
+            f"--roi {given!r} is no file, no folder and no box. Give X,Y,W,H in pixels, such as "
+            "0,120,1600,200, a mask image whose 0 is outside, or a folder with one for each image."
+        )
+    return RoiSource(given)
+
+
+def read_roi(chosen: str, size: ImageSize) -> str:
+    """Return the region to inspect of an image of ``size``, as the text of its scope.
+
+    ``chosen`` is a box or the path of a mask file: 0 is outside, one other value inside.
+
+    Raises:
+        ImageError: the mask cannot be read.
+        LabelError: it is of another size, has more than two values or no pixel inside, or the box
+            leaves the image.
+    """
+    box = parse_box(chosen)
+    if box is not None:
+        text = format_box(box)
+        return "" if decode_roi(text, size).all() else text
+    path = Path(chosen)
+    text, (height, width) = _read_mask(path, path.stat().st_mtime_ns)
+    if (height, width) != size:
+        raise LabelError(
+            f"{path}, the region to inspect, has {width}x{height} pixels, but the image "
+            f"{size[1]}x{size[0]}"
+        )
+    return text
+
+
+@lru_cache(maxsize=4)  # Often one mask for all images.
+def _read_mask(path: Path, _: int) -> tuple[str, ImageSize]:
+    values = read_mask_values(path)
+    present = np.unique(values)
+    if len(present) > 2 or (len(present) == 2 and present[0] != 0):
+        raise LabelError(
+            f"{path} has the values {', '.join(map(str, present[:4]))} …: the mask of a region to "
+            "inspect has 0 outside and one other value inside"
+        )
+    height, width = values.shape
+    try:
+        return encode_roi(values != 0), (height, width)
+    except LabelError as error:
+        raise LabelError(f"{path}: {error}") from error
+
+
+def _by_name(folder: Path, files: list[Path]) -> dict[str, Path]:
+    names = {file: _without_ending(file.relative_to(folder).with_suffix("")) for file in files}
+    stems = Counter(name.name for name in names.values())
+    alone = {name.name: file for file, name in names.items() if stems[name.name] == 1}
+    return alone | {name.as_posix(): file for file, name in names.items()}
+
+
+def _without_ending(name: Path) -> Path:
+    for ending in ENDINGS:
+        if name.name.endswith(ending) and name.name != ending:
+            return name.with_name(name.name.removesuffix(ending))
+    return name

@@ -1,0 +1,74 @@
+"""Which region of each image is to be inspected, as ``--roi`` or a column of the tables says."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from defectkit.data.roi_source import open_roi
+from defectkit.errors import DatasetError
+from defectkit.labels.scope import parse_box
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.matching import MatchedImage, Matching
+
+COLUMN = "roi"
+
+
+def choose_rois(matching: Matching, given: str | None) -> None:
+    """Set ``roi`` of each of ``matching.images``; the masks of regions are no images themselves.
+
+    Args:
+        matching: the images, with the cells of a column ``roi`` if there is one.
+        given: what ``--roi`` names, if anything.
+
+    Raises:
+        DatasetError: there is a column too, or a cell is no box.
+        ImageError: an image has no mask.
+    """
+    column = _find_column(matching)
+    if column and given:
+        raise DatasetError(
+            f"the tables have a column {column!r}, and there is --roi {given}. Give one of them."
+        )
+    if column:
+        matching.images = [
+            replace(image, roi=_box_of(image, matching.cells[image.image_id].get(column, "")))
+            for image in matching.images
+        ]
+    if given:
+        source = open_roi(given)
+        masks, root = {path.resolve() for path in source.files}, matching.folder.root
+        matching.images = [
+            replace(image, roi=source.choose(_below(image.path, root)))
+            for image in matching.images
+            if image.rows or image.path.resolve() not in masks
+        ]
+        matching.unlisted = replace(
+            matching.unlisted,
+            images=tuple(path for path in matching.unlisted.images if path.resolve() not in masks),
+            doubtful=tuple(p for p in matching.unlisted.doubtful if p.resolve() not in masks),
+        )
+
+
+def join_equal_rois(facts: Iterable[ImageFacts]) -> Iterator[ImageFacts]:
+    """Yield ``facts`` with one text for all equal regions to inspect: masks of them are long."""
+    known: dict[str, str] = {}
+    for image in facts:
+        yield replace(image, roi=known.setdefault(image.roi, image.roi)) if image.roi else image
+
+
+def _below(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if path.is_relative_to(folder) else path
+
+
+def _find_column(matching: Matching) -> str | None:
+    names = {name for cells in matching.cells.values() for name in cells}
+    return next((name for name in sorted(names) if name.strip().casefold() == COLUMN), None)
+
+
+def _box_of(image: MatchedImage, cell: str) -> str:
+    if cell and parse_box(cell) is None:
+        raise DatasetError(
+            f"the column roi has {cell[:40]!r} for {image.image_id}, but means the region to "
+            "inspect, X,Y,W,H in pixels. Write that, or rename the column."
+        )
+    return cell

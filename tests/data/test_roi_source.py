@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from defectkit.data.images import write_png
+from defectkit.data.roi_source import open_roi, read_roi
+from defectkit.errors import DatasetError, ImageError, LabelError
+from defectkit.labels.scope import decode_roi
+
+SIZE = (20, 30)
+
+
+def disk(value: int = 255) -> np.ndarray:
+    rows, columns = np.mgrid[:20, :30]
+    return (((rows - 10) ** 2 + (columns - 15) ** 2 < 60) * value).astype(np.uint8)
+
+
+def test_a_box_is_the_same_for_all_images(tmp_path):
+    source = open_roi("2, 3,10,12")
+    chosen = source.choose(Path("a.png"))
+    assert read_roi(chosen, SIZE) == "2,3,10,12"
+    assert read_roi("0,0,30,20", SIZE) == ""  # the whole image
+    with pytest.raises(LabelError, match="2, 3,10,12|2,3,10,12 is not inside the image of 8x8"):
+        read_roi(chosen, (8, 8))
+
+
+@pytest.mark.parametrize("value", [1, 255])
+def test_a_mask_is_inside_where_it_is_not_0(tmp_path, value):
+    write_png(tmp_path / "roi.png", disk(value))
+    source = open_roi(str(tmp_path / "roi.png"))
+    text = read_roi(source.choose(Path("images/a.png")), SIZE)
+    np.testing.assert_array_equal(decode_roi(text, SIZE), disk() > 0)
+    with pytest.raises(LabelError, match=r"roi.png, the region to inspect, has 30x20 pixels, but"):
+        read_roi(str(tmp_path / "roi.png"), (20, 31))
+
+
+def test_a_mask_that_is_edited_is_read_again(tmp_path):
+    path = tmp_path / "roi.png"
+    write_png(path, disk())
+    before = read_roi(str(path), SIZE)
+    write_png(path, np.where(disk(), 0, 255).astype(np.uint8))
+    assert read_roi(str(path), SIZE) != before
+
+
+@pytest.mark.parametrize(
+    ("mask", "problem"),
+    [
+        (np.zeros(SIZE, np.uint8), "has no pixel: in its mask 0 is outside"),
+        (np.arange(600, dtype=np.uint16).reshape(SIZE).astype(np.uint8), "has the values 0, 1, 2"),
+        (disk(100) + 5, "has the values 5, 105"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused(tmp_path, mask, problem):
+    write_png(tmp_path / "roi.png", mask.astype(np.uint8))
+    with pytest.raises(LabelError, match=problem):
+        read_roi(str(tmp_path / "roi.png"), SIZE)
+
+
+def test_a_folder_has_a_mask_for_each_image_by_its_name(tmp_path):
+    for name in ("left/a.png", "right/a_roi.png", "b_mask.png", ".hidden.png"):
+        write_png(tmp_path / "rois" / name, disk())
+    source = open_roi(str(tmp_path / "rois"))
+    assert len(source.files) == 3
+    for image, mask in (
+        ("left/a.jpg", "left/a.png"),
+        ("right/a.png", "right/a_roi.png"),
+        ("b.bmp", "b_mask.png"),
+        ("deep/b.bmp", "b_mask.png"),
+    ):
+        assert source.choose(Path(image)) == str(tmp_path / "rois" / mask)
+    for image in ("a.png", "middle/a.png", "c.png"):  # of "a" there are two
+        with pytest.raises(ImageError, match=rf"no mask of the region to inspect for {image}"):
+            source.choose(Path(image))
+
+
+@pytest.mark.parametrize("given", ["1,2,3", "nowhere.png", "left"])
+def test_what_is_nothing_of_all_that_is_refused(given):
+    with pytest.raises(DatasetError, match=r"is no file, no folder and no box. Give X,Y,W,H"):
+        open_roi(given)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="has no mask image"):
+        open_roi(str(tmp_path))
