@@ -48,6 +48,8 @@ CHECKS = {
     45: "text is read in its own encoding",
     46: "a cell that a spreadsheet cut is refused",
     50: "what all images of a weave or a part share is no leak; copies among them are found",
+    48: "ignored pixels count nowhere: not in the loss, not in any metric",
+    49: "outside of the region to inspect nothing is found",
 }
 
 NOT_RUN = {
