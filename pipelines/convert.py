@@ -187,7 +187,7 @@ def _class_numbers(record: "ImageRecord", classes: Sequence[str]) -> "Image":
     """Return the number of each pixel's class, (H, W), 0 for none."""
     import numpy as np
 
-    from defectkit.preparation.mask_folder import IGNORE_VALUE
+    from defectkit.preparation.mask_values import IGNORE_VALUE
 
     masks, ignored = record.read_masks(classes), record.read_scope().ignored
     if (masks.sum(axis=0) > 1).any():

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import IMAGE_SUFFIXES, read_mask_values
+from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.mask_images import read_mask
 from defectkit.errors import DatasetError, ImageError, LabelError
 from defectkit.labels.scope import decode_roi, encode_roi, format_box, parse_box
 
@@ -107,7 +108,7 @@ def read_roi(chosen: str, size: ImageSize) -> str:
 
 @lru_cache(maxsize=4)  # Often one mask for all images.
 def _read_mask(path: Path, _: int) -> tuple[str, ImageSize]:
-    values = read_mask_values(path)
+    values = read_mask(path).values
     present = np.unique(values)
     if len(present) > 2 or (len(present) == 2 and present[0] != 0):
         raise LabelError(

@@ -27,7 +27,7 @@ from defectkit.preparation.matching import MatchedImage, Matching
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
 
-IGNORED_NOTE = "ignored pixels: they count neither in training nor in any metric"
+IGNORED_NOTE = "they count neither in training nor in any metric"
 """What the ledger says of a row that is not about defects."""
 NOTHING_COUNTS = "no pixel of the region to inspect is left: all are ignored"
 
@@ -129,7 +129,7 @@ def _read_rows(
             )
             continue
         if _is_ignored(row, options):
-            note = "; ".join(filter(None, [note, IGNORED_NOTE]))
+            note = f"{note or 'these pixels are ignored'}; {IGNORED_NOTE}"
             read.ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "used", note))
             if text:
                 read.ignored = read.ignored.union(runs) if read.ignored else runs

@@ -159,7 +159,7 @@ def test_a_class_that_is_ignored_is_no_defect(source):
     assert records["bad1.png"].ignored == ""
     outcomes = source.outcomes()
     assert outcomes[5] == ("used", "20 of its 30 pixels are ignored")
-    note = "ignored pixels: they count neither in training nor in any metric"
+    note = "these pixels are ignored; they count neither in training nor in any metric"
     assert outcomes[-2:] == [("used", note)] * 2
     assert "ignored" in text.getvalue()
     assert "in 2 images" in text.getvalue()
