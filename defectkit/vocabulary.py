@@ -26,9 +26,13 @@ Outcome = Literal["hit", "escape", "overkill", "pass", "review"]
 defective. ``pass``: good, called good. ``review``: either, sent to review.
 """
 
-LabelFormat = Literal["csv", "coco", "masks", "labelme", "voc", "yolo"]
+LabelFormat = Literal[
+    "csv", "coco", "masks", "labelme", "voc", "yolo", "cvat", "via", "label-studio"
+]
 """The label formats that can be read."""
-LabelFormatOption = Literal["auto", "csv", "coco", "masks", "labelme", "voc", "yolo"]
+LabelFormatOption = Literal[
+    "auto", "csv", "coco", "masks", "labelme", "voc", "yolo", "cvat", "via", "label-studio"
+]
 """As ``LabelFormat``; ``auto`` detects the format."""
 
 WrittenLabelFormat = Literal["csv", "coco", "masks"]

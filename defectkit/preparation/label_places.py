@@ -9,7 +9,11 @@ from typing import get_args
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats import yolo
-from defectkit.labels.formats.untrusted_files import read_json, read_limited_bytes
+from defectkit.labels.formats.cvat import is_cvat
+from defectkit.labels.formats.label_studio import is_label_studio
+from defectkit.labels.formats.labelme import is_labelme
+from defectkit.labels.formats.untrusted_files import read_json_value, read_limited_bytes
+from defectkit.labels.formats.via import is_via
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
@@ -37,6 +41,9 @@ TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
     "labelme": (".json",),
     "voc": (".xml",),
     "yolo": (".txt",),
+    "cvat": (".xml",),
+    "via": (".json",),
+    "label-studio": (".json",),
 }
 """The suffixes of the formats other than masks."""
 RUNS = re.compile(rb"\d \d")
@@ -101,16 +108,18 @@ def format_of_file(path: Path) -> LabelFormat:
     """Return the format of one label file, by its suffix and, of JSON, its keys."""
     match path.suffix.lower():
         case ".json":
-            document = read_json(path)
+            document = read_json_value(path)
             return next((kind for kind, is_one in JSON_FORMATS if is_one(document)), "coco")
         case ".xml":
-            return "voc"
+            return "cvat" if is_cvat(path) else "voc"
         case _:
             return "csv"
 
 
-JSON_FORMATS: Sequence[tuple[LabelFormat, Callable[[dict[str, object]], bool]]] = [
-    ("labelme", lambda document: "shapes" in document),
+JSON_FORMATS: Sequence[tuple[LabelFormat, Callable[[object], bool]]] = [
+    ("labelme", is_labelme),
+    ("via", is_via),
+    ("label-studio", is_label_studio),
 ]
 """How formats are told from others in JSON, the first that fits; otherwise it is COCO."""
 
@@ -132,7 +141,8 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
     if not kinds:
         what = "labels" if asked == "auto" else f"labels of the format {asked}"
         raise LabelError(
-            f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC or YOLO). "
+            f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC, YOLO, CVAT, VIA "
+            "or Label Studio). "
             "Name the file or the folder that has them, or the format with --format."
         )
     kinds, notes = _without_tables_about_images(kinds)
@@ -201,7 +211,7 @@ def _rank(source: Path, file: Path) -> int:
 def _are(kind: LabelFormat, files: Sequence[Path]) -> bool:
     """Return whether files with the suffix of a format are of it, as the first ones show."""
     match kind:
-        case "coco" | "labelme":
+        case "coco" | "labelme" | "via" | "label-studio" | "voc" | "cvat":
             return format_of_file(files[0]) == kind
         case "yolo":
             return any(yolo.is_yolo(file) for file in files)

@@ -9,8 +9,11 @@ from typing import assert_never
 from defectkit.errors import LabelError
 from defectkit.labels.formats.coco import read_coco
 from defectkit.labels.formats.csv_table import read_table
+from defectkit.labels.formats.cvat import read_cvat
+from defectkit.labels.formats.label_studio import read_label_studio
 from defectkit.labels.formats.labelme import read_labelme
 from defectkit.labels.formats.table_builder import settle_boxes
+from defectkit.labels.formats.via import read_via
 from defectkit.labels.formats.voc import read_voc
 from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
@@ -74,6 +77,12 @@ def _read(found: FoundLabels, options: ReadOptions) -> LabelTable:
     match found.format:
         case "csv":
             return read_table(_only_file(found))
+        case "cvat":
+            return read_cvat(_only_file(found))
+        case "via":
+            return read_via(_only_file(found))
+        case "label-studio":
+            return read_label_studio(_only_file(found))
         case "coco":
             return _read_coco_files(found)
         case "masks":

@@ -173,7 +173,8 @@ def describe_sources(
     matching: Matching, convention: RleConvention, meta: Path | None, out: Path
 ) -> dict[str, Any]:
     """Return what ``dataset.json`` says of the labels, ``--meta`` and the images."""
-    table, is_csv = matching.table, matching.source_format == "csv"
+    table = matching.table
+    has_rles = any(row.rle for row in table.rows)
     return {
         "source": _describe_source(table.path, table.files, out),
         "format": matching.source_format,
@@ -181,7 +182,7 @@ def describe_sources(
         "truth": table.kind,
         "meta": _describe_source(meta, [meta], out) if meta else None,
         "images": relative_path(matching.folder.root, out),
-        "rle": asdict(convention) if is_csv else None,
+        "rle": asdict(convention) if has_rles else None,
     }
 
 

@@ -170,6 +170,119 @@ def write_yolo(folder: Path) -> Path:
     return folder
 
 
+def write_labelme_masks(folder: Path) -> Path:
+    write_labelme(folder)
+    for index, shapes in enumerate(TRUTH):
+        path = folder / "labels" / f"part-{index}.json"
+        document = json.loads(path.read_text())
+        for shape, (_, corners) in zip(document["shapes"], shapes, strict=True):
+            left, top, right, bottom = box_of(corners)
+            file = io.BytesIO()
+            Image.fromarray(corners_mask(corners)[top:bottom, left:right] > 0).save(file, "PNG")
+            shape.update(
+                shape_type="mask", points=[[left, top], [right - 1, bottom - 1]],
+                mask=base64.b64encode(file.getvalue()).decode(),
+            )  # fmt: skip
+        path.write_text(json.dumps(document))
+    return folder
+
+
+def cvat_writer(shape):
+    def write(folder: Path) -> Path:
+        images = "".join(
+            f'<image id="{index}" name="{name(index)}" width="{WIDTH}" height="{HEIGHT}">'
+            + "".join(shape(class_id, corners) for class_id, corners in shapes)
+            + "</image>"
+            for index, shapes in enumerate(TRUTH)
+        )
+        (folder / "annotations.xml").write_text(
+            f"<annotations><version>1.1</version><meta/>{images}</annotations>"
+        )
+        return folder
+
+    return write
+
+
+def cvat_polygon(class_id, corners):
+    points = ";".join(f"{x:.2f},{y:.2f}" for x, y in corners)
+    return f'<polygon label="{class_id}" source="manual" occluded="0" points="{points}"/>'
+
+
+def cvat_mask(class_id, corners):
+    left, top, right, bottom = box_of(corners)
+    flat = corners_mask(corners)[top:bottom, left:right].ravel()
+    lengths = np.diff(np.flatnonzero(np.diff(flat, prepend=0, append=-1)), prepend=0)
+    return (
+        f'<mask label="{class_id}" rle="{", ".join(map(str, lengths))}" left="{left}" '
+        f'top="{top}" width="{right - left}" height="{bottom - top}"/>'
+    )
+
+
+def write_via(folder: Path) -> Path:
+    images = {
+        f"{name(index)}123": {
+            "filename": name(index), "size": 123, "file_attributes": {},
+            "regions": [
+                {"shape_attributes": via_shape(corners), "region_attributes": {"class": class_id}}
+                for class_id, corners in shapes
+            ],
+        }
+        for index, shapes in enumerate(TRUTH)
+    }  # fmt: skip
+    (folder / "via.json").write_text(json.dumps({"_via_settings": {}, "_via_img_metadata": images}))
+    return folder / "via.json"
+
+
+def via_shape(corners):
+    xs, ys = zip(*corners, strict=True)
+    return {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+
+
+def write_via_csv(folder: Path) -> Path:
+    rows = [["filename", "file_size", "file_attributes", "region_count", "region_id",
+             "region_shape_attributes", "region_attributes"]]  # fmt: skip
+    for index, shapes in enumerate(TRUTH):
+        for number, (class_id, corners) in enumerate(shapes):
+            shape, attributes = json.dumps(via_shape(corners)), json.dumps({"class": class_id})
+            rows.append([name(index), 123, "{}", len(shapes), number, shape, attributes])
+        rows += [] if shapes else [[name(index), 123, "{}", 0, 0, "{}", "{}"]]
+    with (folder / "via.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows(rows)
+    return folder / "via.csv"
+
+
+def label_studio_writer(kind, value):
+    def write(folder: Path) -> Path:
+        tasks = [
+            {"id": index, "data": {"image": f"/data/upload/1/0a1b2c3d-{name(index)}"},
+             "annotations": [{"id": index, "was_cancelled": False, "result": [
+                 {"id": str(number), "type": kind, "original_width": WIDTH,
+                  "original_height": HEIGHT, "image_rotation": 0,
+                  "value": {**value(corners), kind: [class_id]}}
+                 for number, (class_id, corners) in enumerate(shapes)]}]}
+            for index, shapes in enumerate(TRUTH)
+        ]  # fmt: skip
+        (folder / "project.json").write_text(json.dumps(tasks))
+        return folder / "project.json"
+
+    return write
+
+
+def percent_points(corners):
+    return {"points": [[x / WIDTH * 100, y / HEIGHT * 100] for x, y in corners], "closed": True}
+
+
+def brush(corners):
+    """As Label Studio's converter writes it: each stretch of equal bytes is one word."""
+    values = np.repeat(corners_mask(corners).ravel() * 255, 4)
+    edges = np.flatnonzero(np.diff(values.astype(int), prepend=-1))
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    for start, end in zip(edges, [*edges[1:], len(values)], strict=True):
+        bits += f"1{3:02b}{end - start - 1:016b}{values[start]:08b}"
+    bits += "0" * (-len(bits) % 8)
+    return {"format": "rle", "rle": [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]}
+
+
 FORMS = {
     "coco polygons": ("coco", coco_writer(polygon)),
     "coco compressed": ("coco", coco_writer(compressed)),
@@ -180,7 +293,14 @@ FORMS = {
     "masks 16 bits": ("masks", masks_writer("I;16", {"1": 1, "2": 2})),
     "masks named": ("masks", masks_writer("L", {"1": 120, "2": 255}, names=True)),
     "labelme": ("labelme", write_labelme),
+    "labelme masks": ("labelme", write_labelme_masks),
     "yolo polygons": ("yolo", write_yolo),
+    "cvat polygons": ("cvat", cvat_writer(cvat_polygon)),
+    "cvat masks": ("cvat", cvat_writer(cvat_mask)),
+    "via json": ("via", write_via),
+    "via csv": ("csv", write_via_csv),
+    "label studio polygons": ("label-studio", label_studio_writer("polygonlabels", percent_points)),
+    "label studio brush": ("label-studio", label_studio_writer("brushlabels", brush)),
 }
 
 
@@ -246,8 +366,37 @@ def write_labelme_boxes(folder: Path) -> Path:
 
 def boxes(shapes):
     for class_id, corners in shapes:
-        xs, ys = zip(*corners, strict=True)
-        yield class_id, (min(xs), min(ys), max(xs), max(ys))
+        yield class_id, box_of(corners)
+
+
+def box_of(corners):
+    xs, ys = zip(*corners, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def write_csv_boxes(folder: Path) -> Path:
+    rows = [["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]]
+    for index, shapes in enumerate(TRUTH):
+        for class_id, box in boxes(shapes):
+            rows.append([name(index), WIDTH, HEIGHT, class_id, *box])
+        rows += [] if shapes else [[name(index), WIDTH, HEIGHT, "", "", "", "", ""]]
+    with (folder / "boxes.csv").open("w", newline="") as handle:
+        csv.writer(handle).writerows(rows)
+    return folder / "boxes.csv"
+
+
+def cvat_box(class_id, corners):
+    left, top, right, bottom = box_of(corners)
+    edges = f'xtl="{left}" ytl="{top}" xbr="{right}" ybr="{bottom}"'
+    return f'<box label="{class_id}" occluded="0" {edges}/>'
+
+
+def percent_box(corners):
+    left, top, right, bottom = box_of(corners)
+    return {
+        "x": left / WIDTH * 100, "y": top / HEIGHT * 100, "width": (right - left) / WIDTH * 100,
+        "height": (bottom - top) / HEIGHT * 100, "rotation": 0,
+    }  # fmt: skip
 
 
 BOX_FORMS = {
@@ -256,4 +405,7 @@ BOX_FORMS = {
     "yolo": write_yolo_boxes,
     "coco": write_coco_boxes,
     "labelme": write_labelme_boxes,
+    "csv": write_csv_boxes,
+    "cvat": cvat_writer(cvat_box),
+    "label studio": label_studio_writer("rectanglelabels", percent_box),
 }

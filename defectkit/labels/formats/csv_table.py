@@ -19,6 +19,7 @@ from defectkit.labels.formats.csv_layout import (
     ids_and_rle,
 )
 from defectkit.labels.formats.csv_text import CsvRow, read_csv_text
+from defectkit.labels.formats.via import is_via_table, read_via_table
 from defectkit.labels.table import (
     LabelRow,
     LabelTable,
@@ -40,6 +41,8 @@ def read_table(path: Path | str) -> LabelTable:
             defects are, or has a quotation mark that is never closed.
     """
     text = read_csv_text(path)
+    if is_via_table(next(text.rows(","), CsvRow(1, [])).cells):
+        return read_via_table(text)
     layout = find_layout(text, roles=("id_class", "id", "rle", "class"))
     rows: list[LabelRow] = []
     refused: list[RefusedRow] = []

@@ -39,6 +39,18 @@ def rectangle(
     return Polygons((_turned(points, x, y, angle),), size)
 
 
+def rectangle_around(
+    left: float, top: float, right: float, bottom: float, size: ImageSize | None, angle: float
+) -> Polygons:
+    """Return the box that is turned about its center, ``angle`` as in ``ellipse``."""
+    half_width, half_height = (right - left) / 2, (bottom - top) / 2
+    points = [
+        (sign_x * half_width, sign_y * half_height)
+        for sign_x, sign_y in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    ]
+    return Polygons((_turned(points, left + half_width, top + half_height, angle),), size)
+
+
 def _turned(
     points: list[tuple[float, float]], x: float, y: float, angle: float
 ) -> tuple[float, ...]:

@@ -1,0 +1,110 @@
+"""CVAT XML for images: one file with all images, their polygons, boxes, ellipses and masks."""
+
+import re
+import xml.etree.ElementTree as ET
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from defectkit.arrays import ImageSize
+from defectkit.errors import LabelError
+from defectkit.labels import rle
+from defectkit.labels.formats.shapes import box_of, ellipse, rectangle_around
+from defectkit.labels.formats.table_builder import Annotation, TableBuilder
+from defectkit.labels.formats.untrusted_files import image_size, read_xml
+from defectkit.labels.outlines import Outline, PlacedMask, Polygons, RleMask
+from defectkit.labels.table import LabelTable
+
+MAX_BYTES = 2**28
+MAX_MASK_PIXELS = 2**28
+HEAD_BYTES = 4096
+WITHOUT_AREA = ("polyline", "points")
+SHAPES = ("polygon", "box", "mask", "ellipse", "cuboid", "skeleton", *WITHOUT_AREA)
+
+
+def is_cvat(path: Path) -> bool:
+    """Return whether an XML file is one of CVAT's, as its beginning shows."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(HEAD_BYTES)
+    except OSError:
+        return False
+    return b"<annotations" in head.replace(b"\0", b"")
+
+
+def read_cvat(path: Path) -> LabelTable:
+    """Read a file of CVAT XML for images; images without shapes are good ones.
+
+    Raises:
+        LabelError: it cannot be read, or is of another kind.
+    """
+    table = TableBuilder(path)
+    root = read_xml(path, table.encodings, max_bytes=MAX_BYTES)
+    if root.tag != "annotations" or root.find("track") is not None:
+        raise LabelError(
+            f"{path} is not CVAT XML for images: its root is {root.tag[:30]!r}, or it has tracks "
+            "of a video. Export the task as 'CVAT for images'."
+        )
+    for image in root.iterfind("image"):
+        name = (image.get("name") or "").strip()
+        size = image_size(image.get("height"), image.get("width"))
+        shapes = [shape for shape in image if shape.tag in SHAPES]
+        for shape in shapes:
+            table.add(name, "", partial(_read_shape, name, shape, size))
+        table.unlabeled += [] if shapes else [name]
+    return table.build("CVAT XML for images", [path])
+
+
+def _read_shape(name: str, shape: ET.Element, size: ImageSize | None) -> Annotation:
+    return Annotation(name, shape.get("label") or "", _outline(shape, size))
+
+
+def _outline(shape: ET.Element, size: ImageSize | None) -> Outline:
+    match shape.tag:
+        case "polygon":
+            return Polygons((tuple(_numbers(shape.get("points") or "", r"[;,\s]+")),), size)
+        case "box":
+            left, top, right, bottom = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
+            if angle := float(shape.get("rotation") or 0):
+                return rectangle_around(left, top, right, bottom, size, angle)
+            return box_of(left, top, right, bottom, size)
+        case "ellipse":
+            x, y, radius_x, radius_y = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
+            return ellipse(x, y, radius_x, radius_y, size, float(shape.get("rotation") or 0))
+        case "mask":
+            return _mask(shape, size)
+        case tag if tag in WITHOUT_AREA:
+            raise LabelError(f"the shape {tag!r} has no area: draw a polygon around the defect")
+        case tag:
+            raise LabelError(f"the shape {tag!r} is neither polygon, box, ellipse nor mask")
+
+
+def _mask(shape: ET.Element, size: ImageSize | None) -> PlacedMask:
+    """Return a mask: lengths of stretches along the rows of its box, 0s first."""
+    left, top, width, height = (
+        int(_number(shape, key)) for key in ("left", "top", "width", "height")
+    )
+    lengths = _numbers(shape.get("rle") or "", r"[,\s]+")
+    if not 0 < width * height <= MAX_MASK_PIXELS or min(lengths, default=-1) < 0:
+        raise LabelError("the sides or the lengths of its mask are not numbers above 0")
+    if sum(lengths) != width * height:
+        raise LabelError(f"the lengths of its mask do not sum to its {width}x{height} pixels")
+    values = np.arange(len(lengths)) % 2
+    part = np.repeat(values, np.array(lengths, np.int64)).reshape(height, width)
+    return PlacedMask(RleMask(rle.encode(part), (height, width)), left, top, size)
+
+
+def _numbers(text: str, separator: str) -> list[float]:
+    try:
+        return [float(part) for part in re.split(separator, text.strip()) if part]
+    except ValueError as error:
+        raise LabelError(f"{text[:40]!r} is not a list of numbers") from error
+
+
+def _number(shape: ET.Element, key: str) -> float:
+    text = shape.get(key) or ""
+    numbers = _numbers(text, " ")
+    if len(numbers) != 1 or not np.isfinite(numbers[0]):
+        raise LabelError(f"its {key} {text[:30]!r} is not a number")
+    return numbers[0]

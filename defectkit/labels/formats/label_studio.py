@@ -1,0 +1,188 @@
+"""Label Studio: its JSON and JSON-MIN, with polygons, rectangles, ellipses and brush masks."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from defectkit.arrays import ImageSize
+from defectkit.errors import LabelError
+from defectkit.labels import rle
+from defectkit.labels.formats.brush_rle import decode_brush
+from defectkit.labels.formats.shapes import ellipse, rectangle
+from defectkit.labels.formats.table_builder import Annotation, TableBuilder
+from defectkit.labels.formats.untrusted_files import (
+    image_size,
+    json_field,
+    json_numbers,
+    read_json_value,
+)
+from defectkit.labels.outlines import Box, Outline, Polygons, RleMask
+from defectkit.labels.table import LabelTable
+
+UPLOADED = re.compile(r"^[0-9a-f]{8}-")
+"""What Label Studio puts before the name of an uploaded file."""
+WITHOUT_PLACE = ("choices", "textarea", "rating", "taxonomy", "number", "datetime", "relation")
+"""The kinds of results that are about the image as a whole."""
+
+
+def is_label_studio(document: Any) -> bool:
+    """Return whether a JSON document is one of Label Studio's: a list of tasks."""
+    if not isinstance(document, list) or not document:
+        return False
+    first = document[0]
+    if not isinstance(first, dict):
+        return False
+    return "data" in first or {"annotator", "annotation_id"} <= first.keys()
+
+
+def read_label_studio(path: Path) -> LabelTable:
+    """Read a list of tasks; one whose annotation has no shapes is a good image's.
+
+    Tasks that nobody annotated are left out, which the table's notes say.
+
+    Raises:
+        LabelError: it cannot be read, or is of another kind.
+    """
+    table = TableBuilder(path)
+    document = read_json_value(path, table.encodings)
+    if not is_label_studio(document):
+        raise LabelError(f"{path} is not JSON of Label Studio: it is no list of tasks.")
+    waiting = 0
+    for task in document:
+        try:
+            image_id, results = _task(task)
+        except LabelError as error:
+            table.refuse("", "", str(error))
+            continue
+        if results is None:
+            waiting += 1
+            continue
+        for result in results:
+            table.add(image_id, "", partial(_read_result, image_id, result))
+        table.unlabeled += [] if results else [image_id]
+    if waiting:
+        table.notes.append(f"{waiting} tasks that nobody has annotated yet are left out")
+    return table.build("Label Studio JSON", [path])
+
+
+def _task(task: Any) -> tuple[str, list[Any] | None]:
+    """Return the image of a task and its results with a place; None where nobody annotated it.
+
+    Raises:
+        LabelError: it has no image, or several annotations.
+    """
+    if not isinstance(task, dict):
+        raise LabelError("a task is not an object")
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    links = [value for key, value in data.items() if isinstance(value, str) and _is_image(value)]
+    if not links:
+        raise LabelError("a task has no link to an image")
+    image_id = _image_id(links[0])
+    if data is task:  # JSON-MIN
+        return image_id, [item for item in _lists(task) if "original_width" in item]
+    made = task.get("annotations", task.get("completions")) or []
+    made = [one for one in made if isinstance(one, dict) and not one.get("was_cancelled")]
+    final = [one for one in made if one.get("ground_truth")] or made
+    if len(final) > 1:
+        raise LabelError(
+            f"{image_id} has {len(final)} annotations. Delete all but one, or mark one as the "
+            "ground truth"
+        )
+    if not final:
+        return image_id, None
+    return image_id, list(_with_place(json_field(final[0], "result", list)))
+
+
+def _is_image(link: str) -> bool:
+    return bool(
+        re.search(r"\.(png|jpe?g|jfif|bmp|tiff?|webp|pgm|ppm|gif|jp2)(\?|#|&|$)", link, re.I)
+    )
+
+
+def _image_id(link: str) -> str:
+    """Return the path in a link: of ``?d=`` for local files, otherwise of the link itself."""
+    parts = urlsplit(link.replace("\\", "/"))
+    local = parse_qs(parts.query).get("d")
+    path = PurePosixPath(local[0] if local else unquote(parts.path))
+    if "upload" in path.parts[:-1]:
+        return UPLOADED.sub("", path.name)
+    return path.as_posix().lstrip("/")
+
+
+def _lists(task: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for value in task.values():
+        if isinstance(value, list):
+            yield from (item for item in value if isinstance(item, dict))
+
+
+def _with_place(results: list[Any]) -> Iterator[Any]:
+    """Yield the results that are shapes; of those with one id, the one that has a label."""
+    labeled = {
+        item.get("id")
+        for item in results
+        if isinstance(item, dict) and _labels(item.get("value")) and item.get("id")
+    }
+    for item in results:
+        if not isinstance(item, dict) or (
+            item.get("type") not in WITHOUT_PLACE
+            and (_labels(item.get("value")) or item.get("id") not in labeled)
+        ):
+            yield item
+
+
+def _labels(value: Any) -> list[str]:
+    """Return the labels of a shape: ``polygonlabels``, ``brushlabels``, ``labels`` ..."""
+    if not isinstance(value, dict):
+        return []
+    for key, labels in value.items():
+        if key.endswith("labels") and isinstance(labels, list):
+            return [label for label in labels if isinstance(label, str)]
+    return []
+
+
+def _read_result(image_id: str, item: Any) -> Annotation:
+    value: Any = item.get("value", item) if isinstance(item, dict) else None
+    labels = _labels(value)
+    if len(labels) != 1:
+        raise LabelError(f"the shape has {len(labels)} labels instead of one")
+    if item.get("image_rotation"):
+        raise LabelError("its image was turned in Label Studio: turn the image's pixels instead")
+    size = image_size(item.get("original_height"), item.get("original_width"))
+    return Annotation(image_id, labels[0], _outline(value, size))
+
+
+def _outline(value: dict[str, Any], size: ImageSize | None) -> Outline:
+    """Return a shape, whose numbers are percents of the sides of the image."""
+    if value.get("format") == "rle" or "rle" in value:
+        if size is None:
+            raise LabelError("the size of its image is missing")
+        mask = decode_brush(json_field(value, "rle", list), size)
+        return RleMask(rle.encode(mask), size)
+    if "points" in value:
+        points = [json_numbers(point) for point in json_field(value, "points", list)]
+        if any(len(point) != 2 for point in points):
+            raise LabelError("a point does not have two numbers")
+        ring = tuple(number / 100 for point in points for number in point)
+        return Polygons((ring,), size, relative=True)
+
+    def numbers(*keys: str) -> tuple[float, ...]:
+        return json_numbers([value.get(key) for key in keys])
+
+    (angle,) = json_numbers([value.get("rotation") or 0])
+    is_ellipse = "radiusX" in value
+    if not is_ellipse and not angle:
+        x, y, width, height = (one / 100 for one in numbers("x", "y", "width", "height"))
+        return Box(x, y, x + width, y + height, size, relative=True)
+    if size is None:
+        raise LabelError("the size of its image is missing")
+    scale = np.array(size[::-1] * 2) / 100
+    if is_ellipse:
+        x, y, radius_x, radius_y = numbers("x", "y", "radiusX", "radiusY") * scale
+        return ellipse(x, y, radius_x, radius_y, size, angle)
+    x, y, width, height = numbers("x", "y", "width", "height") * scale
+    return rectangle(x, y, width, height, size, angle)
