@@ -8,8 +8,8 @@ from pathlib import Path
 
 from defectkit.vocabulary import Split
 
-NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-"""What Windows and macOS leave in folders, in lower case; hidden files are no data either."""
+NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+"""What systems leave in folders, in lower case; hidden files are no data either."""
 
 LABEL_WORDS = frozenset(
     {"label", "labels", "lable", "lables", "annotation", "annotations", "annot", "annots", "ann"}
@@ -27,8 +27,20 @@ IMAGE_WORDS = frozenset(
 """The names of folders of images."""
 INSTANCE_WORDS = frozenset({"segmentationobject", "segmentationobjectpng", "masksinstances"})
 """The names of folders of masks that number single objects."""
-GOOD_WORDS = frozenset({"good", "ok", "normal", "defectfree", "nodefect", "nodefects", "healthy"})
+GOOD_WORDS = frozenset(
+    {"good", "ok", "normal", "normals", "negative", "negatives", "clean", "pass", "healthy",
+     "defectfree", "nodefect", "nodefects", "withoutdefect", "withoutdefects", "gut", "io",
+     "正常", "良品", "合格", "无缺陷"}
+)  # fmt: skip
 """The names of folders of good images."""
+DRAWN_WORDS = frozenset(
+    {"overlay", "overlays", "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails",
+     "heatmap", "heatmaps", "visualization", "visualizations", "vis", "predict", "prediction",
+     "predictions"}
+)  # fmt: skip
+"""The names of folders of pictures that were made of images."""
+OUTPUT_FILES = frozenset({"dataset.json", "run.json", "metrics.json", "findings.csv"})
+"""Files that defectkit writes into a folder of its own: the pictures below it are no images."""
 SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),

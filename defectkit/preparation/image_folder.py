@@ -7,6 +7,13 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from defectkit.errors import ImageError
+from defectkit.preparation.file_tree import (
+    DRAWN_WORDS,
+    MASK_WORDS,
+    OUTPUT_FILES,
+    is_data,
+    is_named,
+)
 from defectkit.preparation.image_names import (
     NameIndex,
     NoSuchImageError,
@@ -16,8 +23,8 @@ from defectkit.preparation.image_names import (
     split_suffix,
 )
 
-NO_DATA = "__MACOSX"
-"""A folder that macOS adds to archives: its files are called as the images, but are none."""
+NO_IMAGE_WORDS = MASK_WORDS | DRAWN_WORDS
+"""The names of folders whose pictures are no images, unless one is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,10 @@ class ImageFolder:
         return subfolders(self.root / inner)
 
     def folders(self, top: str = "") -> Iterator[str]:
-        """Yield ``top`` and the folders below it, each once: no links to others of them."""
+        """Yield ``top`` and the folders below it that may have images, each once.
+
+        Folders of masks, of pictures that were made of images, and what defectkit wrote have none.
+        """
         waiting, seen = [top], set()
         while waiting:
             inner = waiting.pop()
@@ -129,8 +139,12 @@ class ImageFolder:
             if real in seen:
                 continue
             seen.add(real)
+            if inner != top and not OUTPUT_FILES.isdisjoint(self.listing(inner).problems):
+                continue
             yield inner
             for name in reversed(self.subfolders(inner)):
+                if is_named(name, NO_IMAGE_WORDS):
+                    continue
                 path = self.root / inner / name
                 followed = not path.is_symlink() or (self.follow_links and self._is_outside(path))
                 if followed and os.access(path, os.R_OK | os.X_OK):
@@ -216,10 +230,10 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted; hidden ones are left out."""
+    """Return the names of the folders in a folder, sorted, without hidden and the system's own."""
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.is_dir()]
     except OSError:  # Nothing can be found in it.
         return []
-    return sorted(name for name in names if not name.startswith(".") and name != NO_DATA)
+    return sorted(filter(is_data, names))

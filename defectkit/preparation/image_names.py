@@ -10,8 +10,9 @@ from urllib.parse import unquote_plus
 
 from defectkit.data.images import IMAGE_SUFFIXES
 from defectkit.errors import ImageError
+from defectkit.preparation.file_tree import IMAGE_WORDS, split_words
 
-ELSEWHERE = re.compile(r"[/\\]|[A-Za-z]:|[A-Za-z]\w*://")
+ELSEWHERE = re.compile(r"[A-Za-z]\w*://|[/\\]|[A-Za-z]:")
 """How a path begins that is not below the image folder: of any system, or a URL."""
 
 MAX_SHOWN = 3
@@ -48,6 +49,8 @@ def parse_name(image_id: str) -> WrittenName:
     """
     elsewhere = ELSEWHERE.match(image_id)
     path = image_id[2:] if elsewhere and elsewhere[0].endswith(":") else image_id
+    if elsewhere and elsewhere[0].endswith("://"):
+        path = path.partition("?")[0]
     parts = tuple(part for part in re.split(r"[/\\]", path) if part not in ("", "."))
     if "\0" in image_id or ".." in parts:
         raise ImageError("the image id leads outside the image folder")
@@ -88,13 +91,14 @@ def describe_difference(image_id: str, path: str) -> str:
         return ""
     name = parse_name(image_id)
     written, found = "/".join(name.parts), path
-    depth = min(written.count("/"), found.count("/")) + 1
+    key = _key(path)
+    depth = next(end for end in _ends(key) if end in _ends(_key(written))).count("/") + 1
     said = []
-    if name.elsewhere or written.count("/") != found.count("/"):
+    if name.elsewhere or key != _key(written):
         said.append("part of the path")
     elif written != image_id:
         said.append("other slashes")
-    written, found = ("/".join(text.split("/")[-depth:]) for text in (written, found))
+    written, found = _end(written, depth), _end(found, depth)
     if written == found:
         return ", ".join(said)
     (stem, suffix), (found_stem, found_suffix) = split_suffix(written), split_suffix(found)
@@ -109,7 +113,8 @@ class NameIndex:
     """Image files that are found by a name: in steps, and in each only where one file fits.
 
     The steps: the whole path, in the forms of ``STEPS``, with its extension and then without; the
-    longest end that the paths have in common, if it is all of the one or of the other.
+    longest end that the paths have in common, if it is all of the one or of the other beside
+    folders that say no more than ``images``.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -140,7 +145,7 @@ class NameIndex:
         for end in _ends(key):
             if end in self._by_end:
                 path = _choose(name, self._by_end[end], end.count("/") + 1)
-                if end in (key, _key(path)):
+                if _is_whole(end, key) or _is_whole(end, _key(path)):
                     return path
                 hint = f"; {path} has this name, but lies in another folder"
                 raise NoSuchImageError("no such image", hint)
@@ -155,9 +160,10 @@ class NameIndex:
 def refuse_several(paths: Sequence[str]) -> ImageError:
     """Return the error of an id that fits several files."""
     more = ", …" if len(paths) > MAX_SHOWN else ""
+    folders = {path.rpartition("/")[0] for path in paths}
     return ImageError(
         f"the image id fits several files ({', '.join(sorted(paths)[:MAX_SHOWN])}{more}): "
-        "write which one"
+        f"write which one{', or name one folder with --images' if len(folders) > 1 else ''}"
     )
 
 
@@ -196,10 +202,16 @@ def _key(path: str) -> str:
     return _decode(split_suffix(path)[0])
 
 
-def _ends(key: str) -> Iterable[str]:
-    """Yield the ends of a path, the longest first."""
+def _ends(key: str) -> list[str]:
+    """Return the ends of a path, the longest first."""
     parts = key.split("/")
-    return ("/".join(parts[start:]) for start in range(len(parts)))
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _is_whole(end: str, key: str) -> bool:
+    """Return whether ``end`` is all of a path but folders that are called as those of images."""
+    above = key[: len(key) - len(end)].split("/")
+    return all(word in IMAGE_WORDS for folder in above if folder for word in split_words(folder))
 
 
 def _group(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

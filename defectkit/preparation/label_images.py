@@ -1,5 +1,6 @@
 """Change the images that a label table names: to their paths, and where tables are joined."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,21 +11,26 @@ from defectkit.labels.table import LabelTable
 from defectkit.preparation.image_index import ImageIndex
 
 
-def rename_images(table: LabelTable, rename: Callable[[str], str]) -> LabelTable:
-    """Replace every image id of ``table``, and the names of its label files."""
+def rename_images(
+    table: LabelTable,
+    rename: Callable[[str], str],
+    rename_file: Callable[[str], str] | None = None,
+) -> LabelTable:
+    """Replace every image id of ``table``, and the names of its label files: two stay two."""
     name = cache(lambda text: rename(text) if text else "")
+    file = cache(lambda text: (rename_file or rename)(text) if text else "")
     return replace(
         table,
         rows=tuple(
-            replace(row, image_id=name(row.image_id), label_file=name(row.label_file))
+            replace(row, image_id=name(row.image_id), label_file=file(row.label_file))
             for row in table.rows
         ),
         refused=tuple(
-            replace(row, image_id=name(row.image_id), label_file=name(row.label_file))
+            replace(row, image_id=name(row.image_id), label_file=file(row.label_file))
             for row in table.refused
         ),
         unlabeled=tuple(map(name, table.unlabeled)),
-        empty_files={name(file): name(image_id) for file, image_id in table.empty_files.items()},
+        empty_files={file(own): name(image_id) for own, image_id in table.empty_files.items()},
         meta={name(image_id): cells for image_id, cells in table.meta.items()},
     )
 
@@ -47,7 +53,12 @@ def locate_images(table: LabelTable, index: ImageIndex, inner: Sequence[str]) ->
             return image_id
         return "/".join((*PurePosixPath(image.name).parts[:-1], path.name))
 
-    return rename_images(table, locate)
+    own = {row.label_file for row in table.rows} | {row.label_file for row in table.refused}
+    located = {file: locate(file) for file in own | table.empty_files.keys()}
+    count = Counter(located.values())
+    # Of two label files of one image it is said later that they are two.
+    by_file = {file: new if count[new] == 1 else file for file, new in located.items()}
+    return rename_images(table, locate, by_file.__getitem__)
 
 
 def join_tables(path: Path, tables: Sequence[LabelTable]) -> LabelTable:

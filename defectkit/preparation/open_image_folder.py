@@ -3,9 +3,11 @@
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from defectkit.errors import DatasetError, ImageError
+from defectkit.preparation.file_tree import LABEL_WORDS, is_named
 from defectkit.preparation.image_folder import ImageFolder, subfolders
 from defectkit.preparation.image_names import NoSuchImageError
 
@@ -49,10 +51,13 @@ def open_image_folder(
         ImageFolder(place, follow_links=follow_links, not_images=not_images) for place in places
     ]
     some = [*image_ids[:IDS_TO_TRY], *filter(None, label_files[:IDS_TO_TRY])]
-    scores = [_count(folder.find_as_written, some) for folder in folders]
-    if not any(scores):
-        scores = [_count(folder.find, some) for folder in folders]
-    best = folders[max(range(len(folders)), key=scores.__getitem__)]  # the first of equals
+    best = max(folders, key=lambda folder: _count(folder.find_as_written, some))
+    if not _count(best.find_as_written, some):
+        # A file's own folder may be anywhere: only there is it looked for below.
+        near = [folder for folder in folders if images or _may_search(labels, folder)]
+        best = max(near, key=lambda folder: _count(folder.find, some))
+        if not _count(best.find, some):
+            best = max(near, key=lambda folder: any(_is_known(folder.find, one) for one in some))
     known = (_is_known(best.find, image_id) for image_id in itertools.chain(some, image_ids))
     if some and not any(known):
         raise DatasetError(_why_none(labels, places, best, image_ids))
@@ -77,8 +82,22 @@ def _places_near(parents: Sequence[Path]) -> list[Path]:
     return list(once.values())
 
 
+def _may_search(labels: Path, folder: ImageFolder) -> bool:
+    """Return whether images may lie anywhere below: not where a label file has a folder of its own.
+
+    Above that may be other data, whose images are called the same.
+    """
+    own = Path(os.path.realpath(labels.parent))
+    above = folder.root == own.parent and not labels.is_dir()
+    return not above or is_named(own.name, LABEL_WORDS)
+
+
 def _count(find: Callable[[str], object], image_ids: Iterable[str]) -> int:
-    return sum(_is_known(find, image_id) for image_id in image_ids)
+    count = 0
+    for image_id in image_ids:
+        with suppress(ImageError):
+            count += find(image_id) is not None
+    return count
 
 
 def _is_known(find: Callable[[str], object], image_id: str) -> bool:

@@ -5,16 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from defectkit.preparation.file_tree import GOOD_WORDS, SPLIT_WORDS, is_named
 from defectkit.preparation.image_folder import ImageFolder, Listing, subfolders
 from defectkit.preparation.image_names import split_suffix
 
-GOOD_FOLDERS = re.compile(
-    r"good|ok|normals?|negatives?|clean|pass|(no|free_of|without)_?defects?|defects?_?free|gut|io"
-    "|正常|良品|合格|无缺陷",
-    re.IGNORECASE,
-)
-"""How folders of good images are called, with any of ``_- `` between words."""
-SPLIT_FOLDERS = re.compile("train(ing)?|test(ing)?|val(id|idation)?", re.IGNORECASE)
 MASK_ENDING = re.compile(
     r"[_\-. ]?(gt|ground_?truth|labels?|masks?|seg|segmentation)$", re.IGNORECASE
 )
@@ -64,7 +58,7 @@ def find_unlisted(folder: ImageFolder, listed: Iterable[str]) -> Unlisted:
                 chosen = doubtful if is_doubtful or name not in known else images
                 chosen.append(listing.folder / name)
     parent = folder.root.parent
-    outside = [parent / name for name in subfolders(parent) if _is_good(name)]
+    outside = [parent / name for name in subfolders(parent) if is_named(name, GOOD_WORDS)]
     return Unlisted(
         tuple(sorted(images)),
         tuple(sorted(doubtful)),
@@ -78,19 +72,15 @@ def _is_mask(listing: Listing, stem: str) -> bool:
     return ending is not None and stem[: ending.start()] in listing.names_by_stem
 
 
-def _is_good(name: str) -> bool:
-    return GOOD_FOLDERS.fullmatch(re.sub("[- ]", "_", name)) is not None
-
-
 def _good_folders_in(folder: ImageFolder, inner: str) -> list[str]:
     """Return the folders of good images in a folder, and in those of splits in it."""
     found = []
     for name in folder.subfolders(inner):
         below = f"{inner}/{name}" if inner else name
-        if _is_good(name):
+        if is_named(name, GOOD_WORDS):
             found += [*folder.folders(below)]
-        elif SPLIT_FOLDERS.fullmatch(name):
-            deeper = [split for split in folder.subfolders(below) if _is_good(split)]
+        elif name.casefold() in SPLIT_WORDS:
+            deeper = [split for split in folder.subfolders(below) if is_named(split, GOOD_WORDS)]
             found += [one for split in deeper for one in folder.folders(f"{below}/{split}")]
     return found
 

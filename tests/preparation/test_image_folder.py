@@ -158,3 +158,15 @@ def test_a_broken_link_is_said_to_be_one(root):
     (root / "gone.png").symlink_to(root / "nowhere.png")
     with pytest.raises(ImageError, match="the file is a link to one that does not exist"):
         ImageFolder(root).find("gone")
+
+
+def test_pictures_that_were_made_of_images_are_not_taken_for_them(root):
+    made = ["runs/1/run.json", "runs/1/evaluation/x.png", "dataset/dataset.json", "dataset/x.png"]
+    made += ["line2/overlays/x.png", "masks/x.png", "labels/x.png", "@eaDir/x.png"]
+    for name in made:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    with pytest.raises(NoSuchImageError):
+        ImageFolder(root).find("x.png")
+    assert ImageFolder(root / "masks").find("x").name == "x.png"  # That is the one that was named.
+    assert ImageFolder(root).find("masks/x").name == "masks/x.png"

@@ -30,6 +30,7 @@ def find(image_id, *paths):
         ("c:a.png", ("a.png",), True),
         (r"\\host\share\a.png", ("host", "share", "a.png"), True),
         ("file:///lot/a.png", ("file:", "lot", "a.png"), True),
+        ("https://host/a.png?key=1/2", ("https:", "host", "a.png"), True),
         ("1:2.png", ("1:2.png",), False),
         ("a..b.png", ("a..b.png",), False),
     ],
@@ -78,13 +79,15 @@ def test_only_the_suffix_of_an_image_is_one(name, parts):
         ("my%20part.png", "my part.png", "URL-encoded"),
         ("my+part.png", "my part.png", "URL-encoded"),
         ("my part.png", "my%20part.png", "URL-encoded"),
-        ("lot%2Fa.png", "lot/a.png", "part of the path, URL-encoded"),
+        ("lot%2Fa.png", "lot/a.png", "URL-encoded"),
         ("a.jpg", "a.png", "another extension"),
         ("A.jpg", "a.png", "another extension, another case"),
         ("images/1/a.png", "a.png", "part of the path"),
         ("a.png", "lot/1/a.png", "part of the path"),
         (r"C:\lot\a.png", "lot/a.png", "part of the path"),
         ("/data/LOT/A.jpg", "lot/a.png", "part of the path, another extension, another case"),
+        (r"D:\shots\a.png", "imgs/a.png", "part of the path"),
+        ("images/a.png", "lot7/a.png", "part of the path"),
         ("https://host/lot/my%20a.png", "lot/my a.png", "part of the path, URL-encoded"),
     ],
 )
@@ -121,6 +124,8 @@ def test_a_name_that_fits_several_files_is_refused(image_id, paths):
         ("lineA/img.png", "lineB/img.png"),
         ("D:/data/lineA/img.png", "lineB/img.png"),
         ("lineA/lot/img.png", "lineB/lot/img.png"),
+        ("train_images/img.png", "test_images/img.png"),
+        ("train/images/img.png", "test/images/img.png"),
     ],
 )
 def test_an_image_of_another_folder_is_not_taken(image_id, path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from defectkit.errors import LabelError
@@ -35,6 +37,18 @@ def test_folders_become_those_of_the_image_and_the_name_stays(tmp_path):
     ]  # fmt: skip
     inner = locate_images(table_of(tmp_path, "test/b"), index, ("labels",))
     assert inner.rows[0].image_id == "test/images/b"
+
+
+def test_two_label_files_stay_two(tmp_path):
+    index = ImageIndex(tmp_path, [tmp_path / "images" / name for name in ("a.png", "b.png")])
+    rows = [
+        LabelRow(n, "a.png", "1", "", Box(0, 0, 1, 1), file)
+        for n, file in enumerate(["labels/a", "old_labels/a", "labels/b"])
+    ]
+    table = replace(table_of(tmp_path, "x"), rows=tuple(rows), empty_files={"labels/old/a": "a"})
+    located = locate_images(table, index, ())
+    assert {row.label_file for row in located.rows} == {"labels/a", "old_labels/a", "b"}
+    assert list(located.empty_files) == ["labels/old/a"]
 
 
 def test_tables_are_joined_with_their_rows_numbered_on(tmp_path):

@@ -72,3 +72,20 @@ def test_what_is_there_but_cannot_be_told_is_said_row_by_row(make):
     (folder / "photos").mkdir()
     (folder / "photos" / "1.png").symlink_to(folder / "elsewhere" / "1.png")
     assert opened(folder, "1", images=folder / "photos") == "photos"
+
+
+def test_images_of_other_data_beside_a_label_file_s_folder_are_not_searched(make):
+    folder = make("a/coco.json", "b/photos/0.png", "annotations/coco.json", "a/images/9.png")
+    own = folder / "a" / "coco.json"
+    with pytest.raises(DatasetError, match="none of the 1 images"):
+        open_image_folder(own, None, ["0.png"], [own.parent, folder])
+    labels = folder / "annotations" / "coco.json"
+    found = open_image_folder(labels, None, ["0.png"], [labels.parent, folder])
+    assert found.find("0.png").name == "b/photos/0.png"
+
+
+def test_a_folder_with_images_is_better_than_one_with_several_of_a_name(make):
+    folder = make("images/x/0.png", "images/y/0.png", "images/1.png", "labels/coco.json")
+    labels = folder / "labels" / "coco.json"
+    found = open_image_folder(labels, None, ["C:/0.png", "C:/1.png"], [labels.parent, folder])
+    assert found.root == folder / "images"
