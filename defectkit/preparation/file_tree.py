@@ -85,6 +85,8 @@ def split_words(name: str) -> tuple[str, ...]:
     if whole in MASK_WORDS | INSTANCE_WORDS | GOOD_WORDS | IMAGE_WORDS:
         return (whole,)
     words = re.findall(r"[^\W_]+", name.casefold())
+    if len(words) > 1:  # Alone it may be a laboratory.
+        words = ["label" if word == "lab" else word for word in words]
     return tuple(re.sub(r"\d+$", "", word) or word for word in words)
 
 

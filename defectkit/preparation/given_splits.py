@@ -17,12 +17,14 @@ from defectkit.vocabulary import SPLITS, Split
 
 YAML_NAMES = ("data.yaml", "dataset.yaml")
 MAX_YAML_BYTES = 2**24
+MAX_LIST_BYTES = 2**28
 
 
-def read_split_folders(file: Path | None) -> dict[str, Split]:
-    """Return the split of each folder that a YAML of YOLO names, as it is written there.
+def read_split_folders(file: Path | None, root: Path) -> dict[str, Split]:
+    """Return the split of each folder or image that a YAML of YOLO names, by its path in ``root``.
 
-    A folder of two splits is left out. Roboflow writes ``../train/images`` for ``train/images``.
+    It may name text files with the paths of images too. What is in two splits is left out.
+    Roboflow writes ``../train/images`` for ``train/images``.
 
     Raises:
         LabelError: the file cannot be read.
@@ -38,8 +40,11 @@ def read_split_folders(file: Path | None) -> dict[str, Split]:
     folders: dict[str, set[Split]] = {}
     for key, value in content.items() if isinstance(content, dict) else ():
         split = SPLIT_WORDS.get(str(key).casefold())
-        for folder in _texts(value) if split else ():
-            folders.setdefault(_plain(folder), set()).add(split)  # type: ignore[arg-type]
+        for text in _texts(value) if split else ():
+            for path in _paths(file.parent, text):
+                if path.is_relative_to(root):
+                    name = path.relative_to(root).as_posix()
+                    folders.setdefault(name, set()).add(split)  # type: ignore[arg-type]
     return {folder: splits.pop() for folder, splits in folders.items() if len(splits) == 1}
 
 
@@ -54,13 +59,14 @@ def give_splits(
     Args:
         table: the labels; the ids of images are paths.
         images: the paths of further images.
-        folders: the split of folders, by their path.
+        folders: the split of folders and of images, by their path.
     """
     listed = (*(row.image_id for row in table.rows), *table.unlabeled, *table.empty_files.values())
     ids = {*listed, *images}
     splits: dict[str, str] = {}
+    known = {**folders, **{name.rpartition(".")[0]: split for name, split in folders.items()}}
     for image_id in ids:
-        split = table.meta.get(image_id, {}).get("split") or _split(image_id, folders)
+        split = table.meta.get(image_id, {}).get("split") or _split(image_id, known)
         if split:
             splits[image_id] = split
     found = [split for split in SPLITS if split in splits.values()]
@@ -84,7 +90,7 @@ def give_splits(
 
 def _split(image_id: str, folders: Mapping[str, Split]) -> str:
     path = PurePosixPath(image_id)
-    for folder in path.parents:
+    for folder in (path, *path.parents):
         if split := folders.get(folder.as_posix()):
             return split
     return split_of(path.parts[:-1]) or ""
@@ -100,6 +106,15 @@ def _texts(value: Any) -> list[str]:
     return [item for item in (value if isinstance(value, list) else [value]) if type(item) is str]
 
 
-def _plain(folder: str) -> str:
-    parts = [part for part in folder.replace("\\", "/").split("/") if part not in ("", ".", "..")]
-    return "/".join(parts)
+def _paths(folder: Path, text: str) -> list[Path]:
+    """Return the path that a YAML in ``folder`` names, or of a list of images, each of them."""
+    path = folder.joinpath(*_plain(text))
+    if path.suffix.casefold() != ".txt" or not path.is_file():
+        return [path]
+    lines = read_limited_bytes(path, max_bytes=MAX_LIST_BYTES).decode("utf-8-sig", "replace")
+    return [folder.joinpath(*_plain(line)) for line in lines.splitlines() if line.strip()]
+
+
+def _plain(path: str) -> list[str]:
+    parts = path.strip().replace("\\", "/").split("/")
+    return [part for part in parts if part not in ("", ".", "..")]

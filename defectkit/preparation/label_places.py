@@ -145,7 +145,7 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
             "or Label Studio). "
             "Name the file or the folder that has them, or the format with --format."
         )
-    kinds, notes = _without_tables_about_images(kinds)
+    kinds, notes = _without_files_about_images(kinds)
     if len(kinds) > 1:
         several = ", ".join(f"{found.format} in {found.place}" for found in kinds)
         raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
@@ -156,16 +156,17 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
     return replace(found, top=top, index=index, notes=notes)
 
 
-def _without_tables_about_images(
+def _without_files_about_images(
     kinds: list[FoundLabels],
 ) -> tuple[list[FoundLabels], tuple[str, ...]]:
-    """Leave out tables without run lengths beside labels in another format; say so in notes."""
+    """Leave out files about images beside labels in another format; say so in notes."""
     tables = [
         file
         for found in kinds
-        if found.format == "csv" and len(kinds) > 1
         for file in found.files
-        if not RUNS.search(read_limited_bytes(file))
+        if found.format in ("csv", "coco")
+        and len(kinds) > 1
+        and not _has_labels(found.format, file)
     ]
     kept = [found for found in kinds if not set(found.files) <= set(tables)]
     if not tables or not kept:
@@ -173,6 +174,16 @@ def _without_tables_about_images(
     names = ", ".join(file.name for file in tables[:3])
     note = f"{names} beside the labels is not used (--meta takes groups, splits and good images)"
     return kept, (note,)
+
+
+def _has_labels(kind: LabelFormat, file: Path) -> bool:
+    """Return whether a table has run lengths, or a JSON file the lists of COCO."""
+    if kind == "csv":
+        return bool(RUNS.search(read_limited_bytes(file)))
+    try:
+        return not {"images", "annotations"}.isdisjoint(read_json(file))
+    except LabelError:  # Reading it will say why.
+        return True
 
 
 def _choose_files(

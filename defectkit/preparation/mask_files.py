@@ -47,8 +47,7 @@ class MaskFiles:
     Attributes:
         masks: the masks.
         others: files that are neither masks nor images.
-        good: the paths below the root of images in folders of good ones, where the folders of
-            others are their classes.
+        good: the paths below the root of images without masks in folders of good ones.
         notes: what was read from names.
     """
 
@@ -237,17 +236,17 @@ def _is_folder_a_class(
 
 
 def _add_good_images(found: MaskFiles, index: ImageIndex) -> None:
-    """Add the images in folders of good ones, where other folders are classes."""
-    classes = {mask.class_id for mask in found.masks if mask.class_id}
-    if not classes:
-        return
-    shown = ", ".join(sorted(classes)[:8]) + (", ..." if len(classes) > 8 else "")
-    found.notes.append(f"the classes ({shown}) are read from the names of the masks or folders")
+    """Add images in folders of good ones that have no mask; say what was read from names."""
+    if classes := {mask.class_id for mask in found.masks if mask.class_id}:
+        shown = ", ".join(sorted(classes)[:8]) + (", ..." if len(classes) > 8 else "")
+        found.notes.append(f"the classes ({shown}) are read from the names of the masks or folders")
     labeled = {mask.image_id for mask in found.masks}
     found.good = [
         image.name
         for image in index.images
-        if image.parts and is_named(image.parts[-1], GOOD_WORDS) and image.name not in labeled
+        if any(is_named(part, GOOD_WORDS) for part in image.parts) and image.name not in labeled
     ]
     if found.good:
-        found.notes.append(f"{len(found.good)} images in folders of good ones have no labels: good")
+        found.notes.append(
+            f"{len(found.good)} images without masks are good: their folders are named so"
+        )

@@ -234,8 +234,9 @@ def _count_slopes(values: npt.NDArray[np.int32]) -> tuple[int, int]:
     gray: npt.NDArray[Any] = values.astype(np.uint8 if highest < 256 else np.float32)
     square = np.ones((3, 3), np.uint8)
     slopes = between & (cv2.dilate(gray, square) > gray) & (cv2.erode(gray, square) < gray)
-    if highest <= IGNORE_VALUE:
-        slopes |= between & (values >= NEARLY_WHITE)  # Noise that JPEG left.
+    noise = between & (values >= NEARLY_WHITE) & (highest <= IGNORE_VALUE)
+    if noise.any():  # JPEG leaves it at both ends.
+        slopes |= noise | (between & (values <= IGNORE_VALUE - NEARLY_WHITE))
     return count, int(np.count_nonzero(slopes))
 
 

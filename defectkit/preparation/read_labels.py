@@ -57,7 +57,7 @@ def read_labels(
         return found.format, table
     table = replace(table, image_root=found.index.root)
     yaml = found.names_file or _beside(found.place, YAML_NAMES)
-    return found.format, give_splits(table, names, read_split_folders(yaml))
+    return found.format, give_splits(table, names, read_split_folders(yaml, found.index.root))
 
 
 def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:

@@ -33,7 +33,7 @@ def test_folders_of_masks_are_known_by_name(name):
     assert not is_named(name, IMAGE_WORDS)
 
 
-@pytest.mark.parametrize("name", ["train", "crack", "masks_of_lot_7", "000"])
+@pytest.mark.parametrize("name", ["train", "crack", "masks_of_lot_7", "000", "lab"])
 def test_other_folders_are_not(name):
     assert not is_named(name, MASK_WORDS)
 

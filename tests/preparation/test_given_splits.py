@@ -57,12 +57,25 @@ def test_folders_are_named_in_yaml(tmp_path):
         "path: ../data\ntrain: ../first/images\nval: [second/images/, ./third]\ntest:\nnc: 2\n"
         "train: first\nnames: [a, b]\n"
     )
-    assert read_split_folders(tmp_path / "data.yaml") == {
+    assert read_split_folders(tmp_path / "data.yaml", tmp_path) == {
         "first/images": "train", "second/images": "val", "third": "val",
     }  # fmt: skip
+    assert read_split_folders(tmp_path / "data.yaml", tmp_path / "first") == {"images": "train"}
     (tmp_path / "data.yaml").write_text("train: images\nval: images\n")
-    assert read_split_folders(tmp_path / "data.yaml") == {}
-    assert read_split_folders(None) == {}
+    assert read_split_folders(tmp_path / "data.yaml", tmp_path) == {}
+    assert read_split_folders(None, tmp_path) == {}
     (tmp_path / "data.yaml").write_text("[")
     with pytest.raises(LabelError, match="data.yaml is not readable YAML"):
-        read_split_folders(tmp_path / "data.yaml")
+        read_split_folders(tmp_path / "data.yaml", tmp_path)
+
+
+def test_yaml_may_name_lists_of_images(tmp_path):
+    (tmp_path / "data.yaml").write_text("train: ./train.txt\nval: val.txt\n")
+    (tmp_path / "train.txt").write_text("./images/a.png\n\n../images/b.png\n")
+    (tmp_path / "val.txt").write_text("images\\c.png\n")
+    folders = read_split_folders(tmp_path / "data.yaml", tmp_path / "images")
+    assert folders == {"a.png": "train", "b.png": "train", "c.png": "val"}
+    given = give_splits(table_of(tmp_path, ["a", "c"], ["b"]), ["d"], folders)
+    assert splits_of(given) == {}  # val has no good images.
+    given = give_splits(table_of(tmp_path, ["a", "c"]), [], folders)
+    assert splits_of(given) == {"a": "train", "c": "val"}

@@ -72,6 +72,8 @@ def test_a_table_about_images_beside_labels_is_left_out_and_said(write):
     found = find_labels(folder)
     assert found.format == "masks"
     assert found.notes[0].startswith("lots.csv beside the labels is not used")
+    (folder / "info.json").write_text('{"version": 3}')
+    assert find_labels(folder).notes[0].startswith("lots.csv, info.json beside the labels")
     (folder / "lots.csv").write_text("image,rle\na.png,7 1\n")
     with pytest.raises(LabelError, match="several formats: csv in .*, masks in"):
         find_labels(folder)

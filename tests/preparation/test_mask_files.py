@@ -74,7 +74,7 @@ def test_the_layout_of_mvtec(pair):
     }
     assert found.good == ["train/good/000.png", "test/good/000.png"]
     assert found.notes[0].startswith("the classes (Hole, crack) are read from the names")
-    assert found.notes[1].startswith("2 images in folders of good ones")
+    assert found.notes[1] == "2 images without masks are good: their folders are named so"
 
 
 def test_the_layout_of_visa_and_of_several_parts(pair):
@@ -84,6 +84,14 @@ def test_the_layout_of_visa_and_of_several_parts(pair):
     )  # fmt: skip
     assert pairs == {"pcb/Data/Masks/Anomaly/0.png": ("pcb/Data/Images/Anomaly/0.JPG", "Anomaly")}
     assert found.good == ["pcb/Data/Images/Normal/0.JPG"]
+
+
+def test_the_layout_of_aitex(pair):
+    pairs, found = pair(
+        "Defect_images/1.png", "NODefect_images/23-U/2.png", "Mask_images/1_mask.png"
+    )
+    assert pairs == {"Mask_images/1_mask.png": ("Defect_images/1.png", "")}
+    assert found.good == ["NODefect_images/23-U/2.png"]
 
 
 def test_the_layout_of_dagm(pair):
