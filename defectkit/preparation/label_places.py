@@ -1,30 +1,27 @@
 """Find the labels in a folder: their format, their files, and the images they are about."""
 
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import get_args
 
 from defectkit.errors import LabelError
-from defectkit.labels.formats import yolo
-from defectkit.labels.formats.cvat import is_cvat
-from defectkit.labels.formats.label_studio import is_label_studio
-from defectkit.labels.formats.labelme import is_labelme
-from defectkit.labels.formats.untrusted_files import read_json_value, read_limited_bytes
-from defectkit.labels.formats.via import is_via
+from defectkit.preparation.file_formats import (
+    NOT_LABELS,
+    TEXT_SUFFIXES,
+    are_of_format,
+    format_of_file,
+    has_labels,
+)
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
-    SPLIT_WORDS,
-    is_data,
     is_named,
     list_files,
     own_parts,
-    split_words,
 )
 from defectkit.preparation.image_index import ImageIndex
+from defectkit.preparation.images_near_labels import index_images_near
 from defectkit.preparation.mask_files import (
     MaskFiles,
     class_masks_beside_images,
@@ -32,28 +29,9 @@ from defectkit.preparation.mask_files import (
     is_picture,
     pair_masks,
 )
-from defectkit.preparation.mask_names import CLASSES_FILE, COLORS_FILE
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
-TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
-    "csv": (".csv",),
-    "coco": (".json",),
-    "labelme": (".json",),
-    "voc": (".xml",),
-    "yolo": (".txt",),
-    "cvat": (".xml",),
-    "via": (".json",),
-    "label-studio": (".json",),
-}
-"""The suffixes of the formats other than masks."""
-RUNS = re.compile(rb"\d \d")
-"""What every table of run lengths has."""
 YAML_SUFFIXES = (".yaml", ".yml")
-NOT_LABELS = (
-    *(*yolo.NAME_FILES, CLASSES_FILE, COLORS_FILE, "train.txt", "val.txt", "test.txt"),
-    *("predefined_classes.txt", "notes.txt", "sample_submission.csv"),
-)
-"""The names, in lower case, of files beside labels that have none; ``readme`` in any form too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,27 +81,6 @@ def find_labels(
     return _find_in_folder(source, asked, images)
 
 
-@cache
-def format_of_file(path: Path) -> LabelFormat:
-    """Return the format of one label file, by its suffix and, of JSON, its keys."""
-    match path.suffix.lower():
-        case ".json":
-            document = read_json_value(path)
-            return next((kind for kind, is_one in JSON_FORMATS if is_one(document)), "coco")
-        case ".xml":
-            return "cvat" if is_cvat(path) else "voc"
-        case _:
-            return "csv"
-
-
-JSON_FORMATS: Sequence[tuple[LabelFormat, Callable[[object], bool]]] = [
-    ("labelme", is_labelme),
-    ("via", is_via),
-    ("label-studio", is_label_studio),
-]
-"""How formats are told from others in JSON, the first that fits; otherwise it is COCO."""
-
-
 def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None) -> FoundLabels:
     files = list_files(source)
     wanted = [kind for kind in get_args(LabelFormat) if asked in ("auto", kind)]
@@ -152,7 +109,7 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
     (found,) = kinds
     if found.format in ("masks", "csv"):
         return replace(found, notes=notes)
-    top, index = _index_images(source, files, images)
+    top, index = index_images_near(source, files, images)
     return replace(found, top=top, index=index, notes=notes)
 
 
@@ -164,9 +121,7 @@ def _without_files_about_images(
         file
         for found in kinds
         for file in found.files
-        if found.format in ("csv", "coco")
-        and len(kinds) > 1
-        and not _has_labels(found.format, file)
+        if found.format in ("csv", "coco") and len(kinds) > 1 and not has_labels(found.format, file)
     ]
     kept = [found for found in kinds if not set(found.files) <= set(tables)]
     if not tables or not kept:
@@ -174,16 +129,6 @@ def _without_files_about_images(
     names = ", ".join(file.name for file in tables[:3])
     note = f"{names} beside the labels is not used (--meta takes groups, splits and good images)"
     return kept, (note,)
-
-
-def _has_labels(kind: LabelFormat, file: Path) -> bool:
-    """Return whether a table has run lengths, or a JSON file the lists of COCO."""
-    if kind == "csv":
-        return bool(RUNS.search(read_limited_bytes(file)))
-    try:
-        return not {"images", "annotations"}.isdisjoint(read_json(file))
-    except LabelError:  # Reading it will say why.
-        return True
 
 
 def _choose_files(
@@ -205,7 +150,7 @@ def _choose_files(
     elif detecting and kind == "csv":  # Deeper down, tables may be anything.
         groups = groups[:2]
     for group in groups:
-        if group and _are(kind, group):
+        if group and are_of_format(kind, group):
             return group
     return next(filter(None, groups), []) if not detecting else []
 
@@ -217,17 +162,6 @@ def _rank(source: Path, file: Path) -> int:
         return 0
     named = any(is_named(part, LABEL_WORDS | MASK_WORDS) for part in parts)
     return 1 if named or not own_parts(parts, with_split=False) else 2
-
-
-def _are(kind: LabelFormat, files: Sequence[Path]) -> bool:
-    """Return whether files with the suffix of a format are of it, as the first ones show."""
-    match kind:
-        case "coco" | "labelme" | "via" | "label-studio" | "voc" | "cvat":
-            return format_of_file(files[0]) == kind
-        case "yolo":
-            return any(yolo.is_yolo(file) for file in files)
-        case _:
-            return True
 
 
 def _place(source: Path, files: Sequence[Path]) -> Path:
@@ -255,7 +189,7 @@ def _find_masks(
     top = source
     index = ImageIndex(source, photos)
     if images or not photos:
-        top, index = _index_images(source, [], images, not_images={*masks, *others})
+        top, index = index_images_near(source, [], images, not_images={*masks, *others})
     if not index.images and (beside := class_masks_beside_images(masks)):
         top, index = source, ImageIndex(source, [file for file in masks if file not in beside])
         masks = beside
@@ -264,48 +198,3 @@ def _find_masks(
         "masks", _place(source, masks), [*masks, *others], top,
         index if index.images else None, found,
     )  # fmt: skip
-
-
-def _index_images(
-    source: Path,
-    files: Sequence[Path],
-    images: Path | None,
-    *,
-    not_images: Collection[Path] = (),
-) -> tuple[Path, ImageIndex]:
-    """Return the images that the labels in ``source`` may be about.
-
-    They are those in ``images``; or among the ``files`` of ``source``; or near it, in folders that
-    are named so. The folder to compare the folders of labels and images with comes first.
-    """
-    if images:
-        return source, ImageIndex(
-            images, _photos(images, list_files(images, links=True), not_images)
-        )
-    if any(map(is_picture, files)):
-        return source, ImageIndex(source, _photos(source, list_files(source, links=True)))
-    top = source
-    while set(split_words(top.name)) <= SPLIT_WORDS.keys() and is_named(
-        top.parent.name, LABEL_WORDS | MASK_WORDS
-    ):
-        top = top.parent
-    near: list[Path] = []
-    for child in _children(top.parent):
-        if child.is_file():
-            near.append(child)
-        elif child != top and not own_parts((child.name,), with_split=False):
-            near += list_files(child, links=True)
-    return top, ImageIndex(top.parent, _photos(top.parent, near, not_images))
-
-
-def _photos(base: Path, files: Sequence[Path], not_images: Collection[Path] = ()) -> list[Path]:
-    """Return the files below ``base`` that are images and no masks."""
-    pictures = [file for file in files if is_picture(file)]
-    return [file for file in divide_pictures(base, pictures)[1] if file not in not_images]
-
-
-def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if is_data(child.name))
-    except OSError:
-        return []

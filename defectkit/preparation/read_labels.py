@@ -18,10 +18,11 @@ from defectkit.labels.formats.voc import read_voc
 from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
+from defectkit.preparation.file_formats import TEXT_SUFFIXES
 from defectkit.preparation.file_tree import split_in, split_of
 from defectkit.preparation.given_splits import YAML_NAMES, give_splits, read_split_folders
 from defectkit.preparation.label_images import join_tables, locate_images, rename_images
-from defectkit.preparation.label_places import TEXT_SUFFIXES, FoundLabels, find_labels
+from defectkit.preparation.label_places import FoundLabels, find_labels
 from defectkit.preparation.mask_folder import read_masks
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
