@@ -100,10 +100,19 @@ class Runs:
         """Return the runs in column order of runs in row order."""
         return self.from_mask(self.to_mask(shape, order="row"))
 
-    def union(self, other: Self) -> Self:
-        """Return the runs of all pixels of either."""
-        either = _repeat(self.stretches) | _repeat(other.stretches)
-        return self._from_pixels(either.view(np.bool_))
+    def union(self, *others: Self) -> Self:
+        """Return the runs of all pixels of this and the others; runs that touch are joined."""
+        all_runs = [runs for runs in (self, *others) if len(runs.lengths)]
+        if len(all_runs) < 2:
+            return all_runs[0] if all_runs else self
+        starts = np.concatenate([runs.starts for runs in all_runs])
+        ends = starts + np.concatenate([runs.lengths for runs in all_runs])
+        order = np.argsort(starts, kind="stable")
+        starts, reached = starts[order], np.maximum.accumulate(ends[order])
+        apart = starts[1:] > reached[:-1]
+        firsts, lasts = starts[np.append(True, apart)], reached[np.append(apart, True)]
+        edges = np.stack([firsts, lasts], axis=1).ravel()
+        return type(self)(np.diff(edges, prepend=0, append=self.stretches.sum()))
 
 
 def decode(

@@ -118,6 +118,8 @@ def _read_rows(
 ) -> _Read:
     """Read the rows, those of one class united, and those of ignored pixels."""
     read = _Read()
+    by_class: dict[str, list[rle.Runs]] = {}
+    ignored: list[rle.Runs] = []
     lines: dict[str, int] = {}  # of the first row, by class
     lines_by_text: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -132,7 +134,7 @@ def _read_rows(
             note = f"{note or 'these pixels are ignored'}; {IGNORED_NOTE}"
             read.ledger.append(LedgerRow(row.line, row.image_id, row.class_id, "used", note))
             if text:
-                read.ignored = read.ignored.union(runs) if read.ignored else runs
+                ignored.append(runs)
             continue
         first = lines.setdefault(row.class_id, row.line)
         same = lines_by_text.setdefault((row.class_id, text), row.line)
@@ -145,10 +147,14 @@ def _read_rows(
             read.runs[len(read.ledger)] = runs
         read.ledger.append(LedgerRow(row.line, row.image_id, row.class_id, outcome, note))
         if text and same == row.line:
-            if known := read.runs_by_class.get(row.class_id):
-                runs = known.union(runs)
-                text = runs.to_text()
-            read.runs_by_class[row.class_id], read.rles[row.class_id] = runs, text
+            by_class.setdefault(row.class_id, []).append(runs)
+            read.rles[row.class_id] = text
+    for class_id, (one, *others) in by_class.items():
+        read.runs_by_class[class_id] = one.union(*others)
+        if others:
+            read.rles[class_id] = read.runs_by_class[class_id].to_text()
+    if ignored:
+        read.ignored = ignored[0].union(*ignored[1:])
     return read
 
 

@@ -139,12 +139,13 @@ def test_runs_of_a_mask_are_those_of_its_text(mask, order):
 
 
 @given(st.tuples(SIDES, SIDES).flatmap(
-    lambda shape: st.tuples(*[hnp.arrays(np.uint8, shape, elements=st.integers(0, 1))] * 2)
+    lambda shape: st.tuples(*[hnp.arrays(np.uint8, shape, elements=st.integers(0, 1))] * 3)
 ))  # fmt: skip
-def test_union_is_the_mask_of_either(masks):
-    first, second = masks
-    united = parse_runs(encode(first), first.size).union(parse_runs(encode(second), first.size))
-    assert united.to_text() == encode(first | second)
+def test_union_is_the_mask_of_all(masks):
+    runs = [parse_runs(encode(mask), mask.size) for mask in masks]
+    assert runs[0].union(runs[1]).to_text() == encode(masks[0] | masks[1])
+    assert runs[0].union(*runs[1:]).to_text() == encode(masks[0] | masks[1] | masks[2])
+    assert runs[0].union().to_text() == encode(masks[0])
 
 
 def test_unsorted_runs_keep_their_lengths():

@@ -5,14 +5,16 @@ import pytest
 
 from defectkit.data.images import write_png
 from defectkit.errors import LabelError
-from defectkit.labels.outlines import Box
+from defectkit.labels.outlines import Box, Polygons
 from defectkit.labels.rle_convention import RleConvention
-from defectkit.labels.table import LabelRow
+from defectkit.labels.table import LabelRow, LabelTable
 from defectkit.preparation.convention import (
     MAX_SAMPLED_IMAGES,
     MAX_SAMPLED_ROWS,
+    decide_polygons,
     decide_rle_convention,
     refuse_contradicted_base,
+    sample_polygons,
     sample_rows,
 )
 from defectkit.preparation.examine import examine_image
@@ -78,3 +80,45 @@ def test_a_guessed_base_that_a_row_contradicts_is_refused(path):
     with pytest.raises(LabelError, match=r"line 3 ends at 48, which fits only base 1"):
         refuse_contradicted_base(matching(images), found, guessed, asked_base="auto")
     refuse_contradicted_base(matching(images), found, guessed, asked_base="0")
+
+
+def polygons(path, *rings):
+    rows = tuple(
+        LabelRow(line, "a", "1", "", Polygons((ring,))) for line, ring in enumerate(rings, start=1)
+    )
+    table = LabelTable(path, "COCO JSON", "utf-8", rows, (), {})
+    box = LabelRow(99, "b", "1", "", Box(0, 0, 1, 1))
+    images = [MatchedImage("a", path, rows), MatchedImage("b", path, (box,))]
+    return SimpleNamespace(images=images, table=table, source_format="coco")
+
+
+CRACK, SLANTED = (1.0, 1.0, 4.0, 4.0, 7.0, 4.0, 4.0, 4.0), (1.5, 1.0, 4.0, 4.0, 7.0, 4.0)
+
+
+def test_polygons_that_name_pixels_are_marked_and_it_is_said(path):
+    found = polygons(path, *[CRACK] * 4)
+    decide_polygons(found, asked="auto")
+    assert all(row.outline.names_pixels for row in found.images[0].rows)
+    assert found.images[1].rows[0].outline == Box(0, 0, 1, 1)
+    (note,) = found.table.notes
+    assert "name pixels and the border between them belongs to the mask" in note
+    assert note.endswith("If they are points, give --polygons points")
+    for others, asked in (([*[CRACK] * 4, SLANTED], "auto"), ([CRACK] * 4, "points")):
+        found = polygons(path, *others)
+        decide_polygons(found, asked=asked)
+        assert not any(row.outline.names_pixels for row in found.images[0].rows)
+        assert found.table.notes == ()
+    found = polygons(path, SLANTED)
+    decide_polygons(found, asked="pixels")
+    assert found.images[0].rows[0].outline.names_pixels
+    assert found.table.notes == ()
+
+
+def test_polygons_are_sampled_with_the_size_that_the_labels_or_the_image_say(path):
+    found = polygons(path, CRACK)
+    assert list(sample_polygons(found.images)) == [(Polygons((CRACK,)), SIZE)]
+    sized = Polygons((CRACK,), (9, 9))
+    rows = (LabelRow(1, "a", "1", "", sized),)
+    missing = MatchedImage("a", path.with_name("none.png"), rows)
+    assert list(sample_polygons([missing])) == [(sized, (9, 9))]
+    assert len(list(sample_polygons([missing] * 1000))) <= MAX_SAMPLED_IMAGES

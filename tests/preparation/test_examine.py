@@ -7,7 +7,8 @@ from defectkit.data.images import write_png
 from defectkit.files import sha256_file
 from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow
-from defectkit.labels.outlines import Box
+from defectkit.labels.outlines import Box, Polygons
+from defectkit.labels.read_options import ReadOptions
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import collect_ledger, examine_image
@@ -33,10 +34,34 @@ def examine(tmp_path):
     path = tmp_path / "a.png"
     write_png(path, np.random.default_rng(0).integers(0, 256, SIZE, np.uint8))
 
-    def call(*rows, convention=COLUMNS):
-        return examine_image(MatchedImage("a.png", path, rows), convention=convention)
+    def call(*rows, convention=COLUMNS, **options):
+        image = MatchedImage("a.png", path, rows)
+        return examine_image(image, convention=convention, **options)
 
     return call
+
+
+def test_labels_are_read_as_boxes_where_the_user_asks_for_it(examine):
+    boxes = ReadOptions(boxes=True)
+    ring = (2.0, 1.0, 9.0, 1.0, 5.0, 8.0)
+    drawn = Polygons((ring, (12.0, 5.0, 15.0, 5.0, 15.0, 9.0)))
+    facts = examine(row(1, "", "1", drawn), options=boxes)
+    assert [one.box_xywh for one in facts.regions] == [(2, 1, 13, 7)]  # one outline, one defect
+    assert facts.regions[0].area == 13 * 7
+    text = rle.encode(mask((15, 3, 4, 5), (0, 9, 2, 3)) - mask((16, 4, 1, 1)))
+    facts = examine(row(1, text), options=boxes)
+    found = sorted((one.box_xywh, one.area) for one in facts.regions)
+    assert found == [((0, 9, 2, 3), 6), ((15, 3, 4, 5), 20)]  # a row has all of a class
+    assert examine(row(1, "", ""), options=boxes).regions == ()
+
+
+def test_what_is_cut_at_the_border_is_in_the_ledger(examine):
+    outside = row(1, "", "1", Box(-5, 2, 6, 7))
+    assert "by up to 5 pixels" in examine(outside).ledger[0].reason
+    facts = examine(outside, options=ReadOptions(clip=True))
+    assert [one.box_xywh for one in facts.regions] == [(0, 2, 6, 5)]
+    (cut,) = facts.ledger
+    assert (cut.outcome, "are cut at its border" in cut.reason) == ("used", True)
 
 
 def outcomes(facts):
