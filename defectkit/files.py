@@ -70,7 +70,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         raise
 
 
-def write_bytes(path: Path | str, content: bytes) -> None:
+def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
     """Write ``content`` to ``path`` atomically."""
     with atomic_write(path) as temp:
         temp.write_bytes(content)

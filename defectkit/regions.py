@@ -107,6 +107,7 @@ def label_regions(
     lengths = np.diff(edges, prepend=0, append=inside.size)  # Background and defect in turn.
     ranked = np.zeros(len(lengths), np.int32)
     ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
+    del numbers  # Large, and no longer needed.
     ranks_inside = np.repeat(ranked, lengths).reshape(inside.shape)[:, :width]
     region_map[y : y + height, x : x + width] = ranks_inside
     areas = np.bincount(ranked[1::2], lengths[1::2], minlength=count)[1:].astype(int).tolist()

@@ -124,11 +124,12 @@ class _Tables:
         self.counts[judgment.verdict] += 1
         head = (image_id, judgment.verdict, f"{finding.score:.9g}")
         mask = finding.mask
-        class_map = np.where(mask, finding.score_map.argmax(axis=0), -1)
-        rows: list[tuple[object, ...]] = [
-            (*head, classes[index], rle.encode(class_map == index))
-            for index in np.unique(class_map[mask]).tolist()
-        ]
+        best = finding.score_map[:, mask].argmax(axis=0)  # the class of each found pixel
+        rows: list[tuple[object, ...]] = []
+        for index in np.unique(best).tolist():
+            of_class = np.zeros_like(mask)
+            of_class[mask] = best == index
+            rows.append((*head, classes[index], rle.encode(of_class)))
         self.findings += rows or [(*head, None, None)]
         self.regions += [
             (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")

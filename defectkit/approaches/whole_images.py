@@ -80,5 +80,5 @@ def score_in_tiles(
         weight = blend_weight(part, overlap)
         total[:, :, rows, columns] += score(batch[:, rows, columns]) * weight
         weights[rows, columns] += weight
-    blended: ScoreMap = np.clip(total / weights, 0.0, 1.0)
-    return blended
+    total /= weights  # In place: these arrays are the largest of all.
+    return np.clip(total, 0.0, 1.0, out=total)

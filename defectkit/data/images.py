@@ -143,7 +143,7 @@ def write_png(path: Path | str, image: Image, *, compress_level: int = 6) -> Non
     """Write (H, W) or (H, W, 3) RGB uint8 as PNG, atomically."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "PNG", compress_level=compress_level)
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getbuffer())
 
 
 def _unreadable(path: Path | str, error: Exception) -> ImageError:

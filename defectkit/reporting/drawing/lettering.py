@@ -97,14 +97,19 @@ def shorten(text: str, width: int, size: int) -> str:
 
 def draw_texts(canvas: Image, texts: Sequence[PlacedText]) -> None:
     """Draw texts on the (H, W, 3) RGB uint8 ``canvas`` in place."""
-    picture = Pillow.fromarray(canvas)
-    pen = ImageDraw.Draw(picture)
     for text, left, top, size, color in texts:
         text = printable(text)
+        # Only the surroundings become a picture, with room for letters that reach out of the line.
+        y, x = max(0, top - size), max(0, left - size)
+        near = canvas[y : max(y, top + 3 * size), x : max(x, left + text_width(text, size) + size)]
+        if not near.size:
+            continue
+        picture = Pillow.fromarray(np.ascontiguousarray(near))
         # Anchored at the baseline, since the top of a line differs from font to font.
-        baseline = left, top + round(size * 1.1)
+        baseline = left - x, top - y + round(size * 1.1)
+        pen = ImageDraw.Draw(picture)
         pen.text(baseline, text, color, choose_font(text, size), anchor="ls")
-    canvas[...] = np.asarray(picture)
+        near[...] = np.asarray(picture)
 
 
 def _without_middle(text: str, kept: int) -> str:
