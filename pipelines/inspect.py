@@ -144,11 +144,12 @@ class _Tables:
 
 
 def _prepare_folder(out: Path) -> None:
+    from defectkit.reporting.drawing.overlay_files import remove_overlays
+
     ensure_writable(out)
     # Only overlays of an earlier inspection are removed: other pictures may be the user's.
     if (out / "findings.csv").exists():
-        for old in (out / "overlays").glob("*.png"):
-            old.unlink()
+        remove_overlays(out / "overlays")
 
 
 def _inspect_image(
@@ -160,9 +161,10 @@ def _inspect_image(
     console: Console,
 ) -> None:
     """Add an image to the tables and write its overlay; a file that cannot be read is listed."""
-    from defectkit.data.images import read_image, write_png
+    from defectkit.data.images import read_image
     from defectkit.evaluation.verdicts import judge
-    from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+    from defectkit.reporting.drawing.overlay import overlay_name
+    from defectkit.reporting.drawing.overlay_files import write_overlay
 
     try:
         if file.problem:
@@ -177,8 +179,8 @@ def _inspect_image(
     finding = model.find(image, scope)
     judgment = judge(finding.score, model.thresholds)
     tables.add(file.image_id, judgment, finding, model.approach.classes)
-    overlay = draw_overlay(image, finding, judgment, image_id=file.image_id, scope=scope)
-    write_png(out / "overlays" / overlay_name(file.image_id), overlay, compress_level=1)
+    path = out / "overlays" / overlay_name(file.image_id)
+    write_overlay(path, image, finding, judgment, image_id=file.image_id, scope=scope)
 
 
 def _open_roi(

@@ -156,9 +156,9 @@ def _draw_pictures(
 ) -> "list[tuple[Path, Split, list[Suspect]]]":
     """Draw the first images and return the path, split and suspects of each."""
     from defectkit.reporting.drawing.overlay import overlay_name
+    from defectkit.reporting.drawing.overlay_files import remove_overlays
 
-    for old in (out / "pictures").glob("*.png"):
-        old.unlink()
+    remove_overlays(out / "pictures")
     by_id = {record.image_id: record for record in records}
     by_image = [(name, list(own)) for name, own in groupby(suspects, lambda one: one.image_id)]
     entries = []
@@ -177,13 +177,13 @@ def _draw(
 ) -> None:
     import numpy as np
 
-    from defectkit.data.images import write_png
     from defectkit.evaluation.verdicts import judge
-    from defectkit.reporting.drawing.overlay import draw_overlay
+    from defectkit.reporting.drawing.overlay_files import write_overlay
 
     image, scope = record.read_image(model.approach.channels), record.read_scope()
     finding = model.find(image, scope)
-    picture = draw_overlay(
+    write_overlay(
+        path,
         image,
         finding,
         judge(finding.score, model.thresholds),
@@ -194,7 +194,6 @@ def _draw(
             (f"{one.kind} {one.suspicion:.2f}", one.box_xywh) for one in suspects if one.box_xywh
         ],
     )
-    write_png(path, picture, compress_level=1)
 
 
 def _print(

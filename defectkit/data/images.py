@@ -146,6 +146,13 @@ def write_png(path: Path | str, image: Image, *, compress_level: int = 6) -> Non
     write_bytes(path, buffer.getbuffer())
 
 
+def write_jpeg(path: Path | str, image: Image) -> None:
+    """Write (H, W, 3) RGB uint8 as a JPEG for people, atomically; thin lines keep their colors."""
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "JPEG", quality=90, subsampling=0)
+    write_bytes(path, buffer.getbuffer())
+
+
 def _unreadable(path: Path | str, error: Exception) -> ImageError:
     return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
 

@@ -9,14 +9,14 @@ from rich.console import Console
 from rich.progress import track
 
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import write_png
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.evaluate_images import URGENCY, Evaluation, evaluate_images
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import ensure_writable, write_json
-from defectkit.reporting.drawing.overlay import draw_overlay, overlay_name
+from defectkit.reporting.drawing.overlay import overlay_name
+from defectkit.reporting.drawing.overlay_files import remove_overlays, write_overlay
 from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
@@ -53,8 +53,7 @@ def evaluate_split(
         OutputError: the folder cannot be written.
     """
     folder = ensure_writable(run / "evaluation" / split)
-    for old in (folder / "overlays").glob("*.png"):
-        old.unlink()
+    remove_overlays(folder / "overlays")
     evaluation = evaluate_images(
         model,
         predict_with_progress(
@@ -92,7 +91,9 @@ def predict_with_progress(
 
 def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> None:
     image_id = prediction.record.image_id
-    picture = draw_overlay(
+    assert judgment.outcome is not None
+    write_overlay(
+        folder / "overlays" / _overlay_name(image_id, judgment.outcome),
         prediction.image,
         prediction.finding,
         judgment,
@@ -100,9 +101,6 @@ def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> 
         truth=prediction.truth.mask,
         scope=prediction.truth.scope,
     )
-    assert judgment.outcome is not None
-    name = _overlay_name(image_id, judgment.outcome)
-    write_png(folder / "overlays" / name, picture, compress_level=1)
 
 
 def _overlay_name(image_id: str, outcome: str) -> str:

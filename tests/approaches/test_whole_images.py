@@ -34,6 +34,7 @@ def test_each_finding_belongs_to_its_image():
     assert find_by_scores(brightness, [], ("1",), pixel_threshold=0.5, min_area=0) == []
 
 
+@pytest.mark.check(51)
 @pytest.mark.parametrize("size", [(30, 30), (20, 45), (64, 64), (33, 200)])
 def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
     batch = noise(2, *size, 1)

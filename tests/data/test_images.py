@@ -18,6 +18,7 @@ from defectkit.data.images import (
     read_image,
     read_image_size,
     resize_image,
+    write_jpeg,
     write_png,
 )
 from defectkit.errors import ImageError
@@ -450,3 +451,10 @@ def test_padded_images_are_mirrored_to_the_next_multiple_of_the_stride(height, w
     np.testing.assert_array_equal(padded[:height, :width], image)
     if width % 32:
         np.testing.assert_array_equal(padded[:height, width], image[:, -1])
+
+
+def test_a_jpeg_for_people_keeps_thin_colored_lines(tmp_path):
+    image = np.full((40, 60, 3), 128, np.uint8)
+    image[20] = (204, 121, 167)
+    write_jpeg(tmp_path / "a.jpg", image)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - image).max() < 20

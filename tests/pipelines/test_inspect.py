@@ -173,7 +173,7 @@ def test_an_interrupted_inspection_keeps_what_it_has(photos, inspect, monkeypatc
             raise KeyboardInterrupt
         return draw_overlay(*arguments, **options)
 
-    monkeypatch.setattr("defectkit.reporting.drawing.overlay.draw_overlay", interrupted)
+    monkeypatch.setattr("defectkit.reporting.drawing.overlay_files.draw_overlay", interrupted)
     with pytest.raises(KeyboardInterrupt):
         inspect(photos)
     seen = {row["image_id"] for row in read_csv(tmp_path / "out" / "findings.csv")}

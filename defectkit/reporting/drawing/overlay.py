@@ -78,12 +78,12 @@ def draw_overlay(
         note=f"{len(named):,} places, not all named" if len(named) > MAX_TAGS else "",
         scope=scope,
     )
-    top = len(header)
-    canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
-    canvas[:top] = header
     marked = mark_defects(bare, found=found, truth=truth, tags=named, scope=scope)
     if tags is None and judgment.verdict != "good" and not found.any():
         _mark_highest_score(marked, finding.score_map)
+    top = len(header)
+    canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
+    canvas[:top] = header
     panels = (bare, marked)
     for index, panel in enumerate(panels):
         x = GUTTER + (0 if stacked else index * (width + GUTTER))

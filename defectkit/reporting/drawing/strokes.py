@@ -82,15 +82,23 @@ def draw_scope(image: Image, scope: Scope) -> None:
 
     The hatching is of light and dark lines side by side, to be seen on any surface.
     """
+    for top in range(0, len(image), WINDOW):  # The numbers between take a lot of memory.
+        rows = np.s_[top : top + WINDOW]
+        if scope.roi is not None:
+            outside = ~scope.roi[rows]
+            image[rows][outside] = (DIMMED * image[rows][outside]).astype(np.uint8)
+        if scope.ignored is not None:
+            _hatch(image[rows], scope.ignored[rows], top, line=1 + max(image.shape[:2]) // 1000)
     if scope.roi is not None:
-        image[~scope.roi] = (DIMMED * image[~scope.roi]).astype(np.uint8)
         draw_outline(image, scope.roi, COLORS["scope"], 1, gap=0)
-    if scope.ignored is not None:
-        height, width = scope.ignored.shape
-        line = 1 + max(height, width) // 1000
-        place = np.add.outer(np.arange(height), np.arange(width)) % (HATCH_PERIOD * line)
-        image[scope.ignored & (place < line)] = COLORS["scope"]
-        image[scope.ignored & (place >= line) & (place < 2 * line)] = BACKGROUND
+
+
+def _hatch(image: Image, mask: Mask, top: int, *, line: int) -> None:
+    """Hatch ``mask`` in rows of an image that begin with the row ``top``, in place."""
+    height, width = mask.shape
+    place = np.add.outer(np.arange(top, top + height), np.arange(width)) % (HATCH_PERIOD * line)
+    image[mask & (place < line)] = COLORS["scope"]
+    image[mask & (place >= line) & (place < 2 * line)] = BACKGROUND
 
 
 def draw_dashed_outline(image: Image, mask: Mask, color: Color, thickness: int) -> None:

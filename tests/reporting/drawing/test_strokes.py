@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.reporting.drawing import strokes
 from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
     MAX_RINGED_SIDE,
@@ -12,6 +13,7 @@ from defectkit.reporting.drawing.strokes import (
     draw_outline,
     draw_rings,
     draw_scope,
+    draw_tint,
 )
 
 
@@ -55,6 +57,35 @@ def test_an_outline_follows_a_hole_and_the_border():
     assert line[20, 28]
     assert line[41, 5]
     assert not line[mask].any()
+
+
+@pytest.mark.check(51)
+def test_distances_are_measured_in_windows_with_the_same_result(monkeypatch):
+    rng = np.random.default_rng(0)
+    mask = rng.random((90, 210)) > 0.998
+    mask[30:34, 60:70] = True
+    truth = np.roll(mask, (7, 2), (0, 1))
+
+    def draw():
+        image = gray(*mask.shape)
+        draw_outline(image, mask, (1, 2, 3), 2)
+        draw_dashed_outline(image, truth, WHITE, 2)
+        draw_rings(image, mask, truth, 2)
+        draw_tint(image, mask, (200, 0, 0))
+        return image
+
+    areas = []
+
+    def measure(part, *arguments, transform=strokes.cv2.distanceTransform):
+        areas.append(part.size)
+        return transform(part, *arguments)
+
+    whole = draw()
+    monkeypatch.setattr(strokes, "WINDOW", 32)
+    monkeypatch.setattr(strokes.cv2, "distanceTransform", measure)
+    np.testing.assert_array_equal(draw(), whole)
+    # A window and what is near to it, however large the image.
+    assert max(areas) <= (32 + 2 * (MAX_RINGED_SIDE // 2 + 10)) ** 2 < mask.size
 
 
 def test_an_empty_mask_draws_nothing():

@@ -1,0 +1,102 @@
+"""Overlays as files, and the previews of those that are too large for a screen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
+from defectkit.data.images import write_jpeg, write_png
+from defectkit.evaluation.verdicts import Judgment
+from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.reporting.drawing.overlay import STACK_ASPECT, Tag, draw_overlay, region_tags
+from defectkit.reporting.drawing.sheets import fit_image, fit_mask
+from defectkit.reporting.drawing.strokes import as_rgb
+
+LARGE_SIDE = 4000
+"""Images with a longer side, in pixels, get a preview beside their overlay."""
+
+PREVIEW_SIDE = 2000
+"""Max. width and height in pixels of the panels of a preview together."""
+
+PREVIEW_SUFFIX = ".preview.jpg"
+
+
+def write_overlay(
+    path: Path,
+    image: Image,
+    finding: Finding,
+    judgment: Judgment,
+    *,
+    image_id: str,
+    truth: Mask | None = None,
+    tags: Sequence[Tag] | None = None,
+    scope: Scope = EVERYWHERE,
+) -> None:
+    """Write the overlay of an image to ``path``, a PNG, and where it is large a preview beside it.
+
+    The preview ``NAME.preview.jpg`` of ``NAME.png`` shows the same at a size that fits a screen;
+    lines and letters are drawn at that size. The arguments are those of ``draw_overlay``.
+    """
+    draw = partial(draw_overlay, judgment=judgment, image_id=image_id)
+    if max(image.shape[:2]) > LARGE_SIDE:
+        small = _shrink_image(image)
+        shape = small.shape
+        named = region_tags(finding) if tags is None and finding.regions else tags
+        preview = draw(
+            small,
+            _shrink(finding, shape),
+            truth=truth if truth is None else fit_mask(truth, shape),
+            tags=named and [(text, _scale(box, shape[1] / image.shape[1])) for text, box in named],
+            scope=_shrink_scope(scope, shape),
+        )
+        write_jpeg(path.with_suffix(PREVIEW_SUFFIX), preview)
+    overlay = draw(image, finding, truth=truth, tags=tags, scope=scope)
+    write_png(path, overlay, compress_level=1)
+
+
+def remove_overlays(folder: Path) -> None:
+    """Remove the overlays and previews in a folder, if it exists."""
+    for pattern in ("*.png", f"*{PREVIEW_SUFFIX}"):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _shrink_image(image: Image) -> Image:
+    stacked = image.shape[1] >= STACK_ASPECT * image.shape[0]
+    half = PREVIEW_SIDE // 2
+    return fit_image(as_rgb(image), (PREVIEW_SIDE, half) if stacked else (half, PREVIEW_SIDE))
+
+
+def _shrink(finding: Finding, shape: tuple[int, ...]) -> Finding:
+    """Return what ``draw_overlay`` needs of a finding at a smaller size: mask and highest score."""
+    highest: ScoreMap = fit_mask(_highest(finding.score_map), shape)[None].astype(np.float32)
+    return replace(
+        finding,
+        score_map=highest,
+        region_map=fit_mask(finding.mask, shape).astype(np.int32),
+        regions=(),
+        class_scores=finding.class_scores[:1],
+        detections=(),
+    )
+
+
+def _shrink_scope(scope: Scope, shape: tuple[int, ...]) -> Scope:
+    roi, ignored = (
+        None if mask is None else fit_mask(mask, shape) for mask in (scope.roi, scope.ignored)
+    )
+    return Scope(roi=roi, ignored=ignored)
+
+
+def _highest(score_map: ScoreMap) -> Mask:
+    return np.asarray((score_map == score_map.max()).any(axis=0))
+
+
+def _scale(box: BoxXywh, scale: float) -> BoxXywh:
+    x, y, width, height = box
+    left, top = int(x * scale), int(y * scale)
+    right, bottom = round((x + width) * scale), round((y + height) * scale)
+    return left, top, max(1, right - left), max(1, bottom - top)
