@@ -15,6 +15,12 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Split = Literal["train", "val", "test"]
 """The splits of a dataset."""
 SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""How tables and folders call the splits, in lower case."""
 
 Verdict = Literal["good", "review", "defective"]
 """The decision about an image, from its score and the thresholds."""

@@ -150,7 +150,7 @@ def run(
         clip: Cut outlines that reach beyond the image at its border, rather than refuse them.
         boxes: Read every label as its bounding box.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
-        allow_leaks: Keep a given split that has copies of an image in different splits.
+        allow_leaks: Keep a given split although it has nearly identical images in different splits.
         seed: Seed of the split.
         workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
@@ -318,11 +318,11 @@ def _refuse_rows(
 
 
 def _refuse_leaks(grouping: "Grouping", drawing: "Iterable[None]", out: Path) -> None:
-    """Refuse leaks across given splits, after what shows them is written."""
-    from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
+    """Refuse strong leaks across given splits, after what shows them is written."""
+    from defectkit.preparation.leaks.pairs import is_strong, refuse_leaks_across_splits
     from defectkit.preparation.write_dataset import write_leaks
 
-    if not all(leak.joined for leak in grouping.leaks):
+    if any(is_strong(leak) and not leak.joined for leak in grouping.leaks):
         _finish(drawing)
         write_leaks(out, grouping.leaks)
         refuse_leaks_across_splits(grouping.leaks, grouping.given, written=out)

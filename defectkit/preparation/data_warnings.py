@@ -6,9 +6,13 @@ from pathlib import Path
 
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.leaks.find import LeakSearch
+from defectkit.preparation.leaks.pairs import is_strong
 from defectkit.preparation.matching import Matching
 from defectkit.vocabulary import LabelKind
 
+MIN_PATTERN_PAIRS = 0.01
+"""Number of pairs that agree in a pattern alone, per image, above which images show a pattern."""
 MAX_NAMES = 3
 """Max. number of images that a warning names."""
 
@@ -145,6 +149,12 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
     """
     count = grouping.n_without_group
     warnings = [f"{count} images have no group; each is a group of its own"] if count else []
+    if proposal := grouping.proposal:
+        warnings.append(
+            f"the names of images look like several of each of {proposal.n_groups} workpieces "
+            f"({' and '.join(proposal.example)}): if so, keep those of one in one split with "
+            f"--group-by '{proposal.expression}'"
+        )
     named = grouping.named
     kinds = Counter(
         leak.kind for leak in grouping.leaks if named[leak.image_id_a] != named[leak.image_id_b]
@@ -155,11 +165,39 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
         (kinds["overlap"], "pairs of images overlap"),
     )
     warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
-    if across_splits := sum(not leak.joined for leak in grouping.leaks):
-        warnings.append(f"{across_splits} of these pairs are in different splits, as given")
+    across = [leak for leak in grouping.leaks if not leak.joined]
+    if across:
+        weak = sum(not is_strong(leak) for leak in across)
+        alike = f"; {weak} of them are similar rather than identical" if weak else ""
+        warnings.append(
+            f"{len(across)} of these pairs are in different splits, as given{alike}: look at "
+            "preview/leaks.png, and if they show the same thing, give both the same split"
+        )
+    warnings += _warn_about_the_search(grouping.search, len(grouping.named))
     if differing := grouping.contradictions:
         pairs = _first_names([f"{leak.image_id_a} and {leak.image_id_b}" for leak in differing])
         warnings.append(f"{len(differing)} pairs of copies have different masks: {pairs}")
+    return warnings
+
+
+def _warn_about_the_search(search: LeakSearch, n_images: int) -> list[str]:
+    """Say what the search for copies left out, and where it can tell nothing."""
+    warnings = []
+    if search.n_sharing_a_part:
+        warnings.append(
+            f"{search.n_sharing_a_part} images show nearly the same part in nearly the same place: "
+            "copies among them were searched by what each has beside it, such as grain and dirt"
+        )
+    if search.n_pattern_pairs > MIN_PATTERN_PAIRS * n_images:
+        warnings.append(
+            f"{search.n_pattern_pairs} pairs agree in a regular pattern alone, such as a weave, "
+            "and do not count as copies"
+        )
+    if search.blank:
+        warnings.append(
+            f"in {len(search.blank)} images too little is to be seen (blank, saturated or small: "
+            f"{_first_names(search.blank)}); copies of them are found only if the files are equal"
+        )
     return warnings
 
 

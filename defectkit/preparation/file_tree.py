@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import SPLIT_WORDS, Split
 
 NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
 """What systems leave in folders, in lower case; hidden files are no data either."""
@@ -41,12 +41,6 @@ DRAWN_WORDS = frozenset(
 """The names of folders of pictures that were made of images."""
 OUTPUT_FILES = frozenset({"dataset.json", "run.json", "metrics.json", "findings.csv"})
 """Files that defectkit writes into a folder of its own: the pictures below it are no images."""
-SPLIT_WORDS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""The names of folders of splits."""
 
 
 def list_files(root: Path, *, links: bool = False) -> list[Path]:

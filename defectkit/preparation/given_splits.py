@@ -12,8 +12,8 @@ from defectkit.errors import LabelError
 from defectkit.labels.formats.untrusted_files import read_limited_bytes
 from defectkit.labels.outlines import RleMask
 from defectkit.labels.table import LabelRow, LabelTable
-from defectkit.preparation.file_tree import SPLIT_WORDS, split_of
-from defectkit.vocabulary import SPLITS, Split
+from defectkit.preparation.file_tree import split_of
+from defectkit.vocabulary import SPLIT_WORDS, SPLITS, Split
 
 YAML_NAMES = ("data.yaml", "dataset.yaml")
 MAX_YAML_BYTES = 2**24

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from defectkit.preparation.group_names import GroupProposal, propose_groups
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.image_groups import assign_groups
 from defectkit.preparation.leaks.find import LeakSearch, find_leaks
@@ -21,6 +22,7 @@ class Grouping:
     Attributes:
         named: the groups as the user named them.
         n_without_group: number of images for which none is named.
+        proposal: how to name them by parts of the image ids, where none is named.
         given: the splits that the user gave, empty text where none.
         search: what was found out about images that show the same thing.
         leaks: the pairs of such images, the most certain first.
@@ -30,6 +32,7 @@ class Grouping:
 
     named: Mapping[str, str]
     n_without_group: int
+    proposal: GroupProposal | None
     given: Mapping[str, str]
     search: LeakSearch
     leaks: Sequence[Leak]
@@ -57,12 +60,14 @@ def group_images(
     own_cells = {image.image_id: cells[image.image_id] for image in images}
     given = {image_id: own.get("split", "") for image_id, own in own_cells.items()}
     named, n_without_group = assign_groups(own_cells, group_by)
+    is_ungrouped = all(image_id == group for image_id, group in named.items())
     search = find_leaks(images, pool)
     joined, leaks = join_groups(named, search.leaks, given)
     rles = {image.image_id: image.rles for image in images}
     return Grouping(
         named=named,
         n_without_group=n_without_group,
+        proposal=propose_groups([*named]) if is_ungrouped and group_by is None else None,
         given=given,
         search=search,
         leaks=leaks,

@@ -6,7 +6,6 @@ from pathlib import Path
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
-    SPLIT_WORDS,
     is_data,
     is_named,
     list_files,
@@ -15,6 +14,7 @@ from defectkit.preparation.file_tree import (
 )
 from defectkit.preparation.image_index import ImageIndex
 from defectkit.preparation.mask_files import divide_pictures, is_picture
+from defectkit.vocabulary import SPLIT_WORDS
 
 
 def index_images_near(

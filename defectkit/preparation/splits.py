@@ -70,7 +70,9 @@ def assign_splits(
     The three sequences are per image: its group, its defect classes (none for a good image), and
     the split that the user gave it (empty text where none). Images of one group stay together; an
     image without a given split gets its group's. The result depends on the seed and on what the
-    images are, not on their order. A class that a split lacks is named in the warnings.
+    images are, not on their order. Where the user gave all images for training or test, as many
+    published data sets do, validation gets some of the groups for training. A class that a split
+    lacks is named in the warnings.
 
     Raises:
         DatasetError: a given split is unknown or divides a group; validation or test would have
@@ -88,14 +90,17 @@ def assign_splits(
     wanted = np.asarray(fractions)[:, None] * table.sum(axis=0)  # (S, K)
     _assign_greedily(table, wanted, assigned, _random_keys(names, seed))
     _improve_by_moves(table, wanted, assigned, free)
+    taken = np.zeros(len(names), dtype=bool)
+    if not free.any():
+        taken = _take_validation(table, assigned, fractions, _random_keys(names, seed))
     counts = _sum_by_split(table, assigned)
     # Where the user gave every split, an absent one is what they want; otherwise --split says.
     asked_for = counts[:, 0] > 0 if not free.any() else wanted[:, 0] + counts[:, 0] > 0
-    _refuse_one_sided(counts, asked_for, table)
+    # The user can do nothing about what training groups lack.
+    _refuse_one_sided(counts, asked_for & [True, not taken.any(), True], table)
     warnings = _missing_classes(counts, asked_for, class_ids, table)
     if not free.any():
-        absent = [split for split, asked in zip(SPLITS, asked_for, strict=True) if not asked]
-        warnings += [f"the given split has no {split} images" for split in absent]
+        warnings += _describe_absent(counts[:, 0], table[taken].sum(axis=0))
     return SplitAssignment(tuple(SPLITS[split] for split in assigned[group_of]), tuple(warnings))
 
 
@@ -181,6 +186,50 @@ def _improve_by_moves(
         if change[group, best] > -1e-4:  # less is rounding
             break
         assigned[group] = best
+
+
+def _take_validation(
+    table: Float64Array, assigned: IndexArray, fractions: SplitFractions, keys: UInt64Array
+) -> BoolArray:
+    """Move groups from training to validation, in place, if none is there; return which, (G,)."""
+    training = assigned == 0
+    if (assigned == 1).any() or not training.any() or not (fractions[0] and fractions[1]):
+        return np.zeros(len(table), dtype=bool)
+    shares = np.array([*fractions[:2], 0]) / sum(fractions[:2])
+    own = table[training]
+    wanted = shares[:, None] * own.sum(axis=0)
+    divided = np.full(len(own), -1)
+    _assign_greedily(own, wanted, divided, keys[training])
+    _improve_by_moves(own, wanted, divided, np.ones(len(own), dtype=bool))
+    assigned[training] = divided
+    return np.asarray(training & (assigned == 1))
+
+
+def _describe_absent(images: Float64Array, taken: Float64Array) -> list[str]:
+    """Say which given splits have no images, and what was taken for validation.
+
+    Args:
+        images: the number of images by split, (S,).
+        taken: by label, the number of training images that are validation images now, (K,).
+    """
+    train, val, test = images
+    texts = []
+    if taken[0]:
+        texts.append(
+            f"the given split has no val images: {taken[0]:.0f} of its {train + val:.0f} train "
+            f"images ({taken[1]:.0f} defective, {taken[2]:.0f} good), in whole groups, are val "
+            "now; --split says how many, --seed which"
+        )
+    elif not val:
+        texts.append("the given split has no val images, and no group of train images to spare")
+    if not train:
+        texts.append("the given split has no train images: nothing can be trained")
+    if not test:
+        texts.append(
+            "the given split has no test images: evaluate with --split val, whose results are too "
+            "good, since the thresholds are chosen on it, or give some images the split test"
+        )
+    return texts
 
 
 def _cost_of_adding(

@@ -149,7 +149,7 @@ def test_unlisted_images_are_named_and_used_only_when_asked(source):
         "5 images in the folder are not listed (extra0.png, extra1.png, extra2.png, …) and are "
         "not used. If they are good"
     )
-    assert read_json(source.folder / "dataset" / "dataset.json")["warnings"] == [warning]
+    assert read_json(source.folder / "dataset" / "dataset.json")["warnings"][0] == warning
     summary = source.prepare(unlisted="good")
     assert (summary.images, summary.good) == (24, 15)
     assert "count as good" in summary.warnings[0]

@@ -114,7 +114,7 @@ def test_a_given_split_that_divides_copies_is_refused_with_counts_and_pictures(s
     assert not (source.folder / "dataset" / "dataset.json").exists()
 
     summary = source.prepare(meta=meta, allow_leaks=True)
-    assert "1 of these pairs are in different splits, as given" in summary.warnings
+    assert any("1 of these pairs are in different splits" in one for one in summary.warnings)
     splits = {row["image_id"]: row["split"] for row in source.table("images.csv")}
     assert (splits["bad0.png"], splits["copy.png"]) == ("train", "test")
 
@@ -183,6 +183,44 @@ def test_a_given_split_that_divides_near_duplicates_is_refused(textures, name):
     meta.write_text(f"ImageId,split\n{name},test\n{original},train\n")
     with pytest.raises(DatasetError, match=rf"1 of 3 pairs .*{original} \(train\) and {name}"):
         textures.prepare(meta=meta)
+
+
+def test_a_given_split_that_divides_images_that_are_only_alike_is_warned_of(textures):
+    image = synthesize(5, size=160).image
+    noise = np.random.default_rng(0).normal(0, 30, image.shape)
+    noisy = np.clip(image + noise, 0, 255).astype(np.uint8)
+    write_png(textures.images / "noisy.png", noisy)
+    textures.add("noisy.png", "1", "5 2")
+    meta = textures.folder / "meta.csv"
+    meta.write_text("ImageId,split\nnoisy.png,Testing\n5.png,TRAIN\n")
+    summary = textures.prepare(meta=meta)
+    (row,) = [row for row in textures.table("leaks.csv") if row["joined"] == "0"]
+    assert (row["image_id_a"], row["image_id_b"]) == ("5.png", "noisy.png")
+    assert 0.75 < float(row["similarity"]) < 0.95
+    assert any(
+        "1 of these pairs are in different splits, as given; 1 of them are similar rather than "
+        "identical: look at preview/leaks.png" in one
+        for one in summary.warnings
+    )
+    assert (textures.folder / "dataset" / "preview" / "leaks.png").is_file()
+    splits = {row["image_id"]: row["split"] for row in textures.table("images.csv")}
+    assert (splits["5.png"], splits["noisy.png"]) == ("train", "test")
+
+
+@pytest.mark.parametrize("val", [False, True])
+def test_a_given_split_of_train_and_test_gets_its_validation_from_train(source, val):
+    meta = source.folder / "meta.csv"
+    names = [row[0] for row in source.rows[1:]]
+    given = ["training", "Test", "Train", "validation" if val else "train"] * 5
+    meta.write_text(
+        "ImageId,split\n" + "".join(f"{a},{b}\n" for a, b in zip(names, given, strict=False))
+    )
+    summary = source.prepare(meta=meta)
+    found = {name: split for name, (_, split) in groups_of(source).items()}
+    kept = [name for name, one in zip(names, given, strict=False) if one == "Test"]
+    assert all((found[name] == "test") == (name in kept) for name in names)
+    assert summary.splits["val"] > 0
+    assert val != any("the given split has no val images" in one for one in summary.warnings)
 
 
 @pytest.mark.check(4)

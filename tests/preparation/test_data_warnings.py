@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from defectkit.preparation.data_warnings import MAX_NAMES, collect_warnings
+from defectkit.preparation.group_names import GroupProposal
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.find import LeakSearch
@@ -39,14 +40,20 @@ def collect(
         missing=dict.fromkeys(missing, "no file"),
     )
     named = dict(groups)
-    options = {"n_without_group": 0, "leaks": [], "contradictions": [], **grouping}
+    options = {
+        "n_without_group": 0,
+        "proposal": None,
+        "leaks": [],
+        "contradictions": [],
+        **grouping,
+    }
     options.setdefault("search", LeakSearch(leaks=()))
     made = Grouping(named=named, joined=named, given=dict.fromkeys(named, ""), **options)
     return collect_warnings(matching, images, made, use_unlisted=use_unlisted)
 
 
-def leak(one, other, kind="exact", *, joined=True):
-    return Leak(image_id_a=one, image_id_b=other, kind=kind, similarity=1.0, joined=joined)
+def leak(one, other, kind="exact", *, joined=True, similarity=1.0):
+    return Leak(image_id_a=one, image_id_b=other, kind=kind, similarity=similarity, joined=joined)
 
 
 def test_a_dataset_without_anything_unusual_has_no_warnings():
@@ -121,7 +128,35 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
         "1 images are copies of another; leaks.csv names them",
         "2 pairs of images show the same thing in different files; leaks.csv names them",
         "1 pairs of images overlap; leaks.csv names them",
-        "1 of these pairs are in different splits, as given",
+        "1 of these pairs are in different splits, as given: look at preview/leaks.png, and if "
+        "they show the same thing, give both the same split",
+    ]
+
+
+def test_pairs_that_are_only_similar_are_told_from_nearly_identical_ones():
+    leaks = [leak("a", "b", joined=False), leak("c", "d", "near", joined=False, similarity=0.9)]
+    warning = collect(groups={name: name for name in "abcd"}, leaks=leaks)[-1]
+    assert warning.startswith(
+        "2 of these pairs are in different splits, as given; 1 of them are similar rather than "
+        "identical: look at preview/leaks.png"
+    )
+
+
+def test_what_the_search_for_copies_left_out_is_said():
+    search = LeakSearch(leaks=(), n_sharing_a_part=40, n_pattern_pairs=7, blank=("x.png", "y.png"))
+    part, pattern, blank = collect(groups={"a": "a"}, search=search)
+    assert part.startswith("40 images show nearly the same part in nearly the same place")
+    assert pattern.startswith("7 pairs agree in a regular pattern alone, such as a weave")
+    assert blank.startswith(
+        "in 2 images too little is to be seen (blank, saturated or small: x.png, y.png)"
+    )
+
+
+def test_groups_that_names_show_are_proposed_with_the_expression_to_copy():
+    proposal = GroupProposal(r"^(\d+)_", 9, ("1_a.png", "1_b.png"))
+    assert collect(groups={"a": "a"}, proposal=proposal) == [
+        "the names of images look like several of each of 9 workpieces (1_a.png and 1_b.png): if "
+        r"so, keep those of one in one split with --group-by '^(\d+)_'"
     ]
 
 

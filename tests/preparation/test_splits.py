@@ -1,4 +1,5 @@
 import itertools
+import re
 from collections import Counter
 
 import numpy as np
@@ -200,7 +201,54 @@ def test_a_complete_given_split_is_taken_as_it_is():
     user = ["train", "train", "train", "val"] * 2
     plan = split(rows, user_splits=user)
     assert plan.splits == tuple(user)
-    assert plan.warnings == ("the given split has no test images",)
+    assert plan.warnings == (
+        "the given split has no test images: evaluate with --split val, whose results are too "
+        "good, since the thresholds are chosen on it, or give some images the split test",
+    )
+
+
+def test_a_given_split_of_training_and_test_gets_its_validation_from_training_groups():
+    rows = [(f"g{n // 2}", frozenset("a") if n % 4 < 2 else frozenset()) for n in range(120)]
+    user = ["train"] * 80 + ["test"] * 40
+    plan = split(rows, user_splits=user)
+    assert plan.splits[80:] == ("test",) * 40
+    assert Counter(plan.splits) == {"train": 66, "val": 14, "test": 40}
+    by_group = dict(zip((group for group, _ in rows), plan.splits, strict=True))
+    assert all(by_group[group] == name for (group, _), name in zip(rows, plan.splits, strict=True))
+    assert states_by_split(rows, plan.splits)["val"] == {True, False}
+    (warning,) = plan.warnings
+    assert re.match(
+        r"the given split has no val images: 14 of its 80 train images \(\d defective, \d good\), "
+        r"in whole groups, are val now; --split says how many, --seed which",
+        warning,
+    )
+    assert split(rows, user_splits=user, seed=1).splits != plan.splits
+    other = split(rows, user_splits=user, fractions=(0.5, 0.5, 0))
+    assert Counter(other.splits) == {"train": 40, "val": 40, "test": 40}
+    kept = split(rows, user_splits=user, fractions=(1, 0, 0))
+    assert kept.splits == tuple(user)
+
+
+def test_a_given_training_split_with_one_defect_still_gets_its_validation():
+    rows = [*singletons(good=30, a=1), ("t", frozenset("a")), ("u", frozenset())]
+    plan = split(rows, user_splits=["train"] * 31 + ["test"] * 2)
+    assert 3 <= Counter(plan.splits)["val"] <= 7
+    assert plan.splits[30] == "train"
+    assert any("class a is in 2 images" in warning for warning in plan.warnings)
+
+
+def test_training_images_of_one_group_cannot_be_divided():
+    rows = [("one", frozenset("a")), ("one", frozenset()), *singletons(good=2, a=2)]
+    plan = split(rows, user_splits=["train"] * 2 + ["test"] * 4)
+    assert plan.splits == ("train", "train", *["test"] * 4)
+    assert plan.warnings == (
+        "the given split has no val images, and no group of train images to spare",
+    )
+
+
+def test_a_given_split_without_training_is_said_to_be_of_no_use():
+    plan = split(singletons(good=2, a=2), user_splits=["val", "test"] * 2)
+    assert plan.warnings == ("the given split has no train images: nothing can be trained",)
 
 
 def test_a_given_split_that_divides_a_group_is_refused():

@@ -28,7 +28,7 @@ from defectkit.labels.table import (
     clean_class,
     refuse_names,
 )
-from defectkit.vocabulary import SPLITS
+from defectkit.vocabulary import SPLIT_WORDS, SPLITS
 
 
 def read_table(path: Path | str) -> LabelTable:
@@ -116,9 +116,10 @@ def _extra_cells(row: CsvRow, layout: Layout) -> dict[str, str]:
     cells = {name: row.cells[index] for name, index in layout.extra.items()}
     extra = {name: cell for name, cell in cells.items() if cell}
     if "split" in extra:
-        extra["split"] = extra["split"].lower()
-        if extra["split"] not in SPLITS:
+        split = SPLIT_WORDS.get(extra["split"].casefold())
+        if split is None:
             raise LabelError(f"split {extra['split'][:30]!r} is not one of {', '.join(SPLITS)}")
+        extra["split"] = split
     return extra
 
 

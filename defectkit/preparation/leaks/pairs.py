@@ -27,6 +27,15 @@ class Leak:
     joined: bool = True
 
 
+STRONG_SIMILARITY = 0.95
+"""Min. similarity of images that are nearly identical where both show the same."""
+
+
+def is_strong(leak: Leak) -> bool:
+    """Return whether two images are so nearly identical that a split must not divide them."""
+    return leak.kind == "exact" or leak.similarity >= STRONG_SIMILARITY
+
+
 def find_equal_files(hashes: Mapping[str, str]) -> list[Leak]:
     """Return the pairs of each image and the first one whose file has the same SHA-256.
 
@@ -85,14 +94,15 @@ def _join(joined: DisjointSet, splits: dict[str, str], first: str, second: str) 
 def refuse_leaks_across_splits(
     leaks: Sequence[Leak], given: Mapping[str, str], *, written: Path
 ) -> None:
-    """Refuse a given split (by image id, empty text where none) that separates a pair.
+    """Refuse a given split (by image id, empty text where none) that separates a strong pair.
 
     ``written`` is the dataset folder, whose ``leaks.csv`` and ``preview/leaks.png`` show them.
 
     Raises:
-        DatasetError: pairs could not be joined, since their images are in different splits.
+        DatasetError: nearly identical images could not be joined, since they are in different
+            splits.
     """
-    across = [leak for leak in leaks if not leak.joined]
+    across = [leak for leak in leaks if is_strong(leak) and not leak.joined]
     if across:
         kinds = Counter(leak.kind for leak in across)
         counts = ", ".join(f"{kinds[kind]} {kind}" for kind in LEAK_KINDS if kinds[kind])
