@@ -15,7 +15,7 @@ from defectkit.labels.formats.untrusted_files import (
     read_json,
 )
 from defectkit.labels.outlines import Box, CocoMask, Outline, Polygons
-from defectkit.labels.table import LabelTable
+from defectkit.labels.table import LabelTable, clean_class
 
 
 def is_coco(document: Any) -> bool:
@@ -54,7 +54,7 @@ def read_coco(path: Path) -> LabelTable:
 
         table.add(image["file_name"] if image else "", "", read)
     table.unlabeled += [image["file_name"] for key, image in images.items() if key not in labeled]
-    table.notes += _notes(categories)
+    table.notes += _notes(categories) if annotations else []
     return table.build("COCO JSON", [path])
 
 
@@ -109,7 +109,7 @@ def _notes(categories: dict[str, str] | None) -> list[str]:
     """Return what the user should know of the classes."""
     if categories is None:
         return ["no categories are listed: the classes are called by their numbers"]
-    counts = Counter(categories.values())
+    counts = Counter(clean_class(name)[0] for name in categories.values())
     return [
         f"{count} categories are called {name!r} and are one class"
         for name, count in counts.items()

@@ -81,6 +81,8 @@ def read_box(cells: Sequence[str], columns: BoxColumns, blanks: frozenset[str]) 
         return None
     if len(texts) == 1:
         texts = [part for part in re.split(r"[\s,;\[\]()]+", texts[0]) if part]
+    else:  # Where the delimiter is another one, spreadsheets write 1,5.
+        texts = [text.replace(",", ".") for text in texts]
     bad = next((text for text in texts if not NUMBER.fullmatch(text)), None)
     if bad is not None or len(texts) != 4:
         shown = repr(cells[columns.columns[0]][:30]) if bad is None else repr(bad[:30])

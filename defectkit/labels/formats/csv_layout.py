@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Literal
 
 from defectkit.errors import LabelError
-from defectkit.labels.formats.csv_boxes import BoxColumns, find_box_columns
+from defectkit.labels.formats.csv_boxes import NUMBER, BoxColumns, find_box_columns
 from defectkit.labels.formats.csv_text import DELIMITERS, CsvRow, CsvText
 
 Role = Literal["id_class", "id", "rle", "class"]
@@ -22,7 +22,7 @@ COLUMN_NAMES: Mapping[Role, tuple[str, ...]] = {
     "rle": ("encodedpixels", "rle", "rlemask", "maskrle", "mask", "label"),
     "class": (
         *("classid", "class", "classname", "category", "categoryid", "categoryname"),
-        *("defectclass", "defecttype", "labelname", "label"),
+        *("defectclass", "defecttype", "defect", "labelname", "label", "labels"),
     ),
 }
 """Header names by role, the clearest first; case, blanks, ``_`` and ``-`` do not count.
@@ -37,11 +37,13 @@ MAX_ROWS_TRIED = 1000
 HEADERLESS: Mapping[int, tuple[Role, ...]] = {2: ("id", "rle"), 3: ("id", "class", "rle")}
 """The roles of the columns of a file without a header, by their number."""
 
+HEADERLESS_BOX = ("image", "x1", "y1", "x2", "y2", "class")
+
 META_COLUMNS = ("group", "split", "lot")
 
 BLANK = frozenset({"", "nan", "none", "null", "na", "<na>"})
 """How an empty cell may be written, in lower case."""
-NO_DEFECT = BLANK | {"-1"}
+NO_DEFECT = BLANK | {"-1", "[]"}
 """How an empty RLE may be written; ``-1`` is that of the SIIM competition."""
 
 
@@ -89,6 +91,11 @@ def find_layout(text: CsvText, *, roles: Sequence[Role]) -> Layout:
         names = HEADERLESS.get(len(first.cells), ())
         if "rle" in roles and names and _is_rle_like(first.cells[-1]):
             return Layout(delimiter, False, names, _header_columns(names, roles), {})
+    for delimiter, first in firsts:
+        if "rle" in roles and _has_headerless_box(first.cells):
+            columns = _header_columns(HEADERLESS_BOX, ("id", "class"))
+            box = find_box_columns(HEADERLESS_BOX)
+            return Layout(delimiter, False, HEADERLESS_BOX, columns, {}, box)
     longest = max((first for _, first in firsts), key=lambda first: len(first.cells))
     found = ", ".join(repr(name[:30]) for name in longest.cells[:20]) or "none"
     needed = "ImageId and EncodedPixels" if "rle" in roles else "ImageId"
@@ -155,6 +162,15 @@ def _header_columns(names: Sequence[str], roles: Sequence[Role]) -> dict[Role, i
 
 def _normalized(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()
+
+
+def _has_headerless_box(cells: Sequence[str]) -> bool:
+    """Return whether a row is a file, four numbers and a class, as in tables of RetinaNet."""
+    return (
+        len(cells) == len(HEADERLESS_BOX)
+        and bool(AFTER_EXTENSION.search(f"{cells[0]}_"))
+        and all(NUMBER.fullmatch(cell) for cell in cells[1:5])
+    )
 
 
 def _is_rle_like(cell: str) -> bool:

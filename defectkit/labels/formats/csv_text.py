@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ NOT_CSV: Mapping[bytes, str] = {
 }
 """What kind of file starts with these bytes."""
 
+EXCEL_DELIMITER = re.compile(r"\A\ufeff?\"?sep=[,;\t]\"?\r?\n", re.I)
+"""A first line that tells Excel the delimiter."""
 SPREADSHEET_LIMIT = 32_767
 CUT_CELL = (
     f"a cell has {SPREADSHEET_LIMIT:,} characters, the most that a spreadsheet keeps: the rest of "
@@ -101,6 +104,7 @@ def read_csv_text(path: Path | str) -> CsvText:
             raise LabelError(f"{path} is {kind}. Save it as CSV (UTF-8).")
     encodings = Encodings()
     text = encodings.decode(content, str(path))
+    text = EXCEL_DELIMITER.sub("\n", text)  # A blank line in its place: lines keep their numbers.
     if not text.strip(" \r\n" + DELIMITERS):
         raise LabelError(f"{path} is empty. It needs rows such as 'image.png,1,1 3 10 5'.")
     return CsvText(path, encodings.common, text, tuple(encodings.notes()))

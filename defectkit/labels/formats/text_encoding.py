@@ -68,9 +68,10 @@ class Encodings:
     def notes(self) -> list[str]:
         """Return a sentence for each encoding that was read from the bytes themselves."""
         return [
-            f"the text of {self.counts[encoding]} files is not UTF-8 and was read as {encoding}, "
-            f"for example {example!r}. If that is wrong, save it as UTF-8"
+            f"not UTF-8: the text of {count} file{'s' * (count > 1)} was read as {encoding}, for "
+            f"example {example!r}. If that is wrong, save it as UTF-8"
             for encoding, example in self.examples.items()
+            for count in [self.counts[encoding]]
         ]
 
 

@@ -64,7 +64,7 @@ def read_json(path: Path, encodings: Encodings | None = None) -> dict[str, Any]:
     """
     document = read_json_value(path, encodings)
     if not isinstance(document, dict):
-        raise LabelError(f"{path} has no JSON object.")
+        raise LabelError(f"{path} has no JSON object: it is of no known format.")
     return document
 
 

@@ -55,6 +55,43 @@ def test_boxes_alone_are_boxes(read):
     assert table.rows[1].outline == Box(0, 0, 3, 3)  # the image's size is not known
 
 
+def test_fields_that_nobody_needs_may_be_anything(read):
+    table = read(
+        shape("7", 3.0, segmentation=TRIANGLE, area=float("nan"), bbox=[float("inf")]),
+        shape(7.0, "3", segmentation=[[[1, 2], [5, 2], [5, 9.5]]], iscrowd=1),
+        images=[{**IMAGES[0], "height": "20", "width": 30.0, "license": None}],
+    )
+    assert [row.outline for row in table.rows] == [Polygons((tuple(TRIANGLE),), (20, 30))] * 2
+    assert [row.note for row in table.rows] == [
+        "",
+        "marked as a crowd (iscrowd) and read as a defect",
+    ]
+
+
+@pytest.mark.parametrize("size", [{"height": 0, "width": 0}, {"height": None, "width": None}, {}])
+def test_a_size_may_be_missing(read, size):
+    table = read(shape(segmentation=[TRIANGLE]), images=[{"id": 7, "file_name": "a.png", **size}])
+    assert table.rows[0].outline.size is None
+
+
+def test_categories_of_one_name_are_one_class_and_may_be_missing(read):
+    twins = [{"id": 3, "name": "scratch"}, {"id": 4, "name": " scratch"}, {"id": 5}]
+    shapes = [shape(7, number, segmentation=[TRIANGLE]) for number in (3, 4, 5)]
+    table = read(*shapes, categories=twins)
+    assert [row.class_id for row in table.rows] == ["scratch", "scratch", "5"]
+    assert table.notes == ("2 categories are called 'scratch' and are one class",)
+    table = read(*shapes, categories=None)
+    assert [row.class_id for row in table.rows] == ["3", "4", "5"]
+    assert table.notes == ("no categories are listed: the classes are called by their numbers",)
+
+
+def test_an_image_may_be_listed_again_and_annotations_may_be_null(read, tmp_path):
+    assert read(images=[*IMAGES, IMAGES[0]]).unlabeled == ("a.png", "b.png", "good.png")
+    document = {"images": IMAGES, "categories": [], "annotations": None}
+    (tmp_path / "b.json").write_text(json.dumps(document))
+    assert len(read_coco(tmp_path / "b.json").unlabeled) == 3
+
+
 @pytest.mark.parametrize(
     ("annotation", "reason"),
     [

@@ -46,6 +46,16 @@ def test_the_columns_say_what_the_numbers_are(table, header, row, box):
     assert "in pixels" in read.form
 
 
+def test_tables_without_a_header_and_with_decimal_commas(table):
+    read = table("lot/a.png,4,5,9,8,dent\nlot/b.png,,,,,\n")
+    assert [(row.line, row.image_id, row.class_id, row.outline) for row in read.rows] == [
+        (1, "lot/a.png", "dent", PLAIN), (2, "lot/b.png", "", None),
+    ]  # fmt: skip
+    read = table("sep=;\nfilename;xmin;ymin;xmax;ymax;class\na;4,5;5;9;8;dent\n")
+    assert read.rows[0].outline == Box(4.5, 5, 9, 8)
+    assert read.rows[0].line == 3
+
+
 def test_a_row_without_a_box_is_a_good_image(table):
     read = table("filename,xmin,ymin,xmax,ymax,class\na,1,2,3,4,dent\nb,,,,,\nc,nan,nan,nan,nan,\n")
     assert [row.image_id for row in read.rows if row.outline is None] == ["b", "c"]

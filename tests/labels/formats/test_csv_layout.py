@@ -39,6 +39,7 @@ def test_a_label_beside_an_image_is_its_class(rows):
     [
         ("filename,label\na.png,scratch\nb.png,\n", r"train.csv: the column 'label' has 'scratch'"),
         ("filename,label\na.png,1\nb.png,0\n", "names classes of images, but not where"),
+        ("Image,Labels\na.png,dent\n", r"train.csv:1: the table names classes of images"),
         ("image_id,category\na.png,2\n", r"train.csv:1: the table names classes of images"),
         ("image,mask\na.png,masks/a.png\n", "has names of files, such as 'masks/a.png'. Give the"),
     ],

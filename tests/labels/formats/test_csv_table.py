@@ -116,7 +116,8 @@ def test_ids_stay_text(table, image_id, header):
 
 
 @pytest.mark.parametrize(
-    "cell", ["", " ", "NaN", "nan", "NAN", "-1", " -1 ", "None", "null", "NULL", "NA", "<NA>", '""']
+    "cell",
+    ["", " ", "NaN", "nan", "NAN", "-1", " -1 ", "None", "null", "NULL", "NA", "<NA>", '""', "[]"],
 )
 def test_what_stands_for_no_defect(table, cell):
     assert plain(table(f"ImageId,ClassId,EncodedPixels\na.png,2,{cell}\n")) == [

@@ -67,7 +67,7 @@ def test_what_was_not_utf8_is_said_once_for_all_files():
         encodings.decode(text.encode("cp1252"), "a")
     assert encodings.common == "cp1252"
     assert encodings.notes() == [
-        "the text of 3 files is not UTF-8 and was read as cp1252, for example 'Öl'. If that is "
-        "wrong, save it as UTF-8"
+        "not UTF-8: the text of 3 files was read as cp1252, for example 'Öl'. If that is wrong, "
+        "save it as UTF-8"
     ]
     assert Encodings().notes() == []

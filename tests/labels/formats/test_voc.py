@@ -66,6 +66,12 @@ def test_what_cannot_be_used_is_refused_with_its_reason(read, body, reason):
     assert reason in refused.reason
 
 
+def test_a_size_of_0_is_not_known_and_corners_may_be_exchanged(read):
+    size = "<size><width>0</width><height>0</height></size>"
+    table = read(size + box(8, 9, 3, 4), "<size/>" + box("5.0", 6, 7, 8))
+    assert [row.outline for row in table.rows] == [Box(2, 3, 8, 9), Box(4, 5, 7, 8)]
+
+
 def test_another_kind_of_xml_is_refused(tmp_path):
     (tmp_path / "a.xml").write_text("<svg/>")
     (refused,) = read_voc(tmp_path, [tmp_path / "a.xml"]).refused

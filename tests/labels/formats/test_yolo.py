@@ -80,6 +80,14 @@ def test_a_line_that_cannot_be_used_is_named(folder, line, reason):
     assert table.refused[0].reason.startswith(reason)
 
 
+def test_classes_may_be_written_as_0_0_and_scores_are_no_labels(folder):
+    table = read_yolo(
+        folder, [write(folder, "0.0 .5 .5 .1 .1\n1. .5 .5 .1 .1\n2 .5 .5 .1 .1 .9\n")]
+    )
+    assert [row.class_id for row in table.rows] == ["0", "1"]
+    assert "it has six numbers, as detections with a score" in table.refused[0].reason
+
+
 def test_an_empty_file_is_a_good_image(folder):
     (folder / "lot").mkdir()
     table = read_yolo(folder, [write(folder / "lot", "\n")])
