@@ -1,5 +1,6 @@
 """Which image a label file or mask is about, by their names and the folders they lie in."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,7 @@ class ImageIndex:
         ]
         self._by_stem: dict[str, list[IndexedImage]] = {}
         for image in self.images:
-            stem = PurePosixPath(image.name).stem.casefold()
+            stem = _key(PurePosixPath(image.name).stem)
             for key in {stem, *names_without_image(stem)}:
                 self._by_stem.setdefault(key, []).append(image)
         self._own = cache(own_parts)
@@ -47,9 +48,9 @@ class ImageIndex:
         """
         stem, dot, suffix = name.rpartition(".")
         known = dot and f".{suffix}".casefold() in IMAGE_SUFFIXES
-        stem, parts = (stem if known else name).casefold(), tuple(parts)
+        stem, parts = _key(stem if known else name), tuple(parts)
         fitting = self._by_stem.get(stem, [])
-        for wanted in (name.casefold(), f"{stem}."):  # rather than one with an ending
+        for wanted in (_key(name), f"{stem}."):  # rather than one with an ending
             named = [image for image in fitting if _file_name(image).startswith(wanted)]
             fitting = named or fitting
         for with_split in (True, False):
@@ -79,7 +80,12 @@ def names_without_image(stem: str) -> list[str]:
 
 
 def _file_name(image: IndexedImage) -> str:
-    return image.name.rpartition("/")[2].casefold()
+    return _key(image.name.rpartition("/")[2])
+
+
+def _key(name: str) -> str:
+    """Return a name in lower case, its accents written in one way."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _one(images: Sequence[IndexedImage], fits: Sequence[bool]) -> IndexedImage | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from defectkit.errors import LabelError
+from defectkit.labels.formats import yolo
 from defectkit.preparation.file_formats import (
     NOT_LABELS,
     TEXT_SUFFIXES,
@@ -110,7 +111,19 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
     if found.format in ("masks", "csv"):
         return replace(found, notes=notes)
     top, index = index_images_near(source, files, images)
+    if found.format == "yolo" and index.images:
+        labels = [file for file in found.files if _is_label(file, top, index)]
+        if left := [file.name for file in found.files if file not in set(labels)]:
+            shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
+            notes = (*notes, f"{shown}: no labels of YOLO, and no image of that name; left out")
+        found = replace(found, files=labels)
     return replace(found, top=top, index=index, notes=notes)
+
+
+def _is_label(file: Path, top: Path, index: ImageIndex) -> bool:
+    """Return whether a text file is about an image, or is at least one of YOLO's."""
+    image, _ = index.find(file.relative_to(top).parts[:-1], file.stem)
+    return bool(image) or yolo.is_yolo(file) or not file.stat().st_size
 
 
 def _without_files_about_images(
@@ -180,6 +193,7 @@ def _find_masks(
     """Find masks by names and folders; if there are none, and not ``certain``, all pictures are."""
     pictures = [file for file in files if is_picture(file)]
     masks, photos, others = divide_pictures(source, pictures)
+    strong = bool(masks)
     if not masks and not certain:
         direct = [file for file in photos if file.parent == source]
         everything = is_named(source.name, MASK_WORDS) or not direct
@@ -188,7 +202,10 @@ def _find_masks(
         return None
     top = source
     index = ImageIndex(source, photos)
-    if images or not photos:
+    if not photos and strong:  # They may be links.
+        pictures = [file for file in list_files(source, links=True) if is_picture(file)]
+        index = ImageIndex(source, divide_pictures(source, pictures)[1])
+    if images or not index.images:
         top, index = index_images_near(source, [], images, not_images={*masks, *others})
     if not index.images and (beside := class_masks_beside_images(masks)):
         top, index = source, ImageIndex(source, [file for file in masks if file not in beside])

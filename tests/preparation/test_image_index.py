@@ -59,6 +59,7 @@ def test_names_may_have_the_suffix_another_case_and_an_ending(index):
     assert found(images, "c")[0] == "c_img.png"
     assert found(images, "d")[0] == "d.png"
     assert found(images, "e")[0] == "image_e.png"
+    assert found(index("e\u0301.png"), "\u00c9")[0] == "e\u0301.png"
     two = index("a.png", "a.jpg")
     assert found(two, "a.jpg")[0] == "a.jpg"
     assert found(two, "a")[0] is None

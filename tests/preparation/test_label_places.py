@@ -28,6 +28,23 @@ def test_labels_are_found_in_folders_of_splits(write):
     assert [image.name for image in found.index.images] == ["a.png"]
 
 
+def test_texts_beside_labels_that_are_none_are_left_out_and_said(write):
+    folder = write("a.txt", "a.png", "b.txt", "c.txt")
+    (folder / "license.txt").write_text("Use it.")
+    (folder / "c.txt").write_text("")
+    found = find_labels(folder)
+    assert [file.name for file in found.files] == ["a.txt", "b.txt", "c.txt"]
+    assert found.notes[0].startswith("license.txt: no labels of YOLO")
+
+
+def test_images_of_masks_may_be_links(write, tmp_path):
+    folder = write("set/masks/a.png", "elsewhere/a.jpg")
+    (folder / "set/images").mkdir()
+    (folder / "set/images/a.jpg").symlink_to(folder / "elsewhere/a.jpg")
+    found = find_labels(folder / "set")
+    assert [mask.image_id for mask in found.masks.masks] == ["a.jpg"]
+
+
 def test_a_yaml_stands_for_its_folder(write):
     folder = write("labels/a.txt", "images/a.png", "parts.yaml", "notes.csv")
     found = find_labels(folder / "parts.yaml")
