@@ -32,7 +32,8 @@ from rich.console import Console
 
 from defectkit import prepare
 from defectkit.arrays import Image, UInt64Array
-from defectkit.data.images import IMAGE_SUFFIXES, decode_image, read_image, write_png
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
+from defectkit.data.images import decode_image, read_image, write_png
 from defectkit.files import sha256_file
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.preparation.image_facts import ImageFacts

@@ -78,3 +78,10 @@ kind under a fixed camera, which are hard to tell from copies."""
 
 UnlistedOption = Literal["ignore", "good"]
 """How images are treated that the label file does not name."""
+
+PagesOption = Literal["first", "channels"]
+"""What the pages of a TIFF are: pictures, of which the first is taken, or channels of one."""
+
+PixelNote = Literal["several pages", "planes first"]
+"""What is to be said of an image file: it has further pages or frames, which are left out; its
+first axis are the channels."""

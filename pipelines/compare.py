@@ -227,7 +227,7 @@ def _draw_examples(
             ComparedImage(
                 image_id=record.image_id,
                 kind=f"class {', '.join(classes)}" if classes else "good",
-                image=record.read_image(record.channels),
+                image=record.pixels.show(record.read_image(record.channels)),
                 truth=np.asarray(record.read_masks(classes).any(axis=0)),
                 findings=own,
             )

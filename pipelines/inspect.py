@@ -19,15 +19,21 @@ from defectkit.files import ensure_writable, write_csv
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
-    from defectkit.arrays import ImageSize
+    from defectkit.arrays import Image, ImageSize
     from defectkit.data.image_search import ImageFile, ImageSearch
+    from defectkit.data.pixel_format import PixelFormat
     from defectkit.data.roi_source import RoiSource
+    from defectkit.data.stored_image import StoredImage
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.verdicts import Judgment
     from defectkit.findings import Finding
     from defectkit.labels.scope import Scope
 
 FINDING_COLUMNS = ("image_id", "verdict", "score", "class_id", "rle")
+MAX_NAMES = 10
+"""Max. number of files that a note names."""
+MUCH_CLIPPED = 0.01
+"""Shares of pixel values outside of the window that are told to the user, above this one."""
 REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
 
 
@@ -106,12 +112,16 @@ def run(
 
 @dataclass
 class _Tables:
-    """The rows of ``findings.csv``, ``regions.csv`` and ``errors.csv``, and counts of verdicts."""
+    """The rows of ``findings.csv``, ``regions.csv`` and ``errors.csv``, and counts of verdicts.
+
+    ``notes`` are those about how images were read, with the ids of these.
+    """
 
     findings: list[tuple[object, ...]] = field(default_factory=list)
     regions: list[tuple[object, ...]] = field(default_factory=list)
     errors: list[tuple[object, ...]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def add(
         self, image_id: str, judgment: "Judgment", finding: "Finding", classes: Sequence[str]
@@ -143,6 +153,52 @@ class _Tables:
         write_csv(out / "errors.csv", ("image_id", "error"), self.errors)
 
 
+def _read(path: Path, model: "TrainedModel") -> "tuple[Image, list[str]]":
+    """Read an image as the model's training images were read; and what is to be said of it.
+
+    Raises:
+        ImageError: it cannot be read, or the model was trained on others.
+    """
+    from defectkit.data.images import describe_shapes, read_image_bytes, takes_shape
+    from defectkit.data.stored_image import decode_stored
+
+    pixels, name = model.pixels, str(path)
+    stored = decode_stored(read_image_bytes(path), name=name, pages=pixels.pages)
+    image = pixels.to_8_bits(stored.values, name=name)
+    channels = model.approach.channels
+    if not takes_shape(image.shape, channels):
+        raise ImageError(
+            f"{name} has the shape {image.shape}, but the model takes "
+            f"{describe_shapes(channels)}, as the images that it was trained on."
+        )
+    return image, _notes(stored, pixels)
+
+
+def _notes(stored: "StoredImage", pixels: "PixelFormat") -> list[str]:
+    """Return what the user should know of how an image was read."""
+    import numpy as np
+
+    notes = []
+    if "several pages" in stored.notes:
+        notes.append("several pages or frames; the first was inspected")
+    if "planes first" in stored.notes:
+        notes.append("read as (channels, height, width)")
+    if pixels.window and stored.values.dtype == np.uint8:
+        notes.append("8 bits, read as they are; the model was trained on images of more")
+    if pixels.window and pixels.clipped_share(stored.values) > MUCH_CLIPPED:
+        low, high = pixels.window
+        notes.append(
+            f"more than {MUCH_CLIPPED:.0%} of the pixel values lie outside of the model's window, "
+            f"{low:g} to {high:g}, and became black or white"
+        )
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _prepare_folder(out: Path) -> None:
     from defectkit.reporting.drawing.overlay_files import remove_overlays
 
@@ -161,7 +217,6 @@ def _inspect_image(
     console: Console,
 ) -> None:
     """Add an image to the tables and write its overlay; a file that cannot be read is listed."""
-    from defectkit.data.images import read_image
     from defectkit.evaluation.verdicts import judge
     from defectkit.reporting.drawing.overlay import overlay_name
     from defectkit.reporting.drawing.overlay_files import write_overlay
@@ -169,18 +224,21 @@ def _inspect_image(
     try:
         if file.problem:
             raise ImageError(file.problem)
-        image = read_image(file.path)
+        image, notes = _read(file.path, model)
         size = image.shape[:2]
         scope = _scope(file, size, roi) if roi else model.scope_for(size)
     except (ImageError, LabelError) as error:
         tables.errors.append((file.image_id, str(error)))
         console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
         return
+    for note in notes:
+        tables.notes.setdefault(note, []).append(file.image_id)
     finding = model.find(image, scope)
     judgment = judge(finding.score, model.thresholds)
     tables.add(file.image_id, judgment, finding, model.approach.classes)
     path = out / "overlays" / overlay_name(file.image_id)
-    write_overlay(path, image, finding, judgment, image_id=file.image_id, scope=scope)
+    shown = model.pixels.show(image)
+    write_overlay(path, shown, finding, judgment, image_id=file.image_id, scope=scope)
 
 
 def _open_roi(
@@ -211,6 +269,8 @@ def _summarize(
     tables: _Tables, search: "ImageSearch", out: Path, console: Console
 ) -> InspectSummary:
     counts, unreadable = tables.counts, len(tables.errors)
+    for note, ids in tables.notes.items():
+        console.print(f"[yellow]note:[/] {escape(_some(ids))}: {note}", highlight=False)
     console.print(
         f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
         f"{unreadable} unreadable; "

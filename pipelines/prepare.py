@@ -8,7 +8,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from defectkit.errors import DatasetError
 from defectkit.vocabulary import (
     SPLITS,
     LabelFormatOption,
+    PagesOption,
     PolygonOption,
     RleBaseOption,
     RleOrderOption,
@@ -26,6 +27,7 @@ from defectkit.vocabulary import (
 )
 
 if TYPE_CHECKING:
+    from defectkit.data.pixel_format import PixelFormat
     from defectkit.labels.ledger import LedgerRow
     from defectkit.labels.read_options import ReadOptions
     from defectkit.labels.rle_convention import RleConvention
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
+    from defectkit.preparation.pixel_window import PixelOptions
     from defectkit.preparation.prepared_image import PreparedImage
     from defectkit.preparation.worker_pool import WorkerPool
 
@@ -99,6 +102,10 @@ def run(
     invert: bool = False,
     clip: bool = False,
     boxes: bool = False,
+    window: str | None = None,
+    percentile: str | None = None,
+    pages: PagesOption = "first",
+    show_channels: str | None = None,
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
@@ -149,6 +156,13 @@ def run(
         invert: Mask images: the defects are 0, the rest is not.
         clip: Cut outlines that reach beyond the image at its border, rather than refuse them.
         boxes: Read every label as its bounding box.
+        window: Images of more than 8 bits: LOW,HIGH, the values that become black and white. By
+            default 0 and the largest value of 8, 10, 12, 14 or 16 bits, whichever the images need.
+        percentile: Images of more than 8 bits: take the window from these percentiles of all their
+            pixels, as 0.1,99.9.
+        pages: TIFF of several pages: take the first, or all as the channels of one image.
+        show_channels: Images of 2 or more than 3 channels: the three, from 0, that pictures show
+            as red, green and blue; by default 0,1,2.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
         allow_leaks: Keep a given split although it has nearly identical images in different splits.
         seed: Seed of the split.
@@ -170,6 +184,7 @@ def run(
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
     from defectkit.preparation.matching import find_images
+    from defectkit.preparation.pixel_window import parse_pixel_options
     from defectkit.preparation.prepared_image import split_images
     from defectkit.preparation.rois import choose_rois
     from defectkit.preparation.splits import parse_split
@@ -187,6 +202,9 @@ def run(
     out, console = Path(out), console or Console(stderr=True)
     fractions = parse_split(split)
     _refuse_pixel_pitch(pixel_pitch)
+    asked = parse_pixel_options(
+        window=window, percentile=percentile, pages=pages, show_channels=show_channels
+    )
     check_output_folder(out)
 
     options = ReadOptions(
@@ -210,7 +228,9 @@ def run(
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     decide_polygons(matching, asked=polygons)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
-        facts = _examine(matching, convention, options, pool, console)
+        facts, pixels, pixel_warnings = _examine(
+            matching, convention, options, asked, pool, console
+        )
         ledger = _write_ledger(matching, facts, out)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, out)
         usable = [image for image in facts if not image.problem]
@@ -231,10 +251,11 @@ def run(
     previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
 
     warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
-    warnings += split_warnings
+    warnings += [*pixel_warnings, *split_warnings]
     summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
     info = {
         **describe_sources(matching, convention, Path(meta) if meta else None, out),
+        "pixels": pixels.to_dict(),
         "classes": classes,
         "counts": {key: getattr(summary, key) for key in COUNTS},
         "pixel_pitch": pixel_pitch,
@@ -269,17 +290,34 @@ def _examine(
     matching: "Matching",
     convention: "RleConvention",
     options: "ReadOptions",
+    asked: "PixelOptions",
     pool: "WorkerPool",
     console: Console,
-) -> "list[ImageFacts]":
-    """Read every image and its rows."""
+) -> "tuple[list[ImageFacts], PixelFormat, list[str]]":
+    """Read every image and its rows; return how images are read, and the warnings about that.
+
+    Images of more than 8 bits are read twice: their window depends on all of them.
+    """
     from defectkit.preparation.examine import examine_image
+    from defectkit.preparation.pixel_window import Levels, check_pixels, pixel_warnings
     from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
 
+    images, pixels, levels = matching.images, asked.format, Levels()
     examine = partial(examine_image, convention=convention, options=options)
-    results = join_equal_rois(pool.map(examine, matching.images))
-    return track_results(results, len(matching.images), "Reading images", console)
+    results = levels.take(pool.map(partial(examine, pixels=pixels), images))
+    facts = track_results(join_equal_rois(results), len(images), "Reading images", console)
+    if levels.images:
+        pixels = replace(pixels, window=levels.window(asked.percentile))
+        deep = [index for index, image in enumerate(facts) if image.deep]
+        results = pool.map(partial(examine, pixels=pixels), [images[index] for index in deep])
+        what = "Reading images of more than 8 bits"
+        read = track_results(join_equal_rois(results), len(deep), what, console)
+        facts = [replace(image, pixels=pixels) for image in facts]
+        for index, image in zip(deep, read, strict=True):
+            facts[index] = image
+    check_pixels(facts, asked)
+    return facts, pixels, pixel_warnings(facts, pixels, asked, levels)
 
 
 def _write_ledger(

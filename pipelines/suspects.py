@@ -184,7 +184,7 @@ def _draw(
     finding = model.find(image, scope)
     write_overlay(
         path,
-        image,
+        record.pixels.show(image),
         finding,
         judge(finding.score, model.thresholds),
         image_id=record.image_id,

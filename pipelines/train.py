@@ -189,7 +189,7 @@ def _train(
     # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
-        draw_augmentations(out / "augmentations.png", samples, dataset.classes)
+        draw_augmentations(out / "augmentations.png", samples, dataset)
     print_introduction(console, approach, network, dataset, samples, device=device, out=out)
     if before and not resuming:
         console.print("no epoch was finished: starting from epoch 1")

@@ -1,6 +1,6 @@
 """A prepared dataset: the records of its images, with their masks and regions, and its tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,8 @@ import numpy as np
 
 from defectkit.arrays import Image, Masks
 from defectkit.data.images import convert_channels, decode_image, read_image_bytes
+from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
+from defectkit.data.table_checks import check_inside, check_same_classes
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
 from defectkit.labels import rle
@@ -48,6 +50,7 @@ class ImageRecord:
     regions: tuple[Region, ...]
     roi: str = ""
     ignored: str = ""
+    pixels: PixelFormat = EIGHT_BITS
 
     @property
     def defective(self) -> bool:
@@ -55,14 +58,15 @@ class ImageRecord:
         return bool(self.rles)
 
     def read_image(self, channels: int) -> Image:
-        """Read the pixels as (H, W, channels) uint8.
+        """Read the pixels as (H, W, channels) uint8; 1, 3 or the image's own number of channels.
 
         Raises:
             ImageError: the file cannot be read.
             DatasetError: it is no longer the file it was prepared from.
         """
         content = read_image_bytes(self.path)
-        image = convert_channels(decode_image(content, name=str(self.path)), channels)
+        image = decode_image(content, name=str(self.path), pixels=self.pixels)
+        image = convert_channels(image, channels)
         if image.shape[:2] != (self.height, self.width):
             raise DatasetError(
                 f"{self.path} is {image.shape[1]}x{image.shape[0]} but was "
@@ -144,7 +148,8 @@ class Dataset:
                 )
             if not all(isinstance(class_id, str) for class_id in info["classes"]):
                 raise TypeError("the classes are not text")
-            dataset = cls(folder, info, _read_records(folder))
+            pixels = PixelFormat.from_dict(info.get("pixels"))
+            dataset = cls(folder, info, _read_records(folder, pixels))
             _ = dataset.fingerprint  # Of the masks that were read, whatever is edited later.
             return dataset
         except (OSError, KeyError, TypeError, ValueError) as error:
@@ -157,6 +162,11 @@ class Dataset:
     def classes(self) -> tuple[str, ...]:
         """The defect classes, in the order of the layers of a mask."""
         return tuple(self.info["classes"])
+
+    @property
+    def pixels(self) -> PixelFormat:
+        """How its images are read."""
+        return PixelFormat.from_dict(self.info.get("pixels"))
 
     @property
     def label_kind(self) -> LabelKind:
@@ -182,15 +192,18 @@ class Dataset:
 
     @cached_property
     def channels(self) -> int:
-        """1 where all images are gray, otherwise 3."""
+        """1 where all images are gray, 3 where some are RGB, otherwise that of each image."""
         return max((record.channels for record in self.records), default=1)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the images, masks, scopes and splits: equal for equal data in any folder."""
+        """A hash of images and how they are read, masks, scopes and splits: equal in any folder."""
         images = "\n".join(
             f"{record.image_id},{record.sha256},{record.split}" for record in self.records
         )
+        pixels = self.pixels
+        if pixels.pages != "first" or pixels.window not in (None, (0, 65535)):
+            images += f"\n{pixels.window} {pixels.pages}"
         tables = [self.folder / "masks.csv"]
         if (self.folder / SCOPE_TABLE).exists():
             tables.append(self.folder / SCOPE_TABLE)
@@ -215,12 +228,12 @@ class Dataset:
         return records
 
 
-def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
+def _read_records(folder: Path, pixels: PixelFormat) -> tuple[ImageRecord, ...]:
     rles: dict[str, dict[str, str]] = {}
     for row in read_csv(folder / "masks.csv"):
         rles.setdefault(row["image_id"], {})[row["class_id"]] = row["rle"]
     regions = _read_regions(folder)
-    _check_same_classes(rles, regions)
+    check_same_classes(rles, regions)
     rois, ignored = _read_scopes(folder)
     records = tuple(
         ImageRecord(
@@ -236,11 +249,12 @@ def _read_records(folder: Path) -> tuple[ImageRecord, ...]:
             regions=tuple(regions.get(row["image_id"], ())),
             roi=rois.get(row["image_id"], rois.get("", "")),
             ignored=ignored.get(row["image_id"], ""),
+            pixels=pixels,
         )
         for row in read_csv(folder / "images.csv")
     )
     for record in records:
-        _check_inside(record)
+        check_inside(record.regions, record.image_id, (record.height, record.width))
     return records
 
 
@@ -264,31 +278,6 @@ def _read_scopes(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         for row in read_csv(folder / SCOPE_TABLE):
             scopes[row["kind"]][row["image_id"]] = row["shape"]
     return scopes["roi"], scopes["ignored"]
-
-
-def _check_same_classes(
-    rles: Mapping[str, Mapping[str, str]], regions: Mapping[str, Sequence[Region]]
-) -> None:
-    """Raise ValueError where an image has a class in one of the two tables only."""
-    in_masks = {(image_id, class_id) for image_id, own in rles.items() for class_id in own}
-    in_defects = {(image_id, one.class_id) for image_id, own in regions.items() for one in own}
-    if in_masks != in_defects:
-        image_id, class_id = min(in_masks ^ in_defects)
-        raise ValueError(
-            f"masks.csv and defects.csv contradict each other: only one of them has class "
-            f"{class_id} of {image_id}"
-        )
-
-
-def _check_inside(record: ImageRecord) -> None:
-    """Raise ValueError where a region of ``defects.csv`` is not inside of its image."""
-    for region in record.regions:
-        x, y, width, height = region.box_xywh
-        if x < 0 or y < 0 or x + width > record.width or y + height > record.height:
-            raise ValueError(
-                f"defects.csv has the box {region.box_xywh} outside of {record.image_id}, which is "
-                f"{record.width}x{record.height}"
-            )
 
 
 def _split(text: str) -> Split:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.errors import ImageError
 
 NO_DATA = ("thumbs.db", "desktop.ini", "__macosx")

@@ -1,51 +1,33 @@
 """Reading, writing and resizing images: all files of images are read and written here.
 
-Training and inspection read images by the same rules:
-
-- Grayscale stays one channel; color becomes RGB. Palettes are resolved, alpha is dropped, CMYK is
-  converted, one-bit images become 0 and 255.
-- 16-bit values are scaled to 8 bits: 65535 becomes 255 (divided by 257, rounded).
-- EXIF orientation is applied: masks refer to the image as a viewer shows it.
-- The size is read from the header before any pixel is decoded; a file that lacks pixels is an
-  error.
+Training and inspection read images by the same rules: those of ``stored_image``, and then of their
+``PixelFormat``, which makes 8 bits of more.
 """
 
 import io
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from PIL import ImageFile, ImageOps, UnidentifiedImageError
 
 from defectkit.arrays import Image, ImageSize
+from defectkit.data.image_kinds import MAX_BYTES
+from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
+from defectkit.data.stored_image import decode_stored, read_stored_size
 from defectkit.errors import ImageError
 from defectkit.files import read_limited, write_bytes
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-PILLOW_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
-"""The formats that are decoded, whatever the file's name. Pillow's others may run Ghostscript."""
 
-MAX_PIXELS = 2**28
-"""Max. number of pixels of an image, 268 million; checked in the header."""
-
-MAX_BYTES = 2**31
-"""Max. size of an image file: that of the largest image, uncompressed."""
-
-EXIF_ORIENTATION = 0x0112
-EXIF_TRANSPOSED = (5, 6, 7, 8)
-"""The orientations that exchange height and width."""
-
-
-def read_image(path: Path | str) -> Image:
-    """Read one image file as (H, W) or (H, W, 3) RGB uint8.
+def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
+    """Read one image file as (H, W) or (H, W, C) uint8, C 2 to 16, 3 being RGB.
 
     Raises:
         ImageError: the file is missing, not an image, damaged, truncated or too large.
     """
-    return decode_image(read_image_bytes(path), name=str(path))
+    return decode_image(read_image_bytes(path), name=str(path), pixels=pixels)
 
 
 def read_image_bytes(path: Path | str) -> bytes:
@@ -60,29 +42,10 @@ def read_image_bytes(path: Path | str) -> bytes:
         raise _unreadable(path, error) from error
 
 
-def decode_image(content: bytes, *, name: str) -> Image:
+def decode_image(content: bytes, *, name: str, pixels: PixelFormat = EIGHT_BITS) -> Image:
     """Decode the bytes of an image file as ``read_image`` does; ``name`` is for messages."""
-    with open_image(io.BytesIO(content), name) as opened:
-        try:
-            image = opened
-            if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
-                image = ImageOps.exif_transpose(opened)
-            if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-                return _from_16_bit(np.asarray(image), name)
-            if image.mode in ("L", "RGB"):
-                return np.array(image)
-            if image.mode in ("1", "LA", "La"):
-                return np.array(image.convert("L"))
-            if image.mode == "F":
-                raise ImageError(
-                    f"{name}: floating-point pixels have no defined white. Save 8 or 16 bits."
-                )
-            return np.array(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
-            # Pillow raises SyntaxError for broken PNG chunks and the others for broken TIFF tags.
-            raise ImageError(
-                f"{name}: the image is damaged or cut off ({error}). Copy it again."
-            ) from error
+    stored = decode_stored(content, name=name, pages=pixels.pages)
+    return pixels.to_8_bits(stored.values, name=name)
 
 
 def read_image_size(path: Path | str) -> ImageSize:
@@ -92,34 +55,46 @@ def read_image_size(path: Path | str) -> ImageSize:
         ImageError: the file is missing, not an image or too large.
     """
     try:
-        with Path(path).open("rb") as handle, open_image(handle, str(path)) as opened:
-            width, height = opened.size
-            # Not PngImageFile's own, which decodes the image in search of it.
-            orientation = Pillow.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
-            # Pillow gives the size of a TIFF as it is shown.
-            transposed = orientation in EXIF_TRANSPOSED and opened.format != "TIFF"
+        with Path(path).open("rb") as handle:
+            return read_stored_size(Path(path), handle)
     except OSError as error:
         raise _unreadable(path, error) from error
     except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
         raise ImageError(f"{path}: the header is damaged ({error}).") from error
-    return (width, height) if transposed else (height, width)
 
 
 def convert_channels(image: Image, channels: int) -> Image:
-    """Return ``image`` as (H, W, channels), with 1 or 3 channels.
+    """Return ``image`` as (H, W, channels).
 
-    Gray is repeated to three channels, RGB is weighted to one (ITU-R BT.601).
+    Gray is repeated, RGB is weighted to one channel (ITU-R BT.601), other numbers of channels are
+    averaged to one.
     """
-    assert channels in (1, 3), channels
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] == channels:
         return image
-    if channels == 3:
+    if image.shape[2] == 1:
         return np.repeat(image, channels, axis=2)
+    assert channels == 1, (image.shape, channels)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
+    if image.shape[2] != 3:
+        weights = np.full(image.shape[2], 1 / image.shape[2], np.float32)
     luma = np.rint(image.astype(np.float32) @ weights)
     return np.asarray(luma[:, :, None], np.uint8)
+
+
+def takes_shape(shape: tuple[int, ...], channels: int) -> bool:
+    """Return whether what expects images of ``channels`` can take those of a shape.
+
+    Gray and RGB are converted to each other; other numbers of channels must be the same.
+    """
+    count = 1 if len(shape) == 2 else shape[2] if len(shape) == 3 else 0
+    return 0 not in shape and (count == channels or (count in (1, 3) and channels in (1, 3)))
+
+
+def describe_shapes(channels: int) -> str:
+    """Return the shapes that ``takes_shape`` accepts, for messages."""
+    return "(H, W) or (H, W, 3)" if channels in (1, 3) else f"(H, W, {channels})"
 
 
 def resize_image(
@@ -155,35 +130,3 @@ def write_jpeg(path: Path | str, image: Image) -> None:
 
 def _unreadable(path: Path | str, error: Exception) -> ImageError:
     return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
-
-
-def open_image(file: BinaryIO, name: str) -> Pillow.Image:
-    """Open an image file whose size is within the limit, not decoded yet; ``name`` is for messages.
-
-    Raises:
-        ImageError: it is not an image of a known format, or too large.
-    """
-    try:
-        # The limit below replaces Pillow's, which only warns at first. Other code in the process
-        # may have made Pillow accept truncated files.
-        Pillow.MAX_IMAGE_PIXELS = None
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        image = Pillow.open(file, formats=PILLOW_FORMATS)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        known = ", ".join(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES)
-        raise ImageError(f"{name}: not an image that can be read ({known}).") from error
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        image.close()
-        raise ImageError(
-            f"{name}: {width}x{height} pixels are more than the limit of {MAX_PIXELS}. "
-            "Cut the image into parts."
-        )
-    return image
-
-
-def _from_16_bit(values: npt.NDArray[np.generic], name: str) -> Image:
-    wide = values.astype(np.int64)
-    if wide.min(initial=0) < 0 or wide.max(initial=0) > 65535:
-        raise ImageError(f"{name}: pixel values outside 0..65535. Save 8 or 16 bits per channel.")
-    return ((wide + 128) // 257).astype(np.uint8)

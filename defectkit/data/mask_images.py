@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from defectkit.data.images import open_image, read_image_bytes
+from defectkit.data.image_kinds import open_image
+from defectkit.data.images import read_image_bytes
 from defectkit.errors import ImageError
 
 MaskKind = Literal["values", "colors", "alpha"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.data.mask_images import read_mask
 from defectkit.errors import DatasetError, ImageError, LabelError
 from defectkit.labels.scope import decode_roi, encode_roi, format_box, parse_box

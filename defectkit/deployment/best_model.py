@@ -50,14 +50,15 @@ def save_best_model(
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:
-    """Return what a model keeps of its dataset: the fingerprint and the region to inspect.
+    """Return what a model keeps of its dataset: fingerprint, pixel format, region to inspect.
 
     The region is kept where it is the same in all images, else ``"by image"`` if there are any.
     """
     roi: Any = asdict(dataset.common_roi) if dataset.common_roi else None
     if not roi and any(record.roi for record in dataset.records):
         roi = ROI_BY_IMAGE
-    return {"dataset": dataset.fingerprint, "roi": roi}
+    pixels = dataset.pixels.to_dict()
+    return {"dataset": dataset.fingerprint, "pixels": pixels, "roi": roi}
 
 
 def repair_model(run: Path) -> None:

@@ -14,9 +14,12 @@ from safetensors.torch import load, save
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
-from defectkit.arrays import Image, ImageSize
+from defectkit.arrays import ImageSize
 from defectkit.config import Config, make_config
-from defectkit.data.images import convert_channels
+from defectkit.data.array_files import StoredPixels
+from defectkit.data.image_kinds import MAX_CHANNELS
+from defectkit.data.images import convert_channels, describe_shapes, takes_shape
+from defectkit.data.pixel_format import PixelFormat
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
@@ -59,7 +62,7 @@ class _ModelInfo(BaseModel):
     model_config = ConfigDict(strict=True)
 
     classes: Annotated[list[str], Field(min_length=1)]
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
     pixel_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
     thresholds: dict[str, float | str]
     config: dict[str, Any]
@@ -89,6 +92,7 @@ class TrainedModel:
         info, weights = _read(folder)
         try:
             _ModelInfo.model_validate(info)
+            PixelFormat.from_dict(info.get("pixels"))
             state = _check_finite(load(weights))
             approach = build_approach(
                 _without_weights(make_config(info["config"], name=str(folder / "model.json"))),
@@ -104,7 +108,13 @@ class TrainedModel:
             raise ModelError(
                 f"{folder} cannot be used by this version of defectkit: {'; '.join(wrong)}"
             ) from None
-        except (TypeError, ValueError, RuntimeError, SafetensorError, ConfigError) as error:
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+            SafetensorError,
+            ConfigError,
+        ) as error:
             raise ModelError(
                 f"{folder} cannot be used by this version of defectkit: {error}"
             ) from error
@@ -133,19 +143,27 @@ class TrainedModel:
             )
         return Scope(roi=decode_roi(roi["shape"], size))
 
-    def find(self, image: Image, scope: Scope | None = None) -> Finding:
-        """Return the finding of one image, (H, W) gray or (H, W, 3) RGB uint8, of any size.
+    @property
+    def pixels(self) -> PixelFormat:
+        """How images are read: as those that it was trained on."""
+        return PixelFormat.from_dict(self.info.get("pixels"))
+
+    def find(self, image: StoredPixels, scope: Scope | None = None) -> Finding:
+        """Return the finding of one image of any size.
+
+        It is (H, W) gray, (H, W, 3) RGB, or (H, W, C) where the training images had other channels:
+        uint8, or the stored values of a camera of more bits where the training images had these.
 
         Nothing is found outside of ``scope``, by default that of ``scope_for``.
 
         Raises:
-            ValueError: the image is not uint8, is empty, or is neither gray nor RGB.
+            ValueError: it is none of these, or empty.
             ImageError: as ``scope_for``.
         """
         return self.find_all([image], None if scope is None else [scope])[0]
 
     def find_all(
-        self, images: Sequence[Image], scopes: Sequence[Scope] | None = None
+        self, images: Sequence[StoredPixels], scopes: Sequence[Scope] | None = None
     ) -> list[Finding]:
         """Return the findings of several images; those of equal size share a batch.
 
@@ -153,17 +171,17 @@ class TrainedModel:
         ``scope_for``.
 
         Raises:
-            ValueError: an image is not uint8, is empty, or is neither gray nor RGB.
+            ValueError: an image cannot be taken, as for ``find``.
             ImageError: as ``scope_for``.
         """
+        pixels, channels = self.pixels, self.approach.channels
         for image in images:
-            fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-            if image.dtype != np.uint8 or not fits or 0 in image.shape:
-                raise ValueError(
-                    "an image must be (H, W) or (H, W, 3) uint8 but got "
-                    f"{image.shape} {image.dtype}"
-                )
-        ready = [convert_channels(image, self.approach.channels) for image in images]
+            number = pixels.window is not None and image.dtype.kind in "uif"
+            if not (image.dtype == np.uint8 or number) or not takes_shape(image.shape, channels):
+                wanted, got = describe_shapes(channels), f"{image.shape} {image.dtype}"
+                raise ValueError(f"an image must be {wanted} uint8 but got {got}")
+        eight_bits = (pixels.to_8_bits(image, name="the image") for image in images)
+        ready = [convert_channels(image, channels) for image in eight_bits]
         if scopes is None:
             scopes = [self.scope_for(image.shape[:2]) for image in images]
         return self.approach.find(self.network, ready, scopes)

@@ -52,9 +52,9 @@ def build_features(
 def load_into_encoder(encoder: nn.Module, state: StateDict) -> None:
     """Load ``state`` into an encoder of any number of input channels.
 
-    For gray images the first convolution's weights are summed over the three input channels: that
-    gives the same as an image of three equal channels. Where ``state`` ends before the encoder
-    does, the deeper stages keep their random weights, with a warning.
+    Where these are not three, each gets its share of the sum of the first convolution's weights
+    over the three: that gives the same as an image of three equal channels. Where ``state`` ends
+    before the encoder does, the deeper stages keep their random weights, with a warning.
 
     Raises:
         ModelError: tensors are missing between others, or have other shapes.
@@ -66,8 +66,9 @@ def load_into_encoder(encoder: nn.Module, state: StateDict) -> None:
         given = known.get(_plain_name(key))
         if given is None:
             continue
-        if given.ndim == tensor.ndim == 4 and tensor.shape[1] == 1 and given.shape[1] == 3:
-            given = given.sum(dim=1, keepdim=True)
+        if given.ndim == tensor.ndim == 4 and tensor.shape[1] != given.shape[1] == 3:
+            channels = tensor.shape[1]
+            given = (given.sum(dim=1, keepdim=True) / channels).repeat(1, channels, 1, 1)
         if given.shape != tensor.shape:
             raise ModelError(
                 f"the weight '{key}' has shape {tuple(given.shape)} but {tuple(tensor.shape)} is "

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from defectkit.arrays import ImageSize
-from defectkit.data.images import decode_image, read_image_bytes
+from defectkit.data.images import read_image_bytes
+from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.roi_source import read_roi
+from defectkit.data.stored_image import decode_stored
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
@@ -33,13 +35,25 @@ NOTHING_COUNTS = "no pixel of the region to inspect is left: all are ignored"
 
 
 def examine_image(
-    image: MatchedImage, *, convention: RleConvention, options: ReadOptions = DEFAULT_OPTIONS
+    image: MatchedImage,
+    *,
+    convention: RleConvention,
+    options: ReadOptions = DEFAULT_OPTIONS,
+    pixels: PixelFormat = EIGHT_BITS,
 ) -> ImageFacts:
-    """Read one image and all of its rows; errors become the ``problem`` of the result."""
+    """Read one image and all of its rows; errors become the ``problem`` of the result.
+
+    Where its pixels have more than 8 bits and no window is known, the result has their ``levels``
+    and nothing else.
+    """
     try:
         content = read_image_bytes(image.path)
-        pixels = decode_image(content, name=image.path.name)
-        roi = read_roi(image.roi, pixels.shape[:2]) if image.roi else ""
+        stored = decode_stored(content, name=image.path.name, pages=pixels.pages)
+        if pixels.window is None and stored.values.dtype == np.uint16:
+            levels = np.bincount(stored.values.ravel())
+            return ImageFacts(image_id=image.image_id, path=image.path, levels=levels)
+        values = pixels.to_8_bits(stored.values, name=image.path.name)
+        roi = read_roi(image.roi, values.shape[:2]) if image.roi else ""
     except (ImageError, LabelError) as error:
         problem = str(error)
         ledger = [
@@ -49,7 +63,7 @@ def examine_image(
         return ImageFacts(
             image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
         )
-    height, width = pixels.shape[:2]
+    height, width = values.shape[:2]
     read = _read_rows(image.rows, (height, width), convention, options)
     read = _cut_to_scope(read, roi, (height, width))
     ledger = _refuse_all_if_one(read.ledger)
@@ -59,9 +73,13 @@ def examine_image(
         path=image.path,
         height=height,
         width=width,
-        channels=1 if pixels.ndim == 2 else 3,
+        channels=1 if values.ndim == 2 else values.shape[2],
         sha256=sha256_bytes(content),
-        keypoints=find_keypoints(pixels),
+        pixels=pixels,
+        deep=stored.values.dtype != np.uint8,
+        clipped=pixels.clipped_share(stored.values),
+        notes=stored.notes,
+        keypoints=find_keypoints(values),
         rles=read.rles,
         regions=tuple(
             region

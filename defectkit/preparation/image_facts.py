@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from defectkit.arrays import Image, Int64Array
+from defectkit.data.images import read_image
+from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.labels.ledger import LedgerRow
 from defectkit.regions import Region
+from defectkit.vocabulary import PixelNote
 
 
 # Without slots it travels between processes in half of the time.
@@ -17,8 +21,13 @@ class ImageFacts:
         path: the image file.
         height: in pixels.
         width: in pixels.
-        channels: 1 gray, 3 color.
+        channels: 1 gray, 3 color, or another number up to 16.
         sha256: the hash of the file.
+        pixels: how it was read.
+        deep: whether its pixels have more than 8 bits.
+        clipped: the share of its pixel values outside of the window, in [0, 1].
+        levels: the number of pixels by value, where these are to be measured first; else None.
+        notes: what is to be said of the file.
         keypoints: packed, as ``find_keypoints`` returns them.
         rles: the canonical encodings by class; classes without a defect pixel are left out.
         regions: the connected regions of each class.
@@ -37,6 +46,11 @@ class ImageFacts:
     width: int = 0
     channels: int = 0
     sha256: str = ""
+    pixels: PixelFormat = EIGHT_BITS
+    deep: bool = False
+    clipped: float = 0.0
+    levels: Int64Array | None = None
+    notes: tuple[PixelNote, ...] = ()
     keypoints: bytes = b""
     rles: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
@@ -46,3 +60,11 @@ class ImageFacts:
     lost_rows: int = 0
     ledger: tuple[LedgerRow, ...] = ()
     problem: str = ""
+
+    def read_image(self) -> Image:
+        """Read the pixels again, as they were read when the image was examined.
+
+        Raises:
+            ImageError: the file can no longer be read.
+        """
+        return read_image(self.path, self.pixels)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.preparation.file_tree import own_parts
 
 IMAGE_ENDINGS = ("_image", "_img", "_rgb", "_sat", "_orig", "_original", "_leftimg8bit")

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from urllib.parse import unquote_plus
 
-from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.errors import ImageError
 from defectkit.preparation.file_tree import IMAGE_WORDS, split_words
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from defectkit.data.images import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.preparation.file_tree import (
     GOOD_WORDS,
     INSTANCE_WORDS,

@@ -78,7 +78,7 @@ def _make_tables(
                 "width": facts.width,
                 "height": facts.height,
                 "pixels": pixels,
-                "gray": facts.channels == 1,
+                "channels": facts.channels,
                 "defective": bool(facts.rles),
                 "inspected": count_roi(facts.roi) if facts.roi else pixels,
                 "ignored": count_roi(facts.ignored),
@@ -98,13 +98,15 @@ def _images_table(images: "pd.DataFrame") -> Table:
         f"{by_size['width'].iloc[place]} x {by_size['height'].iloc[place]}"
         for place in (0, len(images) // 2, -1)
     )
+    counts = images["channels"].value_counts()
     table = _table("Images", "", "")
     for name, value in (
         ("images", len(images)),
         ("defective", images["defective"].sum()),
         ("good", (~images["defective"]).sum()),
-        ("gray", images["gray"].sum()),
-        ("color", (~images["gray"]).sum()),
+        ("gray", (images["channels"] == 1).sum()),
+        ("color", (images["channels"] == 3).sum()),
+        *((f"{n} channels", count) for n, count in counts.items() if n not in (1, 3)),
         ("smallest, width x height", smallest),
         ("median", middle),
         ("largest", largest),

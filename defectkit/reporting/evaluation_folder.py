@@ -94,7 +94,7 @@ def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> 
     assert judgment.outcome is not None
     write_overlay(
         folder / "overlays" / _overlay_name(image_id, judgment.outcome),
-        prediction.image,
+        prediction.record.pixels.show(prediction.image),
         prediction.finding,
         judgment,
         image_id=image_id,

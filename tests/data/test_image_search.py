@@ -53,9 +53,9 @@ def test_what_an_inspection_wrote_is_neither_inspected_nor_counted(tmp_path):
 
 
 def test_without_an_image_the_error_says_what_is_there_instead(tmp_path):
-    touch(tmp_path, "a.npy", "b.npy")
+    touch(tmp_path, "a.raw", "b.raw")
     with pytest.raises(
-        ImageError, match=r"no image in .* \(2 other files skipped: 2 \.npy \(a\.npy, b\.npy\)\)"
+        ImageError, match=r"no image in .* \(2 other files skipped: 2 \.raw \(a\.raw, b\.raw\)\)"
     ):
         search(tmp_path)
 

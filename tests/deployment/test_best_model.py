@@ -26,7 +26,11 @@ def test_a_whole_model_stays_although_its_copy_significant(run_copy):
 
 def test_a_region_to_inspect_is_kept_where_it_is_that_of_all_images(dataset_folder):
     dataset = Dataset.load(dataset_folder)
-    assert describe_dataset(dataset) == {"dataset": dataset.fingerprint, "roi": None}
+    assert describe_dataset(dataset) == {
+        "dataset": dataset.fingerprint,
+        "pixels": {"window": None, "pages": "first", "shown": None},
+        "roi": None,
+    }
     records = [replace(record, roi="1,2,30,40") for record in dataset.records]
     same = replace(dataset, records=tuple(records))
     expected = {"shape": "1,2,30,40", "height": 96, "width": 96}

@@ -13,13 +13,14 @@ def random_state(name: str) -> dict[str, torch.Tensor]:
     return timm.create_model(name, pretrained=False).state_dict()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_three_input_channels_fold_into_one_by_summing(channels):
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_the_weights_of_three_input_channels_are_shared_by_any_number(channels):
     state = random_state("resnet18")
     encoder = timm.create_model("resnet18", features_only=True, in_chans=channels)
     load_into_encoder(encoder, state)
     expected = state["conv1.weight"]
-    expected = expected.sum(dim=1, keepdim=True) if channels == 1 else expected
+    if channels != 3:
+        expected = (expected.sum(dim=1, keepdim=True) / channels).expand(-1, channels, -1, -1)
     torch.testing.assert_close(encoder.state_dict()["conv1.weight"], expected)
 
 

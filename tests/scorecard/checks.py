@@ -47,6 +47,7 @@ CHECKS = {
     44: "polygons of findContours come back to the pixel",
     45: "text is read in its own encoding",
     46: "a cell that a spreadsheet cut is refused",
+    47: "12 bits give the images of 8; the window of the training images is applied everywhere",
     48: "ignored pixels count nowhere: not in the loss, not in any metric",
     49: "outside of the region to inspect nothing is found",
     50: "what all images of a weave or a part share is no leak; copies among them are found",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from defectkit.arrays import Image
 from defectkit.data.images import read_image
+from defectkit.data.pixel_format import PixelFormat
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.alignment import Alignment, align
 from defectkit.preparation.leaks.candidates import (
@@ -48,6 +49,7 @@ class _View:
     """What is compared of an image: all of it, or with a ``pose`` what it has beside a part."""
 
     path: Path
+    pixels: PixelFormat
     pose: Pose | None = None
 
 
@@ -71,20 +73,20 @@ def find_leaks(images: Sequence[ImageFacts], pool: WorkerPool) -> LeakSearch:
     exact = find_equal_files({image.image_id: image.sha256 for image in images})
     copies = {leak.image_id_b for leak in exact}
     unique = [image for image in images if image.image_id not in copies]
-    views = [_View(image.path) for image in unique]
+    views = [_View(image.path, image.pixels) for image in unique]
     keypoints = [ImageKeypoints(image.height, image.width, image.keypoints) for image in unique]
     candidates = find_candidates(keypoints)
 
     def describe(numbers: Sequence[int], poses: Sequence[Pose]) -> Iterator[Described]:
-        jobs = [_View(views[one].path, pose) for one, pose in zip(numbers, poses, strict=True)]
+        jobs = [replace(views[one], pose=pose) for one, pose in zip(numbers, poses, strict=True)]
         return pool.map(_describe, jobs)
 
     shared = find_common_parts(
-        keypoints, candidates, lambda number: read_image(unique[number].path), describe
+        keypoints, candidates, lambda number: unique[number].read_image(), describe
     )
     if shared:
         for number, (pose, described) in shared.items():
-            views[number] = _View(unique[number].path, pose)
+            views[number] = replace(views[number], pose=pose)
             keypoints[number] = described.keypoints
         candidates = _find_beside_parts(keypoints, candidates, sorted(shared))
     candidates = keep_strongest(candidates)
@@ -130,11 +132,11 @@ def _find_beside_parts(
 
 def _describe(view: _View) -> Described:
     assert view.pose
-    return describe_remainder(read_image(view.path), view.pose)
+    return describe_remainder(read_image(view.path, view.pixels), view.pose)
 
 
 def _read_view(view: _View) -> Image:
-    image = read_image(view.path)
+    image = read_image(view.path, view.pixels)
     return take_out(image, view.pose) if view.pose else image
 
 

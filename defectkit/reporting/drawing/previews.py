@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Image, Mask
-from defectkit.data.images import read_image, write_png
+from defectkit.data.images import write_png
 from defectkit.files import safe_name
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
@@ -151,7 +151,8 @@ def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     part = (slice(y, y + height), slice(x, x + width))
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    pixels = cv2.resize(read_image(image.path)[part], size, interpolation=way)
+    shown = image.pixels.show(image.read_image())
+    pixels = cv2.resize(shown[part], size, interpolation=way)
     pixels = _mark_scope(pixels, image, part)
     masks: dict[str, Mask] = {}
     for class_id, text in image.rles.items():

@@ -33,8 +33,7 @@ MAX_RINGS = 40
 
 def as_rgb(image: Image) -> Image:
     """Return (H, W), (H, W, 1) or (H, W, 3) ``image`` as (H, W, 3)."""
-    gray = image.ndim == 3 and image.shape[2] == 1
-    return convert_channels(image[:, :, 0] if gray else image, 3)
+    return convert_channels(image, 3)
 
 
 def draw_outline(image: Image, mask: Mask, color: Color, thickness: int, *, gap: int = 1) -> None:

@@ -1,10 +1,11 @@
 """The pictures of a training: curves, a frame after each epoch, the GIF of them, augmentations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from defectkit.approaches.interface import Samples
+from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import OutputError
 from defectkit.reporting.drawing.gif import progress_frame, write_gif
@@ -26,7 +27,7 @@ def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int
         return
     dice = validation.dice
     frame = progress_frame(
-        [prediction.image for prediction in watched],
+        [prediction.record.pixels.show(prediction.image) for prediction in watched],
         [prediction.truth.mask for prediction in watched],
         [prediction.finding.defect_map for prediction in watched],
         epoch=epoch,
@@ -47,14 +48,16 @@ def write_gif_at_end(run: Path) -> Iterator[None]:
     _write_progress_gif(run)
 
 
-def draw_augmentations(path: Path, samples: Samples, classes: Sequence[str]) -> None:
+def draw_augmentations(path: Path, samples: Samples, dataset: Dataset) -> None:
     """Draw the first training samples with their labels, for the user to check."""
     cells = []
     for index, (image, masks) in enumerate(samples.preview(PREVIEWED_SAMPLES)):
         labels = {
-            c: mask.astype(bool) for c, mask in zip(classes, masks, strict=True) if mask.any()
+            c: mask.astype(bool)
+            for c, mask in zip(dataset.classes, masks, strict=True)
+            if mask.any()
         }
-        cell = draw_labels(image, labels, (), cell_size=CELL_SIZE)
+        cell = draw_labels(dataset.pixels.show(image), labels, (), cell_size=CELL_SIZE)
         cells.append((samples.image_id((1, index)), cell))
     write_png(path, contact_sheet(cells))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectkit.data import images
+from defectkit.data import image_kinds
 from defectkit.data.images import decode_image, write_png
 from defectkit.reporting.drawing.palette import COLORS, hex_code
 from defectkit.reporting.html import render
@@ -66,7 +66,7 @@ def test_a_thumbnail_fits_and_keeps_its_aspect(tmp_path):
 
 def test_a_picture_too_large_to_be_read_back_has_no_thumbnail(tmp_path, monkeypatch):
     write_png(tmp_path / "large.png", np.zeros((300, 300), np.uint8))
-    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(image_kinds, "MAX_PIXELS", 10_000)
     assert thumbnail_jpeg(tmp_path / "large.png") == b""
 
 

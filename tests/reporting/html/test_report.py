@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from defectkit.data import images
+from defectkit.data import image_kinds
 from defectkit.data.images import decode_image, write_png
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.plots import plot_scores
@@ -229,7 +229,7 @@ def test_an_overlay_too_large_to_be_read_back_is_linked(tmp_path, monkeypatch):
     rows = [row("large", "escape", 0.2), row("small", "escape", 0.3)]
     write_png(tmp_path / "overlays" / "large.png", np.zeros((300, 300), np.uint8))
     write_png(tmp_path / "overlays" / "small.png", np.zeros((30, 30), np.uint8))
-    monkeypatch.setattr(images, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(image_kinds, "MAX_PIXELS", 10_000)
     tags = Tags(report(tmp_path, rows))
     assert [link["href"] for link in tags.all("a")] == ["overlays/large.png", "overlays/small.png"]
     assert [image["alt"] for image in tags.all("img")] == ["Overlay of small"]

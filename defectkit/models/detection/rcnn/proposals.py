@@ -55,8 +55,8 @@ def propose_boxes(image: Image, *, max_proposals: int = 256) -> Float32Array:
     longest = max(height, width)
     side = min(max(longest // 2, SIDES[0]), SIDES[1], longest)
     size = max(round(width * side / longest), 1), max(round(height * side / longest), 1)
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if side < longest else image
-    boxes = _search(small.reshape(size[1], size[0], -1))  # cv2 drops a single channel
+    small = _reduce(image, size) if side < longest else image
+    boxes = _search(small)
     _, first = np.unique(boxes, axis=0, return_index=True)
     chosen = boxes[np.sort(first)[:max_proposals]]
     factors = [width / size[0], height / size[1]] * 2
@@ -67,6 +67,15 @@ def propose_boxes_torch(image: torch.Tensor) -> torch.Tensor:
     """(C, H, W) in [0, 255] -> the proposals (N, 4), N > 0, on the same device."""
     pixels = image.to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return torch.from_numpy(propose_boxes(np.ascontiguousarray(pixels))).to(image.device)
+
+
+def _reduce(image: Image, size: tuple[int, int]) -> Image:
+    """Return (H, W, C) resized to ``size``, (width, height): cv2 takes up to four channels."""
+    parts = [image[:, :, start : start + 4] for start in range(0, image.shape[2], 4)]
+    small = [
+        cv2.resize(np.ascontiguousarray(part), size, interpolation=cv2.INTER_AREA) for part in parts
+    ]
+    return np.asarray(np.dstack(small), np.uint8)
 
 
 def _search(image: Image) -> Float64Array:

@@ -1,0 +1,208 @@
+"""Image files as they are stored: with all their bits and channels.
+
+- Grayscale stays one channel; color becomes RGB. Palettes are resolved, alpha is dropped, CMYK is
+  converted, one-bit images become 0 and 255, white-is-zero becomes black-is-zero.
+- 2 to 16 channels come from NPY, and from TIFF that has as many samples, or pages where these are
+  channels. Of other files with several pages or frames the first is taken, with a note.
+- EXIF orientation is applied: masks refer to the image as a viewer shows it.
+- The size is read from the header before any pixel is decoded; a file that lacks pixels is an
+  error.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from defectkit.arrays import ImageSize
+from defectkit.data.array_files import (
+    TRANSPOSED,
+    StoredPixels,
+    is_npy,
+    is_tiff,
+    npy_header,
+    read_npy,
+    read_tiff,
+    tiff_pages,
+    tiff_size,
+    turn,
+)
+from defectkit.data.image_kinds import MAX_CHANNELS, open_image
+from defectkit.errors import ImageError
+from defectkit.vocabulary import PagesOption, PixelNote
+
+EXIF_ORIENTATION = 0x0112
+
+# Tags of TIFF 6.0.
+BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA = 258, 262, 277, 284, 338
+WHITE_IS_ZERO, CMYK = 0, 5
+SEPARATE_PLANES = 2
+
+PILLOW_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, OverflowError)
+"""Pillow raises SyntaxError for broken PNG chunks and the others for broken TIFF tags."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredImage:
+    """The stored pixels of an image: (H, W) or (H, W, C), and what is to be said of the file.
+
+    They are uint8, or uint16 where they have more bits, or of another dtype where not even these
+    hold them.
+    """
+
+    values: StoredPixels
+    notes: tuple[PixelNote, ...] = ()
+
+
+def decode_stored(content: bytes, *, name: str, pages: PagesOption = "first") -> StoredImage:
+    """Decode the bytes of an image file; ``name`` is for messages.
+
+    Raises:
+        ImageError: it is not an image, or damaged, truncated or too large.
+    """
+    if is_npy(content):
+        values, by_planes = read_npy(content, name)
+        return _tidy(values, ("planes first",) if by_planes else (), name)
+    try:
+        opened = open_image(io.BytesIO(content), name)
+    except ImageError:
+        if not is_tiff(content):
+            raise
+        values, has_pages = read_tiff(content, name)
+        return _tidy(values, ("several pages",) if has_pages else (), name)
+    with opened:
+        try:
+            if pages == "channels" and opened.format == "TIFF" and _has_pages(opened, content):
+                return _tidy(_read_pages(opened, content, name), (), name)
+            notes: tuple[PixelNote, ...] = ("several pages",) if _has_pages(opened, content) else ()
+            return _tidy(_read_page(opened, content, name), notes, name)
+        except PILLOW_ERRORS as error:
+            raise ImageError(
+                f"{name}: the image is damaged or cut off ({error}). Copy it again."
+            ) from error
+
+
+def read_stored_size(path: Path, handle: BinaryIO) -> ImageSize:
+    """Return the (height, width) of the image that ``decode_stored`` gives, from the header alone.
+
+    Raises:
+        ImageError: it is not an image, or too large.
+        OSError, SyntaxError, ValueError, TypeError, OverflowError: the header is damaged.
+    """
+    start = handle.read(16)
+    handle.seek(0)
+    if is_npy(start):
+        return npy_header(handle, str(path)).size
+    try:
+        opened = open_image(handle, str(path))
+    except ImageError:
+        if not is_tiff(start):
+            raise
+        handle.seek(0)
+        return tiff_size(handle, str(path))
+    with opened:
+        width, height = opened.size
+        # Not PngImageFile's own, which decodes the image in search of it.
+        orientation = Pillow.Image.getexif(opened).get(EXIF_ORIENTATION, 1)
+        # Pillow gives the size of a TIFF as it is shown.
+        transposed = orientation in TRANSPOSED and opened.format != "TIFF"
+    return (width, height) if transposed else (height, width)
+
+
+def _read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
+    """Read the page of ``opened`` that it shows."""
+    tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
+    samples = int(tags.get(SAMPLES, 1))
+    colors = samples - sum(extra in (1, 2) for extra in tags.get(EXTRA, ()))  # without alpha
+    deep = _has_deep_colors(opened, content)
+    planes = tags.get(PLANAR) == SEPARATE_PLANES
+    if tags and tags.get(PHOTOMETRIC) != CMYK and (colors not in (1, 3) or (deep and planes)):
+        opened.load()  # It has all its pixels.
+        return read_tiff(content, name, page=opened.tell())[0]
+    white = 2 ** int(tags.get(BITS, (8,))[0]) - 1
+    turned = opened
+    if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        turned = ImageOps.exif_transpose(opened)
+    if turned.mode.startswith("I"):
+        values = np.asarray(turned)
+        return white - values.astype(np.int64) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
+    if turned.mode in ("L", "RGB", "F") and not deep:
+        return np.array(turned)
+    if deep:
+        turned.load()
+        return _read_deep_colors(content, opened, name)
+    return np.array(turned.convert("L" if turned.mode in ("1", "LA", "La") else "RGB"))
+
+
+def _has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
+    """Return whether there are colors of more than 8 bits, of which Pillow would give 8."""
+    if opened.mode not in ("RGB", "RGBA", "RGBX", "LA", "La"):
+        return False
+    match opened.format:
+        case "TIFF":
+            return bool(max(getattr(opened, "tag_v2", {}).get(BITS, (8,))) > 8)
+        case "JPEG2000":  # the byte Ssiz of the marker SIZ
+            at = content.find(b"\xff\x4f\xff\x51")
+            return len(content) > at + 42 and content[at + 42] & 0x7F > 7
+        case "PNG" | "PPM":
+            tiles = getattr(opened, "tile", ())
+            arguments = tiles[0].args if tiles else ""
+            return ";16" in str(arguments) or (
+                opened.format == "PPM" and isinstance(arguments, tuple) and arguments[-1] > 255
+            )
+        case _:
+            return False
+
+
+def _read_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> StoredPixels:
+    """Read colors of more than 8 bits; that the file is whole was seen before."""
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
+        raise ImageError(f"{name}: colors of this kind cannot be read. Save it as PNG.")
+    values = decoded[:, :, 2::-1]
+    return turn(values, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
+
+
+def _has_pages(opened: Pillow.Image, content: bytes) -> bool:
+    """Return whether there is a second page or frame, apart from smaller versions of the first."""
+    if opened.format != "TIFF":
+        return bool(getattr(opened, "is_animated", False))
+    return len(tiff_pages(content, limit=2)[0]) > 1
+
+
+def _read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
+    numbers, whole = tiff_pages(content, limit=MAX_CHANNELS + 1)
+    if not whole:
+        raise ImageError(f"{name}: the image is cut off: it lacks pages. Copy it again.")
+    planes = []
+    for number in numbers:
+        opened.seek(number)
+        plane = _read_page(opened, content, name)
+        planes.append(plane)
+        if len(numbers) > MAX_CHANNELS or plane.ndim > 2 or plane.shape != planes[0].shape:
+            raise ImageError(
+                f"{name}: its pages are not the channels of one image, which are 2 to "
+                f"{MAX_CHANNELS} gray pages of one size. Give prepare --pages first to take the "
+                "first page."
+            )
+    return np.stack(planes, axis=2)
+
+
+def _tidy(values: npt.NDArray[Any], notes: tuple[PixelNote, ...], name: str) -> StoredImage:
+    """Check the pixels, and give them the smallest of the dtypes that hold them."""
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * np.uint8(255)
+    if np.issubdtype(values.dtype, np.floating):
+        if not np.isfinite(values).all():
+            raise ImageError(f"{name}: some pixels are not finite numbers. Replace them.")
+    elif values.dtype != np.uint8 and values.min() >= 0 and values.max() <= 65535:
+        values = values.astype(np.uint16, copy=False)
+    return StoredImage(np.ascontiguousarray(values), notes)
