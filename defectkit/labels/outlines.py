@@ -62,13 +62,15 @@ class Polygons:
     """The union of polygons, each x, y, x, y ...; ``relative``: in fractions of the image's sides.
 
     ``size`` is the image's according to the label file, None where it does not say.
-    ``names_pixels``: the corners name pixels, and the border belongs to the mask.
+    ``names_pixels``: the corners name pixels, and the border belongs to the mask. ``box_sides`` are
+    (width, height) of the box around the mask in pixels according to the label file, if it says so.
     """
 
     rings: tuple[tuple[float, ...], ...]
     size: ImageSize | None = None
     relative: bool = False
     names_pixels: bool = False
+    box_sides: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

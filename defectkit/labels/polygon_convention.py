@@ -6,7 +6,8 @@ read as points, a mask loses its last row and column, and a thin crack nearly al
 
 Whole numbers alone show nothing: many tools round. What shows it are edges that all run along the
 eight directions of pixels, some of them diagonally; outlines that go there and back, and so have no
-area; and corners in the last column or row of pixels where none is on the border beyond it.
+area; corners in the last column or row of pixels where none is on the border beyond it; and boxes
+in the label file that are all a pixel wider and higher than the corners reach.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectkit.arrays import Float64Array, ImageSize
-from defectkit.labels.outlines import Polygons, names_pixels, points_of
+from defectkit.labels.outlines import MAX_ROUNDING, Polygons, names_pixels, points_of
 
 MIN_EDGES = 12
 """So many edges in the eight directions, all of them, are no chance ..."""
@@ -37,6 +38,8 @@ class _Evidence:
     slanted: int = 0
     thin: int = 0
     at_border: int = 0
+    in_wider_box: int = 0
+    in_other_box: int = 0
 
 
 def why_pixels(samples: Iterable[Sample]) -> str:
@@ -48,6 +51,7 @@ def why_pixels(samples: Iterable[Sample]) -> str:
             if not names_pixels(ring, size):
                 return ""
         _add(found, rings, size)
+        _add_box(found, np.concatenate(rings), polygons.box_sides)
     chain = found.edges >= MIN_EDGES and found.diagonal >= MIN_DIAGONAL and not found.slanted
     if chain:
         return f"all {found.edges} edges that were looked at run from pixel to pixel"
@@ -55,6 +59,8 @@ def why_pixels(samples: Iterable[Sample]) -> str:
         return f"{found.thin} of them go there and back, and have no area between points"
     if found.at_border >= MIN_POLYGONS:
         return f"{found.at_border} of them end in the last row or column, and none beyond it"
+    if found.in_wider_box >= MIN_POLYGONS and not found.in_other_box:
+        return f"the boxes of {found.in_wider_box} of them are a pixel wider and higher"
     return ""
 
 
@@ -76,6 +82,14 @@ def _add(found: _Evidence, rings: list[Float64Array], size: ImageSize) -> None:
     # A stray ring beside a good one has no area either.
     found.thin += all(thin)
     found.at_border += last[0] > width - 1.5 or last[1] > height - 1.5
+
+
+def _add_box(found: _Evidence, points: Float64Array, box_sides: tuple[float, float] | None) -> None:
+    if box_sides:
+        wider = box_sides - (points.max(axis=0) - points.min(axis=0))
+        is_wider = bool((abs(wider - 1) <= MAX_ROUNDING).all())
+        found.in_wider_box += is_wider
+        found.in_other_box += not is_wider
 
 
 def _area(points: Float64Array) -> float:

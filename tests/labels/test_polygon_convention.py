@@ -59,6 +59,16 @@ def test_cracks_alone_show_it_and_borders_alone_too():
     assert why_pixels((one, SIZE) for one in [*slanted, beyond]) == ""
 
 
+def test_boxes_that_count_pixels_show_it():
+    rings = [(3 * i, 4, 9 + 4 * i, 4 + i, 9 + 4 * i, 9, 3 * i, 12) for i in range(1, 5)]
+    boxed = [(9 + i + 1, 8 + 1) for i in range(1, 5)]
+    wider = [Polygons((ring,), SIZE, box_sides=box) for ring, box in zip(rings, boxed, strict=True)]
+    why = why_pixels((one, SIZE) for one in wider)
+    assert why == "the boxes of 4 of them are a pixel wider and higher"
+    exact = Polygons((rings[0],), SIZE, box_sides=(boxed[0][0] - 1, boxed[0][1] - 1))
+    assert why_pixels((one, SIZE) for one in [*wider, exact]) == ""
+
+
 @pytest.mark.parametrize(
     "ring",
     [

@@ -125,12 +125,21 @@ def _outline(item: dict[str, Any], size: ImageSize | None) -> Outline:
         if not isinstance(shape, list):
             raise LabelError("its segmentation is neither polygons nor an RLE")
         rings = [shape] if not isinstance(shape[0], list) else shape
-        return Polygons(tuple(_ring(ring) for ring in rings), size)
+        return Polygons(tuple(map(_ring, rings)), size, box_sides=_box_sides(item))
     box = json_numbers(item.get("bbox"))
     if len(box) != 4:
         raise LabelError("its bbox does not have the four numbers x, y, width and height")
     left, top, width, height = box
     return Box(left, top, left + width, top + height, size)
+
+
+def _box_sides(item: dict[str, Any]) -> tuple[float, float] | None:
+    """Return width and height of the box beside polygons, None where there is none that counts."""
+    try:
+        box = json_numbers(item.get("bbox"))
+    except LabelError:
+        return None
+    return box[2:] if len(box) == 4 else None
 
 
 def _ring(ring: Any) -> tuple[float, ...]:

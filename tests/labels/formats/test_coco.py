@@ -48,6 +48,12 @@ def test_polygons_masks_and_images_without_either(read):
     assert (table.form, table.kind, table.refused) == ("COCO JSON", "masks", ())
 
 
+def test_the_box_beside_polygons_is_kept_if_it_is_one(read):
+    boxes = ([1, 2, 5, 8.5], None, [1, 2], ["1", 2, 3, 4])
+    table = read(*(shape(segmentation=[TRIANGLE], bbox=box) for box in boxes))
+    assert [row.outline.box_sides for row in table.rows] == [(5, 8.5), None, None, None]
+
+
 def test_boxes_alone_are_boxes(read):
     table = read(shape(segmentation=[], bbox=[1, 2, 10, 5.5]), shape("x", bbox=[0, 0, 3, 3]))
     assert table.kind == "boxes"
