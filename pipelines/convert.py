@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset, ImageRecord
     from defectkit.regions import Region
 
+IGNORED_CLASS = "ignored"
+"""What ignored pixels are called in formats that have no other place for them."""
+
 
 def run(
     dataset: str | Path,
@@ -34,12 +37,12 @@ def run(
     files below the image folder.
 
     - csv: ImageId,ClassId,EncodedPixels, 1-based, down then right.
-    - coco: an annotation for each connected region; of a dataset of boxes, the boxes alone. Ignored
-      pixels are a crowd.
+    - coco: an annotation for each connected region; of a dataset of boxes, the boxes alone.
     - masks: a PNG for each image, 0 and the numbers of the classes, 255 for ignored pixels;
       classes.csv names the classes.
 
-    CSV has no place for ignored pixels; no format has one for the region to inspect.
+    In csv and coco ignored pixels are a class of their own, "ignored", for --ignore-class. No
+    format has a place for the region to inspect.
 
     Examples:
         defectkit labels convert dataset --to coco --out instances.json
@@ -69,6 +72,11 @@ def run(
         raise DatasetError(
             f"{data.folder} has boxes but no masks; {to} cannot store boxes. Use --to coco."
         )
+    if IGNORED_CLASS in data.classes and any(record.ignored for record in data.records):
+        raise DatasetError(
+            f"{data.folder} has ignored pixels and a class {IGNORED_CLASS!r}, the name that they "
+            "would get. Rename the class."
+        )
     names = _image_names(data)
     match to:
         case "csv":
@@ -78,21 +86,11 @@ def run(
         case "masks":
             _write_masks(data, names, out)
     console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
-    _tell_what_is_lost(data, to, console)
-    return out
-
-
-def _tell_what_is_lost(data: "Dataset", to: WrittenLabelFormat, console: Console) -> None:
-    """Say what of the dataset the format has no place for."""
-    ignored = sum(bool(record.ignored) for record in data.records)
-    if ignored and to == "csv":
-        console.print(
-            f"Warning: {ignored} images have ignored pixels. CSV has no place for them: there they "
-            "are good now. Use --to coco or --to masks to keep them.",
-            style="yellow",
-        )
+    if to != "masks" and any(record.ignored for record in data.records):
+        console.print(f"Ignored pixels have a class: prepare with --ignore-class {IGNORED_CLASS}.")
     if any(record.roi for record in data.records):
         console.print("The region to inspect is not written: name it again with prepare --roi.")
+    return out
 
 
 def _image_names(data: "Dataset") -> list[str]:
@@ -108,33 +106,36 @@ def _write_csv(data: "Dataset", names: Sequence[str], out: Path) -> None:
     rows = (
         row
         for name, record in zip(names, data.records, strict=True)
-        for row in ([[name, *pair] for pair in record.rles.items()] or [[name, "", ""]])
+        for row in ([[name, *pair] for pair in _texts(record).items()] or [[name, "", ""]])
     )
     write_csv(out, ["ImageId", "ClassId", "EncodedPixels"], rows)
+
+
+def _texts(record: "ImageRecord") -> dict[str, str]:
+    """Return the encodings of all classes, that of the ignored pixels among them."""
+    return {**record.rles, **({IGNORED_CLASS: record.ignored} if record.ignored else {})}
 
 
 def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[str, Any]:
     from defectkit.labels import coco_rle, rle
 
-    # A crowd has a class, which counts for nothing; here the first one.
-    names_of_classes = data.classes or ("ignored",)
-    categories = {class_id: number for number, class_id in enumerate(names_of_classes, start=1)}
+    used = [*data.classes, *([IGNORED_CLASS] if any(one.ignored for one in data.records) else [])]
+    categories = {class_id: number for number, class_id in enumerate(used, start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for image_id, (name, record) in enumerate(zip(names, data.records, strict=True), start=1):
         size = {"height": record.height, "width": record.width}
         images.append({"id": image_id, "file_name": name, **size})
         for region, mask in _region_masks(record):
-            crowd = not region.class_id
             annotation: dict[str, Any] = {
                 "id": len(annotations) + 1,
                 "image_id": image_id,
-                "category_id": 1 if crowd else categories[region.class_id],
+                "category_id": categories[region.class_id],
                 "bbox": list(region.box_xywh),
                 "area": region.area,
-                "iscrowd": int(crowd),
+                "iscrowd": 0,
             }
-            if crowd or data.label_kind == "masks":
+            if data.label_kind == "masks":
                 counts = coco_rle.runs_to_counts(rle.Runs.from_mask(mask))
                 annotation["segmentation"] = {
                     "size": list(mask.shape),
@@ -146,15 +147,11 @@ def _coco(data: "Dataset", names: Sequence[str], *, compressed: bool) -> dict[st
 
 
 def _region_masks(record: "ImageRecord") -> "Iterator[tuple[Region, Mask]]":
-    """Yield each connected region and its mask, (H, W) bool; those of ignored pixels last.
-
-    The latter have no class.
-    """
+    """Yield each connected region and its mask, (H, W) bool."""
     from defectkit.labels import rle
     from defectkit.regions import label_regions
 
-    texts = {**record.rles, **({"": record.ignored} if record.ignored else {})}
-    for class_id, text in texts.items():
+    for class_id, text in _texts(record).items():
         labels, regions = label_regions(rle.decode(text, (record.height, record.width)), class_id)
         for number, region in enumerate(regions, start=1):
             yield region, labels == number

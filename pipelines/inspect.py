@@ -99,7 +99,7 @@ def run(
     given = [Path(image) for image in images]
     source = _open_roi(roi, trained, console)
     search = search_images(given, results=out, follow_links=follow_links)
-    files = [file for file in search.files if not source or file.path not in source.files]
+    files = [file for file in search.files if not source or not source.has_mask(file.path)]
     _prepare_folder(out)
     tables = _Tables()
     try:

@@ -255,6 +255,8 @@ def _read_records(folder: Path, pixels: PixelFormat) -> tuple[ImageRecord, ...]:
     )
     for record in records:
         check_inside(record.regions, record.image_id, (record.height, record.width))
+    if lost := {*rois, *ignored} - {record.image_id for record in records} - {""}:
+        raise ValueError(f"{SCOPE_TABLE} names {min(lost)}, which images.csv has not")
     return records
 
 

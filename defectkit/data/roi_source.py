@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,12 +28,16 @@ class RoiSource:
         masks: in a folder of masks, the file of each, by its path below the folder without suffix
             and ending; by its name alone where that is the only one of this name. None where one
             region is given for all images.
-        files: all mask files.
+        files: all mask files, resolved.
     """
 
     given: str
     masks: Mapping[str, Path] | None = None
     files: frozenset[Path] = field(default=frozenset())
+
+    def has_mask(self, path: Path) -> bool:
+        """Return whether ``path`` is one of the masks, and so no image to inspect."""
+        return bool(self.files) and path.resolve() in self.files
 
     def choose(self, path: Path) -> str:
         """Return what the region of an image is read from, for ``read_roi``: a box or a file.
@@ -62,8 +67,12 @@ def open_roi(given: str) -> RoiSource:
     Raises:
         DatasetError: it is none of them.
     """
-    path = Path(given)
-    if path.is_dir():
+    if parse_box(given) is not None:
+        return RoiSource(given)
+    path, is_folder, is_file = Path(given), False, False
+    with suppress(OSError):  # a name that no file can have
+        is_folder, is_file = path.is_dir(), path.is_file()
+    if is_folder:
         files = [
             file
             for file in sorted(path.rglob("*"))
@@ -71,15 +80,13 @@ def open_roi(given: str) -> RoiSource:
         ]
         if not files:
             raise DatasetError(f"--roi {given} has no mask image.")
-        return RoiSource(given, _by_name(path, files), frozenset(files))
-    if path.is_file():
-        return RoiSource(given, files=frozenset([path]))
-    if parse_box(given) is None:
-        raise DatasetError(
-            f"--roi {given!r} is no file, no folder and no box. Give X,Y,W,H in pixels, such as "
-            "0,120,1600,200, a mask image whose 0 is outside, or a folder with one for each image."
-        )
-    return RoiSource(given)
+        return RoiSource(given, _by_name(path, files), frozenset(file.resolve() for file in files))
+    if is_file:
+        return RoiSource(given, files=frozenset([path.resolve()]))
+    raise DatasetError(
+        f"--roi {given[:80]!r} is no file, no folder and no box. Give X,Y,W,H in pixels, such as "
+        "0,120,1600,200, a mask image whose 0 is outside, or a folder with one for each image."
+    )
 
 
 def read_roi(chosen: str, size: ImageSize) -> str:
@@ -97,7 +104,7 @@ def read_roi(chosen: str, size: ImageSize) -> str:
         text = format_box(box)
         return "" if decode_roi(text, size).all() else text
     path = Path(chosen)
-    text, (height, width) = _read_mask(path, path.stat().st_mtime_ns)
+    text, (height, width) = _read_mask(path, path.stat().st_mtime_ns if path.exists() else 0)
     if (height, width) != size:
         raise LabelError(
             f"{path}, the region to inspect, has {width}x{height} pixels, but the image "

@@ -1,5 +1,6 @@
 """Which region of each image is to be inspected, as ``--roi`` or a column of the tables says."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -36,16 +37,15 @@ def choose_rois(matching: Matching, given: str | None) -> None:
         ]
     if given:
         source = open_roi(given)
-        masks, root = {path.resolve() for path in source.files}, matching.folder.root
         matching.images = [
-            replace(image, roi=source.choose(_below(image.path, root)))
+            replace(image, roi=source.choose(_below(image.path, matching.folder.root)))
             for image in matching.images
-            if image.rows or image.path.resolve() not in masks
+            if image.rows or not source.has_mask(image.path)
         ]
         matching.unlisted = replace(
             matching.unlisted,
-            images=tuple(path for path in matching.unlisted.images if path.resolve() not in masks),
-            doubtful=tuple(p for p in matching.unlisted.doubtful if p.resolve() not in masks),
+            images=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.images)),
+            doubtful=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.doubtful)),
         )
 
 

@@ -374,6 +374,7 @@ def test_scopes_are_read_and_part_of_the_fingerprint(tmp_path, dataset_folder):
     assert plain.records[0].read_scope().counted is None
     assert dataset.fingerprint != plain.fingerprint
     assert dataset.common_roi is plain.common_roi is None
-    (folder / "scope.csv").write_text("image_id,kind,shape\n,mask,5 7\n")
-    with pytest.raises(DatasetError, match="is damaged"):
-        Dataset.load(folder)
+    for row, problem in ((",mask,5 7", "KeyError: 'mask'"), ("no.png,roi,5 7", "names no.png")):
+        (folder / "scope.csv").write_text(f"image_id,kind,shape\n{row}\n")
+        with pytest.raises(DatasetError, match=f"is damaged.*{problem}"):
+            Dataset.load(folder)

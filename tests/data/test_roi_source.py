@@ -62,6 +62,8 @@ def test_a_folder_has_a_mask_for_each_image_by_its_name(tmp_path):
         write_png(tmp_path / "rois" / name, disk())
     source = open_roi(str(tmp_path / "rois"))
     assert len(source.files) == 3
+    assert source.has_mask(tmp_path / "rois" / ".." / "rois" / "b_mask.png")
+    assert not source.has_mask(tmp_path / "b_mask.png")
     for image, mask in (
         ("left/a.jpg", "left/a.png"),
         ("right/a.png", "right/a_roi.png"),
@@ -74,7 +76,7 @@ def test_a_folder_has_a_mask_for_each_image_by_its_name(tmp_path):
             source.choose(Path(image))
 
 
-@pytest.mark.parametrize("given", ["1,2,3", "nowhere.png", "left"])
+@pytest.mark.parametrize("given", ["1,2,3", "nowhere.png", "left", "x" * 5000, "a\0b"])
 def test_what_is_nothing_of_all_that_is_refused(given):
     with pytest.raises(DatasetError, match=r"is no file, no folder and no box. Give X,Y,W,H"):
         open_roi(given)

@@ -15,7 +15,6 @@ from label_forms import (
     write_images,
     write_yolo_boxes,
 )
-from PIL import Image as Pillow
 from pycocotools import mask as pycoco
 
 from defectkit.data.dataset import Dataset
@@ -94,27 +93,36 @@ def scoped_dataset(tmp_path, by_csv):
     return prepared(by_csv.parent / "train.csv", tmp_path / "scoped", ignore_class=ignored)
 
 
-@pytest.mark.parametrize("to", ["coco", "masks"])
-def test_ignored_pixels_are_written_where_the_format_has_a_place(tmp_path, scoped_dataset, to):
+@pytest.mark.parametrize("to", ["csv", "coco", "masks"])
+def test_ignored_pixels_that_are_converted_and_prepared_again_are_the_same(
+    tmp_path, scoped_dataset, cli, to
+):
     before = Dataset.load(scoped_dataset)
     assert any(record.ignored for record in before.records)
-    target = tmp_path / ("a.json" if to == "coco" else "masks")
-    convert.run(scoped_dataset, to=to, out=target, console=QUIET)
-    if to == "masks":
-        values = set()
-        for record in before.records:
-            mask = np.asarray(Pillow.open(target / record.path.name))
-            ignored = record.read_scope().ignored
-            assert ((mask == 255) == (False if ignored is None else ignored)).all()
-            values |= {*np.unique(mask).tolist()}
-        assert values == {0, 255, *range(1, len(before.classes) + 1)}
-        return
-    document = json.loads(target.read_text())
-    crowds = [item for item in document["annotations"] if item["iscrowd"]]
-    area = sum(record.read_scope().ignored.sum() for record in before.records if record.ignored)
-    assert sum(item["area"] for item in crowds) == area
+    target = tmp_path / {"csv": "a.csv", "coco": "a.json", "masks": "masks"}[to]
+    done = cli("labels", "convert", scoped_dataset, "--to", to, "--out", target)
+    assert done.code == 0
+    assert ("prepare with --ignore-class ignored" in done.err) == (to != "masks")
+    images = (before.folder / before.info["images"]).resolve()
+    options = {} if to == "masks" else {"ignore_class": "ignored"}
+    again = Dataset.load(prepared(target, tmp_path / "again", images=images, **options))
+    scopes, masks = (
+        [
+            {record.path.name: getattr(record, name) for record in data.records}
+            for data in (before, again)
+        ]
+        for name in ("ignored", "rles")
+    )
+    assert scopes[0] == scopes[1]
+    assert masks[0] == masks[1]
 
 
-def test_it_is_said_what_a_csv_has_no_place_for(tmp_path, scoped_dataset, cli):
-    done = cli("labels", "convert", scoped_dataset, "--to", "csv", "--out", tmp_path / "a.csv")
-    assert "images have ignored pixels. CSV has no place for them" in done.err
+def test_ignored_pixels_get_no_name_that_a_class_has(tmp_path, scoped_dataset):
+    folder = scoped_dataset
+    for table in ("masks.csv", "defects.csv"):
+        text = (folder / table).read_text()
+        (folder / table).write_text(text.replace(",1,", ",ignored,", 1))
+    info = read_json(folder / "dataset.json")
+    (folder / "dataset.json").write_text(json.dumps({**info, "classes": ["ignored"]}))
+    with pytest.raises(DatasetError, match="has ignored pixels and a class 'ignored'"):
+        convert.run(folder, to="coco", out=tmp_path / "a.json", console=QUIET)
