@@ -37,12 +37,13 @@ def make_finding(
         min_area: smaller regions, in pixels, are left out.
         scope: nothing is found outside of it; scores there become 0.
     """
+    defect_map = scores.max(axis=0)
     region_map, connected = find_regions(
-        scores.max(axis=0), pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
+        defect_map, pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
     )
     if scope.counted is not None:
         scores = np.where(scope.counted, scores, np.float32(0))
-    defect_map = scores.max(axis=0)
+        defect_map = scores.max(axis=0)
     regions = []
     for number, region in enumerate(connected, start=1):
         inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
