@@ -9,9 +9,9 @@ from functools import partial
 
 import cv2
 import numpy as np
-from scipy.stats import ks_2samp
 
-from defectkit.arrays import BoxXywh, Float32Array, Image, IndexArray, Mask, RegionMap
+from defectkit.arrays import BoxXywh, Float32Array, Image, Mask, RegionMap
+from defectkit.evaluation.flatness import MIN_COMPARED_AREA, flatness_features, measure_flatness
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
 from defectkit.regions import FOUND_COVERAGE, Region, label_regions
@@ -29,26 +29,11 @@ KIND_MEANINGS: Mapping[SuspectKind, str] = {
 TINY_AREA = 9
 """In pixels; smaller labeled regions are suspected to be labeling mistakes."""
 
-MIN_COMPARED_AREA = 64
-"""In pixels; smaller regions or surroundings have too few pixels to be compared."""
-
 JOIN_DISTANCE = 8
 """In pixels; what the model finds this near to a label, or to each other, is one defect."""
 
-RING_GAP = 2
-"""In pixels, between a region and its surroundings."""
-
-PLACEMENTS = 24
-"""Number of other places in the image that a region is compared at."""
-
-MAX_PLACEMENT_TRIES = 10 * PLACEMENTS
-"""Max. number of random places that are tried to find them."""
-
 MIN_FLATNESS = 0.2
 """Min. fraction of the other places that differ as much, for a region to be suspected."""
-
-MAX_COMPARED_PIXELS = 2000
-"""Larger regions and surroundings are compared by a random draw of this many of their pixels."""
 
 SUSPECT_COLUMNS = (
     *("rank", "image_id", "split", "kind", "class_id", "x", "y", "width", "height", "area"),
@@ -154,9 +139,7 @@ def suspects_by_pixels(image: Image, truth: LabeledTruth, *, image_id: str) -> I
         truth: the labels.
         image_id: the image id of the suspects.
     """
-    gray = image.mean(axis=2, dtype=np.float32)
-    gradient = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
-    features = np.stack([gray, cv2.GaussianBlur(gray, (0, 0), 2.0), gradient])  # (3, H, W)
+    features = flatness_features(image)
     for class_id, (region_map, regions) in truth.by_class.items():
         for region, pixels in _with_pixels(region_map, regions):
             suspect = partial(_suspect, image_id, class_id, region)
@@ -165,8 +148,7 @@ def suspects_by_pixels(image: Image, truth: LabeledTruth, *, image_id: str) -> I
                 suspicion = 1.0 - region.area / TINY_AREA
                 yield suspect("tiny", suspicion, f"it has {region.area} pixel{plural}")
             elif region.area >= MIN_COMPARED_AREA:
-                inside, around = _places(region, pixels, truth.mask)
-                flatness = _flatness(features, inside, around, truth.mask)
+                flatness = measure_flatness(features, region, pixels, truth.mask)
                 if flatness is not None and flatness >= MIN_FLATNESS:
                     reason = (
                         f"{100 * flatness:.0f} % of other places differ as much from their "
@@ -238,63 +220,3 @@ def _suspect(
 def _region_score(scores: Float32Array) -> float:
     """Return the score that a tenth of the pixels of a region reach; ``scores`` is (N,)."""
     return float(np.quantile(scores, 1.0 - FOUND_COVERAGE))
-
-
-def _places(region: Region, pixels: Mask, labeled: Mask) -> tuple[IndexArray, IndexArray]:
-    """Return the places, (N, 2) of y and x, of a region and of the unlabeled ones in a ring.
-
-    The ring has about as many pixels as the region; pixels next to the border belong to neither.
-    """
-    x, y, width, height = region.box_xywh
-    reach = max(2, round(region.area / (2 * (width + height))))
-    margin = RING_GAP + reach + 1
-    corner = np.array([max(0, y - margin), max(0, x - margin)])
-    near = labeled[corner[0] : y + height + margin, corner[1] : x + width + margin]
-    own = np.zeros_like(near)
-    own[y - corner[0] :, x - corner[1] :][:height, :width] = pixels
-    distance = cv2.distanceTransform((~own).view(np.uint8), cv2.DIST_L2, 3)
-    ring = (distance > RING_GAP) & (distance <= RING_GAP + reach) & ~near
-    return np.argwhere(own) + corner, np.argwhere(ring) + corner
-
-
-def _flatness(
-    features: Float32Array, inside: IndexArray, around: IndexArray, labeled: Mask
-) -> float | None:
-    """Return the fraction of other places that differ from their rings as much as the region.
-
-    ``features`` is (F, H, W), places are (N, 2). The distance in each feature is divided by its
-    median over the other places, and the largest counts. None where there is no room for
-    ``PLACEMENTS`` other places.
-    """
-    rng = np.random.default_rng(0)
-    inside, around = (_subsample(rng, places) for places in (inside, around))
-    if len(around) < MIN_COMPARED_AREA:
-        return None
-    own = _distances(features, inside, around)
-    extent = np.concatenate([inside, around])
-    low, high = -extent.min(axis=0), labeled.shape - extent.max(axis=0)
-    others = []
-    for offset in rng.integers(low, high, (MAX_PLACEMENT_TRIES, 2)):
-        moved = inside + offset
-        if not labeled[tuple(moved.T)].any():
-            others.append(_distances(features, moved, around + offset))
-            if len(others) == PLACEMENTS:
-                usual = np.median(others, axis=0)  # (F,)
-                largest = (np.array([own, *others]) / np.maximum(usual, 1e-6)).max(axis=1)
-                return float(np.mean(largest[1:] >= largest[0]))
-    return None
-
-
-def _subsample(rng: np.random.Generator, places: IndexArray) -> IndexArray:
-    """Return at most ``MAX_COMPARED_PIXELS`` rows of ``places``, (N, 2) of y and x."""
-    if len(places) <= MAX_COMPARED_PIXELS:
-        return places
-    return rng.choice(places, MAX_COMPARED_PIXELS, replace=False)
-
-
-def _distances(features: Float32Array, inside: IndexArray, around: IndexArray) -> list[float]:
-    """Return the Kolmogorov-Smirnov distance of two sets of pixels, (N, 2), in each feature."""
-    return [
-        float(ks_2samp(values[tuple(inside.T)], values[tuple(around.T)], method="asymp").statistic)
-        for values in features
-    ]

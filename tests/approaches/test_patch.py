@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning import learn
 from tiny_training import train_tiny
 from torch import nn
 
@@ -194,15 +195,11 @@ def test_it_learns_a_batch_by_heart(dataset_folder):
     network = approach.network()
     samples = approach.samples(dataset, dataset.split("train"))
     inputs, targets = samples.collate([samples[1, index] for index in range(6)])
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(30):
-        terms = approach.loss(network, inputs, targets)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append(terms["loss"].item())
-    assert losses[-1] < 0.5 * losses[0], losses
+
+    def loss():
+        return approach.loss(network, inputs, targets)["loss"]
+
+    learn(network, loss, lr=3e-3, below=0.5, max_steps=150)
 
 
 # --- network ------------------------------------------------------------------------------------

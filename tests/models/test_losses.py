@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from learning import learn
 from sklearn.metrics import log_loss
 from torchvision.ops import sigmoid_focal_loss
 
@@ -297,15 +298,11 @@ def test_networks_learn_one_batch_by_heart(kind, loss):
     masks = torch.zeros(2, 2, 32, 32, dtype=torch.uint8)
     images[0, :, 4:20, 4:30], masks[0, 0, 4:20, 4:30] = 220, 1
     images[1, :, 12:30, 8:24], masks[1, 1, 12:30, 8:24] = 140, 1
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(20):
-        terms = segmentation_losses(network(images), masks, **weights)
-        optimizer.zero_grad()
-        terms["loss"].backward()
-        optimizer.step()
-        losses.append(terms["loss"].item())
-    assert losses[-1] < 0.6 * losses[0], losses
+
+    def loss():
+        return segmentation_losses(network(images), masks, **weights)["loss"]
+
+    learn(network, loss, lr=3e-3, below=0.6, max_steps=100)
 
 
 def counted_half() -> torch.Tensor:

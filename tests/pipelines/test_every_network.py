@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from learning import learn
 from rich.console import Console
 
 import defectkit
@@ -103,14 +104,9 @@ def test_its_loss_falls_on_one_batch(name, few):
     for module in network.modules():  # dropout would hide what is learned
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(10):
+
+    def loss():
         torch.manual_seed(1)  # detectors draw the boxes that they learn from
-        loss = approach.loss(network, inputs, targets)["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-    assert min(losses[-3:]) < 0.9 * losses[0], losses
+        return approach.loss(network, inputs, targets)["loss"]
+
+    learn(network, loss, lr=1e-3, below=0.9, max_steps=50, max_norm=1.0)
