@@ -15,6 +15,7 @@ from defectkit.preparation.file_tree import (
     is_named,
 )
 from defectkit.preparation.image_names import (
+    MOVED,
     NameIndex,
     NoSuchImageError,
     describe_difference,
@@ -40,6 +41,11 @@ class FoundImage:
     path: Path
     name: str
     how: str = ""
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the folders of ``name`` are not those of the id."""
+        return MOVED in self.how
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from defectkit.preparation.file_tree import IMAGE_WORDS, split_words
 ELSEWHERE = re.compile(r"[A-Za-z]\w*://|[/\\]|[A-Za-z]:")
 """How a path begins that is not below the image folder: of any system, or a URL."""
 
+MOVED = "part of the path"
+"""Said of a file whose folders are not those of its name."""
+
 MAX_SHOWN = 3
 MAX_COMPARED = 1000
 """More files with the same end of their paths are not compared with a name."""
@@ -95,7 +98,7 @@ def describe_difference(image_id: str, path: str) -> str:
     depth = next(end for end in _ends(key) if end in _ends(_key(written))).count("/") + 1
     said = []
     if name.elsewhere or key != _key(written):
-        said.append("part of the path")
+        said.append(MOVED)
     elif written != image_id:
         said.append("other slashes")
     written, found = _end(written, depth), _end(found, depth)
@@ -143,11 +146,11 @@ class NameIndex:
         if not name.elsewhere and key in self._by_path:
             return _choose(name, self._by_path[key], len(name.parts))
         for end in _ends(key):
-            if end in self._by_end:
-                path = _choose(name, self._by_end[end], end.count("/") + 1)
-                if _is_whole(end, key) or _is_whole(end, _key(path)):
-                    return path
-                hint = f"; {path} has this name, but lies in another folder"
+            if paths := self._by_end.get(end):
+                some = paths[:MAX_COMPARED]
+                if _is_whole(end, key) or any(_is_whole(end, _key(path)) for path in some):
+                    return _choose(name, paths, end.count("/") + 1)
+                hint = f"; {paths[0]} has this name, but lies in another folder"
                 raise NoSuchImageError("no such image", hint)
         return None
 

@@ -1,6 +1,5 @@
 """Open the folder that has the images of labels: the one that is named, or the best near them."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from defectkit.errors import DatasetError, ImageError
 from defectkit.preparation.file_tree import LABEL_WORDS, is_named
-from defectkit.preparation.image_folder import ImageFolder, subfolders
+from defectkit.preparation.image_folder import FoundImage, ImageFolder, subfolders
 from defectkit.preparation.image_names import NoSuchImageError
 
 FOLDER_NAMES = ("train", "train_images", "images", "jpegimages")
@@ -46,40 +45,70 @@ def open_image_folder(
     """
     if images is not None and not images.is_dir():
         raise DatasetError(f"--images {images} is not a folder.")
-    places = [images] if images else _places_near(parents or [labels.parent])
+    named, around = ([], [images]) if images else _places_near(parents or [labels.parent])
+    places = [*named, *around]
     folders = [
         ImageFolder(place, follow_links=follow_links, not_images=not_images) for place in places
     ]
     some = [*image_ids[:IDS_TO_TRY], *filter(None, label_files[:IDS_TO_TRY])]
-    best = max(folders, key=lambda folder: _count(folder.find_as_written, some))
-    if not _count(best.find_as_written, some):
-        # A file's own folder may be anywhere: only there is it looked for below.
-        near = [folder for folder in folders if images or _may_search(labels, folder)]
-        best = max(near, key=lambda folder: _count(folder.find, some))
-        if not _count(best.find, some):
-            best = max(near, key=lambda folder: any(_is_known(folder.find, one) for one in some))
-    known = (_is_known(best.find, image_id) for image_id in itertools.chain(some, image_ids))
-    if some and not any(known):
+    searched = [one for one in folders[len(named) :] if images or _may_search(labels, one)]
+    best = _choose(folders[: len(named)], folders[len(named) :], searched, some)
+    if some and not (_knows(best.find, some) or _knows(best.find, image_ids)):
         raise DatasetError(_why_none(labels, places, best, image_ids))
     return best
 
 
-def _places_near(parents: Sequence[Path]) -> list[Path]:
+def _choose(
+    named: Sequence[ImageFolder],
+    around: Sequence[ImageFolder],
+    searched: Sequence[ImageFolder],
+    image_ids: Sequence[str],
+) -> ImageFolder:
+    """Choose the folder with most images: as written, else in another form, else deeper down.
+
+    Args:
+        named: folders that are called as those of images.
+        around: the folders they lie in.
+        searched: those of ``around`` that are searched deeper down: the first that has any image
+            counts, and there a name must fit one file.
+        image_ids: the images.
+    """
+    best = max((*named, *around), key=lambda one: len(_find(one.find_as_written, image_ids)))
+    if _knows(best.find_as_written, image_ids):
+        return best
+    near = [*named, *searched]
+    best = max(near, key=lambda one: len(_find(one.find, image_ids, moved=False)))
+    if _find(best.find, image_ids, moved=False):
+        return best
+    alone = [one for one in named if not any(_is_in(one, other) for other in searched)]
+    for outer in (*searched, *alone):
+        if found := _find(outer.find, image_ids):
+            inner = (one for one in near if _is_in(one, outer))
+            return next(one for one in inner if _find(one.find, image_ids) == found)
+        if _knows(outer.find, image_ids):
+            return outer
+    return near[0]
+
+
+def _is_in(folder: ImageFolder, other: ImageFolder) -> bool:
+    return folder.root.is_relative_to(other.root)
+
+
+def _places_near(parents: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """Return the folders in ``parents`` that are called as those of images, and these, once each.
 
     Of a parent's, they stand in the order of ``FOLDER_NAMES``.
     """
-    named = [
-        parent / name
-        for parent in parents
-        for wanted in FOLDER_NAMES
-        for name in subfolders(parent)
-        if name.lower() == wanted
-    ]
     once: dict[str, Path] = {}
-    for place in [*named, *parents]:
-        once.setdefault(os.path.realpath(place), place)
-    return list(once.values())
+    for parent in parents:
+        names = subfolders(parent)
+        for wanted in FOLDER_NAMES:
+            for name in names:
+                if name.lower() == wanted:
+                    once.setdefault(os.path.realpath(parent / name), parent / name)
+    named = list(once.values())
+    around = {os.path.realpath(parent): parent for parent in reversed(parents)}
+    return named, [around[real] for real in reversed(around) if real not in once]
 
 
 def _may_search(labels: Path, folder: ImageFolder) -> bool:
@@ -92,22 +121,29 @@ def _may_search(labels: Path, folder: ImageFolder) -> bool:
     return not above or is_named(own.name, LABEL_WORDS)
 
 
-def _count(find: Callable[[str], object], image_ids: Iterable[str]) -> int:
-    count = 0
+def _find(
+    find: Callable[[str], FoundImage | None], image_ids: Iterable[str], *, moved: bool = True
+) -> set[Path]:
+    """Return the files of ids; without ``moved``, only those whose folders are as written."""
+    files = set()
     for image_id in image_ids:
         with suppress(ImageError):
-            count += find(image_id) is not None
-    return count
+            if (image := find(image_id)) and (moved or not image.is_moved):
+                files.add(image.path)
+    return files
 
 
-def _is_known(find: Callable[[str], object], image_id: str) -> bool:
-    """Return whether there is a file of an id, also one that cannot be used."""
-    try:
-        return find(image_id) is not None
-    except NoSuchImageError:
-        return False
-    except ImageError:
-        return True
+def _knows(find: Callable[[str], FoundImage | None], image_ids: Iterable[str]) -> bool:
+    """Return whether there is a file of any of the ids, also one that cannot be used."""
+    for image_id in image_ids:
+        try:
+            if find(image_id):
+                return True
+        except NoSuchImageError:
+            continue
+        except ImageError:
+            return True
+    return False
 
 
 def _why_none(

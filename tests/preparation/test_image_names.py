@@ -130,7 +130,7 @@ def test_a_name_that_fits_several_files_is_refused(image_id, paths):
 )
 def test_an_image_of_another_folder_is_not_taken(image_id, path):
     with pytest.raises(NoSuchImageError) as error:
-        find(image_id, path)
+        find(image_id, path, f"lineC/{path}")
     assert error.value.hint == f"; {path} has this name, but lies in another folder"
 
 

@@ -84,8 +84,32 @@ def test_images_of_other_data_beside_a_label_file_s_folder_are_not_searched(make
     assert found.find("0.png").name == "b/photos/0.png"
 
 
+def test_a_name_is_searched_in_all_folders_before_one_is_chosen(make):
+    folder = make("train/good/0.png", "test/crack/0.png", "test/crack/1.png")
+    assert opened(folder, "0.png") == "."  # It fits two: that is said row by row.
+    assert opened(folder, "0.png", "1.png") == "."
+    folder = make("images/lot/5.png", "images/6.PNG", "old/images/6.png")
+    assert opened(folder, "5.png") == "images"
+    assert opened(folder, "6.Png") == "images"
+
+
 def test_a_folder_with_images_is_better_than_one_with_several_of_a_name(make):
     folder = make("images/x/0.png", "images/y/0.png", "images/1.png", "labels/coco.json")
     labels = folder / "labels" / "coco.json"
     found = open_image_folder(labels, None, ["C:/0.png", "C:/1.png"], [labels.parent, folder])
     assert found.root == folder / "images"
+    assert found.find("C:/1.png").name == "1.png"
+
+
+def test_a_folder_of_images_may_be_a_link(make):
+    folder = make("nas/lot/0.png", "data/coco.json")
+    (folder / "data" / "images").symlink_to(folder / "nas")
+    labels = folder / "data" / "coco.json"
+    found = open_image_folder(labels, None, ["0.PNG"], [labels.parent, folder])
+    assert found.find("0.PNG").name == "lot/0.png"
+
+
+def test_images_are_searched_below_the_labels_before_they_are_around_them(make):
+    folder = make("own/img/0.png", "own/json/0.json", "other/0.png")
+    found = open_image_folder(folder / "own", None, ["0.jpg"], [folder / "own", folder])
+    assert found.root == folder / "own"
