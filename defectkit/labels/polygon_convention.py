@@ -42,16 +42,20 @@ class _Evidence:
     in_other_box: int = 0
 
 
-def why_pixels(samples: Iterable[Sample]) -> str:
-    """Return why the corners of polygons name pixels, "" where they are points."""
+def why_pixels(samples: Iterable[Sample]) -> str | None:
+    """Return why the corners of polygons name pixels, "" where nothing shows that they do.
+
+    None where they cannot: some are not whole numbers inside of the image, or there are none.
+    """
     found = _Evidence()
     for polygons, size in samples:
         rings = [points_of(ring, size, relative=polygons.relative) for ring in polygons.rings]
-        for ring in rings:
-            if not names_pixels(ring, size):
-                return ""
+        if not all(names_pixels(ring, size) for ring in rings):
+            return None
         _add(found, rings, size)
         _add_box(found, np.concatenate(rings), polygons.box_sides)
+    if not found.edges:
+        return None
     chain = found.edges >= MIN_EDGES and found.diagonal >= MIN_DIAGONAL and not found.slanted
     if chain:
         return f"all {found.edges} edges that were looked at run from pixel to pixel"

@@ -61,11 +61,17 @@ def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSiz
 
 
 def decide_polygons(matching: Matching, *, asked: PolygonOption) -> None:
-    """Mark the polygons of ``matching`` whose corners name pixels, as asked or as the data show."""
-    reason = "as given" if asked == "pixels" else ""
+    """Mark the polygons of ``matching`` whose corners name pixels, as asked or as the data show.
+
+    The form of the table says where corners are taken as points though they are whole numbers.
+    """
+    reason = "as given" if asked == "pixels" else None
     if asked == "auto":
         reason = why_pixels(sample_polygons(matching.images))
     if not reason:
+        if reason is not None:
+            assumed = f"{matching.table.form}, corners of polygons are points (assumed)"
+            matching.table = replace(matching.table, form=assumed)
         return
     matching.images = [
         replace(image, rows=tuple(map(_name_pixels, image.rows))) for image in matching.images

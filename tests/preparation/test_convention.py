@@ -108,6 +108,9 @@ def test_polygons_that_name_pixels_are_marked_and_it_is_said(path):
         decide_polygons(found, asked=asked)
         assert not any(row.outline.names_pixels for row in found.images[0].rows)
         assert found.table.notes == ()
+    found = polygons(path, (1.0, 1.0, 4.0, 4.0, 7.0, 3.0))
+    decide_polygons(found, asked="auto")
+    assert found.table.form == "COCO JSON, corners of polygons are points (assumed)"
     found = polygons(path, SLANTED)
     decide_polygons(found, asked="pixels")
     assert found.images[0].rows[0].outline.names_pixels
