@@ -241,10 +241,12 @@ def _add_good_images(found: MaskFiles, index: ImageIndex) -> None:
         shown = ", ".join(sorted(classes)[:8]) + (", ..." if len(classes) > 8 else "")
         found.notes.append(f"the classes ({shown}) are read from the names of the masks or folders")
     labeled = {mask.image_id for mask in found.masks}
+    # A folder that has masks says nothing of its other images.
+    with_masks = {image.parts for image in index.images if image.name in labeled}
     found.good = [
         image.name
         for image in index.images
-        if any(is_named(part, GOOD_WORDS) for part in image.parts) and image.name not in labeled
+        if image.parts not in with_masks and any(is_named(part, GOOD_WORDS) for part in image.parts)
     ]
     if found.good:
         found.notes.append(

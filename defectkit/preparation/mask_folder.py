@@ -79,7 +79,10 @@ def _meaning_of_one(file: MaskFile, mask: MaskImage) -> Meaning:
     """Return what the values of a mask mean whose class is known: there may be one beside 0."""
     if len(mask.rles) <= 1:
         return Meaning(dict.fromkeys(mask.rles, file.class_id))
-    problem = f"it has several values, but its name or folder says that it is of {file.class_id}"
+    problem = (
+        f"it has several values, but its name or folder says that it is of {file.class_id}: "
+        "--mask-threshold 1 makes all of them one"
+    )
     return Meaning(problems=dict.fromkeys(mask.rles, problem))
 
 

@@ -25,6 +25,10 @@ JPEG_MASK = (
     "JPEG does not keep the values of a mask, its edges are soft: give the value from which on "
     "pixels are defective, such as --mask-threshold 128"
 )
+TOO_MANY = (
+    "its {count} different values are too many for classes: if they number single defects "
+    "(instances), give --mask-threshold 1, if they are edges, --mask-threshold 128"
+)
 MAX_VALUES = 64
 """An image with more values is not a mask."""
 IGNORE_VALUE = 255
@@ -101,6 +105,7 @@ def encode_mask(path: Path, *, options: ReadOptions, as_colors: bool) -> MaskIma
         size,
         {} if many else _encode_values(values, present),
         kind,
+        problem=TOO_MANY.format(count=len(present)) if many else "",
         between=between,
         on_slopes=on_slopes,
         defective=int(np.count_nonzero(values)),

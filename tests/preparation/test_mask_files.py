@@ -94,6 +94,11 @@ def test_the_layout_of_aitex(pair):
     assert found.good == ["NODefect_images/23-U/2.png"]
 
 
+def test_a_folder_of_good_images_has_no_masks(pair):
+    _, found = pair("images/normal/1.png", "images/normal/2.png", "masks/normal/1.png")
+    assert found.good == []
+
+
 def test_the_layout_of_dagm(pair):
     pairs, _ = pair(
         "Class1/Train/0.PNG", "Class1/Test/0.PNG", "Class2/Train/0.PNG",

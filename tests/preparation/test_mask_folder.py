@@ -88,7 +88,8 @@ def test_a_name_gives_the_class(read):
     rows = [(row.image_id, row.class_id, row.outline.rle) for row in table.rows]
     assert rows == [("a", "dent", rle.encode(np.array(ONE))), ("a", "", "")]
     assert {row.reason for row in table.refused} == {
-        "it has several values, but its name or folder says that it is of dent"
+        "it has several values, but its name or folder says that it is of dent: "
+        "--mask-threshold 1 makes all of them one"
     }
 
 
@@ -113,6 +114,15 @@ def test_a_photograph_and_a_damaged_file_are_refused(read, tmp_path):
     reasons = {row.image_id: row.reason for row in table.refused}
     assert reasons["photo"] == "its 100 different values are not those of a mask"
     assert "damaged" in reasons
+
+
+@pytest.mark.check(40)
+def test_a_mask_of_too_many_values_is_never_good(read):
+    many = np.kron(np.arange(100).reshape(10, 10), np.ones((3, 3)))
+    for names in (None, "value,class_id\n1,dent\n"):
+        table = read(names, a=np.pad(many, 60), b=np.zeros((9, 9)))
+        assert [row.image_id for row in table.rows] == ["b"]
+        assert [row.image_id for row in table.refused] == ["a"]
 
 
 def test_inverted_masks_are_warned_of(read):

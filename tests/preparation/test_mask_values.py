@@ -82,8 +82,12 @@ def test_jpeg_needs_a_threshold(encode):
 def test_an_image_of_many_values_is_soft_or_no_mask(encode):
     photo = np.random.default_rng(0).integers(0, 256, (48, 64))
     assert "different values are not those of a mask" in encode(photo).problem
-    jpeg = np.clip(disc() + np.random.default_rng(0).normal(0, 9, (48, 64)), 0, 255)
-    assert encode(jpeg).problem == ""
+    many = np.kron(np.arange(0, 100).reshape(10, 10), np.ones((3, 3)))
+    instances = encode(np.pad(many, 60))
+    assert "--mask-threshold 1" in instances.problem
+    assert find_soft_edges([instances]) == {}
+    jpeg = np.clip(disc() + np.random.default_rng(0).normal(0, 15, (48, 64)), 0, 255)
+    assert "too many for classes" in encode(jpeg).problem
     assert find_soft_edges([encode(jpeg)])
 
 
