@@ -90,8 +90,9 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
         if kind == "masks":
             masks = _find_masks(source, files, images, certain=asked == "auto")
             kinds += [masks] if masks else []
-        elif group := _choose_files(source, files, kind, detecting=asked == "auto"):
-            kinds.append(FoundLabels(kind, _place(source, group), group, source))
+        elif chosen := _choose_files(source, files, kind, detecting=asked == "auto"):
+            group, notes = chosen
+            kinds.append(FoundLabels(kind, _place(source, group), group, source, notes=notes))
     if not kinds and asked == "auto":  # Pictures alone: masks whose images are elsewhere.
         masks = _find_masks(source, files, images, certain=False)
         known = is_named(source.name, MASK_WORDS) or any(file.parent == source for file in files)
@@ -108,12 +109,14 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
         several = ", ".join(f"{found.format} in {found.place}" for found in kinds)
         raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
     (found,) = kinds
+    notes = (*found.notes, *notes)
     if found.format in ("masks", "csv"):
         return replace(found, notes=notes)
     top, index = index_images_near(source, files, images)
     if found.format == "yolo" and index.images:
-        labels = [file for file in found.files if _is_label(file, top, index)]
-        if left := [file.name for file in found.files if file not in set(labels)]:
+        kept = {file: _is_label(file, top, index) for file in found.files}
+        labels = [file for file, is_label in kept.items() if is_label]
+        if left := [file.name for file, is_label in kept.items() if not is_label]:
             shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
             notes = (*notes, f"{shown}: no labels of YOLO, and no image of that name; left out")
         found = replace(found, files=labels)
@@ -146,8 +149,11 @@ def _without_files_about_images(
 
 def _choose_files(
     source: Path, files: Sequence[Path], kind: LabelFormat, *, detecting: bool
-) -> list[Path]:
-    """Return the files of a format: those in ``source``, in folders named so, or elsewhere."""
+) -> tuple[list[Path], tuple[str, ...]] | None:
+    """Return the files of a format: those in ``source``, in folders named so, or elsewhere.
+
+    Notes say how many others are not read.
+    """
     wanted = [
         file
         for file in files
@@ -162,10 +168,14 @@ def _choose_files(
         groups = [wanted]
     elif detecting and kind == "csv":  # Deeper down, tables may be anything.
         groups = groups[:2]
-    for group in groups:
-        if group and are_of_format(kind, group):
-            return group
-    return next(filter(None, groups), []) if not detecting else []
+    groups = [group for group in groups if group]
+    fitting = [group for group in groups if are_of_format(kind, group)]
+    if not fitting:
+        return None if detecting or not groups else (groups[0], ())
+    first, *others = fitting
+    left = [file for group in others for file in group]
+    note = f"{len(left)} more files of {kind} are not read, such as {left[0]}" if left else ""
+    return first, (note,) if note else ()
 
 
 def _rank(source: Path, file: Path) -> int:

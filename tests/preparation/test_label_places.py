@@ -28,6 +28,13 @@ def test_labels_are_found_in_folders_of_splits(write):
     assert [image.name for image in found.index.images] == ["a.png"]
 
 
+def test_labels_further_down_that_are_not_read_are_counted(write):
+    folder = write("a.txt", "a.png", "lot/b.txt", "labels/c.txt")
+    found = find_labels(folder)
+    assert found.files == [folder / "a.txt"]
+    assert found.notes[0].startswith("2 more files of yolo are not read, such as")
+
+
 def test_texts_beside_labels_that_are_none_are_left_out_and_said(write):
     folder = write("a.txt", "a.png", "b.txt", "c.txt")
     (folder / "license.txt").write_text("Use it.")
