@@ -1,14 +1,14 @@
 """The kinds of arrays that the code passes around, each named once with its shape and dtype.
 
 Letters in shapes: B images, K defect classes, H and W height and width in pixels, C channels (1
-gray, 3 RGB), N anything that is counted.
+gray, 3 RGB, up to 16), N anything that is counted.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.uint8]
-"""One image: (H, W), (H, W, 1) or (H, W, 3) RGB, uint8."""
+"""One image: (H, W) or (H, W, C) uint8, C up to 16; 3 are RGB."""
 
 ImageBatch = npt.NDArray[np.uint8]
 """Images of one size: (B, H, W, C) uint8."""

@@ -59,7 +59,7 @@ class Approach(Protocol):
 
     @property
     def channels(self) -> int:
-        """Channels of the images it takes: 1 gray, 3 RGB."""
+        """Channels of the images it takes: 1 gray, 3 RGB, or another number up to 16."""
         ...
 
     @property

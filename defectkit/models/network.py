@@ -1,6 +1,6 @@
 """What all networks share: normalization inside, the pretrained encoder, what is fitted to data.
 
-Shapes: B images, C input channels (1 gray, 3 RGB), H and W in pixels.
+Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), H and W in pixels.
 """
 
 from collections.abc import Iterable

@@ -21,8 +21,8 @@ from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
 
-CLASSES = {1: ("1", "2"), 3: ("1",)}
-ENCODERS = {1: "test_resnet", 3: "tf_efficientnet_lite0"}
+CLASSES = {1: ("1", "2"), 3: ("1",), 5: ("1", "2")}
+ENCODERS = {1: "test_resnet", 3: "tf_efficientnet_lite0", 5: "test_resnet"}
 """Gray images have two classes and color images one, so that both are tried; so with encoders."""
 
 SETTINGS = {
@@ -128,8 +128,8 @@ def check_detections(found: list[Detections], architecture: str, images: torch.T
 
 
 @every_network
-@pytest.mark.parametrize("channels", [1, 3])
-def test_it_says_of_gray_and_of_color_images_what_it_should(approach, architecture, channels):
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_it_says_of_images_of_any_channels_what_it_should(approach, architecture, channels):
     _, network = evaluated(approach, architecture, channels)
     images = draw_images(network, 2, channels=channels)
     with torch.inference_mode():
@@ -141,7 +141,7 @@ def test_it_says_of_gray_and_of_color_images_what_it_should(approach, architectu
         torch.testing.assert_close(found[0].boxes, as_floats[0].boxes)
     else:
         places = (1, 1) if approach == "patch" else images.shape[2:]
-        n_outputs = {1: 3, 3: 1}[channels]  # any defect, and with two classes one for each
+        n_outputs = {1: 3, 3: 1, 5: 3}[channels]  # any defect, and with two classes one for each
         assert found.shape == (2, n_outputs, *places)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, as_floats)

@@ -1,6 +1,6 @@
 """Classifiers of timm and torchvision without their last layer.
 
-Shapes: N tiles, C input channels (1 gray, 3 RGB), F features.
+Shapes: N tiles, C input channels (1 gray, 3 RGB, up to 16), F features.
 """
 
 from typing import Any, cast

@@ -1,6 +1,6 @@
 """Classifiers of tiles by name: encoders of timm, run densely, or networks for single tiles.
 
-Shapes: B images, C input channels (1 gray, 3 RGB), K outputs, H and W in pixels.
+Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K outputs, H and W in pixels.
 """
 
 from typing import cast

@@ -1,6 +1,6 @@
 """Classifiers of tiles, and the scores of all tiles of an image: densely, or one by one.
 
-Shapes: B images, C input channels (1 gray, 3 RGB), K outputs, H and W in pixels.
+Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K outputs, H and W in pixels.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Networks that score every pixel, by name: segmentation_models_pytorch, torchvision and ours.
 
-Shapes: B images, C input channels (1 gray, 3 RGB), K output channels.
+Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
 from typing import cast
