@@ -31,8 +31,8 @@ MIN_REMAINDER_SIMILARITY = 0.5
 """Min. correlation of what they have beside regular patterns."""
 MAX_IRREGULAR_SHARE = 0.25
 """Max. fraction of the energy that is not regular in images of a pattern, such as a weave."""
-MIN_REMAINDER_SIMILARITY_OF_PATTERNS = 0.8
-"""Min. correlation of what images of a pattern have beside it. Pieces of one weave reach 0.6,
+MIN_REMAINDER_SIMILARITY_OF_PATTERNS = 0.75
+"""Min. correlation of what images of a pattern have beside it. Pieces of one weave reach 0.5,
 copies that are encoded again 0.93."""
 NOTHING = np.empty((0, 0), np.float32)
 MIN_NEAR_FRACTION = 0.8

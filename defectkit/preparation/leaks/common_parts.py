@@ -32,6 +32,8 @@ MIN_SHARING, MAX_SHARING = 8, 24
 photographs of one piece are smaller than that."""
 MAX_TRIED = 4 * MAX_SHARING
 """Max. number of images that are compared with one to find those that agree."""
+MIN_SHARE_AGREEING = 0.1
+"""Min. share of these that agree with it; of pieces of a weave, none do."""
 MAX_REFERENCES = 16
 """Max. number of images for which it is tried whether others share a part with them."""
 MIN_SIMILARITY_TO_COMMON = 0.5
@@ -144,8 +146,12 @@ def _estimate(
     """Return what an image shares with ``others``, or None where too few agree with it."""
     chosen = sorted({others[index * len(others) // MAX_TRIED] for index in range(MAX_TRIED)})
     first = _reduced(read(number))
-    stack, similarities = [first], []
-    for pair in find_poses(images[number], [images[other] for other in chosen]):
+    stack = [first]
+    similarities: list[float] = []
+    poses = find_poses(images[number], [images[other] for other in chosen])
+    for tried, pair in enumerate(poses):
+        if tried >= MAX_SHARING and len(similarities) < MIN_SHARE_AGREEING * tried:
+            break
         second = _reduced(read(chosen[pair.second - 1]))
         alignment = align(first, second, pair)
         if alignment.similarity and alignment.kind == "near":

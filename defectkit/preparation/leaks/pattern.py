@@ -1,7 +1,9 @@
 """What is regular in two aligned images, such as the period of a weave, taken out.
 
 All pieces of one weave agree in it, so that it says nothing about whether two images show the same
-piece. In the spectrum it is the few lines that stand out from what surrounds them.
+piece. Where an image is like itself one period further, the difference of the two is compared; what
+is left in it of the pattern are the few lines of the spectrum that stand out from what surrounds
+them.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,11 @@ from scipy import fft
 
 from defectkit.arrays import Float32Array
 
+DIRECTIONS = 2
+MIN_PERIOD = 6
+"""In pixels; what is nearer is alike in all images."""
+MIN_PERIODICITY = 0.7
+"""Min. correlation of a periodic image with itself one period further."""
 SURROUNDINGS = 17
 """Side of the square of frequencies whose median a line is compared with, and cut to."""
 MIN_PROMINENCE = 3.0
@@ -35,16 +42,51 @@ class Remainder:
 
 def compare_remainders(one: Float32Array, other: Float32Array) -> Remainder:
     """Compare two aligned images, (H, W) and of the same size, without their regular patterns."""
-    window = np.outer(*(np.hanning(side) for side in one.shape)).astype(np.float32)
-    first, second = (
-        fft.rfft2((values - values.mean()) * window, workers=1) for values in (one, other)
-    )
+    energy = np.sqrt(one.var() * other.var())
+    for _ in range(DIRECTIONS):
+        shift = _find_period(one)
+        if shift is None:
+            break
+        one, other = (_difference(values, *shift) / np.float32(2**0.5) for values in (one, other))
+    window = _window(one.shape)
+    first, second = (fft.rfft2((values - values.mean()) * window) for values in (one, other))
     gains = np.minimum(_gains(first), _gains(second)) ** 2
     energies, others = (np.abs(spectrum) ** 2 for spectrum in (first, second))
     kept = np.sqrt((gains * energies).sum() * (gains * others).sum())
-    share = kept / max(np.sqrt(energies.sum() * others.sum()), 1e-12)
+    left = np.sqrt(one.var() * other.var()) / max(energy, 1e-12)
+    share = left * kept / max(np.sqrt(energies.sum() * others.sum()), 1e-12)
     similarity = (gains * (first * second.conj()).real).sum() / max(kept, 1e-12)
     return Remainder(float(share), float(similarity))
+
+
+def _find_period(values: Float32Array) -> tuple[int, int] | None:
+    """Return how far down and right an image is most like itself, or None where it is not."""
+    height, width = values.shape
+    window = _window(values.shape)
+    likeness = _autocorrelation((values - values.mean()) * window)
+    likeness /= np.maximum(_autocorrelation(window), 1e-3)
+    likeness /= max(float(likeness[0, 0]), 1e-12)
+    down, right = height // 4, width // 4
+    near = np.roll(likeness, right, axis=1)[: down + 1, : 2 * right + 1]
+    near[:MIN_PERIOD, max(0, right - MIN_PERIOD + 1) : right + MIN_PERIOD] = 0
+    y, x = np.unravel_index(np.argmax(near), near.shape)
+    return (int(y), int(x) - right) if near[y, x] >= MIN_PERIODICITY else None
+
+
+def _autocorrelation(values: Float32Array) -> Float32Array:
+    return np.asarray(fft.irfft2(np.abs(fft.rfft2(values)) ** 2, s=values.shape))
+
+
+def _window(shape: tuple[int, int]) -> Float32Array:
+    return np.outer(*(np.hanning(side) for side in shape)).astype(np.float32)
+
+
+def _difference(values: Float32Array, down: int, right: int) -> Float32Array:
+    """Return an image less itself ``down`` and ``right`` pixels further, where both are."""
+    height, width = values.shape
+    left = max(0, -right)
+    here = values[: height - down, left : width - max(0, right)]
+    return here - values[down:, left + right : width - max(0, right) + right]
 
 
 def _gains(spectrum: npt.NDArray[np.complex64]) -> Float32Array:

@@ -33,5 +33,19 @@ def test_what_a_lattice_has_in_common_with_another_is_taken_out():
     assert same.similarity == pytest.approx(1)
 
 
+@pytest.mark.check(50)
+@pytest.mark.parametrize("period", [9.0, 14.3, 25.0])
+def test_a_grid_under_uneven_light_is_taken_out_though_it_is_far_stronger_than_the_grain(period):
+    y, x = np.mgrid[:240, :240]
+    waves = np.cos(x * 2 * np.pi / period) + np.cos(y * 2 * np.pi / period)
+    grid = 60 * np.tanh(6 * (waves - 0.6)) * (1 + 0.1 * np.cos((x + y) / 200))
+    grain = [noise(seed, grid.shape) for seed in (0, 1)]
+    one, other = ((grid + 2 * own).astype(np.float32) for own in grain)
+    unlike, same = compare_remainders(one, other), compare_remainders(one, one + grain[1])
+    assert unlike.share < 0.01
+    assert unlike.similarity < 0.4
+    assert same.similarity > 0.75
+
+
 def test_uniform_images_have_nothing_in_common():
     assert compare_remainders(np.zeros((40, 40), np.float32), noise(0, (40, 40))).similarity == 0
