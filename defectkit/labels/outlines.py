@@ -194,10 +194,10 @@ def _fill_polygons(polygons: Polygons, size: ImageSize, *, clip: bool) -> _Shape
     for ring in polygons.rings:
         if len(ring) % 2:
             raise LabelError(f"a polygon has {len(ring)} numbers: it needs x and y of 3 points")
-    rings = [points_of(ring, size, relative=polygons.relative) for ring in polygons.rings]
-    if not polygons.names_pixels and max(map(len, rings), default=0) < 3:
-        n_numbers = len(polygons.rings[0]) if rings else 0
-        raise LabelError(f"a polygon has {n_numbers} numbers: it needs x and y of 3 points")
+    rings = [points_of(ring, size, relative=polygons.relative) for ring in polygons.rings if ring]
+    longest = max(map(len, rings), default=0)
+    if longest < (1 if polygons.names_pixels else 3):
+        raise LabelError(f"a polygon has {2 * longest} numbers: it needs x and y of 3 points")
     points = np.concatenate(rings)
     if polygons.names_pixels:
         return _fill_named(rings, points, size)

@@ -19,9 +19,11 @@ from defectkit.arrays import Float64Array, ImageSize
 from defectkit.labels.outlines import MAX_ROUNDING, Polygons, names_pixels, points_of
 
 MIN_EDGES = 12
-"""So many edges in the eight directions, all of them, are no chance ..."""
+"""So many edges in the eight directions, with no other edge anywhere, are no chance ..."""
+MIN_RING = 6
+"""... in outlines of at least so many edges: triangles and rectangles are also drawn so ..."""
 MIN_DIAGONAL = 2
-"""... if so many of them are diagonal: sides along the axes are a rectangle's."""
+"""... if so many of them are diagonal."""
 MIN_POLYGONS = 3
 """Min. number of polygons without area, or at the border, that show it."""
 
@@ -33,6 +35,7 @@ Sample = tuple[Polygons, ImageSize]
 class _Evidence:
     """What the sampled polygons show, as numbers of edges and of polygons."""
 
+    polygons: int = 0
     edges: int = 0
     diagonal: int = 0
     slanted: int = 0
@@ -49,16 +52,18 @@ def why_pixels(samples: Iterable[Sample]) -> str | None:
     """
     found = _Evidence()
     for polygons, size in samples:
+        if not all(ring and len(ring) % 2 == 0 for ring in polygons.rings):
+            continue  # It is refused later.
         rings = [points_of(ring, size, relative=polygons.relative) for ring in polygons.rings]
         if not all(names_pixels(ring, size) for ring in rings):
             return None
         _add(found, rings, size)
         _add_box(found, np.concatenate(rings), polygons.box_sides)
-    if not found.edges:
+    if not found.polygons:
         return None
     chain = found.edges >= MIN_EDGES and found.diagonal >= MIN_DIAGONAL and not found.slanted
     if chain:
-        return f"all {found.edges} edges that were looked at run from pixel to pixel"
+        return f"all edges run from pixel to pixel, {found.edges} of long outlines were looked at"
     if found.thin >= MIN_POLYGONS:
         return f"{found.thin} of them go there and back, and have no area between points"
     if found.at_border >= MIN_POLYGONS:
@@ -70,14 +75,16 @@ def why_pixels(samples: Iterable[Sample]) -> str | None:
 
 def _add(found: _Evidence, rings: list[Float64Array], size: ImageSize) -> None:
     thin = []
+    found.polygons += 1
     for ring in rings:
         points = np.rint(ring)
         steps = np.roll(points, -1, axis=0) - points
         steps = steps[steps.any(axis=1)]
         straight = (steps == 0).any(axis=1)
         diagonal = abs(steps[:, 0]) == abs(steps[:, 1])
-        found.edges += len(steps)
-        found.diagonal += int(np.count_nonzero(diagonal))
+        if len(steps) >= MIN_RING:
+            found.edges += len(steps)
+            found.diagonal += int(np.count_nonzero(diagonal))
         found.slanted += int(np.count_nonzero(~straight & ~diagonal))
         is_chain = len(steps) > 0 and bool((straight | diagonal).all())
         thin.append(is_chain and not _area(points))

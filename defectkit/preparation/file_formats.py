@@ -7,6 +7,7 @@ from pathlib import Path
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats import yolo
+from defectkit.labels.formats.csv_table import has_boxes
 from defectkit.labels.formats.cvat import is_cvat
 from defectkit.labels.formats.label_studio import is_label_studio
 from defectkit.labels.formats.labelme import is_labelme
@@ -70,11 +71,16 @@ def are_of_format(kind: LabelFormat, files: Sequence[Path]) -> bool:
 
 
 def has_labels(kind: LabelFormat, file: Path) -> bool:
-    """Return whether a table has run lengths, or a JSON file the lists of COCO."""
+    """Return whether a table has run lengths or boxes, or a JSON file the lists of COCO."""
     if kind == "csv":
-        return bool(RUNS.search(read_limited_bytes(file)))
+        return bool(RUNS.search(read_limited_bytes(file))) or has_boxes(file)
     try:
         document = read_json_value(file)
     except LabelError:  # Reading it will say why.
         return True
-    return isinstance(document, dict) and not {"images", "annotations"}.isdisjoint(document)
+    lists = (
+        (document.get(key) for key in ("images", "annotations"))
+        if isinstance(document, dict)
+        else ()
+    )
+    return any(isinstance(one, list) for one in lists)

@@ -90,6 +90,9 @@ def test_neighbors_share_no_pixel_and_leave_no_gap():
     [
         (Polygons(((1, 2, 3, 4),)), "a polygon has 4 numbers"),
         (Polygons(((1, 2, 3, 4, 5),)), "a polygon has 5 numbers"),
+        (Polygons(((), ())), "a polygon has 0 numbers"),
+        (Polygons(((),), names_pixels=True), "a polygon has 0 numbers"),
+        (Polygons(((1, 2, 3),), names_pixels=True), "a polygon has 3 numbers"),
         (
             Polygons(((1, 1, 42, 1, 5, 5),)),
             r"1 of its 3 points .* image of 40x24, by up to 2 pixels, the first at \(42, 1\)",

@@ -14,6 +14,7 @@ from defectkit.labels.formats.csv_layout import (
     META_COLUMNS,
     NO_DEFECT,
     Layout,
+    Role,
     data_rows,
     find_layout,
     ids_and_rle,
@@ -30,6 +31,8 @@ from defectkit.labels.table import (
 )
 from defectkit.vocabulary import SPLIT_WORDS, SPLITS
 
+ROLES: tuple[Role, ...] = ("id_class", "id", "rle", "class")
+
 
 def read_table(path: Path | str) -> LabelTable:
     """Read a label CSV in any of the forms above.
@@ -43,7 +46,7 @@ def read_table(path: Path | str) -> LabelTable:
     text = read_csv_text(path)
     if is_via_table(next(text.rows(","), CsvRow(1, [])).cells):
         return read_via_table(text)
-    layout = find_layout(text, roles=("id_class", "id", "rle", "class"))
+    layout = find_layout(text, roles=ROLES)
     rows: list[LabelRow] = []
     refused: list[RefusedRow] = []
     meta: dict[str, dict[str, str]] = {}
@@ -80,6 +83,17 @@ def read_table(path: Path | str) -> LabelTable:
         files=(text.path,),
         notes=(*text.notes, *case_notes(row.class_id for row in rows)),
     )
+
+
+def has_boxes(path: Path) -> bool:
+    """Return whether a file is a table of boxes, as its header shows."""
+    try:
+        text = read_csv_text(path)
+        return is_via_table(next(text.rows(","), CsvRow(1, [])).cells) or bool(
+            find_layout(text, roles=ROLES).box
+        )
+    except LabelError:
+        return False
 
 
 def read_meta(path: Path | str) -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@ import pytest
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats.csv_boxes import BoxColumns, find_box_columns, read_box, scale_boxes
-from defectkit.labels.formats.csv_table import read_table
+from defectkit.labels.formats.csv_table import has_boxes, read_table
 from defectkit.labels.outlines import Box
 from defectkit.labels.table import LabelRow
 
@@ -103,6 +103,15 @@ def test_numbers_up_to_1_are_fractions(table):
 
 def test_a_table_of_boxes_without_classes_has_one(table):
     assert table("image,x1,y1,x2,y2\na,1,2,3,4\n").rows[0].class_id == "1"
+
+
+def test_a_table_of_boxes_is_known_by_its_header(tmp_path):
+    for text, expected in (
+        ("image,x1,y1,x2,y2\n", True), ("ImageId,EncodedPixels\na,1 3\n", False),
+        ("filename,region_shape_attributes,region_attributes\n", True), ("", False),
+    ):  # fmt: skip
+        (tmp_path / "a.csv").write_text(text)
+        assert has_boxes(tmp_path / "a.csv") == expected
 
 
 def test_an_rle_beside_a_box_counts(table):
