@@ -7,6 +7,7 @@ from defectkit.data.images import read_image
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.verdicts import judge
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.regions import Region, label_regions
 from defectkit.reporting.drawing import overlay_files
 from defectkit.reporting.drawing.overlay import draw_overlay
@@ -79,6 +80,16 @@ def test_a_preview_names_no_more_than_the_overlay(tmp_path, monkeypatch):
         (small, ()), (whole, ()),
         (small, [("suspect", (320, 20, 40, 8))]), (whole, [("suspect", (800, 50, 100, 20))]),
     ]  # fmt: skip
+
+
+def test_the_preview_dims_what_is_outside_of_the_region_to_inspect(tmp_path):
+    image, finding, judgment = scene((100, 1000))
+    roi = np.zeros(image.shape, bool)
+    roi[:, 500:] = True
+    scope = Scope(roi=roi, ignored=None)
+    write_overlay(tmp_path / "a.png", image, finding, judgment, image_id="a", scope=scope)
+    lower = read_image(tmp_path / "a.preview.jpg")[-48:-8, 8:-8].mean(axis=(0, 2))
+    assert lower[:180].max() < lower[220:280].min() - 40
 
 
 def test_overlays_and_previews_are_removed_and_other_files_stay(tmp_path):
