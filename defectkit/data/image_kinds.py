@@ -29,6 +29,15 @@ MAX_CHANNELS = 16
 """Max. number of channels of an image."""
 
 
+NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+"""What systems leave in folders, in lower case; hidden files are no data either."""
+
+
+def is_data(name: str) -> bool:
+    """Return whether a file or folder of this name may be data, and not of the system."""
+    return not name.startswith(".") and name.casefold() not in NO_DATA
+
+
 def open_image(file: BinaryIO, name: str) -> Pillow.Image:
     """Open an image by Pillow; no pixel is decoded yet.
 

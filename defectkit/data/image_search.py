@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defectkit.data.image_kinds import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES, is_data
 from defectkit.errors import ImageError
-
-NO_DATA = ("thumbs.db", "desktop.ini", "__macosx")
-"""What Windows and macOS add to folders and archives, in lower case."""
 
 NAMED = 3
 """Number of skipped files that are named."""
@@ -101,12 +98,12 @@ def _walk(top: Path, results: Path, *, follow_links: bool) -> Iterator[tuple[Pat
     seen = set()
     for base, folders, names in os.walk(top, onerror=unreadable, followlinks=follow_links):
         real = Path(base).resolve()
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+        folders[:] = [name for name in folders if is_data(name)]
         if real in seen or real == real_results / "overlays":
             folders.clear()  # Links of folders to each other may form a loop.
             continue
         seen.add(real)
-        paths = [Path(base, name) for name in names if not _is_hidden(name)]
+        paths = [Path(base, name) for name in names if is_data(name)]
         for path in [*paths, *(Path(base, name) for name in folders if not follow_links)]:
             if not follow_links and _may_be_images(path) and leads_out(path):
                 yield path, _link_problem(path, top)
@@ -119,10 +116,6 @@ def _walk(top: Path, results: Path, *, follow_links: bool) -> Iterator[tuple[Pat
 
 def _may_be_images(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir()
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in NO_DATA
 
 
 def _link_problem(path: Path, folder: Path) -> str:

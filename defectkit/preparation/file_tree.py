@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from defectkit.data.image_kinds import is_data
 from defectkit.vocabulary import SPLIT_WORDS, Split
-
-NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
-"""What systems leave in folders, in lower case; hidden files are no data either."""
 
 LABEL_WORDS = frozenset(
     {"label", "labels", "lable", "lables", "annotation", "annotations", "annot", "annots", "ann"}
@@ -51,11 +49,6 @@ def list_files(root: Path, *, links: bool = False) -> list[Path]:
         links: return links to files as well.
     """
     return sorted(Path(path) for path in _walk(os.fspath(root), links=links))
-
-
-def is_data(name: str) -> bool:
-    """Return whether a file or folder of this name may be data, and not of the system."""
-    return not name.startswith(".") and name.casefold() not in NO_DATA
 
 
 def _walk(folder: str, *, links: bool) -> Iterator[str]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from defectkit.data.image_kinds import is_data
 from defectkit.errors import ImageError
 from defectkit.preparation.file_tree import (
     DRAWN_WORDS,
     MASK_WORDS,
     OUTPUT_FILES,
-    is_data,
     is_named,
 )
 from defectkit.preparation.image_names import (

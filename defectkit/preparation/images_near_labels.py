@@ -3,10 +3,10 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from defectkit.data.image_kinds import is_data
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
-    is_data,
     is_named,
     list_files,
     own_parts,
