@@ -20,6 +20,8 @@ MIN_PERIOD = 6
 """In pixels; what is nearer is alike in all images."""
 MIN_PERIODICITY = 0.7
 """Min. correlation of a periodic image with itself one period further."""
+MIN_DIP = 0.3
+"""Min. amount by which this correlation is lower on the way there."""
 SURROUNDINGS = 17
 """Side of the square of frequencies whose median a line is compared with, and cut to."""
 MIN_PROMINENCE = 3.0
@@ -70,7 +72,12 @@ def _find_period(values: Float32Array) -> tuple[int, int] | None:
     near = np.roll(likeness, right, axis=1)[: down + 1, : 2 * right + 1]
     near[:MIN_PERIOD, max(0, right - MIN_PERIOD + 1) : right + MIN_PERIOD] = 0
     y, x = np.unravel_index(np.argmax(near), near.shape)
-    return (int(y), int(x) - right) if near[y, x] >= MIN_PERIODICITY else None
+    shift = int(y), int(x) - right
+    # Along the strokes of a brushed surface an image is like itself too, but all the way.
+    steps = np.linspace(0, 1, 33)
+    between = likeness[np.rint(steps * shift[0]).astype(int), np.rint(steps * shift[1]).astype(int)]
+    peak = near[y, x]
+    return shift if peak >= MIN_PERIODICITY and between.min() <= peak - MIN_DIP else None
 
 
 def _autocorrelation(values: Float32Array) -> Float32Array:

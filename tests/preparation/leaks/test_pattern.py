@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from defectkit.preparation.leaks.alignment import band_pass
 from defectkit.preparation.leaks.pattern import compare_remainders
+from defectkit.synthesis.generator import synthesize
 
 
 def noise(seed, shape=(160, 200)):
@@ -45,6 +47,14 @@ def test_a_grid_under_uneven_light_is_taken_out_though_it_is_far_stronger_than_t
     assert unlike.share < 0.01
     assert unlike.similarity < 0.4
     assert same.similarity > 0.75
+
+
+def test_brushed_surfaces_are_not_taken_for_periodic_ones():
+    drawn = synthesize(5, size=192)
+    assert drawn.texture == "strokes"
+    strokes = band_pass(drawn.image)
+    noisy = band_pass(drawn.image + 20 * noise(3, drawn.image.shape))
+    assert compare_remainders(strokes, noisy).similarity > 0.75
 
 
 def test_uniform_images_have_nothing_in_common():
