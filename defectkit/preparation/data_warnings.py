@@ -93,6 +93,12 @@ def _warn_about_unlisted(matching: Matching, *, use_unlisted: bool) -> list[str]
             else "and are not used. If they are good, list them in --meta or give --unlisted good"
         )
         warnings.append(f"{_describe_unlisted(matching)} {consequence}")
+    if matching.doubted:
+        warnings.append(
+            f"{len(matching.doubted)} images without labels ({_first_names(matching.doubted)}) do "
+            "not count as good, since labeled images that have no file may be these "
+            f"({_first_names(matching.lost)})"
+        )
     if unlisted.doubtful:
         warnings.append(
             f"{len(unlisted.doubtful)} files beside images have the names of their masks or copies "

@@ -68,6 +68,12 @@ def split_suffix(name: str) -> tuple[str, str]:
     return (stem, dot + suffix) if (dot + suffix).lower() in IMAGE_SUFFIXES else (name, "")
 
 
+def split_words_of(image_id: str) -> tuple[str, ...]:
+    """Return the words and numbers of an image's name, by which alike names are the same."""
+    stem = _decode(split_suffix(re.split(r"[/\\]", image_id)[-1])[0])
+    return tuple(word.lstrip("0") for word in re.findall(r"\d+|[^\W\d_]+", stem))
+
+
 def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
 

@@ -10,6 +10,7 @@ from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
+from defectkit.preparation.image_names import split_words_of
 from defectkit.preparation.label_files import find_image, settle_label_files
 from defectkit.preparation.open_image_folder import open_image_folder
 from defectkit.preparation.read_labels import folders_near_labels, read_labels
@@ -45,6 +46,8 @@ class Matching:
         missing: the ids that are listed as good and have no file of their own, with the reason.
         unlisted: the images that nothing lists.
         lost: the ids of rows that have no file: each may mean one of the unlisted images.
+        lost_words: what their names consist of.
+        doubted: the images that would be good for having no rows, but may be one of ``lost``.
         withheld: whether unlisted images were to be good ones, but are not because of ``lost``.
         found_otherwise: numbers of images whose file is called otherwise, by what differs.
     """
@@ -58,6 +61,8 @@ class Matching:
     missing: dict[str, str] = field(default_factory=dict)
     unlisted: Unlisted = field(default_factory=Unlisted)
     lost: list[str] = field(default_factory=list)
+    lost_words: set[tuple[str, ...]] = field(default_factory=set)
+    doubted: list[str] = field(default_factory=list)
     withheld: bool = False
     found_otherwise: Counter[str] = field(default_factory=Counter)
 
@@ -114,9 +119,8 @@ def find_images(
     """
     source_format, table = read_labels(source, label_format, options, images)
     listed = read_meta(meta) if meta else {}
-    ids = [row.image_id for row in table.rows] or [
-        *(*table.unlabeled, *table.empty_files.values(), *listed)
-    ]
+    good = (*table.unlabeled, *table.empty_files.values(), *listed)
+    ids = [row.image_id for row in table.rows] or good
     folder = open_image_folder(
         table.path,
         table.image_root or images,
@@ -214,15 +218,17 @@ def _add_subject(matching: Matching, subject: _Subject) -> None:
             matching.missing[subject.image_id] = subject.problem
         if image is None and subject.may_be_defective():
             matching.lost.append(subject.image_id)
+            matching.lost_words.add(split_words_of(subject.image_id))
     elif refused:
         reason = why_refused_with_image(refused[0].line)
-        matching.ledger += _refuse(rows, shown, reason, refused_with_image=True)
+        matching.ledger += _refuse(rows, shown, reason, with_image=True)
+    elif image and not rows and _may_be_lost(matching, image.name):
+        matching.doubted.append(image.name)
     elif image:
         note = f"found as {image.name} ({subject.how})" if subject.how else ""
         if note or shown != subject.image_id:
-            notes = [note] if note else []
             rows = [
-                replace(row, image_id=shown, note="; ".join([*notes, *filter(None, [row.note])]))
+                replace(row, image_id=shown, note="; ".join(filter(None, [note, row.note])))
                 for row in rows
             ]
         matching.images.append(MatchedImage(image_id, image.path, tuple(rows)))
@@ -230,10 +236,14 @@ def _add_subject(matching: Matching, subject: _Subject) -> None:
         matching.found_otherwise[subject.how.partition(";")[0]] += 1
 
 
+def _may_be_lost(matching: Matching, name: str) -> bool:
+    """Return whether rows of a lost image, or those without an id, may mean this file."""
+    return not matching.lost_words.isdisjoint({(), split_words_of(name)})
+
+
 def _final_id(matching: Matching, image_id: str, image: FoundImage | None, how: str) -> str:
-    if image is None or (matching.source_format == "csv" and not how):
-        return image_id
-    return image.name
+    stays = matching.source_format == "csv" and not how
+    return image_id if stays or image is None else image.name
 
 
 def _add_listed(
@@ -253,6 +263,10 @@ def _add_listed(
                 matching.missing[image_id] = search.problem
             continue
         if image.path not in ids and image.name not in used:
+            if _may_be_lost(matching, image.name):
+                matching.doubted.append(image.name)
+                added.add(image.name)
+                continue
             ids[image.path] = _final_id(matching, image_id, image, image.how)
             matching.images.append(MatchedImage(ids[image.path], image.path))
             matching.cells[ids[image.path]] = {}
@@ -276,13 +290,8 @@ def _add_unlisted(matching: Matching) -> None:
 
 
 def _refuse(
-    rows: Iterable[LabelRow | RefusedRow],
-    image_id: str,
-    reason: str,
-    *,
-    refused_with_image: bool = False,
+    rows: Iterable[LabelRow | RefusedRow], image_id: str, reason: str, *, with_image: bool = False
 ) -> list[LedgerRow]:
     return [
-        LedgerRow(row.line, image_id, row.class_id, "refused", reason, refused_with_image)
-        for row in rows
+        LedgerRow(row.line, image_id, row.class_id, "refused", reason, with_image) for row in rows
     ]

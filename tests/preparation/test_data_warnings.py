@@ -24,6 +24,7 @@ def collect(
     unlisted=None,
     missing=(),
     lost=(),
+    doubted=(),
     found=None,
     kind="masks",
     groups=(),
@@ -35,6 +36,7 @@ def collect(
         folder=SimpleNamespace(root=FOLDER),
         unlisted=unlisted or Unlisted(),
         lost=list(lost),
+        doubted=list(doubted),
         withheld=use_unlisted and bool(lost),
         found_otherwise=found or {},
         missing=dict.fromkeys(missing, "no file"),
@@ -86,6 +88,13 @@ def test_no_unlisted_image_counts_as_good_while_a_labeled_one_is_lost():
         "labeled images have no file and may be among them (bad.png): correct their names, or "
         "delete their rows"
     )
+
+
+def test_images_that_may_be_labeled_ones_are_named():
+    assert collect(lost=["IMG_1.png"], doubted=["IMG_0001.png"]) == [
+        "1 images without labels (IMG_0001.png) do not count as good, since labeled images that "
+        "have no file may be these (IMG_1.png)"
+    ]
 
 
 def test_masks_beside_images_and_good_folders_outside_are_named():

@@ -9,6 +9,7 @@ from defectkit.preparation.image_names import (
     describe_difference,
     parse_name,
     split_suffix,
+    split_words_of,
 )
 
 NFC = unicodedata.normalize("NFC", "Prüfling.png")
@@ -147,6 +148,13 @@ def test_an_image_of_another_folder_is_not_taken(image_id, path):
 )
 def test_the_first_step_that_fits_counts(image_id, paths, expected):
     assert find(image_id, *paths) == find(image_id, *reversed(paths)) == expected
+
+
+def test_alike_names_have_the_same_words():
+    names = ["IMG_001.png", "x/img-1.tif", r"D:\img 0001.JPG", "img%2001"]
+    assert {split_words_of(name) for name in names} == {("img", "1")}
+    assert split_words_of("img_10.png") == ("img", "10")
+    assert split_words_of("") == ()
 
 
 def test_what_is_not_there_is_not_found_but_the_nearest_name_is():

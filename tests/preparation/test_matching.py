@@ -192,3 +192,19 @@ def test_a_lost_image_that_is_said_to_be_good_does_no_harm(folder, tmp_path):
     matching = match_images("coco", table, {}, folder, use_unlisted=True)
     assert list(matching.missing) == ["gone.png"]
     assert [one.image_id for one in matching.images] == ["a.png", "b.png", "extra.png"]
+
+
+@pytest.mark.check(40)
+@pytest.mark.parametrize("lost", ["A_01.png", "x\\a-001.bmp", ""])
+def test_an_image_without_rows_is_not_good_where_a_lost_one_may_be_meant(match, folder, lost):
+    (folder.root / "a_1.png").touch()
+    matching = match(["b"], [lost], meta=[["a_1.png", "x"], ["extra.png", "y"]])
+    assert matching.doubted == (["a_1.png", "extra.png"] if not lost else ["a_1.png"])
+    assert [one.image_id for one in matching.images] == ["b", *([] if not lost else ["extra.png"])]
+
+
+def test_an_unlabeled_image_of_a_lost_annotation_is_not_good(folder, tmp_path):
+    refused = (RefusedRow(2, "", "", "its image_id is not the id of a listed image"),)
+    table = table_of(tmp_path, ("a.png", ""), refused=refused, unlabeled=("b.png",))
+    matching = match_images("coco", table, {}, folder, use_unlisted=False)
+    assert ([one.image_id for one in matching.images], matching.doubted) == (["a.png"], ["b.png"])
