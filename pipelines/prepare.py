@@ -158,8 +158,8 @@ def run(
         boxes: Read every label as its bounding box.
         window: Images of more than 8 bits: LOW,HIGH, the values that become black and white. By
             default 0 and the largest value of 8, 10, 12, 14 or 16 bits, whichever the images need.
-        percentile: Images of more than 8 bits: take the window from these percentiles of all their
-            pixels, as 0.1,99.9.
+        percentile: Images of more than 8 bits: take the window from these percentiles of all pixels
+            of the training images, as 0.1,99.9.
         pages: TIFF of several pages: take the first, or all as the channels of one image.
         show_channels: Images of 2 or more than 3 channels: the three, from 0, that pictures show
             as red, green and blue; by default 0,1,2.
@@ -184,7 +184,11 @@ def run(
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
     from defectkit.preparation.matching import find_images
-    from defectkit.preparation.pixel_window import parse_pixel_options
+    from defectkit.preparation.pixel_window import (
+        parse_pixel_options,
+        pixel_warnings,
+        settle_window,
+    )
     from defectkit.preparation.prepared_image import split_images
     from defectkit.preparation.rois import choose_rois
     from defectkit.preparation.splits import parse_split
@@ -228,9 +232,7 @@ def run(
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     decide_polygons(matching, asked=polygons)
     with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
-        facts, pixels, pixel_warnings = _examine(
-            matching, convention, options, asked, pool, console
-        )
+        facts, pixels, levels = _examine(matching, convention, options, asked, pool, console)
         ledger = _write_ledger(matching, facts, out)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, out)
         usable = [image for image in facts if not image.problem]
@@ -246,12 +248,13 @@ def run(
         prepared, split_warnings = split_images(
             usable, grouping.joined, grouping.given, fractions=fractions, seed=seed
         )
+        pixels = settle_window(prepared, pixels, asked, pool)
         write_tables(out, prepared, classes, grouping.leaks)
         _finish(drawing)
     previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
 
     warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
-    warnings += [*pixel_warnings, *split_warnings]
+    warnings += [*pixel_warnings(facts, pixels, asked, levels), *split_warnings]
     summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
     info = {
         **describe_sources(matching, convention, Path(meta) if meta else None, out),
@@ -293,13 +296,13 @@ def _examine(
     asked: "PixelOptions",
     pool: "WorkerPool",
     console: Console,
-) -> "tuple[list[ImageFacts], PixelFormat, list[str]]":
-    """Read every image and its rows; return how images are read, and the warnings about that.
+) -> "tuple[list[ImageFacts], PixelFormat, Levels]":
+    """Read every image and its rows; return also how they were read, and their gray values.
 
     Images of more than 8 bits are read twice: their window depends on all of them.
     """
     from defectkit.preparation.examine import examine_image
-    from defectkit.preparation.pixel_window import Levels, check_pixels, pixel_warnings
+    from defectkit.preparation.pixel_window import Levels, check_pixels
     from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
 
@@ -317,7 +320,7 @@ def _examine(
         for index, image in zip(deep, read, strict=True):
             facts[index] = image
     check_pixels(facts, asked)
-    return facts, pixels, pixel_warnings(facts, pixels, asked, levels)
+    return facts, pixels, levels
 
 
 def _write_ledger(

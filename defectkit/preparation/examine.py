@@ -77,6 +77,7 @@ def examine_image(
         sha256=sha256_bytes(content),
         pixels=pixels,
         deep=stored.values.dtype != np.uint8,
+        highest=0 if stored.values.dtype == np.uint8 else int(stored.values.max(initial=0)),
         clipped=pixels.clipped_share(stored.values),
         notes=stored.notes,
         keypoints=find_keypoints(values),

@@ -25,6 +25,7 @@ class ImageFacts:
         sha256: the hash of the file.
         pixels: how it was read.
         deep: whether its pixels have more than 8 bits.
+        highest: its largest value as stored, where ``deep``.
         clipped: the share of its pixel values outside of the window, in [0, 1].
         levels: the number of pixels by value, where these are to be measured first; else None.
         notes: what is to be said of the file.
@@ -48,6 +49,7 @@ class ImageFacts:
     sha256: str = ""
     pixels: PixelFormat = EIGHT_BITS
     deep: bool = False
+    highest: int = 0
     clipped: float = 0.0
     levels: Int64Array | None = None
     notes: tuple[PixelNote, ...] = ()

@@ -1,20 +1,26 @@
-"""The window of images of more than 8 bits: measured over all of them, or given by the user.
+"""The window of images of more than 8 bits: measured over the training images, or given.
 
 By default it reaches from 0 to the largest value of the camera's number of bits, the smallest of
 ``DEPTHS`` that holds all images: 12-bit images that are stored in 16 bits become what they are when
-they are saved in 8.
+they are saved in 8. Copies are searched for before there are training images; until then the window
+of all images serves (``Levels``), and ``settle_window`` replaces it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from defectkit.arrays import Int64Array
 from defectkit.data.image_kinds import MAX_CHANNELS
+from defectkit.data.images import decode_stored, read_image_bytes
 from defectkit.data.pixel_format import MAX_16_BIT, PixelFormat
 from defectkit.errors import DatasetError
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.prepared_image import PreparedImage
+from defectkit.preparation.worker_pool import WorkerPool
 from defectkit.vocabulary import PagesOption
 
 DEPTHS = (8, 10, 12, 14, 16)
@@ -56,9 +62,13 @@ class Levels:
             if facts.levels is None:
                 yield facts
                 continue
-            self.counts[: len(facts.levels)] += facts.levels
-            self.images += 1
+            self.add(facts.levels)
             yield replace(facts, levels=None, deep=True)
+
+    def add(self, levels: Int64Array) -> None:
+        """Add the number of pixels by value of one image."""
+        self.counts[: len(levels)] += levels
+        self.images += 1
 
     def window(self, percentile: tuple[float, float] | None) -> tuple[float, float]:
         """Return the window: that of the percentiles, or of the camera's number of bits.
@@ -67,8 +77,7 @@ class Levels:
             DatasetError: the percentiles are one value.
         """
         if percentile is None:
-            highest = int(np.flatnonzero(self.counts)[-1])
-            return 0, 2 ** next(depth for depth in DEPTHS if highest < 2**depth) - 1
+            return _camera_window(int(np.flatnonzero(self.counts)[-1]))
         low, high = self.between(percentile)
         if low == high:
             raise DatasetError(
@@ -85,6 +94,36 @@ class Levels:
             for percent in percentile
         )
         return low, high
+
+
+def settle_window(
+    images: Sequence[PreparedImage], pixels: PixelFormat, options: PixelOptions, pool: WorkerPool
+) -> PixelFormat:
+    """Return ``pixels`` with the window of the training images alone, unless one was given.
+
+    Raises:
+        DatasetError: their percentiles are one value.
+        ImageError: an image can no longer be read.
+    """
+    deep = [one.facts for one in images if one.split == "train" and one.facts.deep]
+    if options.window or not deep:
+        return pixels
+    if options.percentile is None:
+        return replace(pixels, window=_camera_window(max(image.highest for image in deep)))
+    levels = Levels()
+    count = partial(_count_levels, pages=options.pages)
+    for counts in pool.map(count, [image.path for image in deep]):
+        levels.add(counts)
+    return replace(pixels, window=levels.window(options.percentile))
+
+
+def _camera_window(highest: int) -> tuple[int, int]:
+    return 0, 2 ** next(depth for depth in DEPTHS if highest < 2**depth) - 1
+
+
+def _count_levels(path: Path, *, pages: PagesOption) -> Int64Array:
+    stored = decode_stored(read_image_bytes(path), name=path.name, pages=pages)
+    return np.bincount(stored.values.ravel())
 
 
 def parse_pixel_options(
@@ -174,9 +213,9 @@ def pixel_warnings(
     how = (
         "as given"
         if options.window
-        else f"the percentiles {options.percentile[0]:g} and {options.percentile[1]:g} of all"
+        else f"the percentiles {options.percentile[0]:g} and {options.percentile[1]:g} of the training images"
         if options.percentile
-        else "measured over all; --window or --percentile choose others"
+        else "measured over the training images; --window or --percentile choose others"
     )
     warnings.append(
         f"{len(deep)} images have more than 8 bits: the values {low:g} to {high:g} become black to "
@@ -186,6 +225,12 @@ def pixel_warnings(
         warnings.append(
             f"{len(flat)} images have 8 bits, the others more: those are left as they are "
             f"({_names(flat)})"
+        )
+    brighter = [image.image_id for image in deep if image.highest > high]
+    if brighter and not (options.window or options.percentile):
+        warnings.append(
+            f"{len(brighter)} images have values above those of the training images; they become "
+            f"white, as when such images are inspected ({_names(brighter)})"
         )
     if clipped := [image.image_id for image in deep if image.clipped > MUCH_CLIPPED]:
         share = sum(image.clipped for image in deep) / len(deep)
