@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
-    from defectkit.preparation.pixel_window import PixelOptions
+    from defectkit.preparation.pixel_window import Levels, PixelOptions
     from defectkit.preparation.prepared_image import PreparedImage
     from defectkit.preparation.worker_pool import WorkerPool
 

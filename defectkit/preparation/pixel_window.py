@@ -15,8 +15,9 @@ import numpy as np
 
 from defectkit.arrays import Int64Array
 from defectkit.data.image_kinds import MAX_CHANNELS
-from defectkit.data.images import decode_stored, read_image_bytes
+from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import MAX_16_BIT, PixelFormat
+from defectkit.data.stored_image import decode_stored
 from defectkit.errors import DatasetError
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.prepared_image import PreparedImage
@@ -213,7 +214,8 @@ def pixel_warnings(
     how = (
         "as given"
         if options.window
-        else f"the percentiles {options.percentile[0]:g} and {options.percentile[1]:g} of the training images"
+        else f"the percentiles {options.percentile[0]:g} and {options.percentile[1]:g} of the "
+        "training images"
         if options.percentile
         else "measured over the training images; --window or --percentile choose others"
     )

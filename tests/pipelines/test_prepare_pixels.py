@@ -104,10 +104,33 @@ def test_a_window_and_percentiles_can_be_given(make):
     np.testing.assert_array_equal(pixels_of(given), pixels_of(make("8", lambda image: image)))
     percent = make("percent", stored, percentile="0,100")
     low, high = read_json(percent.out / "dataset.json")["pixels"]["window"]
-    assert (low, high) == (1040, 1510)
+    training = [
+        np.asarray(Image.open(one.path)) for one in Dataset.load(percent.out).split("train")
+    ]
+    assert (low, high) == (np.min(training), np.max(training))
     assert Dataset.load(given.out).fingerprint != Dataset.load(measured.out).fingerprint
     clipped = make("clipped", stored, window="1000,1100")
     assert any("lie outside of 1000 to 1100 and become" in text for text in clipped.warnings)
+
+
+@pytest.mark.check(47)
+def test_the_window_is_that_of_the_training_images(make, tmp_path):
+    """What is tested takes no part in it, however bright."""
+    meta = tmp_path / "meta.csv"
+    splits = ["test" if index in (0, 1) else "val" if index in (2, 3) else "train"
+              for index in range(COUNT)]  # fmt: skip
+    lines = [f"p{index:02}.png,{split}" for index, split in enumerate(splits)]
+    meta.write_text("\n".join(["ImageId,split", *lines]) + "\n")
+    numbers = iter(range(COUNT))
+
+    def stored(image):
+        return image.astype(np.uint16) * (64 if next(numbers) < 2 else 16)
+
+    summary = make("brighter", stored, meta=meta)
+    assert read_json(summary.out / "dataset.json")["pixels"]["window"] == [0, 4095]
+    [said] = [text for text in summary.warnings if "above those of the training images" in text]
+    assert said.startswith("2 images have values")
+    assert said.endswith("(p00.png, p01.png)")
 
 
 def test_8_bits_among_more_are_left_as_they_are(make):

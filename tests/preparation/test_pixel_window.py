@@ -114,9 +114,9 @@ def test_images_of_8_bits_need_no_word():
 def test_the_window_is_said_with_how_it_was_chosen():
     deep = [facts("a", deep=True), facts("b", deep=True)]
     for options, how in (
-        ({}, "measured over all; --window or --percentile choose others"),
+        ({}, "measured over the training images; --window or --percentile choose others"),
         ({"window": "0,4095"}, "as given"),
-        ({"percentile": "0.1,99.9"}, "the percentiles 0.1 and 99.9 of all"),
+        ({"percentile": "0.1,99.9"}, "the percentiles 0.1 and 99.9 of the training images"),
     ):
         assert warned(deep, **options) == [
             f"2 images have more than 8 bits: the values 0 to 4095 become black to white ({how})"
