@@ -113,3 +113,43 @@ def test_images_are_searched_below_the_labels_before_they_are_around_them(make):
     folder = make("own/img/0.png", "own/json/0.json", "other/0.png")
     found = open_image_folder(folder / "own", None, ["0.jpg"], [folder / "own", folder])
     assert found.root == folder / "own"
+
+
+@pytest.mark.parametrize(
+    ("labels", "folders", "expected"),
+    [
+        ("val.csv", ["train", "val"], "val"),
+        ("test_labels.csv", ["train_images", "test_images"], "test_images"),
+        ("train.csv", ["Train", "valid", "test"], "Train"),
+        ("instances_val.json", ["images/train", "images/val"], "images/val"),
+        ("validation.csv", ["train/images", "valid/images"], "valid/images"),
+        ("train.csv", ["images", "train"], "train"),
+    ],
+)
+def test_of_folders_of_splits_with_equal_names_that_of_the_labels_is_taken(
+    make, labels, folders, expected
+):
+    folder = make(*(f"{inner}/{n}.png" for inner in folders for n in range(3)), labels)
+    for ids in (["0.png", "1.png", "2.png"], ["0", "1"], ["0.JPG", "1.JPG"]):
+        assert open_image_folder(folder / labels, None, ids).root == folder / expected
+
+
+def test_labels_that_fit_several_folders_are_refused_with_their_names(make):
+    folder = make("train/0.png", "val/0.png", "train.csv", "coco.json")
+    for labels in ("coco.json", "test.csv"):
+        with pytest.raises(DatasetError, match=r"fit several folders \(.*train, .*val\).*--images"):
+            open_image_folder(folder / labels, None, ["0.png"])
+    assert open_image_folder(folder / "coco.json", folder / "val", ["0.png"]).find("0.png")
+
+
+def test_labels_that_lie_with_their_images_belong_to_these(make):
+    folder = make("train/0.png", "valid/0.png", "valid/_annotations.coco.json")
+    labels = folder / "valid" / "_annotations.coco.json"
+    found = open_image_folder(labels, None, ["0.png"], [labels.parent, folder])
+    assert found.root == folder / "valid"
+
+
+def test_a_split_s_folder_with_all_images_is_better_than_another_with_some(make):
+    folder = make("train/0.png", *(f"val/{n}.png" for n in range(12)), "val.csv")
+    ids = [f"{n}.png" for n in range(12)]
+    assert open_image_folder(folder / "val.csv", None, ids).root == folder / "val"
