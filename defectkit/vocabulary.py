@@ -22,6 +22,13 @@ SPLIT_WORDS: dict[str, Split] = {
 }
 """How tables and folders call the splits, in lower case."""
 
+GOOD_WORDS = frozenset(
+    {"good", "ok", "normal", "normals", "negative", "negatives", "clean", "pass", "healthy",
+     "defectfree", "nodefect", "nodefects", "withoutdefect", "withoutdefects", "gut", "io",
+     "正常", "良品", "合格", "无缺陷"}
+)  # fmt: skip
+"""What folders and classes of good images are called, in lower case and without blanks."""
+
 Verdict = Literal["good", "review", "defective"]
 """The decision about an image, from its score and the thresholds."""
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from defectkit.errors import LabelError
 from defectkit.labels.outlines import Outline
-from defectkit.vocabulary import LabelKind
+from defectkit.vocabulary import GOOD_WORDS, LabelKind
 
 MAX_ID_BYTES = 255
 """The length of the longest file name on common file systems."""
@@ -17,6 +18,10 @@ MAX_PATH_BYTES = 2048
 """The length of the longest path that is looked for."""
 
 INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
+NO_DEFECT_CLASSES = GOOD_WORDS | {
+    *("", "none", "nan", "null", "na", "okay", "nofinding", "nofindings"),
+}
+"""What classes without a defect are called, in lower case and without blanks."""
 WHOLE_NUMBER = re.compile(r"(\d+)\.0*")
 
 
@@ -115,8 +120,31 @@ def clean_class(text: str) -> tuple[str, str]:
     return name, "" if name == text else f"class {text[:60]!r} is read as {name[:60]!r}"
 
 
-def case_notes(class_ids: Iterable[str]) -> list[str]:
-    """Return a sentence for each class name that differs from another by its case alone."""
+def means_good(name: str) -> bool:
+    """Return whether a word about an image or the name of a class says that there is no defect.
+
+    >>> means_good("No finding"), means_good("i.O."), means_good("NG")
+    (True, True, False)
+    """
+    return re.sub(r"[\W_]+", "", name).casefold() in NO_DEFECT_CLASSES
+
+
+def class_notes(class_ids: Iterable[str]) -> list[str]:
+    """Return a sentence for each class of defects whose name is that of good parts.
+
+    Further ones are about names that differ from others by their case alone.
+    """
+    counts = Counter(class_ids)
+    good = [
+        f"the class {name!r} is called as good parts are, but its outlines ({count}) are read as "
+        "defects. If they are none, remove their rows: their images are good then"
+        for name, count in sorted(counts.items())
+        if name and means_good(name)
+    ]
+    return [*good, *_case_notes(counts)]
+
+
+def _case_notes(class_ids: Iterable[str]) -> list[str]:
     by_folded: dict[str, list[str]] = {}
     for class_id in sorted(set(class_ids)):
         by_folded.setdefault(class_id.casefold(), []).append(class_id)

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from defectkit.data.image_kinds import is_data
-from defectkit.vocabulary import SPLIT_WORDS, Split
+from defectkit.vocabulary import GOOD_WORDS, SPLIT_WORDS, Split
 
 LABEL_WORDS = frozenset(
     {"label", "labels", "lable", "lables", "annotation", "annotations", "annot", "annots", "ann"}
@@ -25,12 +25,6 @@ IMAGE_WORDS = frozenset(
 """The names of folders of images."""
 INSTANCE_WORDS = frozenset({"segmentationobject", "segmentationobjectpng", "masksinstances"})
 """The names of folders of masks that number single objects."""
-GOOD_WORDS = frozenset(
-    {"good", "ok", "normal", "normals", "negative", "negatives", "clean", "pass", "healthy",
-     "defectfree", "nodefect", "nodefects", "withoutdefect", "withoutdefects", "gut", "io",
-     "正常", "良品", "合格", "无缺陷"}
-)  # fmt: skip
-"""The names of folders of good images."""
 DRAWN_WORDS = frozenset(
     {"overlay", "overlays", "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails",
      "heatmap", "heatmaps", "visualization", "visualizations", "vis", "predict", "prediction",

@@ -9,7 +9,6 @@ from typing import Literal
 
 from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.preparation.file_tree import (
-    GOOD_WORDS,
     INSTANCE_WORDS,
     MASK_WORDS,
     is_named,
@@ -17,6 +16,7 @@ from defectkit.preparation.file_tree import (
     split_of,
 )
 from defectkit.preparation.image_index import ImageIndex, IndexedImage, names_without_image
+from defectkit.vocabulary import GOOD_WORDS
 
 NAME_WORDS = frozenset(
     {"mask", "masks", "gt", "gts", "groundtruth", "label", "labels", "labelids", "seg", "segm",

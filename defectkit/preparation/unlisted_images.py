@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectkit.preparation.file_tree import GOOD_WORDS, is_named
+from defectkit.preparation.file_tree import is_named
 from defectkit.preparation.image_folder import ImageFolder, Listing, subfolders
 from defectkit.preparation.image_names import split_suffix
-from defectkit.vocabulary import SPLIT_WORDS
+from defectkit.vocabulary import GOOD_WORDS, SPLIT_WORDS
 
 MASK_ENDING = re.compile(
     r"[_\-. ]?(gt|ground_?truth|labels?|masks?|seg|segmentation)$", re.IGNORECASE

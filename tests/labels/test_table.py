@@ -4,8 +4,9 @@ from defectkit.errors import LabelError
 from defectkit.labels.table import (
     MAX_ID_BYTES,
     MAX_PATH_BYTES,
-    case_notes,
+    class_notes,
     clean_class,
+    means_good,
     refuse_names,
 )
 
@@ -57,6 +58,25 @@ def test_a_class_is_written_in_one_way(text, name):
 
 
 def test_names_that_differ_by_case_alone_are_warned_of():
-    assert case_notes(["a", "b", "a"]) == []
-    (note,) = case_notes(["scratch", "Scratch", "dent", "SCRATCH"])
+    assert class_notes(["a", "b", "a"]) == []
+    (note,) = class_notes(["scratch", "Scratch", "dent", "SCRATCH"])
     assert note.startswith("the classes 'SCRATCH', 'Scratch', 'scratch' differ by case alone")
+
+
+def test_classes_that_are_called_as_good_parts_are_warned_of():
+    notes = class_notes(["OK", "dent", "No finding", "OK"])
+    assert [note.split(",")[0] for note in notes] == [
+        "the class 'No finding' is called as good parts are",
+        "the class 'OK' is called as good parts are",
+    ]
+    assert "its outlines (2) are read as defects" in notes[1]
+
+
+@pytest.mark.parametrize("name", ["OK", "No Finding", "i.O.", "defect_free", "None", "", "良品"])
+def test_words_that_say_good(name):
+    assert means_good(name)
+
+
+@pytest.mark.parametrize("name", ["NG", "n.i.O.", "scratch", "not ok", "0"])
+def test_words_that_do_not_say_good(name):
+    assert not means_good(name)

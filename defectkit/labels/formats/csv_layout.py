@@ -21,13 +21,13 @@ COLUMN_NAMES: Mapping[Role, tuple[str, ...]] = {
     ),
     "rle": ("encodedpixels", "rle", "rlemask", "maskrle", "mask", "label"),
     "class": (
-        *("classid", "class", "classname", "category", "categoryid", "categoryname"),
-        *("defectclass", "defecttype", "defect", "labelname", "label", "labels"),
+        *("classname", "categoryname", "labelname", "classid", "class", "category", "categoryid"),
+        *("defectclass", "defecttype", "defect", "label", "labels"),
     ),
 }
-"""Header names by role, the clearest first; case, blanks, ``_`` and ``-`` do not count.
-``id_class`` is id and class in one, separated by the ``_`` after the extension or by the last one;
-``label`` is the RLE unless another column is."""
+"""Header names by role, the clearest first, names before numbers; case, blanks, ``_`` and ``-``
+do not count. ``id_class`` is id and class in one, separated by the ``_`` after the extension or by
+the last one; ``label`` is the RLE unless another column is."""
 UNCLEAR_RLE = ("mask", "label")
 """Header names of an RLE that may also be a file's or a class's."""
 AFTER_EXTENSION = re.compile(r"(?<=\.png|\.jpg|\.bmp|\.tif|\.pgm)_|(?<=\.jpeg|\.tiff)_", re.I)

@@ -25,8 +25,9 @@ from defectkit.labels.table import (
     LabelRow,
     LabelTable,
     RefusedRow,
-    case_notes,
+    class_notes,
     clean_class,
+    means_good,
     refuse_names,
 )
 from defectkit.vocabulary import SPLIT_WORDS, SPLITS
@@ -59,6 +60,13 @@ def read_table(path: Path | str) -> LabelTable:
             box = read_box(row.cells, layout.box, NO_DEFECT) if layout.box else None
             if (rle or box) and not class_id:
                 raise LabelError(f"the row has {'a box' if box else 'an RLE'} but no class")
+            if not rle and not box and means_good(class_id):
+                class_id, note = "", ""
+            if layout.box and not box and class_id:
+                raise LabelError(
+                    f"the class {class_id[:60]!r} has no box. Fill its cells, or if the image is "
+                    "good, empty the class too"
+                )
             if extra := _extra_cells(row, layout):
                 varying |= _add_meta(meta, image_id, extra, refuse=META_COLUMNS)
         except LabelError as error:
@@ -81,7 +89,7 @@ def read_table(path: Path | str) -> LabelTable:
         meta,
         kind="boxes" if layout.box else "masks",
         files=(text.path,),
-        notes=(*text.notes, *case_notes(row.class_id for row in rows)),
+        notes=(*text.notes, *class_notes(row.class_id for row in rows if row.rle or row.outline)),
     )
 
 

@@ -52,7 +52,8 @@ def read_cvat(path: Path) -> LabelTable:
         shapes = [shape for shape in image if shape.tag in SHAPES]
         for shape in shapes:
             table.add(name, "", partial(_read_shape, name, shape, size))
-        table.unlabeled += [] if shapes else [name]
+        if not shapes:
+            table.add_unlabeled(name, [tag.get("label") or "" for tag in image.iterfind("tag")])
     return table.build("CVAT XML for images", [path])
 
 

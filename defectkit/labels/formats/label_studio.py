@@ -55,7 +55,7 @@ def read_label_studio(path: Path) -> LabelTable:
     waiting = 0
     for task in document:
         try:
-            image_id, results = _task(task)
+            image_id, results, words = _task(task)
         except LabelError as error:
             table.refuse("", "", str(error))
             continue
@@ -64,14 +64,17 @@ def read_label_studio(path: Path) -> LabelTable:
             continue
         for result in results:
             table.add(image_id, "", partial(_read_result, image_id, result))
-        table.unlabeled += [] if results else [image_id]
+        if not results:
+            table.add_unlabeled(image_id, words)
     if waiting:
         table.notes.append(f"{waiting} tasks that nobody has annotated yet are left out")
     return table.build("Label Studio JSON", [path])
 
 
-def _task(task: Any) -> tuple[str, list[Any] | None]:
-    """Return the image of a task and its results with a place; None where nobody annotated it.
+def _task(task: Any) -> tuple[str, list[Any] | None, list[str]]:
+    """Return the image of a task, its results with a place, and the choices for the whole image.
+
+    The results are None where nobody annotated it.
 
     Raises:
         LabelError: it has no image, or several annotations.
@@ -84,7 +87,7 @@ def _task(task: Any) -> tuple[str, list[Any] | None]:
         raise LabelError("a task has no link to an image")
     image_id = _image_id(links[0])
     if data is task:  # JSON-MIN
-        return image_id, [item for item in _lists(task) if "original_width" in item]
+        return image_id, [item for item in _lists(task) if "original_width" in item], []
     made = task.get("annotations", task.get("completions")) or []
     made = [one for one in made if isinstance(one, dict) and not one.get("was_cancelled")]
     final = [one for one in made if one.get("ground_truth")] or made
@@ -94,8 +97,9 @@ def _task(task: Any) -> tuple[str, list[Any] | None]:
             "ground truth"
         )
     if not final:
-        return image_id, None
-    return image_id, list(_with_place(json_field(final[0], "result", list)))
+        return image_id, None, []
+    results = json_field(final[0], "result", list)
+    return image_id, list(_with_place(results)), [*_choices(results)]
 
 
 def _is_image(link: str) -> bool:
@@ -133,6 +137,13 @@ def _with_place(results: list[Any]) -> Iterator[Any]:
             and (_labels(item.get("value")) or item.get("id") not in labeled)
         ):
             yield item
+
+
+def _choices(results: list[Any]) -> Iterator[str]:
+    for item in results:
+        value = item.get("value") if isinstance(item, dict) else None
+        choices = value.get("choices") if isinstance(value, dict) else None
+        yield from map(str, choices if isinstance(choices, list) else [])
 
 
 def _labels(value: Any) -> list[str]:

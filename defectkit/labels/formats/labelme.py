@@ -15,7 +15,12 @@ from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
 from defectkit.labels import rle
 from defectkit.labels.formats.shapes import box_of, ellipse
-from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
+from defectkit.labels.formats.table_builder import (
+    Annotation,
+    ReadAnnotation,
+    collect_annotations,
+    refuse_words,
+)
 from defectkit.labels.formats.text_encoding import Encodings
 from defectkit.labels.formats.untrusted_files import (
     image_size,
@@ -30,6 +35,8 @@ from defectkit.labels.table import LabelTable
 MAX_MASK_PIXELS = 2**28
 POLYGONS = ("polygon", "rotation", "quadrilateral")
 """The shapes whose points are the corners; the last two are those of labelme's relatives."""
+BACKGROUND, IGNORED = "_background_", "__ignore__"
+"""Labels that labelme itself knows, which are no classes."""
 WITHOUT_AREA = ("line", "linestrip", "point", "points")
 
 Points = list[tuple[float, ...]]
@@ -61,13 +68,34 @@ def _read_file(
     name = PureWindowsPath(name).name if isinstance(name, str) else ""
     image_id = (inner / (name or file.stem)).as_posix()
     size = image_size(document.get("imageHeight"), document.get("imageWidth"))
-    return image_id, [partial(_read_shape, image_id, shape, size) for shape in shapes]
+    reads: list[ReadAnnotation] = [partial(_read_shape, image_id, one, size) for one in shapes]
+    flags = document.get("flags")
+    words = [name for name, is_set in flags.items() if is_set] if isinstance(flags, dict) else []
+    if not reads and words:
+        reads = [partial(_read_good, image_id, words, size)]
+    return image_id, reads
+
+
+def _read_good(image_id: str, words: list[str], size: ImageSize | None) -> Annotation:
+    refuse_words(words)
+    return _good(image_id, size)
+
+
+def _good(image_id: str, size: ImageSize | None, note: str = "") -> Annotation:
+    if size is None:
+        raise LabelError("the size of its image is missing")
+    return Annotation(image_id, "", RleMask("", size), note)
 
 
 def _read_shape(image_id: str, shape: Any, size: ImageSize | None) -> Annotation:
     label = json_id(shape.get("label")) if isinstance(shape, dict) else None
     if label is None:
         raise LabelError("'label' is missing or is not of the right kind")
+    if label == BACKGROUND:
+        return _good(image_id, size, f"{label} is no defect")
+    if label == IGNORED:
+        note = f"{label}: these pixels are ignored"
+        return Annotation(image_id, "", _outline(shape, size), note, ignored=True)
     return Annotation(image_id, label, _outline(shape, size))
 
 

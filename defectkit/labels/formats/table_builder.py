@@ -12,8 +12,9 @@ from defectkit.labels.table import (
     LabelRow,
     LabelTable,
     RefusedRow,
-    case_notes,
+    class_notes,
     clean_class,
+    means_good,
     refuse_names,
 )
 
@@ -74,6 +75,15 @@ class TableBuilder:
         number = len(self.rows) + len(self.refused) + 1
         self.refused.append(RefusedRow(number, image_id, class_id, reason, label_file))
 
+    def add_unlabeled(self, image_id: str, words: Sequence[str]) -> None:
+        """Add an image without a shape: a good one, unless a word about it says otherwise."""
+        try:
+            refuse_words(words)
+        except LabelError as error:
+            self.refuse(image_id, "", str(error))
+        else:
+            self.unlabeled.append(image_id)
+
     def build(self, form: str, files: Sequence[Path]) -> LabelTable:
         """Return the table.
 
@@ -82,7 +92,7 @@ class TableBuilder:
         """
         if not (self.rows or self.refused or self.unlabeled or self.empty_files):
             raise LabelError(f"{self.path} has no annotations.")
-        classes = (row.class_id for row in self.rows)
+        classes = (row.class_id for row in self.rows if not row.ignored)
         return LabelTable(
             path=self.path,
             form=form,
@@ -94,7 +104,7 @@ class TableBuilder:
             kind="boxes" if any(isinstance(row.outline, Box) for row in self.rows) else "masks",
             files=tuple(files),
             empty_files=self.empty_files,
-            notes=(*self.notes, *self.encodings.notes(), *case_notes(classes)),
+            notes=(*self.notes, *self.encodings.notes(), *class_notes(classes)),
         )
 
     def shift_boxes(self, *, left: float, top: float) -> None:
@@ -103,6 +113,19 @@ class TableBuilder:
             if isinstance(row.outline, Box):
                 box = replace(row.outline, left=row.outline.left + left, top=row.outline.top + top)
                 self.rows[index] = replace(row, outline=box)
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Refuse an image without a shape if a word about the whole image says that it is not good.
+
+    Raises:
+        LabelError: with the word.
+    """
+    if other := [word for word in words if not means_good(word)]:
+        raise LabelError(
+            f"the image is called {other[0][:60]!r}, but no shape says where the defect is. Draw "
+            "it, or if the image is good, remove the word"
+        )
 
 
 def settle_boxes(table: LabelTable, *, boxes: bool) -> LabelTable:

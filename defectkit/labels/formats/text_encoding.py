@@ -103,7 +103,7 @@ def decode_text(content: bytes, name: str, *, declared: str = "") -> DecodedText
         if (text := _try(content, encoding)) is not None
     ]
     score, encoding, text = max(scored, key=lambda one: one[0], default=(0.0, "", ""))
-    if score < MIN_PLAUSIBLE or CONTROL.search(text) or _is_mixed(content):
+    if score < MIN_PLAUSIBLE or CONTROL.search(text) or _is_mixed(content, encoding):
         raise LabelError(
             f"{name}:{line}: the text is neither UTF-8 nor plausible in one other encoding. "
             "Save it as UTF-8."
@@ -126,10 +126,19 @@ def _example(text: str) -> str:
     return re.split(r"[\s,;\"'<>]", before)[-1] + re.split(r"[\s,;\"'<>]", after)[0]
 
 
-def _is_mixed(content: bytes) -> bool:
-    """Return whether most of the bytes that are not ASCII are UTF-8, so that the others are odd."""
+def _is_mixed(content: bytes, encoding: str) -> bool:
+    """Return whether a part of the text is UTF-8.
+
+    It is a line, which in encodings of single bytes is no chance, or most of the bytes.
+    """
+    if encoding.startswith("cp125") and any(map(_is_utf8, content.splitlines())):
+        return True
     others = sum(byte > 0x7F for byte in content[: 10 * MAX_SAMPLED])
     return sum(map(len, UTF8.findall(content[: 10 * MAX_SAMPLED]))) > MAX_MIXED * others
+
+
+def _is_utf8(line: bytes) -> bool:
+    return not line.isascii() and _try(line, "utf-8") is not None
 
 
 def _decoded(content: bytes, name: str, encoding: str) -> DecodedText:

@@ -17,8 +17,10 @@ from defectkit.labels.table import LabelTable
 
 NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
 MAX_TEXT_BYTES = 2**24
-LINE = re.compile(r"(\d{1,6})(?:\.0*)?(\s+[-+.\deE]+){4,}")
-"""A class number, which some write as 0.0, and at least four numbers."""
+LINE = re.compile(r"(?:(\d{1,6})(?:\.0*)?|[^\W\d]\S*)(\s+[-+.\deE]+){4,}")
+"""A class number, which some write as 0.0, or a name, and at least four numbers."""
+MAX_FRACTION = 2.0
+"""Above, numbers are no fractions of the sides."""
 
 
 def read_yolo(path: Path, files: Sequence[Path], names_file: Path | None = None) -> LabelTable:
@@ -81,14 +83,19 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
         raise LabelError(
             f"{line[:40]!r} is not a class number with the numbers of a box or polygon"
         )
-    number, (_, *rest) = int(matched[1]), line.split()
-    if names is not None and number >= len(names):
-        raise LabelError(f"class {number} has no name: {len(names)} classes are named")
-    class_id = names[number] if names is not None else str(number)
+    written, *rest = line.split()
+    class_id = _class(int(matched[1]), names) if matched[1] else written
+    if names is not None and class_id not in names:
+        raise LabelError(f"class {written[:40]!r} is not one of the {len(names)} that are named")
     try:
         values = tuple(map(float, rest))
     except ValueError as error:
         raise LabelError(f"{line[:40]!r} has values that are not numbers") from error
+    if max(values) > MAX_FRACTION:
+        raise LabelError(
+            f"{line[:40]!r} is in pixels, but YOLO is in fractions of the image: divide x and "
+            "width by the width of the image, y and height by its height"
+        )
     if len(values) == 4:
         x, y, width, height = values
         return class_id, Box(
@@ -100,6 +107,12 @@ def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:
             "of a box, or x and y of each point of a polygon"
         )
     return class_id, Polygons((values,), relative=True)
+
+
+def _class(number: int, names: Sequence[str] | None) -> str:
+    if names is not None and number >= len(names):
+        raise LabelError(f"class {number} has no name: {len(names)} classes are named")
+    return names[number] if names is not None else str(number)
 
 
 def _read_text(path: Path, encodings: Encodings) -> str:
@@ -116,8 +129,14 @@ def _read_names(path: Path, encodings: Encodings) -> list[str]:
         content = yaml.load(text)
     except (*YAML_ERRORS, RecursionError) as error:
         raise LabelError(f"{path} is not readable YAML. Fix its names.") from error
-    names = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and list(names) == list(range(len(names))):
+    content = content if isinstance(content, dict) else {}
+    if "kpt_shape" in content:
+        raise LabelError(
+            f"{path} says kpt_shape: its labels are the points of poses, not the outlines of "
+            "defects. Label the defects by polygons, or if they are, remove kpt_shape."
+        )
+    names = content.get("names")
+    if isinstance(names, dict) and [*map(str, names)] == [*map(str, range(len(names)))]:
         names = list(names.values())
     if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
         raise LabelError(f"{path} has no list of names, or one whose numbers have gaps.")

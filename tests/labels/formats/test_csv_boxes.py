@@ -117,3 +117,14 @@ def test_a_table_of_boxes_is_known_by_its_header(tmp_path):
 def test_an_rle_beside_a_box_counts(table):
     read = table("image,rle,x1,y1,x2,y2\na,1 3,1,2,3,4\n")
     assert (read.kind, read.rows[0].rle) == ("masks", "1 3")
+
+
+def test_a_class_without_a_box_is_refused_unless_it_says_good(table):
+    read = table(
+        "image,class,xmin,ymin,xmax,ymax\na.png,dent,,,,\nb.png,No finding,,,,\nc.png,,,,,\n"
+        "d.png,dent,1,2,3,4\n"
+    )
+    assert [(row.image_id, row.class_id) for row in read.rows] == [
+        ("b.png", ""), ("c.png", ""), ("d.png", "dent"),
+    ]  # fmt: skip
+    assert "the class 'dent' has no box" in read.refused[0].reason

@@ -342,3 +342,9 @@ def test_the_magnetic_tile_table_is_read_whole():
     assert read_meta(SHARED / "magnetic_tile/images.csv").keys() == {
         row.image_id for row in read.rows
     }
+
+
+@pytest.mark.parametrize("header", ["class_id,class_name", "category_id,category_name"])
+def test_the_name_of_a_class_counts_before_its_number(table, header):
+    read = table(f"image_id,{header},rle\na.png,0,dent,1 2\n")
+    assert [row.class_id for row in read.rows] == ["dent"]

@@ -83,3 +83,11 @@ def test_other_xml_is_refused(read, tmp_path):
     (tmp_path / "video.xml").write_text("<annotations><track/></annotations>")
     with pytest.raises(LabelError, match="tracks of a video. Export the task as 'CVAT for images'"):
         read_cvat(tmp_path / "video.xml")
+
+
+def test_an_image_that_is_called_bad_without_a_shape_is_refused(read):
+    table = read('<tag label="NG"/>')
+    assert table.unlabeled == ("b.png",)
+    assert table.refused[0].image_id == "lot/a.png"
+    assert "called 'NG', but no shape says where the defect is" in table.refused[0].reason
+    assert not read('<tag label="NG"/>', '<polygon label="a" points="1,2;5,2;5,9"/>').refused

@@ -121,3 +121,12 @@ def test_other_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("[1]")
     with pytest.raises(LabelError, match="is not JSON of Label Studio"):
         read_label_studio(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("choice", "is_good"), [("NG", False), ("OK", True), ("no defect", True)])
+def test_an_image_that_is_called_bad_without_a_shape_is_refused(read, choice, is_good):
+    chosen = {"type": "choices", "from_name": "q", "value": {"choices": [choice]}}
+    table = read(task(chosen))
+    assert table.unlabeled == (("a.png",) if is_good else ())
+    assert [row.image_id for row in table.refused] == ([] if is_good else ["a.png"])
+    assert not read(task(chosen, result(TRIANGLE))).refused

@@ -127,3 +127,26 @@ def test_a_mask_is_a_png_between_its_first_and_last_pixel(read):
 def test_no_files_are_no_labels(tmp_path):
     with pytest.raises(LabelError, match="has no annotations"):
         read_labelme(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_good"),
+    [({"NG": True, "OK": False}, False), ({"NG": False, "OK": True}, True), ({}, True), (0, True)],
+)
+def test_an_image_that_is_flagged_as_bad_without_a_shape_is_refused(read, flags, is_good):
+    table = read(flags=flags)
+    assert [row.reason[:27] for row in table.refused] == ["the image is called 'NG', b"] * (
+        not is_good
+    )
+    assert not any(row.outline.rle for row in table.rows)
+    assert not read(shape([[1, 2], [5, 2], [5, 9]]), flags=flags).refused
+
+
+def test_labels_of_labelme_itself_are_no_classes(read):
+    ring = [[1, 2], [5, 2], [5, 9]]
+    ignored, background = read(
+        shape(ring, label="__ignore__"), shape(ring, label="_background_")
+    ).rows
+    assert ignored.ignored
+    assert ignored.note == "__ignore__: these pixels are ignored"
+    assert (background.class_id, background.outline.rle) == ("", "")

@@ -71,3 +71,12 @@ def test_what_was_not_utf8_is_said_once_for_all_files():
         "save it as UTF-8"
     ]
     assert Encodings().notes() == []
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp1251"])
+def test_lines_in_utf8_among_others_are_refused(encoding):
+    word = "\u00d6l" if encoding == "cp1252" else "\u0434\u0435\u0444"
+    mixed = word.encode(encoding) + b"\n" + word.encode()
+    with pytest.raises(LabelError, match="neither UTF-8 nor plausible in one other encoding"):
+        decode_text(mixed * 9, "labels.csv")
+    assert decode_text(word.encode(encoding), "labels.csv").text == word

@@ -70,7 +70,7 @@ def test_names_that_cannot_be_read_stop(folder, text, message):
         ("2 .5 .5 .1 .1", "part.txt:2: class 2 has no name: 2 classes are named"),
         ("0 .5 .5 .1", "part.txt:2: '0 .5 .5 .1' is not a class number with the numbers"),
         ("0 .5 .5 .1 -e", "part.txt:2: '0 .5 .5 .1 -e' has values that are not numbers"),
-        ("a .5 .5 .1 .1", "part.txt:2: 'a .5 .5 .1 .1' is not a class number"),
+        ("c .5 .5 .1 .1", "part.txt:2: class 'c' is not one of the 2 that are named"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(folder, line, reason):
@@ -105,3 +105,28 @@ def test_the_first_line_with_text_shows_the_format(folder, text, expected):
 def test_a_file_that_is_not_text_is_not_yolo(folder):
     (folder / "part.txt").write_bytes(b"\xff\xfe0 .5 .5 .1 .1")
     assert not is_yolo(folder / "part.txt")
+
+
+def test_names_by_number_may_be_text(folder):
+    (folder / "data.yaml").write_text("names:\n  '0': dent\n  '1': hole\n")
+    assert read_yolo(folder, [write(folder, "1 .5 .5 .1 .1")]).rows[0].class_id == "hole"
+
+
+def test_classes_may_be_written_by_name(folder):
+    file = write(folder, "dent .5 .5 .1 .1")
+    assert is_yolo(file)
+    assert read_yolo(folder, [file]).rows[0].class_id == "dent"
+    (folder / "classes.txt").write_text("hole")
+    assert "class 'dent' is not one of" in read_yolo(folder, [file]).refused[0].reason
+
+
+def test_pixels_are_told_from_fractions(folder):
+    table = read_yolo(folder, [write(folder, "0 50 40 10 10\n0 1.01 .5 .1 .1")])
+    assert "is in pixels, but YOLO is in fractions" in table.refused[0].reason
+    assert len(table.rows) == 1
+
+
+def test_the_points_of_poses_are_no_polygons(folder):
+    (folder / "data.yaml").write_text("names: [dent]\nkpt_shape: [3, 2]\n")
+    with pytest.raises(LabelError, match="points of poses, not the outlines of defects"):
+        read_yolo(folder, [write(folder, "0 .5 .5 .1 .1 .5 .5 .6 .6 .7 .3")])
