@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
+from defectkit.data.array_files import is_npy, read_npy
 from defectkit.data.image_kinds import open_image
 from defectkit.data.images import read_image_bytes
 from defectkit.errors import ImageError
@@ -17,16 +18,28 @@ MaskKind = Literal["values", "colors", "alpha"]
 """What the pixels of a mask are: ``values``, colors as 0xRRGGBB, or how opaque they are."""
 
 VALUE_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I", "F")
-BLACK = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PaletteColor:
+    """A color that a palette image uses: its index, 0xRRGGBB, and its number of pixels."""
+
+    index: int
+    color: int
+    pixels: int
 
 
 @dataclass(frozen=True, slots=True)
 class MaskPixels:
-    """The pixels of a mask, (H, W) int32; ``lossy``: as JPEG, which does not keep values."""
+    """The pixels of a mask, (H, W) int32; ``lossy``: as JPEG, which does not keep values.
+
+    ``palette`` has the colors that are used, where the values are their indices.
+    """
 
     values: npt.NDArray[np.int32]
     kind: MaskKind = "values"
     lossy: bool = False
+    palette: tuple[PaletteColor, ...] = ()
 
     def brightness(self) -> npt.NDArray[np.int32]:
         """Return the values, or of colors the largest channel: (H, W)."""
@@ -36,7 +49,9 @@ class MaskPixels:
         return np.asarray(np.maximum(np.maximum(red, green), blue), np.int32)
 
 
-def read_mask(path: Path | str, *, as_colors: bool = False) -> MaskPixels:
+def read_mask(
+    path: Path | str, *, as_colors: bool = False, palette_colors: bool = False
+) -> MaskPixels:
     """Read the image of a mask.
 
     A palette gives the indices of its colors, one bit gives 0 and 1. Gray as RGB is gray. Alpha
@@ -45,26 +60,31 @@ def read_mask(path: Path | str, *, as_colors: bool = False) -> MaskPixels:
     Args:
         path: the file.
         as_colors: return colors, those of palettes and of gray as well.
+        palette_colors: read the colors of palettes as those of other images.
 
     Raises:
         ImageError: the file is missing, not an image, damaged or too large, or its pixels can be
             neither values nor colors.
     """
-    name = Path(path).name
-    with open_image(io.BytesIO(read_image_bytes(path)), name) as opened:
+    name, content = Path(path).name, read_image_bytes(path)
+    if is_npy(content):
+        return _read_array(content, name)
+    with open_image(io.BytesIO(content), name) as opened:
         try:
             opened.load()
-            kind, values = _read_pixels(opened, name, as_colors=as_colors)
+            lossy, image = opened.format == "JPEG", opened.copy()
+            palette = () if as_colors or palette_colors else _used_colors(image)
+            if image.mode == "P" and not palette:
+                image = image.convert("RGB")
+            kind, values = _read_pixels(image, name, as_colors=as_colors)
         except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
             raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
-        return MaskPixels(values.astype(np.int32), kind, lossy=opened.format == "JPEG")
+        return MaskPixels(values.astype(np.int32), kind, lossy, palette)
 
 
 def _read_pixels(
     image: Pillow.Image, name: str, *, as_colors: bool
 ) -> tuple[MaskKind, npt.NDArray[Any]]:
-    if image.mode == "P" and (as_colors or _background_is_not_first(image)):
-        image = image.convert("RGB")
     if image.mode in ("LA", "RGBA"):
         return _without_alpha(np.asarray(image), as_colors=as_colors)
     if image.mode == "RGB":
@@ -86,12 +106,31 @@ def _read_pixels(
     return "values", values
 
 
-def _background_is_not_first(image: Pillow.Image) -> bool:
-    """Return whether a palette has black, but not as 0, while 0 is another color: quantized."""
+def _read_array(content: bytes, name: str) -> MaskPixels:
+    """Read NumPy's array of values, (H, W) of whole numbers or of true and false."""
+    values, _ = read_npy(content, name)
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if values.ndim != 2 or not (values == np.trunc(values)).all() or abs(values).max() >= 2**31:
+        raise ImageError(
+            f"{name}: the array of a mask has the shape (H, W) and whole numbers, not "
+            f"{values.shape} of {values.dtype}."
+        )
+    return MaskPixels(values.astype(np.int32))
+
+
+def _used_colors(image: Pillow.Image) -> tuple[PaletteColor, ...]:
+    """Return the colors that a palette image uses; other images have none."""
+    if image.mode != "P":
+        return ()
     palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    used = [index for _, index in image.getcolors() or [] if isinstance(index, int)]
-    colors = {index: tuple(palette[index].tolist()) for index in used if index < len(palette)}
-    return colors.get(0, BLACK) != BLACK and BLACK in colors.values()
+    colors = dict(enumerate(_colors(palette[:, None], as_colors=True)[1][:, 0].tolist()))
+    used = np.bincount(np.asarray(image).ravel()).tolist()
+    return tuple(
+        PaletteColor(index, colors.get(index, -1), pixels)
+        for index, pixels in enumerate(used)
+        if pixels
+    )
 
 
 def _colors(

@@ -115,7 +115,10 @@ def read_roi(chosen: str, size: ImageSize) -> str:
 
 @lru_cache(maxsize=4)  # Often one mask for all images.
 def _read_mask(path: Path, _: int) -> tuple[str, ImageSize]:
-    values = read_mask(path).values
+    mask = read_mask(path)
+    if any(color.color == 0 for color in mask.palette):  # What is black is outside.
+        mask = read_mask(path, palette_colors=True)
+    values = mask.values
     present = np.unique(values)
     if len(present) > 2 or (len(present) == 2 and present[0] != 0):
         raise LabelError(

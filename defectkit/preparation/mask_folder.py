@@ -10,7 +10,7 @@ from defectkit.labels.outlines import RleMask
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
 from defectkit.preparation.mask_files import MaskFile
-from defectkit.preparation.mask_names import find_mask_names, named_meaning
+from defectkit.preparation.mask_names import MaskNames, find_mask_names, named_meaning
 from defectkit.preparation.mask_values import (
     MaskImage,
     Meaning,
@@ -19,6 +19,7 @@ from defectkit.preparation.mask_values import (
     encode_mask,
     find_meaning,
     find_soft_edges,
+    palettes_count_by_color,
 )
 from defectkit.preparation.worker_pool import open_worker_pool
 
@@ -42,7 +43,7 @@ def read_masks(
     """
     one_class = options.mask_threshold is not None or options.invert
     names = None if one_class else find_mask_names(path)
-    masks = _encode(files, options, as_colors=names is not None and names.colors, workers=workers)
+    masks = _encode(files, options, names, workers=workers)
     soft = {} if names else find_soft_edges(masks)
     shared = [
         mask
@@ -60,18 +61,24 @@ def read_masks(
     classes = {*meaning.classes.values(), *(file.class_id for file in files)} - {""}
     kind = "0 and one value" if len(classes) <= 1 else "several classes"
     built = table.build(f"mask images, {kind}", [file.path for file in files])
-    return replace(built, notes=tuple(filter(None, [*meaning.notes, describe_shares(masks)])))
+    shares = describe_shares(
+        {str(file.path): mask for file, mask in zip(files, masks, strict=True)}
+    )
+    return replace(built, notes=tuple(filter(None, [*meaning.notes, shares])))
 
 
 def _encode(
-    files: Sequence[MaskFile], options: ReadOptions, *, as_colors: bool, workers: int | None
+    files: Sequence[MaskFile], options: ReadOptions, names: MaskNames | None, *, workers: int | None
 ) -> list[MaskImage]:
     paths = [file.path for file in files]
+    encode = partial(encode_mask, options=options, as_colors=names is not None and names.colors)
     with open_worker_pool(workers, n_jobs=len(paths)) as pool:
-        masks = list(pool.map(partial(encode_mask, options=options, as_colors=as_colors), paths))
+        masks = list(pool.map(encode, paths))
+        if not names and palettes_count_by_color(masks, invert=options.invert):
+            masks = list(pool.map(partial(encode, palette_colors=True), paths))
         kinds = {mask.kind for mask in masks if mask.rles}
         if "colors" in kinds and len(kinds) > 1:  # Where white is a class, it looks like gray.
-            masks = list(pool.map(partial(encode_mask, options=options, as_colors=True), paths))
+            masks = list(pool.map(partial(encode, as_colors=True), paths))
     return masks
 
 

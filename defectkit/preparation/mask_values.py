@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import ImageSize
-from defectkit.data.mask_images import MaskKind, MaskPixels, read_mask
+from defectkit.data.mask_images import MaskKind, MaskPixels, PaletteColor, read_mask
 from defectkit.errors import ImageError
 from defectkit.labels import rle
 from defectkit.labels.read_options import ReadOptions
@@ -42,6 +42,7 @@ MIN_SLOPES = 16
 """Fewer pixels on slopes, over all masks, show nothing."""
 NEAR_ENDS = 0.8
 """In an image of many values that is a mask nonetheless, so much is near one of two values."""
+HALF = 0.5
 ONE_IMAGE_SHARE = 0.9
 FEW_VALUES = 4
 """Up to so many values may occur in one image each and be classes for all that."""
@@ -60,6 +61,7 @@ class MaskImage:
         on_slopes: number of those that have both a lower and a higher neighbor.
         defective: number of pixels that are not 0.
         lossy: whether it is a JPEG.
+        palette: the colors that it uses, where the values are their indices.
     """
 
     size: ImageSize = (0, 0)
@@ -70,6 +72,7 @@ class MaskImage:
     on_slopes: int = 0
     defective: int = 0
     lossy: bool = False
+    palette: tuple[PaletteColor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,15 @@ class Meaning:
     notes: tuple[str, ...] = ()
 
 
-def encode_mask(path: Path, *, options: ReadOptions, as_colors: bool) -> MaskImage:
+def encode_mask(
+    path: Path, *, options: ReadOptions, as_colors: bool, palette_colors: bool = False
+) -> MaskImage:
     """Read a mask image and encode each of its values."""
     try:
-        mask = read_mask(path, as_colors=as_colors)
+        mask = read_mask(path, as_colors=as_colors, palette_colors=palette_colors)
     except ImageError as error:
         return MaskImage(problem=str(error))
+    palette = mask.palette
     if options.mask_threshold is not None:
         mask = MaskPixels((mask.brightness() >= options.mask_threshold).astype(np.int32))
     values, kind = mask.values, mask.kind
@@ -110,7 +116,23 @@ def encode_mask(path: Path, *, options: ReadOptions, as_colors: bool) -> MaskIma
         on_slopes=on_slopes,
         defective=int(np.count_nonzero(values)),
         lossy=mask.lossy,
+        palette=palette,
     )
+
+
+def palettes_count_by_color(masks: Sequence[MaskImage], *, invert: bool) -> bool:
+    """Return whether black is the background of palettes rather than the color of index 0.
+
+    So it is where index 0 is another color and has fewer pixels than black, over all masks, and
+    where it is black in some masks and not in others: each has a palette of its own. ``invert``
+    looks for the defects, which have fewer pixels.
+    """
+    used = [color for mask in masks for color in mask.palette]
+    first = {color.color for color in used if color.index == 0}
+    if 0 in first:
+        return len(first) > 1
+    black = sum(color.pixels for color in used if color.color == 0)
+    return black > 0 and (black > sum(color.pixels for color in used if not color.index)) != invert
 
 
 def find_soft_edges(masks: Sequence[MaskImage]) -> dict[int, str]:
@@ -144,15 +166,30 @@ def find_meaning(masks: Sequence[MaskImage]) -> Meaning:
     return _meaning_of_numbers(masks, values, notes)
 
 
-def describe_shares(masks: Sequence[MaskImage]) -> str:
-    """Return a note if defects fill most of most images: the masks are probably inverted."""
-    shares = [mask.defective / (mask.size[0] * mask.size[1]) for mask in masks if not mask.problem]
-    large = sum(share > 0.5 for share in shares)
-    if not shares or large * 2 <= len(shares):
+def describe_shares(masks: Mapping[str, MaskImage]) -> str:
+    """Return a note if defects fill most of most images, or of some and little of all others.
+
+    Args:
+        masks: by the names of their files.
+    """
+    shares = {
+        name: mask.defective / (mask.size[0] * mask.size[1])
+        for name, mask in masks.items()
+        if not mask.problem
+    }
+    large = [name for name, share in shares.items() if share > HALF]
+    others = [share for share in shares.values() if share <= HALF]
+    if len(large) > len(others):
+        return (
+            f"defects fill more than half of {len(large)} of {len(shares)} images: if 0 means "
+            "defect in the masks, give --invert"
+        )
+    if not large or not any(others) or max(others) > HALF / 2:
         return ""
+    shown = ", ".join(large[:5]) + (", ..." if len(large) > 5 else "")
     return (
-        f"defects fill more than half of {large} of {len(shares)} images: if 0 means defect in "
-        "the masks, give --invert"
+        f"defects fill more than half of the image in {len(large)} masks ({shown}), and at most "
+        f"{max(others):.1%} in all others: look whether they are inverted"
     )
 
 

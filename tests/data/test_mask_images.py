@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defectkit.data.mask_images import read_mask
+from defectkit.data.mask_images import PaletteColor, read_mask
 from defectkit.errors import ImageError
 
 RNG = np.random.default_rng(3)
@@ -51,9 +51,6 @@ VALUES = {
     "RGBA whose alpha was never set": (layers(ON, ON, ON, FULL * 0), ON),
     "opaque gray and alpha": (layers(NUMBERS, FULL), NUMBERS),
     "what alpha hides": (layers(NUMBERS + 1, (NUMBERS > 0) * 200), (NUMBERS + 1) * (NUMBERS > 0)),
-    "a palette that was made by frequency": (
-        palette((255, 255, 255), (0, 0, 0), numbers=(NUMBERS == 0).astype(np.uint8)), ON,
-    ),
 }  # fmt: skip
 
 
@@ -90,6 +87,33 @@ def test_colors_are_kept(read):
     np.testing.assert_array_equal(read(colors, as_colors=True).values, expected)
     one_bit = read(Image.fromarray(NUMBERS > 0), as_colors=True)
     np.testing.assert_array_equal(one_bit.values, np.where(NUMBERS > 0, 0xFFFFFF, 0))
+
+
+def test_the_colors_of_a_palette_can_be_read_instead_of_its_numbers(read):
+    image = palette((255, 255, 255), (0, 0, 0), numbers=(NUMBERS == 0).astype(np.uint8))
+    mask = read(image)
+    np.testing.assert_array_equal(mask.values, NUMBERS == 0)
+    zeros = int((NUMBERS == 0).sum())
+    assert mask.palette == (
+        PaletteColor(0, 0xFFFFFF, NUMBERS.size - zeros),
+        PaletteColor(1, 0, zeros),
+    )
+    colors = read(image, palette_colors=True)
+    np.testing.assert_array_equal(colors.values, ON)
+    assert (colors.kind, colors.palette) == ("values", ())
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32])
+def test_arrays_are_masks(tmp_path, dtype):
+    np.save(tmp_path / "a.npy", (NUMBERS > 0).astype(dtype))
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy").values, NUMBERS > 0)
+
+
+@pytest.mark.parametrize("values", [NUMBERS / 2, np.dstack([NUMBERS] * 3), np.full((2, 2), 2**40)])
+def test_other_arrays_are_no_masks(tmp_path, values):
+    np.save(tmp_path / "a.npy", values)
+    with pytest.raises(ImageError, match="whole numbers"):
+        read_mask(tmp_path / "a.npy")
 
 
 def test_jpeg_is_said_to_be_lossy(read):

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from defectkit.data.images import write_png
 from defectkit.data.roi_source import open_roi, read_roi
@@ -33,6 +34,15 @@ def test_a_mask_is_inside_where_it_is_not_0(tmp_path, value):
     np.testing.assert_array_equal(decode_roi(text, SIZE), disk() > 0)
     with pytest.raises(LabelError, match=r"roi.png, the region to inspect, has 30x20 pixels, but"):
         read_roi(str(tmp_path / "roi.png"), (20, 31))
+
+
+def test_black_is_outside_whatever_its_place_in_a_palette(tmp_path):
+    image = Image.fromarray((disk() == 0).astype(np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "roi.png")
+    np.testing.assert_array_equal(
+        decode_roi(read_roi(str(tmp_path / "roi.png"), SIZE), SIZE), disk() > 0
+    )
 
 
 def test_a_mask_that_is_edited_is_read_again(tmp_path):

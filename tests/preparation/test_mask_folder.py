@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from defectkit.data.images import write_png
 from defectkit.labels import rle
@@ -33,6 +34,7 @@ def mask(*rows):
     return [[int(value) for value in row.split()] for row in rows]
 
 
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
 ONE = mask("0 1 1", "0 0 0")
 
 
@@ -123,6 +125,29 @@ def test_a_mask_of_too_many_values_is_never_good(read):
         table = read(names, a=np.pad(many, 60), b=np.zeros((9, 9)))
         assert [row.image_id for row in table.rows] == ["b"]
         assert [row.image_id for row in table.refused] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("colors", "background", "invert"),
+    [
+        ([WHITE, BLACK], 0, False),
+        ([WHITE, BLACK], 0, True),
+        ([RED, BLACK], 1, False),
+        ([RED, BLACK], 1, True),
+    ],
+)
+def test_the_background_of_palettes_is_told_over_all_masks(
+    read, tmp_path, colors, background, invert
+):
+    for name, defect in (("a", ONE), ("b", np.zeros((2, 3)))):
+        image = Image.fromarray((np.array(defect, np.uint8) ^ background).astype(np.uint8), "P")
+        image.putpalette([channel for color in colors for channel in color])
+        image.save(tmp_path / f"{name}.png")
+    if invert:
+        read.options["invert"] = True
+    defective, good = read().rows
+    assert defective.outline.rle == rle.encode(np.array(ONE))
+    assert good.outline.rle == ""
 
 
 def test_inverted_masks_are_warned_of(read):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from defectkit.data.mask_images import PaletteColor
 from defectkit.labels import rle
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.preparation.mask_values import (
@@ -11,6 +12,7 @@ from defectkit.preparation.mask_values import (
     encode_mask,
     find_meaning,
     find_soft_edges,
+    palettes_count_by_color,
 )
 
 
@@ -158,10 +160,42 @@ def test_colors_are_classes_and_a_background_that_is_not_black_is_refused(encode
     assert "no mask has black" in next(iter(white.problems.values()))
 
 
+WHITE, BLACK, RED = 0xFFFFFF, 0, 0xFF0000
+PALETTES = {
+    "black first": ([((BLACK, 90), (RED, 10)), ((BLACK, 100),)], False, False),
+    "white first, of the background": ([((WHITE, 90), (BLACK, 10)), ((WHITE, 100),)], False, True),
+    "red first, of the defects": ([((RED, 10), (BLACK, 90))], True, False),
+    "each has its own": ([((RED, 10), (BLACK, 90)), ((BLACK, 100),)], True, True),
+    "no black": ([((WHITE, 90), (RED, 10)), ((WHITE, 100),)], False, False),
+    "no palettes": ([()], False, False),
+}
+
+
+@pytest.mark.parametrize("name", PALETTES)
+def test_palettes_count_by_color_where_their_first_color_is_not_the_background(name):
+    palettes, plain, inverted = PALETTES[name]
+    masks = [
+        MaskImage(
+            (10, 10),
+            palette=tuple(
+                PaletteColor(index, color, pixels) for index, (color, pixels) in enumerate(colors)
+            ),
+        )
+        for colors in palettes
+    ]
+    assert palettes_count_by_color(masks, invert=False) == plain
+    assert palettes_count_by_color(masks, invert=True) == inverted
+
+
 def test_inverted_masks_are_said():
     small, large = MaskImage((8, 8), defective=3), MaskImage((8, 8), defective=60)
-    assert "--invert" in describe_shares([large, large, small])
-    assert describe_shares([large, small]) == describe_shares([]) == ""
+    assert "--invert" in describe_shares({"a": large, "b": large, "c": small})
+    assert describe_shares({}) == describe_shares({"a": small}) == ""
+    medium, good = MaskImage((8, 8), defective=20), MaskImage((8, 8))
+    assert describe_shares({"a": large, "b": medium}) == ""
+    assert describe_shares({"a": large, "b": good}) == ""
+    note = describe_shares({"a": large, "b": small, "c": good})
+    assert "1 masks (a), and at most 4.7% in all others" in note
 
 
 def test_what_cannot_be_read_is_a_problem(tmp_path):
