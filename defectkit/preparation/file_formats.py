@@ -13,7 +13,7 @@ from defectkit.labels.formats.label_studio import is_label_studio
 from defectkit.labels.formats.labelme import is_labelme
 from defectkit.labels.formats.untrusted_files import read_json_value, read_limited_bytes
 from defectkit.labels.formats.via import is_via
-from defectkit.preparation.mask_names import CLASSES_FILE, COLORS_FILE
+from defectkit.preparation.mask_names import CLASSES_FILES, COLORS_FILE
 from defectkit.vocabulary import LabelFormat
 
 TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
@@ -30,7 +30,7 @@ TEXT_SUFFIXES: dict[LabelFormat, tuple[str, ...]] = {
 RUNS = re.compile(rb"\d \d")
 """What every table of run lengths has."""
 NOT_LABELS = (
-    *(*yolo.NAME_FILES, CLASSES_FILE, COLORS_FILE, "train.txt", "val.txt", "test.txt"),
+    *(*yolo.NAME_FILES, *CLASSES_FILES, COLORS_FILE, "train.txt", "val.txt", "test.txt"),
     *("predefined_classes.txt", "notes.txt", "sample_submission.csv"),
 )
 """The names, in lower case, of files beside labels that have none; ``readme`` in any form too."""

@@ -30,9 +30,13 @@ from defectkit.preparation.mask_files import (
     is_picture,
     pair_masks,
 )
+from defectkit.preparation.mask_names import CLASSES_FILES
+from defectkit.preparation.mask_values import is_photograph
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 YAML_SUFFIXES = (".yaml", ".yml")
+MAX_LOOKED_AT = 3
+"""Number of pictures that are looked at: photographs or masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,13 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
             kinds.append(FoundLabels(kind, _place(source, group), group, source, notes=notes))
     if not kinds and asked == "auto":  # Pictures alone: masks whose images are elsewhere.
         masks = _find_masks(source, files, images, certain=False)
-        known = is_named(source.name, MASK_WORDS) or any(file.parent == source for file in files)
-        kinds = [masks] if masks and known else []
+        kinds = [masks] if masks and _may_be_masks(source, masks.files) else []
     if not kinds:
         what = "labels" if asked == "auto" else f"labels of the format {asked}"
         raise LabelError(
             f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC, YOLO, CVAT, VIA "
             "or Label Studio). "
-            "Name the file or the folder that has them, or the format with --format."
+            f"{_hint(files)}Name the file or the folder that has them, or the format with --format."
         )
     kinds, notes = _without_files_about_images(kinds)
     if len(kinds) > 1:
@@ -110,7 +113,7 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
         raise LabelError(f"{source} has labels of several formats: {several}. Name one of them.")
     (found,) = kinds
     notes = (*found.notes, *notes)
-    if found.format in ("masks", "csv"):
+    if found.format == "masks" or (found.format == "csv" and len(found.files) == 1):
         return replace(found, notes=notes)
     top, index = index_images_near(source, files, images)
     if found.format == "yolo" and index.images:
@@ -121,6 +124,25 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
             notes = (*notes, f"{shown}: no labels of YOLO, and no image of that name; left out")
         found = replace(found, files=labels)
     return replace(found, top=top, index=index, notes=notes)
+
+
+def _may_be_masks(source: Path, pictures: Sequence[Path]) -> bool:
+    """Return whether pictures alone are masks: in a folder named so, or of few values."""
+    if is_named(source.name, MASK_WORDS):
+        return True
+    first = [file for file in pictures if file.parent == source][:MAX_LOOKED_AT]
+    return bool(first) and not any(map(is_photograph, first))
+
+
+def _hint(files: Sequence[Path]) -> str:
+    """Return a sentence on files that look like labels and are none, or ""."""
+    stems = {file.stem for file in files if is_picture(file)}
+    for file in files:
+        if file.name.lower() in CLASSES_FILES:
+            return f"{file} has classes, but not where in the images they are. "
+        if file.suffix.lower() == ".txt" and file.stem in stems and file.stat().st_size:
+            return f"{file} is called as an image, but is no labels of YOLO. "
+    return ""
 
 
 def _is_label(file: Path, top: Path, index: ImageIndex) -> bool:

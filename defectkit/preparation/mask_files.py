@@ -24,6 +24,8 @@ NAME_WORDS = frozenset(
 )  # fmt: skip
 """The words of the names of mask files, in lower case, between any of ``_ - .`` and blanks."""
 SEPARATOR = re.compile(r"[_\-. ]+")
+ARRAY = ".npy"
+"""labelme2voc writes ``SegmentationClass/x.npy`` beside ``SegmentationClassPNG/x.png``."""
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 GROUND_TRUTH = frozenset({"groundtruth"})
 
@@ -81,6 +83,8 @@ def divide_pictures(
             masks += files
         else:
             rest[folder] = files
+    masks, arrays = _without_copies(source, masks)
+    others += arrays
     words = set().union(*(_words_beside_images(files) for files in rest.values()))
     images = []
     for files in rest.values():
@@ -89,6 +93,14 @@ def divide_pictures(
         masks += [file for file in files if file in beside]
         images += [file for file in files if file not in beside]
     return masks, images, others
+
+
+def _without_copies(source: Path, masks: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Divide masks into those that count, and arrays that have an image of the same name."""
+    keys = {file: (own_parts(file.relative_to(source).parts[:-1]), file.stem) for file in masks}
+    images = {key for file, key in keys.items() if file.suffix.casefold() != ARRAY}
+    kept = [file for file in masks if file.suffix.casefold() != ARRAY or keys[file] not in images]
+    return kept, sorted(set(masks) - set(kept))
 
 
 def pair_masks(source: Path, masks: Sequence[Path], index: ImageIndex) -> MaskFiles:

@@ -36,13 +36,14 @@ def read_masks(
     Where all values are 0 and 1, or 0 and 255, the one class is "1"; where a file's name says the
     class, it is that. Otherwise each value is a class; in palette images, the number of the color,
     in color images, each color. 255 beside class numbers is ignored. ``classes.csv`` may name
-    values and colors, ``labelmap.txt`` colors.
+    values and colors, ``labelmap.txt`` colors, in the folder, above it or beside the masks.
 
     Raises:
         LabelError: the names cannot be read.
     """
     one_class = options.mask_threshold is not None or options.invert
-    names = None if one_class else find_mask_names(path)
+    folders = sorted({file.path.parent for file in files})
+    names = None if one_class else find_mask_names(path, folders)
     masks = _encode(files, options, names, workers=workers)
     soft = {} if names else find_soft_edges(masks)
     shared = [

@@ -44,6 +44,8 @@ NEAR_ENDS = 0.8
 """In an image of many values that is a mask nonetheless, so much is near one of two values."""
 HALF = 0.5
 ONE_IMAGE_SHARE = 0.9
+MAX_UNNAMED = 16
+"""Pictures of unknown kind are masks if they have no more values than this."""
 FEW_VALUES = 4
 """Up to so many values may occur in one image each and be classes for all that."""
 
@@ -118,6 +120,14 @@ def encode_mask(
         lossy=mask.lossy,
         palette=palette,
     )
+
+
+def is_photograph(path: Path) -> bool:
+    """Return whether a picture of unknown kind has too many values for a mask."""
+    try:
+        return len(np.unique(read_mask(path).values)) > MAX_UNNAMED
+    except ImageError:
+        return False
 
 
 def palettes_count_by_color(masks: Sequence[MaskImage], *, invert: bool) -> bool:

@@ -1,6 +1,6 @@
 """Read the labels of a file or folder, in any format."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -77,7 +77,7 @@ def _read(found: FoundLabels, options: ReadOptions) -> LabelTable:
     folder = found.place if found.place.is_dir() else found.place.parent
     match found.format:
         case "csv":
-            return read_table(_only_file(found))
+            return _read_split_files(found, read_table)
         case "cvat":
             return read_cvat(_only_file(found))
         case "via":
@@ -85,7 +85,7 @@ def _read(found: FoundLabels, options: ReadOptions) -> LabelTable:
         case "label-studio":
             return read_label_studio(_only_file(found))
         case "coco":
-            return _read_coco_files(found)
+            return _read_split_files(found, read_coco)
         case "masks":
             assert found.masks is not None
             table = read_masks(found.place, found.masks.masks, options)
@@ -126,18 +126,22 @@ def _only_file(found: FoundLabels) -> Path:
     return found.files[0]
 
 
-def _read_coco_files(found: FoundLabels) -> LabelTable:
-    """Read one file, or one for each split: ``train/_annotations.json``, ``instances_val.json``."""
+def _read_split_files(found: FoundLabels, read: Callable[[Path], LabelTable]) -> LabelTable:
+    """Read one file, or one for each split: ``train/_annotations.csv``, ``instances_val.json``.
+
+    Names of tables do not tell: ``test.csv`` may list images whose labels nobody has.
+    """
     folders = [file.relative_to(found.top).parts[:-1] for file in found.files]
     given = [split_of(folder) for folder in folders]
-    splits = [split or split_in(file.stem) for file, split in zip(found.files, given, strict=True)]
+    named = [split_in(file.stem) if found.format == "coco" else None for file in found.files]
+    splits = [split or other for split, other in zip(given, named, strict=True)]
     if len(found.files) == 1 or None in splits or len(set(splits)) < len(splits):
-        return read_coco(_only_file(found))
+        return read(_only_file(found))
     tables = []
     for file, folder, own, split in zip(found.files, folders, given, splits, strict=True):
         assert split is not None
         inner = folder if own else (*folder, split)
-        table = rename_images(read_coco(file), partial(_put_into, "/".join(inner)))
+        table = rename_images(read(file), partial(_put_into, "/".join(inner)))
         ids = {*(row.image_id for row in table.rows), *table.unlabeled}
         tables.append(replace(table, meta={image_id: {"split": split} for image_id in ids}))
     return join_tables(found.place, tables)

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from defectkit.data.images import write_png
 from defectkit.errors import LabelError
 from defectkit.preparation.label_places import find_labels
 
@@ -117,6 +119,27 @@ def test_pictures_alone_are_masks_and_beside_labels_they_are_not(write):
     write("a.txt")
     assert find_labels(folder).format == "yolo"
     assert find_labels(folder, "masks").format == "masks"
+
+
+def test_photographs_are_never_masks_unless_that_is_said(tmp_path):
+    photo = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    for name in ("images/a.png", "b.png"):
+        write_png(tmp_path / name, photo)
+    (tmp_path / "README.txt").write_text("hello")
+    (tmp_path / "b.txt").write_text("0 0,5 0,5 0,1 0,1")
+    for folder in (tmp_path, tmp_path / "images"):
+        with pytest.raises(LabelError, match="has no labels"):
+            find_labels(folder)
+    with pytest.raises(LabelError, match=r"b\.txt is called as an image, but is no labels of YOLO"):
+        find_labels(tmp_path)
+    assert find_labels(tmp_path, "masks").format == "masks"
+
+
+def test_classes_of_images_are_no_places_of_defects(write):
+    folder = write("train/a.jpg")
+    (folder / "train" / "_classes.csv").write_text("filename, dent\na.jpg, 1\n")
+    with pytest.raises(LabelError, match=r"_classes\.csv has classes, but not where"):
+        find_labels(folder)
 
 
 def test_one_picture_is_no_source(write):

@@ -54,6 +54,14 @@ def test_files_beside_photos_of_the_same_name_are_masks(divide):
     assert divide("a.jpg", "a.png", "c.png")[0] == []
 
 
+def test_arrays_of_masks_count_where_no_image_has_their_name(divide):
+    masks, _, others = divide(
+        "JPEGImages/a.jpg", "SegmentationClass/a.npy", "SegmentationClassPNG/a.png", "gt/lot/a.npy"
+    )
+    assert masks == ["SegmentationClassPNG/a.png", "gt/lot/a.npy"]
+    assert others == ["SegmentationClass/a.npy"]
+
+
 def test_folders_of_masks_and_of_instances(divide):
     masks, images, others = divide(
         "JPEGImages/a.png", "SegmentationClass/a.png", "SegmentationObject/a.png"

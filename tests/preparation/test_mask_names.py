@@ -16,10 +16,10 @@ CVAT = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nDent:51,221,255::\n
 def find(tmp_path):
     """Write a file of names, and find it for masks two folders below."""
 
-    def call(name, text, inner="."):
+    def call(name, text, inner=".", encoding="utf-8"):
         folder = tmp_path / inner
         folder.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_text(text, encoding)
         return find_mask_names(folder)
 
     return call
@@ -50,6 +50,42 @@ def test_the_colors_of_cvat_are_found_above_the_masks(find):
     meaning = named_meaning(names, masks_of(0x33DDFF, 0xE0E0C0))
     assert meaning.ignored == {0xE0E0C0}
     assert "#e0e0c0, which labelmap.txt does not name, is ignored" in meaning.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (CLASSES_FILE, "value,class_id\n1,dent\n"),
+        (CLASSES_FILE, "\ufeffvalue;class_id\n1;dent\n"),
+        ("_classes.csv", "Pixel Value, Class\n0, background\n1, dent\n"),
+    ],
+)
+@pytest.mark.parametrize("inner", [".", "masks", "masks/train"])
+def test_tables_of_classes_are_read_with_any_delimiter_and_above_the_masks(find, name, text, inner):
+    assert find(name, text, inner).classes == {1: "dent"}
+
+
+def test_tables_of_other_columns_above_the_masks_are_not_about_them(find):
+    assert find(CLASSES_FILE, "id,color\n1,dent\n", inner="masks") is None
+
+
+def test_each_split_may_have_the_same_names(tmp_path):
+    folders = [tmp_path / split for split in ("test", "train")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "_classes.csv").write_text("Pixel Value, Class\n1, dent\n")
+    names = find_mask_names(tmp_path, folders)
+    assert names is not None
+    assert names.classes == {1: "dent"}
+    (tmp_path / "test" / "_classes.csv").write_text("Pixel Value, Class\n1, pit\n")
+    with pytest.raises(LabelError, match="name values otherwise"):
+        find_mask_names(tmp_path, folders)
+
+
+def test_names_may_be_in_older_encodings_and_it_is_said(find):
+    names = find(COLORS_FILE, "Fräsriss:250,50,83::\nÖl:51,221,255::\n", encoding="cp1252")
+    assert set(names.classes.values()) == {"Fräsriss", "Öl"}
+    assert "cp1252" in named_meaning(names, masks_of(0xFA3253)).notes[0]
 
 
 def test_255_without_a_name_is_ignored(find):

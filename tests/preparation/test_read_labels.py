@@ -144,6 +144,19 @@ def test_a_coco_file_for_each_split_gives_the_split(tmp_path, files, images):
     assert table.image_root == tmp_path
 
 
+def test_a_table_for_each_split_gives_the_split_of_all_images(tmp_path):
+    for split in ("train", "valid"):
+        for name in ("a.png", "b.png"):
+            write_png(tmp_path / split / name, np.eye(8, dtype=np.uint8))
+        text = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,8,8,dent,1,2,4,5\n"
+        (tmp_path / split / "_annotations.csv").write_text(text)
+    found, table = read_labels(tmp_path)
+    assert found == "csv"
+    assert [row.image_id for row in table.rows] == ["train/a.png", "valid/a.png"]
+    assert table.meta["train/b.png"]["split"] == "train"
+    assert table.meta["valid/b.png"]["split"] == "val"
+
+
 def test_yolo_with_a_yaml_gives_the_split_and_the_names(tmp_path):
     for split in ("train", "valid", "test"):
         write_png(tmp_path / split / "images" / "a.png", np.eye(8, dtype=np.uint8))

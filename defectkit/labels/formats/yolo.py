@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from defectkit.config.yaml_file import YAML_ERRORS
 from defectkit.errors import LabelError
 from defectkit.labels.formats.table_builder import Annotation, ReadAnnotation, collect_annotations
 from defectkit.labels.formats.text_encoding import Encodings
-from defectkit.labels.formats.untrusted_files import read_text
+from defectkit.labels.formats.untrusted_files import read_limited_bytes, read_text
 from defectkit.labels.outlines import Box, Outline, Polygons
 from defectkit.labels.table import LabelTable
 
-NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml")
+NAME_FILES = ("classes.txt", "obj.names", "data.yaml", "dataset.yaml", "_darknet.labels")
+YAML_SUFFIXES = (".yaml", ".yml")
+NAMES_KEY = re.compile(rb"^names\s*:", re.M)
 MAX_TEXT_BYTES = 2**24
 LINE = re.compile(r"(?:(\d{1,6})(?:\.0*)?|[^\W\d]\S*)(\s+[-+.\deE]+){4,}")
 """A class number, which some write as 0.0, or a name, and at least four numbers."""
@@ -27,17 +30,21 @@ def read_yolo(path: Path, files: Sequence[Path], names_file: Path | None = None)
     """Read the ``files`` of the folder ``path``; an empty file is a good image's.
 
     Class ids are the names in ``classes.txt``, ``obj.names`` or ``data.yaml`` in the folder or
-    up to two above it, or in ``names_file``, otherwise their numbers.
+    up to two above it, or beside the files; in another YAML beside the folder; or in
+    ``names_file``; otherwise their numbers.
 
     Raises:
         LabelError: there are no annotations, or the names cannot be read.
     """
     encodings = Encodings()
-    names_file = names_file or find_names_file(path)
+    given, names_file = names_file, names_file or find_names_file(path, files)
     names = _read_names(names_file, encodings) if names_file else None
     read = partial(_read_file, names=names, encodings=encodings)
     table = collect_annotations(path, files, read, encodings)
-    return table.build("YOLO", [*files, *([names_file] if names_file else [])])
+    built = table.build("YOLO", [*files, *([names_file] if names_file else [])])
+    if names_file is None or given or names_file.name in NAME_FILES:
+        return built
+    return replace(built, notes=(*built.notes, f"{names_file} names the classes"))
 
 
 def _read_file(
@@ -68,13 +75,33 @@ def is_yolo(file: Path) -> bool:
     return bool(LINE.fullmatch(next((line.strip() for line in lines if line.strip()), "")))
 
 
-def find_names_file(path: Path) -> Path | None:
-    """Return the file that names the classes, if there is one."""
-    for folder in (path, path.parent, path.parent.parent):
+def find_names_file(path: Path, files: Sequence[Path] = ()) -> Path | None:
+    """Return the file that names the classes of the ``files`` in ``path``, if there is one.
+
+    Raises:
+        LabelError: folders of files have different ones.
+    """
+    near = (path, path.parent, path.parent.parent)
+    inner = sorted({file.parent for file in files} - {*near})
+    for folder in near:
         for name in NAME_FILES:
             if (folder / name).is_file():
                 return folder / name
-    return None
+    found = [file for folder in inner for name in NAME_FILES if (file := folder / name).is_file()]
+    for file in found[1:]:
+        if _read_names(file, Encodings()) != _read_names(found[0], Encodings()):
+            raise LabelError(f"{found[0]} and {file} name the classes otherwise. Write one.")
+    return next(iter(found), None) or _other_yaml(path)
+
+
+def _other_yaml(path: Path) -> Path | None:
+    """Return the one YAML of any name that has names, beside labels or the folder ``labels``."""
+    folders = [path, *([path.parent] if path.name.lower().startswith("label") else [])]
+    files = [file for folder in folders for file in sorted(folder.iterdir())]
+    yamls = [file for file in files if file.suffix.lower() in YAML_SUFFIXES and file.is_file()]
+    texts = {file: read_limited_bytes(file, max_bytes=MAX_TEXT_BYTES) for file in yamls}
+    named = [file for file, text in texts.items() if NAMES_KEY.search(text)]
+    return named[0] if len(named) == 1 else None
 
 
 def _parse(line: str, names: Sequence[str] | None) -> tuple[str, Outline]:

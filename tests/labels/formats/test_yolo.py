@@ -36,6 +36,7 @@ def test_five_numbers_are_a_box_and_more_are_a_polygon(folder):
     [
         ("classes.txt", "scratch\n\n dent \n"),
         ("obj.names", "\ufeffscratch\ndent"),
+        ("_darknet.labels", "scratch\ndent"),
         ("data.yaml", "names: [scratch, dent]\ntrain: x"),
         ("data.yaml", "path: a\npath: b\nnames: [scratch, dent]\n"),
         ("dataset.yaml", "names:\n  0: scratch\n  1: dent\n"),
@@ -48,6 +49,29 @@ def test_classes_are_named_by_a_file_nearby(folder, place, name, text):
     table = read_yolo(folder, [file])
     assert table.rows[0].class_id == "dent"
     assert len(table.files) == 2
+
+
+def test_names_may_lie_beside_the_files_of_each_split(folder):
+    files = []
+    for split in ("train", "valid"):
+        (folder / split).mkdir()
+        write(folder, "scratch\ndent", f"{split}/_darknet.labels")
+        files.append(write(folder, "1 .5 .5 .1 .1", f"{split}/{split}.txt"))
+    assert {row.class_id for row in read_yolo(folder, files).rows} == {"dent"}
+    write(folder, "dent\nscratch", "valid/_darknet.labels")
+    with pytest.raises(LabelError, match="name the classes otherwise"):
+        read_yolo(folder, files)
+
+
+def test_one_yaml_of_any_name_beside_the_labels_names_the_classes_and_it_is_said(folder):
+    file = write(folder, "1 .5 .5 .1 .1")
+    write(folder.parent, "lr: 0.1\n", "hyp.yml")
+    write(folder.parent, "nc: 2\nnames: [scratch, dent]\n", "mine.yml")
+    table = read_yolo(folder, [file])
+    assert table.rows[0].class_id == "dent"
+    assert table.notes == (f"{folder.parent / 'mine.yml'} names the classes",)
+    write(folder.parent, "names: [dent, scratch]\n", "other.yaml")
+    assert read_yolo(folder, [file]).rows[0].class_id == "1"
 
 
 @pytest.mark.parametrize(
