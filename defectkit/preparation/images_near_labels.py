@@ -41,7 +41,7 @@ def index_images_near(
     ):
         top = top.parent
     near: list[Path] = []
-    for child in _children(top.parent):
+    for child in list_children(top.parent):
         if child.is_file():
             near.append(child)
         elif child != top and not own_parts((child.name,), with_split=False):
@@ -55,7 +55,8 @@ def _photos(base: Path, files: Sequence[Path], not_images: Collection[Path] = ()
     return [file for file in divide_pictures(base, pictures)[1] if file not in not_images]
 
 
-def _children(folder: Path) -> list[Path]:
+def list_children(folder: Path) -> list[Path]:
+    """Return the files and folders in a folder, sorted, without hidden ones; none if unreadable."""
     try:
         return sorted(child for child in folder.iterdir() if is_data(child.name))
     except OSError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +23,7 @@ from defectkit.preparation.file_tree import (
     own_parts,
 )
 from defectkit.preparation.image_index import ImageIndex
-from defectkit.preparation.images_near_labels import index_images_near
+from defectkit.preparation.images_near_labels import index_images_near, list_children
 from defectkit.preparation.mask_files import (
     MaskFiles,
     class_masks_beside_images,
@@ -35,6 +36,8 @@ from defectkit.preparation.mask_values import is_photograph
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 YAML_SUFFIXES = (".yaml", ".yml")
+MAX_FOLDERS = 50
+"""Number of folders that are compared with each other."""
 MAX_LOOKED_AT = 3
 """Number of pictures that are looked at: photographs or masks."""
 
@@ -105,7 +108,8 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
         raise LabelError(
             f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC, YOLO, CVAT, VIA "
             "or Label Studio). "
-            f"{_hint(files)}Name the file or the folder that has them, or the format with --format."
+            f"{_hint(source, files)}"
+            "Name the file or the folder that has them, or the format with --format."
         )
     kinds, notes = _without_files_about_images(kinds)
     if len(kinds) > 1:
@@ -116,12 +120,15 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
     if found.format == "masks" or (found.format == "csv" and len(found.files) == 1):
         return replace(found, notes=notes)
     top, index = index_images_near(source, files, images)
-    if found.format == "yolo" and index.images:
-        kept = {file: _is_label(file, top, index) for file in found.files}
+    if found.format in ("yolo", "labelme") and index.images:
+        kept = {file: _is_label(found.format, file, top, index) for file in found.files}
         labels = [file for file, is_label in kept.items() if is_label]
         if left := [file.name for file, is_label in kept.items() if not is_label]:
             shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
-            notes = (*notes, f"{shown}: no labels of YOLO, and no image of that name; left out")
+            notes = (
+                *notes,
+                f"{shown}: no labels of {found.format}, and no image of that name; left out",
+            )
         found = replace(found, files=labels)
     return replace(found, top=top, index=index, notes=notes)
 
@@ -134,7 +141,7 @@ def _may_be_masks(source: Path, pictures: Sequence[Path]) -> bool:
     return bool(first) and not any(map(is_photograph, first))
 
 
-def _hint(files: Sequence[Path]) -> str:
+def _hint(source: Path, files: Sequence[Path]) -> str:
     """Return a sentence on files that look like labels and are none, or ""."""
     stems = {file.stem for file in files if is_picture(file)}
     for file in files:
@@ -142,13 +149,36 @@ def _hint(files: Sequence[Path]) -> str:
             return f"{file} has classes, but not where in the images they are. "
         if file.suffix.lower() == ".txt" and file.stem in stems and file.stat().st_size:
             return f"{file} is called as an image, but is no labels of YOLO. "
+    for folder in list_children(source.resolve().parent):
+        if is_named(folder.name, MASK_WORDS) and folder.is_dir():
+            return f"The folder beside it, {folder.name}, may have them: name {source.parent}. "
+    return _hint_of_same_names([file for file in files if is_picture(file)])
+
+
+def _hint_of_same_names(pictures: Sequence[Path]) -> str:
+    """Return a sentence on two folders of pictures of the same names, one of few values."""
+    folders: dict[Path, dict[str, Path]] = {}
+    for file in pictures:
+        folders.setdefault(file.parent, {})[file.stem] = file
+    for masks, images in permutations(list(folders)[:MAX_FOLDERS], 2):
+        same = folders[masks].keys() <= folders[images].keys()
+        first = [list(folders[folder].values())[:MAX_LOOKED_AT] for folder in (masks, images)]
+        if same and not any(map(is_photograph, first[0])) and all(map(is_photograph, first[1])):
+            return f"{masks} may have masks: name it, with --format masks --images {images}. "
     return ""
 
 
-def _is_label(file: Path, top: Path, index: ImageIndex) -> bool:
-    """Return whether a text file is about an image, or is at least one of YOLO's."""
+def _is_label(kind: LabelFormat, file: Path, top: Path, index: ImageIndex) -> bool:
+    """Return whether a file is about an image, or is at least one of the format."""
     image, _ = index.find(file.relative_to(top).parts[:-1], file.stem)
-    return bool(image) or yolo.is_yolo(file) or not file.stat().st_size
+    if image or not file.stat().st_size:
+        return True
+    if kind == "yolo":
+        return yolo.is_yolo(file)
+    try:
+        return format_of_file(file) == kind
+    except LabelError:  # Reading it will say why.
+        return True
 
 
 def _without_files_about_images(

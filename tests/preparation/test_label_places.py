@@ -43,7 +43,7 @@ def test_texts_beside_labels_that_are_none_are_left_out_and_said(write):
     (folder / "c.txt").write_text("")
     found = find_labels(folder)
     assert [file.name for file in found.files] == ["a.txt", "b.txt", "c.txt"]
-    assert found.notes[0].startswith("license.txt: no labels of YOLO")
+    assert found.notes[0].startswith("license.txt: no labels of yolo")
 
 
 def test_images_of_masks_may_be_links(write, tmp_path):
@@ -121,6 +121,18 @@ def test_pictures_alone_are_masks_and_beside_labels_they_are_not(write):
     assert find_labels(folder, "masks").format == "masks"
 
 
+def test_other_json_beside_labels_of_labelme_is_left_out_and_said(write):
+    folder = write("a.png", "b.png")
+    for name in ("a", "b", "z"):
+        (folder / f"{name}.json").write_text('{"shapes": [], "imagePath": "a.png"}')
+    (folder / "config.json").write_text('{"lr": 1}')
+    found = find_labels(folder)
+    assert [file.name for file in found.files] == ["a.json", "b.json", "z.json"]
+    assert found.notes == (
+        "config.json: no labels of labelme, and no image of that name; left out",
+    )
+
+
 def test_photographs_are_never_masks_unless_that_is_said(tmp_path):
     photo = np.arange(400, dtype=np.uint8).reshape(20, 20)
     for name in ("images/a.png", "b.png"):
@@ -133,6 +145,23 @@ def test_photographs_are_never_masks_unless_that_is_said(tmp_path):
     with pytest.raises(LabelError, match=r"b\.txt is called as an image, but is no labels of YOLO"):
         find_labels(tmp_path)
     assert find_labels(tmp_path, "masks").format == "masks"
+
+
+def test_a_folder_beside_the_images_that_is_named_as_one_of_masks_is_said(write):
+    folder = write("bottle/test/good/a.png", "bottle/ground_truth/b.png")
+    with pytest.raises(LabelError, match=r"ground_truth, may have them: name .*bottle\. "):
+        find_labels(folder / "bottle" / "test")
+
+
+def test_folders_of_the_same_names_are_said_where_one_may_have_masks(tmp_path):
+    photo = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    for name in ("a", "b"):
+        write_png(tmp_path / "Bilder" / f"{name}.png", photo)
+        write_png(tmp_path / "Fehler" / f"{name}.png", photo // 200)
+    with pytest.raises(LabelError, match=r"Fehler may have masks: name it, with --format masks"):
+        find_labels(tmp_path)
+    found = find_labels(tmp_path / "Fehler", "masks", tmp_path / "Bilder")
+    assert [mask.image_id for mask in found.masks.masks] == ["a.png", "b.png"]
 
 
 def test_classes_of_images_are_no_places_of_defects(write):
