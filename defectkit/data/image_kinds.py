@@ -30,12 +30,13 @@ MAX_CHANNELS = 16
 
 
 NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
-"""What systems leave in folders, in lower case; hidden files are no data either."""
+"""What systems leave in folders, in lower case; hidden files are no data either, nor are the locks
+of open office files (``~$labels.csv``)."""
 
 
 def is_data(name: str) -> bool:
     """Return whether a file or folder of this name may be data, and not of the system."""
-    return not name.startswith(".") and name.casefold() not in NO_DATA
+    return not name.startswith((".", "~$")) and name.casefold() not in NO_DATA
 
 
 def open_image(file: BinaryIO, name: str) -> Pillow.Image:

@@ -104,6 +104,12 @@ def _warn_about_unlisted(matching: Matching, *, use_unlisted: bool) -> list[str]
             f"{len(unlisted.doubtful)} files beside images have the names of their masks or copies "
             f"({_first_names(_relative(unlisted.doubtful, root))}) and are not used"
         )
+    if unlisted.defective:
+        warnings.append(
+            f"{len(unlisted.defective)} images that are not listed lie in folders of defective "
+            f"images ({_first_names(_relative(unlisted.defective, root))}) and are not used: label "
+            "them, or list them in --meta if they are good"
+        )
     warnings += [
         f"{folder} lies beside the image folder and seems to have good images: --unlisted good "
         f"with --images {folder.parent} takes them"

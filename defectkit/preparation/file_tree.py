@@ -25,6 +25,12 @@ IMAGE_WORDS = frozenset(
 """The names of folders of images."""
 INSTANCE_WORDS = frozenset({"segmentationobject", "segmentationobjectpng", "masksinstances"})
 """The names of folders of masks that number single objects."""
+BAD_WORDS = frozenset(
+    {"bad", "ng", "nok", "ko", "nio", "defect", "defects", "defective", "faulty", "fail", "failed",
+     "reject", "rejected", "rejects", "anomaly", "anomalies", "anomalous", "broken", "scrap",
+     "ausschuss", "不良", "不良品", "缺陷"}
+)  # fmt: skip
+"""The names of folders of defective images."""
 DRAWN_WORDS = frozenset(
     {"overlay", "overlays", "preview", "previews", "thumb", "thumbs", "thumbnail", "thumbnails",
      "heatmap", "heatmaps", "visualization", "visualizations", "vis", "predict", "prediction",

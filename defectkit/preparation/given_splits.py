@@ -72,7 +72,7 @@ def give_splits(
     found = [split for split in SPLITS if split in splits.values()]
     if len(found) < 2:
         return table
-    defective = {row.image_id for row in table.rows if _is_defect(row)}
+    defective = {row.image_id for row in table.rows if is_defect(row)}
     for split in found:
         of_split = {image_id for image_id, given in splits.items() if given == split}
         lacks = "defects" if not of_split & defective else ""
@@ -96,10 +96,13 @@ def _split(image_id: str, folders: Mapping[str, Split]) -> str:
     return split_of(path.parts[:-1]) or ""
 
 
-def _is_defect(row: LabelRow) -> bool:
+def is_defect(row: LabelRow) -> bool:
+    """Return whether a row says that there is a defect."""
     if row.ignored:
         return False
-    return bool(row.outline.rle) if isinstance(row.outline, RleMask) else True
+    return bool(row.rle or row.outline) and (
+        not isinstance(row.outline, RleMask) or bool(row.outline.rle)
+    )
 
 
 def _texts(value: Any) -> list[str]:

@@ -9,6 +9,7 @@ from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
+from defectkit.preparation.given_splits import is_defect
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import split_words_of
 from defectkit.preparation.label_files import find_image, settle_label_files
@@ -159,7 +160,8 @@ def match_images(
         _add_subject(matching, subject)
     used = {subject.image.name for subject in subjects if subject.image}
     used |= _add_listed(matching, listed, used, {subject.image_id for subject in subjects})
-    matching.unlisted = find_unlisted(folder, used)
+    defects = {one.image.name for one in subjects if one.image and any(map(is_defect, one.rows))}
+    matching.unlisted = find_unlisted(folder, used, defects)
     matching.withheld = use_unlisted and bool(matching.lost)
     if use_unlisted and not matching.withheld:
         _add_unlisted(matching)

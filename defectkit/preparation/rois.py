@@ -46,6 +46,7 @@ def choose_rois(matching: Matching, given: str | None) -> None:
             matching.unlisted,
             images=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.images)),
             doubtful=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.doubtful)),
+            defective=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.defective)),
         )
 
 

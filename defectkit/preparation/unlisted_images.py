@@ -1,11 +1,11 @@
 """The images that nothing lists: beside the listed ones, and in folders of good ones."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from defectkit.preparation.file_tree import is_named
+from defectkit.preparation.file_tree import BAD_WORDS, is_named, own_parts
 from defectkit.preparation.image_folder import ImageFolder, Listing, subfolders
 from defectkit.preparation.image_names import split_suffix
 from defectkit.vocabulary import GOOD_WORDS, SPLIT_WORDS
@@ -14,6 +14,8 @@ MASK_ENDING = re.compile(
     r"[_\-. ]?(gt|ground_?truth|labels?|masks?|seg|segmentation)$", re.IGNORECASE
 )
 """How the names of masks end that lie beside their images."""
+FURTHER_WORDS = re.compile(r"[_\-. ](?=[^\d_\-. ]+([_\-. ][^\d_\-. ]+)*$)")
+"""What stands before words without numbers at the end of a name: ``0_overlay``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +25,23 @@ class Unlisted:
     Attributes:
         images: sorted.
         doubtful: those that may be the mask of an image, or the same image once more.
+        defective: those in folders of defective images.
         beside: folders of good images beside the image folder itself, which are not in it.
     """
 
     images: tuple[Path, ...] = ()
     doubtful: tuple[Path, ...] = ()
+    defective: tuple[Path, ...] = ()
     beside: tuple[Path, ...] = ()
 
 
-def find_unlisted(folder: ImageFolder, listed: Iterable[str]) -> Unlisted:
+def find_unlisted(
+    folder: ImageFolder, listed: Iterable[str], defects: Collection[str] = ()
+) -> Unlisted:
     """Find the images that lie beside the ``listed`` ones but are not among them.
 
-    ``listed`` are the paths below ``folder``, with forward slashes.
+    ``listed`` are the paths below ``folder``, with forward slashes; ``defects`` those of them that
+    are defective.
 
     Those in folders of good images count too: where one lies in a folder of listed images or above
     it, also below the name of a split (``train/good``).
@@ -47,8 +54,10 @@ def find_unlisted(folder: ImageFolder, listed: Iterable[str]) -> Unlisted:
     beside = listed_names.keys() or {""}
     above = {place for inner in beside for place in _up(inner)}
     good = {inner for place in above for inner in _good_folders_in(folder, place)}
+    of_defects = _folders_of_defects(folder, beside - good, listed_names, defects)
     images: list[Path] = []
     doubtful: list[Path] = []
+    defective: list[Path] = []
     for inner in beside | good:
         listing, taken = folder.listing(inner), listed_names.get(inner, set())
         for stem, names in listing.names_by_stem.items():
@@ -56,21 +65,58 @@ def find_unlisted(folder: ImageFolder, listed: Iterable[str]) -> Unlisted:
             known = [name for name in inside if split_suffix(name)[1] in suffixes] or inside
             is_doubtful = not taken.isdisjoint(names) or _is_mask(listing, stem)
             for name in inside:
-                chosen = doubtful if is_doubtful or name not in known else images
+                chosen = defective if inner in of_defects else images
+                chosen = doubtful if is_doubtful or name not in known else chosen
                 chosen.append(listing.folder / name)
     parent = folder.root.parent
     outside = [parent / name for name in subfolders(parent) if is_named(name, GOOD_WORDS)]
     return Unlisted(
         tuple(sorted(images)),
         tuple(sorted(doubtful)),
+        tuple(sorted(defective)),
         tuple(path for path in outside if path != folder.root),
     )
 
 
+def _folders_of_defects(
+    folder: ImageFolder,
+    inners: Iterable[str],
+    listed: Mapping[str, Collection[str]],
+    defects: Collection[str],
+) -> set[str]:
+    """Return the folders whose images are defective, by their names or by what is listed.
+
+    They are called so, or lie beside one of good images; or all listed images in them are
+    defective, and all in another folder are good.
+    """
+
+    def is_said(inner: str) -> bool:
+        *above, own = inner.split("/")
+        if is_named(own, BAD_WORDS):
+            return True
+        beside_good = any(is_named(name, GOOD_WORDS) for name in folder.subfolders("/".join(above)))
+        return beside_good and bool(own_parts((own,), with_split=False))
+
+    counts = {
+        inner: sum((f"{inner}/{name}" if inner else name) in defects for name in names)
+        for inner, names in listed.items()
+    }
+    sorted_by_folder = 0 in counts.values()
+    return {
+        inner
+        for inner in inners
+        if any(map(is_said, filter(None, _up(inner))))
+        or (sorted_by_folder and counts.get(inner) == len(listed.get(inner, "")))
+    }
+
+
 def _is_mask(listing: Listing, stem: str) -> bool:
-    """Return whether an image of the same name, without the ending of masks, lies beside it."""
-    ending = MASK_ENDING.search(stem)
-    return ending is not None and stem[: ending.start()] in listing.names_by_stem
+    """Return whether an image lies beside it whose name it has, with the ending of masks or words.
+
+    ``0_overlay`` may show what was found in ``0``.
+    """
+    endings = [MASK_ENDING.search(stem), *FURTHER_WORDS.finditer(stem)]
+    return any(end is not None and stem[: end.start()] in listing.names_by_stem for end in endings)
 
 
 def _good_folders_in(folder: ImageFolder, inner: str) -> list[str]:

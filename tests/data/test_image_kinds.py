@@ -6,6 +6,7 @@ from PIL import Image
 from defectkit.data.image_kinds import (
     MAX_PIXELS,
     check_size,
+    is_data,
     open_image,
 )
 from defectkit.errors import ImageError
@@ -38,3 +39,8 @@ def test_a_format_that_may_run_programs_is_not_opened():
 def test_what_a_file_is_instead_of_an_image_is_said(content, what):
     with pytest.raises(ImageError, match=f"x.png: .*{what}"):
         open_image(io.BytesIO(content), "x.png")
+
+
+def test_hidden_files_and_those_of_systems_and_offices_are_no_data():
+    assert is_data("labels.csv")
+    assert not any(map(is_data, [".labels.csv", "~$labels.csv", "Thumbs.db", "__MACOSX"]))

@@ -173,3 +173,11 @@ def test_copies_with_different_masks_are_named():
     pair = leak("a", "b")
     warnings = collect(groups={"a": "a", "b": "b"}, leaks=[pair], contradictions=[pair])
     assert warnings[-1] == "1 pairs of copies have different masks: a and b"
+
+
+def test_unlisted_images_among_defective_ones_are_named():
+    (warning,) = collect(unlisted=Unlisted(defective=(FOLDER / "NG/4.png",)), use_unlisted=True)
+    assert warning == (
+        "1 images that are not listed lie in folders of defective images (NG/4.png) and are not "
+        "used: label them, or list them in --meta if they are good"
+    )

@@ -64,3 +64,8 @@ def test_folders_of_images_and_of_their_masks_belong_together():
     same = [["train", "images", "A"], ["images", "train", "a"], ["train_masks", "A"]]
     assert {own_parts(parts) for parts in same} == {("train", "a")}
     assert own_parts(["test", "crack"], with_split=False) == ("crack",)
+
+
+def test_splits_are_known_by_all_their_words():
+    assert [split_in(f"labels_{word}") for word in ("dev", "validation")] == ["val", "val"]
+    assert [split_in(f"{word}_labels") for word in ("holdout", "testing")] == ["test", "test"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import write_png
-from defectkit.labels.outlines import Box
+from defectkit.labels.outlines import Box, RleMask
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_folder import ImageFolder
 from defectkit.preparation.matching import MatchedImage, find_images, match_images
@@ -208,3 +208,17 @@ def test_an_unlabeled_image_of_a_lost_annotation_is_not_good(folder, tmp_path):
     table = table_of(tmp_path, ("a.png", ""), refused=refused, unlabeled=("b.png",))
     matching = match_images("coco", table, {}, folder, use_unlisted=False)
     assert ([one.image_id for one in matching.images], matching.doubted) == (["a.png"], ["b.png"])
+
+
+def test_an_unlisted_image_among_defective_ones_is_no_good_one(tmp_path):
+    for name in ("hole/a.png", "hole/b.png", "free/c.png", "free/d.png"):
+        write_png(tmp_path / "images" / name, np.zeros((6, 8), np.uint8))
+    rows = (
+        LabelRow(1, "hole/a.png", "hole", "", RleMask("1 2", (6, 8))),
+        LabelRow(2, "free/c.png", "", "", RleMask("", (6, 8))),
+    )
+    table = LabelTable(tmp_path, "masks", "utf-8", rows, (), {})
+    folder = ImageFolder(tmp_path / "images")
+    matching = match_images("masks", table, {}, folder, use_unlisted=True)
+    assert [one.image_id for one in matching.images] == ["hole/a.png", "free/c.png", "free/d.png"]
+    assert [path.name for path in matching.unlisted.defective] == ["b.png"]

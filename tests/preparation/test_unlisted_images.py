@@ -65,3 +65,36 @@ def test_links_that_lead_outside_are_left_out(tmp_path):
     assert find_unlisted(ImageFolder(tmp_path / "images"), []).images == ()
     followed = ImageFolder(tmp_path / "images", follow_links=True)
     assert find_unlisted(followed, []).images == (tmp_path / "images" / "1.png",)
+
+
+@pytest.mark.parametrize(
+    ("files", "listed", "defects"),
+    [
+        (["NG/1.png", "OK/2.png"], ["NG/0.png"], ["NG/0.png"]),
+        (["defect/1.png"], ["defect/0.png"], ["defect/0.png"]),
+        (["scratch/1.png", "good/2.png"], ["scratch/0.png"], ["scratch/0.png"]),
+        (["scratch/lot/1.png", "good/2.png"], ["scratch/lot/0.png"], ["scratch/lot/0.png"]),
+        (["MT_Hole/1.png"], ["MT_Hole/0.png", "MT_Free/2.png"], ["MT_Hole/0.png"]),
+    ],
+)
+def test_images_in_folders_of_defective_ones_are_no_good_ones(tmp_path, files, listed, defects):
+    for name in (*files, *listed):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_unlisted(ImageFolder(tmp_path), listed, defects)
+    assert found.defective == (tmp_path / files[0],)
+    assert found.images == tuple(tmp_path / name for name in files[1:])
+
+
+def test_lots_that_all_have_defects_say_nothing_of_their_other_images(tmp_path):
+    for name in ("a/0.png", "a/1.png", "b/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_unlisted(ImageFolder(tmp_path), ["a/0.png", "b/0.png"], ["a/0.png", "b/0.png"])
+    assert found.images == (tmp_path / "a" / "1.png",)
+
+
+def test_pictures_made_of_images_beside_them_are_not_taken(unlisted):
+    files = ["0_overlay.png", "0_pred mask.png", "0_2.png", "00.png", "lonely_left.png"]
+    assert unlisted(files, "0.png") == ["00.png", "0_2.png", "lonely_left.png"]
+    assert unlisted(files, "0.png", field="doubtful") == ["0_overlay.png", "0_pred mask.png"]
