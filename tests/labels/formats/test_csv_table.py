@@ -222,7 +222,7 @@ def test_an_image_is_in_one_group_split_and_lot(table, column, one, other):
 
 
 def test_a_refused_row_leaves_no_meta(table):
-    read = table("ImageId,EncodedPixels,group,split\n../a,1 3,1,val\nb,1 3,2,dev\n")
+    read = table("ImageId,EncodedPixels,group,split\n../a,1 3,1,val\nb,1 3,2,part\n")
     assert read.meta == {}
     assert reasons(read)[1] == (3, "split 'dev' is not one of train, val, test")
 
@@ -323,7 +323,7 @@ def test_meta_may_be_a_bare_list_of_ids(meta):
         ("a.png,1\n", "1: the header must name the columns ImageId, but has 'a.png', '1'"),
         ("ImageId,group\na.png\n", r"2: the row has 1 cells instead of 2\. Fix or remove"),
         ("ImageId,group\n,1\n", "2: the row has no image id"),
-        ("ImageId,split\na.png,dev\n", "2: split 'dev' is not one of train, val, test"),
+        ("ImageId,split\na.png,part\n", "2: split 'part' is not one of train, val, test"),
         ("ImageId,group\na,1\nb,1\na,2\n", "4: group '2' contradicts '1' of an earlier row"),
         ("ImageId,x\na,1\na,2\n", "3: x '2' contradicts '1' of an earlier row"),
         ("ImageId\n../a\n", "2: image id '../a' may not"),
