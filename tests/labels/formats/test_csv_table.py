@@ -224,7 +224,7 @@ def test_an_image_is_in_one_group_split_and_lot(table, column, one, other):
 def test_a_refused_row_leaves_no_meta(table):
     read = table("ImageId,EncodedPixels,group,split\n../a,1 3,1,val\nb,1 3,2,part\n")
     assert read.meta == {}
-    assert reasons(read)[1] == (3, "split 'dev' is not one of train, val, test")
+    assert reasons(read)[1] == (3, "split 'part' is not one of train, val, test")
 
 
 HEADERS = [
