@@ -31,6 +31,8 @@ def read_coco(path: Path) -> LabelTable:
     """
     table = TableBuilder(path)
     document = read_json(path, table.encodings)
+    if "classes" in document or {"objects", "size"} <= document.keys():
+        raise LabelError(f"{path} is JSON of Supervisely. Export the project as COCO.")
     try:
         images = _images(document)
         categories = _categories(document)

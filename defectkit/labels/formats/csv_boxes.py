@@ -101,6 +101,22 @@ def read_box(cells: Sequence[str], columns: BoxColumns, blanks: frozenset[str]) 
             return Box(x - half_width, y - half_height, x + half_width, y + half_height, size)
 
 
+def corner_notes(names: Sequence[str], columns: BoxColumns, rows: Sequence[LabelRow]) -> list[str]:
+    """Say that x and y are read as a corner, where by names and numbers they may be the center."""
+    if columns.form != "corner and sides" or len(columns.columns) != 4:
+        return []
+    x, y = (names[index] for index in columns.columns[:2])
+    boxes = [row.outline for row in rows if isinstance(row.outline, Box)]
+    # A box around (left, top) would leave the image.
+    certain = any(3 * box.left < box.right or 3 * box.top < box.bottom for box in boxes)
+    if certain or not boxes or not {x.lower()[-1:], y.lower()[-1:]} <= {"x", "y"}:
+        return []
+    return [
+        f"{x} and {y} are read as the left top corner of a box. If they are its center, call them "
+        "x_center and y_center"
+    ]
+
+
 def scale_boxes(rows: list[LabelRow]) -> tuple[list[LabelRow], str]:
     """Return the rows, and what their boxes are measured in: pixels, or fractions of the sides.
 

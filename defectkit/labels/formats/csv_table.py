@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from defectkit.errors import LabelError
-from defectkit.labels.formats.csv_boxes import read_box, scale_boxes
+from defectkit.labels.formats.csv_boxes import corner_notes, read_box, scale_boxes
 from defectkit.labels.formats.csv_layout import (
     META_COLUMNS,
     NO_DEFECT,
@@ -80,6 +80,7 @@ def read_table(path: Path | str) -> LabelTable:
     if layout.box:
         rows, unit = scale_boxes(rows)
         form += f" (boxes: {layout.box.form}, {unit})"
+    corners = corner_notes(layout.names, layout.box, rows) if layout.box else []
     return LabelTable(
         text.path,
         form,
@@ -89,7 +90,11 @@ def read_table(path: Path | str) -> LabelTable:
         meta,
         kind="boxes" if layout.box else "masks",
         files=(text.path,),
-        notes=(*text.notes, *class_notes(row.class_id for row in rows if row.rle or row.outline)),
+        notes=(
+            *text.notes,
+            *corners,
+            *class_notes(row.class_id for row in rows if row.rle or row.outline),
+        ),
     )
 
 

@@ -52,10 +52,11 @@ def read_label_studio(path: Path) -> LabelTable:
     document = read_json_value(path, table.encodings)
     if not is_label_studio(document):
         raise LabelError(f"{path} is not JSON of Label Studio: it is no list of tasks.")
+    named = _labeled_images(document)
     waiting = 0
     for task in document:
         try:
-            image_id, results, words = _task(task)
+            image_id, results, words = _task(task, named)
         except LabelError as error:
             table.refuse("", "", str(error))
             continue
@@ -71,8 +72,10 @@ def read_label_studio(path: Path) -> LabelTable:
     return table.build("Label Studio JSON", [path])
 
 
-def _task(task: Any) -> tuple[str, list[Any] | None, list[str]]:
+def _task(task: Any, named: set[str]) -> tuple[str, list[Any] | None, list[str]]:
     """Return the image of a task, its results with a place, and the choices for the whole image.
+
+    Of several images, it is the one that all tasks' results are ``named`` to be of.
 
     The results are None where nobody annotated it.
 
@@ -82,10 +85,14 @@ def _task(task: Any) -> tuple[str, list[Any] | None, list[str]]:
     if not isinstance(task, dict):
         raise LabelError("a task is not an object")
     data = task["data"] if isinstance(task.get("data"), dict) else task
-    links = [value for key, value in data.items() if isinstance(value, str) and _is_image(value)]
+    links = {key: one for key, one in data.items() if isinstance(one, str) and _is_image(one)}
     if not links:
         raise LabelError("a task has no link to an image")
-    image_id = _image_id(links[0])
+    if len(links) > 1:
+        links = {key: link for key, link in links.items() if key in named}
+        if len(links) != 1:
+            raise LabelError("a task has several images, and it is not clear which is labeled")
+    image_id = _image_id(next(iter(links.values())))
     if data is task:  # JSON-MIN
         return image_id, [item for item in _lists(task) if "original_width" in item], []
     made = task.get("annotations", task.get("completions")) or []
@@ -100,6 +107,19 @@ def _task(task: Any) -> tuple[str, list[Any] | None, list[str]]:
         return image_id, None, []
     results = json_field(final[0], "result", list)
     return image_id, list(_with_place(results)), [*_choices(results)]
+
+
+def _labeled_images(document: list[Any]) -> set[str]:
+    """Return the names that the results of all tasks give the data that they are about."""
+    return {
+        str(item.get("to_name"))
+        for task in document
+        if isinstance(task, dict)
+        for made in task.get("annotations") or []
+        if isinstance(made, dict) and isinstance(made.get("result"), list)
+        for item in made["result"]
+        if isinstance(item, dict)
+    }
 
 
 def _is_image(link: str) -> bool:

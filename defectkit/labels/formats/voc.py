@@ -51,6 +51,8 @@ def _read_file(
 
 
 def _read_object(image_id: str, item: ET.Element, size: ImageSize | None) -> Annotation:
+    if item.find("robndbox") is not None:
+        raise LabelError("its box is turned (robndbox): draw a polygon in a tool that has them")
     left, top, right, bottom = (_number(item, f"bndbox/{edge}") for edge in EDGES)
     class_id = (item.findtext("name") or "").strip()
     return Annotation(image_id, class_id, box_of(left, top, right, bottom, size))

@@ -140,3 +140,10 @@ def test_an_annotation_that_cannot_be_used_is_refused_alone(read, annotation, re
 def test_ids_that_are_there_twice_are_refused(read, changes, message):
     with pytest.raises(LabelError, match=message):
         read(shape(segmentation=[TRIANGLE]), **changes)
+
+
+@pytest.mark.parametrize("document", [{"classes": [], "tags": []}, {"objects": [], "size": {}}])
+def test_files_of_supervisely_are_known(tmp_path, document):
+    (tmp_path / "meta.json").write_text(json.dumps(document))
+    with pytest.raises(LabelError, match="is JSON of Supervisely. Export the project as COCO"):
+        read_coco(tmp_path / "meta.json")

@@ -128,3 +128,11 @@ def test_a_class_without_a_box_is_refused_unless_it_says_good(table):
         ("b.png", ""), ("c.png", ""), ("d.png", "dent"),
     ]  # fmt: skip
     assert "the class 'dent' has no box" in read.refused[0].reason
+
+
+def test_it_is_said_that_x_and_y_are_a_corner_unless_it_is_certain(table):
+    text = "image,x,y,width,height,class\na.png,40,50,10,12,dent\n"
+    assert table(text).notes[0].startswith("x and y are read as the left top corner of a box")
+    assert table(text).rows[0].outline == Box(40, 50, 50, 62)
+    assert table(text + "b.png,2,50,10,12,dent\n").notes == ()
+    assert table(text.replace("x,y", "left,top")).notes == ()

@@ -130,3 +130,11 @@ def test_an_image_that_is_called_bad_without_a_shape_is_refused(read, choice, is
     assert table.unlabeled == (("a.png",) if is_good else ())
     assert [row.image_id for row in table.refused] == ([] if is_good else ["a.png"])
     assert not read(task(chosen, result(TRIANGLE))).refused
+
+
+def test_of_several_images_the_one_that_the_results_name_is_labeled(read):
+    data = {"ref": "golden.png", "image": "a.png"}
+    table = read(task(result(TRIANGLE, to_name="image"), data=data), task(data=data))
+    assert [row.image_id for row in table.rows] == ["a.png"]
+    assert table.unlabeled == ("a.png",)
+    assert "several images" in read(task(result(TRIANGLE), data=data)).refused[0].reason

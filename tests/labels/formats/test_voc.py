@@ -76,3 +76,8 @@ def test_another_kind_of_xml_is_refused(tmp_path):
     (tmp_path / "a.xml").write_text("<svg/>")
     (refused,) = read_voc(tmp_path, [tmp_path / "a.xml"]).refused
     assert refused.reason == "a.xml: its root is 'svg' instead of 'annotation'"
+
+
+def test_turned_boxes_are_refused_as_what_they_are(read):
+    table = read("<object><name>a</name><robndbox><cx>5</cx></robndbox></object>")
+    assert "its box is turned (robndbox)" in table.refused[0].reason
