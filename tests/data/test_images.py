@@ -380,7 +380,6 @@ def test_large_images_below_the_limit_raise_no_warning_of_pillow(recwarn):
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         b"x",
         b"not an image at all",
         b"\x89PNG\r\n\x1a\n",

@@ -37,7 +37,8 @@ def is_label_studio(document: Any) -> bool:
     first = document[0]
     if not isinstance(first, dict):
         return False
-    return "data" in first or {"annotator", "annotation_id"} <= first.keys()
+    minimal = {"annotator", "annotation_id"} <= first.keys()
+    return "data" in first or minimal or any("original_width" in one for one in _lists(first))
 
 
 def read_label_studio(path: Path) -> LabelTable:

@@ -89,6 +89,8 @@ def test_json_min_and_shapes_whose_label_is_beside_them(read):
     flat = {"id": 1, "image": "/data/upload/1/a.png", "annotator": 1, "annotation_id": 2,
             "label": [{**TRIANGLE, "original_width": 50, "original_height": 20}]}  # fmt: skip
     assert [row.class_id for row in read(flat).rows] == ["dent"]
+    by_hand = {key: flat[key] for key in ("id", "image", "label")}
+    assert read(by_hand).rows == read(flat).rows
     points = {"points": TRIANGLE["points"]}
     labeled = result({**points, "labels": ["dent"]}, "labels")
     choice = {"id": "z", "type": "choices", "value": {"choices": ["bad"]}}
