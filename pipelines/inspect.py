@@ -225,11 +225,17 @@ def _inspect_image(
         if file.problem:
             raise ImageError(file.problem)
         image, notes = _read(file.path, model)
+    except ImageError as error:
+        tables.errors.append((file.image_id, str(error)))
+        console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
+        return
+    try:
         size = image.shape[:2]
         scope = _scope(file, size, roi) if roi else model.scope_for(size)
     except (ImageError, LabelError) as error:
         tables.errors.append((file.image_id, str(error)))
-        console.print(f"[red]unreadable:[/] {escape(str(error))}", highlight=False)
+        told = escape(f"{file.path}: {error}")
+        console.print(f"[red]not inspected:[/] {told}", highlight=False)
         return
     for note in notes:
         tables.notes.setdefault(note, []).append(file.image_id)

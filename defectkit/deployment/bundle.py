@@ -138,8 +138,8 @@ class TrainedModel:
         if size != (roi["height"], roi["width"]):
             raise ImageError(
                 f"the model has a region to inspect in images of {roi['width']}x{roi['height']} "
-                f"pixels, but this image has {size[1]}x{size[0]}. Name the region in such images: "
-                "inspect --roi X,Y,W,H."
+                f"pixels, but this image has {size[1]}x{size[0]}. Inspect such images on "
+                "their own, with inspect --roi X,Y,W,H."
             )
         return Scope(roi=decode_roi(roi["shape"], size))
 

@@ -139,10 +139,12 @@ def _warn_about_scopes(facts: Sequence[ImageFacts]) -> list[str]:
         )
     if lost := sum(image.lost_rows for image in usable):
         warnings.append(f"of {lost} of these rows no defect is left")
-    emptied = [image.image_id for image in usable if image.lost_rows and not image.rles]
+    emptied = [
+        image.image_id for image in usable if (image.lost_rows or image.ignored) and not image.rles
+    ]
     if emptied:
         warnings.append(
-            f"{len(emptied)} images have lost all their defects so and count as good: "
+            f"{len(emptied)} images have no defect pixels that count, and count as good: "
             f"{_first_names(emptied)}"
         )
     if len({bool(image.roi) for image in usable}) > 1:

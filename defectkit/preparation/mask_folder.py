@@ -63,7 +63,8 @@ def read_masks(
     kind = "0 and one value" if len(classes) <= 1 else "several classes"
     built = table.build(f"mask images, {kind}", [file.path for file in files])
     shares = describe_shares(
-        {str(file.path): mask for file, mask in zip(files, masks, strict=True)}
+        {str(file.path): mask for file, mask in zip(files, masks, strict=True)},
+        inverted=options.invert,
     )
     return replace(built, notes=tuple(filter(None, [*meaning.notes, shares])))
 

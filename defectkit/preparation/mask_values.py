@@ -1,5 +1,7 @@
 """What the values of mask images mean, as far as the images themselves tell."""
 
+# Long: the rules about values stand together, since which of them holds depends on the others.
+
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,10 +38,14 @@ NEARLY_WHITE, WHITE_16_BIT = 250, 65535
 """In 8 bits, values from the first one on are white but for noise."""
 MAX_CLASS_VALUE = 64
 """Values up to this one are class numbers, beside which 255 means "ignore" (as in Pascal VOC)."""
+MIN_CLASS_SHARE = 0.01
+"""Beside 255 that is to be ignored, at least so much of it are pixels of classes."""
 SOFT_SHARE = 0.4
 """Edges are soft where so much of the pixels between 0 and the highest value lie on slopes."""
 MIN_SLOPES = 16
 """Fewer pixels on slopes, over all masks, show nothing."""
+JPEG_NOISE = 16
+"""Black is no darker than this in a JPEG."""
 NEAR_ENDS = 0.8
 """In an image of many values that is a mask nonetheless, so much is near one of two values."""
 HALF = 0.5
@@ -97,7 +103,10 @@ def encode_mask(
         return MaskImage(problem=str(error))
     palette = mask.palette
     if options.mask_threshold is not None:
-        mask = MaskPixels((mask.brightness() >= options.mask_threshold).astype(np.int32))
+        brightness = mask.brightness()
+        if problem := _why_all_below(brightness, options.mask_threshold, lossy=mask.lossy):
+            return MaskImage(problem=problem)
+        mask = MaskPixels((brightness >= options.mask_threshold).astype(np.int32))
     values, kind = mask.values, mask.kind
     size: ImageSize = (values.shape[0], values.shape[1])
     present = np.unique(values).tolist()
@@ -119,6 +128,17 @@ def encode_mask(
         defective=int(np.count_nonzero(values)),
         lossy=mask.lossy,
         palette=palette,
+    )
+
+
+def _why_all_below(brightness: npt.NDArray[np.int32], threshold: int, *, lossy: bool) -> str:
+    """Return that a mask has values but none reaches the threshold, or ""."""
+    highest = int(brightness.max())
+    if highest >= threshold or highest <= (JPEG_NOISE if lossy else 0):
+        return ""
+    return (
+        f"its largest value is {highest}, below --mask-threshold {threshold}, and nothing of it "
+        "would be left: lower the threshold"
     )
 
 
@@ -176,11 +196,12 @@ def find_meaning(masks: Sequence[MaskImage]) -> Meaning:
     return _meaning_of_numbers(masks, values, notes)
 
 
-def describe_shares(masks: Mapping[str, MaskImage]) -> str:
+def describe_shares(masks: Mapping[str, MaskImage], *, inverted: bool = False) -> str:
     """Return a note if defects fill most of most images, or of some and little of all others.
 
     Args:
         masks: by the names of their files.
+        inverted: whether --invert was given.
     """
     shares = {
         name: mask.defective / (mask.size[0] * mask.size[1])
@@ -190,10 +211,10 @@ def describe_shares(masks: Mapping[str, MaskImage]) -> str:
     large = [name for name, share in shares.items() if share > HALF]
     others = [share for share in shares.values() if share <= HALF]
     if len(large) > len(others):
-        return (
-            f"defects fill more than half of {len(large)} of {len(shares)} images: if 0 means "
-            "defect in the masks, give --invert"
-        )
+        found = f"defects fill more than half of {len(large)} of {len(shares)} images"
+        if inverted:
+            return f"{found}: if 0 does not mean defect in the masks, leave out --invert"
+        return f"{found}: if 0 means defect in the masks, give --invert"
     if not large or not any(others) or max(others) > HALF / 2:
         return ""
     shown = ", ".join(large[:5]) + (", ..." if len(large) > 5 else "")
@@ -208,10 +229,7 @@ def _meaning_of_numbers(masks: Sequence[MaskImage], values: set[int], notes: lis
     others = values - {IGNORE_VALUE}
     ignored: frozenset[int] = frozenset()
     if IGNORE_VALUE in values and max(others) <= MAX_CLASS_VALUE:
-        if not any(IGNORE_VALUE in mask.rles and len(mask.rles) > 1 for mask in masks):
-            problem = (
-                "255 is the only value here, where other masks have classes: name it in classes.csv"
-            )
+        if problem := _why_not_ignored(masks):
             return Meaning(classes, {IGNORE_VALUE: problem}, notes=tuple(notes))
         del classes[IGNORE_VALUE]
         ignored = frozenset({IGNORE_VALUE})
@@ -237,6 +255,31 @@ def _meaning_of_numbers(masks: Sequence[MaskImage], values: set[int], notes: lis
     if len(classes) > FEW_VALUES:
         return Meaning({}, dict.fromkeys(classes, reason), ignored, tuple(notes))
     return Meaning(classes, {}, ignored, (*notes, reason))
+
+
+def _why_not_ignored(masks: Sequence[MaskImage]) -> str:
+    """Return why 255 beside class numbers cannot be what is to be ignored, or "".
+
+    Then it is a class, and the other values may be stray pixels.
+    """
+    white = [mask for mask in masks if IGNORE_VALUE in mask.rles]
+    alone = sum(len(mask.rles) == 1 for mask in white)
+    areas: Counter[bool] = Counter()
+    for mask in white:
+        for value, text in mask.rles.items():
+            areas[value == IGNORE_VALUE] += sum(map(int, text.split()[1::2]))
+    if 2 * alone <= len(white) and areas[False] >= MIN_CLASS_SHARE * areas[True]:
+        return ""
+    found = (
+        f"{alone} of {len(white)} masks with the value 255 have no other"
+        if 2 * alone > len(white)
+        else f"of the pixels of masks with the value 255, {areas[True]} have it and "
+        f"{areas[False]} are of a class"
+    )
+    return (
+        f'{found}, so that it hardly means "ignore": if all that is not 0 is one class, give '
+        "--mask-threshold 1; otherwise name the values in classes.csv"
+    )
 
 
 def _is_white(value: int) -> bool:

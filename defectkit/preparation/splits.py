@@ -99,6 +99,9 @@ def assign_splits(
     # The user can do nothing about what training groups lack.
     _refuse_one_sided(counts, asked_for & [True, not taken.any(), True], table)
     warnings = _missing_classes(counts, asked_for, class_ids, table)
+    if free.any() and not free.all():
+        without = int(table[free, 0].sum())
+        warnings.append(f"{without} images have no given split; --split assigns them")
     if not free.any():
         warnings += _describe_absent(counts[:, 0], table[taken].sum(axis=0))
     return SplitAssignment(tuple(SPLITS[split] for split in assigned[group_of]), tuple(warnings))

@@ -129,9 +129,35 @@ def test_255_beside_class_numbers_is_ignored():
         assert "these pixels are ignored" in meaning.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([[1, 255], [255], [255]], "2 of 3 masks with the value 255 have no other"),
+        ([[1, 255]] * 2, "of the pixels of masks with the value 255, 400 have it and 2 are of"),
+    ],
+)
+def test_stray_pixels_do_not_make_defects_ignored(rows, found):
+    masks = [
+        MaskImage((20, 20), {value: "1 200" if value == 255 else "1 1" for value in row})
+        for row in rows
+    ]
+    meaning = find_meaning(masks)
+    assert meaning.ignored == frozenset()
+    assert meaning.problems[255].startswith(found)
+    assert "--mask-threshold 1" in meaning.problems[255]
+
+
+def test_a_mask_below_the_threshold_is_refused_and_never_good(encode):
+    problem = encode(disc(value=1), mask_threshold=128).problem
+    assert problem.startswith("its largest value is 1, below --mask-threshold 128")
+    assert encode(disc(value=1), mask_threshold=1).rles
+    assert not encode(disc(0, 0), mask_threshold=128).problem
+    assert not encode(disc(value=9), "JPEG", mask_threshold=128).problem  # noise of a good one
+
+
 def test_255_alone_where_others_have_classes_is_refused():
     meaning = find_meaning(masks_of([1, 2], [1, 2], [255]))
-    assert "name it in classes.csv" in meaning.problems[255]
+    assert "name the values in classes.csv" in meaning.problems[255]
     assert (1 in meaning.problems, meaning.ignored) == (False, frozenset())
 
 
@@ -189,7 +215,8 @@ def test_palettes_count_by_color_where_their_first_color_is_not_the_background(n
 
 def test_inverted_masks_are_said():
     small, large = MaskImage((8, 8), defective=3), MaskImage((8, 8), defective=60)
-    assert "--invert" in describe_shares({"a": large, "b": large, "c": small})
+    assert "give --invert" in describe_shares({"a": large, "b": large, "c": small})
+    assert "leave out --invert" in describe_shares({"a": large, "b": large}, inverted=True)
     assert describe_shares({}) == describe_shares({"a": small}) == ""
     medium, good = MaskImage((8, 8), defective=20), MaskImage((8, 8))
     assert describe_shares({"a": large, "b": medium}) == ""

@@ -58,7 +58,7 @@ def test_an_image_whose_defects_are_all_outside_becomes_good_and_it_is_said(sour
     assert source.outcomes()[5:10] == [("used", lost)] * 5
     assert "of 6 of these rows no defect is left" in summary.warnings
     assert (
-        "5 images have lost all their defects so and count as good: "
+        "5 images have no defect pixels that count, and count as good: "
         "bad0.png, bad1.png, bad2.png, …" in summary.warnings
     )
 

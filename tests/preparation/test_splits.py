@@ -190,6 +190,14 @@ def test_given_splits_are_kept_and_the_rest_is_filled_up_around_them():
     assert Counter(plan.splits) == {"train": 70, "val": 15, "test": 15}
 
 
+def test_images_without_a_given_split_among_others_are_counted():
+    arguments = {"classes": [["1"], []] * 6, "fractions": (0.5, 0.25, 0.25), "seed": 0}
+    groups = [str(index) for index in range(12)]
+    some = assign_splits(groups=groups, given=["train", *[""] * 11], **arguments)
+    assert "11 images have no given split; --split assigns them" in some.warnings
+    assert not assign_splits(groups=groups, **arguments).warnings
+
+
 def test_images_follow_the_given_split_of_their_group():
     rows = [("part", frozenset("a")), ("part", frozenset()), *singletons(good=20, a=10)]
     plan = split(rows, user_splits=["val", *[""] * 31])
