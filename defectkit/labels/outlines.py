@@ -134,8 +134,8 @@ def _refuse_size(labeled: ImageSize, size: ImageSize) -> None:
     (height, width), (true_height, true_width) = labeled, size
     exchanged = (
         ": width and height are exchanged. The camera's EXIF data seem to turn the image, and the "
-        "labels are of the image without that turn. Turn the images' pixels, remove the EXIF "
-        "orientation, and label them so"
+        "labels are of the image without that turn. Save the images without EXIF orientation, "
+        "with the pixels as stored, so that the labels fit"
         if (height, width) == (true_width, true_height)
         else ""
     )

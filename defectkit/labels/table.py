@@ -136,7 +136,7 @@ def class_notes(class_ids: Iterable[str]) -> list[str]:
     """
     counts = Counter(class_ids)
     good = [
-        f"the class {name!r} is called as good parts are, but its outlines ({count}) are read as "
+        f"the class {name!r} has the name of a good class, but its outlines ({count}) are read as "
         "defects. If they are none, remove their rows: their images are good then"
         for name, count in sorted(counts.items())
         if name and means_good(name)

@@ -162,7 +162,8 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
     Pairs that the user put in one group are not reported again.
     """
     count = grouping.n_without_group
-    warnings = [f"{count} images have no group; each is a group of its own"] if count else []
+    who = _count_of(count, "image has", "images have")
+    warnings = [f"{who} no group; each is a group of its own"] if count else []
     if proposal := grouping.proposal:
         warnings.append(
             f"the names of images look like several of each of {proposal.n_groups} workpieces "
@@ -174,11 +175,19 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
         leak.kind for leak in grouping.leaks if named[leak.image_id_a] != named[leak.image_id_b]
     )
     counts = (
-        (kinds["exact"], "images are copies of another"),
-        (kinds["near"], "pairs of images show the same thing in different files"),
-        (kinds["overlap"], "pairs of images overlap"),
+        (kinds["exact"], "image is a copy of another", "images are copies of another"),
+        (
+            kinds["near"],
+            "pair of images shows the same thing in different files",
+            "pairs of images show the same thing in different files",
+        ),
+        (kinds["overlap"], "pair of images overlaps", "pairs of images overlap"),
     )
-    warnings += [f"{count} {text}; leaks.csv names them" for count, text in counts if count]
+    warnings += [
+        f"{_count_of(count, one, many)}; leaks.csv names them"
+        for count, one, many in counts
+        if count
+    ]
     across = [leak for leak in grouping.leaks if not leak.joined]
     if across:
         weak = sum(not is_strong(leak) for leak in across)
@@ -200,7 +209,7 @@ def _warn_about_the_search(search: LeakSearch, n_images: int) -> list[str]:
     if search.n_sharing_a_part:
         warnings.append(
             f"{search.n_sharing_a_part} images show nearly the same part in nearly the same place: "
-            "copies among them were searched by what each has beside it, such as grain and dirt"
+            "they were compared by what remains without the shared part, such as grain and dirt"
         )
     if search.n_pattern_pairs > MIN_PATTERN_PAIRS * n_images:
         warnings.append(
@@ -209,10 +218,15 @@ def _warn_about_the_search(search: LeakSearch, n_images: int) -> list[str]:
         )
     if search.blank:
         warnings.append(
-            f"in {len(search.blank)} images too little is to be seen (blank, saturated or small: "
+            f"{_count_of(len(search.blank), 'image has', 'images have')} too little detail (blank, "
+            f"saturated or small: "
             f"{_first_names(search.blank)}); copies of them are found only if the files are equal"
         )
     return warnings
+
+
+def _count_of(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _first_names(names: Sequence[str]) -> str:

@@ -160,7 +160,7 @@ def _read_rows(
         outcome: RowOutcome = "used"
         if first != row.line:
             outcome = "merged"
-            merged = f"repeats line {same}" if same != row.line else f"united with line {first}"
+            merged = f"repeats line {same}" if same != row.line else f"merged with line {first}"
             note = "; ".join(filter(None, [note, merged]))
         if text:
             read.runs[len(read.ledger)] = runs

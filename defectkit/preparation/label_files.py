@@ -68,7 +68,7 @@ def settle_label_files(table: LabelTable, folder: ImageFolder) -> dict[str, Sear
             settled[file] = Search(called.image, how)
         else:
             settled[file] = Search(
-                problem=f"the label file is called as {called.image.name} but names "
+                problem=f"the label file has the name of {called.image.name} but names "
                 f"{search.image.name} inside, and both images exist: correct the wrong name"
             )
     return _refuse_double_claims(settled, sure)

@@ -148,7 +148,7 @@ def _hint(source: Path, files: Sequence[Path]) -> str:
         if file.name.lower() in CLASSES_FILES:
             return f"{file} has classes, but not where in the images they are. "
         if file.suffix.lower() == ".txt" and file.stem in stems and file.stat().st_size:
-            return f"{file} is called as an image, but is no labels of YOLO. "
+            return f"{file} has the name of an image, but no labels of YOLO. "
     for folder in list_children(source.resolve().parent):
         if is_named(folder.name, MASK_WORDS) and folder.is_dir():
             return f"The folder beside it, {folder.name}, may have them: name {source.parent}. "

@@ -57,7 +57,9 @@ def find_mask_names(path: Path, folders: Sequence[Path] = ()) -> MaskNames | Non
     found = [names for folder in folders if (names := _names_in(folder, certain=True))]
     for names in found[1:]:
         if (names.classes, names.colors) != (found[0].classes, found[0].colors):
-            raise LabelError(f"{found[0].file} and {names.file} name values otherwise. Write one.")
+            raise LabelError(
+                f"{found[0].file} and {names.file} give different names. Keep one file."
+            )
     return found[0] if found else None
 
 

@@ -220,8 +220,8 @@ def _describe_absent(images: Float64Array, taken: Float64Array) -> list[str]:
     if taken[0]:
         texts.append(
             f"the given split has no val images: {taken[0]:.0f} of its {train + val:.0f} train "
-            f"images ({taken[1]:.0f} defective, {taken[2]:.0f} good), in whole groups, are val "
-            "now; --split says how many, --seed which"
+            f"images ({taken[1]:.0f} defective, {taken[2]:.0f} good), in whole groups, were "
+            "moved to val (--split sets how many, --seed which)"
         )
     elif not val:
         texts.append("the given split has no val images, and no group of train images to spare")

@@ -54,7 +54,7 @@ class Source:
         options.setdefault("out", self.folder / "dataset")
         summary = prepare.run(self.csv, **{"workers": 0, **options})
         # Of many of the images here it is said that they are too small to be compared.
-        others = [one for one in summary.warnings if "too little is to be seen" not in one]
+        others = [one for one in summary.warnings if "too little detail" not in one]
         return replace(summary, warnings=tuple(others))
 
     def table(self, name: str) -> list[dict[str, str]]:

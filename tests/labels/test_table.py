@@ -66,8 +66,8 @@ def test_names_that_differ_by_case_alone_are_warned_of():
 def test_classes_that_are_called_as_good_parts_are_warned_of():
     notes = class_notes(["OK", "dent", "No finding", "OK"])
     assert [note.split(",")[0] for note in notes] == [
-        "the class 'No finding' is called as good parts are",
-        "the class 'OK' is called as good parts are",
+        "the class 'No finding' has the name of a good class",
+        "the class 'OK' has the name of a good class",
     ]
     assert "its outlines (2) are read as defects" in notes[1]
 

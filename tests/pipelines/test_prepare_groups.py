@@ -163,7 +163,7 @@ def test_near_duplicates_and_overlaps_are_joined_and_shown(textures):
     assert all(found[name] == found[row["image_id_a"]] for name, row in rows.items())
     assert summary.warnings == (
         "2 pairs of images show the same thing in different files; leaks.csv names them",
-        "1 pairs of images overlap; leaks.csv names them",
+        "1 pair of images overlaps; leaks.csv names them",
     )
     preview = textures.folder / "dataset" / "preview"
     assert (preview / "leaks.png").is_file()

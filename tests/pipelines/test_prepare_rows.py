@@ -17,9 +17,9 @@ def test_rows_of_one_image_and_class_are_united_and_the_ledger_says_how(source):
     source.prepare()
     assert source.outcomes()[19:] == [
         ("used", ""),
-        ("merged", "united with line 21"),
+        ("merged", "merged with line 21"),
         ("merged", "repeats line 21"),
-        ("merged", "united with line 21"),
+        ("merged", "merged with line 21"),
         ("used", "its runs were not sorted and are now"),
     ]
     masks = {

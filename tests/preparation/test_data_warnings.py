@@ -134,9 +134,9 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
     groups = {"a": "1", "b": "1", "c": "2", "d": "3", "e": "4"}
     assert collect(groups=groups, leaks=leaks, n_without_group=2) == [
         "2 images have no group; each is a group of its own",
-        "1 images are copies of another; leaks.csv names them",
+        "1 image is a copy of another; leaks.csv names them",
         "2 pairs of images show the same thing in different files; leaks.csv names them",
-        "1 pairs of images overlap; leaks.csv names them",
+        "1 pair of images overlaps; leaks.csv names them",
         "1 of these pairs are in different splits, as given: look at preview/leaks.png, and if "
         "they show the same thing, give both the same split",
     ]
@@ -157,7 +157,7 @@ def test_what_the_search_for_copies_left_out_is_said():
     assert part.startswith("40 images show nearly the same part in nearly the same place")
     assert pattern.startswith("7 pairs agree in a regular pattern alone, such as a weave")
     assert blank.startswith(
-        "in 2 images too little is to be seen (blank, saturated or small: x.png, y.png)"
+        "2 images have too little detail (blank, saturated or small: x.png, y.png)"
     )
 
 

@@ -96,7 +96,7 @@ def test_rows_of_a_class_are_united_and_repetitions_are_named(examine):
     one, other = rle.encode(mask((1, 1, 3, 3))), rle.encode(mask((2, 2, 5, 5)))
     facts = examine(row(2, one), row(3, other), row(4, one), row(5, one, "2"))
     assert outcomes(facts) == [
-        (2, "used", ""), (3, "merged", "united with line 2"), (4, "merged", "repeats line 2"),
+        (2, "used", ""), (3, "merged", "merged with line 2"), (4, "merged", "repeats line 2"),
         (5, "used", ""),
     ]  # fmt: skip
     assert facts.rles == {"1": rle.encode(mask((1, 1, 3, 3), (2, 2, 5, 5))), "2": one}

@@ -63,7 +63,7 @@ def test_the_name_inside_counts_where_no_image_is_called_as_the_label_file(settl
 def test_what_cannot_be_told_is_refused_with_both_names(settle):
     images = ["0.png", "1.png"]
     assert settle({"1": "0.png"}, images) == {
-        "1": "the label file is called as 1.png but names 0.png inside, and both images exist: "
+        "1": "the label file has the name of 1.png but names 0.png inside, and both images exist: "
         "correct the wrong name"
     }
     swapped = settle({"0": "1.png", "1": "0.png"}, images)

@@ -142,7 +142,7 @@ def test_photographs_are_never_masks_unless_that_is_said(tmp_path):
     for folder in (tmp_path, tmp_path / "images"):
         with pytest.raises(LabelError, match="has no labels"):
             find_labels(folder)
-    with pytest.raises(LabelError, match=r"b\.txt is called as an image, but is no labels of YOLO"):
+    with pytest.raises(LabelError, match=r"b\.txt has the name of an image, but no labels of YOLO"):
         find_labels(tmp_path)
     assert find_labels(tmp_path, "masks").format == "masks"
 

@@ -78,7 +78,7 @@ def test_each_split_may_have_the_same_names(tmp_path):
     assert names is not None
     assert names.classes == {1: "dent"}
     (tmp_path / "test" / "_classes.csv").write_text("Pixel Value, Class\n1, pit\n")
-    with pytest.raises(LabelError, match="name values otherwise"):
+    with pytest.raises(LabelError, match="give different names"):
         find_mask_names(tmp_path, folders)
 
 

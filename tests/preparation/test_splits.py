@@ -227,7 +227,7 @@ def test_a_given_split_of_training_and_test_gets_its_validation_from_training_gr
     (warning,) = plan.warnings
     assert re.match(
         r"the given split has no val images: 14 of its 80 train images \(\d defective, \d good\), "
-        r"in whole groups, are val now; --split says how many, --seed which",
+        r"in whole groups, were moved to val \(--split sets how many, --seed which\)",
         warning,
     )
     assert split(rows, user_splits=user, seed=1).splits != plan.splits

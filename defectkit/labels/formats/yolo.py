@@ -90,7 +90,7 @@ def find_names_file(path: Path, files: Sequence[Path] = ()) -> Path | None:
     found = [file for folder in inner for name in NAME_FILES if (file := folder / name).is_file()]
     for file in found[1:]:
         if _read_names(file, Encodings()) != _read_names(found[0], Encodings()):
-            raise LabelError(f"{found[0]} and {file} name the classes otherwise. Write one.")
+            raise LabelError(f"{found[0]} and {file} give different names. Keep one file.")
     return next(iter(found), None) or _other_yaml(path)
 
 

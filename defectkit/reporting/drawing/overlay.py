@@ -75,7 +75,7 @@ def draw_overlay(
         judgment,
         image_id=image_id,
         has_truth=truth is not None,
-        note=f"{len(named):,} places, not all named" if len(named) > MAX_TAGS else "",
+        note=f"{len(named):,} regions, not all labeled" if len(named) > MAX_TAGS else "",
         scope=scope,
     )
     marked = mark_defects(bare, found=found, truth=truth, tags=named, scope=scope)

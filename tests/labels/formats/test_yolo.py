@@ -59,7 +59,7 @@ def test_names_may_lie_beside_the_files_of_each_split(folder):
         files.append(write(folder, "1 .5 .5 .1 .1", f"{split}/{split}.txt"))
     assert {row.class_id for row in read_yolo(folder, files).rows} == {"dent"}
     write(folder, "dent\nscratch", "valid/_darknet.labels")
-    with pytest.raises(LabelError, match="name the classes otherwise"):
+    with pytest.raises(LabelError, match="give different names"):
         read_yolo(folder, files)
 
 

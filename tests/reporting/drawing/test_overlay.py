@@ -241,7 +241,7 @@ def test_the_header_says_score_thresholds_and_outcome(monkeypatch):
 
 def test_the_header_counts_places_that_are_too_many_to_be_named(monkeypatch):
     tags = [("1 0.93", (0, 0, 1, 1))] * 1234
-    assert header_texts(monkeypatch, tags)[-1] == "1,234 places, not all named"
+    assert header_texts(monkeypatch, tags)[-1] == "1,234 regions, not all labeled"
     assert header_texts(monkeypatch, tags[:MAX_TAGS])[-1] == "finding"
 
 
