@@ -33,7 +33,7 @@ from defectkit.data.array_files import (
     tiff_size,
     turn,
 )
-from defectkit.data.image_kinds import MAX_CHANNELS, open_image
+from defectkit.data.image_kinds import MAX_CHANNELS, check_size, open_image
 from defectkit.errors import ImageError
 from defectkit.vocabulary import PagesOption, PixelNote
 
@@ -183,6 +183,7 @@ def _read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels
     planes = []
     for number in numbers:
         opened.seek(number)
+        check_size(*opened.size[::-1], name=name)
         plane = _read_page(opened, content, name)
         planes.append(plane)
         if len(numbers) > MAX_CHANNELS or plane.ndim > 2 or plane.shape != planes[0].shape:

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from defectkit.data import image_kinds
 from defectkit.data.images import read_image_size
 from defectkit.data.stored_image import EXIF_ORIENTATION, decode_stored
 from defectkit.errors import ImageError
@@ -153,6 +154,17 @@ def test_pages_that_are_no_channels_are_refused_where_channels_are_asked_for(oth
     content = pillow(Image.fromarray(GRAY), "TIFF", save_all=True, append_images=images)
     with pytest.raises(ImageError, match=r"2 to 16 gray pages of one size.*--pages first"):
         decode_stored(content, name="x", pages="channels")
+
+
+def test_the_size_of_each_page_is_limited_before_it_is_decoded(monkeypatch):
+    large = Image.new("L", (300, 200))
+    content = pillow(
+        Image.fromarray(GRAY), "TIFF", save_all=True, append_images=[large], compression="tiff_lzw"
+    )
+    monkeypatch.setattr(image_kinds, "MAX_PIXELS", GRAY.size)
+    with pytest.raises(ImageError, match="x: 300x200 pixels are more than the limit"):
+        decode_stored(content, name="x", pages="channels")
+    np.testing.assert_array_equal(decode_stored(content, name="x").values, GRAY)
 
 
 def test_planes_before_rows_are_said_and_not_a_number_is_refused():
