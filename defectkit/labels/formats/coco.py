@@ -27,7 +27,8 @@ def read_coco(path: Path) -> LabelTable:
     """Read a COCO file; images without annotations are good ones.
 
     Raises:
-        LabelError: it cannot be read, is not COCO JSON, or has an image or category twice.
+        LabelError: it cannot be read, is not COCO JSON, has an image or category twice, or has no
+            list of annotations: only an empty one says that all images are good.
     """
     table = TableBuilder(path)
     document = read_json(path, table.encodings)
@@ -36,13 +37,11 @@ def read_coco(path: Path) -> LabelTable:
     try:
         images = _images(document)
         categories = _categories(document)
-        annotations = document.get("annotations", [])
-        if annotations is not None:
-            annotations = json_field(document, "annotations", list)
+        annotations = json_field(document, "annotations", list)
     except LabelError as error:
         raise LabelError(f"{path} is not usable COCO JSON: {error}.") from error
     labeled = set()
-    for item in annotations or []:
+    for item in annotations:
         key = json_id(item.get("image_id")) if isinstance(item, dict) else None
         image = images.get(key) if key is not None else None
         labeled.add(key if image else None)

@@ -91,11 +91,18 @@ def test_categories_of_one_name_are_one_class_and_may_be_missing(read):
     assert table.notes == ("no categories are listed: the classes are called by their numbers",)
 
 
-def test_an_image_may_be_listed_again_and_annotations_may_be_null(read, tmp_path):
+def test_an_image_may_be_listed_again(read):
     assert read(images=[*IMAGES, IMAGES[0]]).unlabeled == ("a.png", "b.png", "good.png")
-    document = {"images": IMAGES, "categories": [], "annotations": None}
-    (tmp_path / "b.json").write_text(json.dumps(document))
-    assert len(read_coco(tmp_path / "b.json").unlabeled) == 3
+
+
+@pytest.mark.parametrize("annotations", [{}, {"annotations": None}, {"annotations": {}}])
+def test_images_are_good_only_where_a_list_of_annotations_says_so(tmp_path, annotations):
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps({"images": IMAGES, "categories": [], **annotations}))
+    with pytest.raises(LabelError, match=r"b.json is not usable COCO JSON: 'annotations' is miss"):
+        read_coco(path)
+    path.write_text(json.dumps({"images": IMAGES, "categories": [], "annotations": []}))
+    assert len(read_coco(path).unlabeled) == 3
 
 
 @pytest.mark.parametrize(
