@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from defectkit.arrays import ImageSize, Mask
 from defectkit.errors import LabelError
+from defectkit.labels.formats.untrusted_files import MAX_MASK_PIXELS
 
 CHANNELS = 4
 VALUE_BITS = 8
@@ -25,8 +26,10 @@ def decode_brush(encoded: list[Any], size: ImageSize) -> Mask:
         size: (height, width) of the image.
 
     Raises:
-        LabelError: it is malformed, or is of an image of another size.
+        LabelError: it is malformed, is of an image of another size, or has too many pixels.
     """
+    if size[0] * size[1] > MAX_MASK_PIXELS:
+        raise LabelError(f"its brush mask has {size[1]}x{size[0]} pixels: too many")
     if not all(type(one) is int and 0 <= one <= 255 for one in encoded):
         raise LabelError("its brush mask is not a list of bytes")
     bits = np.unpackbits(np.array(encoded, np.uint8))
@@ -35,7 +38,7 @@ def decode_brush(encoded: list[Any], size: ImageSize) -> Mask:
         raise LabelError(f"its brush mask is not of an image of {size[1]}x{size[0]}")
     lengths = [_number(bits, 37 + 4 * index, 4) + 1 for index in range(4)]
     position, filled = 53, 0
-    values = np.zeros(n_bytes, np.uint8)
+    alpha = np.zeros(size[0] * size[1], np.bool_)
     while filled < n_bytes:
         is_repeated, which = _number(bits, position, 1), _number(bits, position + 1, 2)
         length = _number(bits, position + 3, lengths[which]) + 1
@@ -44,10 +47,14 @@ def decode_brush(encoded: list[Any], size: ImageSize) -> Mask:
         own = bits[position : position + n_values * VALUE_BITS]
         if len(own) < n_values * VALUE_BITS or filled + length > n_bytes:
             raise LabelError("its brush mask is cut off")
-        values[filled : filled + length] = np.packbits(own)
+        values = np.packbits(own)
+        # The last byte of each pixel's four.
+        alpha[filled // CHANNELS : (filled + length) // CHANNELS] = (
+            values if is_repeated else values[CHANNELS - 1 - filled % CHANNELS :: CHANNELS]
+        )
         filled += length
         position += n_values * VALUE_BITS
-    return np.asarray(values.reshape(*size, CHANNELS)[:, :, 3] > 0, np.bool_)
+    return alpha.reshape(size)
 
 
 def _number(bits: npt.NDArray[np.uint8], position: int, length: int) -> int:

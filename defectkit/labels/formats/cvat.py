@@ -12,12 +12,11 @@ from defectkit.errors import LabelError
 from defectkit.labels import rle
 from defectkit.labels.formats.shapes import box_of, ellipse, rectangle_around
 from defectkit.labels.formats.table_builder import Annotation, TableBuilder
-from defectkit.labels.formats.untrusted_files import image_size, read_xml
+from defectkit.labels.formats.untrusted_files import MAX_MASK_PIXELS, image_size, read_xml
 from defectkit.labels.outlines import Outline, PlacedMask, Polygons, RleMask
 from defectkit.labels.table import LabelTable
 
 MAX_BYTES = 2**28
-MAX_MASK_PIXELS = 2**28
 HEAD_BYTES = 4096
 WITHOUT_AREA = ("polyline", "points")
 SHAPES = ("polygon", "box", "mask", "ellipse", "cuboid", "skeleton", *WITHOUT_AREA)
@@ -67,12 +66,12 @@ def _outline(shape: ET.Element, size: ImageSize | None) -> Outline:
             return Polygons((tuple(_numbers(shape.get("points") or "", r"[;,\s]+")),), size)
         case "box":
             left, top, right, bottom = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
-            if angle := float(shape.get("rotation") or 0):
+            if angle := _angle(shape):
                 return rectangle_around(left, top, right, bottom, size, angle)
             return box_of(left, top, right, bottom, size)
         case "ellipse":
             x, y, radius_x, radius_y = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
-            return ellipse(x, y, radius_x, radius_y, size, float(shape.get("rotation") or 0))
+            return ellipse(x, y, radius_x, radius_y, size, _angle(shape))
         case "mask":
             return _mask(shape, size)
         case tag if tag in WITHOUT_AREA:
@@ -84,16 +83,26 @@ def _outline(shape: ET.Element, size: ImageSize | None) -> Outline:
 def _mask(shape: ET.Element, size: ImageSize | None) -> PlacedMask:
     """Return a mask: lengths of stretches along the rows of its box, 0s first."""
     left, top, width, height = (
-        int(_number(shape, key)) for key in ("left", "top", "width", "height")
+        _whole(_number(shape, key)) for key in ("left", "top", "width", "height")
     )
-    lengths = _numbers(shape.get("rle") or "", r"[,\s]+")
+    lengths = [_whole(one) for one in _numbers(shape.get("rle") or "", r"[,\s]+")]
     if not 0 < width * height <= MAX_MASK_PIXELS or min(lengths, default=-1) < 0:
         raise LabelError("the sides or the lengths of its mask are not numbers above 0")
     if sum(lengths) != width * height:
         raise LabelError(f"the lengths of its mask do not sum to its {width}x{height} pixels")
-    values = np.arange(len(lengths)) % 2
-    part = np.repeat(values, np.array(lengths, np.int64)).reshape(height, width)
+    values = np.arange(len(lengths)) % 2 > 0
+    part = np.repeat(values, lengths).reshape(height, width)
     return PlacedMask(RleMask(rle.encode(part), (height, width)), left, top, size)
+
+
+def _whole(number: float) -> int:
+    if not number.is_integer() or abs(number) > MAX_MASK_PIXELS:
+        raise LabelError(f"{number} of its mask is not a whole number, or too large")
+    return int(number)
+
+
+def _angle(shape: ET.Element) -> float:
+    return _number(shape, "rotation") if shape.get("rotation") else 0.0
 
 
 def _numbers(text: str, separator: str) -> list[float]:
@@ -105,7 +114,10 @@ def _numbers(text: str, separator: str) -> list[float]:
 
 def _number(shape: ET.Element, key: str) -> float:
     text = shape.get(key) or ""
-    numbers = _numbers(text, " ")
-    if len(numbers) != 1 or not np.isfinite(numbers[0]):
+    try:
+        number = float(text)
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
         raise LabelError(f"its {key} {text[:30]!r} is not a number")
-    return numbers[0]
+    return number

@@ -23,6 +23,7 @@ from defectkit.labels.formats.table_builder import (
 )
 from defectkit.labels.formats.text_encoding import Encodings
 from defectkit.labels.formats.untrusted_files import (
+    MAX_MASK_PIXELS,
     image_size,
     json_field,
     json_id,
@@ -32,7 +33,6 @@ from defectkit.labels.formats.untrusted_files import (
 from defectkit.labels.outlines import Outline, PlacedMask, Polygons, RleMask
 from defectkit.labels.table import LabelTable
 
-MAX_MASK_PIXELS = 2**28
 POLYGONS = ("polygon", "rotation", "quadrilateral")
 """The shapes whose points are the corners; the last two are those of labelme's relatives."""
 BACKGROUND, IGNORED = "_background_", "__ignore__"

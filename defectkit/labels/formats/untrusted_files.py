@@ -1,8 +1,8 @@
 """Untrusted text, JSON and XML files: sizes are limited, and no XML entity is expanded."""
 
 import json
-import math
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +15,8 @@ from defectkit.labels.formats.text_encoding import Encodings
 
 MAX_BYTES = 2**30
 """Larger label files are refused: 1 GiB."""
+MAX_MASK_PIXELS = 2**28
+"""Masks in label files that have more pixels are refused, as images are."""
 MAX_XML_BYTES = 2**24
 """Larger XML files, of one image each, are refused: 16 MiB."""
 XML_ENCODING = re.compile(
@@ -121,7 +123,7 @@ def image_size(height: Any, width: Any) -> ImageSize | None:
     for side in (height, width):
         try:
             number = float(side)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
         if not (number >= 1 and number.is_integer()) or isinstance(side, bool):
             return None
@@ -148,7 +150,7 @@ def json_numbers(values: Any) -> tuple[float, ...]:
         LabelError: it is something else.
     """
     if not isinstance(values, list) or not all(
-        type(one) is int or (type(one) is float and math.isfinite(one)) for one in values
+        type(one) in (int, float) and abs(one) <= sys.float_info.max for one in values
     ):
         raise LabelError("the coordinates are not a list of numbers")
     return tuple(values)

@@ -21,6 +21,22 @@ def test_repeated_values_and_lists_of_values():
     np.testing.assert_array_equal(mask, [[False, False], [True, True], [True, True]])
 
 
+def test_stretches_may_begin_and_end_within_a_pixel():
+    values = np.random.default_rng(3).integers(0, 2, 24) * 200
+    bits, at = HEAD, 0
+    for length in (1, 6, 2, 8, 7):
+        own = values[at : at + length]
+        bits += f"0{1:02b}{length - 1:04b}" + "".join(f"{value:08b}" for value in own)
+        at += length
+    mask = decode_brush(stream(bits), SIZE)
+    np.testing.assert_array_equal(mask, values.reshape(3, 2, 4)[:, :, 3] > 0)
+
+
+def test_masks_that_are_too_large_are_refused_before_they_are_made():
+    with pytest.raises(LabelError, match="16385x16384 pixels: too many"):
+        decode_brush([1], (16384, 16385))
+
+
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [

@@ -130,3 +130,9 @@ def test_numbers_are_a_list_of_nothing_else():
     for wrong in ([True], ["1"], None, {"a": 1}, [[1]]):
         with pytest.raises(LabelError, match="not a list of numbers"):
             json_numbers(wrong)
+
+
+def test_numbers_that_are_too_large_to_count_with_are_not_known_or_refused():
+    assert image_size(10**400, 5) is None
+    with pytest.raises(LabelError, match="not a list of numbers"):
+        json_numbers([10**400])
