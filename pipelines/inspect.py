@@ -100,6 +100,7 @@ def run(
     source = _open_roi(roi, trained, console)
     search = search_images(given, results=out, follow_links=follow_links)
     files = [file for file in search.files if not source or not source.has_mask(file.path)]
+    source = source.among(Path(file.image_id) for file in files) if source else None
     _prepare_folder(out)
     tables = _Tables()
     try:

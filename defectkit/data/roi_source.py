@@ -1,9 +1,9 @@
 """The region to inspect as the user gives it: a box, a mask for all images, or one for each."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,14 +26,20 @@ class RoiSource:
     Attributes:
         given: as the user wrote it.
         masks: in a folder of masks, the file of each, by its path below the folder without suffix
-            and ending; by its name alone where that is the only one of this name. None where one
-            region is given for all images.
+            and ending. None where one region is given for all images.
         files: all mask files, resolved.
+        shared: the ends of paths, without suffix, that several images have.
     """
 
     given: str
     masks: Mapping[str, Path] | None = None
     files: frozenset[Path] = field(default=frozenset())
+    shared: frozenset[str] = field(default=frozenset())
+
+    def among(self, images: Iterable[Path]) -> "RoiSource":
+        """Return the source for ``images``, whose paths are as for ``choose``."""
+        counts = Counter(end for image in images for end in _ends(image)) if self.masks else {}
+        return replace(self, shared=frozenset(end for end, count in counts.items() if count > 1))
 
     def has_mask(self, path: Path) -> bool:
         """Return whether ``path`` is one of the masks, and so no image to inspect."""
@@ -42,23 +48,28 @@ class RoiSource:
     def choose(self, path: Path) -> str:
         """Return what the region of an image is read from, for ``read_roi``: a box or a file.
 
-        A mask in a folder has the name of its image, in folders of the same names as far as there
-        are any.
+        A mask in a folder has the name of its image, in folders of the same names. Folders above
+        these, up to all of them, may be those of the image alone, unless another image's path ends
+        so too.
 
         Raises:
-            ImageError: the folder has no mask for it.
+            ImageError: the folder has no mask for it, or one that may be another image's.
         """
         if self.masks is None:
             return self.given
-        parts = path.with_suffix("").parts
-        names = ("/".join(parts[start:]) for start in range(len(parts)))
-        mask = next((self.masks[name] for name in names if name in self.masks), None)
-        if mask is None:
+        whole, *_ = ends = _ends(path)
+        end = next((end for end in ends if end in self.masks), None)
+        if end is None:
             raise ImageError(
                 f"{self.given} has no mask of the region to inspect for {path.as_posix()}, such as "
-                f"{path.stem}.png"
+                f"{whole}.png"
             )
-        return str(mask)
+        if end != whole and end in self.shared:
+            raise ImageError(
+                f"{self.given} has no mask of the region to inspect for {path.as_posix()} alone, "
+                f"such as {whole}.png: several images are called {end}"
+            )
+        return str(self.masks[end])
 
 
 def open_roi(given: str) -> RoiSource:
@@ -132,11 +143,28 @@ def _read_mask(path: Path, _: int) -> tuple[str, ImageSize]:
         raise LabelError(f"{path}: {error}") from error
 
 
-def _by_name(folder: Path, files: list[Path]) -> dict[str, Path]:
-    names = {file: _without_ending(file.relative_to(folder).with_suffix("")) for file in files}
-    stems = Counter(name.name for name in names.values())
-    alone = {name.name: file for file, name in names.items() if stems[name.name] == 1}
-    return alone | {name.as_posix(): file for file, name in names.items()}
+def _by_name(folder: Path, files: Iterable[Path]) -> dict[str, Path]:
+    """Return masks by their paths below ``folder``, without suffix and ending.
+
+    Raises:
+        DatasetError: two have the name of one image.
+    """
+    masks: dict[str, Path] = {}
+    for file in files:
+        name = _without_ending(file.relative_to(folder).with_suffix("")).as_posix()
+        if name in masks:
+            raise DatasetError(
+                f"--roi {folder} has two masks for one image, {masks[name].name} and {file.name}. "
+                "Keep one of them, and no images in a folder of masks."
+            )
+        masks[name] = file
+    return masks
+
+
+def _ends(image: Path) -> list[str]:
+    """Return the ends of an image's path without suffix, the longest first."""
+    parts = image.relative_to(image.anchor).with_suffix("").parts
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _without_ending(name: Path) -> Path:

@@ -36,11 +36,11 @@ def choose_rois(matching: Matching, given: str | None) -> None:
             for image in matching.images
         ]
     if given:
-        source = open_roi(given)
+        source, root = open_roi(given), matching.folder.root
+        images = [one for one in matching.images if one.rows or not source.has_mask(one.path)]
+        source = source.among(_below(image.path, root) for image in images)
         matching.images = [
-            replace(image, roi=source.choose(_below(image.path, matching.folder.root)))
-            for image in matching.images
-            if image.rows or not source.has_mask(image.path)
+            replace(image, roi=source.choose(_below(image.path, root))) for image in images
         ]
         matching.unlisted = replace(
             matching.unlisted,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from defectkit.preparation.file_tree import BAD_WORDS, is_named, own_parts
@@ -90,12 +91,16 @@ def _folders_of_defects(
     defective, and all in another folder are good.
     """
 
+    @cache  # There may be many folders in one.
+    def has_good(inner: str) -> bool:
+        return any(is_named(name, GOOD_WORDS) for name in folder.subfolders(inner))
+
+    @cache
     def is_said(inner: str) -> bool:
-        *above, own = inner.split("/")
+        above, _, own = inner.rpartition("/")
         if is_named(own, BAD_WORDS):
             return True
-        beside_good = any(is_named(name, GOOD_WORDS) for name in folder.subfolders("/".join(above)))
-        return beside_good and bool(own_parts((own,), with_split=False))
+        return has_good(above) and bool(own_parts((own,), with_split=False))
 
     counts = {
         inner: sum((f"{inner}/{name}" if inner else name) in defects for name in names)

@@ -81,9 +81,41 @@ def test_a_folder_has_a_mask_for_each_image_by_its_name(tmp_path):
         ("deep/b.bmp", "b_mask.png"),
     ):
         assert source.choose(Path(image)) == str(tmp_path / "rois" / mask)
-    for image in ("a.png", "middle/a.png", "c.png"):  # of "a" there are two
+    for image in ("a.png", "middle/a.png", "c.png"):
         with pytest.raises(ImageError, match=rf"no mask of the region to inspect for {image}"):
             source.choose(Path(image))
+
+
+def test_an_image_never_gets_the_mask_of_one_in_another_folder(tmp_path):
+    write_png(tmp_path / "a" / "001.png", disk())
+    source = open_roi(str(tmp_path))
+    assert source.choose(Path("images/a/001.jpg")) == str(tmp_path / "a" / "001.png")
+    for image in ("b/001.png", "001.png"):
+        with pytest.raises(ImageError, match=rf"has no mask .* for {image}, such as {image}"):
+            source.choose(Path(image))
+
+
+def test_a_mask_without_folder_is_of_one_image_of_its_name(tmp_path):
+    write_png(tmp_path / "001.png", disk())
+    images = [Path("a/001.png"), Path("b/001.png"), Path("a/002.png")]
+    flat = open_roi(str(tmp_path))
+    assert flat.among([images[0], images[2]]).choose(images[0]) == str(tmp_path / "001.png")
+    with pytest.raises(ImageError, match=r"for b/001.png alone, .* several images are called 001"):
+        flat.among(images).choose(images[1])
+    write_png(tmp_path / "b" / "001.png", disk())
+    both = open_roi(str(tmp_path)).among([Path("001.png"), *images])
+    assert both.choose(images[1]) == str(tmp_path / "b" / "001.png")
+    assert both.choose(Path("001.png")) == str(tmp_path / "001.png")
+
+
+@pytest.mark.parametrize("other", ["x_mask.png", "x_roi.png", "x.bmp"])
+def test_two_masks_for_one_image_are_refused(tmp_path, other):
+    for name in ("x.png", other):
+        write_png(tmp_path / name, disk())
+    with pytest.raises(DatasetError, match="two masks for one image") as caught:
+        open_roi(str(tmp_path))
+    assert "x.png" in str(caught.value)
+    assert other in str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["1,2,3", "nowhere.png", "left", "x" * 5000, "a\0b"])

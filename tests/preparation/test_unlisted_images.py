@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from defectkit.preparation.image_folder import ImageFolder
@@ -98,3 +100,20 @@ def test_pictures_made_of_images_beside_them_are_not_taken(unlisted):
     files = ["0_overlay.png", "0_pred mask.png", "0_2.png", "00.png", "lonely_left.png"]
     assert unlisted(files, "0.png") == ["00.png", "0_2.png", "lonely_left.png"]
     assert unlisted(files, "0.png", field="doubtful") == ["0_overlay.png", "0_pred mask.png"]
+
+
+def test_a_folder_of_many_folders_is_not_scanned_for_each(tmp_path, monkeypatch):
+    scans = Counter()
+    subfolders = ImageFolder.subfolders
+
+    def counted(folder, inner):
+        scans[inner] += 1
+        return subfolders(folder, inner)
+
+    monkeypatch.setattr(ImageFolder, "subfolders", counted)
+    names = [f"lots/{index}/image.png" for index in range(20)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    find_unlisted(ImageFolder(tmp_path), names, names[:1])
+    assert max(scans.values()) <= 3
