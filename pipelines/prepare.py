@@ -149,11 +149,10 @@ def run(
         roi: The region to inspect; nothing outside of it is learned, scored or found. X,Y,W,H in
             pixels, a mask image (0 is outside), or a folder with a mask for each image; META may
             have a column roi of X,Y,W,H instead.
-        ignore_class: A class whose pixels are no defects but ignored: they are neither learned nor
-            counted.
+        ignore_class: A class to ignore: its pixels are neither learned nor counted.
         mask_threshold: Mask images: values from this one on are defects, of one class; for masks
             with soft edges and those that were JPEG.
-        invert: Mask images: the defects are 0, the rest is not.
+        invert: Mask images: 0 is defect, all else is not.
         clip: Cut outlines that reach beyond the image at its border, rather than refuse them.
         boxes: Read every label as its bounding box.
         window: Images of more than 8 bits: LOW,HIGH, the values that become black and white. By
@@ -162,7 +161,7 @@ def run(
             of the training images, as 0.1,99.9.
         pages: TIFF of several pages: take the first, or all as the channels of one image.
         show_channels: Images of 2 or more than 3 channels: the three, from 0, that pictures show
-            as red, green and blue; by default 0,1,2.
+            as red, green and blue; by default 0,1,2, or 0,1,1 of two.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
         allow_leaks: Keep a given split although it has nearly identical images in different splits.
         seed: Seed of the split.

@@ -47,13 +47,13 @@ def run(
     Args:
         out: The folder to write. Images in its Train folder under other names stay.
         images: Number of images, at least 1.
-        size: Side of the images in pixels.
+        size: Side of the images in pixels, from 128.
         surface: Textures of all families in turn; or pieces of one weave, or parts of one kind
-            under a fixed camera, whose images have most in common without being copies.
+            under a fixed camera, whose images look alike but are not copies.
         textures: Number of texture families, 1 to 6.
         seed: Other seeds give other images.
         difficulty: From 0 (clearly visible) to 1 (barely visible).
-        levels: Number of gray values; 16 keep images of 512 x 512 pixels near 70 kB.
+        levels: Number of gray values, 2 to 256; 16 keep images of 512 x 512 pixels near 70 kB.
         force: Overwrite OUT/train.csv even if its labels differ.
         console: Where to report; by default the standard error stream.
 
@@ -68,7 +68,7 @@ def run(
     from defectkit.synthesis.generator import check_settings, synthesize
 
     if images < 1:
-        raise ConfigError(f"images is {images}. Choose at least 1.")
+        raise ConfigError(f"--images {images} is out of range. Choose at least 1.")
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
     out = ensure_writable(out)
     table = out / "train.csv"

@@ -63,7 +63,8 @@ def why_pixels(samples: Iterable[Sample]) -> str | None:
         return None
     chain = found.edges >= MIN_EDGES and found.diagonal >= MIN_DIAGONAL and not found.slanted
     if chain:
-        return f"all edges run from pixel to pixel, {found.edges} of long outlines were looked at"
+        edges = f"all {found.edges} edges that were checked"
+        return f"{edges} run straight or diagonally from pixel to pixel"
     if found.thin >= MIN_POLYGONS:
         return f"{found.thin} of them go there and back, and have no area between points"
     if found.at_border >= MIN_POLYGONS:

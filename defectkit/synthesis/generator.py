@@ -149,7 +149,7 @@ def check_settings(*, size: int, textures: int, seed: int, difficulty: float, le
     ):
         if not (low <= value and (high is None or value <= high)):  # NaN fails this as well.
             allowed = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise ConfigError(f"{name} is {value}. Choose {allowed}.")
+            raise ConfigError(f"--{name} {value} is out of range. Choose {allowed}.")
 
 
 def _place_defects(

@@ -58,13 +58,13 @@ def test_an_image_follows_from_seed_and_index_alone(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"images": 0}, "images is 0. Choose at least 1."),
-        ({"size": 127}, "size is 127. Choose at least 128."),
-        ({"textures": 7}, "textures is 7. Choose between 1 and 6."),
-        ({"seed": -1}, "seed is -1. Choose at least 0."),
-        ({"difficulty": float("nan")}, "difficulty is nan. Choose between 0 and 1."),
-        ({"difficulty": 1.1}, "difficulty is 1.1. Choose between 0 and 1."),
-        ({"levels": 1}, "levels is 1. Choose between 2 and 256."),
+        ({"images": 0}, "--images 0 is out of range. Choose at least 1."),
+        ({"size": 127}, "--size 127 is out of range. Choose at least 128."),
+        ({"textures": 7}, "--textures 7 is out of range. Choose between 1 and 6."),
+        ({"seed": -1}, "--seed -1 is out of range. Choose at least 0."),
+        ({"difficulty": float("nan")}, "--difficulty nan is out of range. Choose between 0 and 1."),
+        ({"difficulty": 1.1}, "--difficulty 1.1 is out of range. Choose between 0 and 1."),
+        ({"levels": 1}, "--levels 1 is out of range. Choose between 2 and 256."),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, setting, message):

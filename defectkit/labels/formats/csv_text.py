@@ -25,7 +25,7 @@ EXCEL_DELIMITER = re.compile(r"\A\ufeff?\"?sep=[,;\t]\"?\r?\n", re.I)
 SPREADSHEET_LIMIT = 32_767
 CUT_CELL = (
     f"a cell has {SPREADSHEET_LIMIT:,} characters, the most that a spreadsheet keeps: the rest of "
-    "it was cut off. Take the table from before it was saved in a spreadsheet"
+    "it was cut off. Use the table as it was before it was saved in a spreadsheet"
 )
 """Why a row cannot be used that lost the end of a cell."""
 
