@@ -2,8 +2,8 @@
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 
 from defectkit.data.image_kinds import IMAGE_SUFFIXES
@@ -12,6 +12,9 @@ from defectkit.preparation.file_tree import own_parts
 IMAGE_ENDINGS = ("_image", "_img", "_rgb", "_sat", "_orig", "_original", "_leftimg8bit")
 IMAGE_BEGINNINGS = ("image_", "img_")
 """What the names of images may have that those of masks do not."""
+
+NAMES_AT_ONCE = 1024
+"""Number of names whose images stay sorted by their folders: there may be as many as folders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class ImageIndex:
             for key in {stem, *names_without_image(stem)}:
                 self._by_stem.setdefault(key, []).append(image)
         self._own = cache(own_parts)
+        self._places = lru_cache(NAMES_AT_ONCE)(self._sort_by_place)
 
     def find(self, parts: Sequence[str], name: str) -> tuple[IndexedImage | None, str]:
         """Return the image that a file in the folders ``parts`` is about, if there is just one.
@@ -49,26 +53,51 @@ class ImageIndex:
         stem, dot, suffix = name.rpartition(".")
         known = dot and f".{suffix}".casefold() in IMAGE_SUFFIXES
         stem, parts = _key(stem if known else name), tuple(parts)
-        fitting = self._by_stem.get(stem, [])
-        for wanted in (_key(name), f"{stem}."):  # rather than one with an ending
-            named = [image for image in fitting if _file_name(image).startswith(wanted)]
-            fitting = named or fitting
+        places = self._places(stem, _key(name))
         for with_split in (True, False):
             own = self._own(parts, with_split=with_split)
-            theirs = [self._own(image.parts, with_split=with_split) for image in fitting]
-            if found := _one(fitting, [other == own for other in theirs]):
-                return found, ""
-            if any(other == own for other in theirs):
-                return None, ""
-        found = _one(fitting, [other == own[:-1] for other in theirs]) if own else None
-        if found and not self._is_image(own):
-            return found, next(part for part in parts if part.casefold() == own[-1])
-        return _one(fitting, [other[: len(own)] == own for other in theirs]), ""
+            if fitting := places.same.get((with_split, own)):
+                return _one(fitting), ""
+        above = _one(places.same.get((False, own[:-1]), [])) if own else None
+        if above and not self._is_image(own):
+            return above, next(part for part in parts if part.casefold() == own[-1])
+        return _one(places.deeper.get(own, [])), ""
 
     def _is_image(self, own: tuple[str, ...]) -> bool:
         """Return whether a folder is named as an image beside it: it has what belongs to that."""
-        images = self._by_stem.get(own[-1], [])
-        return any(self._own(image.parts, with_split=False) == own[:-1] for image in images)
+        return (False, own[:-1]) in self._places(own[-1]).same
+
+    def _sort_by_place(self, stem: str, name: str = "") -> "_Places":
+        """Sort the images of a stem; with ``name``, rather those called so than with an ending."""
+        fitting = self._by_stem.get(stem, [])
+        if name:
+            files = [(image, _key(image.name.rpartition("/")[2])) for image in fitting]
+            fitting = (
+                [image for image, file in files if file == name]
+                or [image for image, file in files if file.startswith(f"{stem}.")]
+                or fitting
+            )
+        places = _Places()
+        for image in fitting:
+            for with_split in (True, False):
+                own = self._own(image.parts, with_split=with_split)
+                places.same.setdefault((with_split, own), []).append(image)
+            for depth in range(len(own) + 1):
+                places.deeper.setdefault(own[:depth], []).append(image)
+        return places
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Images of one name by their folders' own parts.
+
+    Attributes:
+        same: by whether the parts have splits, and all of them.
+        deeper: by the first of the parts without splits.
+    """
+
+    same: dict[tuple[bool, tuple[str, ...]], list[IndexedImage]] = field(default_factory=dict)
+    deeper: dict[tuple[str, ...], list[IndexedImage]] = field(default_factory=dict)
 
 
 def names_without_image(stem: str) -> list[str]:
@@ -79,18 +108,13 @@ def names_without_image(stem: str) -> list[str]:
     ]
 
 
-def _file_name(image: IndexedImage) -> str:
-    return _key(image.name.rpartition("/")[2])
-
-
 def _key(name: str) -> str:
     """Return a name in lower case, its accents written in one way."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _one(images: Sequence[IndexedImage], fits: Sequence[bool]) -> IndexedImage | None:
-    found = [image for image, fit in zip(images, fits, strict=True) if fit]
-    return found[0] if len(found) == 1 else None
+def _one(images: Sequence[IndexedImage]) -> IndexedImage | None:
+    return images[0] if len(images) == 1 else None
 
 
 def _common_folder(names: Sequence[str]) -> str:

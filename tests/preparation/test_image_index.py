@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from defectkit.preparation.image_index import ImageIndex
@@ -63,3 +65,24 @@ def test_names_may_have_the_suffix_another_case_and_an_ending(index):
     two = index("a.png", "a.jpg")
     assert found(two, "a.jpg")[0] == "a.jpg"
     assert found(two, "a")[0] is None
+    similar = index("a.tif", "a.tiff")
+    assert found(similar, "a.tif")[0] == "a.tif"
+
+
+def test_images_of_one_name_in_folders_of_their_own_are_not_all_compared(index):
+    folders = [f"part{number:04d}" for number in range(500)]
+    images = index(*(f"{folder}/image.png" for folder in folders))
+    calls = 0
+
+    def count(*_):
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        names = [found(images, folder, "image.png")[0] for folder in folders]
+    finally:
+        sys.setprofile(before)
+    assert names == [f"{folder}/image.png" for folder in folders]
+    assert calls < 200 * len(folders)
