@@ -162,7 +162,10 @@ def _parse_pair(
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
-        low = high = 0.0
+        low, high = 0.0, -1.0
+    else:
+        if low >= high:
+            raise DatasetError(f"{option} {text}: LOW must be below HIGH, such as {example}.")
     if not (least <= low < high <= most and np.isfinite((low, high)).all()):
         raise DatasetError(f"{option} {text} is not LOW,HIGH, such as {example}.")
     whole = low.is_integer() and high.is_integer()
@@ -189,9 +192,11 @@ def check_pixels(facts: Sequence[ImageFacts], options: PixelOptions) -> None:
         and (max(by_count) in (1, 3) or max(options.shown) >= max(by_count))
     ):
         chosen = ",".join(map(str, options.shown))
+        count = max(by_count)
+        have = "1 channel" if count == 1 else f"{count} channels, numbered 0 to {count - 1}"
         raise DatasetError(
-            f"--show-channels {chosen}: the images have {max(by_count)} channels. It is for images "
-            f"of 2 and of 4 to {MAX_CHANNELS}, whose channels are counted from 0."
+            f"--show-channels {chosen}: the images have {have}. It is for images of 2 and of 4 to "
+            f"{MAX_CHANNELS} channels."
         )
     for option, value in (("--window", options.window), ("--percentile", options.percentile)):
         if value and usable and not any(image.deep for image in facts):
@@ -224,10 +229,13 @@ def pixel_warnings(
         f"white ({how})"
     )
     if flat := [image.image_id for image in usable if not image.deep]:
-        warnings.append(
-            f"{len(flat)} images have 8 bits, the others more: those are left as they are "
-            f"({_names(flat)})"
+        some = (
+            "1 image has 8 bits and is"
+            if len(flat) == 1
+            else f"{len(flat)} images have 8 bits and are"
         )
+        others = "it matches" if len(flat) == 1 else "they match"
+        warnings.append(f"{some} not scaled; check that {others} the others ({_names(flat)})")
     brighter = [image.image_id for image in deep if image.highest > high]
     if brighter and not (options.window or options.percentile):
         warnings.append(

@@ -139,7 +139,7 @@ def test_8_bits_among_more_are_left_as_they_are(make):
 
     summary = make("mixed", stored)
     np.testing.assert_array_equal(pixels_of(summary), pixels_of(make("8", lambda image: image)))
-    assert any("7 images have 8 bits, the others more" in text for text in summary.warnings)
+    assert any("7 images have 8 bits and are not scaled" in text for text in summary.warnings)
 
 
 def test_floats_need_a_window(make):

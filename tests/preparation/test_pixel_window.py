@@ -68,7 +68,7 @@ def test_options_are_parsed():
     ("options", "message"),
     [
         ({"window": "9"}, "--window 9 is not LOW,HIGH, such as 0,4095"),
-        ({"window": "9,9"}, "--window 9,9 is not LOW,HIGH"),
+        ({"window": "9,9"}, "--window 9,9: LOW must be below HIGH"),
         ({"window": "0,nan"}, "--window 0,nan is not LOW,HIGH"),
         ({"window": "0,inf"}, "--window 0,inf is not LOW,HIGH"),
         ({"percentile": "1,101"}, r"--percentile 1,101 is not LOW,HIGH, such as 0\.1,99\.9"),
@@ -93,7 +93,7 @@ def test_all_images_have_the_same_channels():
 
 def test_options_must_fit_the_images():
     for channels, shown in ((5, "0,1,5"), (1, "0,0,0"), (3, "2,1,0")):
-        with pytest.raises(DatasetError, match=f"{shown}: the images have {channels} channels"):
+        with pytest.raises(DatasetError, match=f"{shown}: the images have {channels} channel"):
             check_pixels([facts("a", channels=channels)], asked(show_channels=shown))
     check_pixels([facts("a", channels=2)], asked(show_channels="1,0,1"))
     for option in ({"window": "0,4095"}, {"percentile": "1,99"}):
@@ -134,7 +134,7 @@ def test_what_else_was_found_is_said():
     pages, planes, _, mixed, clipped, small = warned(images, levels=levels)
     assert pages.startswith("1 images have several pages or frames (c): the first is taken.")
     assert planes == "1 arrays are read as (channels, height, width) (d)"
-    assert mixed == "1 images have 8 bits, the others more: those are left as they are (c)"
+    assert mixed == "1 image has 8 bits and is not scaled; check that it matches the others (c)"
     assert clipped == (
         "10.0% of all pixel values lie outside of 0 to 4095 and become black or white; in 1 images "
         "more than 1% (a)"
