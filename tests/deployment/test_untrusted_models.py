@@ -114,7 +114,8 @@ def numpy_objects(payload: Payload) -> bytes:
 def misfitting(weights: bytes) -> dict[str, bytes]:
     """Whole safetensors files that are no weights of the network."""
     state = load(weights)
-    first = next(name for name, tensor in state.items() if tensor.ndim == 4)
+    # safetensors lists them in any order; of the encoder, which is all that another run takes.
+    first = min(name for name, one in state.items() if one.ndim == 4 and "encoder" in name)
     return {
         "NaN": save({**state, first: torch.full_like(state[first], float("nan"))}),
         "infinity": save({**state, first: torch.full_like(state[first], float("inf"))}),
