@@ -45,8 +45,9 @@ def read_cvat(path: Path) -> LabelTable:
             f"{path} is not CVAT XML for images: its root is {root.tag[:30]!r}, or it has tracks "
             "of a video. Export the task as 'CVAT for images'."
         )
-    for image in root.iterfind("image"):
+    for number, image in enumerate(root.iterfind("image"), start=1):
         name = (image.get("name") or "").strip()
+        table.enter(name, f"<image> {number} (id {(image.get('id') or '')[:20]!r})")
         size = image_size(image.get("height"), image.get("width"))
         shapes = [shape for shape in image if shape.tag in SHAPES]
         for shape in shapes:

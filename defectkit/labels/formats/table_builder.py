@@ -49,6 +49,14 @@ class TableBuilder:
     empty_files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     encodings: Encodings = field(default_factory=Encodings)
+    entries: dict[str, list[str]] = field(default_factory=dict)
+    """By image id, what says where in the source the image is listed."""
+
+    def enter(self, image_id: str, entry: str) -> None:
+        """Note where an image is listed: with several such entries, all its labels are refused."""
+        known = self.entries.setdefault(image_id, [])
+        if entry not in known:
+            known.append(entry)
 
     def add(
         self, image_id: str, class_id: str, read: ReadAnnotation, *, label_file: str = ""
@@ -90,6 +98,7 @@ class TableBuilder:
         Raises:
             LabelError: there are no annotations.
         """
+        self._refuse_images_listed_twice()
         if not (self.rows or self.refused or self.unlabeled or self.empty_files):
             raise LabelError(f"{self.path} has no annotations.")
         classes = (row.class_id for row in self.rows if not row.ignored)
@@ -106,6 +115,32 @@ class TableBuilder:
             empty_files=self.empty_files,
             notes=(*self.notes, *self.encodings.notes(), *class_notes(classes)),
         )
+
+    def _refuse_images_listed_twice(self) -> None:
+        """Refuse what several entries say of one name: they may be different images."""
+        twice = {name: entries for name, entries in self.entries.items() if len(entries) > 1}
+        if not twice:
+            return
+
+        def reason(name: str) -> str:
+            first, second, *others = twice[name]
+            return (
+                f"{name[:60]!r} is listed {len(twice[name])} times: {first} and {second}"
+                f"{' and others' if others else ''}. If these are one image, leave one of them; if "
+                "they are different ones, give them different names"
+            )
+
+        self.refused += [
+            RefusedRow(row.line, row.image_id, row.class_id, reason(row.image_id), row.label_file)
+            for row in self.rows
+            if row.image_id in twice
+        ]
+        self.refused.sort(key=lambda row: row.line)
+        self.rows = [row for row in self.rows if row.image_id not in twice]
+        for name in self.unlabeled:
+            if name in twice:
+                self.refuse(name, "", reason(name))
+        self.unlabeled = [name for name in self.unlabeled if name not in twice]
 
     def shift_boxes(self, *, left: float, top: float) -> None:
         """Move the left and top edges of all boxes."""

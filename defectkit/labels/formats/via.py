@@ -17,6 +17,8 @@ from defectkit.labels.table import LabelTable
 
 PROJECT = "_via_img_metadata"
 CSV_COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
+CSV_SIZES = ("file_size", "size")
+"""The columns that tell files of one name apart, of both versions."""
 CLASS_ATTRIBUTES = ("class", "label", "defect", "type", "category", "name")
 """Which attribute is the class, where a region has several."""
 
@@ -43,10 +45,12 @@ def read_via(path: Path) -> LabelTable:
         raise LabelError(f"{path} is not JSON of VIA: it has no images with regions.")
     items = json_field(document, PROJECT, dict) if PROJECT in document else document
     images: list[tuple[str, list[Any]]] = []
-    for item in items.values():
+    for key, item in items.items():
         regions = item.get("regions") if isinstance(item, dict) else None
         listed = list(regions.values()) if isinstance(regions, dict) else regions or []
-        images.append((json_field(item, "filename", str), listed))
+        name = json_field(item, "filename", str)
+        table.enter(name, f"the entry {key[:80]!r}")
+        images.append((name, listed))
     return _build(table, images, "VIA JSON")
 
 
@@ -65,6 +69,7 @@ def read_via_table(text: CsvText) -> LabelTable:
     rows = text.rows(",")
     header = next(rows).cells
     places = [header.index(name) for name in CSV_COLUMNS]
+    size = next((header.index(name) for name in CSV_SIZES if name in header), None)
     images: list[tuple[str, list[Any]]] = []
     for row in rows:
         try:
@@ -79,6 +84,8 @@ def read_via_table(text: CsvText) -> LabelTable:
             name = row.cells[places[0]] if len(row.cells) > places[0] else ""
             images.append((name, [f"line {row.line}: {error}"]))
         else:
+            if size is not None and len(row.cells) > size:
+                table.enter(name, f"with {row.cells[size][:20]} bytes")
             images.append((name, [region] if region["shape_attributes"] else []))
     return _build(table, images, "VIA CSV")
 

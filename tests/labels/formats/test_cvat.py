@@ -97,3 +97,12 @@ def test_an_image_that_is_called_bad_without_a_shape_is_refused(read):
     assert table.refused[0].image_id == "lot/a.png"
     assert "called 'NG', but no shape says where the defect is" in table.refused[0].reason
     assert not read('<tag label="NG"/>', '<polygon label="a" points="1,2;5,2;5,9"/>').refused
+
+
+def test_two_images_of_one_name_are_refused(read):
+    triangle = '<polygon label="a" points="1,2;5,2;5,9"/>'
+    table = read(f'{triangle}</image><image id="7" name="lot/a.png">{triangle}')
+    assert (table.rows, table.unlabeled) == ((), ("b.png",))
+    assert [row.image_id for row in table.refused] == ["lot/a.png"] * 2
+    reason = "'lot/a.png' is listed 2 times: <image> 1 (id '0') and <image> 2 (id '7'). If these"
+    assert all(reason in row.reason for row in table.refused)

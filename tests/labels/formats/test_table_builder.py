@@ -94,6 +94,24 @@ def test_a_source_without_annotations_is_refused(builder):
     assert builder.build("form", []).unlabeled == ("good.png",)
 
 
+def test_what_several_entries_say_of_one_name_is_refused(builder):
+    for number, name in enumerate(("a.png", "b.png", "a.png", "c.png", "c.png", "c.png")):
+        builder.enter(name, f"entry {number}")
+        builder.enter(name, f"entry {number}")  # The same one: VIA's CSV has a row for each region.
+        if number < 3:
+            builder.add("", "", annotation(name))
+        else:
+            builder.unlabeled.append(name)
+    table = builder.build("form", [])
+    assert [(row.line, row.image_id) for row in table.rows] == [(2, "b.png")]
+    assert table.unlabeled == ()
+    assert [(row.line, row.image_id) for row in table.refused] == [
+        (1, "a.png"), (3, "a.png"), (4, "c.png"), (5, "c.png"), (6, "c.png"),
+    ]  # fmt: skip
+    assert "'a.png' is listed 2 times: entry 0 and entry 2. If" in table.refused[0].reason
+    assert "'c.png' is listed 3 times: entry 3 and entry 4 and others" in table.refused[4].reason
+
+
 def test_files_of_one_image_each_are_collected():
     def read_file(file, inner):
         if file.stem == "bad":

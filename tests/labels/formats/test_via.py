@@ -109,3 +109,29 @@ def test_other_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text('{"a": 1}')
     with pytest.raises(LabelError, match="is not JSON of VIA"):
         read_via(tmp_path / "a.json")
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    document = {
+        f"{name}{size}": {"filename": name, "size": size, "regions": regions}
+        for name, size, regions in (
+            ("x.png", 10, [region(TRIANGLE)]), ("x.png", 20, []), ("y.png", 10, []),
+        )
+    }  # fmt: skip
+    (tmp_path / "via.json").write_text(json.dumps(document))
+    table = read_via(tmp_path / "via.json")
+    assert (table.rows, table.unlabeled) == ((), ("y.png",))
+    assert [row.image_id for row in table.refused] == ["x.png", "x.png"]
+    reason = "'x.png' is listed 2 times: the entry 'x.png10' and the entry 'x.png20'. If these are"
+    assert all(reason in row.reason for row in table.refused)
+
+
+@pytest.mark.parametrize("size", ["size", "file_size"])
+def test_two_files_of_one_name_are_refused_in_the_csv_too(tmp_path, size):
+    shape = json.dumps(TRIANGLE).replace('"', '""')
+    rows = [f'{name},"{shape}","{{}}"' for name in ("x.png,10", "x.png,20", "y.png,10", "y.png,10")]
+    header = f"filename,{size},region_shape_attributes,region_attributes"
+    (tmp_path / "via.csv").write_text("\n".join([header, *rows]))
+    table = read_table(tmp_path / "via.csv")
+    assert [row.image_id for row in table.rows] == ["y.png", "y.png"]
+    assert "listed 2 times: with 10 bytes and with 20 bytes" in table.refused[1].reason
