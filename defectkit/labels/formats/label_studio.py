@@ -22,12 +22,17 @@ from defectkit.labels.formats.untrusted_files import (
     read_json_value,
 )
 from defectkit.labels.outlines import Box, Outline, Polygons, RleMask
-from defectkit.labels.table import LabelTable
+from defectkit.labels.table import LabelTable, means_good
 
 UPLOADED = re.compile(r"^[0-9a-f]{8}-")
 """What Label Studio puts before the name of an uploaded file."""
 WITHOUT_PLACE = ("choices", "textarea", "rating", "taxonomy", "number", "datetime", "relation")
 """The kinds of results that are about the image as a whole."""
+MINIMAL_KEYS = (
+    *("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"),
+    *("agreement", "inner_id", "project", "file_upload", "updated_by", "history"),
+)
+"""What JSON-MIN says of a task itself, beside its data and its results."""
 
 
 def is_label_studio(document: Any) -> bool:
@@ -55,11 +60,15 @@ def read_label_studio(path: Path) -> LabelTable:
         raise LabelError(f"{path} is not JSON of Label Studio: it is no list of tasks.")
     named = _labeled_images(document)
     waiting = 0
-    for task in document:
+    for number, task in enumerate(document, start=1):
+        image_id = ""
         try:
-            image_id, results, words = _task(task, named)
+            link = _link(task, named)
+            image_id = _image_id(link)
+            table.enter(image_id, f"task {number} ({link[-100:]})")
+            results, words = _results(task)
         except LabelError as error:
-            table.refuse("", "", str(error))
+            table.refuse(image_id, "", str(error))
             continue
         if results is None:
             waiting += 1
@@ -73,15 +82,13 @@ def read_label_studio(path: Path) -> LabelTable:
     return table.build("Label Studio JSON", [path])
 
 
-def _task(task: Any, named: set[str]) -> tuple[str, list[Any] | None, list[str]]:
-    """Return the image of a task, its results with a place, and the choices for the whole image.
+def _link(task: Any, named: set[str]) -> str:
+    """Return the link to the image of a task.
 
     Of several images, it is the one that all tasks' results are ``named`` to be of.
 
-    The results are None where nobody annotated it.
-
     Raises:
-        LabelError: it has no image, or several annotations.
+        LabelError: it has no image, or it is not clear which.
     """
     if not isinstance(task, dict):
         raise LabelError("a task is not an object")
@@ -93,21 +100,62 @@ def _task(task: Any, named: set[str]) -> tuple[str, list[Any] | None, list[str]]
         links = {key: link for key, link in links.items() if key in named}
         if len(links) != 1:
             raise LabelError("a task has several images, and it is not clear which is labeled")
-    image_id = _image_id(next(iter(links.values())))
-    if data is task:  # JSON-MIN
-        return image_id, [item for item in _lists(task) if "original_width" in item], []
+    return next(iter(links.values()))
+
+
+def _results(task: dict[str, Any]) -> tuple[list[Any] | None, list[str]]:
+    """Return the results of a task that have a place, and the words about the whole image.
+
+    The results are None where nobody annotated it.
+
+    Raises:
+        LabelError: it has several annotations, or in JSON-MIN a word as below.
+    """
+    if not isinstance(task.get("data"), dict):  # JSON-MIN
+        results = [item for item in _lists(task) if "original_width" in item]
+        if not results:
+            _refuse_minimal_words(task)
+        return results, []
     made = task.get("annotations", task.get("completions")) or []
     made = [one for one in made if isinstance(one, dict) and not one.get("was_cancelled")]
     final = [one for one in made if one.get("ground_truth")] or made
     if len(final) > 1:
         raise LabelError(
-            f"{image_id} has {len(final)} annotations. Delete all but one, or mark one as the "
-            "ground truth"
+            f"its task has {len(final)} annotations. Delete all but one, or mark one as the ground "
+            "truth"
         )
     if not final:
-        return image_id, None, []
+        return None, []
     results = json_field(final[0], "result", list)
-    return image_id, list(_with_place(results)), [*_choices(results)]
+    return list(_with_place(results)), [*_choices(results)]
+
+
+def _refuse_minimal_words(task: dict[str, Any]) -> None:
+    """Refuse an image without a shape if a word, a choice or data of the task, may call it bad.
+
+    Raises:
+        LabelError: with the word.
+    """
+    for key, value in task.items():
+        words = [] if key in MINIMAL_KEYS else _words(value)
+        if other := [word for word in words if not (_is_image(word) or means_good(word))]:
+            raise LabelError(
+                f"no shape says where a defect is, but {key[:40]!r} is {other[0][:60]!r}. If it is "
+                "a choice, draw the defect or remove the choice; if not, export as JSON, which "
+                "keeps choices and other data apart, instead of JSON-MIN"
+            )
+
+
+def _words(value: Any) -> list[str]:
+    """Return the texts in a value, which may be lists and objects."""
+    words, waiting = [], [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            words.append(one)
+        elif isinstance(one, list | dict):
+            waiting += reversed([*one.values()] if isinstance(one, dict) else one)
+    return words
 
 
 def _labeled_images(document: list[Any]) -> set[str]:
@@ -131,7 +179,10 @@ def _is_image(link: str) -> bool:
 
 def _image_id(link: str) -> str:
     """Return the path in a link: of ``?d=`` for local files, otherwise of the link itself."""
-    parts = urlsplit(link.replace("\\", "/"))
+    try:
+        parts = urlsplit(link.replace("\\", "/"))
+    except ValueError as error:
+        raise LabelError(f"{link[:80]!r} is not a link ({error})") from error
     local = parse_qs(parts.query).get("d")
     path = PurePosixPath(local[0] if local else unquote(parts.path))
     if "upload" in path.parts[:-1]:

@@ -67,6 +67,11 @@ def test_the_link_names_the_image(read, link, image_id):
     assert read(task(link=link)).unlabeled == (image_id,)
 
 
+def test_a_link_that_is_none_is_refused(read):
+    (refused,) = read(task(link="https://[host/a.png")).refused
+    assert "'https://[host/a.png' is not a link" in refused.reason
+
+
 def test_what_was_not_annotated_is_not_good(read):
     table = read(
         task(), task(link="b.png", annotations=[]),
@@ -80,7 +85,7 @@ def test_of_several_annotations_the_ground_truth_counts(read):
     first = {"result": [result(TRIANGLE)]}
     empty = {"result": []}
     (refused,) = read(task(annotations=[first, empty])).refused
-    assert "a.png has 2 annotations. Delete all but one" in refused.reason
+    assert (refused.image_id, refused.reason[:27]) == ("a.png", "its task has 2 annotations.")
     table = read(task(annotations=[empty, {**first, "ground_truth": True}]))
     assert len(table.rows) == 1
 
@@ -136,7 +141,51 @@ def test_an_image_that_is_called_bad_without_a_shape_is_refused(read, choice, is
 
 def test_of_several_images_the_one_that_the_results_name_is_labeled(read):
     data = {"ref": "golden.png", "image": "a.png"}
-    table = read(task(result(TRIANGLE, to_name="image"), data=data), task(data=data))
+    other = {"ref": "golden.png", "image": "b.png"}
+    table = read(task(result(TRIANGLE, to_name="image"), data=data), task(data=other))
     assert [row.image_id for row in table.rows] == ["a.png"]
-    assert table.unlabeled == ("a.png",)
+    assert table.unlabeled == ("b.png",)
     assert "several images" in read(task(result(TRIANGLE), data=data)).refused[0].reason
+
+
+MINIMAL = {"id": 1, "image": "/data/upload/1/0a1b2c3d-a.png", "annotator": 1, "annotation_id": 2,
+           "created_at": "2024-01-02T03:04:05Z", "lead_time": 1.5}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "is_good"),
+    [
+        ({}, True),
+        ({"label": [], "quality": "OK", "agreement": "x"}, True),
+        ({"quality": {"choices": ["good", "ok"]}}, True),
+        ({"quality": "Defect"}, False),
+        ({"quality": {"choices": ["OK", "Defect"]}}, False),
+        ({"quality": ["Defect", "dirty"]}, False),
+        ({"kinds": [{"taxonomy": [["Defect", "scratch"]]}]}, False),
+        ({"label": [{"x": 1, "rectanglelabels": ["Defect"]}]}, False),
+    ],
+)
+def test_json_min_does_not_call_an_image_good_against_a_word_about_it(read, more, is_good):
+    table = read({**MINIMAL, **more})
+    assert table.unlabeled == (("a.png",) if is_good else ())
+    assert [row.image_id for row in table.refused] == ([] if is_good else ["a.png"])
+    assert is_good or "'Defect'" in table.refused[0].reason
+    shape = {**TRIANGLE, "original_width": 50, "original_height": 20}
+    assert not read({**MINIMAL, **more, "shapes": [shape]}).refused
+
+
+def test_several_items_of_one_image_are_refused_in_all_exports(read):
+    shape = {**TRIANGLE, "original_width": 50, "original_height": 20}
+    by_two = read({**MINIMAL, "label": [shape]}, {**MINIMAL, "annotator": 2, "label": []})
+    repeated = read(task(result(TRIANGLE)), task())
+    uploads = read(
+        task(result(TRIANGLE), link="/data/upload/1/aaaaaaaa-a.png"),
+        task(result(TRIANGLE), link="/data/upload/1/bbbbbbbb-a.png"),
+    )
+    for table in (by_two, repeated, uploads):
+        assert (table.rows, table.unlabeled) == ((), ())
+        assert [row.image_id for row in table.refused] == ["a.png"] * 2
+        assert "'a.png' is listed 2 times: task 1 (/data/upload/" in table.refused[1].reason
+    assert "task 2 (/data/upload/1/bbbbbbbb-a.png)" in uploads.refused[0].reason
+    waiting = task(link="/data/upload/1/bbbbbbbb-a.png", annotations=[])
+    assert len(read(task(result(TRIANGLE)), waiting).refused) == 1
