@@ -11,6 +11,7 @@ from defectkit.errors import ImageError
 
 NAMED = 3
 """Number of skipped files that are named."""
+DEAD_LINK = "the link leads nowhere."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ def _walk(top: Path, results: Path, *, follow_links: bool) -> Iterator[tuple[Pat
             elif path.is_file() and not (real == real_results and path.suffix == ".csv"):
                 yield path, ""
             elif not path.exists():
-                yield path, "the link leads nowhere."
+                yield path, DEAD_LINK
     yield from problems
 
 
@@ -119,7 +120,9 @@ def _may_be_images(path: Path) -> bool:
 
 
 def _link_problem(path: Path, folder: Path) -> str:
+    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises in folders it may not read)
+        return DEAD_LINK
     return (
-        f"{path} is a link that leads out of {folder}. Name its file itself to inspect it, or "
-        "follow all links with --follow-links."
+        f"{path} is a link that leads out of {folder}. Give the path of its target to inspect "
+        "it, or follow all links with --follow-links."
     )

@@ -1,5 +1,6 @@
 """The region to inspect as the user gives it: a box, a mask for all images, or one for each."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,8 @@ from defectkit.labels.scope import decode_roi, encode_roi, format_box, parse_box
 
 ENDINGS = ("_roi", "_mask")
 """What the name of a mask may have more than that of its image."""
+NUMBERS = re.compile(r"\s*-?[\d.]+\s*(,\s*-?[\d.]+\s*){3}", re.ASCII)
+"""Four numbers, whole or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +64,13 @@ class RoiSource:
         end = next((end for end in ends if end in self.masks), None)
         if end is None:
             raise ImageError(
-                f"{self.given} has no mask of the region to inspect for {path.as_posix()}, such as "
-                f"{whole}.png"
+                f"{self.given} has no mask for image {path.as_posix()}. Add "
+                f"{self.given}/{whole}.png, or give one mask or box for all images."
             )
         if end != whole and end in self.shared:
             raise ImageError(
-                f"{self.given} has no mask of the region to inspect for {path.as_posix()} alone, "
-                f"such as {whole}.png: several images are called {end}"
+                f"{self.given} has no mask for image {path.as_posix()} alone: several images have "
+                f"the name {end}. Add {self.given}/{whole}.png."
             )
         return str(self.masks[end])
 
@@ -94,6 +97,8 @@ def open_roi(given: str) -> RoiSource:
         return RoiSource(given, _by_name(path, files), frozenset(file.resolve() for file in files))
     if is_file:
         return RoiSource(given, files=frozenset([path.resolve()]))
+    if NUMBERS.fullmatch(given):
+        raise DatasetError(f"--roi {given}: X, Y, W and H must be whole numbers from 0.")
     raise DatasetError(
         f"--roi {given[:80]!r} is no file, no folder and no box. Give X,Y,W,H in pixels, such as "
         "0,120,1600,200, a mask image whose 0 is outside, or a folder with one for each image."

@@ -23,6 +23,8 @@ MAX_COMPARED = 1000
 """More files with the same end of their paths are not compared with a name."""
 MAX_NEAREST_NAMES = 5_000
 """Number of files among which the nearest name is looked for."""
+CLOSE = 0.8
+"""Names that are less similar, from 0 to 1, are not said to be the nearest."""
 
 
 class NoSuchImageError(ImageError):
@@ -162,7 +164,7 @@ class NameIndex:
 
     def nearest(self, name: WrittenName) -> str | None:
         """Return the path whose last part is most similar to that of ``name``, if one is."""
-        alike = get_close_matches(name.parts[-1], self._by_name, n=1)
+        alike = get_close_matches(name.parts[-1], self._by_name, n=1, cutoff=CLOSE)
         return self._by_name[alike[0]] if alike else None
 
 

@@ -149,8 +149,9 @@ def _hint(source: Path, files: Sequence[Path]) -> str:
             return f"{file} has classes, but not where in the images they are. "
         if file.suffix.lower() == ".txt" and file.stem in stems and file.stat().st_size:
             return f"{file} has the name of an image, but no labels of YOLO. "
-    for folder in list_children(source.resolve().parent):
-        if is_named(folder.name, MASK_WORDS) and folder.is_dir():
+    real = source.resolve()
+    for folder in list_children(real.parent):
+        if folder != real and is_named(folder.name, MASK_WORDS) and folder.is_dir():
             return f"The folder beside it, {folder.name}, may have them: name {source.parent}. "
     return _hint_of_same_names([file for file in files if is_picture(file)])
 

@@ -20,8 +20,8 @@ from defectkit.labels.read_options import ReadOptions
 
 SOFT_EDGES = (
     "it has soft edges (values between defect and no defect, from smoothing, resizing or JPEG): "
-    "give the value from which on pixels are defective, such as --mask-threshold 128; if values "
-    "are classes for all that, name them in classes.csv"
+    "give the value from which on pixels are defective, such as --mask-threshold 128; if the "
+    "values are classes after all, name them in classes.csv"
 )
 JPEG_MASK = (
     "JPEG does not keep the values of a mask, its edges are soft: give the value from which on "
@@ -53,7 +53,7 @@ ONE_IMAGE_SHARE = 0.9
 MAX_UNNAMED = 16
 """Pictures of unknown kind are masks if they have no more values than this."""
 FEW_VALUES = 4
-"""Up to so many values may occur in one image each and be classes for all that."""
+"""Up to so many values may occur in one image each and be classes nonetheless."""
 
 
 @dataclass(frozen=True, slots=True)

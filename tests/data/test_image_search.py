@@ -71,6 +71,7 @@ def linked(tmp_path) -> Path:
     (folder / "line 1" / "loop").symlink_to(folder)
     (tmp_path / "outside" / "deep" / "back").symlink_to(folder)
     (folder / "dead.png").symlink_to(folder / "gone.png")
+    (folder / "lost.png").symlink_to(tmp_path / "outside" / "gone.png")
     (folder / "notes.txt").symlink_to(tmp_path / "outside" / "notes.txt")
     return folder
 
@@ -78,11 +79,11 @@ def linked(tmp_path) -> Path:
 def test_a_link_that_leads_out_is_told_with_the_option_that_follows_it(linked):
     found = search(linked)
     problems = {file.image_id: file.problem for file in found.files if file.problem}
-    assert set(problems) == {"file.png", "far", "dead.png"}
+    assert set(problems) == {"file.png", "far", "dead.png", "lost.png"}
     for name in ("file.png", "far"):
         assert f"{name} is a link that leads out of {linked}" in problems[name]
         assert "--follow-links" in problems[name]
-    assert problems["dead.png"] == "the link leads nowhere."
+    assert problems["dead.png"] == problems["lost.png"] == "the link leads nowhere."
     assert [file.image_id for file in found.files if not file.problem] == [
         "a.png", "line 1/b.png", "same.png",
     ]  # fmt: skip
@@ -92,9 +93,10 @@ def test_a_link_that_leads_out_is_told_with_the_option_that_follows_it(linked):
 def test_links_are_followed_when_asked_and_loops_end(linked):
     found = search(linked, follow_links=True)
     assert ids(found) == [
-        "a.png", "dead.png", "far/y.png", "file.png", "line 1/b.png", "same.png",
+        "a.png", "dead.png", "far/y.png", "file.png", "line 1/b.png", "lost.png",
+        "same.png",
     ]  # fmt: skip
-    assert [file.image_id for file in found.files if file.problem] == ["dead.png"]
+    assert [file.image_id for file in found.files if file.problem] == ["dead.png", "lost.png"]
 
 
 def test_a_given_file_counts_whatever_its_name_and_equal_names_become_paths(tmp_path):

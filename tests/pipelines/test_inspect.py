@@ -315,7 +315,7 @@ def test_masks_of_regions_are_found_by_the_names_of_images(roi_run, photos, tmp_
     assert found_boxes(summary.out)["part-01.png"] == ["30", "40", "30", "10"]
     errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
     assert set(errors) == {"part-02.png", "line 2/part-00.png"}
-    assert "no mask of the region to inspect for part-02.png" in errors["part-02.png"]
+    assert "no mask for image part-02.png" in errors["part-02.png"]
     assert "several images are called part-00" in errors["line 2/part-00.png"]
 
 

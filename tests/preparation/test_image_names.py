@@ -162,3 +162,4 @@ def test_what_is_not_there_is_not_found_but_the_nearest_name_is():
     assert index.find(parse_name("part_042.png")) is None
     assert index.nearest(parse_name("lines/part_042.png")) == "lot/part_0042.png"
     assert index.nearest(parse_name("quite-different")) is None
+    assert NameIndex(["0021.png"]).nearest(parse_name("=1.png")) is None

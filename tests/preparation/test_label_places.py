@@ -151,6 +151,9 @@ def test_a_folder_beside_the_images_that_is_named_as_one_of_masks_is_said(write)
     folder = write("bottle/test/good/a.png", "bottle/ground_truth/b.png")
     with pytest.raises(LabelError, match=r"ground_truth, may have them: name .*bottle\. "):
         find_labels(folder / "bottle" / "test")
+    with pytest.raises(LabelError, match="has no labels of the format coco") as error:
+        find_labels(folder / "bottle" / "ground_truth", "coco")
+    assert "beside it" not in str(error.value)
 
 
 def test_folders_of_the_same_names_are_said_where_one_may_have_masks(tmp_path):

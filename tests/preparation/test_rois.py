@@ -134,7 +134,7 @@ def test_masks_of_regions_are_no_images(source):
     assert summary.images == 10
     assert loaded(source).common_roi is not None  # all are equal
     (source.images / "rois" / "bad3.png").unlink()
-    with pytest.raises(ImageError, match=r"no mask of the region to inspect for bad3.png"):
+    with pytest.raises(ImageError, match=r"no mask for image bad3.png"):
         source.prepare(roi=source.images / "rois")
 
 
