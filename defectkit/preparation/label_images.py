@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from defectkit.errors import LabelError
+from defectkit.labels.formats.label_studio import UPLOADED
 from defectkit.labels.table import LabelTable
 from defectkit.preparation.image_index import ImageIndex
 
@@ -59,6 +60,30 @@ def locate_images(table: LabelTable, index: ImageIndex, inner: Sequence[str]) ->
     # Of two label files of one image it is said later that they are two.
     by_file = {file: new if count[new] == 1 else file for file, new in located.items()}
     return rename_images(table, locate, by_file.__getitem__)
+
+
+def find_uploads(table: LabelTable, index: ImageIndex) -> LabelTable:
+    """Give image ids of Label Studio what it puts before the names of uploads, if files have it.
+
+    That is where no file in ``index`` is called as the id, and just one so but for its beginning.
+    """
+    names = [PurePosixPath(image.name).name for image in index.images]
+    uploads: dict[str, list[str]] = {}
+    for name in names:
+        uploads.setdefault(UPLOADED.sub("", name), []).append(name)
+    ids = {row.image_id for row in table.rows} | {row.image_id for row in table.refused}
+    ids.update(table.unlabeled)
+    found = {
+        image_id: uploads[image_id][0]
+        for image_id in sorted(ids.difference(names))
+        if len(uploads.get(image_id, [])) == 1
+    }
+    if not found:
+        return table
+    short, whole = next(iter(found.items()))
+    note = f"{len(found)} images are called as Label Studio's uploads, such as {whole} for {short}"
+    table = rename_images(table, lambda image_id: found.get(image_id, image_id))
+    return replace(table, notes=(*table.notes, note))
 
 
 def join_tables(path: Path, tables: Sequence[LabelTable]) -> LabelTable:

@@ -19,9 +19,15 @@ from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
 from defectkit.preparation.file_formats import TEXT_SUFFIXES
-from defectkit.preparation.file_tree import split_in, split_of
+from defectkit.preparation.file_tree import list_files, split_in, split_of
 from defectkit.preparation.given_splits import YAML_NAMES, give_splits, read_split_folders
-from defectkit.preparation.label_images import join_tables, locate_images, rename_images
+from defectkit.preparation.images_near_labels import index_images_near
+from defectkit.preparation.label_images import (
+    find_uploads,
+    join_tables,
+    locate_images,
+    rename_images,
+)
 from defectkit.preparation.label_places import FoundLabels, find_labels
 from defectkit.preparation.mask_folder import read_masks
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
@@ -46,6 +52,10 @@ def read_labels(
     found = find_labels(source, asked, images)
     _refuse_options_of_masks(source, found, options)
     table = settle_boxes(_read(found, options), boxes=options.boxes)
+    if found.format == "label-studio":
+        folder = found.files[0].parent
+        index = found.index or index_images_near(folder, list_files(folder), images)[1]
+        table = find_uploads(table, index)
     table = replace(table, notes=(*found.notes, *table.notes))
     if found.index is None or not found.index.images:
         return found.format, table

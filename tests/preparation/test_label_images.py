@@ -6,7 +6,12 @@ from defectkit.errors import LabelError
 from defectkit.labels.outlines import Box
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
 from defectkit.preparation.image_index import ImageIndex
-from defectkit.preparation.label_images import join_tables, locate_images, rename_images
+from defectkit.preparation.label_images import (
+    find_uploads,
+    join_tables,
+    locate_images,
+    rename_images,
+)
 
 
 def table_of(tmp_path, *image_ids, kind="masks"):
@@ -49,6 +54,20 @@ def test_two_label_files_stay_two(tmp_path):
     located = locate_images(table, index, ())
     assert {row.label_file for row in located.rows} == {"labels/a", "old_labels/a", "b"}
     assert list(located.empty_files) == ["labels/old/a"]
+
+
+def test_images_may_be_called_as_their_uploads_to_label_studio(tmp_path):
+    files = ["0a1b2c3d-a.png", "lot/0a1b2c3d-good", "b.png", "0a1b2c3d-b.png"]
+    files += ["00000000-c.png", "11111111-c.png", "1234567-d.png", "ABCDEF00-d.png"]
+    index = ImageIndex(tmp_path, [tmp_path / name for name in files])
+    table = find_uploads(table_of(tmp_path, "a.png", "b.png", "c.png", "d.png"), index)
+    names = [row.image_id for row in table.rows]
+    assert names == ["0a1b2c3d-a.png", "b.png", "c.png", "d.png"]
+    assert (table.unlabeled, table.meta) == (("0a1b2c3d-good",), {"0a1b2c3d-a.png": {"lot": "7"}})
+    note = "2 images are called as Label Studio's uploads, such as 0a1b2c3d-a.png for a.png"
+    assert table.notes == ("said", note)
+    unchanged = table_of(tmp_path, "b.png")
+    assert find_uploads(unchanged, ImageIndex(tmp_path, [tmp_path / "b.png"])) is unchanged
 
 
 def test_tables_are_joined_with_their_rows_numbered_on(tmp_path):

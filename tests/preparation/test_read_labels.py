@@ -210,3 +210,23 @@ def test_a_threshold_is_a_pixel_value(tmp_path, threshold):
     write_masks(tmp_path)
     with pytest.raises(LabelError, match=f"--mask-threshold {threshold} is not a pixel value"):
         read_labels(tmp_path, options=ReadOptions(mask_threshold=threshold))
+
+
+@pytest.mark.parametrize("given", ["folder", "file", "images"])
+def test_images_may_keep_the_names_of_their_uploads_to_label_studio(tmp_path, given):
+    tasks = [
+        {"id": number, "data": {"image": f"/data/upload/1/0a1b2c3d-{number}.png"},
+         "annotations": [{"result": []}]}
+        for number in range(2)
+    ]  # fmt: skip
+    images = tmp_path / ("elsewhere" if given == "images" else "labels") / "images"
+    for name in ("0a1b2c3d-0.png", "1.png"):
+        write_png(images / name, np.full((8, 8), 90, np.uint8))
+    source = tmp_path / "labels" / "project.json"
+    source.parent.mkdir(exist_ok=True)
+    source.write_text(json.dumps(tasks))
+    table = read_labels(
+        source.parent if given == "folder" else source,
+        images=images if given == "images" else None,
+    )[1]
+    assert table.unlabeled == ("0a1b2c3d-0.png", "1.png")
