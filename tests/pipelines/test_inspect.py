@@ -316,7 +316,7 @@ def test_masks_of_regions_are_found_by_the_names_of_images(roi_run, photos, tmp_
     errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
     assert set(errors) == {"part-02.png", "line 2/part-00.png"}
     assert "no mask for image part-02.png" in errors["part-02.png"]
-    assert "several images are called part-00" in errors["line 2/part-00.png"]
+    assert "several images have the name part-00" in errors["line 2/part-00.png"]
 
 
 def test_a_model_of_regions_by_image_says_that_it_inspects_whole_images(
