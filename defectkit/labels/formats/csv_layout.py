@@ -32,8 +32,6 @@ UNCLEAR_RLE = ("mask", "label")
 """Header names of an RLE that may also be a file's or a class's."""
 AFTER_EXTENSION = re.compile(r"(?<=\.png|\.jpg|\.bmp|\.tif|\.pgm)_|(?<=\.jpeg|\.tiff)_", re.I)
 RLE_LIKE = re.compile(r"\d\s+\d")
-WITH_COMMAS = re.compile(r"[\[(]\s*\d+(?:[\s,]+\d+)*+\s*[\])]|\d++(?:\s*,\s*\d++)++")
-"""An RLE written as a list."""
 MAX_ROWS_TRIED = 1000
 
 HEADERLESS: Mapping[int, tuple[Role, ...]] = {2: ("id", "rle"), 3: ("id", "class", "rle")}
@@ -200,8 +198,6 @@ def ids_and_rle(cells: Sequence[str], layout: Layout) -> tuple[str, str, str]:
     elif "class" not in layout.columns:
         class_id = "1"
     rle = _unless_blank(rle, NO_DEFECT)
-    if WITH_COMMAS.fullmatch(rle):
-        rle = " ".join(re.findall(r"\d+", rle))
     # Beside a mask or box, NA or None is the name of a class.
     return image_id, class_id if rle or layout.box else _unless_blank(class_id, BLANK), rle
 

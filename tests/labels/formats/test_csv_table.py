@@ -348,9 +348,3 @@ def test_the_magnetic_tile_table_is_read_whole():
 def test_the_name_of_a_class_counts_before_its_number(table, header):
     read = table(f"image_id,{header},rle\na.png,0,dent,1 2\n")
     assert [row.class_id for row in read.rows] == ["dent"]
-
-
-@pytest.mark.parametrize("cell", ['"[1, 3, 9, 2]"', '"1, 3, 9, 2"', "[1 3 9 2]", '"(1,3,9,2)"'])
-def test_an_rle_may_be_written_as_a_list(table, cell):
-    read = table(f"image_id,class,rle\na.png,dent,{cell}\n")
-    assert [row.rle for row in read.rows] == ["1 3 9 2"]
