@@ -1,7 +1,8 @@
 """What many images of a dataset share, such as one part under a fixed camera.
 
 Where many images agree with one of them, what they share is estimated as their median.
-``remainder`` then takes it out of each, and images are compared by what remains of them.
+``remainder`` then takes it out of each, and images are compared by what remains of them. Where that
+is noise alone, they are frames of one piece, and nothing is taken out of them.
 """
 
 from collections import defaultdict
@@ -28,8 +29,7 @@ from defectkit.preparation.leaks.keypoints import (
 )
 
 MIN_SHARING, MAX_SHARING = 8, 24
-"""Number of other images that must agree with one: a quarter of all, within these bounds. Series of
-photographs of one piece are smaller than that."""
+"""Number of other images that must agree with one: a quarter of all, within these bounds."""
 MAX_TRIED = 4 * MAX_SHARING
 """Max. number of images that are compared with one to find those that agree."""
 MIN_SHARE_AGREEING = 0.1
@@ -42,6 +42,10 @@ MIN_SHARE_OF_SIMILARITY = 0.9
 """Min. correlation of an image of this kind, as a share of the best."""
 NEAR_IDENTITY = 0.98
 """Median similarity from which images are taken for copies of each other, not for one kind."""
+MIN_GRAIN = 0.35
+"""Min. ``Described.grain`` of an image of a part; with less, it is a frame of the very piece. Noise
+of cameras has 0.2 to 0.26, or 0.33 where colors are interpolated; grain of surfaces 0.4 and more.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,9 +63,13 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """How well a common part fits an image, in [-1, 1], and the keypoints of what is beside it."""
+    """How well a common part fits an image, in [-1, 1], and what is beside it.
+
+    ``grain`` is the correlation of what is beside the part with itself two pixels further.
+    """
 
     similarity: float
+    grain: float
     keypoints: ImageKeypoints
 
 
@@ -98,7 +106,8 @@ def find_common_parts(
         if common is not None:
             rest = [one for one in range(len(images)) if one not in done]
             done |= _take_better(found, _fit(common, rest, images, describe))
-    return found
+    # Without grain beside it, what fits an image is no part of it, but the piece itself.
+    return {number: one for number, one in found.items() if one[1].grain >= MIN_GRAIN}
 
 
 def _fit(

@@ -58,3 +58,15 @@ def test_a_series_of_photographs_of_one_piece_is_no_kind_of_parts():
     noise = rng.normal(0, 1, (MIN_SHARING + 4, *piece.shape))
     series = [np.clip(piece + one, 0, 255).astype(np.uint8) for one in noise]
     assert find([*others, *series]) == {}
+
+
+def test_frames_of_one_piece_share_no_part_however_much_noise_they_have():
+    rng = np.random.default_rng(0)
+    frames = []
+    for piece in (synthesize(number, size=136).image for number in (1, 2)):
+        for _ in range(26):
+            y, x = rng.integers(0, 6, 2)
+            frame = piece[y : y + 128, x : x + 128] * rng.uniform(0.95, 1.05)
+            frame += rng.normal(0, 8, frame.shape)
+            frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    assert find(frames) == {}

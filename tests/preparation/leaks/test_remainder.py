@@ -1,7 +1,7 @@
 import numpy as np
 
 from defectkit.preparation.leaks.candidates import Candidate
-from defectkit.preparation.leaks.common_parts import Pose
+from defectkit.preparation.leaks.common_parts import MIN_GRAIN, Pose
 from defectkit.preparation.leaks.remainder import describe_remainder, take_out
 from defectkit.synthesis.generator import synthesize
 
@@ -29,6 +29,15 @@ def test_the_part_is_taken_out_and_the_grain_stays():
     assert abs(correlation(left, right)) < 0.1
     brighter = take_out(np.minimum(one, 225) + np.uint8(30), pose)
     assert correlation(left, brighter) > 0.98
+
+
+def test_the_grain_of_a_surface_is_told_from_noise():
+    common_part = common()
+    pose, rng = Pose(common_part, HERE, is_complete=True), np.random.default_rng(0)
+    noise = common_part + rng.normal(0, 6, common_part.shape)
+    frame = np.clip(noise, 0, 255).astype(np.uint8)
+    assert describe_remainder(frame, pose).grain < MIN_GRAIN - 0.08
+    assert all(describe_remainder(image, pose).grain > MIN_GRAIN for image in parts(8))
 
 
 def test_a_defect_stays():
