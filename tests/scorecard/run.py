@@ -4,11 +4,12 @@
 
 runs every test with a mark ``check(N)`` with its full number of cases, then removes each protection
 of ``index.yaml`` from a copy of the code: the check must fail there. Writes ``scorecard.md``.
-``--only N ...`` tries some checks and prints them, without writing.
+``--only N ...`` tries some checks and replaces their rows alone.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,10 +65,10 @@ def main() -> None:
     caught = dict(try_protections(protections, jobs=options.jobs))
     for protection in protections:
         results[protection.check].protections.append((protection, caught[protection]))
-    text = table(results)
+    known = read_rows(options.out) if options.only else {}
+    text = table(known | rows(results))
     print(text)
-    if not options.only:
-        options.out.write_text(text, encoding="utf-8")
+    options.out.write_text(text, encoding="utf-8")
     if any(not result.passed for result in results.values() if result.tests):
         sys.exit(1)
 
@@ -162,17 +163,18 @@ def pytest(folder: Path, *arguments: str, quiet: bool = False) -> int:
     return subprocess.run(command, cwd=folder, env=environment, stdout=output).returncode
 
 
-def table(results: dict[int, Result]) -> str:
-    """Return the scorecard as Markdown."""
-    lines = [
-        "# Scorecard",
-        "",
-        "Written by `make scorecard`. Each protection is removed from a copy of the code; its",
-        "check must fail there.",
-        "",
-        "| # | check | cases | failures | seconds | protections removed, and caught | |",
-        "| --- | --- | ---: | ---: | ---: | --- | --- |",
-    ]
+def read_rows(scorecard: Path) -> dict[int, str]:
+    """Return the rows of a scorecard that was written before, by the number of the check."""
+    if not scorecard.exists():
+        return {}
+    lines = scorecard.read_text(encoding="utf-8").splitlines()
+    found = ((re.match(r"\| (\d+) \|", line), line) for line in lines)
+    return {int(match[1]): line for match, line in found if match and int(match[1]) in CHECKS}
+
+
+def rows(results: dict[int, Result]) -> dict[int, str]:
+    """Return the row of each check."""
+    written = {}
     for number, result in results.items():
         tried = "<br>".join(
             f"{protection.protects}: {'caught' if caught else '**not caught**'}"
@@ -182,8 +184,22 @@ def table(results: dict[int, Result]) -> str:
         if not result.tests:
             verdict = f"not run: {NOT_RUN.get(number, 'it has no test')}"
         numbers = f"{result.cases} | {result.failures} | {result.seconds:.0f}"
-        lines.append(f"| {number} | {CHECKS[number]} | {numbers} | {tried} | {verdict} |")
-    return "\n".join([*lines, ""])
+        written[number] = f"| {number} | {CHECKS[number]} | {numbers} | {tried} | {verdict} |"
+    return written
+
+
+def table(written: dict[int, str]) -> str:
+    """Return the scorecard as Markdown."""
+    head = [
+        "# Scorecard",
+        "",
+        "Written by `make scorecard`. Each protection is removed from a copy of the code; its",
+        "check must fail there. With `--only`, the rows of some checks are replaced alone.",
+        "",
+        "| # | check | cases | failures | seconds | protections removed, and caught | |",
+        "| --- | --- | ---: | ---: | ---: | --- | --- |",
+    ]
+    return "\n".join([*head, *(written[number] for number in sorted(written)), ""])
 
 
 if __name__ == "__main__":

@@ -102,4 +102,15 @@ def test_failures_and_skips_are_counted(scorecard, tmp_path):
     result = scorecard.read_report(report, [4, 5])[4]
     assert (result.tests, result.skipped, result.failures) == (4, 1, 2)
     assert (result.cases, result.seconds, result.passed) == (16, 4.5, False)
-    assert "| **failed** |" in scorecard.table({4: result})
+    assert "| **failed** |" in scorecard.table(scorecard.rows({4: result}))
+
+
+def test_some_checks_replace_their_rows_alone(scorecard, tmp_path):
+    done = scorecard.Result(tests=1, cases=7)
+    path = tmp_path / "scorecard.md"
+    path.write_text(scorecard.table(scorecard.rows({3: done, 4: done})), encoding="utf-8")
+    known = scorecard.read_rows(path)
+    again = scorecard.rows({4: scorecard.Result(tests=1, cases=9)})
+    assert (known | again)[3] == known[3]
+    assert "| 9 |" in scorecard.table(known | again)
+    assert scorecard.read_rows(tmp_path / "none.md") == {}
