@@ -170,8 +170,14 @@ def test_the_kernel_sees_them_in_this_order(tmp_path):
         pytest.skip("tracing is not permitted here")
     assert ended.returncode == 0, ended.stderr
     done: list[tuple] = []
+    waiting: dict[str, str] = {}  # what another thread interrupts is written in two lines
     for line in trace.read_text().splitlines():
-        if synced := re.search(r"fsync\(\d+<(.*)>\) += 0", line):
+        thread = line.split()[0]
+        if begun := re.search(r"fsync\(\d+<(.*)> <unfinished", line):
+            waiting[thread] = begun[1]
+        elif re.search(r"fsync resumed>\) += 0", line):
+            done.append(("fsync", Path(waiting.pop(thread))))
+        elif synced := re.search(r"fsync\(\d+<(.*)>\) += 0", line):
             done.append(("fsync", Path(synced[1])))
         elif TEMP_MARK in line and (renamed := re.findall(r'"(.*?)"', line)):
             done.append(("rename", *map(Path, renamed)))
