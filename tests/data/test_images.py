@@ -392,6 +392,11 @@ def test_a_file_that_is_not_an_image_is_refused_with_the_known_formats(content):
         decode_image(content, name="x.png")
 
 
+def test_an_empty_file_is_refused_as_that():
+    with pytest.raises(ImageError, match=r"x\.png: the file is empty"):
+        decode_image(b"", name="x.png")
+
+
 def test_postscript_is_never_handed_to_an_interpreter():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
     assert Image.open(io.BytesIO(eps)).format == "EPS"  # Pillow would
