@@ -52,22 +52,27 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     target = Path(path)
     temp = _temp_beside(target)
     try:
-        _make_folder(target.parent)
+        make_folder(target.parent)
         yield temp
         with temp.open("rb+") as handle:
             os.fsync(handle.fileno())
-        _replace(temp, target)
-        _sync_folder(target.parent)
+        replace_file(temp, target)
+        sync_folder(target.parent)
     except OSError as error:
         _remove(temp)
-        kind = DiskFullError if error.errno in DISK_FULL_CODES else OutputError
-        raise kind(
-            f"cannot write {target}: {error.strerror or error}. "
-            "Free some space or choose another folder with --out."
-        ) from error
+        raise output_error(target, error) from error
     except BaseException:
         _remove(temp)
         raise
+
+
+def output_error(path: Path | str, error: OSError) -> OutputError:
+    """Return the error to raise for one of the system while ``path`` was written."""
+    kind = DiskFullError if error.errno in DISK_FULL_CODES else OutputError
+    return kind(
+        f"cannot write {path}: {error.strerror or error}. "
+        "Free some space or choose another folder with --out."
+    )
 
 
 def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
@@ -237,12 +242,12 @@ def _temp_beside(target: Path) -> Path:
     return target.with_name(f"{TEMP_MARK}{secrets.token_hex(4)}-{target.name}")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create ``folder`` and its parents, and flush their entries to disk."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:
-        _sync_folder(made.parent)
+        sync_folder(made.parent)
 
 
 def _remove(temp: Path) -> None:
@@ -251,7 +256,8 @@ def _remove(temp: Path) -> None:
         temp.unlink()
 
 
-def _replace(temp: Path, target: Path) -> None:
+def replace_file(temp: Path, target: Path) -> None:
+    """Rename a file to ``target``, in whose place it comes."""
     # On Windows a virus scanner may lock the target for a moment (conan#19532): try again.
     for wait in (0.05, 0.2, 0.5, None):
         try:
@@ -263,7 +269,8 @@ def _replace(temp: Path, target: Path) -> None:
             time.sleep(wait)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the entries of a folder to disk."""
     if os.name == "nt":  # Windows cannot open folders for fsync.
         return
     handle = os.open(folder, os.O_RDONLY)

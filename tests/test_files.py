@@ -251,10 +251,10 @@ def test_windows_is_given_time_to_let_go_of_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", held_twice)
     monkeypatch.setattr(files.time, "sleep", lambda _: None)
     with pytest.raises(PermissionError):
-        files._replace(temp, target)
+        files.replace_file(temp, target)
     with monkeypatch.context() as windows:
         windows.setattr(os, "name", "nt")
-        files._replace(temp, target)
+        files.replace_file(temp, target)
     assert len(attempts) == 3
     assert target.read_text() == "new"
 

@@ -52,6 +52,7 @@ CHECKS = {
     49: "outside of the region to inspect nothing is found",
     50: "what all images of a weave or a part share is no leak; copies among them are found",
     51: "images of any size: networks and drawings work on parts of one size, without a seam",
+    52: "a command deletes and mixes only what is its own; one writer, killed anywhere",
 }
 
 NOT_RUN = {

@@ -1,0 +1,188 @@
+"""What lies in a folder that a command wrote: its kind and its files, as its marker says.
+
+Nobody but ``results_folder.py`` writes the marker ``.defectkit.json``. Training, and versions
+before it, wrote none: what these leave is known by its names.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from defectkit import __version__
+from defectkit.errors import OutputError
+from defectkit.files import TEMP_MARK, read_cells, read_json, safe_name, write_json
+
+MARKER = ".defectkit.json"
+UNFINISHED = "unfinished"
+"""The folder where a command writes until its results are complete."""
+
+
+class Unmarked(NamedTuple):
+    """Results without a marker, of training or of an earlier version.
+
+    The head's first bytes have ``sign``; ``files`` are patterns of the files.
+    """
+
+    kind: str
+    sign: bytes
+    files: tuple[str, ...] = ()
+
+
+UNMARKED = {
+    "dataset.json": Unmarked(
+        "dataset",
+        b'"format_version"',
+        (
+            *("dataset.json", "images.csv", "masks.csv", "defects.csv", "leaks.csv", "ledger.csv"),
+            *("scope.csv", "preview/good.png", "preview/smallest.png", "preview/leaks.png"),
+            "preview/defective_*.png",
+        ),
+    ),
+    "run.json": Unmarked(
+        "run",
+        b'"dataset_folder"',
+        ("augmentations.png", "curves.png", "progress.gif", "progress/*.png"),
+    ),
+    "model.json": Unmarked("model", b'"format_version"'),
+    "metrics.json": Unmarked(
+        "evaluation",
+        b'"threshold_low"',
+        (
+            *("metrics.json", "images.csv", "regions.csv", "scores.png", "region_recall.png"),
+            *("report.html", "overlays/[1-5]-*-*.png", "overlays/[1-5]-*-*.preview.jpg"),
+        ),
+    ),
+    "findings.csv": Unmarked(
+        "inspection", b"image_id,verdict,score", ("findings.csv", "regions.csv", "errors.csv")
+    ),
+    "comparison.csv": Unmarked(
+        "comparison", b"run,", ("comparison.csv", "comparison.html", "comparison.png")
+    ),
+    "suspects.csv": Unmarked(
+        "suspects",
+        b"rank,image_id",
+        (
+            *("suspects.csv", "suspects.html", "pictures/[0-9]*-*.png"),
+            "pictures/[0-9]*-*.preview.jpg",
+        ),
+    ),
+}
+"""By the names of their heads."""
+SIGN_BYTES = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a command says of the folder it wrote.
+
+    Attributes:
+        kind: what the results are, such as "dataset".
+        complete: whether the command came to its end.
+        files: the files that it wrote, relative to the folder, with forward slashes.
+    """
+
+    kind: str
+    complete: bool
+    files: frozenset[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Marker | None":
+        """Return the marker of a folder; None where there is none or it is damaged."""
+        try:
+            content = read_json(folder / MARKER)
+            kind, complete, files = (content[key] for key in ("kind", "complete", "files"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if not (isinstance(kind, str) and isinstance(complete, bool) and isinstance(files, list)):
+            return None
+        return cls(kind, complete, frozenset(files)) if all(map(_is_inside, files)) else None
+
+    def write(self, folder: Path) -> None:
+        """Write the marker of a folder."""
+        content = {**asdict(self), "files": sorted(self.files)}
+        write_json(folder / MARKER, {"defectkit": __version__, **content})
+
+
+def own_files(folder: Path) -> frozenset[str]:
+    """Return the files in and below a folder that defectkit wrote, as far as the folder tells.
+
+    They are those that its marker lists, or by their names those of an earlier version without
+    one, and all in its ``unfinished/``. Paths are relative to it, with forward slashes.
+    """
+    own = set(marker.files) if (marker := Marker.read(folder)) else _unmarked_files(folder)
+    if Marker.read(folder / UNFINISHED):
+        own.update(f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
+    return frozenset(own)
+
+
+def check_out(out: str | Path, kind: str) -> Path:
+    """Return ``out`` as a path if results of ``kind`` may be written there; change nothing.
+
+    Raises:
+        OutputError: it is no folder, has results of another kind, or is where a command keeps its
+            unfinished ones.
+    """
+    if not os.fspath(out):
+        raise OutputError("--out is empty. Name a folder.")
+    folder = Path(out)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
+    for inner in (folder, *folder.absolute().parents):
+        if inner.name == UNFINISHED and Marker.read(inner):
+            raise OutputError(f"{inner} has unfinished results. Choose another --out.")
+    marker = Marker.read(folder)
+    kinds = [marker.kind] if marker else [one.kind for one in _unmarked(folder)]
+    for other in kinds:
+        if other != kind:
+            raise OutputError(
+                f"{folder} has the files of another command (kind: {other}), which are not mixed "
+                f"with those of this one (kind: {kind}). Choose another --out."
+            )
+    return folder
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the files in and below a folder, relative to it, without those of killed writes."""
+    for base, _, names in os.walk(folder):
+        inner = Path(base).relative_to(folder)
+        yield from ((inner / name).as_posix() for name in names if not name.startswith(TEMP_MARK))
+
+
+def _unmarked(folder: Path) -> Iterator[Unmarked]:
+    """Yield what a folder without a marker has by its heads."""
+    for head, results in UNMARKED.items():
+        with suppress(OSError):
+            if (folder / head).is_file():
+                with (folder / head).open("rb") as file:
+                    if results.sign in file.read(SIGN_BYTES):
+                        yield results
+
+
+def _unmarked_files(folder: Path) -> set[str]:
+    files: set[str] = set()
+    for results in _unmarked(folder):
+        for pattern in results.files:
+            files.update(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
+        if results.kind == "inspection":
+            files.update(_unmarked_overlays(folder))
+    return files
+
+
+def _unmarked_overlays(folder: Path) -> Iterator[str]:
+    """Yield the names of the overlays of the images in ``findings.csv``."""
+    with suppress(OSError, ValueError, csv.Error):
+        for image_id, *_ in read_cells(folder / "findings.csv"):
+            name = safe_name(image_id)
+            yield from (f"overlays/{name}.png", f"overlays/{name}.preview.jpg")
+
+
+def _is_inside(name: object) -> bool:
+    """Return whether an entry of a marker, which anybody may have written, stays in its folder."""
+    if not isinstance(name, str):
+        return False
+    path = PurePath(name)
+    return bool(path.name) and not path.anchor and ".." not in path.parts
