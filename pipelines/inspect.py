@@ -160,8 +160,8 @@ def _read(path: Path, model: "TrainedModel") -> "tuple[Image, list[str]]":
     Raises:
         ImageError: it cannot be read, or the model was trained on others.
     """
+    from defectkit.data.image_pages import decode_stored
     from defectkit.data.images import describe_shapes, read_image_bytes, takes_shape
-    from defectkit.data.stored_image import decode_stored
 
     pixels, name = model.pixels, str(path)
     stored = decode_stored(read_image_bytes(path), name=name, pages=pixels.pages)

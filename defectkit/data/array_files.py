@@ -22,6 +22,8 @@ NONE, DEFLATE = 1, (8, 32946)
 """The compressions of TIFF that can be read here."""
 ALPHA = (1, 2)
 SUBFILE, ORIENTATION = 254, 274
+NO_IMAGE = 0b101
+"""The bits of the tag ``SUBFILE`` of smaller versions and masks of other pages."""
 MAX_PAGES, MAX_TAGS = 1000, 100
 """Numbers of pages, and of tags of a page, that are looked at."""
 TRANSPOSED = (5, 6, 7, 8)
@@ -101,21 +103,21 @@ def tiff_size(file: BinaryIO, name: str) -> ImageSize:
     return _read_tiff(file, name, page=0, pixels=False)[1]
 
 
-def read_tiff(content: bytes, name: str, *, page: int = 0) -> tuple[StoredPixels, bool]:
-    """Return the channels of a page of a TIFF without alpha, and whether there are more pages.
+def read_tiff(content: bytes, name: str, *, page: int = 0) -> StoredPixels:
+    """Return the channels of a page of a TIFF without alpha.
 
     Raises:
         ImageError: it is damaged, too large, or of a kind that cannot be read.
     """
-    values, _, has_pages = _read_tiff(io.BytesIO(content), name, page=page, pixels=True)
-    return values, has_pages
+    return _read_tiff(io.BytesIO(content), name, page=page, pixels=True)[0]
 
 
 def tiff_pages(content: bytes, *, limit: int) -> tuple[list[int], bool]:
     """Return the numbers of up to ``limit`` pages of a TIFF, and whether the file has all of them.
 
-    Smaller versions of other pages are left out. Pillow takes a file that ends before its pages do
-    for a whole one.
+    Smaller versions of other pages and their masks of transparency are left out. Pillow takes a
+    file that ends before its pages do for a whole one. A file whose pages form a circle, or that
+    has more than ``MAX_PAGES``, counts as one that lacks some.
     """
     order: Literal["little", "big"] = "little" if content[:2] == b"II" else "big"
     big = content[2:4] in (b"+\0", b"\0+")
@@ -123,7 +125,7 @@ def tiff_pages(content: bytes, *, limit: int) -> tuple[list[int], bool]:
     width, counter, entry = (8, 8, 20) if big else (4, 2, 12)
     at = int.from_bytes(content[width : 2 * width], order)
     pages: list[int] = []
-    for number in range(MAX_PAGES):
+    for number in range(MAX_PAGES):  # also where they form a circle
         count = int.from_bytes(content[at : at + counter], order)
         end = at + counter + count * entry
         if not count or end + width > len(content):
@@ -132,12 +134,12 @@ def tiff_pages(content: bytes, *, limit: int) -> tuple[list[int], bool]:
         for start in range(at + counter, min(end, at + counter + MAX_TAGS * entry), entry):
             if int.from_bytes(content[start : start + 2], order) == SUBFILE:
                 kind = int.from_bytes(content[start + 4 + width : start + 8 + width], order)
-        if not number or not kind & 1:
+        if not number or not kind & NO_IMAGE:
             pages.append(number)
         at = int.from_bytes(content[end : end + width], order)
         if not at or len(pages) == limit:
-            break
-    return pages, True
+            return pages, True
+    return pages, False
 
 
 def turn(values: StoredPixels, orientation: int) -> StoredPixels:
@@ -151,7 +153,7 @@ def turn(values: StoredPixels, orientation: int) -> StoredPixels:
 
 def _read_tiff(
     file: BinaryIO, name: str, *, page: int, pixels: bool
-) -> tuple[StoredPixels, ImageSize, bool]:
+) -> tuple[StoredPixels, ImageSize]:
     import tifffile  # here, since few datasets have such images
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What is wrong is said below.
@@ -165,7 +167,7 @@ def _read_tiff(
             orientation = tag.value if tag else 1
             if not pixels:
                 size = size[::-1] if orientation in TRANSPOSED else size
-                return np.empty(0), size, False
+                return np.empty(0), size
             _check_parts(file, found, name)
             values = np.asarray(found.asarray())
             if found.axes == "SYX":
@@ -176,7 +178,7 @@ def _read_tiff(
                 values = np.delete(values, alpha, axis=2)
             if found.photometric == 0:  # white is zero
                 values = 2 ** int(found.bitspersample) - 1 - values.astype(np.int64)
-            return turn(values, orientation), size, len(tiff.pages) > 1
+            return turn(values, orientation), size
     except ImageError:
         raise
     except Exception as error:  # A damaged file may make it raise anything.

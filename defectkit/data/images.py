@@ -15,8 +15,9 @@ from PIL import Image as Pillow
 
 from defectkit.arrays import Image, ImageSize
 from defectkit.data.image_kinds import MAX_BYTES
+from defectkit.data.image_pages import decode_stored
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
-from defectkit.data.stored_image import decode_stored, read_stored_size
+from defectkit.data.stored_image import read_stored_size
 from defectkit.errors import ImageError
 from defectkit.files import read_limited, write_bytes
 

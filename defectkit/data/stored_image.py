@@ -1,4 +1,4 @@
-"""Image files as they are stored: with all their bits and channels.
+"""The pixels of image files as they are stored: with all their bits and channels.
 
 - Grayscale stays one channel; color becomes RGB. Palettes are resolved, alpha is dropped, CMYK is
   converted, one-bit images become 0 and 255, white-is-zero becomes black-is-zero.
@@ -9,7 +9,6 @@
   error.
 """
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,7 +26,6 @@ from defectkit.data.array_files import (
     is_npy,
     is_tiff,
     npy_header,
-    read_npy,
     read_tiff,
     tiff_pages,
     tiff_size,
@@ -35,7 +33,7 @@ from defectkit.data.array_files import (
 )
 from defectkit.data.image_kinds import MAX_CHANNELS, check_size, open_image
 from defectkit.errors import ImageError
-from defectkit.vocabulary import PagesOption, PixelNote
+from defectkit.vocabulary import PixelNote
 
 EXIF_ORIENTATION = 0x0112
 
@@ -43,9 +41,6 @@ EXIF_ORIENTATION = 0x0112
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA = 258, 262, 277, 284, 338
 WHITE_IS_ZERO, CMYK = 0, 5
 SEPARATE_PLANES = 2
-
-PILLOW_ERRORS = (OSError, EOFError, SyntaxError, ValueError, TypeError, OverflowError)
-"""Pillow raises SyntaxError for broken PNG chunks and the others for broken TIFF tags."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,36 +55,8 @@ class StoredImage:
     notes: tuple[PixelNote, ...] = ()
 
 
-def decode_stored(content: bytes, *, name: str, pages: PagesOption = "first") -> StoredImage:
-    """Decode the bytes of an image file; ``name`` is for messages.
-
-    Raises:
-        ImageError: it is not an image, or damaged, truncated or too large.
-    """
-    if is_npy(content):
-        values, by_planes = read_npy(content, name)
-        return _tidy(values, ("planes first",) if by_planes else (), name)
-    try:
-        opened = open_image(io.BytesIO(content), name)
-    except ImageError:
-        if not is_tiff(content):
-            raise
-        values, has_pages = read_tiff(content, name)
-        return _tidy(values, ("several pages",) if has_pages else (), name)
-    with opened:
-        try:
-            if pages == "channels" and opened.format == "TIFF" and _has_pages(opened, content):
-                return _tidy(_read_pages(opened, content, name), (), name)
-            notes: tuple[PixelNote, ...] = ("several pages",) if _has_pages(opened, content) else ()
-            return _tidy(_read_page(opened, content, name), notes, name)
-        except PILLOW_ERRORS as error:
-            raise ImageError(
-                f"{name}: the image is damaged or cut off ({error}). Copy it again."
-            ) from error
-
-
 def read_stored_size(path: Path, handle: BinaryIO) -> ImageSize:
-    """Return the (height, width) of the image that ``decode_stored`` gives, from the header alone.
+    """Return the (height, width) of the image of the first image in a file, from the header alone.
 
     Raises:
         ImageError: it is not an image, or too large.
@@ -115,16 +82,23 @@ def read_stored_size(path: Path, handle: BinaryIO) -> ImageSize:
     return (width, height) if transposed else (height, width)
 
 
-def _read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
-    """Read the page of ``opened`` that it shows."""
+def read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
+    """Read the page of ``opened`` that it shows.
+
+    Raises:
+        ImageError: it is of a kind that cannot be read, or damaged; so may anything that Pillow
+            raises (``image_pages``).
+    """
     tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
     samples = int(tags.get(SAMPLES, 1))
     colors = samples - sum(extra in (1, 2) for extra in tags.get(EXTRA, ()))  # without alpha
     deep = _has_deep_colors(opened, content)
     planes = tags.get(PLANAR) == SEPARATE_PLANES
-    if tags and tags.get(PHOTOMETRIC) != CMYK and (colors not in (1, 3) or (deep and planes)):
+    later = opened.tell() > 0  # OpenCV, which reads deep colors, knows the first page alone.
+    no_pillow = colors not in (1, 3) or (deep and (planes or later))
+    if tags and tags.get(PHOTOMETRIC) != CMYK and no_pillow:
         opened.load()  # It has all its pixels.
-        return read_tiff(content, name, page=opened.tell())[0]
+        return read_tiff(content, name, page=opened.tell())
     white = 2 ** int(tags.get(BITS, (8,))[0]) - 1
     turned = opened
     if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
@@ -163,20 +137,18 @@ def _has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
 def _read_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> StoredPixels:
     """Read colors of more than 8 bits; that the file is whole was seen before."""
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
+    if opened.tell() or decoded is None or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
         raise ImageError(f"{name}: colors of this kind cannot be read. Save it as PNG.")
     values = decoded[:, :, 2::-1]
     return turn(values, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
 
 
-def _has_pages(opened: Pillow.Image, content: bytes) -> bool:
-    """Return whether there is a second page or frame, apart from smaller versions of the first."""
-    if opened.format != "TIFF":
-        return bool(getattr(opened, "is_animated", False))
-    return len(tiff_pages(content, limit=2)[0]) > 1
+def read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
+    """Read the pages of a TIFF as the channels of one image, (H, W, C).
 
-
-def _read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
+    Raises:
+        ImageError: they are none, or the file lacks some.
+    """
     numbers, whole = tiff_pages(content, limit=MAX_CHANNELS + 1)
     if not whole:
         raise ImageError(f"{name}: the image is cut off: it lacks pages. Copy it again.")
@@ -184,7 +156,7 @@ def _read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels
     for number in numbers:
         opened.seek(number)
         check_size(*opened.size[::-1], name=name)
-        plane = _read_page(opened, content, name)
+        plane = read_page(opened, content, name)
         planes.append(plane)
         if len(numbers) > MAX_CHANNELS or plane.ndim > 2 or plane.shape != planes[0].shape:
             raise ImageError(
@@ -195,8 +167,12 @@ def _read_pages(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels
     return np.stack(planes, axis=2)
 
 
-def _tidy(values: npt.NDArray[Any], notes: tuple[PixelNote, ...], name: str) -> StoredImage:
-    """Check the pixels, and give them the smallest of the dtypes that hold them."""
+def tidy(values: npt.NDArray[Any], name: str) -> StoredPixels:
+    """Check the pixels, and give them the smallest of the dtypes that hold them.
+
+    Raises:
+        ImageError: some are not finite.
+    """
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[:, :, 0]
     if values.dtype == np.bool_:
@@ -206,4 +182,4 @@ def _tidy(values: npt.NDArray[Any], notes: tuple[PixelNote, ...], name: str) -> 
             raise ImageError(f"{name}: some pixels are not finite numbers. Replace them.")
     elif values.dtype != np.uint8 and values.min() >= 0 and values.max() <= 65535:
         values = values.astype(np.uint16, copy=False)
-    return StoredImage(np.ascontiguousarray(values), notes)
+    return np.ascontiguousarray(values)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from defectkit.arrays import ImageSize
+from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.roi_source import read_roi
-from defectkit.data.stored_image import decode_stored
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle

@@ -15,9 +15,9 @@ import numpy as np
 
 from defectkit.arrays import Int64Array
 from defectkit.data.image_kinds import MAX_CHANNELS
+from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import MAX_16_BIT, PixelFormat
-from defectkit.data.stored_image import decode_stored
 from defectkit.errors import DatasetError
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.prepared_image import PreparedImage

@@ -6,6 +6,7 @@ import pytest
 import tifffile
 
 from defectkit.data.array_files import (
+    MAX_PAGES,
     is_npy,
     is_tiff,
     read_npy,
@@ -101,17 +102,15 @@ def test_channels_of_a_tiff(kind, compression):
     content = tiff(array, **options)
     assert is_tiff(content)
     assert not is_npy(content)
-    values, has_pages = read_tiff(content, "x")
-    np.testing.assert_array_equal(values, FIVE)
-    assert not has_pages
+    np.testing.assert_array_equal(read_tiff(content, "x"), FIVE)
     assert tiff_size(io.BytesIO(content), "x") == (23, 37)
 
 
 def test_alpha_of_a_tiff_is_dropped_and_other_channels_are_not():
     rgba = tiff(FIVE[:, :, :4], photometric="rgb", extrasamples=["unassalpha"])
-    np.testing.assert_array_equal(read_tiff(rgba, "x")[0], FIVE[:, :, :3])
+    np.testing.assert_array_equal(read_tiff(rgba, "x"), FIVE[:, :, :3])
     infrared = tiff(FIVE[:, :, :4], photometric="rgb", extrasamples=["unspecified"])
-    np.testing.assert_array_equal(read_tiff(infrared, "x")[0], FIVE[:, :, :4])
+    np.testing.assert_array_equal(read_tiff(infrared, "x"), FIVE[:, :, :4])
 
 
 def test_what_cannot_be_read_says_why():
@@ -150,7 +149,18 @@ def test_smaller_versions_of_a_page_are_no_pages():
         writer.write(FIVE[:, :, 0], photometric="minisblack")
         writer.write(FIVE[::2, ::2, 0], photometric="minisblack", subfiletype=1)
         writer.write(FIVE[:, :, 1], photometric="minisblack")
+        writer.write(FIVE[:, :, 1] > 9, photometric="minisblack", subfiletype=4)
     assert tiff_pages(buffer.getvalue(), limit=9) == ([0, 2], True)
+
+
+def test_pages_in_a_circle_are_no_whole_file():
+    content = bytearray(tiff(FIVE[:, :, 0]))
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        start = file.pages[0].offset
+    end = start + 2 + 12 * int.from_bytes(content[start : start + 2], "little")
+    content[end : end + 4] = start.to_bytes(4, "little")
+    numbers, whole = tiff_pages(bytes(content), limit=2000)
+    assert (len(numbers), whole) == (MAX_PAGES, False)
 
 
 def test_turns():

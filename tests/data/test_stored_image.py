@@ -7,8 +7,9 @@ import tifffile
 from PIL import Image
 
 from defectkit.data import image_kinds
+from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_size
-from defectkit.data.stored_image import EXIF_ORIENTATION, decode_stored
+from defectkit.data.stored_image import EXIF_ORIENTATION
 from defectkit.errors import ImageError
 
 RNG = np.random.default_rng(6)

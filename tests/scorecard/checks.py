@@ -53,6 +53,8 @@ CHECKS = {
     50: "what all images of a weave or a part share is no leak; copies among them are found",
     51: "images of any size: networks and drawings work on parts of one size, without a seam",
     52: "a command deletes and mixes only what is its own; one writer, killed anywhere",
+    53: "everything in a folder is accounted for: inspected, or listed with its reason, or counted",
+    54: "one image's trouble is one row; each exit status means what the README says",
 }
 
 NOT_RUN = {

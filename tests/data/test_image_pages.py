@@ -1,0 +1,78 @@
+import io
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from defectkit.data.image_pages import ImagePages
+from defectkit.errors import ImageError
+
+RNG = np.random.default_rng(6)
+GRAY = RNG.integers(0, 256, (64, 90), np.uint8)
+RGB = RNG.integers(0, 256, (64, 90, 3), np.uint8)
+COLORS = RNG.integers(0, 4096, (64, 90, 3)).astype(np.uint16)
+FIVE = np.dstack([RGB, GRAY, 255 - GRAY])
+
+
+def in_one_file(kind, *layers, **options):
+    first, *others = map(Image.fromarray, layers)
+    buffer = io.BytesIO()
+    first.save(buffer, kind, save_all=True, append_images=others, **options)
+    return buffer.getvalue()
+
+
+def deep_pages(*layers):
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as writer:
+        for layer in layers:
+            kind = "rgb" if layer.shape[-1] == 3 else "minisblack"
+            writer.write(layer, photometric=kind, planarconfig="contig")
+    return buffer.getvalue()
+
+
+LAYERS = (RGB, 255 - RGB, RGB[:, ::-1])
+SEVERAL = {
+    "TIFF": (in_one_file("TIFF", *LAYERS), LAYERS),
+    "TIFF of several sizes": (in_one_file("TIFF", RGB, GRAY[:9]), (RGB, GRAY[:9])),
+    "TIFF of deep colors": (deep_pages(COLORS, COLORS[::-1]), (COLORS, COLORS[::-1])),
+    "TIFF of channels": (deep_pages(FIVE, 255 - FIVE), (FIVE, 255 - FIVE)),
+    "APNG": (in_one_file("PNG", *LAYERS), LAYERS),
+    "WebP": (in_one_file("WEBP", *LAYERS, lossless=True), LAYERS),
+    "GIF": (in_one_file("GIF", GRAY, 255 - GRAY), (GRAY, 255 - GRAY)),
+}
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_each_page_or_frame_is_an_image_of_its_own(kind):
+    content, layers = SEVERAL[kind]
+    file = ImagePages(content, name="x")
+    assert file.numbers == list(range(len(layers)))
+    for number in reversed(file.numbers):
+        np.testing.assert_array_equal(file.read(number).values, layers[number])
+
+
+@pytest.mark.check(53)
+def test_thumbnails_and_gain_maps_in_a_jpeg_are_no_images_of_their_own():
+    file = ImagePages(in_one_file("MPO", RGB, 255 - RGB, RGB[:9]), name="x")
+    assert file.numbers == [0, 1]
+    assert file.read(1).values.mean() == pytest.approx((255 - RGB).mean(), abs=3)
+    assert not ImagePages(in_one_file("MPO", RGB, RGB[:9]), name="x").has_several
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("kind", ["TIFF", "GIF"])
+def test_pages_that_are_cut_off_are_not_lost_in_silence(kind):
+    content = SEVERAL[kind][0]
+    file = ImagePages(content[: len(content) * 6 // 10], name="x")
+    with pytest.raises(ImageError, match="x: the image is cut off: it lacks pages or frames"):
+        file.numbers  # noqa: B018
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("kind", ["APNG", "WebP"])
+def test_a_frame_that_is_cut_off_is_an_error(kind):
+    content = SEVERAL[kind][0]
+    with pytest.raises(ImageError, match="x"):
+        [ImagePages(content[:-300], name="x").read(number) for number in range(3)]
