@@ -6,6 +6,7 @@ A file has only what differs from the defaults; its first comment line says what
 from pathlib import Path
 
 from defectkit.errors import ConfigError
+from defectkit.files import read_limited
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -17,10 +18,7 @@ def names() -> list[str]:
 
 def summaries() -> dict[str, str]:
     """Each configuration's name and its first comment line."""
-    return {
-        name: path_of(name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
-        for name in names()
-    }
+    return {name: text_of(name).partition("\n")[0].lstrip("# ") for name in names()}
 
 
 def path_of(name: str) -> Path:
@@ -32,3 +30,12 @@ def path_of(name: str) -> Path:
     if name not in names():
         raise ConfigError(f"there is no configuration '{name}'. Shipped: {', '.join(names())}.")
     return FOLDER / f"{name}.yaml"
+
+
+def text_of(name: str) -> str:
+    """Return the text of a shipped configuration.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    return read_limited(path_of(name)).decode("utf-8")

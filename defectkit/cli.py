@@ -94,9 +94,9 @@ def configs_ls() -> None:
 @configs_app.command("show")
 def configs_show(name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")]) -> None:
     """Print a shipped configuration."""
-    from defectkit.configs import path_of
+    from defectkit.configs import text_of
 
-    typer.echo(path_of(name).read_text(encoding="utf-8"), nl=False)
+    typer.echo(text_of(name), nl=False)
 
 
 @configs_app.command("reference")
@@ -113,13 +113,13 @@ def configs_copy(
     file: Annotated[Path, typer.Argument(help="The file to write.")],
 ) -> None:
     """Copy a shipped configuration to a file of your own, to change it."""
-    from defectkit.configs import path_of
+    from defectkit.configs import text_of
     from defectkit.errors import OutputError
-    from defectkit.files import write_bytes
+    from defectkit.files import write_text
 
     if file.exists():
         raise OutputError(f"{file} exists already. Choose another name.")
-    write_bytes(file, path_of(name).read_bytes())
+    write_text(file, text_of(name))
 
 
 def main() -> None:

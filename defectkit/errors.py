@@ -15,6 +15,22 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit status after SIGTERM."""
 
+MAX_SHOWN = 100
+"""Max. number of characters of a value in a message."""
+
+
+def shown(value: object) -> str:
+    """Return a value as messages show it: text in quotes, and what is long cut off.
+
+    >>> shown("ab"), shown(3)
+    ("'ab'", '3')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= MAX_SHOWN else f"{text[:60]}... ({len(text):,} characters)"
+
 
 class DefectkitError(Exception):
     """Base of all errors that a user can cause and fix."""

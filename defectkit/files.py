@@ -4,6 +4,7 @@ import contextlib
 import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -21,8 +22,10 @@ TEMP_MARK = ".defectkit-tmp-"
 STRAY_SECONDS = 3600.0
 """Seconds without a change after which an unfinished file counts as left by a killed write."""
 
-MAX_JSON_BYTES = 2**26
-"""64 MiB; no JSON file of defectkit is larger."""
+MAX_FILE_BYTES = 2**31
+"""2 GiB, the limit on all files where none is smaller."""
+MAX_JSON_BYTES = 2**24
+"""16 MiB; no JSON file of defectkit is larger."""
 
 DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error codes of a full disk, an exhausted quota and a limit on file sizes."""
@@ -111,19 +114,37 @@ def read_json(path: Path | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_limited(path: Path | str, max_bytes: int) -> bytes:
-    """Read a whole file that has at most ``max_bytes`` bytes.
+def open_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> io.BufferedReader:
+    """Open a file that has at most ``max_bytes`` bytes, to read it.
+
+    All files are opened here: reading a device or a pipe may never end, and opening a pipe waits
+    for its writer.
 
     Raises:
-        ValueError: it is larger, or not a regular file (a device or a pipe may have no end).
+        OSError: it is missing, a folder, or may not be read.
+        ValueError: it is larger, or not a regular file.
     """
     path = Path(path)
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is not a regular file")
+        raise ValueError("it is not a regular file, but a device, a pipe or a socket")
     if status.st_size > max_bytes:
         raise ValueError(f"it is larger than the limit of {max_bytes:,} bytes")
-    return path.read_bytes()
+    return path.open("rb")
+
+
+def read_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Read a whole file that has at most ``max_bytes`` bytes.
+
+    Raises:
+        OSError, ValueError: as ``open_limited``, or it grows while it is read.
+    """
+    with open_limited(path, max_bytes) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        content = handle.read(size + 1)
+    if len(content) > size:  # files of the kernel, as in /proc, say 0 and may have no end
+        raise ValueError("it has more bytes than its size says: it is not a file on a disk")
+    return content
 
 
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -154,7 +175,7 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
 def read_cells(path: Path | str) -> Iterator[list[str]]:
     """Yield the names of the columns, then the cells of each row, as ``read_csv`` reads them."""
     csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
-    with Path(path).open(encoding="utf-8", newline="") as handle:
+    with io.TextIOWrapper(open_limited(path), encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
         columns = next(reader, [])
         yield [unquote_formula(column) for column in columns]
@@ -183,7 +204,7 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: Path | str) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits, read in chunks."""
-    with Path(path).open("rb") as handle:
+    with open_limited(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from defectkit.errors import ConfigError, OutputError
-from defectkit.files import ensure_writable, write_text
+from defectkit.files import ensure_writable, read_limited, write_text
 from defectkit.vocabulary import SynthSurface
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def run(
     if table.exists() and not force:
         task = track(range(images), f"Comparing with {table}", console=console)
         if (
-            table.read_bytes()
+            read_limited(table)
             != _csv_text([_label_rows(index, draw_image(index)) for index in task]).encode()
         ):
             raise OutputError(

@@ -466,12 +466,28 @@ def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
     assert (tmp_path / "x.txt").read_text(encoding="utf-8") == r"caf\udce9"
 
 
+@pytest.mark.check(58)
 @pytest.mark.skipif(os.name == "nt", reason="devices and pipes as Linux has them")
-def test_what_has_no_end_is_not_read(tmp_path):
+@pytest.mark.parametrize("read", [read_limited, read_csv, read_json, sha256_file])
+def test_what_has_no_end_is_not_read(read, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
     for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero")):
-        with pytest.raises(ValueError, match="it is not a regular file"):
-            read_limited(path, 5)
+        with pytest.raises(ValueError, match="it is not a regular file, but a device, a pipe"):
+            read(path)
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 2**40)
+    with pytest.raises(ValueError, match="it is larger than the limit of"):
+        read(tmp_path / "sparse")
+
+
+@pytest.mark.check(58)
+@pytest.mark.skipif(sys.platform != "linux", reason="files of Linux's kernel")
+def test_a_file_that_has_more_than_its_size_is_not_read():
+    with pytest.raises(ValueError, match="it has more bytes than its size says"):
+        read_limited("/proc/self/pagemap")
+
+
+def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(IsADirectoryError):
         read_limited(tmp_path, 2**20)

@@ -13,8 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from defectkit.config.sections import Config
-from defectkit.config.yaml_file import parse_yaml
-from defectkit.errors import ConfigError
+from defectkit.config.yaml_file import MAX_YAML_BYTES, parse_yaml
+from defectkit.errors import ConfigError, shown
+from defectkit.files import read_limited
+
+MAX_SETTINGS = 1000
+"""Max. number of ``KEY=VALUE`` settings; a file takes more."""
+MAX_MISTAKES = 20
+"""Max. number of mistakes that are named."""
 
 
 def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:
@@ -26,8 +32,8 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Confi
     content: dict[str, Any] = {}
     if path is not None:
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = read_limited(path, MAX_YAML_BYTES).decode("utf-8")
+        except (OSError, ValueError) as error:
             raise ConfigError(f"cannot read the configuration {path}: {error}") from error
         content = parse_yaml(text, name=str(path))
     return make_config(content, name=str(path) if path else "--set", settings=settings)
@@ -41,45 +47,54 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
     Raises:
         ConfigError: something does not fit; all of it is named.
     """
+    if len(settings) > MAX_SETTINGS:
+        raise ConfigError(
+            f"{len(settings):,} settings are more than {MAX_SETTINGS:,}: write a file for --config."
+        )
     changed = copy.deepcopy(dict(content))
     for setting in settings:
         _apply(changed, setting)
     try:
         return Config.model_validate(changed)
     except ValidationError as error:
-        lines = [_explain(detail) for detail in error.errors()]
+        lines = [_explain(detail) for detail in error.errors()[:MAX_MISTAKES]]
+        if (more := error.error_count() - MAX_MISTAKES) > 0:
+            lines.append(f"  and {more:,} more.")
         raise ConfigError(f"{name} is not valid:\n" + "\n".join(lines)) from None
 
 
 def _apply(content: dict[str, Any], setting: str) -> None:
     key, separator, value = setting.partition("=")
     if not separator or not key.strip():
-        raise ConfigError(f"--set {setting!r}: write it as KEY=VALUE, for example train.lr=3e-4.")
+        raise ConfigError(
+            f"--set {shown(setting)}: write it as KEY=VALUE, for example train.lr=3e-4."
+        )
     *parents, last = key.strip().split(".")
     for parent in parents:
         if content.get(parent) is None:
             content[parent] = {}
         nested = content[parent]
         if not isinstance(nested, dict):
-            raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section.")
+            raise ConfigError(f"--set {shown(setting)}: {parent} is a value, not a section.")
         content = nested
     content[last] = parse_yaml(f"value: {value}", name=f"--set {key}")["value"]
 
 
 def _explain(detail: Mapping[str, Any]) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    path = ".".join(str(part) if len(str(part)) <= 100 else shown(part) for part in detail["loc"])
+    value = shown(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
             siblings = _fields_of(detail["loc"][:-1])
             return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
         case "literal_error":
-            return f"  {path}: {detail['input']!r} is not one of {detail['ctx']['expected']}."
+            return f"  {path}: {value} is not one of {detail['ctx']['expected']}."
         case "model_type":
-            return f"  {path}: {detail['input']!r} is not a section with keys of its own."
+            return f"  {path}: {value} is not a section with keys of its own."
         case "value_error":
             return f"  {path or 'config'}: {detail['ctx']['error']}."
         case _:
-            return f"  {path}: {detail['input']!r}: {detail['msg'].lower()}."
+            return f"  {path}: {value}: {detail['msg'].lower()}."
 
 
 def _fields_of(location: Sequence[int | str]) -> list[str]:
@@ -90,5 +105,5 @@ def _fields_of(location: Sequence[int | str]) -> list[str]:
 
 
 def _suggest(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
+    close = difflib.get_close_matches(key[:100], known, n=1)
     return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."

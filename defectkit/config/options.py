@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from defectkit.config.load import load_config, make_config
-from defectkit.config.sections import Config
+from defectkit.config.sections import MAX_SECONDS, Config
 from defectkit.configs import path_of
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, shown
 from defectkit.vocabulary import ApproachName, Device
 
 SECONDS_PER_UNIT = {"s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
@@ -50,7 +50,7 @@ def resolve_config(config: str | Path | Config | None, settings: Sequence[str]) 
     """
     if isinstance(config, Config):
         return make_config(config.model_dump(mode="json"), name="config", settings=settings)
-    if config is not None and not Path(config).is_file() and not Path(config).suffix:
+    if config is not None and not Path(config).is_file() and Path(config).stem == str(config):
         config = path_of(str(config))
     return load_config(Path(config) if config else None, settings)
 
@@ -62,10 +62,13 @@ def parse_seconds(time: str | float) -> float:
     (90.0, 1200.0, 5400.0, 30.0)
 
     Raises:
-        ConfigError: it is not a time above 0.
+        ConfigError: it is not a time above 0, or longer than ``MAX_SECONDS``.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(time).strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(time).strip(), re.ASCII)
     seconds = float(match[1]) * SECONDS_PER_UNIT[match[2]] if match else 0.0
-    if not seconds:
-        raise ConfigError(f"{time!r} is not a time. Write for example 90s, 20m or 1.5h.")
+    if not 0 < seconds <= MAX_SECONDS:
+        raise ConfigError(
+            f"{shown(time)} is not a time. Write for example 90s, 20m or 1.5h, at most "
+            f"{MAX_SECONDS:,.0f} seconds."
+        )
     return seconds

@@ -17,10 +17,21 @@ from pydantic import (
 from defectkit.config.architectures import ARCHITECTURES, Architecture
 from defectkit.vocabulary import ApproachName, Device
 
+MAX_BATCH_PIXELS = 2**28
+"""Max. number of pixels of the samples of one training step, 268 million."""
+MAX_SECONDS = 1e7
+"""Max. time of a training, 115 days."""
+
+# Every number is bounded on both sides, and every text and list in its length: one
+# without a bound is days of work or all memory in the hands of whoever writes a model.json.
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NotNegative = Annotated[float, Field(ge=0.0)]
-Channels = Annotated[int, Field(ge=1, le=4096)]
+Positive = Annotated[float, Field(gt=0.0, le=1e6)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e6)]
+Count = Annotated[int, Field(ge=1, le=10**6)]
+CountOrZero = Annotated[int, Field(ge=0, le=10**6)]
+Side = Annotated[int, Field(ge=32, le=4096)]
+Channels = Annotated[int, Field(ge=1, le=1024)]
+AnchorSide = Annotated[float, Field(gt=0.0, le=4096.0)]
 FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
 
 
@@ -48,13 +59,17 @@ class ModelConfig(_Section):
     architecture: Architecture = "unet"
     """The network, one of the approach's own; by default `unet` for `segment`, `classifier` for
     `patch`, `yolo_grid` for `box`."""
-    encoder: Annotated[str, AfterValidator(_plain_name)] = "tf_efficientnet_lite0"
+    encoder: Annotated[str, Field(max_length=200), AfterValidator(_plain_name)] = (
+        "tf_efficientnet_lite0"
+    )
     """Any timm backbone by name (`classifier` takes torchvision's too); `fcn` takes `resnet50` or
     `resnet101`; `segnet`, `pixel_net`, `all_conv` and `lenet` have none."""
-    weights: str = "auto"
+    weights: Annotated[str, Field(max_length=4096)] = "auto"
     """`auto`: pretrained weights that are installed or cached; `none`: random weights; or the path
     of a `.safetensors` file or an earlier run."""
-    decoder_channels: Annotated[tuple[Channels, ...], FROM_LIST] = (96, 48, 32, 24)
+    decoder_channels: Annotated[tuple[Channels, ...], FROM_LIST, Field(max_length=5)] = (
+        *(96, 48, 32, 24),
+    )
     """Number of channels of each decoder stage of `unet` and `manet`, deepest first. Five stages
     reach full resolution; with fewer the scores are upsampled by 2, 4 ... and training is
     faster."""
@@ -99,9 +114,9 @@ class LossConfig(_Section):
 class DataConfig(_Section):
     """The training samples and how they are read."""
 
-    crop: Annotated[int, Field(ge=32, le=4096)] = 256
+    crop: Side = 256
     """Side of the square training crops in pixels, at native resolution."""
-    resize: Annotated[int, Field(ge=32, le=4096)] | None = None
+    resize: Side | None = None
     """If set, whole images are resized to a square of this side instead of being cropped, in
     training and in inspection. Small defects may be lost: use it only to reproduce papers that
     resized."""
@@ -130,7 +145,7 @@ class PatchConfig(_Section):
     partial_tiles: Literal["skip", "good", "defective"] = "skip"
     """How tiles count that contain defect pixels, but fewer than `min_coverage` requires: `skip`
     leaves them out of training."""
-    tiles_per_image: Annotated[int, Field(ge=1)] = 16
+    tiles_per_image: Annotated[int, Field(ge=1, le=4096)] = 16
     """Number of tiles cut from each image that is read; `train.batch_size` counts images."""
 
     @model_validator(mode="after")
@@ -139,6 +154,11 @@ class PatchConfig(_Section):
             raise ValueError(
                 f"stride ({self.stride}) must not be larger than tile ({self.tile}): pixels "
                 "between the tiles would not be inspected"
+            )
+        if self.tile > 16 * self.stride:
+            raise ValueError(
+                f"stride ({self.stride}) must be at least 1/16 of tile ({self.tile}): every pixel "
+                "would be classified in more than 256 tiles"
             )
         return self
 
@@ -157,7 +177,9 @@ class BoxConfig(_Section):
     """Side of a cell of `yolo_grid` in pixels."""
     anchors: Annotated[int, Field(ge=1, le=32)] = 5
     """Number of anchor boxes per cell of `yolo_grid`, found by k-means in the training boxes."""
-    anchor_sizes: Annotated[tuple[Positive, ...], FROM_LIST] = (12.0, 24.0, 48.0, 96.0, 192.0)
+    anchor_sizes: Annotated[tuple[AnchorSide, ...], FROM_LIST, Field(max_length=16)] = (
+        *(12.0, 24.0, 48.0, 96.0, 192.0),
+    )
     """Sides in pixels of the anchors of `faster_rcnn`, `mask_rcnn`, `ssd` and `retinanet`, one per
     level of their feature maps, finest first: small, since defects are small. `fcos` has no
     anchors, but as many levels."""
@@ -166,7 +188,7 @@ class BoxConfig(_Section):
     score_threshold: Fraction = 0.05
     """Boxes with a lower score are dropped, except the single box of `localizer`, whose score ranks
     images."""
-    max_detections: Annotated[int, Field(ge=1)] = 100
+    max_detections: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Maximum number of boxes per image."""
 
 
@@ -202,13 +224,13 @@ class AugmentConfig(_Section):
 class TrainConfig(_Section):
     """The training loop."""
 
-    epochs: Annotated[int, Field(ge=1)] = 30
+    epochs: Count = 30
     """Number of epochs; with `max_time` the time limit decides instead."""
-    max_time: Positive | None = None
+    max_time: Annotated[float, Field(gt=0.0, le=MAX_SECONDS)] | None = None
     """Wall-clock limit in seconds for the whole training, validation included."""
-    samples_per_epoch: Annotated[int, Field(ge=1)] | None = None
+    samples_per_epoch: Count | None = None
     """Number of samples per epoch; by default two per training image, but at least 128."""
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     """Number of samples per step."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """`sgd` uses Nesterov momentum."""
@@ -217,10 +239,10 @@ class TrainConfig(_Section):
     encoder_lr_factor: Fraction = 0.3
     """Learning rate of the pretrained encoder as a fraction of `lr`; 0 keeps it frozen
     throughout."""
-    freeze_stages: Annotated[int, Field(ge=0)] = 2
+    freeze_stages: Annotated[int, Field(ge=0, le=100)] = 2
     """Number of stages of a pretrained encoder, first stage first, that stay frozen: they
     detect edges and spots, which are alike in all images. With 2, training is a quarter faster."""
-    freeze_encoder_epochs: Annotated[int, Field(ge=0)] = 0
+    freeze_encoder_epochs: CountOrZero = 0
     """Number of epochs at the start in which the whole encoder is frozen."""
     weight_decay: NotNegative = 1e-2
     """Weight decay (not of biases and norms)."""
@@ -230,7 +252,7 @@ class TrainConfig(_Section):
     """Schedule of the learning rate: `step` multiplies it by `step_factor` every `step_epochs`."""
     warmup: Fraction = 0.05
     """Fraction of training in which the learning rate rises from 0 (`cosine` and `constant`)."""
-    step_epochs: Annotated[int, Field(ge=1)] = 7
+    step_epochs: Count = 7
     """Number of epochs between two steps of the `step` schedule."""
     step_factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
     """Factor of the `step` schedule."""
@@ -240,7 +262,7 @@ class TrainConfig(_Section):
     """Decay of the moving average of the weights that is validated and saved; 0 switches it off."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     """Reduced precision; `auto` takes bf16 or fp16 on a GPU and none on a CPU."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Count | None = None
     """Number of epochs without improvement on validation after which training stops; null never
     stops early."""
 
@@ -248,18 +270,21 @@ class TrainConfig(_Section):
 class InferConfig(_Section):
     """How a trained network is applied to whole images."""
 
-    tile: Annotated[int, Field(ge=64)] = 1024
+    tile: Annotated[int, Field(ge=64, le=8192)] = 1024
     """Images with more than tile x tile pixels are split into tiles of this side."""
-    overlap: Annotated[int, Field(ge=0)] = 128
-    """Overlap of neighboring tiles in pixels; scores are blended there."""
-    min_area: Annotated[int, Field(ge=0)] = 0
+    overlap: Annotated[int, Field(ge=0, le=4096)] = 128
+    """Overlap of neighboring tiles in pixels, at most 7/8 of `tile`; scores are blended there."""
+    min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are not reported. 0 by default, since a hidden minimum causes
     escapes."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.overlap >= self.tile:
-            raise ValueError(f"overlap ({self.overlap}) must be smaller than tile ({self.tile})")
+        if 8 * self.overlap > 7 * self.tile:
+            raise ValueError(
+                f"overlap ({self.overlap}) must be at most 7/8 of tile ({self.tile}): every pixel "
+                "would be computed in more than 64 tiles"
+            )
         return self
 
 
@@ -306,4 +331,18 @@ class Config(_Section):
                 f"model.architecture '{self.model.architecture}' belongs to the approach {theirs}, "
                 f"not to {self.approach}. Use --approach {theirs}, or one of: {', '.join(own)}"
             )
+        pixels = self.train.batch_size * self._sample_pixels
+        if pixels > MAX_BATCH_PIXELS:
+            raise ValueError(
+                f"train.batch_size {self.train.batch_size} makes {pixels:,} pixels per training "
+                f"step, more than the limit of {MAX_BATCH_PIXELS:,}. Use a smaller batch_size, or "
+                "smaller or fewer crops or tiles"
+            )
         return self
+
+    @property
+    def _sample_pixels(self) -> int:
+        """The number of pixels of a training sample."""
+        if self.approach == "patch":
+            return self.patch.tiles_per_image * (self.patch.tile + 2 * self.patch.context) ** 2
+        return (self.data.resize or self.data.crop) ** 2

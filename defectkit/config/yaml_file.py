@@ -11,8 +11,10 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import Node
 
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, shown
 
+MAX_YAML_BYTES = 2**16
+"""64 KiB; no configuration is nearly as large, and a larger YAML takes seconds."""
 YAML_ERRORS = (YAMLError, ValueError, LookupError, AssertionError)
 """What ruamel.yaml raises for text that is not valid, such as ``!!int`` before a word."""
 
@@ -23,9 +25,11 @@ def parse_yaml(text: str, *, name: str) -> dict[str, Any]:
     ``name`` says in messages where the text came from.
 
     Raises:
-        ConfigError: the text is not valid YAML or not a mapping, a key is repeated or not a word,
-            or there is an alias, a merge key or a directive.
+        ConfigError: the text is too long, no valid YAML or no mapping, a key is repeated or no
+            text, or there is an alias, a merge key or a directive.
     """
+    if len(text) > MAX_YAML_BYTES:
+        raise ConfigError(f"{name} has more than {MAX_YAML_BYTES:,} characters.")
     if text.startswith("%") or "\n%" in text:
         raise ConfigError(f"{name}: directives such as %YAML are not read; remove the line.")
     yaml = YAML(typ="safe", pure=True)
@@ -84,8 +88,8 @@ class _Constructor(SafeConstructor):
     ) -> bool:
         line = key_node.start_mark.line + 1
         if not isinstance(key, str):
-            shown = list(key) if isinstance(key, tuple) else key
-            raise ConfigError(f"line {line}: a key must be text but is {shown}.")
+            named = list(key) if isinstance(key, tuple) else key
+            raise ConfigError(f"line {line}: a key must be text but is {shown(named)}.")
         if key in mapping:
-            raise ConfigError(f"line {line}: the key '{key}' is repeated; remove one of them.")
+            raise ConfigError(f"line {line}: the key {shown(key)} is repeated; remove one of them.")
         return True

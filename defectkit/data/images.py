@@ -19,7 +19,7 @@ from defectkit.data.image_pages import decode_stored
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.stored_image import read_stored_size
 from defectkit.errors import ImageError
-from defectkit.files import read_limited, write_bytes
+from defectkit.files import open_limited, read_limited, write_bytes
 
 
 def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
@@ -56,7 +56,11 @@ def read_image_size(path: Path | str) -> ImageSize:
         ImageError: the file is missing, not an image or too large.
     """
     try:
-        with Path(path).open("rb") as handle:
+        opened = open_limited(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    try:
+        with opened as handle:
             return read_stored_size(Path(path), handle)
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -6,8 +6,8 @@ from typing import Any
 
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import ROI_BY_IMAGE, is_intact, save_model
-from defectkit.files import write_bytes
+from defectkit.deployment.bundle import MAX_WEIGHT_BYTES, ROI_BY_IMAGE, is_intact, save_model
+from defectkit.files import read_limited, write_bytes
 from defectkit.models.network import Network
 from defectkit.training.validation import Validation
 
@@ -65,4 +65,6 @@ def repair_model(run: Path) -> None:
     """Restore the run's model from its second copy where a kill damaged it."""
     if not is_intact(run / "model") and is_intact(run / SECOND_COPY):
         for name in ("model.safetensors", "model.json"):
-            write_bytes(run / "model" / name, (run / SECOND_COPY / name).read_bytes())
+            write_bytes(
+                run / "model" / name, read_limited(run / SECOND_COPY / name, MAX_WEIGHT_BYTES)
+            )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torchvision import models
 
 from defectkit.errors import DefectkitWarning, ModelError
-from defectkit.files import sha256_bytes
+from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
 
 # Weights in a package of the Python index: timm's name of the same network, the package, the file
@@ -107,7 +107,7 @@ def _from_package(name: str) -> StateDict | None:
     if importlib.util.find_spec(package) is None:
         return None
     path = Path(str(importlib.resources.files(package).joinpath(file)))
-    content = path.read_bytes()
+    content = read_limited(path)
     if sha256_bytes(content) != sha256:
         raise ModelError(
             f"{path} is not the expected file (its SHA-256 differs). Reinstall {package}, "
@@ -159,7 +159,7 @@ def _from_torchvision(name: str, *, allow_download: bool) -> StateDict | None:
             _warn_of_random_weights(name, str(file))
             return None
         _download(url, file)
-    content = file.read_bytes()
+    content = read_limited(file)
     if not sha256_bytes(content).startswith(file.stem.rpartition("-")[2]):
         raise ModelError(f"{file} is damaged: its SHA-256 differs from its name. Delete it.")
     return _load_tensors(content)

@@ -16,10 +16,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from defectkit.errors import DefectkitWarning, TrainingError
-from defectkit.files import json_text, sha256_bytes, write_bytes, write_json
+from defectkit.files import (
+    MAX_JSON_BYTES,
+    json_text,
+    read_limited,
+    sha256_bytes,
+    write_bytes,
+    write_json,
+)
 
 KEPT_EPOCHS = 2
 """Number of checkpoints that stay on disk."""
+
+MAX_TENSOR_BYTES = 2**34
+"""16 GiB: four times the limit of a model, for its moving average and the optimizer."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -108,11 +118,11 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Return the numbers and the tensors' bytes of a checkpoint; any error means damage."""
-    text = path.read_bytes()
+    text = read_limited(path, MAX_JSON_BYTES)
     numbers: dict[str, Any] = json.loads(text)
     if text != json_text(numbers).encode():
         raise ValueError("the JSON differs from what was written")
-    content = path.with_suffix(".safetensors").read_bytes()
+    content = read_limited(path.with_suffix(".safetensors"), MAX_TENSOR_BYTES)
     if numbers.pop("seal") != _seal(numbers):
         raise ValueError("the SHA-256 of the numbers differs")
     if numbers["sha256"] != sha256_bytes(content):

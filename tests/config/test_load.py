@@ -6,6 +6,7 @@ from defectkit.config import (
     Config,
     TrainConfig,
     load_config,
+    make_config,
 )
 from defectkit.errors import ConfigError
 
@@ -113,3 +114,34 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"model: \xe9")
     with pytest.raises(ConfigError, match=r"cannot read the configuration .*latin\.yaml"):
         load_config(tmp_path / "latin.yaml")
+
+
+@pytest.mark.check(58)
+def test_of_many_mistakes_some_are_named(tmp_path):
+    content = {f"key{n}": n for n in range(300_000)}
+    with pytest.raises(ConfigError) as raised:
+        make_config(content, name="model.json")
+    lines = str(raised.value).splitlines()
+    assert (len(lines), lines[-1]) == (22, "  and 299,980 more.")
+
+
+@pytest.mark.check(58)
+def test_what_is_long_is_shown_by_its_beginning():
+    for content in ({"x" * 10**6: 1}, {"seed": "x" * 10**6}, {"seed": [1] * 10**6}):
+        with pytest.raises(ConfigError) as raised:
+            make_config(content, name="model.json")
+        assert len(str(raised.value)) < 400
+
+
+@pytest.mark.check(58)
+def test_a_file_takes_more_settings_than_an_option():
+    with pytest.raises(ConfigError, match="100,000 settings are more than 1,000: write a file"):
+        load_config(None, ["seed=1"] * 100_000)
+    with pytest.raises(ConfigError, match="--set seed has more than 65,536 characters"):
+        load_config(None, ["seed=" + "1" * 70_000])
+
+
+@pytest.mark.check(58)
+def test_a_configuration_is_a_small_file(tmp_path):
+    with pytest.raises(ConfigError, match="it is larger than the limit of 65,536 bytes"):
+        read("a: 1\n" * 20_000, folder=tmp_path)

@@ -32,7 +32,24 @@ def test_times(text, seconds):
     assert parse_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "0m", "-5s", "1d", "1h30m", "1.h", "nan"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "0",
+        "0m",
+        "-5s",
+        "1d",
+        "1h30m",
+        "1.h",
+        "nan",
+        "inf",
+        "9" * 400 + "s",
+        "20000001",
+        "\u0663s",
+    ],
+)
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(ConfigError, match=r"is not a time\. Write for example 90s, 20m or 1\.5h"):
         parse_seconds(text)

@@ -55,6 +55,7 @@ CHECKS = {
     52: "a command deletes and mixes only what is its own; one writer, killed anywhere",
     53: "everything in a folder is accounted for: inspected, or listed with its reason, or counted",
     54: "one image's trouble is one row; each exit status means what the README says",
+    58: "sizes before work: numbers, files, tables and networks are bounded before they cost",
 }
 
 NOT_RUN = {

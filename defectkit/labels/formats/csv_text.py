@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectkit.errors import LabelError
-from defectkit.files import unquote_formula
+from defectkit.files import read_limited, unquote_formula
 from defectkit.labels.formats.text_encoding import Encodings
 
 DELIMITERS = ",;\t"
+MAX_BYTES = 2**30
+"""Larger tables are refused: 1 GiB."""
 
 NOT_CSV: Mapping[bytes, str] = {
     b"PK\x03\x04": "an Excel or zip file",
@@ -94,11 +96,10 @@ def read_csv_text(path: Path | str) -> CsvText:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LabelError(
-            f"cannot read {path}: {error.strerror or error}. Give the path of a CSV file."
-        ) from error
+        content = read_limited(path, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LabelError(f"cannot read {path}: {reason}. Give the path of a CSV file.") from error
     for magic, kind in NOT_CSV.items():
         if content.startswith(magic):
             raise LabelError(f"{path} is {kind}. Save it as CSV (UTF-8).")

@@ -9,6 +9,7 @@ import numpy as np
 
 from defectkit.arrays import ImageSize
 from defectkit.errors import LabelError
+from defectkit.files import open_limited
 from defectkit.labels import rle
 from defectkit.labels.formats.shapes import box_of, ellipse, rectangle_around
 from defectkit.labels.formats.table_builder import Annotation, TableBuilder
@@ -25,9 +26,9 @@ SHAPES = ("polygon", "box", "mask", "ellipse", "cuboid", "skeleton", *WITHOUT_AR
 def is_cvat(path: Path) -> bool:
     """Return whether an XML file is one of CVAT's, as its beginning shows."""
     try:
-        with path.open("rb") as handle:
+        with open_limited(path, MAX_BYTES) as handle:
             head = handle.read(HEAD_BYTES)
-    except OSError:
+    except (OSError, ValueError):
         return False
     return b"<annotations" in head.replace(b"\0", b"")
 

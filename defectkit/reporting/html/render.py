@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 
 from defectkit.data.images import read_image
 from defectkit.errors import ImageError
+from defectkit.files import read_limited
 
 TEMPLATES = Path(__file__).with_name("templates")
 THUMBNAIL_WIDTH = 760
@@ -28,7 +29,7 @@ def render_page(template: str, **values: Any) -> str:
         template: a file name in ``templates/``.
         values: what the template names; one that it names and that is missing is our mistake.
     """
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    style = read_limited(TEMPLATES / "page.css").decode("utf-8")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from defectkit.files import write_text
+from defectkit.files import read_limited, write_text
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.html.render import data_uri, render_page, thumbnail_jpeg
 from defectkit.reporting.metric_tables import (
@@ -83,7 +83,7 @@ def write_report(
         warnings=run_info.get("warnings") or (),
         sections=metric_tables(metrics),
         plots=[
-            (data_uri((folder / name).read_bytes(), "png"), text)
+            (data_uri(read_limited(folder / name), "png"), text)
             for name, text in PLOTS.items()
             if (folder / name).is_file()
         ],
