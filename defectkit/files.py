@@ -30,9 +30,8 @@ MAX_JSON_BYTES = 2**24
 DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error codes of a full disk, an exhausted quota and a limit on file sizes."""
 
-WINDOWS_DEVICES = {"con", "prn", "aux", "nul"} | {
-    f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)
-}
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul"}
+WINDOWS_DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 """Names that no file can have on Windows, with any suffix."""
 
 # Characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection); the full-width
@@ -115,10 +114,9 @@ def read_json(path: Path | str) -> Any:
 
 
 def open_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> io.BufferedReader:
-    """Open a file that has at most ``max_bytes`` bytes, to read it.
+    """Open a file of at most ``max_bytes`` bytes to read it, as all files are opened.
 
-    All files are opened here: reading a device or a pipe may never end, and opening a pipe waits
-    for its writer.
+    A device or a pipe is not: reading it may never end, and opening a pipe waits for its writer.
 
     Raises:
         OSError: it is missing, a folder, or may not be read.
@@ -134,7 +132,7 @@ def open_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> io.Buffer
 
 
 def read_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
-    """Read a whole file that has at most ``max_bytes`` bytes.
+    """Read a whole file of at most ``max_bytes`` bytes.
 
     Raises:
         OSError, ValueError: as ``open_limited``, or it grows while it is read.

@@ -174,9 +174,7 @@ def write_until_killed(last, out):
 
 
 @pytest.mark.parametrize("earlier", [FIRST, {}], ids=["second", "first"])
-def test_killed_at_any_point_no_head_lies_beside_other_files(
-    tmp_path, earlier, tally, monkeypatch
-):
+def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, tally, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # It matters to a loss of power alone.
     mine = {"overlays/mine.png": "mine"}
     for last in range(1, 200):
