@@ -12,11 +12,11 @@ from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from defectkit import __version__
 from defectkit.command_line import build_command, command_help
+from defectkit.control_characters import has_controls
 from defectkit.errors import INTERRUPTED, TERMINATED, UNREADABLE, DefectkitError
 from defectkit.pipelines import (
     compare,
@@ -28,6 +28,7 @@ from defectkit.pipelines import (
     synth,
     train,
 )
+from defectkit.terminal import SafeConsole
 
 app = typer.Typer(
     name="defectkit",
@@ -44,7 +45,7 @@ app.add_typer(configs_app, name="configs", rich_help_panel="More")
 labels_app = typer.Typer(help="Write labels in other formats.", no_args_is_help=True)
 app.add_typer(labels_app, name="labels", rich_help_panel="More")
 
-console = Console(stderr=True)
+console = SafeConsole()
 
 
 def _version(wanted: bool) -> None:
@@ -129,6 +130,8 @@ def main() -> None:
     let_idle_threads_sleep()
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
+    if any(map(has_controls, sys.argv)):
+        _guard_usage_errors()
     try:
         app(prog_name="defectkit")
     except DefectkitError as error:
@@ -140,6 +143,13 @@ def main() -> None:
                 "interrupted; what was finished is on disk. Continue a training with --resume."
             )
         raise
+
+
+def _guard_usage_errors() -> None:
+    # typer prints them on a console of its own, and they repeat the arguments.
+    from typer import rich_utils  # slow: only where it is needed
+
+    rich_utils.Console = SafeConsole  # type: ignore[attr-defined]
 
 
 def _terminate(*_: object) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from defectkit.control_characters import IN_JSON, escape_controls, restore_controls
 from defectkit.errors import DiskFullError, OutputError
 
 TEMP_MARK = ".defectkit-tmp-"
@@ -98,7 +99,8 @@ def write_json(path: Path | str, content: Mapping[str, Any]) -> None:
 
 def json_text(content: Mapping[str, Any]) -> str:
     """Return what ``write_json`` writes."""
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return IN_JSON.sub(lambda found: json.dumps(found[0]).strip('"'), text)
 
 
 def read_json(path: Path | str) -> Any:
@@ -148,15 +150,15 @@ def read_limited(path: Path | str, max_bytes: int = MAX_FILE_BYTES) -> bytes:
 def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write ``rows`` under ``columns``; ``None`` becomes an empty cell.
 
-    Text cells that a spreadsheet would run as a formula get a leading quote, which ``read_csv``
-    removes. Numbers stay as they are, negative ones too.
+    Text cells that a spreadsheet would run as a formula get a leading quote, and control characters
+    become escapes: a terminal that shows the file obeys none. ``read_csv`` restores both. Numbers
+    stay as they are, negative ones too.
     """
-    lines = _Lines()
-    # csv quotes cells with a character of its line end: a lone "\r" in a cell needs quotes too.
-    writer = csv.writer(lines, lineterminator="\r\n")
-    writer.writerow(map(_quote_formula, columns))
-    writer.writerows([_quote_formula(cell) for cell in row] for row in rows)
-    write_text(path, "".join(lines))
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(map(_write_cell, columns))
+    writer.writerows([_write_cell(cell) for cell in row] for row in rows)
+    write_text(path, lines.getvalue())
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
@@ -176,14 +178,14 @@ def read_cells(path: Path | str) -> Iterator[list[str]]:
     with io.TextIOWrapper(open_limited(path), encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
         columns = next(reader, [])
-        yield [unquote_formula(column) for column in columns]
+        yield [_read_cell(column) for column in columns]
         for cells in reader:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            yield [unquote_formula(cell) for cell in cells]
+            yield [_read_cell(cell) for cell in cells]
 
 
 def unquote_formula(cell: str) -> str:
@@ -244,17 +246,15 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
     return folder
 
 
-class _Lines(list[str]):
-    """A list of lines that ``csv.writer`` can write to."""
-
-    def write(self, line: str) -> None:
-        self.append(line.removesuffix("\r\n") + "\n")
-
-
-def _quote_formula(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(FORMULA_STARTS):
-        return "'" + cell
+def _write_cell(cell: object) -> object:
+    if isinstance(cell, str):
+        text = escape_controls(cell)
+        return "'" + text if text.startswith(FORMULA_STARTS) else text
     return "" if cell is None else cell
+
+
+def _read_cell(cell: str) -> str:
+    return restore_controls(unquote_formula(cell))
 
 
 def _temp_beside(target: Path) -> Path:

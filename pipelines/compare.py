@@ -17,6 +17,7 @@ from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import ensure_writable, write_text
 from defectkit.tables import make_table, write_table
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run(
         warn_of_incomparable,
     )
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     folders = [Path(run) for run in runs]
     data = Path(data) if data else None
     names = _name_runs(folders)

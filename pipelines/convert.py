@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from defectkit.control_characters import has_controls
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import ensure_writable, write_csv, write_json
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import WrittenLabelFormat
 
 if TYPE_CHECKING:
@@ -65,19 +67,24 @@ def run(
     """
     from defectkit.data.dataset import Dataset
 
-    data, out, console = Dataset.load(dataset), Path(out), console or Console(stderr=True)
+    data, out, console = Dataset.load(dataset), Path(out), console or SafeConsole()
     if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
         raise OutputError(f"{out} exists already. Choose a new --out.")
+    names = _image_names(data)
     if data.label_kind == "boxes" and to != "coco":
         raise DatasetError(
             f"{data.folder} has boxes but no masks; {to} cannot store boxes. Use --to coco."
+        )
+    if to != "coco" and any(map(has_controls, [*names, *data.classes])):
+        raise DatasetError(
+            f"{data.folder} has control characters in names of images or classes, which {to} "
+            "cannot store. Use --to coco."
         )
     if IGNORED_CLASS in data.classes and any(record.ignored for record in data.records):
         raise DatasetError(
             f"{data.folder} has ignored pixels and a class {IGNORED_CLASS!r}, the name that they "
             "would get. Rename the class."
         )
-    names = _image_names(data)
     match to:
         case "csv":
             _write_csv(data, names, out)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.files import ensure_writable
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def run(
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.reporting.evaluation_folder import evaluate_split
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)

@@ -16,6 +16,7 @@ from rich.progress import track
 from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ImageError, LabelError
 from defectkit.files import ensure_writable, write_csv
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run(
     from defectkit.data.image_search import search_images
     from defectkit.deployment.bundle import TrainedModel
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     out = Path(out)
     trained = TrainedModel.load(model, device=device)
     given = [Path(image) for image in images]

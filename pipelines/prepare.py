@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from defectkit.errors import DatasetError
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import (
     SPLITS,
     LabelFormatOption,
@@ -202,7 +203,7 @@ def run(
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
 
-    out, console = Path(out), console or Console(stderr=True)
+    out, console = Path(out), console or SafeConsole()
     fractions = parse_split(split)
     _refuse_pixel_pitch(pixel_pitch)
     asked = parse_pixel_options(

@@ -16,6 +16,7 @@ from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import ensure_writable, read_csv, write_text
 from defectkit.tables import make_table, write_table
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def run(
     from defectkit.evaluation.suspects import rank_suspects
     from defectkit.reporting.html.suspects import suspects_page
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     if max_images < 1:
         raise ConfigError(f"--max-images is {max_images}. Give at least 1.")
     run = Path(run)

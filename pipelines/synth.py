@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from defectkit.errors import ConfigError, OutputError
 from defectkit.files import ensure_writable, read_limited, write_text
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import SynthSurface
 
 if TYPE_CHECKING:
@@ -84,9 +86,9 @@ def run(
             levels=levels,
         )
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     if table.exists() and not force:
-        task = track(range(images), f"Comparing with {table}", console=console)
+        task = track(range(images), escape(f"Comparing with {table}"), console=console)
         if (
             read_limited(table)
             != _csv_text([_label_rows(index, draw_image(index)) for index in task]).encode()

@@ -13,6 +13,7 @@ from rich.console import Console
 from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import read_json
+from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import ApproachName, Device
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run(
     from defectkit.config.options import options_as_settings, resolve_config
     from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
 
-    console = console or Console(stderr=True)
+    console = console or SafeConsole()
     options = options_as_settings(
         approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time
     )

@@ -19,6 +19,7 @@ from tiny_training import train_tiny
 import defectkit
 from defectkit import files
 from defectkit.config import Config, save_config
+from defectkit.control_characters import has_controls
 from defectkit.data.images import write_png
 from defectkit.errors import DiskFullError, OutputError
 from defectkit.files import (
@@ -464,6 +465,16 @@ def test_safe_names_of_long_texts_can_be_written_with_what_is_added(letter, tmp_
 def test_a_file_name_that_is_no_unicode_can_be_written(tmp_path):
     write_text(tmp_path / "x.txt", os.fsdecode(b"caf\xe9"))
     assert (tmp_path / "x.txt").read_text(encoding="utf-8") == r"caf\udce9"
+
+
+@pytest.mark.check(59)
+def test_json_has_no_control_characters_as_they_are(tmp_path):
+    content = {"a\x1b\x7f\x9b": "\u202e\U000e0041\udce9 零件"}
+    write_json(tmp_path / "x.json", content)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert not has_controls(text.replace("\n", ""))
+    assert "零件" in text
+    assert read_json(tmp_path / "x.json") == content
 
 
 @pytest.mark.check(58)

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from defectkit.control_characters import show_controls
 from defectkit.reporting.glossary import GLOSSARY
 from defectkit.reporting.metric_tables import NO_VALUE
 
@@ -163,7 +164,7 @@ def console_table(rows: Sequence[Row]) -> Table:
     ]
     for row, *cells in zip(rows, *columns, strict=True):
         model = Text(f"\n{row['approach']}\n{row['network']}", "dim")
-        table.add_row(Text(row["run"]) + model, *cells)
+        table.add_row(Text(show_controls(row["run"])) + model, *cells)
     return table
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from defectkit.control_characters import show_controls
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.scope import count_roi
 from defectkit.preparation.prepared_image import PreparedImage
@@ -145,7 +146,7 @@ def _regions_table(
     n_regions = regions.groupby("class_id").size()
     areas = regions.groupby("class_id")[units].quantile(np.array(PERCENTILES) / 100)
     for class_id in classes:
-        first = [class_id, str(n_images[class_id]), str(n_regions[class_id])]
+        first = [show_controls(class_id), str(n_images[class_id]), str(n_regions[class_id])]
         for unit in units:
             values = areas[unit].loc[[class_id]].tolist()
             numbers = [f"{value:.0f}" if unit == "px" else f"{value:.3g}" for value in values]
@@ -171,7 +172,7 @@ def _splits_table(
         counts = class_table.groupby(["class_id", "split"]).size()
         for class_id in classes:
             own = (str(counts.get((class_id, split), 0)) for split in SPLITS)
-            table.add_row(Text(f"class {class_id}"), *own)
+            table.add_row(Text(show_controls(f"class {class_id}")), *own)
     return table
 
 

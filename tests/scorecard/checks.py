@@ -56,6 +56,7 @@ CHECKS = {
     53: "everything in a folder is accounted for: inspected, or listed with its reason, or counted",
     54: "one image's trouble is one row; each exit status means what the README says",
     58: "sizes before work: numbers, files, tables and networks are bounded before they cost",
+    59: "escape sequences in names and texts: none reaches a terminal, a table or a page",
 }
 
 NOT_RUN = {

@@ -1,7 +1,8 @@
 """What every page needs: the templates, and pictures that are part of the page.
 
 A page has no scripts and loads nothing (a content security policy says so as well), and every text
-that comes from data is escaped: an image may be called ``<script>``.
+that comes from data is escaped: an image may be called ``<script>``, or have marks in its name that
+reverse what follows.
 """
 
 import base64
@@ -14,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image as Pillow
 
+from defectkit.control_characters import show_controls
 from defectkit.data.images import read_image
 from defectkit.errors import ImageError
 from defectkit.files import read_limited
@@ -33,6 +35,7 @@ def render_page(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=_show,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -43,6 +46,12 @@ def render_page(template: str, **values: Any) -> str:
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
         **values,
     )
+
+
+def _show(value: object) -> object:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return show_controls(value)
+    return value
 
 
 def thumbnail_jpeg(path: Path) -> bytes:

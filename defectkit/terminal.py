@@ -1,0 +1,32 @@
+"""The console on which every command reports: it shows control characters and obeys none."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from defectkit.control_characters import show_controls
+
+
+class SafeConsole(Console):
+    """A console of rich on which texts of others are only text.
+
+    It writes no control characters but its own, for colors and progress bars, and takes ``:name:``
+    for no emoji. Brackets are markup, as rich has them: escape them in texts of others.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"stderr": True, "emoji": False, **options})
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return ``text`` as rich measures and wraps it, with its control characters shown."""
+        return super().render_str(show_controls(text), **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Yield the pieces of any output, with the control characters of its texts shown."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=show_controls(segment.text))
