@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from defectkit.control_characters import IN_JSON, escape_controls, restore_controls
+from defectkit.control_characters import IN_JSON
+from defectkit.csv_cells import read_cell, write_cell
 from defectkit.errors import DiskFullError, OutputError
 
 TEMP_MARK = ".defectkit-tmp-"
@@ -34,11 +35,6 @@ DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"}
 WINDOWS_DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 """Names that no file can have on Windows, with any suffix."""
-
-# Characters that make a spreadsheet read a cell as a formula (OWASP, CSV injection); the full-width
-# ones do so in Chinese, Japanese and Korean settings. A leading quote is quoted too, so that
-# ``unquote_formula`` restores exactly what was written.
-FORMULA_STARTS = tuple("=+-@\t\r\n'\uff1d\uff0b\uff0d\uff20")
 
 
 @contextlib.contextmanager
@@ -156,8 +152,8 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
     """
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(map(_write_cell, columns))
-    writer.writerows([_write_cell(cell) for cell in row] for row in rows)
+    writer.writerow(map(write_cell, columns))
+    writer.writerows([write_cell(cell) for cell in row] for row in rows)
     write_text(path, lines.getvalue())
 
 
@@ -178,23 +174,14 @@ def read_cells(path: Path | str) -> Iterator[list[str]]:
     with io.TextIOWrapper(open_limited(path), encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
         columns = next(reader, [])
-        yield [_read_cell(column) for column in columns]
+        yield [read_cell(column) for column in columns]
         for cells in reader:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "
                     f"{len(columns)}"
                 )
-            yield [_read_cell(cell) for cell in cells]
-
-
-def unquote_formula(cell: str) -> str:
-    """Return a cell's text without the quote that ``write_csv`` put before a formula.
-
-    >>> unquote_formula("'=1+1.png"), unquote_formula("'tis.png")
-    ('=1+1.png', "'tis.png")
-    """
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+            yield [read_cell(cell) for cell in cells]
 
 
 def sha256_bytes(content: bytes) -> str:
@@ -244,17 +231,6 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
             if owned or time.time() - leftover.stat().st_mtime > STRAY_SECONDS:
                 leftover.unlink()
     return folder
-
-
-def _write_cell(cell: object) -> object:
-    if isinstance(cell, str):
-        text = escape_controls(cell)
-        return "'" + text if text.startswith(FORMULA_STARTS) else text
-    return "" if cell is None else cell
-
-
-def _read_cell(cell: str) -> str:
-    return restore_controls(unquote_formula(cell))
 
 
 def _temp_beside(target: Path) -> Path:

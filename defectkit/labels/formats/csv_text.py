@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from defectkit.csv_cells import unquote_formula
 from defectkit.errors import LabelError
-from defectkit.files import read_limited, unquote_formula
+from defectkit.files import read_limited
 from defectkit.labels.formats.text_encoding import Encodings
 
 DELIMITERS = ",;\t"
