@@ -113,10 +113,24 @@ def own_files(folder: Path) -> frozenset[str]:
     They are those that its marker lists, or by their names those of an earlier version without
     one, and all in its ``unfinished/``. Paths are relative to it, with forward slashes.
     """
-    own = set(marker.files) if (marker := Marker.read(folder)) else _unmarked_files(folder)
+    marker = Marker.read(folder)
+    own = set(marker.files) if marker else unmarked_files(folder)
     if Marker.read(folder / UNFINISHED):
         own.update(f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
     return frozenset(own)
+
+
+def unmarked_files(folder: Path) -> set[str]:
+    """Return the files of an earlier version, by their names; none where there is a marker."""
+    if Marker.read(folder):
+        return set()
+    files: set[str] = set()
+    for results in _unmarked(folder):
+        for pattern in results.files:
+            files.update(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
+        if results.kind == "inspection":
+            files.update(_unmarked_overlays(folder))
+    return files
 
 
 def check_out(out: str | Path, kind: str) -> Path:
@@ -162,16 +176,6 @@ def _unmarked(folder: Path) -> Iterator[Unmarked]:
                         yield results
 
 
-def _unmarked_files(folder: Path) -> set[str]:
-    files: set[str] = set()
-    for results in _unmarked(folder):
-        for pattern in results.files:
-            files.update(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
-        if results.kind == "inspection":
-            files.update(_unmarked_overlays(folder))
-    return files
-
-
 def _unmarked_overlays(folder: Path) -> Iterator[str]:
     """Yield the names of the overlays of the images in ``findings.csv``."""
     with suppress(OSError, ValueError, csv.Error):
@@ -181,8 +185,10 @@ def _unmarked_overlays(folder: Path) -> Iterator[str]:
 
 
 def _is_inside(name: object) -> bool:
-    """Return whether an entry of a marker, which anybody may have written, stays in its folder."""
+    """Return whether an entry of a marker, which anybody may have written, is one of results."""
     if not isinstance(name, str):
         return False
     path = PurePath(name)
-    return bool(path.name) and not path.anchor and ".." not in path.parts
+    if not path.name or path.anchor or ".." in path.parts:
+        return False
+    return path.parts[0] not in (MARKER, UNFINISHED)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from defectkit.preparation.pixel_window import Levels, PixelOptions
     from defectkit.preparation.prepared_image import PreparedImage
     from defectkit.preparation.worker_pool import WorkerPool
+    from defectkit.results_folder import Results
 
 COUNTS = (
     *("images", "defective", "good", "regions", "splits", "leaks"),
@@ -183,6 +184,7 @@ def run(
     from defectkit.preparation.convention import decide_polygons, decide_rle_convention
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images
+    from defectkit.preparation.image_groups import assign_groups
     from defectkit.preparation.matching import find_images
     from defectkit.preparation.pixel_window import (
         parse_pixel_options,
@@ -192,24 +194,26 @@ def run(
     from defectkit.preparation.prepared_image import split_images
     from defectkit.preparation.rois import choose_rois
     from defectkit.preparation.splits import parse_split
-    from defectkit.preparation.worker_pool import open_worker_pool
+    from defectkit.preparation.worker_pool import check_workers, open_worker_pool
     from defectkit.preparation.write_dataset import (
         check_output_folder,
         describe_sources,
         sort_classes,
+        write_dataset_folder,
         write_info,
         write_tables,
     )
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
 
-    out, console = Path(out), console or SafeConsole()
+    console = console or SafeConsole()
+    out = check_output_folder(out)
     fractions = parse_split(split)
     _refuse_pixel_pitch(pixel_pitch)
     asked = parse_pixel_options(
         window=window, percentile=percentile, pages=pages, show_channels=show_channels
     )
-    check_output_folder(out)
+    check_workers(workers)
 
     options = ReadOptions(
         mask_threshold=mask_threshold,
@@ -231,45 +235,49 @@ def run(
     _refuse_ignore_class(matching, ignore_class)
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     decide_polygons(matching, asked=polygons)
-    with open_worker_pool(workers, n_jobs=len(matching.images)) as pool:
+    # A regular expression that is wrong is refused before anything is written.
+    assign_groups({one.image_id: matching.cells[one.image_id] for one in matching.images}, group_by)
+    with (
+        write_dataset_folder(out) as results,
+        open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
+    ):
         facts, pixels, levels = _examine(matching, convention, options, asked, pool, console)
-        ledger = _write_ledger(matching, facts, out)
-        _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, out)
+        written = results.if_failed("ledger.csv")
+        ledger = _write_ledger(matching, facts, results.folder)
+        _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, written)
         usable = [image for image in facts if not image.problem]
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
-        sheets = previews.class_sheets(out / "preview", usable, classes)
+        sheets = previews.class_sheets(results.folder / "preview", usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
         grouping = group_images(usable, matching.cells, group_by, pool)
-        pair_sheets = previews.leak_sheets(out / "preview", usable, grouping.leaks)
+        pair_sheets = previews.leak_sheets(results.folder / "preview", usable, grouping.leaks)
         drawing = itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets))
         if not allow_leaks:
-            _refuse_leaks(grouping, drawing, out)
+            _refuse_leaks(grouping, drawing, results)
         prepared, split_warnings = split_images(
             usable, grouping.joined, grouping.given, fractions=fractions, seed=seed
         )
         pixels = settle_window(prepared, pixels, asked, pool)
-        write_tables(out, prepared, classes, grouping.leaks)
+        write_tables(results.folder, prepared, classes, grouping.leaks, out=out)
         _finish(drawing)
-    previews.remove_stale_sheets(out / "preview", [*sheets, *pair_sheets])
-
-    warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
-    warnings += [*pixel_warnings(facts, pixels, asked, levels), *split_warnings]
-    summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
-    info = {
-        **describe_sources(matching, convention, Path(meta) if meta else None, out),
-        "pixels": pixels.to_dict(),
-        "classes": classes,
-        "counts": {key: getattr(summary, key) for key in COUNTS},
-        "pixel_pitch": pixel_pitch,
-        "roi": str(roi) if roi else None,
-        "ignore_class": ignore_class,
-        "seed": seed,
-        "group_by": group_by,
-        "split": dict(zip(SPLITS, fractions, strict=True)),
-        "warnings": warnings,
-    }
-    write_info(out, info)
+        warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
+        warnings += [*pixel_warnings(facts, pixels, asked, levels), *split_warnings]
+        summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
+        info = {
+            **describe_sources(matching, convention, Path(meta) if meta else None, out),
+            "pixels": pixels.to_dict(),
+            "classes": classes,
+            "counts": {key: getattr(summary, key) for key in COUNTS},
+            "pixel_pitch": pixel_pitch,
+            "roi": str(roi) if roi else None,
+            "ignore_class": ignore_class,
+            "seed": seed,
+            "group_by": group_by,
+            "split": dict(zip(SPLITS, fractions, strict=True)),
+            "warnings": warnings,
+        }
+        write_info(results.folder, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     print_outcome(console, out, ledger, warnings, matching.table.kind)
     return summary
@@ -324,14 +332,14 @@ def _examine(
 
 
 def _write_ledger(
-    matching: "Matching", facts: "Sequence[ImageFacts]", out: Path
+    matching: "Matching", facts: "Sequence[ImageFacts]", folder: Path
 ) -> "list[LedgerRow]":
     """Write the outcome of every row, also where the labels are then refused."""
     from defectkit.preparation.examine import collect_ledger
     from defectkit.preparation.write_dataset import write_ledger
 
     ledger = collect_ledger(matching, facts)
-    write_ledger(out, ledger)
+    write_ledger(folder, ledger)
     return ledger
 
 
@@ -342,14 +350,17 @@ def _refuse_rows(
     convention: "RleConvention",
     rle_base: RleBaseOption,
     skip_bad_rows: bool,
-    out: Path,
+    written: Path,
 ) -> None:
-    """Refuse the labels for rows that contradict the convention or are bad, or if none is left."""
+    """Refuse the labels for rows that contradict the convention or are bad, or if none is left.
+
+    ``written`` is where the ledger lies then.
+    """
     from defectkit.labels.ledger import refuse_bad_rows
     from defectkit.preparation.convention import refuse_contradicted_base
     from defectkit.preparation.data_warnings import warn_about_withheld
 
-    source, written = matching.table.path, out / "ledger.csv"
+    source = matching.table.path
     refuse_contradicted_base(matching, facts, convention, asked_base=rle_base)
     if not skip_bad_rows:
         remarks = [f"{text}." for text in warn_about_withheld(matching)]
@@ -358,15 +369,16 @@ def _refuse_rows(
         raise DatasetError(f"no image of {source} can be used; see {written}.")
 
 
-def _refuse_leaks(grouping: "Grouping", drawing: "Iterable[None]", out: Path) -> None:
+def _refuse_leaks(grouping: "Grouping", drawing: "Iterable[None]", results: "Results") -> None:
     """Refuse strong leaks across given splits, after what shows them is written."""
     from defectkit.preparation.leaks.pairs import is_strong, refuse_leaks_across_splits
     from defectkit.preparation.write_dataset import write_leaks
 
     if any(is_strong(leak) and not leak.joined for leak in grouping.leaks):
         _finish(drawing)
-        write_leaks(out, grouping.leaks)
-        refuse_leaks_across_splits(grouping.leaks, grouping.given, written=out)
+        write_leaks(results.folder, grouping.leaks)
+        written = results.if_failed("")
+        refuse_leaks_across_splits(grouping.leaks, grouping.given, written=written)
 
 
 def _finish(drawing: "Iterable[None]") -> None:

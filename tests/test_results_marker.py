@@ -25,7 +25,7 @@ def test_a_marker_comes_back_as_it_was_written(tmp_path):
 
 @pytest.mark.check(52)
 @pytest.mark.parametrize(
-    "name", ["../a", "b/../../a", "/etc/passwd", "", ".", "..", 7, None, ["a"]]
+    "name", ["../a", "b/../../a", "/etc/passwd", "", ".", "..", "unfinished/a", MARKER, 7, ["a"]]
 )
 def test_a_marker_that_names_a_file_elsewhere_counts_as_none(tmp_path, name):
     Marker("dataset", complete=True, files=frozenset({"a"})).write(tmp_path)

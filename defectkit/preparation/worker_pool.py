@@ -43,6 +43,16 @@ class WorkerPool:
         return self.pool.map(function, jobs, chunksize=chunk)
 
 
+def check_workers(count: int | None) -> None:
+    """Check a number of worker processes; None lets ``open_worker_pool`` choose.
+
+    Raises:
+        DatasetError: it is negative.
+    """
+    if count is not None and count < 0:
+        raise DatasetError(f"--workers {count} is below 0. Use 0 to start no worker processes.")
+
+
 @contextmanager
 def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     """Yield ``count`` worker processes, none for 0; for None up to one for each processor.
@@ -50,10 +60,9 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     Raises:
         DatasetError: ``count`` is negative, or a process died while the workers were in use.
     """
+    check_workers(count)
     if count is None:
         count = min(usable_processors(), n_jobs // MIN_JOBS_PER_PROCESS)
-    if count < 0:
-        raise DatasetError(f"--workers {count} is below 0. Use 0 to start no worker processes.")
     count = min(count, MAX_PROCESSES)
     if count == 0:
         yield WorkerPool(0, None)

@@ -2,49 +2,52 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from defectkit import __version__
 from defectkit.data.dataset import FORMAT_VERSION, SCOPE_TABLE
+from defectkit.data.image_kinds import is_data
 from defectkit.errors import OutputError
-from defectkit.files import (
-    TEMP_MARK,
-    ensure_writable,
-    sha256_bytes,
-    sha256_file,
-    write_csv,
-    write_json,
-)
+from defectkit.files import sha256_bytes, sha256_file, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
+from defectkit.results_folder import Results, write_results
+from defectkit.results_marker import UNFINISHED, check_out, unmarked_files
 
-TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv")
-DATASET_FILES = {"dataset.json", "preview", *TABLES, SCOPE_TABLE}
+KIND = "dataset"
+INFO_FILE = "dataset.json"
+TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv", SCOPE_TABLE)
+DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, *TABLES}
 
 
-def check_output_folder(out: Path) -> None:
-    """Check, before any work, that a dataset may be written to ``out``.
+def check_output_folder(out: str | Path) -> Path:
+    """Return ``out`` as a path if a dataset may be written there; change nothing.
 
     Raises:
-        OutputError: it has other files than a dataset's, or cannot be written.
+        OutputError: it has other files than a dataset's, or results of another kind.
     """
+    folder = check_out(out, KIND)
     names = (
-        {path.name for path in out.iterdir() if not path.name.startswith(TEMP_MARK)}
-        if out.is_dir()
-        else set()
+        {path.name for path in folder.iterdir() if is_data(path.name)} if folder.is_dir() else set()
     )
-    if "dataset.json" not in names and names - DATASET_FILES:
+    if INFO_FILE not in names and names - DATASET_FILES:
         raise OutputError(
             f"{out} has other files than a dataset's, such as {min(names - DATASET_FILES)}. "
             "Choose a new or empty folder with --out."
         )
-    ensure_writable(out)
+    return folder
+
+
+def write_dataset_folder(out: Path) -> AbstractContextManager[Results]:
+    """Lock ``out``, and replace what was prepared there by what is written until the end."""
+    return write_results(out, kind=KIND, head=INFO_FILE, names=TABLES, adopt=unmarked_files(out))
 
 
 def sort_classes(class_ids: Iterable[str]) -> list[str]:
@@ -54,28 +57,31 @@ def sort_classes(class_ids: Iterable[str]) -> list[str]:
     )
 
 
-def write_ledger(out: Path, ledger: Iterable[LedgerRow]) -> None:
+def write_ledger(folder: Path, ledger: Iterable[LedgerRow]) -> None:
     """Write ``ledger.csv``."""
     write_csv(
-        out / "ledger.csv",
+        folder / "ledger.csv",
         ["line", "image_id", "class_id", "outcome", "reason"],
         ([row.line, row.image_id, row.class_id, row.outcome, row.reason] for row in ledger),
     )
 
 
 def write_tables(
-    out: Path, images: Sequence[PreparedImage], classes: Sequence[str], leaks: Sequence[Leak]
+    folder: Path,
+    images: Sequence[PreparedImage],
+    classes: Sequence[str],
+    leaks: Sequence[Leak],
+    *,
+    out: Path,
 ) -> None:
     """Write ``images.csv``, ``masks.csv``, ``defects.csv``, ``leaks.csv`` and ``scope.csv``.
 
-    An earlier ``dataset.json`` is removed first: until ``write_info`` writes the new one, tables
-    that may not belong together are not a dataset.
+    ``folder`` is where to write them, ``out`` where they will lie: paths start there.
     """
-    (out / "dataset.json").unlink(missing_ok=True)
     # Many images are in few folders, and it takes long to resolve one.
     folders = {parent: _relative_folder(parent, out) for parent in {*map(_parent, images)}}
     write_csv(
-        out / "images.csv",
+        folder / "images.csv",
         [
             "image_id",
             "path",
@@ -104,7 +110,7 @@ def write_tables(
         ),
     )
     write_csv(
-        out / "masks.csv",
+        folder / "masks.csv",
         ["image_id", "class_id", "rle"],
         (
             [image.facts.image_id, class_id, image.facts.rles[class_id]]
@@ -114,7 +120,7 @@ def write_tables(
         ),
     )
     write_csv(
-        out / "defects.csv",
+        folder / "defects.csv",
         ["image_id", "class_id", "defect_id", "x", "y", "width", "height", "area"],
         (
             [image.facts.image_id, region.class_id, number, *region.box_xywh, region.area]
@@ -122,11 +128,11 @@ def write_tables(
             for number, region in enumerate(image.facts.regions, start=1)
         ),
     )
-    _write_scopes(out, [image.facts for image in images])
-    write_leaks(out, leaks)
+    _write_scopes(folder, [image.facts for image in images])
+    write_leaks(folder, leaks)
 
 
-def _write_scopes(out: Path, images: Sequence[ImageFacts]) -> None:
+def _write_scopes(folder: Path, images: Sequence[ImageFacts]) -> None:
     """Write which pixels do not count; no file where all do. A region of all images is one row."""
     rois = {image.roi for image in images}
     rows = [["", "roi", roi] for roi in rois if roi and len(rois) == 1] or [
@@ -134,15 +140,13 @@ def _write_scopes(out: Path, images: Sequence[ImageFacts]) -> None:
     ]
     rows += [[image.image_id, "ignored", image.ignored] for image in images if image.ignored]
     if rows:
-        write_csv(out / SCOPE_TABLE, ["image_id", "kind", "shape"], rows)
-    else:
-        (out / SCOPE_TABLE).unlink(missing_ok=True)
+        write_csv(folder / SCOPE_TABLE, ["image_id", "kind", "shape"], rows)
 
 
-def write_leaks(out: Path, leaks: Sequence[Leak]) -> None:
+def write_leaks(folder: Path, leaks: Sequence[Leak]) -> None:
     """Write ``leaks.csv``; also for a dataset that is refused because of them."""
     write_csv(
-        out / "leaks.csv",
+        folder / "leaks.csv",
         ["image_id_a", "image_id_b", "kind", "similarity", "joined"],
         (
             [
@@ -157,10 +161,10 @@ def write_leaks(out: Path, leaks: Sequence[Leak]) -> None:
     )
 
 
-def write_info(out: Path, info: Mapping[str, Any]) -> None:
+def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     """Write ``dataset.json``, last: it makes the folder a dataset."""
     head = {"format_version": FORMAT_VERSION, "defectkit": __version__}
-    write_json(out / "dataset.json", {**head, **info})
+    write_json(folder / INFO_FILE, {**head, **info})
 
 
 def relative_path(path: Path, folder: Path) -> str:

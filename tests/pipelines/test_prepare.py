@@ -90,7 +90,7 @@ def test_every_file_says_what_the_source_says(source):
     }
     assert {path.name for path in out.iterdir()} == {
         "images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv", "dataset.json",
-        "preview",
+        "preview", ".defectkit.json", ".defectkit.lock",
     }  # fmt: skip
     assert {path.name for path in (out / "preview").iterdir()} == {
         "defective_1.png", "defective_10.png", "good.png", "smallest.png",

@@ -1,13 +1,10 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import write_png
-from defectkit.errors import DatasetError
 from defectkit.files import read_csv
-from defectkit.preparation import write_dataset as dataset_writer
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.preparation.write_dataset import (
@@ -29,7 +26,7 @@ def prepared(folder, *names: str) -> list[PreparedImage]:
 
 def write(out, images: list[PreparedImage]) -> None:
     write_ledger(out, [])
-    write_tables(out, images, [], [])
+    write_tables(out, images, [], [], out=out)
     write_info(out, {"classes": []})
 
 
@@ -53,26 +50,3 @@ def test_a_path_leads_out_of_what_a_link_points_to(tmp_path):
     write(tmp_path / "out", images)
     assert paths(tmp_path / "out") == ["../../Train/a.png"]
     assert Dataset.load(tmp_path / "out").records[0].path.samefile(images[0].facts.path)
-
-
-@pytest.mark.parametrize("table", ["images.csv", "masks.csv", "defects.csv", "leaks.csv"])
-def test_a_dataset_that_is_not_finished_is_none(tmp_path, monkeypatch, table):
-    images = prepared(tmp_path / "Train", "a.png", "b.png")
-    out = tmp_path / "out"
-    write(out, images[:1])
-    assert len(Dataset.load(out).records) == 1
-    write_csv = dataset_writer.write_csv
-
-    def killed(path, *arguments) -> None:
-        if path.name == table:
-            raise KeyboardInterrupt
-        write_csv(path, *arguments)
-
-    with monkeypatch.context() as context:
-        context.setattr(dataset_writer, "write_csv", killed)
-        with pytest.raises(KeyboardInterrupt):
-            write(out, images)
-    with pytest.raises(DatasetError, match=r"is not a dataset \(it has no dataset\.json\)"):
-        Dataset.load(out)
-    write(out, images)
-    assert len(Dataset.load(out).records) == 2

@@ -98,15 +98,6 @@ def write_sheet(sheet: Sheet) -> None:
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
 
 
-def remove_stale_sheets(folder: Path, sheets: Sequence[Sheet]) -> None:
-    """Remove the sheets of an earlier dataset that are not among ``sheets``."""
-    for path in {*folder.glob("*.png")} - {sheet.path for sheet in sheets}:
-        if path.name in ("good.png", "smallest.png", "leaks.png") or path.name.startswith(
-            "defective_"
-        ):
-            path.unlink()
-
-
 def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:
     areas = [
         (sum(region.area for region in image.regions if region.class_id == class_id), image)

@@ -5,7 +5,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.labels import rle
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.regions import Region
-from defectkit.reporting.drawing.previews import class_sheets, remove_stale_sheets, write_sheet
+from defectkit.reporting.drawing.previews import class_sheets, write_sheet
 
 
 def image(folder, name: str, *, shape=(40, 60), box=None, class_id="1") -> ImageFacts:
@@ -84,11 +84,3 @@ def test_every_class_has_a_sheet_of_its_own_even_where_case_does_not_count(tmp_p
     assert len({name.casefold() for name in names}) == len(classes)
     assert all(sheet.path.parent == tmp_path for sheet in sheets)
     assert {"defective_scratch.png", "defective_\u5212\u75d5.png"} <= {*names}
-
-
-def test_only_own_stale_sheets_are_removed(tmp_path):
-    for name in ("defective_9.png", "smallest.png", "good.png", "mine.png"):
-        (tmp_path / name).touch()
-    source = tmp_path / "source"
-    remove_stale_sheets(tmp_path, class_sheets(tmp_path, [image(source, "a")], []))
-    assert {path.name for path in tmp_path.glob("*.png")} == {"good.png", "mine.png"}
