@@ -92,3 +92,20 @@ class DiskFullError(OutputError):
 
 class DefectkitWarning(UserWarning):
     """Something the user should know that does not stop the work."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the machine or its GPU had too little memory."""
+    # By the name of torch's error, since torch is slow to import. The texts are those of torch's
+    # allocator for the CPU, and of numpy's error out of a loader process.
+    texts = ("DefaultCPUAllocator", "MemoryError in DataLoader worker")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without a full stop; its kind if nothing."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

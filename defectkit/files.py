@@ -150,11 +150,15 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
     become escapes: a terminal that shows the file obeys none. ``read_csv`` restores both. Numbers
     stay as they are, negative ones too.
     """
+    write_text(path, csv_text([columns, *rows]))
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return what ``write_csv`` writes of rows."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(map(write_cell, columns))
     writer.writerows([write_cell(cell) for cell in row] for row in rows)
-    write_text(path, lines.getvalue())
+    return lines.getvalue()
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:

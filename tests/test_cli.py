@@ -85,7 +85,7 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
     whole = source_csv.parent / "Train" / "part-00.png"
     looked = cli("inspect", run_folder, cut, whole, "--out", tmp_path / "o", "--device", "cpu")
     assert looked.code == 1
-    assert f"unreadable: {cut}: the image is damaged or cut off" in looked.err
+    assert f"not inspected: {cut}: the image is damaged or cut off" in looked.err
     assert [row["image_id"] for row in read_csv(tmp_path / "o" / "errors.csv")] == [cut.name]
     assert "Traceback" not in looked.err
 

@@ -38,6 +38,7 @@ from defectkit.files import (
     write_text,
 )
 from defectkit.reporting.drawing.gif import write_gif
+from defectkit.results_marker import UNFINISHED
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 tricky = st.sampled_from(
@@ -99,15 +100,22 @@ def watched(monkeypatch):
 
 def in_order(done: list[tuple]) -> set[Path]:
     """Return the files that were renamed, each of which must be synced before, its folder after."""
-    renamed = set()
+    synced, renamed = set[Path](), set[Path]()
     for place, call in enumerate(done):
-        if call[0] == "rename":
-            _, temp, target = call
+        if call[0] == "fsync":
+            synced.add(call[1])
+            continue
+        _, temp, target = call
+        assert temp in synced
+        if UNFINISHED in temp.parts and TEMP_MARK not in temp.name:  # one of many results
+            assert ("fsync", target.parent) in done[place:]
+        else:
             assert TEMP_MARK in temp.name
             assert temp.parent == target.parent
             assert done[place - 1] == ("fsync", temp)
             assert done[place + 1] == ("fsync", target.parent)
-            renamed.add(target)
+        synced.add(target)
+        renamed.add(target)
     return renamed
 
 
@@ -142,7 +150,9 @@ def test_every_file_that_a_command_writes_is_synced_and_renamed(
     defectkit.inspect(run, source_csv.parent, out=tmp_path / "seen", device="cpu", console=quiet)
     defectkit.compare(run, out=tmp_path / "compared", device="cpu", console=quiet)
     # A lock holds nothing: another process must find it under its name.
-    written = {path for path in tmp_path.rglob("*") if path.is_file() and path.name != ".lock"}
+    written = {
+        path for path in tmp_path.rglob("*") if path.is_file() and not path.name.endswith(".lock")
+    }
     assert {path.suffix for path in written} == {
         *(".json", ".csv", ".png", ".gif", ".yaml", ".html", ".safetensors"),
     }

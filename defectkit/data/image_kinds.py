@@ -29,7 +29,12 @@ MAX_CHANNELS = 16
 """Max. number of channels of an image."""
 
 
-NO_DATA = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+NO_DATA = frozenset(
+    {
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "lost+found"),
+        *("$recycle.bin", "system volume information"),
+    }
+)
 """What systems leave in folders, in lower case; hidden files are no data either, nor are the locks
 of open office files (``~$labels.csv``)."""
 

@@ -3,15 +3,27 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
-from defectkit.data.image_kinds import IMAGE_SUFFIXES, is_data
+from defectkit.data.file_kinds import has_image, is_document
+from defectkit.data.folder_walk import Entry, walk_folder
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.errors import ImageError
+from defectkit.results_marker import MARKER, UNFINISHED, UNMARKED, own_files
 
 NAMED = 3
-"""Number of skipped files that are named."""
-DEAD_LINK = "the link leads nowhere."
+"""Number of files that are named."""
+OTHER_KINDS = {
+    "hidden": "hidden or of the system",
+    "seen": "links to folders that were searched",
+    "result": "results of defectkit",
+}
+"""The files that are no images and have a reason beside their suffix."""
+KNOWN = ", ".join(IMAGE_SUFFIXES)
+PATTERN = frozenset("*?[")
+"""What a shell leaves of a pattern that no file fits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,104 +37,167 @@ class ImageFile:
 
 @dataclass(slots=True)
 class ImageSearch:
-    """The images that were found, and the paths of the files that are of no known kind."""
+    """What was found.
+
+    Attributes:
+        files: the images, and whatever may be or have images but is not to be opened.
+        others: the names of the files that are no images, by their kind.
+    """
 
     files: list[ImageFile] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    others: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def skipped(self) -> int:
+        """Number of files that are no images."""
+        return sum(map(len, self.others.values()))
 
     def describe_skipped(self) -> str:
-        """Return the number of skipped files by extension and the names of the first; or ""."""
+        """Return the number of files that are no images by kind, and the names of some; or ""."""
         if not self.skipped:
             return ""
-        kinds = Counter(Path(name).suffix.lower() or "without extension" for name in self.skipped)
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        names = ", ".join(self.skipped[:NAMED]) + (", …" if len(self.skipped) > NAMED else "")
-        plural = "s" if len(self.skipped) > 1 else ""
-        return f"{len(self.skipped)} other file{plural} skipped: {counts} ({names})"
+        by_count = sorted(self.others.items(), key=lambda item: -len(item[1]))
+        kinds = ", ".join(f"{len(names)} {kind}" for kind, names in by_count)
+        names = sorted(name for names in self.others.values() for name in names)
+        some = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
+        plural = "s" if len(names) > 1 else ""
+        return f"{len(names)} other file{plural} skipped: {kinds} ({some})"
 
 
-def search_images(given: Sequence[Path], *, results: Path, follow_links: bool) -> ImageSearch:
-    """Return the given files, and all images below the given folders.
+def search_images(given: Sequence[str | Path], *, follow_links: bool) -> ImageSearch:
+    """Return the given files, all images below the given folders, and all else that lies there.
 
-    Hidden files and what an inspection wrote are left out. A file that is given counts as an image
-    whatever its name.
+    A file that is given counts as an image; below a folder, one that is called as images are or
+    that begins as one. Documents, hidden files and results of defectkit are counted; whatever else
+    is no image, or is not opened, has a ``problem``.
+
+    Ids are unique: the path below the given folder, else the path as given, else the whole path.
 
     Args:
         given: files and folders.
-        results: the folder of the results of an inspection.
-        follow_links: also follow links that lead out of a given folder; otherwise the images have
-            a ``problem``.
+        follow_links: also follow links that lead out of a given folder; otherwise they have a
+            ``problem``.
 
     Raises:
-        ImageError: there is no image.
+        ImageError: there is no image, or something that is given is missing.
     """
-    search = ImageSearch()
-    paths: dict[Path, tuple[str, str]] = {}  # with name and problem
-    for path in given:
-        if path.is_dir():
-            for below, problem in sorted(_walk(path, results, follow_links=follow_links)):
-                name = below.relative_to(path).as_posix()
-                if problem or below.suffix.lower() in IMAGE_SUFFIXES:
-                    paths.setdefault(below, (name, problem))
-                else:
-                    search.skipped.append(name)
-        else:
-            paths.setdefault(path, (path.name, ""))
-    if not paths:
-        skipped = search.describe_skipped()
-        raise ImageError(
-            f"no image in {', '.join(map(str, given))}{f' ({skipped})' if skipped else ''}. "
-            f"Known kinds: {', '.join(IMAGE_SUFFIXES)}."
-        )
-    counts = Counter(name for name, _ in paths.values())
+    search, real_folder = ImageSearch(), cache(os.path.realpath)
+    found: dict[str, tuple[Entry, Path]] = {}  # each file once, with its path as given
+    for text in given:
+        path = Path(text)
+        _check_given(text)
+        for entry, kind in _look_at(path, follow_links=follow_links):
+            if kind:
+                search.others.setdefault(kind, []).append(entry.name)
+            else:
+                below = path if entry.path == path else path / entry.name
+                # A link stays what it is: it is an image of its own.
+                folder, name = os.path.split(entry.path)
+                whole = os.path.join(real_folder(folder or os.curdir), name)  # noqa: PTH118
+                found.setdefault(whole, (entry, below))
+    if all(entry.problem for entry, _ in found.values()):
+        raise ImageError(_why_none(given, search, [entry for entry, _ in found.values()]))
+    names = [
+        (entry.name, below.as_posix(), Path(whole).as_posix())
+        for whole, (entry, below) in found.items()
+    ]
     search.files = [
-        # Files with the same name are distinguished by their full paths.
-        ImageFile(
-            image_id=name if counts[name] == 1 else path.as_posix(), path=path, problem=problem
-        )
-        for path, (name, problem) in paths.items()
+        ImageFile(image_id=image_id, path=entry.path, problem=entry.problem)
+        for image_id, (entry, _) in zip(_unique(names), found.values(), strict=True)
     ]
     return search
 
 
-def _walk(top: Path, results: Path, *, follow_links: bool) -> Iterator[tuple[Path, str]]:
-    """Yield each file below ``top``, each folder once, and the problem of what is not opened."""
-    real_top, real_results = top.resolve(), results.resolve()
-    problems: list[tuple[Path, str]] = []
+def _check_given(text: str | Path) -> None:
+    """Check that something has a path.
 
-    def unreadable(error: OSError) -> None:
-        problems.append((Path(error.filename), f"cannot list the folder: {error.strerror}."))
-
-    def leads_out(path: Path) -> bool:
-        return path.is_symlink() and not path.resolve().is_relative_to(real_top)
-
-    seen = set()
-    for base, folders, names in os.walk(top, onerror=unreadable, followlinks=follow_links):
-        real = Path(base).resolve()
-        folders[:] = [name for name in folders if is_data(name)]
-        if real in seen or real == real_results / "overlays":
-            folders.clear()  # Links of folders to each other may form a loop.
-            continue
-        seen.add(real)
-        paths = [Path(base, name) for name in names if is_data(name)]
-        for path in [*paths, *(Path(base, name) for name in folders if not follow_links)]:
-            if not follow_links and _may_be_images(path) and leads_out(path):
-                yield path, _link_problem(path, top)
-            elif path.is_file() and not (real == real_results and path.suffix == ".csv"):
-                yield path, ""
-            elif not path.exists():
-                yield path, DEAD_LINK
-    yield from problems
+    Raises:
+        ImageError: it has none, or there is nothing.
+    """
+    if not str(text):
+        raise ImageError("an empty text is no path of images. Name a file or a folder.")
+    try:
+        os.stat(text)  # noqa: PTH116 (it takes a text)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        hint = "no file fits the pattern" if PATTERN & set(str(text)) else "check the path"
+        why = getattr(error, "strerror", None) or error
+        raise ImageError(f"cannot find {text} ({why}): {hint}.") from error
 
 
-def _may_be_images(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES or path.is_dir()
-
-
-def _link_problem(path: Path, folder: Path) -> str:
-    if not os.path.exists(path):  # noqa: PTH110 (Path.exists raises in folders it may not read)
-        return DEAD_LINK
-    return (
-        f"{path} is a link that leads out of {folder}. Give the path of its target to inspect "
-        "it, or follow all links with --follow-links."
+def _look_at(given: Path, *, follow_links: bool) -> Iterator[tuple[Entry, str]]:
+    """Yield what is given, or lies below it, and its kind: "" if it is to be listed."""
+    if not given.is_dir():
+        yield Entry(name=given.name, path=given, kind="file"), ""
+        return
+    entries = sorted(
+        walk_folder(given, follow_links=follow_links), key=lambda entry: entry.name.split("/")
     )
+    results = _results_among(given, entries)
+    for entry in entries:
+        if entry.name in results:
+            yield entry, OTHER_KINDS["result"]
+        elif entry.kind in OTHER_KINDS:
+            yield entry, OTHER_KINDS[entry.kind]
+        elif entry.kind == "file":
+            yield _judge_file(entry)
+        elif entry.is_link and is_document(entry.name):
+            yield entry, _suffix_of(entry)
+        else:
+            yield entry, ""
+
+
+def _judge_file(entry: Entry) -> tuple[Entry, str]:
+    """Return a file with its problem if it has one, and its kind if it is no image."""
+    if entry.path.suffix.lower() in IMAGE_SUFFIXES:
+        return entry, ""
+    try:
+        if has_image(entry.path):
+            return entry, ""
+    except OSError as error:
+        return replace(entry, problem=f"cannot be read: {error.strerror}."), ""
+    if is_document(entry.name):
+        return entry, _suffix_of(entry)
+    return replace(entry, problem=f"no image that can be read ({KNOWN}), and no document."), ""
+
+
+def _suffix_of(entry: Entry) -> str:
+    return entry.path.suffix.lower() or "without extension"
+
+
+def _results_among(top: Path, entries: Sequence[Entry]) -> set[str]:
+    """Return the names of the files below ``top`` that defectkit wrote."""
+    folders = set()
+    for entry in entries:
+        inner, _, name = entry.name.rpartition("/")
+        if name == MARKER or name in UNMARKED:
+            folders.add(inner)
+            if inner.rpartition("/")[2] == UNFINISHED:
+                folders.add(inner.rpartition("/")[0])
+    return {
+        f"{inner}/{name}" if inner else name
+        for inner in folders
+        for name in (MARKER, *own_files(top / inner))
+    }
+
+
+def _why_none(given: Sequence[str | Path], search: ImageSearch, unopened: Sequence[Entry]) -> str:
+    where = ", ".join(map(str, given))
+    skipped = search.describe_skipped()
+    problems = [f"{entry.path}: {entry.problem}" for entry in unopened[:NAMED]]
+    if len(unopened) > NAMED:
+        problems.append(f"and {len(unopened) - NAMED} more.")
+    reasons = " ".join(problems) or f"Known kinds: {KNOWN}."
+    return f"no image in {where}{f' ({skipped})' if skipped else ''}. {reasons}"
+
+
+def _unique(names_of_files: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return for each file the first of its names that makes all different, as the last ones do."""
+    levels = [0] * len(names_of_files)
+    while True:
+        chosen = [names[level] for names, level in zip(names_of_files, levels, strict=True)]
+        counts = Counter(chosen)
+        shared = [i for i, name in enumerate(chosen) if counts[name] > 1]
+        if not shared:
+            return chosen
+        for i in shared:
+            levels[i] = min(levels[i] + 1, len(names_of_files[i]) - 1)

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from defectkit.config import Config
-from defectkit.errors import MemoryShortageError, WorkerError
+from defectkit.errors import MemoryShortageError, WorkerError, first_line, is_out_of_memory
 
 
 @contextmanager
@@ -20,29 +18,16 @@ def explain_failures(config: Config) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        text = str(error)
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             half = max(config.train.batch_size // 2, 1)
             raise MemoryShortageError(
-                f"out of memory ({_first_line(text) or 'MemoryError'}). Start a new "
+                f"out of memory ({first_line(error)}). Start a new "
                 f"run with smaller batches (--set train.batch_size={half}) or crops (--set "
                 "data.crop=...); or free some memory and continue with --resume."
             ) from error
-        if text.startswith("DataLoader worker"):
+        if str(error).startswith("DataLoader worker"):
             raise WorkerError(
-                f"a loader process died ({_first_line(text)}), most likely for lack of memory. "
+                f"a loader process died ({first_line(error)}), most likely for lack of memory. "
                 "Continue with --resume and fewer of them: --set data.workers=0 needs none."
             ) from error
         raise
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # Of torch's allocator for the CPU, and of numpy's own MemoryError out of a loader process.
-    texts = ("DefaultCPUAllocator", "MemoryError in DataLoader worker")
-    return any(text in str(error) for text in texts)
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0].rstrip(".")

@@ -1,21 +1,47 @@
 """Nothing in a folder may be lost without a word, and no link may lead out or around in circles."""
 
+import errno
 import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from defectkit.data.image_search import ImageFile, search_images
+from defectkit.data.image_search import KNOWN, search_images
+from defectkit.data.images import write_png
 from defectkit.errors import ImageError
+from defectkit.results_marker import Marker
 
 
-def search(*given: Path, results: Path = Path("nowhere"), follow_links: bool = False):
-    return search_images(given, results=results, follow_links=follow_links)
+def search(*given: Path | str, follow_links: bool = False):
+    return search_images(given, follow_links=follow_links)
 
 
 def ids(found) -> list[str]:
     return [file.image_id for file in found.files]
+
+
+def problems(found) -> dict[str, str]:
+    return {file.image_id: file.problem for file in found.files if file.problem}
+
+
+@pytest.fixture
+def refuse(monkeypatch):
+    """Refuse to open paths, as the system does to users who may not read them; root may."""
+    shut: set[str] = set()
+
+    def check(call):
+        def checked(path, *arguments, **options):
+            if os.fspath(path) in shut:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return call(path, *arguments, **options)
+
+        return checked
+
+    monkeypatch.setattr(os, "scandir", check(os.scandir))
+    monkeypatch.setattr(Path, "open", check(Path.open))
+    return lambda *paths: shut.update(map(str, paths))
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -30,34 +56,77 @@ def test_images_of_all_levels_are_found_in_the_order_of_their_paths(tmp_path):
     assert ids(search(tmp_path)) == ["a/1.tif", "a/2.jpg", "b.PNG", "c.png/x.bmp"]
 
 
-def test_other_files_are_counted_by_extension_and_hidden_ones_are_not(tmp_path):
+@pytest.mark.check(53)
+def test_documents_and_hidden_files_are_counted_by_kind(tmp_path):
     touch(tmp_path, "a.png", "x.json", "b.txt", "in/c.TXT", "d.txt", "README")
     touch(tmp_path, ".hidden", "._a.png", ".git/b.png", "Thumbs.db", "__MACOSX/a.png")
     found = search(tmp_path)
     assert ids(found) == ["a.png"]
+    assert found.skipped == 10
     assert found.describe_skipped() == (
-        "5 other files skipped: 3 .txt, 1 without extension, 1 .json (README, b.txt, d.txt, …)"
+        "10 other files skipped: 5 hidden or of the system, 3 .txt, 1 without extension, 1 .json "
+        "(._a.png, .git, .hidden, …)"
     )
-    (tmp_path / "x.json").unlink()
-    for name in ("b.txt", "d.txt", "README"):
-        (tmp_path / name).unlink()
-    assert search(tmp_path).describe_skipped() == "1 other file skipped: 1 .txt (in/c.TXT)"
     assert search(tmp_path / "a.png").describe_skipped() == ""
+    assert search(tmp_path / "in", tmp_path / "a.png").describe_skipped() == (
+        "1 other file skipped: 1 .txt (c.TXT)"
+    )
 
 
-def test_what_an_inspection_wrote_is_neither_inspected_nor_counted(tmp_path):
-    touch(tmp_path, "a.png", "out/findings.csv", "out/errors.csv", "out/overlays/a.png.png")
-    touch(tmp_path, "out/overlays/a.png.preview.jpg", "out/mine.png")
-    found = search(tmp_path, results=tmp_path / "out")
-    assert (ids(found), found.skipped) == (["a.png", "out/mine.png"], [])
+@pytest.mark.check(53)
+def test_a_file_of_no_known_kind_is_listed_and_one_that_is_an_image_is_inspected(tmp_path):
+    touch(tmp_path, "a.png", "b.heic", "part", "c.zip")
+    for name in ("scan", "scan.raw", "scan.txt"):
+        write_png(tmp_path / name, np.zeros((8, 8), np.uint8))
+    why = f"no image that can be read ({KNOWN}), and no document."
+    assert problems(search(tmp_path)) == dict.fromkeys(("b.heic", "c.zip", "part"), why)
+    assert ids(search(tmp_path)) == [
+        "a.png", "b.heic", "c.zip", "part", "scan", "scan.raw", "scan.txt",
+    ]  # fmt: skip
 
 
+@pytest.mark.check(53)
+def test_what_a_command_wrote_is_counted_and_what_lies_beside_is_inspected(tmp_path):
+    touch(tmp_path, "a.png", "out/findings.csv", "out/overlays/a.png.png", "out/mine.png")
+    touch(tmp_path, "out/overlays/mine.png", "out/overlays/a.png.preview.jpg")
+    touch(tmp_path, "out/unfinished/overlays/b.png")
+    of_out = {"findings.csv", "overlays/a.png.png", "overlays/a.png.preview.jpg"}
+    Marker("inspection", complete=True, files=frozenset(of_out)).write(tmp_path / "out")
+    Marker("inspection", complete=False, files=frozenset()).write(tmp_path / "out" / "unfinished")
+    found = search(tmp_path)
+    assert ids(found) == ["a.png", "out/mine.png", "out/overlays/mine.png"]
+    assert found.describe_skipped().startswith("6 other files skipped: 6 results of defectkit (")
+
+
+@pytest.mark.check(53)
 def test_without_an_image_the_error_says_what_is_there_instead(tmp_path):
-    touch(tmp_path, "a.raw", "b.raw")
+    touch(tmp_path, "a.txt", "b.txt")
     with pytest.raises(
-        ImageError, match=r"no image in .* \(2 other files skipped: 2 \.raw \(a\.raw, b\.raw\)\)"
+        ImageError, match=r"no image in .* \(2 other files skipped: 2 \.txt \(a\.txt, b\.txt\)\)"
     ):
         search(tmp_path)
+    touch(tmp_path, "a.raw", "b.raw", "c.raw", "d.raw")
+    with pytest.raises(ImageError, match=r"/a\.raw: no image that can be read .* and 1 more\."):
+        search(tmp_path)
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gone.png", r"cannot find .*gone\.png \(No such file or directory\): check the path"),
+        ("*.bmp", r"cannot find .*\*\.bmp \(No such file .*: no file fits the pattern"),
+        ("dead.png", r"cannot find .*dead\.png"),
+        ("a\0.png", "cannot find .*null"),
+    ],
+)
+def test_what_is_given_must_be_there(given, message, tmp_path):
+    touch(tmp_path, "a.png")
+    (tmp_path / "dead.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ImageError, match=message):
+        search(tmp_path / "a.png", f"{tmp_path}/{given}")
+    with pytest.raises(ImageError, match="an empty text is no path of images"):
+        search(tmp_path / "a.png", "")
 
 
 @pytest.fixture
@@ -78,16 +147,19 @@ def linked(tmp_path) -> Path:
 
 def test_a_link_that_leads_out_is_told_with_the_option_that_follows_it(linked):
     found = search(linked)
-    problems = {file.image_id: file.problem for file in found.files if file.problem}
-    assert set(problems) == {"file.png", "far", "dead.png", "lost.png"}
+    told = problems(found)
+    assert set(told) == {"file.png", "far", "dead.png", "lost.png"}
     for name in ("file.png", "far"):
-        assert f"{name} is a link that leads out of {linked}" in problems[name]
-        assert "--follow-links" in problems[name]
-    assert problems["dead.png"] == problems["lost.png"] == "the link leads nowhere."
+        assert f"{name} is a link that leads out of {linked}" in told[name]
+        assert "--follow-links" in told[name]
+    assert told["dead.png"] == told["lost.png"] == "the link leads nowhere."
     assert [file.image_id for file in found.files if not file.problem] == [
         "a.png", "line 1/b.png", "same.png",
     ]  # fmt: skip
-    assert found.skipped == ["notes.txt"]
+    assert found.others == {
+        ".txt": ["notes.txt"],
+        "links to folders that were searched": ["line 1/loop"],
+    }
 
 
 def test_links_are_followed_when_asked_and_loops_end(linked):
@@ -99,30 +171,38 @@ def test_links_are_followed_when_asked_and_loops_end(linked):
     assert [file.image_id for file in found.files if file.problem] == ["dead.png", "lost.png"]
 
 
-def test_a_given_file_counts_whatever_its_name_and_equal_names_become_paths(tmp_path):
-    touch(tmp_path, "one/a.png", "two/a.png", "b.scan")
-    given = [tmp_path / "one", tmp_path / "two", tmp_path / "b.scan"]
+@pytest.mark.check(53)
+def test_ids_are_unique_and_as_short_as_can_be(tmp_path, monkeypatch):
+    touch(tmp_path, "one/a.png", "two/a.png", "b.scan", "two/c.png", "one/one/a.png")
+    monkeypatch.chdir(tmp_path)
+    given = [Path(name) for name in ("one", "two", "b.scan", "one/../two/c.png")]
+    # one/a.png is the path of one file as given, and of the other below the folder one.
     assert ids(search(*given)) == [
-        (tmp_path / "one/a.png").as_posix(), (tmp_path / "two/a.png").as_posix(), "b.scan",
+        (tmp_path / "one/a.png").as_posix(), "one/one/a.png", "two/a.png",
+        "c.png", "b.scan",
     ]  # fmt: skip
-    assert search(tmp_path / "gone.png").files == [
-        ImageFile(image_id="gone.png", path=tmp_path / "gone.png")
-    ]
+    assert ids(search(Path("one"), Path("one/one"), Path("one/one/a.png"))) == [
+        "a.png", "one/a.png",
+    ]  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
-def test_a_pipe_is_not_waited_for(tmp_path):
+@pytest.mark.check(53)
+def test_a_pipe_is_listed_and_not_waited_for(tmp_path):
     touch(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.png")
-    assert ids(search(tmp_path)) == ["a.png"]
+    os.mkfifo(tmp_path / "pipe")
+    why = "it is no file, but a pipe, a socket or a device."
+    assert problems(search(tmp_path)) == {"pipe": why, "pipe.png": why}
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may list all")
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path):
-    touch(tmp_path, "a.png", "shut/b.png")
-    (tmp_path / "shut").chmod(0)
-    try:
-        problems = {file.image_id: file.problem for file in search(tmp_path).files}
-    finally:
-        (tmp_path / "shut").chmod(0o700)
-    assert problems["shut"] == "cannot list the folder: Permission denied."
+@pytest.mark.check(53)
+def test_folders_and_files_that_cannot_be_read_are_listed(tmp_path, refuse):
+    touch(tmp_path, "a.png", "shut/b.png", "deep/c.png", "no.scan")
+    refuse(tmp_path / "shut", tmp_path / "deep", tmp_path / "no.scan")
+    why = "cannot list the folder: Permission denied."
+    assert problems(search(tmp_path)) == {
+        "deep": why, "no.scan": "cannot be read: Permission denied.", "shut": why,
+    }  # fmt: skip
+    with pytest.raises(ImageError, match=r"no image in .*shut: cannot list the folder"):
+        search(tmp_path / "shut")

@@ -46,7 +46,8 @@ def test_an_inspection_holds_exactly_its_files(photos, inspect):
     summary = inspect(photos)
     files = set(hashes_of(summary.out))
     overlays = {name for name in files if name.startswith("overlays/")}
-    assert files - overlays == {"errors.csv", "findings.csv", "regions.csv"}
+    own = {".defectkit.json", ".defectkit.lock"}
+    assert files - overlays == {"errors.csv", "findings.csv", "regions.csv"} | own
     assert len(overlays) == 4
     assert summary.unreadable == 0
     assert summary.good + summary.review + summary.defective == 4
@@ -129,13 +130,14 @@ def test_unreadable_files_are_listed_and_the_work_goes_on(photos, inspect):
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
     (photos / "words.jpg").write_text("not an image")
     (photos / "empty.bmp").write_bytes(b"")
-    summary = inspect(photos, photos.parent / "gone.png")
+    (photos / "dead.png").symlink_to("gone.png")
+    summary = inspect(photos)
     errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
     assert summary.unreadable == 4
-    assert set(errors) == {"cut.png", "words.jpg", "empty.bmp", "gone.png"}
+    assert set(errors) == {"cut.png", "words.jpg", "empty.bmp", "dead.png"}
     assert "damaged or cut off" in errors["cut.png"]
     assert "not an image" in errors["words.jpg"]
-    assert "No such file" in errors["gone.png"]
+    assert errors["dead.png"] == "the link leads nowhere."
     assert len({row["image_id"] for row in read_csv(summary.out / "findings.csv")}) == 4
     assert len(list((summary.out / "overlays").iterdir())) == 4
 
@@ -228,7 +230,7 @@ def test_a_name_that_is_no_unicode_is_inspected_too(inspect, tmp_path):
     write_png(path, np.full((70, 70), 100, np.uint8))
     summary = inspect(folder)
     assert summary.unreadable == 0
-    assert read_csv(summary.out / "findings.csv")[0]["image_id"] == r"caf\udce9.png"
+    assert read_csv(summary.out / "findings.csv")[0]["image_id"] == "caf\udce9.png"
     path.write_bytes(b"")
     assert inspect(folder).unreadable == 1
 

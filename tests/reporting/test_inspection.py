@@ -1,0 +1,181 @@
+"""One image's trouble is one row, whatever it is, and everything that was done is on disk."""
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import defectkit
+from defectkit.errors import DiskFullError
+from defectkit.files import read_csv
+from defectkit.reporting import inspection
+
+NAMES = [f"part-{number:02}.png" for number in range(4)]
+
+
+@pytest.fixture
+def photos(source_csv, tmp_path) -> Path:
+    """A folder of four images."""
+    for name in NAMES:
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        shutil.copy(source_csv.parent / "Train" / name, tmp_path / "photos")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def inspect(run_folder, tmp_path):
+    def call(*images: Path, **options):
+        console = Console(file=io.StringIO(), width=1000)
+        out = tmp_path / "out"
+        done = defectkit.inspect(
+            run_folder, *images, out=out, device="cpu", console=console, **options
+        )
+        return done, console.file.getvalue()
+
+    return call
+
+
+def fail_at(name: str, error: BaseException, monkeypatch) -> None:
+    """Make the drawing of one image's overlay fail."""
+    draw = inspection.write_overlay
+
+    def drawn(path: Path, *arguments, image_id: str, **options) -> None:
+        if image_id == name:
+            raise error
+        draw(path, *arguments, image_id=image_id, **options)
+
+    monkeypatch.setattr(inspection, "write_overlay", drawn)
+
+
+def errors_in(folder: Path) -> dict[str, str]:
+    return {row["image_id"]: row["error"] for row in read_csv(folder / "errors.csv")}
+
+
+def ids_in(folder: Path) -> list[str]:
+    return sorted({row["image_id"] for row in read_csv(folder / "findings.csv")})
+
+
+@pytest.mark.check(54)
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "too little memory for this image (MemoryError). Cut it into parts."),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate 9 bytes\nmore"),
+            "too little memory for this image ([enforce fail] DefaultCPUAllocator: can't allocate "
+            "9 bytes). Cut it into parts.",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "too little memory for this image (CUDA"),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError: division by zero"),
+        (RecursionError(), "RecursionError: RecursionError"),
+        (OSError("odd"), "OSError: odd"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_one_image_raises_is_one_row(error, reason, photos, inspect, monkeypatch):
+    fail_at("part-01.png", error, monkeypatch)
+    done, told = inspect(photos)
+    ((name, written),) = errors_in(done.out).items()
+    assert name == "part-01.png"
+    assert written.startswith(reason)
+    assert f"not inspected: {photos / name}: {written}" in told
+    assert ids_in(done.out) == [one for one in NAMES if one != name]
+    assert (done.unreadable, done.good + done.review + done.defective) == (1, 3)
+
+
+@pytest.mark.check(54)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), DiskFullError("full")])
+def test_when_it_is_stopped_the_rows_are_there_and_the_others_are_listed(
+    error, photos, inspect, monkeypatch, tmp_path
+):
+    fail_at("part-02.png", error, monkeypatch)
+    with pytest.raises(type(error)):
+        inspect(photos)
+    assert ids_in(tmp_path / "out") == NAMES[:2]
+    assert errors_in(tmp_path / "out") == dict.fromkeys(NAMES[2:], inspection.STOPPED)
+
+
+@pytest.mark.check(54)
+def test_a_stopped_inspection_leaves_the_results_of_an_earlier_one(
+    photos, inspect, monkeypatch, tmp_path
+):
+    done, _ = inspect(photos)
+    (photos / "part-00.png").unlink()
+    fail_at("part-02.png", KeyboardInterrupt(), monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(photos)
+    assert ids_in(done.out) == NAMES
+    assert ids_in(done.out / "unfinished") == NAMES[1:2]
+
+
+def save_pages(path: Path, kind: str, *images: Path) -> None:
+    first, *others = (Image.open(image).convert("RGB") for image in images)
+    first.save(path, kind, save_all=True, append_images=others, lossless=True)
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
+def test_each_page_has_the_verdict_of_an_image_of_its_own(kind, photos, inspect):
+    alone = {
+        row["image_id"]: (row["verdict"], row["score"])
+        for row in read_csv(inspect(photos)[0].out / "findings.csv")
+    }
+    save_pages(photos / "stack", kind, *(photos / name for name in NAMES[:3]))
+    done, _ = inspect(photos / "stack", photos / NAMES[3])
+    pages = {
+        row["image_id"]: (row["verdict"], row["score"])
+        for row in read_csv(done.out / "findings.csv")
+    }
+    expected = {f"stack#{number}": alone[name] for number, name in enumerate(NAMES[:3], 1)}
+    assert pages == expected | {NAMES[3]: alone[NAMES[3]]}
+    assert len(list((done.out / "overlays").iterdir())) == 4
+    done, told = inspect(photos / "stack", first_page=True)
+    assert ids_in(done.out) == ["stack"]
+    assert "note: stack: several pages or frames; the first alone was inspected" in told
+
+
+@pytest.mark.check(53)
+def test_a_page_has_no_name_of_another_image(photos, inspect):
+    save_pages(photos / "s.tif", "TIFF", photos / NAMES[0], photos / NAMES[1])
+    shutil.copy(photos / NAMES[0], photos / "s.tif#2")
+    save_pages(photos / "s.tif#", "TIFF", photos / NAMES[0], photos / NAMES[1])
+    done, _ = inspect(*(photos / name for name in ("s.tif", "s.tif#2", "s.tif#")))
+    pages = {"s.tif##1", "s.tif##2", "s.tif###1", "s.tif###2"}
+    assert set(ids_in(done.out)) == pages | {"s.tif#2"}
+
+
+@pytest.mark.check(53)
+def test_a_damaged_page_is_one_row_and_lost_pages_are_told(photos, inspect):
+    save_pages(photos / "s.png", "PNG", *(photos / name for name in NAMES[:3]))
+    content = (photos / "s.png").read_bytes()
+    (photos / "s.png").write_bytes(content[:-2000])
+    save_pages(photos / "t.tif", "TIFF", *(photos / name for name in NAMES[:3]))
+    content = (photos / "t.tif").read_bytes()
+    (photos / "t.tif").write_bytes(content[: len(content) * 6 // 10])
+    done, _ = inspect(photos / "s.png", photos / "t.tif")
+    assert ids_in(done.out) == ["s.png#1", "s.png#2"]
+    errors = errors_in(done.out)
+    assert list(errors) == ["s.png#3", "t.tif"]
+    assert "damaged or cut off" in errors["s.png#3"]
+    assert "it lacks pages or frames" in errors["t.tif"]
+
+
+@pytest.mark.check(53)
+def test_everything_in_a_folder_is_accounted_for(photos, inspect, tmp_path):
+    shutil.copytree(photos, photos / "photos")
+    (photos / "dead.png").symlink_to("gone.png")
+    (photos / "out.png").symlink_to(tmp_path)
+    (photos / "circle").symlink_to("circle")
+    for name in ("notes.txt", "b.heic", ".hidden", "empty.png"):
+        (photos / name).touch()
+    done, told = inspect(photos)
+    assert done.good + done.review + done.defective == 2 * len(NAMES)
+    wrong = {"dead.png", "out.png", "circle", "b.heic", "empty.png"}
+    assert set(errors_in(done.out)) == wrong
+    assert (done.unreadable, done.skipped) == (len(wrong), 2)
+    assert "5 unreadable; " in told
+    assert "2 other files skipped: 1 hidden or of the system, 1 .txt (.hidden, notes.txt)" in told
