@@ -7,7 +7,7 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,14 +32,12 @@ if TYPE_CHECKING:
     from defectkit.labels.ledger import LedgerRow
     from defectkit.labels.read_options import ReadOptions
     from defectkit.labels.rle_convention import RleConvention
-    from defectkit.preparation.grouping import Grouping
     from defectkit.preparation.image_facts import ImageFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
     from defectkit.preparation.pixel_window import Levels, PixelOptions
     from defectkit.preparation.prepared_image import PreparedImage
     from defectkit.preparation.worker_pool import WorkerPool
-    from defectkit.results_folder import Results
 
 COUNTS = (
     *("images", "defective", "good", "regions", "splits", "leaks"),
@@ -165,7 +163,9 @@ def run(
         show_channels: Images of 2 or more than 3 channels: the three, from 0, that pictures show
             as red, green and blue; by default 0,1,2, or 0,1,1 of two.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
-        allow_leaks: Keep a given split although it has nearly identical images in different splits.
+        allow_leaks: Let images that show the same thing be in different splits, as for different
+            workpieces under a fixed camera: a given split is kept whatever it separates, and only
+            equal files are joined.
         seed: Seed of the split.
         workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
@@ -183,8 +183,9 @@ def run(
     from defectkit.labels.read_options import ReadOptions
     from defectkit.preparation.convention import decide_polygons, decide_rle_convention
     from defectkit.preparation.data_warnings import collect_warnings
-    from defectkit.preparation.grouping import group_images
+    from defectkit.preparation.grouping import group_images, mark_joined
     from defectkit.preparation.image_groups import assign_groups
+    from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
     from defectkit.preparation.matching import find_images
     from defectkit.preparation.pixel_window import (
         parse_pixel_options,
@@ -201,6 +202,7 @@ def run(
         sort_classes,
         write_dataset_folder,
         write_info,
+        write_leaks,
         write_tables,
     )
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
@@ -250,17 +252,20 @@ def run(
         sheets = previews.class_sheets(results.folder / "preview", usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
-        grouping = group_images(usable, matching.cells, group_by, pool)
+        grouping = group_images(usable, matching.cells, group_by, pool, allow_leaks=allow_leaks)
+        write_leaks(results.folder, grouping.leaks)  # Also for what is refused because of them.
         pair_sheets = previews.leak_sheets(results.folder / "preview", usable, grouping.leaks)
-        drawing = itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets))
+        for _ in itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets)):
+            pass  # Wait for the sheets; without worker processes, draw them now.
+        written = results.if_failed("")
         if not allow_leaks:
-            _refuse_leaks(grouping, drawing, results)
+            refuse_leaks_across_splits(grouping.leaks, grouping.given, written=written)
         prepared, split_warnings = split_images(
-            usable, grouping.joined, grouping.given, fractions=fractions, seed=seed
+            usable, grouping, fractions=fractions, seed=seed, written=written
         )
+        grouping = mark_joined(grouping, {one.facts.image_id: one.split for one in prepared})
         pixels = settle_window(prepared, pixels, asked, pool)
         write_tables(results.folder, prepared, classes, grouping.leaks, out=out)
-        _finish(drawing)
         warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
         warnings += [*pixel_warnings(facts, pixels, asked, levels), *split_warnings]
         summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
@@ -367,24 +372,6 @@ def _refuse_rows(
         refuse_bad_rows(ledger, source=source, written=written, remarks=remarks)
     if all(image.problem for image in facts):
         raise DatasetError(f"no image of {source} can be used; see {written}.")
-
-
-def _refuse_leaks(grouping: "Grouping", drawing: "Iterable[None]", results: "Results") -> None:
-    """Refuse strong leaks across given splits, after what shows them is written."""
-    from defectkit.preparation.leaks.pairs import is_strong, refuse_leaks_across_splits
-    from defectkit.preparation.write_dataset import write_leaks
-
-    if any(is_strong(leak) and not leak.joined for leak in grouping.leaks):
-        _finish(drawing)
-        write_leaks(results.folder, grouping.leaks)
-        written = results.if_failed("")
-        refuse_leaks_across_splits(grouping.leaks, grouping.given, written=written)
-
-
-def _finish(drawing: "Iterable[None]") -> None:
-    """Wait for the sheets; without worker processes, draw them now."""
-    for _ in drawing:
-        pass
 
 
 def _summarize(

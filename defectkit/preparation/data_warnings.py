@@ -193,7 +193,7 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
         weak = sum(not is_strong(leak) for leak in across)
         alike = f"; {weak} of them are similar rather than identical" if weak else ""
         warnings.append(
-            f"{len(across)} of these pairs are in different splits, as given{alike}: look at "
+            f"{len(across)} of these pairs are in different splits{alike}: look at "
             "preview/leaks.png, and if they show the same thing, give both the same split"
         )
     warnings += _warn_about_the_search(grouping.search, len(grouping.named))

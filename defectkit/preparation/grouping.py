@@ -1,7 +1,7 @@
 """The groups of images that share a split: named by the user, joined where images show the same."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from defectkit.preparation.group_names import GroupProposal, propose_groups
 from defectkit.preparation.image_facts import ImageFacts
@@ -13,6 +13,7 @@ from defectkit.preparation.leaks.pairs import (
     join_groups,
 )
 from defectkit.preparation.worker_pool import WorkerPool
+from defectkit.vocabulary import LEAK_KINDS, LeakKind, Split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +41,22 @@ class Grouping:
     joined: Mapping[str, str]
 
 
+def mark_joined(grouping: Grouping, splits: Mapping[str, Split]) -> Grouping:
+    """Return ``grouping`` with what the final ``splits``, by image id, say of its leaks."""
+    leaks = [
+        replace(leak, joined=splits[leak.image_id_a] == splits[leak.image_id_b])
+        for leak in grouping.leaks
+    ]
+    return replace(grouping, leaks=leaks)
+
+
 def group_images(
     images: Sequence[ImageFacts],
     cells: Mapping[str, Mapping[str, str]],
     group_by: str | None,
     pool: WorkerPool,
+    *,
+    allow_leaks: bool = False,
 ) -> Grouping:
     """Find the groups of ``images``, and join those of images that show the same thing.
 
@@ -53,6 +65,7 @@ def group_images(
         cells: by image id, the further cells of the labels and of ``--meta`` by column.
         group_by: a column or a regular expression, as in ``assign_groups``.
         pool: the workers that compare images.
+        allow_leaks: join the groups of equal files alone.
 
     Raises:
         DatasetError: ``group_by`` is neither a column nor a pattern that matches an image id.
@@ -62,7 +75,8 @@ def group_images(
     named, n_without_group = assign_groups(own_cells, group_by)
     is_ungrouped = all(image_id == group for image_id, group in named.items())
     search = find_leaks(images, pool)
-    joined, leaks = join_groups(named, search.leaks, given)
+    kinds: Collection[LeakKind] = ("exact",) if allow_leaks else LEAK_KINDS
+    joined, leaks = join_groups(named, search.leaks, given, kinds=kinds)
     rles = {image.image_id: image.rles for image in images}
     return Grouping(
         named=named,

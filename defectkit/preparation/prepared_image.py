@@ -1,8 +1,10 @@
 """The images of a dataset with their groups and splits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.splits import SplitFractions, assign_splits
 from defectkit.vocabulary import Split
@@ -19,35 +21,36 @@ class PreparedImage:
 
 def split_images(
     images: Sequence[ImageFacts],
-    groups: Mapping[str, str],
-    given: Mapping[str, str],
+    grouping: Grouping,
     *,
     fractions: SplitFractions,
     seed: int,
+    written: Path = Path(),
 ) -> tuple[list[PreparedImage], list[str]]:
     """Split the images; return them, and the warnings about the splits.
 
     Args:
         images: the usable images.
-        groups: the group of each, by image id.
-        given: the split that the user gave, by image id, empty text where none.
+        grouping: their groups, and the splits that the user gave.
         fractions: of training, validation and test.
         seed: of the random part of the split.
+        written: the folder that has ``leaks.csv`` if this fails.
 
     Raises:
         DatasetError: as ``assign_splits``.
     """
+    ids = [image.image_id for image in images]
+    groups = [grouping.joined[image_id] for image_id in ids]
     assignment = assign_splits(
-        groups=[groups[image.image_id] for image in images],
+        groups=groups,
         classes=[image.rles.keys() for image in images],
         fractions=fractions,
         seed=seed,
-        given=[given[image.image_id] for image in images],
+        given=[grouping.given[image_id] for image_id in ids],
+        named=[grouping.named[image_id] for image_id in ids],
+        written=written,
     )
-    prepared = [
-        PreparedImage(image, groups[image.image_id], split)
-        for image, split in zip(images, assignment.splits, strict=True)
-    ]
+    prepared = list(map(PreparedImage, images, groups, assignment.splits))
     states = {bool(image.rles) for image in images}
     if len(states) == 1:
         state = "good" if True in states else "defective"

@@ -10,11 +10,13 @@ Letters in this file: G groups, S splits, K labels (all images, defective, good,
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from defectkit.arrays import BoolArray, Float64Array, IndexArray, TextArray, UInt64Array
 from defectkit.errors import DatasetError
+from defectkit.preparation.one_sided_splits import count_states, refuse_one_sided
 from defectkit.vocabulary import SPLITS, Split
 
 SplitFractions = tuple[float, float, float]
@@ -64,11 +66,14 @@ def assign_splits(
     fractions: SplitFractions,
     seed: int,
     given: Sequence[str] | None = None,
+    named: Sequence[str] | None = None,
+    written: Path = Path(),
 ) -> SplitAssignment:
     """Assign every image to a split so that the fractions are met overall and for each class.
 
-    The three sequences are per image: its group, its defect classes (none for a good image), and
-    the split that the user gave it (empty text where none). Images of one group stay together; an
+    The sequences are per image: its group, its defect classes (none for a good image), the split
+    that the user gave it (empty text where none), and its group before groups of images that show
+    the same thing were joined (by default the same). Images of one group stay together; an
     image without a given split gets its group's. The result depends on the seed and on what the
     images are, not on their order. Where the user gave all images for training or test, as many
     published data sets do, validation gets some of the groups for training. A class that a split
@@ -97,7 +102,12 @@ def assign_splits(
     # Where the user gave every split, an absent one is what they want; otherwise --split says.
     asked_for = counts[:, 0] > 0 if not free.any() else wanted[:, 0] + counts[:, 0] > 0
     # The user can do nothing about what training groups lack.
-    _refuse_one_sided(counts, asked_for & [True, not taken.any(), True], table)
+    refuse_one_sided(
+        count_states(counts, table, classes, named or groups),
+        (asked_for & [True, not taken.any(), True]).tolist(),
+        given=not free.any(),
+        written=written,
+    )
     warnings = _missing_classes(counts, asked_for, class_ids, table)
     if free.any() and not free.all():
         without = int(table[free, 0].sum())
@@ -254,20 +264,6 @@ def _cost_of_adding(
 def _sum_by_split(table: Float64Array, assigned: IndexArray) -> Float64Array:
     """Sum the groups of each split: (S, K)."""
     return np.stack([table[assigned == split].sum(axis=0) for split in range(len(SPLITS))])
-
-
-def _refuse_one_sided(counts: Float64Array, asked_for: BoolArray, table: Float64Array) -> None:
-    for column, state in ((1, "defective"), (2, "good")):
-        if not (table[:, 1:3].sum(axis=0) > 0).all():
-            return  # the data themselves are one-sided
-        for split in (1, 2):
-            if asked_for[split] and counts[split, column] == 0:
-                raise DatasetError(
-                    f"the {SPLITS[split]} split would have no {state} images: the data have "
-                    f"{counts[:, column].sum():.0f}, in {(table[:, column] > 0).sum()} groups. "
-                    f"Add {state} images, use finer groups (--group-by), or change --split or the "
-                    "split column."
-                )
 
 
 def _missing_classes(

@@ -1,11 +1,16 @@
+import io
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from label_source import Source, boxes
+from rich.console import Console
 
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import DatasetError
+from defectkit.files import read_csv
+from defectkit.pipelines import prepare
 from defectkit.synthesis.generator import synthesize
 
 
@@ -198,7 +203,7 @@ def test_a_given_split_that_divides_images_that_are_only_alike_is_warned_of(text
     assert (row["image_id_a"], row["image_id_b"]) == ("5.png", "noisy.png")
     assert 0.75 < float(row["similarity"]) < 0.95
     assert any(
-        "1 of these pairs are in different splits, as given; 1 of them are similar rather than "
+        "1 of these pairs are in different splits; 1 of them are similar rather than "
         "identical: look at preview/leaks.png" in one
         for one in summary.warnings
     )
@@ -232,3 +237,48 @@ def test_a_given_split_that_divides_a_group_is_refused(source, tally):
         meta.write_text(f"ImageId,group,split\n{pair[0]},g,train\n{pair[1]},g,test\n")
         with tally.case(pair), pytest.raises(DatasetError, match="divides 1 of 18 groups"):
             source.prepare(meta=meta)
+
+
+@pytest.fixture(scope="module")
+def fixed_camera(tmp_path_factory) -> Path:
+    """16 images of one part under a fixed camera, of which the noise alone differs, and its CSV."""
+    folder = tmp_path_factory.mktemp("camera")
+    part = synthesize(0, size=128, surface="part").image.astype(np.float32)
+    rows = ["ImageId,ClassId,EncodedPixels"]
+    for index in range(16):
+        noise = np.random.default_rng(index).normal(0, 3, part.shape)
+        write_png(folder / "Train" / f"{index}.png", np.clip(part + noise, 0, 255).astype(np.uint8))
+        rows.append(f"{index}.png,1,{1 + 128 * index} 9" if index % 2 else f"{index}.png,,")
+    (folder / "train.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def prepare_camera(folder: Path, out: Path, **options: object) -> prepare.PrepareSummary:
+    console = Console(file=io.StringIO())
+    return prepare.run(folder / "train.csv", out=out, workers=0, console=console, **options)
+
+
+@pytest.mark.check(60)
+def test_images_of_a_fixed_camera_can_be_split_in_the_ways_that_the_refusal_names(
+    fixed_camera, tmp_path
+):
+    way_out = r"no defective images: .* keep them apart with --allow-leaks\."
+    with pytest.raises(DatasetError, match=way_out):
+        prepare_camera(fixed_camera, tmp_path / "out")
+    assert len(read_csv(tmp_path / "out" / "leaks.csv")) > 14
+    assert read_image(tmp_path / "out" / "preview" / "leaks.png").ndim == 3
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+    summary = prepare_camera(fixed_camera, tmp_path / "out", allow_leaks=True)
+    assert all(summary.splits[split] >= 2 for split in ("train", "val", "test"))
+    splits = {row["image_id"]: row["split"] for row in read_csv(tmp_path / "out" / "images.csv")}
+    for row in read_csv(tmp_path / "out" / "leaks.csv"):
+        same = splits[row["image_id_a"]] == splits[row["image_id_b"]]
+        assert row["joined"] == str(int(same))
+    assert any("of these pairs are in different splits" in one for one in summary.warnings)
+
+    meta = tmp_path / "meta.csv"
+    given = "".join(f"{n}.png,{('train', 'train', 'val', 'test')[n // 4]}\n" for n in range(16))
+    meta.write_text(f"ImageId,split\n{given}")
+    summary = prepare_camera(fixed_camera, tmp_path / "given", meta=meta, allow_leaks=True)
+    assert summary.splits == {"train": 8, "val": 4, "test": 4}

@@ -137,7 +137,7 @@ def test_leaks_are_counted_by_kind_unless_the_user_put_them_in_one_group():
         "1 image is a copy of another; leaks.csv names them",
         "2 pairs of images show the same thing in different files; leaks.csv names them",
         "1 pair of images overlaps; leaks.csv names them",
-        "1 of these pairs are in different splits, as given: look at preview/leaks.png, and if "
+        "1 of these pairs are in different splits: look at preview/leaks.png, and if "
         "they show the same thing, give both the same split",
     ]
 
@@ -146,7 +146,7 @@ def test_pairs_that_are_only_similar_are_told_from_nearly_identical_ones():
     leaks = [leak("a", "b", joined=False), leak("c", "d", "near", joined=False, similarity=0.9)]
     warning = collect(groups={name: name for name in "abcd"}, leaks=leaks)[-1]
     assert warning.startswith(
-        "2 of these pairs are in different splits, as given; 1 of them are similar rather than "
+        "2 of these pairs are in different splits; 1 of them are similar rather than "
         "identical: look at preview/leaks.png"
     )
 

@@ -8,7 +8,7 @@ from defectkit.errors import DatasetError
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import examine_image
-from defectkit.preparation.grouping import group_images
+from defectkit.preparation.grouping import group_images, mark_joined
 from defectkit.preparation.matching import MatchedImage
 from defectkit.preparation.worker_pool import open_worker_pool
 
@@ -26,14 +26,14 @@ def facts(folder: Path, name: str, seed: int, rle: str = ""):
 def group(tmp_path):
     """Group four images, of which the first two are equal files with different labels."""
 
-    def call(group_by=None, **cells):
+    def call(group_by=None, *, allow_leaks=False, **cells):
         images = [
             facts(tmp_path, "a.png", 0, "1 3"), facts(tmp_path, "b.png", 0, "9 3"),
             facts(tmp_path, "c.png", 1), facts(tmp_path, "d.png", 2),
         ]  # fmt: skip
         own = {image.image_id: cells.get(image.image_id[0], {}) for image in images}
         with open_worker_pool(0, n_jobs=4) as pool:
-            return group_images(images, own, group_by, pool)
+            return group_images(images, own, group_by, pool, allow_leaks=allow_leaks)
 
     return call
 
@@ -59,3 +59,16 @@ def test_groups_and_splits_are_those_that_the_user_gave(group):
 def test_a_group_that_is_no_column_is_refused(group):
     with pytest.raises(DatasetError, match="--group-by lto is not a column"):
         group("lto", a={"lot": "1"})
+
+
+def test_equal_files_are_joined_also_where_leaks_are_allowed(group):
+    grouping = group(allow_leaks=True)
+    assert grouping.joined["a.png"] == grouping.joined["b.png"]
+
+
+def test_the_final_splits_say_which_leaks_are_joined(group):
+    grouping = group()
+    splits = dict.fromkeys(grouping.named, "train")
+    assert [leak.joined for leak in mark_joined(grouping, splits).leaks] == [True]
+    (leak,) = mark_joined(grouping, {**splits, "b.png": "test"}).leaks
+    assert not leak.joined

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from defectkit.errors import DatasetError
+from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.leaks.find import LeakSearch
 from defectkit.preparation.prepared_image import split_images
 
 HALVES = (0.5, 0.25, 0.25)
@@ -13,14 +16,18 @@ def facts(name, *classes):
 
 
 def split(images, *, groups=None, given=None):
-    names = [image.image_id for image in images]
-    return split_images(
-        images,
-        groups or {name: name for name in names},
-        {**dict.fromkeys(names, ""), **(given or {})},
-        fractions=HALVES,
-        seed=0,
+    named = {image.image_id: image.image_id for image in images}
+    grouping = Grouping(
+        named=named,
+        n_without_group=0,
+        proposal=None,
+        given={**dict.fromkeys(named, ""), **(given or {})},
+        search=LeakSearch(leaks=()),
+        leaks=[],
+        contradictions=[],
+        joined=groups or named,
     )
+    return split_images(images, grouping, fractions=HALVES, seed=0)
 
 
 MIXED = [facts(f"{n}", *(["1"] if n % 2 else [])) for n in range(40)]
@@ -49,3 +56,10 @@ def test_a_group_stays_together_and_a_given_split_is_kept():
 def test_images_of_one_kind_alone_are_warned_of(classes, missing):
     _, warnings = split([facts(f"{n}", *classes) for n in range(12)])
     assert warnings[0] == f"the data have no {missing} images"
+
+
+@pytest.mark.check(60)
+def test_a_refused_split_knows_of_the_groups_that_were_joined():
+    everything = dict.fromkeys((image.image_id for image in MIXED), "one")
+    with pytest.raises(DatasetError, match=r"in 1 group\. There were 20 before .* --allow-leaks"):
+        split(MIXED, groups=everything)

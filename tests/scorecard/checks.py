@@ -57,6 +57,7 @@ CHECKS = {
     54: "one image's trouble is one row; each exit status means what the README says",
     58: "sizes before work: numbers, files, tables and networks are bounded before they cost",
     59: "escape sequences in names and texts: none reaches a terminal, a table or a page",
+    60: "no dead ends: what an error proposes exists, and leads out",
 }
 
 NOT_RUN = {

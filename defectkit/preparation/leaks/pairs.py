@@ -1,7 +1,7 @@
 """Pairs of images that show the same thing: they share a split, and should share their labels."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ class Leak:
 
     ``kind`` is exact for equal files; near where nearly all of one is in the other, even if
     rotated, flipped, shifted a little, encoded again or of another brightness; overlap where they
-    have less in common. ``joined``: their groups were joined before the split.
+    have less in common. ``joined``: both are in the same split.
     """
 
     image_id_a: str
@@ -50,7 +50,11 @@ def find_equal_files(hashes: Mapping[str, str]) -> list[Leak]:
 
 
 def join_groups(
-    groups: Mapping[str, str], leaks: Sequence[Leak], given: Mapping[str, str] | None = None
+    groups: Mapping[str, str],
+    leaks: Sequence[Leak],
+    given: Mapping[str, str] | None = None,
+    *,
+    kinds: Collection[LeakKind] = LEAK_KINDS,
 ) -> tuple[dict[str, str], list[Leak]]:
     """Join the groups of each pair, under the name of the first group.
 
@@ -59,6 +63,7 @@ def join_groups(
         leaks: the most certain first.
         given: the splits that the user gave, by image id, empty text where none. Groups that they
             put into different splits are not joined.
+        kinds: those of the leaks whose groups are joined.
 
     Returns:
         The groups by image id, and the leaks, with ``joined`` set.
@@ -67,7 +72,9 @@ def join_groups(
     splits = {groups[image_id]: split for image_id, split in (given or {}).items() if split}
     leaks = [
         replace(
-            leak, joined=_join(joined, splits, groups[leak.image_id_a], groups[leak.image_id_b])
+            leak,
+            joined=leak.kind in kinds
+            and _join(joined, splits, groups[leak.image_id_a], groups[leak.image_id_b]),
         )
         for leak in leaks
     ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +42,14 @@ def test_groups_in_different_given_splits_are_not_joined_by_whatever_way():
     joined, leaks_after = join_groups(groups, leaks, given)
     assert joined == {"a": "a", "b": "a", "c": "c", "d": "c"}
     assert [one.joined for one in leaks_after] == [True, False, True, False]
+
+
+def test_only_the_groups_of_some_kinds_may_be_joined():
+    groups = {name: name for name in "abc"}
+    near = replace(leak("b", "c"), kind="near")
+    joined, leaks = join_groups(groups, [leak("a", "b"), near], kinds=["exact"])
+    assert joined == {"a": "a", "b": "a", "c": "c"}
+    assert [one.joined for one in leaks] == [True, False]
 
 
 @given(
