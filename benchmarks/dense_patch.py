@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from defectkit.devices import let_idle_threads_sleep
+from defectkit.process_settings import let_idle_threads_sleep, own_torch_settings
 
 let_idle_threads_sleep()
 
@@ -32,6 +32,7 @@ from defectkit.models.classification.tile_classifier import TileClassifier  # no
 IMAGE = Path(__file__).resolve().parents[1] / "sample_data" / "Train" / "0001.png"
 
 
+@own_torch_settings()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

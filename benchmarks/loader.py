@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from defectkit.devices import let_idle_threads_sleep
+from defectkit.process_settings import let_idle_threads_sleep, own_torch_settings
 
 let_idle_threads_sleep()
 
@@ -28,6 +28,7 @@ from defectkit.training.loader import EpochLoader  # noqa: E402
 from defectkit.training.schedule import build_optimizer  # noqa: E402
 
 
+@own_torch_settings()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

@@ -56,12 +56,12 @@ def load(model: "str | Path", *, device: "Device" = "auto") -> "TrainedModel":
         ModelError: a file is missing or damaged.
         ConfigError: the device is not on this machine.
     """
-    from defectkit.devices import let_idle_threads_sleep
+    from defectkit.process_settings import own_torch_settings
 
-    let_idle_threads_sleep()
-    from defectkit.deployment.bundle import TrainedModel
+    with own_torch_settings():
+        from defectkit.deployment.bundle import TrainedModel
 
-    return TrainedModel.load(model, device=device)
+        return TrainedModel.load(model, device=device)
 
 
 def __getattr__(name: str) -> Any:

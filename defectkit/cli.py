@@ -125,7 +125,7 @@ def configs_copy(
 
 def main() -> None:
     """Run the command line; a ``DefectkitError`` ends it with its message and exit status."""
-    from defectkit.devices import let_idle_threads_sleep
+    from defectkit.process_settings import let_idle_threads_sleep
 
     let_idle_threads_sleep()
     warnings.showwarning = _show_warning

@@ -1,4 +1,4 @@
-"""The device to compute on, and settings that depend on it."""
+"""The device to compute on, and what depends on it."""
 
 import os
 from typing import TYPE_CHECKING, Literal
@@ -10,16 +10,6 @@ if TYPE_CHECKING:
     import torch
 
 
-def let_idle_threads_sleep() -> None:
-    """Let idle threads of the numeric libraries sleep; call it before torch is first imported.
-
-    By default the threads of OpenMP spin while they wait for each other. As soon as anything else
-    runs on the machine, such as loader processes, they block its processors, and each training step
-    takes several times as long.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 def choose_device(wanted: Device) -> "torch.device":
     """Return the device that ``wanted`` names; ``auto`` takes a GPU where there is one.
 
@@ -28,8 +18,6 @@ def choose_device(wanted: Device) -> "torch.device":
     """
     import torch
 
-    # Denormal numbers are too small to matter and make a CPU many times slower.
-    torch.set_flush_denormal(True)
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
         return torch.device(next((name for name, there in available.items() if there), "cpu"))

@@ -18,6 +18,7 @@ from typing import Any
 from defectkit.control_characters import IN_JSON
 from defectkit.csv_cells import read_cell, write_cell
 from defectkit.errors import DiskFullError, OutputError
+from defectkit.process_settings import next_csv_row
 
 TEMP_MARK = ".defectkit-tmp-"
 """Part of the name of every unfinished file, by which leftovers are recognized and removed."""
@@ -174,12 +175,11 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
 
 def read_cells(path: Path | str) -> Iterator[list[str]]:
     """Yield the names of the columns, then the cells of each row, as ``read_csv`` reads them."""
-    csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
     with io.TextIOWrapper(open_limited(path), encoding="utf-8", newline="") as handle:
         reader = csv.reader(handle)
-        columns = next(reader, [])
+        columns = next_csv_row(reader) or []
         yield [read_cell(column) for column in columns]
-        for cells in reader:
+        while (cells := next_csv_row(reader)) is not None:
             if len(cells) != len(columns):
                 raise ValueError(
                     f"{path}: line {reader.line_num} has {len(cells)} cells but the header "

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import ensure_writable, write_text
+from defectkit.process_settings import own_torch_settings
 from defectkit.tables import make_table, write_table
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
@@ -44,6 +44,7 @@ class InspectedRun(NamedTuple):
     findings: "list[RunFinding]"
 
 
+@own_torch_settings()
 def run(
     *runs: str | Path,
     out: str | Path = "comparison",
@@ -77,7 +78,6 @@ def run(
         DatasetError: Two runs were trained or evaluated on different data.
         DefectkitError: A run cannot be loaded or evaluated.
     """
-    let_idle_threads_sleep()
     from defectkit.deployment.run_dataset import check_trained_on_same_data
     from defectkit.evaluation.comparison import (
         compare_results,

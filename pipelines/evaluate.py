@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from defectkit.devices import let_idle_threads_sleep
 from defectkit.files import ensure_writable
+from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from defectkit.deployment.evaluate_images import Evaluation
 
 
+@own_torch_settings()
 def run(
     run: str | Path,
     *,
@@ -56,7 +57,6 @@ def run(
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
-    let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.reporting.evaluation_folder import evaluate_split

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from defectkit.devices import let_idle_threads_sleep
+from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device
 
@@ -41,6 +41,7 @@ class InspectSummary:
     skipped: int
 
 
+@own_torch_settings()
 def run(
     model: str | Path,
     *images: str | Path,
@@ -85,7 +86,6 @@ def run(
         ImageError: There is no image at all, or something that is given is missing.
         OutputError: ``out`` cannot be written, or has other results.
     """
-    let_idle_threads_sleep()
     from defectkit.data.image_search import search_images
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.reporting.drawing.overlay import overlay_name

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.devices import let_idle_threads_sleep
 from defectkit.errors import ConfigError
 from defectkit.files import ensure_writable, read_csv, write_text
+from defectkit.process_settings import own_torch_settings
 from defectkit.tables import make_table, write_table
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
@@ -30,6 +30,7 @@ PRINTED_SUSPECTS = 10
 """Number of suspects that are printed."""
 
 
+@own_torch_settings()
 def run(
     run: str | Path,
     *,
@@ -66,7 +67,6 @@ def run(
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit.
     """
-    let_idle_threads_sleep()
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.suspects import rank_suspects

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from defectkit.devices import choose_device, describe_device, let_idle_threads_sleep
+from defectkit.devices import choose_device, describe_device
 from defectkit.errors import ConfigError
 from defectkit.files import read_json
+from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import ApproachName, Device
 
@@ -93,7 +94,6 @@ def run(
         DefectkitError: An option, the dataset, the weights or the run folder does not fit, or the
             training failed; its ``exit_code`` is the exit status above.
     """
-    let_idle_threads_sleep()
     from defectkit.config import Config
     from defectkit.config.options import options_as_settings, resolve_config
     from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
@@ -123,6 +123,7 @@ def run(
     )
 
 
+@own_torch_settings()
 def _run(
     *,
     data: Path | None,

@@ -18,7 +18,7 @@ from tiny_training import train_tiny
 
 import defectkit
 from defectkit import cli as cli_module
-from defectkit.devices import let_idle_threads_sleep
+from defectkit.process_settings import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # before any test module imports torch
 
@@ -87,14 +87,6 @@ class Outcome:
     code: int
     out: str
     err: str
-
-
-@pytest.fixture(autouse=True)
-def small_numbers() -> None:
-    """Take back what ``choose_device`` sets for the whole process: hypothesis refuses to draw
-    floats where the smallest ones are flushed to 0."""
-    if torch := sys.modules.get("torch"):
-        torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -9,7 +7,6 @@ from defectkit.devices import (
     autocast_dtype,
     choose_device,
     describe_device,
-    let_idle_threads_sleep,
     usable_processors,
 )
 from defectkit.errors import ConfigError
@@ -45,14 +42,6 @@ def test_a_device_that_is_not_there_is_said_with_the_way_out(monkeypatch, wanted
         choose_device(wanted)
 
 
-def test_small_numbers_are_flushed_where_networks_run():
-    tiny = torch.tensor([1e-40])
-    torch.set_flush_denormal(False)
-    assert (tiny / 2).item() > 0
-    choose_device("cpu")
-    assert (tiny / 2).item() == 0
-
-
 def test_devices_are_described_for_people(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert describe_device(CPU) == "cpu (2 threads)"
@@ -70,33 +59,6 @@ def test_reduced_precision_by_device(monkeypatch):
     assert autocast_dtype("off", CUDA) is None
     assert autocast_dtype("bf16", CPU) is torch.bfloat16
     assert autocast_dtype("fp16", CUDA) is torch.float16
-
-
-def test_threads_are_calmed_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    let_idle_threads_sleep()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
-    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    let_idle_threads_sleep()
-    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
-
-
-@pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "load"])
-def test_threads_are_calmed_before_torch_is_imported(name, dataset_folder, tmp_path):
-    arguments = {"train": f"data={str(dataset_folder)!r}, out={str(tmp_path / 'run')!r}"}
-    code = (
-        "import os, sys\n"
-        "class Watch:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'torch': sys.exit(os.environ.get('OMP_WAIT_POLICY', 'never calmed'))\n"
-        "sys.meta_path.insert(0, Watch())\n"
-        f"import defectkit; defectkit.{name}({arguments.get(name, repr('gone'))})"
-    )
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    ended = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    assert ended.stderr.strip() == "PASSIVE"
 
 
 def test_processors_are_those_that_may_be_used():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from defectkit.arrays import ImageSize
 from defectkit.data.image_kinds import MAX_BYTES, MAX_CHANNELS, check_size
 from defectkit.errors import ImageError
+from defectkit.process_settings import attribute, setting
 
 StoredPixels = npt.NDArray[Any]
 """(H, W) or (H, W, C) of any dtype of numbers."""
@@ -156,9 +157,9 @@ def _read_tiff(
 ) -> tuple[StoredPixels, ImageSize]:
     import tifffile  # here, since few datasets have such images
 
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # What is wrong is said below.
+    silence = setting(attribute(logging.getLogger("tifffile"), "disabled"), True)
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with silence, tifffile.TiffFile(file) as tiff:  # What is wrong is said below.
             found: Any = tiff.pages[page]
             size = (int(found.imagelength), int(found.imagewidth))
             check_size(*size, name=name)

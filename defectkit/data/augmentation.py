@@ -4,7 +4,6 @@ albumentations gets a new seed for every sample, drawn from (seed, epoch, sample
 number of loader workers nor resuming a run changes the samples.
 """
 
-import os
 from typing import Any
 
 import cv2
@@ -12,11 +11,11 @@ import numpy as np
 
 from defectkit.arrays import Image, Masks
 from defectkit.config import AugmentConfig
+from defectkit.process_settings import environment
 
 # albumentations asks the network for a newer version of itself unless told not to.
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-
-import albumentations as A
+with environment("NO_ALBUMENTATIONS_UPDATE", "1"):
+    import albumentations as A
 
 
 def build_augmentation(config: AugmentConfig) -> A.Compose:

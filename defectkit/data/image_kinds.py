@@ -1,12 +1,15 @@
 """The kinds of image files, one list for all commands, and their limits; opening by Pillow."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from PIL import Image as Pillow
 from PIL import ImageFile, UnidentifiedImageError
 
 from defectkit.errors import ImageError
+from defectkit.process_settings import attribute, setting
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
@@ -44,18 +47,25 @@ def is_data(name: str) -> bool:
     return not name.startswith((".", "~$")) and name.casefold() not in NO_DATA
 
 
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Let Pillow open and decode files by our rules: our limit of pixels, and whole files alone."""
+    with (
+        setting(attribute(Pillow, "MAX_IMAGE_PIXELS"), None),
+        setting(attribute(ImageFile, "LOAD_TRUNCATED_IMAGES"), False),
+    ):
+        yield
+
+
 def open_image(file: BinaryIO, name: str) -> Pillow.Image:
-    """Open an image by Pillow; no pixel is decoded yet.
+    """Open an image by Pillow; no pixel is decoded yet. Decode it in ``strict_pillow``.
 
     Raises:
         ImageError: it is none that Pillow knows, or it is too large.
     """
     try:
-        # The limit below replaces Pillow's, which only warns at first. Other code in the process
-        # may have made Pillow accept truncated files.
-        Pillow.MAX_IMAGE_PIXELS = None
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-        image = Pillow.open(file, formats=PILLOW_FORMATS)
+        with strict_pillow():
+            image = Pillow.open(file, formats=PILLOW_FORMATS)
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"{name}: {_why_no_image(file)}.") from error
     try:

@@ -9,9 +9,24 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from defectkit.data.array_files import MAX_PAGES, is_npy, is_tiff, read_npy, read_tiff, tiff_pages
-from defectkit.data.image_kinds import check_size, open_image
-from defectkit.data.stored_image import StoredImage, read_page, read_pages, tidy
+from defectkit.data.array_files import (
+    MAX_PAGES,
+    StoredPixels,
+    is_npy,
+    is_tiff,
+    read_npy,
+    read_tiff,
+    tiff_pages,
+)
+from defectkit.data.image_kinds import check_size, open_image, strict_pillow
+from defectkit.data.stored_image import (
+    StoredImage,
+    check_pillow_bits,
+    pillow_pixels,
+    read_page,
+    read_pages,
+    tidy,
+)
 from defectkit.errors import ImageError
 from defectkit.vocabulary import PagesOption
 
@@ -116,11 +131,23 @@ def decode_stored(content: bytes, *, name: str, pages: PagesOption = "first") ->
     return replace(stored, notes=(*stored.notes, "several pages"))
 
 
+def read_opened(opened: Pillow.Image, *, name: str) -> StoredPixels:
+    """Return the pixels of an image that other code opened with Pillow, as those of its file.
+
+    Raises:
+        ImageError: it is damaged, or has colors of more than 8 bits, of which Pillow gives 8.
+    """
+    check_pillow_bits(opened, name=name)
+    with _damage_told(name):
+        return pillow_pixels(opened)
+
+
 @contextmanager
 def _damage_told(name: str) -> Iterator[None]:
     """Turn what Pillow raises for a damaged file, which may be anything, into an error."""
     try:
-        yield
+        with strict_pillow():
+            yield
     except (ImageError, MemoryError):
         raise
     except Exception as error:

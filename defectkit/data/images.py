@@ -14,10 +14,11 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from defectkit.arrays import Image, ImageSize
+from defectkit.data.array_files import StoredPixels
 from defectkit.data.image_kinds import MAX_BYTES
-from defectkit.data.image_pages import decode_stored
+from defectkit.data.image_pages import decode_stored, read_opened
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
-from defectkit.data.stored_image import read_stored_size
+from defectkit.data.stored_image import read_stored_size, tidy
 from defectkit.errors import ImageError
 from defectkit.files import open_limited, read_limited, write_bytes
 
@@ -47,6 +48,40 @@ def decode_image(content: bytes, *, name: str, pixels: PixelFormat = EIGHT_BITS)
     """Decode the bytes of an image file as ``read_image`` does; ``name`` is for messages."""
     stored = decode_stored(content, name=name, pages=pixels.pages)
     return pixels.to_8_bits(stored.values, name=name)
+
+
+ImageSource = StoredPixels | Pillow.Image | Path | str
+"""An image in memory, of NumPy or Pillow, or the path of an image file."""
+
+
+def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
+    """Return what a program gives as an image, as (H, W, channels) uint8; files as ``read_image``.
+
+    Arrays are (H, W), (H, W, 3), or (H, W, C) where ``channels`` is neither 1 nor 3: uint8 or bool,
+    or the stored values of a camera of more bits where ``pixels`` has a window.
+
+    Raises:
+        ImageError: it is none of these, or cannot be read.
+    """
+    name = "the image"
+    match image:
+        case str() | Path():
+            name = str(image)
+            content = read_image_bytes(image)
+            values = decode_stored(content, name=name, pages=pixels.pages).values
+        case Pillow.Image():
+            values = read_opened(image, name=name)
+        case np.ndarray():
+            values = image
+        case _:
+            raise ImageError(
+                "an image is an array of NumPy, an image of Pillow, or a path, but got "
+                f"{type(image).__name__}. Convert it with numpy.asarray first."
+            )
+    if values.dtype.kind not in "buif" or not takes_shape(values.shape, channels):
+        wanted, got = describe_shapes(channels), f"{values.shape} {values.dtype}"
+        raise ImageError(f"{name} must be {wanted} uint8 but got {got}.")
+    return convert_channels(pixels.to_8_bits(tidy(values, name), name=name), channels)
 
 
 def read_image_size(path: Path | str) -> ImageSize:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image as Pillow
 
 from defectkit.data.array_files import is_npy, read_npy
-from defectkit.data.image_kinds import open_image
+from defectkit.data.image_kinds import open_image, strict_pillow
 from defectkit.data.images import read_image_bytes
 from defectkit.errors import ImageError
 
@@ -69,7 +69,7 @@ def read_mask(
     name, content = Path(path).name, read_image_bytes(path)
     if is_npy(content):
         return _read_array(content, name)
-    with open_image(io.BytesIO(content), name) as opened:
+    with open_image(io.BytesIO(content), name) as opened, strict_pillow():
         try:
             opened.load()
             lossy, image = opened.format == "JPEG", opened.copy()

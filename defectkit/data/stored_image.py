@@ -99,19 +99,35 @@ def read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
     if tags and tags.get(PHOTOMETRIC) != CMYK and no_pillow:
         opened.load()  # It has all its pixels.
         return read_tiff(content, name, page=opened.tell())
-    white = 2 ** int(tags.get(BITS, (8,))[0]) - 1
-    turned = opened
-    if opened.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        turned = ImageOps.exif_transpose(opened)
-    if turned.mode.startswith("I"):
-        values = np.asarray(turned)
-        return white - values.astype(np.int64) if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else values
-    if turned.mode in ("L", "RGB", "F") and not deep:
-        return np.array(turned)
     if deep:
-        turned.load()
+        opened.load()  # It has all its pixels.
         return _read_deep_colors(content, opened, name)
-    return np.array(turned.convert("L" if turned.mode in ("1", "LA", "La") else "RGB"))
+    values = pillow_pixels(opened)
+    if opened.mode.startswith("I") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        white = 2 ** int(tags.get(BITS, (8,))[0]) - 1
+        return np.asarray(white - values.astype(np.int64))
+    return values
+
+
+def pillow_pixels(image: Pillow.Image) -> StoredPixels:
+    """Return the pixels of an image of Pillow, as a viewer shows them; it may raise anything."""
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode not in ("L", "RGB", "F") and not image.mode.startswith("I"):
+        image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
+    return np.array(image)
+
+
+def check_pillow_bits(opened: Pillow.Image, *, name: str) -> None:
+    """Check that Pillow gives all bits of an image that it has opened and not yet decoded.
+
+    Raises:
+        ImageError: it has colors of more than 8 bits, of which Pillow gives 8.
+    """
+    if _has_deep_colors(opened, b""):
+        raise ImageError(
+            f"{name}: Pillow reads colors of more than 8 bits as 8. Give the path of the file."
+        )
 
 
 def _has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
@@ -139,7 +155,7 @@ def _read_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> Stored
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if opened.tell() or decoded is None or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
         raise ImageError(f"{name}: colors of this kind cannot be read. Save it as PNG.")
-    values = decoded[:, :, 2::-1]
+    values = decoded[:, :, 0] if opened.mode in ("LA", "La") else decoded[:, :, 2::-1]
     return turn(values, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
 
 

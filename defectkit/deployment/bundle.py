@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
@@ -16,9 +15,8 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import ImageSize
 from defectkit.config import Config, make_config
-from defectkit.data.array_files import StoredPixels
 from defectkit.data.image_kinds import MAX_CHANNELS
-from defectkit.data.images import convert_channels, describe_shapes, takes_shape
+from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
@@ -27,6 +25,7 @@ from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, 
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
 from defectkit.models.network import Network
+from defectkit.process_settings import is_forked, own_thread_settings
 from defectkit.vocabulary import Device
 
 FORMAT_VERSION = 1
@@ -148,22 +147,23 @@ class TrainedModel:
         """How images are read: as those that it was trained on."""
         return PixelFormat.from_dict(self.info.get("pixels"))
 
-    def find(self, image: StoredPixels, scope: Scope | None = None) -> Finding:
-        """Return the finding of one image of any size.
+    def find(self, image: ImageSource, scope: Scope | None = None) -> Finding:
+        """Return the finding of one image of any size: an array, an image of Pillow, or a path.
 
-        It is (H, W) gray, (H, W, 3) RGB, or (H, W, C) where the training images had other channels:
-        uint8, or the stored values of a camera of more bits where the training images had these.
+        An array is (H, W) gray, (H, W, 3) RGB, or (H, W, C) where the training images had other
+        channels: uint8, or the stored values of a camera of more bits where the training images had
+        these.
 
         Nothing is found outside of ``scope``, by default that of ``scope_for``.
 
         Raises:
-            ValueError: it is none of these, or empty.
-            ImageError: as ``scope_for``.
+            ImageError: it is none of these, empty, or cannot be read; or as ``scope_for``.
+            ModelError: as ``find_all``.
         """
         return self.find_all([image], None if scope is None else [scope])[0]
 
     def find_all(
-        self, images: Sequence[StoredPixels], scopes: Sequence[Scope] | None = None
+        self, images: Sequence[ImageSource], scopes: Sequence[Scope] | None = None
     ) -> list[Finding]:
         """Return the findings of several images; those of equal size share a batch.
 
@@ -171,20 +171,19 @@ class TrainedModel:
         ``scope_for``.
 
         Raises:
-            ValueError: an image cannot be taken, as for ``find``.
-            ImageError: as ``scope_for``.
+            ImageError: an image cannot be taken, as for ``find``.
+            ModelError: this process is a fork, and the model is on a GPU.
         """
-        pixels, channels = self.pixels, self.approach.channels
-        for image in images:
-            number = pixels.window is not None and image.dtype.kind in "uif"
-            if not (image.dtype == np.uint8 or number) or not takes_shape(image.shape, channels):
-                wanted, got = describe_shapes(channels), f"{image.shape} {image.dtype}"
-                raise ValueError(f"an image must be {wanted} uint8 but got {got}")
-        eight_bits = (pixels.to_8_bits(image, name="the image") for image in images)
-        ready = [convert_channels(image, channels) for image in eight_bits]
-        if scopes is None:
-            scopes = [self.scope_for(image.shape[:2]) for image in images]
-        return self.approach.find(self.network, ready, scopes)
+        if is_forked() and self.device.type != "cpu":
+            raise ModelError(
+                "a GPU cannot be used in a process that was forked. Load the model with "
+                "device='cpu', or start processes by the method 'spawn'."
+            )
+        with own_thread_settings():
+            ready = [read_given(one, self.approach.channels, self.pixels) for one in images]
+            if scopes is None:
+                scopes = [self.scope_for(image.shape[:2]) for image in ready]
+            return self.approach.find(self.network, ready, scopes)
 
 
 def save_model(

@@ -68,8 +68,10 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
         yield WorkerPool(0, None)
         return
     # A search for garbage in what the workers inherit would copy all of its pages, and here it
-    # takes long: most of it are rows of the label table.
-    gc.freeze()
+    # takes long: most of it are rows of the label table. A program may have done so before.
+    freezes = not gc.get_freeze_count()
+    if freezes:
+        gc.freeze()
     pool = ProcessPoolExecutor(count, initializer=_use_one_opencv_thread)
     try:
         yield WorkerPool(count, pool)
@@ -80,7 +82,8 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
-        gc.unfreeze()
+        if freezes:
+            gc.unfreeze()
 
 
 def _use_one_opencv_thread() -> None:

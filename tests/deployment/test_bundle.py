@@ -1,14 +1,18 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import convert_channels, read_image
+from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.bundle import (
     FORMAT_VERSION,
     TrainedModel,
@@ -91,23 +95,85 @@ def test_images_of_any_size_are_inspected(run_folder, size):
     assert finding.score_map.shape == (2, *size)
 
 
+@pytest.mark.check(57)
 @pytest.mark.parametrize(
-    "image",
+    ("image", "message"),
     [
-        np.zeros((8, 8), np.float32),
-        np.zeros((8, 8), np.uint16),
-        np.zeros(8, np.uint8),
-        np.zeros((1, 8, 8, 3), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
-        np.zeros((8, 8, 2), np.uint8),
-        np.zeros((0, 8), np.uint8),
+        (np.zeros((8, 8), np.float32), "the image: float32 pixels have no defined white"),
+        (np.zeros((8, 8), np.uint16), "the image: its pixels have more than 8 bits"),
+        (np.full((8, 8), np.nan), "the image: some pixels are not finite"),
+        (np.zeros((8, 8), object), "3\\) uint8 but got \\(8, 8\\) object"),
+        (np.zeros((8, 8), complex), "3\\) uint8 but got \\(8, 8\\) complex"),
+        *(
+            (np.zeros(shape, np.uint8), r"the image must be \(H, W\) or \(H, W, 3\) uint8 but got")
+            for shape in [(8,), (1, 8, 8, 3), (8, 8, 4), (8, 8, 2), (0, 8), ()]
+        ),
+        *(
+            (other, f"an image is an array of NumPy, .*but got {type(other).__name__}")
+            for other in (None, b"", [[0, 1]], 7, torch.zeros(8, 8))
+        ),
+        ("gone.png", "cannot read the image gone.png: No such file"),
+        (Path("gone.png"), "cannot read the image gone.png: No such file"),
     ],
-    ids=lambda image: f"{image.shape} {image.dtype}",
 )
-def test_arrays_that_are_no_image_are_refused(run_folder, image):
-    message = r"an image must be \(H, W\) or \(H, W, 3\) uint8 but got \("
-    with pytest.raises(ValueError, match=message):
+def test_what_is_no_image_is_refused(run_folder, image, message):
+    with pytest.raises(ImageError, match=message):
         defectkit.load(run_folder, device="cpu").find(image)
+
+
+@pytest.mark.check(57)
+def test_images_of_pillow_and_paths_are_read_as_files(run_folder, tmp_path):
+    model = defectkit.load(run_folder, device="cpu")
+    gray = Image.fromarray(IMAGE[:, :64])
+    palette = gray.quantize(16)
+    palette.info["transparency"] = 3
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for index, (image, options) in enumerate(
+        [
+            (gray, {}),
+            (gray, {"exif": turned}),
+            (palette, {}),
+            (gray.convert("1"), {}),
+            (gray.convert("RGBA"), {}),
+            (gray.convert("LA"), {}),
+        ]
+    ):
+        path = tmp_path / f"{index}.png"
+        image.save(path, **options)
+        expected = model.find(read_image(path)).score_map
+        for given in (path, str(path), Image.open(path)):
+            np.testing.assert_array_equal(model.find(given).score_map, expected)
+    bits = np.asarray(gray.convert("1"))
+    assert bits.dtype == np.bool_
+    np.testing.assert_array_equal(
+        model.find(bits).score_map, model.find(gray.convert("1")).score_map
+    )
+
+
+@pytest.mark.check(57)
+def test_images_of_pillow_keep_their_bits_or_are_refused(run_copy, tmp_path):
+    edit(run_copy, pixels=PixelFormat(window=(0, 4095)).to_dict())
+    model = defectkit.load(run_copy, device="cpu")
+    deep = IMAGE.astype(np.uint16) * 16
+    for image in (deep, Image.fromarray(deep)):
+        np.testing.assert_array_equal(model.find(image).score_map, model.find(IMAGE).score_map)
+    path = tmp_path / "color.png"
+    path.write_bytes(cv2.imencode(".png", np.dstack([deep] * 3))[1])
+    assert model.find(path).score == pytest.approx(model.find(IMAGE).score)
+    with pytest.raises(ImageError, match="more than 8 bits as 8. Give the path"):
+        model.find(Image.open(path))
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ImageError, match="damaged"):
+        model.find(path)
+
+
+def test_a_gpu_in_a_forked_process_is_refused(run_folder, monkeypatch):
+    model = defectkit.load(run_folder, device="cpu")
+    monkeypatch.setattr("defectkit.deployment.bundle.is_forked", lambda: True)
+    monkeypatch.setattr(TrainedModel, "device", torch.device("cuda"))
+    with pytest.raises(ModelError, match="cannot be used in a process that was forked.*spawn"):
+        model.find(IMAGE)
 
 
 def test_a_model_may_be_saved_again_as_the_same(run_folder, tmp_path):

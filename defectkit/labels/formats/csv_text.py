@@ -11,6 +11,7 @@ from defectkit.csv_cells import unquote_formula
 from defectkit.errors import LabelError
 from defectkit.files import read_limited
 from defectkit.labels.formats.text_encoding import Encodings
+from defectkit.process_settings import next_csv_row
 
 DELIMITERS = ",;\t"
 MAX_BYTES = 2**30
@@ -62,16 +63,13 @@ class CsvText:
         Raises:
             LabelError: a quotation mark is never closed, so all rows after it are in doubt.
         """
-        csv.field_size_limit(2**31 - 1)  # The csv module refuses cells above 131,072 characters.
         lines = io.StringIO(self.text, newline="")
         # Strict: else a stray quotation mark swallows the rest of the file without a word.
         reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
         while True:
             line = reader.line_num + 1
             try:
-                raw = next(reader)
-            except StopIteration:
-                return
+                raw = next_csv_row(reader)
             except csv.Error as error:
                 if str(error) == "unexpected end of data":
                     raise LabelError(
@@ -82,6 +80,8 @@ class CsvText:
                 where = f"line {line}" if last == line else f"lines {line} to {last}"
                 yield CsvRow(line, [], f"the quotation marks in {where} do not pair up")
             else:
+                if raw is None:
+                    return
                 cells = [unquote_formula(cell.strip()) for cell in raw]
                 if SPREADSHEET_LIMIT in map(len, raw):
                     yield CsvRow(line, cells, CUT_CELL)
