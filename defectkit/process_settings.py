@@ -120,12 +120,10 @@ def own_thread_settings() -> Iterator[None]:
         if is_forked():
             import cv2
 
-            for get, change in (
-                (torch.get_num_threads, torch.set_num_threads),
-                (cv2.getNumThreads, cv2.setNumThreads),
-            ):
-                changed.callback(change, get())
-                change(1)
+            changed.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(1)
+            changed.callback(cv2.setNumThreads, cv2.getNumThreads())
+            cv2.setNumThreads(0)  # With 1 it would wait for its threads to end.
         yield
 
 

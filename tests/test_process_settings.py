@@ -5,6 +5,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -139,6 +140,7 @@ def test_threads_find_the_same_as_one(run_folder):
 @pytest.mark.parametrize("loads", [False, True], ids=["finds", "loads and finds"])
 def test_a_forked_child_finds_the_same(run_folder, loads, tmp_path):
     large = np.tile(IMAGE, (6, 6))
+    cv2.connectedComponents(large)  # starts the threads of OpenCV
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
