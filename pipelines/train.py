@@ -98,7 +98,6 @@ def run(
     from defectkit.config.options import options_as_settings, resolve_config
     from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
 
-    console = console or SafeConsole()
     options = options_as_settings(
         approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time
     )
@@ -119,7 +118,7 @@ def run(
         config=resolved,
         resume=resume,
         allow_download=allow_download,
-        console=console,
+        console=console or SafeConsole(),
     )
 
 
