@@ -4,9 +4,12 @@ Nothing heavy is imported before a command runs, so that ``--help`` answers at o
 statuses are those of ``errors.py``.
 """
 
+import errno
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -15,9 +18,10 @@ import typer
 from rich.markup import escape
 
 from defectkit import __version__
-from defectkit.command_line import build_command, command_help
+from defectkit.command_line import STATUS_TABLE, build_command, command_help
 from defectkit.control_characters import has_controls
-from defectkit.errors import INTERRUPTED, TERMINATED, UNREADABLE, DefectkitError
+from defectkit.errors import FAULT, INTERRUPTED, TERMINATED, UNREADABLE
+from defectkit.files import output_error
 from defectkit.pipelines import (
     compare,
     convert,
@@ -28,6 +32,7 @@ from defectkit.pipelines import (
     synth,
     train,
 )
+from defectkit.streams import open_streams, output_failure
 from defectkit.terminal import SafeConsole
 
 app = typer.Typer(
@@ -67,7 +72,8 @@ def _add_command(
     group: typer.Typer, pipeline: ModuleType, *, name: str | None = None, panel: str | None = None
 ) -> None:
     def call(*arguments: Any, **options: Any) -> None:
-        result = pipeline.run(*arguments, **options, console=console)
+        with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
+            result = pipeline.run(*arguments, **options, console=console)
         if pipeline is inspect and result.unreadable:
             raise typer.Exit(UNREADABLE)
 
@@ -83,7 +89,7 @@ for _pipeline in (suspects, synth):
 _add_command(labels_app, convert)
 
 
-@configs_app.command("ls")
+@configs_app.command("ls", epilog=STATUS_TABLE)
 def configs_ls() -> None:
     """List the shipped configurations."""
     from defectkit.configs import summaries
@@ -92,7 +98,7 @@ def configs_ls() -> None:
         typer.echo(f"{name:20} {summary}")
 
 
-@configs_app.command("show")
+@configs_app.command("show", epilog=STATUS_TABLE)
 def configs_show(name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")]) -> None:
     """Print a shipped configuration."""
     from defectkit.configs import text_of
@@ -100,7 +106,7 @@ def configs_show(name: Annotated[str, typer.Argument(help="As listed by `configs
     typer.echo(text_of(name), nl=False)
 
 
-@configs_app.command("reference")
+@configs_app.command("reference", epilog=STATUS_TABLE)
 def configs_reference() -> None:
     """Print every setting with its default and meaning, as Markdown."""
     from defectkit.config import reference
@@ -108,7 +114,7 @@ def configs_reference() -> None:
     typer.echo(reference(), nl=False)
 
 
-@configs_app.command("copy")
+@configs_app.command("copy", epilog=STATUS_TABLE)
 def configs_copy(
     name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")],
     file: Annotated[Path, typer.Argument(help="The file to write.")],
@@ -124,25 +130,61 @@ def configs_copy(
 
 
 def main() -> None:
-    """Run the command line; a ``DefectkitError`` ends it with its message and exit status."""
+    """Run the command line; whatever ends it has a message and an exit status (``errors.py``)."""
     from defectkit.process_settings import let_idle_threads_sleep
 
+    open_streams()
     let_idle_threads_sleep()
     warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
     if any(map(has_controls, sys.argv)):
         _guard_usage_errors()
+    status: object = 0
+    with _failures_told():
+        try:
+            app(prog_name="defectkit")
+        except SystemExit as ended:
+            status = ended.code
+        except KeyboardInterrupt:  # typer takes it only after its start.
+            status = INTERRUPTED
+        _check_output()
+    if status in (INTERRUPTED, TERMINATED):
+        console.print(
+            "interrupted; what was finished is on disk. Continue a training with --resume."
+        )
+    sys.exit(status)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """End the process with the message and the exit status of what fails."""
     try:
-        app(prog_name="defectkit")
-    except DefectkitError as error:
-        console.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code in (INTERRUPTED, TERMINATED):
-            console.print(
-                "interrupted; what was finished is on disk. Continue a training with --resume."
-            )
-        raise
+        yield
+    except Exception as error:
+        from defectkit.failures import known_failure, write_report
+
+        if known := known_failure(error):
+            console.print(f"[bold red]error:[/] {escape(str(known))}", highlight=False)
+            sys.exit(known.exit_code)
+        path = write_report(error)
+        told = f"{type(error).__name__}: {error}. " + (
+            f"Please send in {path}, which says what happened and has nothing of an image."
+            if path
+            else "No folder can be written for a report of it."
+        )
+        console.print(f"[bold red]a fault of defectkit:[/] {escape(told)}", highlight=False)
+        sys.exit(FAULT)
+
+
+def _check_output() -> None:
+    """Check that what was printed to the standard output has arrived, if anybody reads it.
+
+    Raises:
+        OutputError: it has not.
+    """
+    failure = output_failure()
+    if failure and failure.errno != errno.EPIPE:
+        raise output_error("the standard output", failure)
 
 
 def _guard_usage_errors() -> None:

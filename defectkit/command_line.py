@@ -6,13 +6,15 @@ summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from docstring_parser import Docstring
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
+
+from defectkit.errors import FAULT, INTERRUPTED, TERMINATED
 
 OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
 """Options with other names than their parameters."""
@@ -21,6 +23,17 @@ TYPES = {"config": Path | None, "settings": list[str] | None}
 """What the command line takes where ``run`` takes more."""
 MIN_VALUES = {"epochs": 1, "max_images": 1, "seed": 0, "workers": 0}
 """Minima that no pipeline checks with a message that names the option."""
+
+STATUSES = {
+    0: "finished.",
+    2: "a mistake to fix.",
+    5: "too little memory.",
+    6: "the disk is full.",
+    FAULT: "a fault of defectkit; a file that can be sent in says what happened.",
+    INTERRUPTED: "Ctrl+C.",
+    TERMINATED: "SIGTERM.",
+}
+"""The exit statuses that all commands have; ``Exit status:`` of a ``run`` has its own."""
 
 Run = Callable[..., Any]
 
@@ -54,7 +67,7 @@ def command_help(run: Run) -> str:
     """Return the help of a command as Markdown, from the docstring of ``run``."""
     docstring = _parse(run)
     texts = [docstring.short_description, docstring.long_description]
-    statuses = []
+    statuses = dict(STATUSES)
     for section in docstring.meta:
         text = section.description or ""
         match section.args:
@@ -62,10 +75,14 @@ def command_help(run: Run) -> str:
                 lines = "\n".join(f"    {line}" for line in text.splitlines())
                 texts.append(f"**Examples**\n\n{lines}")
             case ["status", status]:
-                statuses.append(f"| {status} | {' '.join(text.split())} |")
-    if statuses:
-        texts.append("\n".join(["| Exit status | |", "| ---: | --- |", *statuses]))
+                statuses[int(status)] = " ".join(text.split())
+    texts.append(_status_table(statuses))
     return "\n\n".join(text for text in texts if text)
+
+
+def _status_table(statuses: Mapping[int, str]) -> str:
+    rows = [f"| {status} | {text} |" for status, text in sorted(statuses.items())]
+    return "\n".join(["| Exit status | |", "| ---: | --- |", *rows])
 
 
 def _parse(run: Run) -> Docstring:
@@ -113,3 +130,7 @@ def _single_type(annotation: Any) -> Any:
     kinds = set(get_args(annotation))
     chosen = next(kind for kind in (Path, str, *get_args(annotation)) if kind in kinds)
     return chosen | None if types.NoneType in kinds else chosen
+
+
+STATUS_TABLE = _status_table(STATUSES)
+"""The exit statuses of a command without its own, for its help."""

@@ -4,12 +4,15 @@ The command line catches ``DefectkitError`` once, prints the message and exits w
 Every message says what is wrong, the value, and the way out. Invariants of our own use ``assert``.
 
 Exit status 2 is for mistakes that the user can fix at once. What a script that supervises training
-needs to tell apart has its own: 3 not finite, 4 a dead process, 5 memory, 6 disk. A signal ends the
-command with 128 plus its number, as in every shell: ``INTERRUPTED`` and ``TERMINATED``.
+needs to tell apart has its own: 3 not finite, 4 a dead process, 5 memory, 6 disk. Any other failure
+is a ``FAULT``. A signal ends the command with 128 plus its number, as in every shell:
+``INTERRUPTED`` and ``TERMINATED``.
 """
 
 UNREADABLE = 1
-"""Exit status of an inspection that could not read some of its files."""
+"""Exit status of an inspection that lists something in ``errors.csv``, and of nothing else."""
+FAULT = 70
+"""Exit status after any failure that is none of those below: a fault of defectkit."""
 INTERRUPTED = 130
 """Exit status after SIGINT (Ctrl+C)."""
 TERMINATED = 143

@@ -64,14 +64,8 @@ def run(
         defectkit train --resume --out runs/tiles
 
     Exit status:
-        0: finished.
-        2: a mistake to fix.
         3: the loss is not finite.
         4: a loader process died.
-        5: too little memory.
-        6: the disk is full.
-        130: Ctrl+C.
-        143: SIGTERM.
 
     Args:
         approach: The approach: patch, box or segment; by default segment.

@@ -1,5 +1,7 @@
+import errno
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,6 +16,7 @@ import defectkit
 from defectkit import cli as cli_module
 from defectkit.config import load_config
 from defectkit.errors import (
+    FAULT,
     INTERRUPTED,
     TERMINATED,
     DefectkitError,
@@ -25,6 +28,8 @@ from defectkit.errors import (
 )
 from defectkit.files import read_csv, read_json
 
+ARGUMENTS = {**dict.fromkeys(("prepare", "evaluate", "compare", "synth"), "x"), "inspect": "xy"}
+"""Of the commands that need some."""
 COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "synth", "configs")
 
 
@@ -217,9 +222,13 @@ def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkey
 @pytest.mark.check(36)
 def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
     kinds = (DefectkitError, NotFiniteError, WorkerError, MemoryShortageError, DiskFullError)
-    codes = [kind.exit_code for kind in kinds] + [INTERRUPTED, TERMINATED]
-    assert codes == [2, 3, 4, 5, 6, 130, 143]
+    codes = [kind.exit_code for kind in kinds] + [FAULT, INTERRUPTED, TERMINATED]
+    assert codes == [2, 3, 4, 5, 6, 70, 130, 143]
     shown = cli("train", "--help").out.replace("│", "").split("Exit status")[1]
+    for command in (*COMMANDS[:-1], "suspects", "labels convert", "configs show", "configs copy"):
+        told = cli(*command.split(), "--help").out.replace("│", "").split("Exit status")[1]
+        for code in {*codes} - {3, 4} | ({1} if command == "inspect" else set()):
+            assert re.search(rf"\b{code} +\w", told)
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     for code in codes:
         assert re.search(rf"\b{code} +\w", shown)
@@ -240,14 +249,67 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypa
     assert "deprecated thing" not in ended.err
 
 
-def test_bugs_of_ours_are_not_hidden(monkeypatch):
-    def bug(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+@pytest.mark.check(54)
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ZeroDivisionError("of no use"), FAULT),
+        (RuntimeError("odd"), FAULT),
+        (EOFError(), FAULT),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), FAULT),
+        (OSError(errno.EIO, "Input/output error", "x.png"), FAULT),
+        (MemoryError(), 5),
+        (RuntimeError("DefaultCPUAllocator: can't allocate"), 5),
+        (OSError(errno.ENOSPC, "No space left on device", "x.png"), 6),
+        (PermissionError(errno.EACCES, "Permission denied", "x.png"), 2),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "inspect", "compare", "synth"])
+def test_each_failure_has_its_status_and_no_traceback(
+    command, error, status, cli, monkeypatch, tmp_path
+):
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
-    monkeypatch.setattr("defectkit.pipelines.train.run", bug)
-    monkeypatch.setattr(sys, "argv", ["defectkit", "train"])
-    with pytest.raises(ZeroDivisionError):
-        cli_module.main()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"defectkit.pipelines.{command}.run", fail)
+    ended = cli(command, *ARGUMENTS.get(command, ()))
+    assert ended.code == status
+    assert "Traceback" not in ended.err
+    reports = list(tmp_path.glob("defectkit-error-*.txt"))
+    assert len(reports) == (status == FAULT)
+    if reports:
+        assert f"{type(error).__name__}: {error}. Please send in {reports[0].name}," in ended.err
+
+
+@pytest.mark.check(54)
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell redirects them")
+@pytest.mark.parametrize(
+    "streams", ["2>&-", "2>/dev/full", "1>&- 2>&-", "2>&1 >/dev/full", "2> >(:)"]
+)
+def test_nobody_needs_to_read_what_a_command_says(streams, run_folder, source_csv, tmp_path):
+    images = [source_csv.parent / "Train" / f"part-0{number}.png" for number in range(3)]
+    words = ["inspect", run_folder, *images, "--out", tmp_path / "out", "--device", "cpu"]
+    command = shlex.join([sys.executable, "-m", "defectkit.cli", *map(str, words)])
+    ended = subprocess.run(["bash", "-c", f"{command} {streams}"], cwd=tmp_path, check=False)
+    assert ended.returncode == 0
+    assert len({row["image_id"] for row in read_csv(tmp_path / "out" / "findings.csv")}) == 3
+    assert read_csv(tmp_path / "out" / "errors.csv") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.check(54)
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+@pytest.mark.parametrize(("streams", "status"), [(">/dev/full", 6), (">&-", 0), ("> >(:)", 0)])
+def test_what_is_printed_arrives_or_is_told(streams, status, tmp_path):
+    command = f"{shlex.quote(sys.executable)} -m defectkit.cli configs show segnet {streams}"
+    ended = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == status
+    assert ("cannot write the standard output: No space left" in ended.stderr) == (status == 6)
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path):

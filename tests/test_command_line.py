@@ -7,7 +7,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from defectkit.command_line import MIN_VALUES, OPTION_NAMES, TYPES, build_command, command_help
+from defectkit.command_line import (
+    MIN_VALUES,
+    OPTION_NAMES,
+    STATUSES,
+    TYPES,
+    build_command,
+    command_help,
+)
 from defectkit.pipelines import (
     compare,
     convert,
@@ -115,7 +122,10 @@ def test_the_help_is_the_docstring_without_what_is_for_python():
     assert text.startswith(
         "Do it.\n\nSlowly.\n\n**Examples**\n\n    it a b\n    it a b --dry-run\n"
     )
-    assert text.endswith("| 0 | done. |\n| 7 | not done. |")
+    table = text.split("| Exit status | |\n| ---: | --- |\n")[1].splitlines()
+    assert table[:2] == ["| 0 | done. |", "| 2 | a mistake to fix. |"]
+    assert "| 7 | not done. |" in table
+    assert len(table) == len(STATUSES) + 1
     assert not any(word in text for word in ("Python", "console", "always", "From where"))
 
 
