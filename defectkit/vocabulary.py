@@ -76,6 +76,9 @@ smaller area.
 """
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
 
+MAX_CLASSES = 256
+"""Max. number of defect classes: every pixel has a score for each."""
+
 SuspectKind = Literal["unlabeled", "missed", "class", "copies", "tiny", "flat"]
 """Why a label is suspected to be wrong."""
 

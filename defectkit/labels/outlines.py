@@ -57,6 +57,10 @@ class PlacedMask:
     size: ImageSize | None = None
 
 
+MAX_CORNERS = 100_000
+"""Max. number of corners of the polygons of an outline."""
+
+
 @dataclass(frozen=True, slots=True)
 class Polygons:
     """The union of polygons, each x, y, x, y ...; ``relative``: in fractions of the image's sides.
@@ -71,6 +75,10 @@ class Polygons:
     relative: bool = False
     names_pixels: bool = False
     box_sides: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if sum(map(len, self.rings)) > 2 * MAX_CORNERS:
+            raise LabelError(f"the outline has more than {MAX_CORNERS:,} corners: give a mask")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ MAX_ID_BYTES = 255
 """The length of the longest file name on common file systems."""
 MAX_PATH_BYTES = 2048
 """The length of the longest path that is looked for."""
+MAX_CLASS_LENGTH = 200
+"""Max. number of characters of the name of a class."""
 
 INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff]")
 NO_DEFECT_CLASSES = GOOD_WORDS | {
@@ -157,7 +159,7 @@ def _case_notes(class_ids: Iterable[str]) -> list[str]:
 
 
 def refuse_names(image_id: str, class_id: str) -> None:
-    """Refuse an image id that is missing or leads up, and unprintable names.
+    """Refuse an image id that is missing or leads up, and names that are unprintable or too long.
 
     Raises:
         LabelError: with the reason.
@@ -167,6 +169,11 @@ def refuse_names(image_id: str, class_id: str) -> None:
     shown = f"image id {image_id[:60]!r}"
     if re.search(r"[\x00-\x1f\x7f]", image_id + class_id):
         raise LabelError(f"{shown} or its class has a control character")
+    if len(class_id) > MAX_CLASS_LENGTH:
+        raise LabelError(
+            f"the class {class_id[:60]!r}... has {len(class_id):,} characters, more than "
+            f"{MAX_CLASS_LENGTH}"
+        )
     parts = re.split(r"[/\\]", image_id)
     longest = max(len(part.encode()) for part in parts)
     if longest > MAX_ID_BYTES or len(image_id.encode()) > MAX_PATH_BYTES:

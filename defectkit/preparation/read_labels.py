@@ -30,7 +30,7 @@ from defectkit.preparation.label_images import (
 )
 from defectkit.preparation.label_places import FoundLabels, find_labels
 from defectkit.preparation.mask_folder import read_masks
-from defectkit.vocabulary import LabelFormat, LabelFormatOption
+from defectkit.vocabulary import MAX_CLASSES, LabelFormat, LabelFormatOption
 
 MAX_THRESHOLD = 65535
 
@@ -52,6 +52,7 @@ def read_labels(
     found = find_labels(source, asked, images)
     _refuse_options_of_masks(source, found, options)
     table = settle_boxes(_read(found, options), boxes=options.boxes)
+    _refuse_many_classes(table)
     if found.format == "label-studio":
         folder = found.files[0].parent
         index = found.index or index_images_near(folder, list_files(folder), images)[1]
@@ -69,6 +70,15 @@ def read_labels(
     table = replace(table, image_root=found.index.root)
     yaml = found.names_file or _beside(found.place, YAML_NAMES)
     return found.format, give_splits(table, names, read_split_folders(yaml, found.index.root))
+
+
+def _refuse_many_classes(table: LabelTable) -> None:
+    classes = {row.class_id for row in table.rows}
+    if len(classes) > MAX_CLASSES:
+        raise LabelError(
+            f"{table.path} has {len(classes):,} classes, more than {MAX_CLASSES:,}. Is the column "
+            "of classes one of something else? Give several classes one name."
+        )
 
 
 def folders_near_labels(kind: LabelFormat, place: Path) -> list[Path]:

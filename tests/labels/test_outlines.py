@@ -177,3 +177,10 @@ def test_exchanged_sides_are_explained():
     with pytest.raises(LabelError) as error:
         mask_of(Box(1, 1, 2, 2, size=(41, 24)))
     assert "EXIF" not in str(error.value)
+
+
+@pytest.mark.check(58)
+def test_an_outline_of_very_many_corners_is_refused():
+    for rings in (((1.5,) * 200_002,), ((1.0, 2.0, 3.0),) * 100_000):
+        with pytest.raises(LabelError, match="more than 100,000 corners"):
+            Polygons(rings)

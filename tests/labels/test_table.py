@@ -43,6 +43,12 @@ def test_a_class_has_no_control_characters_either():
         refuse_names("a.png", "1\t2")
 
 
+@pytest.mark.check(58)
+def test_the_name_of_a_class_is_short():
+    with pytest.raises(LabelError, match="the class 'xxx.*x'... has 1,000,000 characters, more"):
+        refuse_names("a.png", "x" * 10**6)
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -230,3 +230,11 @@ def test_images_may_keep_the_names_of_their_uploads_to_label_studio(tmp_path, gi
         images=images if given == "images" else None,
     )[1]
     assert table.unlabeled == ("0a1b2c3d-0.png", "1.png")
+
+
+@pytest.mark.check(58)
+def test_very_many_classes_are_none(tmp_path):
+    rows = "".join(f"a.png,{n},1 2\n" for n in range(100_000))
+    (tmp_path / "train.csv").write_text("ImageId,ClassId,EncodedPixels\n" + rows)
+    with pytest.raises(LabelError, match="train.csv has 100,000 classes, more than 256"):
+        read_labels(tmp_path)

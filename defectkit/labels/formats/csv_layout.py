@@ -33,6 +33,7 @@ UNCLEAR_RLE = ("mask", "label")
 AFTER_EXTENSION = re.compile(r"(?<=\.png|\.jpg|\.bmp|\.tif|\.pgm)_|(?<=\.jpeg|\.tiff)_", re.I)
 RLE_LIKE = re.compile(r"\d\s+\d")
 MAX_ROWS_TRIED = 1000
+MAX_COLUMNS = 1000
 
 HEADERLESS: Mapping[int, tuple[Role, ...]] = {2: ("id", "rle"), 3: ("id", "class", "rle")}
 """The roles of the columns of a file without a header, by their number."""
@@ -66,8 +67,18 @@ class Layout:
 
 
 def find_layout(text: CsvText, *, roles: Sequence[Role]) -> Layout:
-    """Detect the delimiter and the columns from the first row."""
+    """Detect the delimiter and the columns from the first row.
+
+    Raises:
+        LabelError: it has too many columns, or none that is needed.
+    """
     firsts = [(delimiter, next(text.rows(delimiter), CsvRow(1, []))) for delimiter in DELIMITERS]
+    for _, first in firsts:
+        if len(first.cells) > MAX_COLUMNS:
+            raise LabelError(
+                f"{text.path}:{first.line}: the table has {len(first.cells):,} columns, more than "
+                f"{MAX_COLUMNS:,}. Keep those of images, classes and masks or boxes."
+            )
     for delimiter, first in firsts:
         columns = _header_columns(first.cells, roles)
         if not columns.keys() & {"id", "id_class"}:

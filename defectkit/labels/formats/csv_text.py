@@ -16,6 +16,8 @@ from defectkit.process_settings import next_csv_row
 DELIMITERS = ",;\t"
 MAX_BYTES = 2**30
 """Larger tables are refused: 1 GiB."""
+MAX_CELL = 2**24
+"""Max. number of characters of a cell, about two million runs of a mask."""
 
 NOT_CSV: Mapping[bytes, str] = {
     b"PK\x03\x04": "an Excel or zip file",
@@ -83,7 +85,9 @@ class CsvText:
                 if raw is None:
                     return
                 cells = [unquote_formula(cell.strip()) for cell in raw]
-                if SPREADSHEET_LIMIT in map(len, raw):
+                if max(map(len, raw), default=0) > MAX_CELL:
+                    yield CsvRow(line, [], f"a cell has more than {MAX_CELL:,} characters")
+                elif SPREADSHEET_LIMIT in map(len, raw):
                     yield CsvRow(line, cells, CUT_CELL)
                 elif any(cells):
                     yield CsvRow(line, cells)

@@ -4,12 +4,13 @@ import json
 import re
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 from xml.parsers import expat
 
 from defectkit.arrays import ImageSize
-from defectkit.errors import LabelError
+from defectkit.errors import LabelError, shown
 from defectkit.files import read_limited
 from defectkit.labels.formats.text_encoding import Encodings
 
@@ -74,11 +75,11 @@ def read_json_value(path: Path, encodings: Encodings | None = None) -> Any:
     """Read the JSON of a file; NaN and infinity, which JSON does not have, are numbers too.
 
     Raises:
-        LabelError: the file cannot be read or is not JSON.
+        LabelError: the file cannot be read, is not JSON, or has a key twice: one would be lost.
     """
     text = read_text(path, encodings or Encodings())
     try:
-        return json.loads(text, strict=False)
+        return json.loads(text, strict=False, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise LabelError(f"{path} is not readable JSON ({error}).") from error
 
@@ -154,6 +155,14 @@ def json_numbers(values: Any) -> tuple[float, ...]:
     ):
         raise LabelError("the coordinates are not a list of numbers")
     return tuple(values)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        ((repeated, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"the key {shown(repeated)} is repeated; remove one of them")
+    return content
 
 
 def _refuse_doctype(*_: object) -> NoReturn:

@@ -51,3 +51,11 @@ def test_a_table_without_places_is_called_so(rows, text, message):
 
 def test_a_label_that_is_an_rle_in_some_row_is_one(rows):
     assert rows("filename,label\na,1\nb,1 3\n") == [("a", "1", "1"), ("b", "1", "1 3")]
+
+
+@pytest.mark.check(58)
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_table_of_very_many_columns_is_refused(rows, separator):
+    header = separator.join(["ImageId", "EncodedPixels", *(f"c{n}" for n in range(100_000))])
+    with pytest.raises(LabelError, match="train.csv:1: the table has 100,002 columns, more than"):
+        rows(f"{header}\na.png,1 2\n")

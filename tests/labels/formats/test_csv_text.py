@@ -72,3 +72,13 @@ def test_a_cell_that_a_spreadsheet_cut_is_refused(tmp_path, n_numbers):
     (refused,) = table.refused
     assert (refused.line, refused.image_id) == (2, "a.png")
     assert "a cell has 32,767 characters, the most that a spreadsheet keeps" in refused.reason
+
+
+@pytest.mark.check(58)
+def test_a_row_with_an_endless_cell_is_refused_alone(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text(f"ImageId,EncodedPixels\na.png,{'1 2 ' * 2**22}9\nb.png,1 2\n")
+    table = read_table(path)
+    (refused,) = table.refused
+    assert (refused.line, refused.reason) == (2, "a cell has more than 16,777,216 characters")
+    assert [row.image_id for row in table.rows] == ["b.png"]

@@ -136,3 +136,16 @@ def test_numbers_that_are_too_large_to_count_with_are_not_known_or_refused():
     assert image_size(10**400, 5) is None
     with pytest.raises(LabelError, match="not a list of numbers"):
         json_numbers([10**400])
+
+
+@pytest.mark.check(58)
+def test_a_key_that_json_has_twice_is_no_label_lost(file):
+    with pytest.raises(LabelError, match="the key 'shapes' is repeated; remove one of them"):
+        read_json(file('{"a": [{"shapes": [1], "b": 2, "shapes": []}]}'))
+
+
+@pytest.mark.check(58)
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000, '{"a":' * 100_000])
+def test_numbers_and_nests_without_end_are_no_json(file, text):
+    with pytest.raises(LabelError, match="is not readable JSON"):
+        read_json(file(text))
