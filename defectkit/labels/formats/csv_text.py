@@ -85,10 +85,10 @@ class CsvText:
                 if raw is None:
                     return
                 cells = [unquote_formula(cell.strip()) for cell in raw]
-                if max(map(len, raw), default=0) > MAX_CELL:
-                    yield CsvRow(line, [], f"a cell has more than {MAX_CELL:,} characters")
-                elif SPREADSHEET_LIMIT in map(len, raw):
+                if SPREADSHEET_LIMIT in map(len, raw):
                     yield CsvRow(line, cells, CUT_CELL)
+                elif max(map(len, raw), default=0) > MAX_CELL:
+                    yield CsvRow(line, [], f"a cell has more than {MAX_CELL:,} characters")
                 elif any(cells):
                     yield CsvRow(line, cells)
 
