@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from defectkit.arrays import Image
     from defectkit.data.dataset import ImageRecord
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.reporting.drawing.comparison import RunFinding
 
 Row = dict[str, Any]
@@ -55,8 +55,8 @@ def run(
 ) -> "pd.DataFrame":
     """Compare runs: a table of their metrics, the significant differences, their findings.
 
-    All runs must have been trained on one dataset. Those that were not evaluated since they were
-    trained are evaluated now.
+    All runs must have been trained on one dataset. A run whose model, as it is now, was not
+    evaluated yet is evaluated.
 
     Examples:
         defectkit compare runs/*
@@ -118,7 +118,7 @@ def run(
 
 def _name_runs(runs: Sequence[Path]) -> list[str]:
     """Return a name for each run: its folder's, or its path where two folders share one."""
-    from defectkit.deployment.bundle import model_folder
+    from defectkit.deployment.model_folder import model_folder
 
     if not runs:
         raise ConfigError("there is no run to compare. Name one or more, such as runs/segment-1.")
@@ -135,19 +135,22 @@ def _name_runs(runs: Sequence[Path]) -> list[str]:
 def _read_or_evaluate(
     run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
 ) -> "EvaluationResult":
-    """Read the evaluation of a run; evaluate the run first if it was trained since."""
-    from defectkit.deployment.bundle import TrainedModel, model_folder
+    """Read the evaluation of a run's model; evaluate the model first if there is none of it."""
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.evaluate_images import describe_evaluated
+    from defectkit.deployment.model_folder import model_folder, read_model_info
     from defectkit.deployment.run_dataset import load_dataset_of_run
-    from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.reporting.evaluation_folder import evaluate_split
 
     folder = run / "evaluation" / split
-    metrics, model_json = folder / "metrics.json", model_folder(run) / "model.json"
-    if metrics.is_file() and metrics.stat().st_mtime_ns > model_json.stat().st_mtime_ns:
-        # A result that is damaged or of an earlier version is made again.
-        with suppress(OSError, KeyError, TypeError, ValueError):
-            return EvaluationResult.read(folder, name=name)
-    console.print(f"[bold]{escape(name)}[/] was not evaluated on {split} since it was trained")
+    # A result that is damaged or of an earlier version is made again.
+    with suppress(OSError, KeyError, TypeError, ValueError):
+        result = EvaluationResult.read(folder, name=name)
+        info = read_model_info(model_folder(run))
+        if result.metrics["evaluated"] == describe_evaluated(info, split):
+            return result
+    console.print(f"the model of [bold]{escape(name)}[/] was not evaluated on {split} yet")
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, data)
     evaluate_split(run, model, dataset, split, console=console)

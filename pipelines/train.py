@@ -178,9 +178,9 @@ def _train(
     network = approach.network(allow_download=allow_download)
     samples = approach.samples(dataset, dataset.split("train"))
     validation_records = dataset.split("val")
-    run_info = make_run_info(dataset, describe_device(device), before)
+    run_info = make_run_info(dataset, config, describe_device(device), before)
     if before:
-        repair_model(out)
+        repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
@@ -205,6 +205,7 @@ def _train(
             out=out,
             device=device,
             dataset_facts=describe_dataset(dataset),
+            identity=run_info["identity"],
             resuming=resuming,
             console=console,
             on_progress=on_progress,
@@ -220,6 +221,7 @@ def train_epochs(
     out: Path,
     device: "torch.device",
     dataset_facts: dict[str, Any],
+    identity: str,
     resuming: bool,
     console: Console,
     on_progress: Callable[[float, str], None] = lambda *_: None,
@@ -249,12 +251,11 @@ def train_epochs(
     learner = build_learner(network, config.train, device)
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
-    state = load_state(out, learner) if resuming else TrainState()
+    state = load_state(out, learner, identity=identity) if resuming else TrainState()
     seconds = state.validation_seconds
     if config.train.max_time and not seconds:  # before the clock of the budget starts
         seconds = estimate_seconds(approach, evaluated, validation_records)
     budget = Budget(config.train, len(loader), state.seconds, seconds)
-
     while not state.is_finished(config.train, budget):
         result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)
         on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
@@ -262,7 +263,6 @@ def train_epochs(
         validation = validate(approach, evaluated, validation_records, watch=WATCHED_IMAGES)
         budget.validation_seconds = validation.seconds
         state.add_epoch(result, validation, seconds=budget.elapsed())
-
         # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
         # writes the same row, model and picture again; nothing of a finished epoch is lost.
         write_history(out / "history.csv", state.history)
@@ -273,7 +273,7 @@ def train_epochs(
         draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
         print_epoch(console, state.history[-1], is_best=state.is_best)
         state.seconds = budget.elapsed()
-        save_state(out, state, learner)
+        save_state(out, state, learner, identity=identity)
 
 
 def _summarize(out: Path, console: Console) -> TrainSummary:

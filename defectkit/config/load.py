@@ -63,6 +63,21 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
         raise ConfigError(f"{name} is not valid:\n" + "\n".join(lines)) from None
 
 
+def flatten_settings(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings of a nested mapping by their dotted keys.
+
+    >>> flatten_settings({"seed": 0, "train": {"lr": 0.1}})
+    {'seed': 0, 'train.lr': 0.1}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_settings(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def _apply(content: dict[str, Any], setting: str) -> None:
     key, separator, value = setting.partition("=")
     if not separator or not key.strip():

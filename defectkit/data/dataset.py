@@ -13,20 +13,22 @@ from defectkit.data.images import convert_channels, decode_image, read_image_byt
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.table_checks import check_inside, check_same_classes
 from defectkit.errors import DatasetError
-from defectkit.files import read_csv, read_json, sha256_bytes, sha256_file
+from defectkit.files import read_csv, sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
 from defectkit.regions import Region
+from defectkit.seals import SealError, check_tables, hash_table, read_sealed, warn_if_not_sealed
 from defectkit.tables import read_table
 from defectkit.vocabulary import SPLITS, LabelKind, Split
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 1
 SCOPE_TABLE = "scope.csv"
 """The regions to inspect and the ignored pixels: ``image_id,kind,shape``, kind roi or ignored. A
 row of the kind roi without an image id is about all images. Only where there are any."""
+TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv", SCOPE_TABLE)
+"""The tables of a dataset, whose hashes ``dataset.json`` has under ``tables``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class Dataset:
         """Read a folder written by ``defectkit prepare``.
 
         Raises:
-            DatasetError: a file is missing, damaged or of another format version.
+            DatasetError: a file is missing, damaged, changed or of another format version.
         """
         folder = Path(folder)
         if not (folder / "dataset.json").is_file():
@@ -139,19 +141,18 @@ class Dataset:
                 f"'defectkit prepare TRAIN_CSV --out {folder}', or name another with --data."
             )
         try:
-            info = read_json(folder / "dataset.json")
-            version = info["format_version"]
-            if version != FORMAT_VERSION:
-                raise DatasetError(
-                    f"{folder} has format version {version}; this version of defectkit reads "
-                    f"{FORMAT_VERSION}. Run 'defectkit prepare' again."
-                )
+            info = _read_info(folder)
             if not all(isinstance(class_id, str) for class_id in info["classes"]):
                 raise TypeError("the classes are not text")
             pixels = PixelFormat.from_dict(info.get("pixels"))
             dataset = cls(folder, info, _read_records(folder, pixels))
             _ = dataset.fingerprint  # Of the masks that were read, whatever is edited later.
             return dataset
+        except SealError as error:
+            raise DatasetError(
+                f"{folder} is damaged: {error}. Run 'defectkit prepare' again; groups "
+                "and splits of your own go into a table for --meta."
+            ) from error
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"{folder} is damaged ({type(error).__name__}: {error}). "
@@ -207,7 +208,7 @@ class Dataset:
         tables = [self.folder / "masks.csv"]
         if (self.folder / SCOPE_TABLE).exists():
             tables.append(self.folder / SCOPE_TABLE)
-        return sha256_bytes("\n".join([images, *map(sha256_file, tables)]).encode())
+        return sha256_bytes("\n".join([images, *map(hash_table, tables)]).encode())
 
     @cached_property
     def common_roi(self) -> CommonRoi | None:
@@ -226,6 +227,15 @@ class Dataset:
         if not records:
             raise DatasetError(f"{self.folder} has no image in the {name} split.")
         return records
+
+
+def _read_info(folder: Path) -> dict[str, Any]:
+    """Read ``dataset.json`` and check that the tables are those that were written with it."""
+    info = read_sealed(folder / "dataset.json")
+    warn_if_not_sealed(info, what=str(folder), way_out="Run 'defectkit prepare' again")
+    if "tables" in info:  # Not in version 1.
+        check_tables(folder, TABLES, info["tables"])
+    return info
 
 
 def _read_records(folder: Path, pixels: PixelFormat) -> tuple[ImageRecord, ...]:

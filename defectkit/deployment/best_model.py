@@ -1,14 +1,19 @@
 """The best model of a training: kept twice in the run, so that a kill damages one at most."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import MAX_WEIGHT_BYTES, ROI_BY_IMAGE, is_intact, save_model
+from defectkit.deployment.bundle import ROI_BY_IMAGE, save_model
+from defectkit.deployment.model_folder import MAX_WEIGHT_BYTES, read_model
+from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_limited, write_bytes
 from defectkit.models.network import Network
+from defectkit.training.checkpoint import has_checkpoint
+from defectkit.training.runs import identify_run
 from defectkit.training.validation import Validation
 
 SECOND_COPY = Path("checkpoints") / "best"
@@ -61,10 +66,37 @@ def describe_dataset(dataset: Dataset) -> dict[str, Any]:
     return {"dataset": dataset.fingerprint, "pixels": pixels, "roi": roi}
 
 
-def repair_model(run: Path) -> None:
-    """Restore the run's model from its second copy where a kill damaged it."""
-    if not is_intact(run / "model") and is_intact(run / SECOND_COPY):
+def repair_model(run: Path, *, identity: str) -> None:
+    """Restore the run's model from its second copy where it is damaged or of another run.
+
+    ``identity`` is that of the run, as ``identify_run`` gives it.
+
+    Raises:
+        TrainingError: the run has finished epochs, but neither model is its own and whole.
+    """
+    if _is_own_model(run / "model", identity):
+        return
+    if _is_own_model(run / SECOND_COPY, identity):
         for name in ("model.safetensors", "model.json"):
             write_bytes(
                 run / "model" / name, read_limited(run / SECOND_COPY / name, MAX_WEIGHT_BYTES)
             )
+    elif has_checkpoint(run / "checkpoints"):
+        raise TrainingError(
+            f"the best model of {run} is lost: both {run / 'model'} and its copy in "
+            f"{run / SECOND_COPY} are damaged or of another run. Start a new run without --resume "
+            "and with another --out."
+        )
+
+
+def _is_own_model(folder: Path, identity: str) -> bool:
+    try:
+        info, _ = read_model(folder)
+    except ModelError:
+        return False
+    return identify_model(info) == identity
+
+
+def identify_model(info: Mapping[str, Any]) -> str:
+    """Return the identity of the run that trained the model whose ``model.json`` is given."""
+    return identify_run(info["dataset"], info["config"])

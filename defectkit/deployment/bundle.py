@@ -14,24 +14,22 @@ from defectkit import __version__
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import ImageSize
-from defectkit.config import Config, make_config
+from defectkit.config import Config, flatten_settings, make_config
 from defectkit.data.image_kinds import MAX_CHANNELS
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
+from defectkit.deployment.model_folder import model_folder, read_model
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
-from defectkit.files import read_json, read_limited, sha256_bytes, write_bytes, write_json
+from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
 from defectkit.models.network import Network
 from defectkit.process_settings import is_forked, own_thread_settings
+from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_sealed
+from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import Device
-
-FORMAT_VERSION = 1
-MAX_WEIGHT_BYTES = 2**32
-"""4 GiB: larger files of weights are refused, since defectkit writes none."""
-
 
 ROI_BY_IMAGE = "by image"
 """The entry ``roi`` of a model that was trained with a region to inspect of each image."""
@@ -67,6 +65,7 @@ class _ModelInfo(BaseModel):
     config: dict[str, Any]
     epoch: int
     dataset: str = ""
+    versions: dict[str, str] = {}
     roi: _Roi | Literal["by image"] | None = None
     warnings: list[str] = []
 
@@ -85,16 +84,17 @@ class TrainedModel:
         """Load the model of a run, or a ``model/`` folder, onto a device.
 
         Raises:
-            ModelError: a file is missing, damaged, or of another format version.
+            ModelError: a file is missing, damaged, changed, or of another format version.
         """
         folder = model_folder(path)
-        info, weights = _read(folder)
+        info, weights = read_model(folder)
+        warn_if_not_sealed(info, what=str(folder), way_out="Train again")
         try:
             _ModelInfo.model_validate(info)
             PixelFormat.from_dict(info.get("pixels"))
             state = _check_finite(load(weights))
             approach = build_approach(
-                _without_weights(make_config(info["config"], name=str(folder / "model.json"))),
+                _without_weights(_read_config(info, name=str(folder / "model.json"))),
                 classes=tuple(info["classes"]),
                 channels=info["channels"],
                 pixel_threshold=info["pixel_threshold"],
@@ -117,6 +117,7 @@ class TrainedModel:
             raise ModelError(
                 f"{folder} cannot be used by this version of defectkit: {error}"
             ) from error
+        warn_of_other_versions(info.get("versions", {}), what=str(folder))
         network = network.to(choose_device(device)).to(memory_format=torch.channels_last).eval()
         return cls(approach, network, thresholds, info)
 
@@ -203,20 +204,19 @@ def save_model(
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     weights = save(state)
     write_bytes(folder / "model.safetensors", weights)
-    write_json(
-        folder / "model.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "defectkit": __version__,
-            "classes": list(approach.classes),
-            "channels": approach.channels,
-            "pixel_threshold": pixel_threshold,
-            "thresholds": thresholds.to_dict(),
-            "sha256": sha256_bytes(weights),
-            **facts,
-            "config": approach.config.model_dump(mode="json"),
-        },
-    )
+    info = {
+        "format_version": FORMAT_VERSION,
+        "defectkit": __version__,
+        "classes": list(approach.classes),
+        "channels": approach.channels,
+        "pixel_threshold": pixel_threshold,
+        "thresholds": thresholds.to_dict(),
+        "sha256": sha256_bytes(weights),
+        **facts,
+        "config": approach.config.model_dump(mode="json"),
+        "versions": installed_versions(),
+    }
+    write_json(folder / "model.json", add_seal(info))
 
 
 def replace_thresholds(
@@ -231,60 +231,19 @@ def replace_thresholds(
         warnings: sentences, as from ``choose_thresholds``.
 
     Raises:
-        ModelError: the folder is damaged.
+        ModelError: the folder is damaged, or has another model by now.
     """
     folder = model_folder(path)
-    info, _ = _read(folder)
-    info = {**info, "thresholds": thresholds.to_dict(), "warnings": list(warnings)}
+    info, _ = read_model(folder)
+    if seal_of(info) != seal_of(model.info):
+        raise ModelError(
+            f"{folder} was written again while the thresholds were chosen, so they are those of "
+            "another model. Choose them again."
+        )
+    changed = {"thresholds": thresholds.to_dict(), "warnings": list(warnings)}
+    info = add_seal({**info, **changed, "format_version": FORMAT_VERSION})
     write_json(folder / "model.json", info)
     return replace(model, thresholds=thresholds, info=info)
-
-
-def is_intact(folder: Path) -> bool:
-    """Return whether a model folder is there, undamaged, with the weights that its JSON names."""
-    try:
-        _read(folder)
-    except ModelError:
-        return False
-    return True
-
-
-def model_folder(path: Path | str) -> Path:
-    """Return the model folder of a run, or ``path`` itself if it is one.
-
-    Raises:
-        ModelError: there is no model.
-    """
-    given = Path(path)
-    for folder in (given, given / "model"):
-        if (folder / "model.json").is_file():
-            return folder
-    raise ModelError(
-        f"{path} has no model (no model.json in it or in its model/ folder). "
-        "Train one with 'defectkit train', or give the path of a run."
-    )
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], bytes]:
-    try:
-        info = read_json(folder / "model.json")
-        version = info["format_version"]
-        weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
-        recorded = info["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
-        ) from error
-    if version != FORMAT_VERSION:
-        raise ModelError(
-            f"{folder} has format version {version}; this version of defectkit reads "
-            f"{FORMAT_VERSION}. Use the version that wrote it, or train again."
-        )
-    if sha256_bytes(weights) != recorded:
-        raise ModelError(
-            f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it again."
-        )
-    return info, weights
 
 
 def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -297,3 +256,12 @@ def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _without_weights(config: Config) -> Config:
     # The trained weights follow: no pretrained ones are searched for.
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+
+
+def _read_config(info: dict[str, Any], *, name: str) -> Config:
+    """Return the configuration in ``model.json``, where no setting may be left to its default."""
+    config = make_config(info["config"], name=name)
+    known = flatten_settings(config.model_dump(mode="json"))
+    if missing := known.keys() - flatten_settings(info["config"]).keys():
+        raise ConfigError(f"{name} lacks settings: {', '.join(sorted(missing))}")
+    return config

@@ -1,6 +1,6 @@
 """A model judged on labeled images: ``Evaluation``, the content of an evaluation's files."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,9 @@ from defectkit.evaluation.region_matching import (
     region_metrics,
 )
 from defectkit.evaluation.verdicts import Judgment, judge
+from defectkit.seals import seal_of
 from defectkit.tables import make_table
+from defectkit.vocabulary import Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +36,7 @@ URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
 class Evaluation:
     """How well a model judges the images of a split.
 
-    - ``metrics``: the content of ``metrics.json``.
+    - ``metrics``: the metrics in ``metrics.json``.
     - ``images``: a row per image, as in ``images.csv``: the most urgent outcomes first.
     - ``regions``: a row per true region and per false alarm, as in ``regions.csv``.
     - ``folder``: the evaluation's files.
@@ -93,6 +95,14 @@ def evaluate_images(
         regions=make_table([match.row() for match in matches], columns=COLUMNS),
         folder=folder,
     )
+
+
+def describe_evaluated(info: Mapping[str, Any], split: Split) -> dict[str, str]:
+    """Return what an evaluation is of: the model whose ``model.json`` is given, its data, a split.
+
+    An evaluation whose ``metrics.json`` has other entries is not one of this model.
+    """
+    return {"model": seal_of(info), "dataset": info["dataset"], "split": split}
 
 
 def _image_row(

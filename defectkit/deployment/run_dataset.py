@@ -1,12 +1,15 @@
 """The dataset that a run was trained on: found again, and the same for several runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import TrainedModel, model_folder
+from defectkit.deployment.best_model import identify_model
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.model_folder import model_folder, read_model_info
 from defectkit.errors import DatasetError, ModelError
-from defectkit.files import read_json
+from defectkit.seals import read_sealed
 
 
 def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None) -> Dataset:
@@ -18,10 +21,18 @@ def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None
         data: the dataset folder; by default the one that ``run.json`` names.
 
     Raises:
-        ModelError: no dataset is named, and ``run.json`` is missing or damaged.
+        ModelError: no dataset is named, and ``run.json`` is missing or damaged; or the model is
+            that of another run.
         DatasetError: the dataset is missing, or it is another one.
     """
-    dataset = Dataset.load(data or _recorded_folder(run))
+    try:
+        recorded = _read_run(run)
+    except ModelError:
+        if not data:
+            raise
+        recorded = {}
+    _check_own_model(run, model, recorded)
+    dataset = Dataset.load(data or recorded["dataset_folder"])
     if (dataset.fingerprint, dataset.classes) != (
         model.info.get("dataset"),
         model.approach.classes,
@@ -41,27 +52,34 @@ def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> No
         DatasetError: two runs were not.
         ModelError: a model folder is missing or damaged.
     """
-    fingerprints = []
-    for run in runs:
-        path = model_folder(run) / "model.json"
-        try:
-            fingerprints.append(read_json(path)["dataset"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+    fingerprints = [read_model_info(model_folder(run)).get("dataset") for run in runs]
     for name, fingerprint in zip(names, fingerprints, strict=True):
         if fingerprint != fingerprints[0]:
             raise DatasetError(
                 f"{names[0]} and {name} were trained on different data: the images, masks or "
-                f"splits of their datasets differ (fingerprints {fingerprints[0][:8]} and "
+                f"splits of their datasets differ (fingerprints {str(fingerprints[0])[:8]} and "
                 f"{str(fingerprint)[:8]}), so they cannot be compared. Train both on one dataset."
             )
 
 
-def _recorded_folder(run: Path) -> Path:
+def _check_own_model(run: Path, model: TrainedModel, recorded: Mapping[str, Any]) -> None:
+    """Check that the model was trained by the run whose ``run.json`` is given."""
+    own = identify_model(model.info)
+    if recorded.get("identity", own) != own:  # Earlier versions did not record it.
+        raise ModelError(
+            f"{model_folder(run)} is the model of another run: it was trained on other data or "
+            f"with other settings than {run / 'run.json'} has. Put the run's own model back with "
+            f"'defectkit train --resume --out {run}'."
+        )
+
+
+def _read_run(run: Path) -> dict[str, Any]:
     path = run / "run.json"
     if not path.is_file():
         raise ModelError(f"{run} is not a run (it has no run.json). Name its dataset with --data.")
     try:
-        return Path(read_json(path)["dataset_folder"])
-    except (ValueError, KeyError, TypeError) as error:
+        recorded = read_sealed(path)
+        recorded["dataset_folder"]
+    except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} is damaged ({error}). Name the dataset with --data.") from error
+    return recorded

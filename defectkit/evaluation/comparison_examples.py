@@ -6,7 +6,7 @@ from itertools import chain, zip_longest
 import numpy as np
 
 from defectkit.arrays import Float64Array
-from defectkit.evaluation.comparison import EvaluationResult
+from defectkit.evaluation.evaluation_result import EvaluationResult
 
 GOOD_FRACTION = 0.25
 """Fraction of good images among those chosen, where there are enough defective ones."""

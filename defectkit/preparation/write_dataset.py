@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from defectkit import __version__
-from defectkit.data.dataset import FORMAT_VERSION, SCOPE_TABLE
+from defectkit.data.dataset import SCOPE_TABLE, TABLES
 from defectkit.data.image_kinds import is_data
 from defectkit.errors import OutputError
 from defectkit.files import sha256_bytes, sha256_file, write_csv, write_json
@@ -20,10 +20,10 @@ from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.results_folder import Results, write_results
 from defectkit.results_marker import UNFINISHED, check_out, unmarked_files
+from defectkit.seals import FORMAT_VERSION, add_seal, hash_tables
 
 KIND = "dataset"
 INFO_FILE = "dataset.json"
-TABLES = ("images.csv", "masks.csv", "defects.csv", "ledger.csv", "leaks.csv", SCOPE_TABLE)
 DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, *TABLES}
 
 
@@ -162,9 +162,10 @@ def write_leaks(folder: Path, leaks: Sequence[Leak]) -> None:
 
 
 def write_info(folder: Path, info: Mapping[str, Any]) -> None:
-    """Write ``dataset.json``, last: it makes the folder a dataset."""
+    """Write ``dataset.json``, last: it makes the folder a dataset, and seals the tables."""
     head = {"format_version": FORMAT_VERSION, "defectkit": __version__}
-    write_json(folder / INFO_FILE, {**head, **info})
+    content = {**head, **info, "tables": hash_tables(folder, TABLES)}
+    write_json(folder / INFO_FILE, add_seal(content))
 
 
 def relative_path(path: Path, folder: Path) -> str:

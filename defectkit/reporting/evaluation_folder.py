@@ -1,6 +1,6 @@
 """``RUN/evaluation/<split>/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,13 @@ from rich.progress import track
 
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.deployment.bundle import TrainedModel
-from defectkit.deployment.evaluate_images import URGENCY, Evaluation, evaluate_images
+from defectkit.deployment.evaluate_images import (
+    URGENCY,
+    Evaluation,
+    describe_evaluated,
+    evaluate_images,
+)
+from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
@@ -20,6 +26,7 @@ from defectkit.reporting.drawing.overlay_files import remove_overlays, write_ove
 from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
+from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import write_table
 from defectkit.vocabulary import Split
 
@@ -67,7 +74,7 @@ def evaluate_split(
     if max_escape_rate is not None:
         warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
         warnings += [warning] if warning else []
-    _write_files(evaluation)
+    _write_files(evaluation, describe_evaluated(model.info, split))
     _write_report(evaluation, run, model, dataset, split, warnings)
     print_evaluation(console, evaluation, model.thresholds, warnings)
     return evaluation
@@ -108,11 +115,13 @@ def _overlay_name(image_id: str, outcome: str) -> str:
     return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
 
 
-def _write_files(evaluation: Evaluation) -> None:
+def _write_files(evaluation: Evaluation, evaluated: Mapping[str, str]) -> None:
     folder, metrics, images = evaluation.folder, evaluation.metrics, evaluation.images
     write_table(folder / "images.csv", _image_texts(images))
     write_table(folder / "regions.csv", _region_texts(evaluation.regions))
-    write_json(folder / "metrics.json", metrics)  # Last: where it is new, the tables are too.
+    # Last: where it is new, the tables are too.
+    sealed = {**metrics, "evaluated": evaluated, "tables": hash_tables(folder, TABLES)}
+    write_json(folder / "metrics.json", add_seal(sealed))
     plot_scores(
         folder / "scores.png",
         images["score"].tolist(),

@@ -1,11 +1,10 @@
 """Checkpoints: the whole state of a run after an epoch, without pickle.
 
 An epoch has two files: ``epoch-0007.safetensors`` (tensors) and ``epoch-0007.json`` (numbers, the
-SHA-256 of the first file, and a SHA-256 of all that as its seal). The JSON is written last: without
+SHA-256 of the first file, and a seal over all that). The JSON is written last: without
 it there is no checkpoint.
 """
 
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,14 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from defectkit.errors import DefectkitWarning, TrainingError
-from defectkit.files import (
-    MAX_JSON_BYTES,
-    json_text,
-    read_limited,
-    sha256_bytes,
-    write_bytes,
-    write_json,
-)
+from defectkit.files import read_limited, sha256_bytes, write_bytes, write_json
+from defectkit.seals import SealError, add_seal, is_sealed, read_sealed
 
 KEPT_EPOCHS = 2
 """Number of checkpoints that stay on disk."""
@@ -58,7 +51,7 @@ def save_checkpoint(
         "optimizer_numbers": optimizer_numbers,
         **numbers,
     }
-    write_json(stem.with_suffix(".json"), {**facts, "seal": _seal(facts)})
+    write_json(stem.with_suffix(".json"), add_seal(facts))
     kept = {path.stem for path in _checkpoints(folder)[-KEPT_EPOCHS:]}
     for path in sorted(folder.glob("epoch-*")):  # The JSON comes first.
         if path.stem not in kept:
@@ -118,20 +111,13 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[dict[str, Any], bytes]:
     """Return the numbers and the tensors' bytes of a checkpoint; any error means damage."""
-    text = read_limited(path, MAX_JSON_BYTES)
-    numbers: dict[str, Any] = json.loads(text)
-    if text != json_text(numbers).encode():
-        raise ValueError("the JSON differs from what was written")
+    numbers = read_sealed(path)
+    if not is_sealed(numbers):
+        raise SealError(f"{path.name} has no seal")
     content = read_limited(path.with_suffix(".safetensors"), MAX_TENSOR_BYTES)
-    if numbers.pop("seal") != _seal(numbers):
-        raise ValueError("the SHA-256 of the numbers differs")
     if numbers["sha256"] != sha256_bytes(content):
         raise ValueError("the SHA-256 of the tensors differs")
     return numbers, content
-
-
-def _seal(facts: Mapping[str, Any]) -> str:
-    return sha256_bytes(json_text(facts).encode())
 
 
 def _restore(

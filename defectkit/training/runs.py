@@ -1,7 +1,5 @@
 """A run's folder: its name and lock, ``config.yaml``, ``run.json``, checks before a resume."""
 
-import importlib.metadata
-import platform
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,10 +10,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from defectkit.config import Config, load_config
+from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
-from defectkit.files import ensure_writable, read_json, write_json
+from defectkit.files import ensure_writable, write_json
+from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
+from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
 
 CHANGEABLE_ON_RESUME = (
@@ -32,12 +32,6 @@ SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 
 LOCK_SECONDS = 10.0
 """Time to wait for the lock: loader processes of a killed training keep it for some seconds."""
-
-# Their versions can change results.
-PACKAGES = (
-    *("defectkit", "torch", "torchvision", "timm", "segmentation-models-pytorch"),
-    *("albumentations", "opencv-python-headless", "numpy", "pillow"),
-)
 
 
 def create_run_folder(approach: str, *, root: Path = Path("runs")) -> Path:
@@ -79,34 +73,67 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
 
     Raises:
         TrainingError: ``run`` is not a run.
-        ConfigError: a setting is changed that would make it another run.
+        ConfigError: a setting is changed that would make it another run, or ``config.yaml`` was
+            edited.
     """
     if not (run / "config.yaml").is_file():
         raise TrainingError(
             f"{run} is not a run (it has no config.yaml): there is nothing to resume."
         )
+    info = read_run_info(run)
+    warn_if_not_sealed(info, what=str(run / "run.json"), way_out="Start a new run")
+    warn_of_other_versions(info.get("versions", {}), what=str(run))
     config = load_config(run / "config.yaml", settings)
-    before = _flatten_settings(load_config(run / "config.yaml").model_dump())
-    changed = [
-        key for key, value in _flatten_settings(config.model_dump()).items() if value != before[key]
-    ]
-    refused = sorted(set(changed) - set(CHANGEABLE_ON_RESUME))
+    before = info.get("config") or load_config(run / "config.yaml").model_dump(mode="json")
+    _refuse_other_settings(run, config, flatten_settings(before), settings)
+    return config
+
+
+def _refuse_other_settings(
+    run: Path, config: Config, before: Mapping[str, Any], settings: Sequence[str]
+) -> None:
+    """Refuse settings that differ from those ``before``, unless given and changeable on resume."""
+    after = flatten_settings(config.model_dump(mode="json"))
+    changed = {key for key, value in after.items() if value != before.get(key, value)}
+    given = {setting.partition("=")[0].strip() for setting in settings}
+    edited = sorted(changed - given)
+    if edited:
+        differences = (f"{key} is {after[key]} and was {before[key]}" for key in edited)
+        raise ConfigError(
+            f"{run / 'config.yaml'} was changed after it was written: {'; '.join(differences)}. "
+            f"Change it back. Give --resume what may change with --set "
+            f"({', '.join(CHANGEABLE_ON_RESUME)}); for other settings start a new run."
+        )
+    refused = sorted(changed - set(CHANGEABLE_ON_RESUME))
     if refused:
         raise ConfigError(
             f"a resumed run cannot change {', '.join(refused)}; it may change "
             f"{', '.join(CHANGEABLE_ON_RESUME)}. Start a new run without --resume."
         )
-    return config
+
+
+def identify_run(dataset: str, config: Mapping[str, Any]) -> str:
+    """Return a hash of what makes a run: its data, and the settings that a resume cannot change.
+
+    Checkpoints and models of another run are known by it.
+
+    Args:
+        dataset: the fingerprint of the dataset.
+        config: the configuration, as in ``run.json`` and ``model.json``.
+    """
+    settings = sorted(flatten_settings(config).items())
+    kept = {key: value for key, value in settings if key not in CHANGEABLE_ON_RESUME}
+    return seal_of({"dataset": dataset, "settings": kept})
 
 
 def read_run_info(run: Path) -> dict[str, Any]:
     """Return the content of ``run.json``.
 
     Raises:
-        TrainingError: it is missing or damaged.
+        TrainingError: it is missing, damaged or changed.
     """
     try:
-        info: dict[str, Any] = read_json(run / "run.json")
+        info = read_sealed(run / "run.json")
         for needed in ("dataset", "dataset_folder"):
             if not isinstance(info[needed], str):
                 raise TypeError(f"{needed} is not a text")
@@ -188,19 +215,21 @@ def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -
         )
 
 
-def make_run_info(dataset: Dataset, device: str, before: Mapping[str, Any]) -> dict[str, Any]:
+def make_run_info(
+    dataset: Dataset, config: Config, device: str, before: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the content of ``run.json``; ``before`` is that of a run to resume, else empty."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
+    settings = config.model_dump(mode="json")
     return {
+        "identity": identify_run(dataset.fingerprint, settings),
         "dataset": dataset.fingerprint,
         "dataset_folder": str(dataset.folder.resolve()),
+        "config": settings,
         "device": device,
         "started": before.get("started", now),
         **({"resumed": [*before.get("resumed", []), now]} if before else {}),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        "versions": installed_versions(),
         "command": sys.argv,
     }
 
@@ -211,9 +240,9 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
 
     def write(status: str) -> None:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run / "run.json", {**info, "status": status, "ended": ended})
+        write_json(run / "run.json", add_seal({**info, "status": status, "ended": ended}))
 
-    write_json(run / "run.json", {**info, "status": "running"})
+    write_json(run / "run.json", add_seal({**info, "status": "running"}))
     try:
         yield
     except BaseException as error:
@@ -239,13 +268,3 @@ def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:
     folders = (path for path in root.glob(f"{approach}-*") if (path / with_file).exists())
     names = (re.fullmatch(rf"{approach}-(\d+)", path.name) for path in folders)
     return max((int(name[1]) for name in names if name), default=0)
-
-
-def _flatten_settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten_settings(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

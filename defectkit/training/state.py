@@ -14,6 +14,7 @@ from torch import nn
 
 from defectkit.config import TrainConfig
 from defectkit.devices import autocast_dtype
+from defectkit.errors import TrainingError
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row, read_history
@@ -123,8 +124,11 @@ class TrainState:
         self.history.append(row)
 
 
-def save_state(run: Path, state: TrainState, learner: Learner) -> None:
-    """Write the checkpoint of the last epoch to the run's folder; older ones are removed."""
+def save_state(run: Path, state: TrainState, learner: Learner, *, identity: str) -> None:
+    """Write the checkpoint of the last epoch to the run's folder; older ones are removed.
+
+    ``identity`` is that of the run, as ``identify_run`` gives it.
+    """
     save_checkpoint(
         run / "checkpoints",
         epoch=state.epoch,
@@ -137,23 +141,30 @@ def save_state(run: Path, state: TrainState, learner: Learner) -> None:
             "seconds": state.seconds,
             "validation_seconds": state.validation_seconds,
             "scaler": learner.scaler.state_dict(),
+            "history": state.history,
+            "run": identity,
         },
     )
 
 
-def load_state(run: Path, learner: Learner) -> TrainState:
+def load_state(run: Path, learner: Learner, *, identity: str) -> TrainState:
     """Return the state of the run's newest intact checkpoint; ``learner`` is restored in place.
 
+    ``identity`` is that of the run.
+
     Raises:
-        TrainingError: there is no intact checkpoint, or the history is damaged.
+        TrainingError: there is no intact checkpoint, or it is of another run.
     """
     numbers = load_checkpoint(
         run / "checkpoints", modules=learner.modules, optimizer=learner.optimizer
     )
-    learner.scaler.load_state_dict(numbers["scaler"])
     epoch = numbers["epoch"]
-    # A run that was killed between the two has a row more than its checkpoint.
-    rows = [row for row in read_history(run / "history.csv") if (row["epoch"] or 0) <= epoch]
+    if numbers.get("run", identity) != identity:  # Earlier versions did not record it.
+        raise TrainingError(
+            f"{run / 'checkpoints'} has a checkpoint of another run, that of epoch {epoch}: it was "
+            "trained on other data or with other settings. Remove it, then resume again."
+        )
+    learner.scaler.load_state_dict(numbers["scaler"])
     return TrainState(
         epoch=epoch,
         steps=numbers["steps"],
@@ -161,5 +172,11 @@ def load_state(run: Path, learner: Learner) -> TrainState:
         epochs_since_best=numbers["since_best"],
         seconds=numbers["seconds"],
         validation_seconds=numbers["validation_seconds"],
-        history=rows,
+        history=numbers.get("history") or _read_history(run, epoch),
     )
+
+
+def _read_history(run: Path, epoch: int) -> list[Row]:
+    """Return the rows up to ``epoch``, of a run whose checkpoints do not have them yet."""
+    # A run that was killed between the two has a row more than its checkpoint.
+    return [row for row in read_history(run / "history.csv") if (row["epoch"] or 0) <= epoch]

@@ -8,30 +8,27 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from resealing import reseal, unseal
 
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import convert_channels, read_image
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.bundle import (
-    FORMAT_VERSION,
     TrainedModel,
-    is_intact,
-    model_folder,
     replace_thresholds,
     save_model,
 )
-from defectkit.errors import ImageError, ModelError
+from defectkit.errors import DefectkitWarning, ImageError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
-from defectkit.files import read_csv, read_json, sha256_file
+from defectkit.files import read_csv, read_json, sha256_file, write_json
 from defectkit.labels.scope import Scope, decode_roi
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
 
 
 def edit(run, **changes) -> None:
-    path = run / "model" / "model.json"
-    path.write_text(json.dumps({**read_json(path), **changes}))
+    reseal(run / "model" / "model.json", **changes)
 
 
 def test_a_run_and_its_model_folder_load_as_the_same(run_folder):
@@ -228,17 +225,17 @@ def test_cut_or_missing_files_are_refused(run_copy):
     with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError: "):
         defectkit.load(run_copy)
     (folder / "model.json").write_text("[]")
-    with pytest.raises(ModelError, match=r"model is damaged \(TypeError: "):
+    with pytest.raises(ModelError, match=r"model is damaged \(ValueError: "):
         defectkit.load(run_copy)
     (folder / "model.json").unlink()
     with pytest.raises(ModelError, match=r"has no model \(no model\.json in it or in its model/"):
         defectkit.load(run_copy)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_other_format_versions_are_refused(run_copy, version):
     edit(run_copy, format_version=version)
-    message = rf"has format version {version}; this version of defectkit reads {FORMAT_VERSION}"
+    message = rf"has format version {version}; this version of defectkit reads 1 to 2"
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy)
 
@@ -268,6 +265,50 @@ def test_a_model_json_that_does_not_fit_is_refused(run_copy, kind):
         defectkit.load(run_copy)
 
 
+@pytest.mark.check(55)
+def test_an_edited_threshold_is_refused_with_the_way_out(run_copy):
+    path = run_copy / "model" / "model.json"
+    info = read_json(path)
+    write_json(path, {**info, "thresholds": {**info["thresholds"], "low": 0.0}})
+    message = r"model is damaged: model\.json was changed after it was written\. Copy it again, or"
+    with pytest.raises(ModelError, match=message):
+        defectkit.load(run_copy)
+
+
+@pytest.mark.check(55)
+@pytest.mark.parametrize("kept", [{}, {"model": {}}, {"approach": "segment"}])
+def test_no_setting_of_a_model_is_left_to_its_default(run_copy, kept):
+    edit(run_copy, config=kept)
+    with pytest.raises(ModelError, match=r"model\.json lacks settings: .*data\.crop, .*train\.lr"):
+        defectkit.load(run_copy)
+
+
+def test_a_model_of_an_earlier_version_loads_with_a_warning(run_copy):
+    expected = defectkit.load(run_copy, device="cpu").find(IMAGE)
+    unseal(run_copy / "model" / "model.json")
+    with pytest.warns(DefectkitWarning, match=r"without a seal: .* is not known\. Train again to"):
+        model = defectkit.load(run_copy, device="cpu")
+    np.testing.assert_array_equal(model.find(IMAGE).score_map, expected.score_map)
+    replace_thresholds(run_copy, model, Thresholds(low=0.1, high=0.9, rule="by hand"), [])
+    assert defectkit.load(run_copy, device="cpu").thresholds.low == 0.1  # And with a seal.
+
+
+@pytest.mark.check(55)
+def test_a_model_of_other_versions_loads_with_a_warning(run_copy):
+    versions = read_json(run_copy / "model" / "model.json")["versions"]
+    edit(run_copy, versions={**versions, "torch": "2.0.1"})
+    with pytest.warns(DefectkitWarning, match=r"was trained with torch 2\.0\.1 \(now "):
+        defectkit.load(run_copy, device="cpu")
+
+
+@pytest.mark.check(55)
+def test_thresholds_of_an_earlier_model_are_not_given_to_a_later_one(run_copy):
+    model = defectkit.load(run_copy, device="cpu")
+    edit(run_copy, epoch=9)
+    with pytest.raises(ModelError, match="was written again while the thresholds were chosen"):
+        replace_thresholds(run_copy, model, Thresholds(low=0.1, high=0.9, rule="x"), [])
+
+
 def test_replaced_thresholds_change_nothing_else(run_copy):
     before = read_json(run_copy / "model" / "model.json")
     weights = sha256_file(run_copy / "model" / "model.safetensors")
@@ -280,6 +321,7 @@ def test_replaced_thresholds_change_nothing_else(run_copy):
     after = read_json(run_copy / "model" / "model.json")
     assert after.pop("thresholds") == {"low": 0.1, "high": 0.9, "rule": "by hand"}
     assert after.pop("warnings") == ["few images"]
+    assert after.pop("seal") != before.pop("seal")
     assert after == {k: v for k, v in before.items() if k not in ("thresholds", "warnings")}
     assert sha256_file(run_copy / "model" / "model.safetensors") == weights
     assert defectkit.load(run_copy, device="cpu").thresholds.low == 0.1
@@ -290,20 +332,6 @@ def test_thresholds_of_a_damaged_model_are_not_replaced(run_copy):
     (run_copy / "model" / "model.safetensors").write_bytes(b"x")
     with pytest.raises(ModelError, match="SHA-256 differs"):
         replace_thresholds(run_copy, model, Thresholds(low=0.1, high=0.9, rule="x"), [])
-
-
-def test_a_folder_is_intact_if_weights_and_json_belong_together(run_copy):
-    assert is_intact(run_copy / "model")
-    edit(run_copy, sha256="0" * 64)
-    assert not is_intact(run_copy / "model")
-    assert not is_intact(run_copy / "nothing")
-
-
-def test_the_model_folder_is_found(run_folder, tmp_path):
-    assert model_folder(run_folder) == run_folder / "model"
-    assert model_folder(str(run_folder / "model")) == run_folder / "model"
-    with pytest.raises(ModelError, match="Train one with 'defectkit train', or give the path of"):
-        model_folder(tmp_path)
 
 
 def test_no_code_is_named_or_pickled_in_a_model_folder(run_folder):

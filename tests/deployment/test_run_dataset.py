@@ -1,4 +1,6 @@
 import pytest
+from resealing import reseal, reseal_dataset
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit.deployment.run_dataset import load_dataset_of_run
@@ -20,13 +22,34 @@ def test_the_dataset_is_the_one_that_the_run_names_or_the_same_elsewhere(
 def test_another_dataset_is_refused(run_folder, model, dataset_copy):
     images = dataset_copy / "images.csv"
     images.write_text(images.read_text().replace(",train,", ",test,", 1))
+    reseal_dataset(dataset_copy)
     with pytest.raises(DatasetError, match="is not the dataset that .* was trained on: its images"):
         load_dataset_of_run(run_folder, model, dataset_copy)
 
 
+@pytest.mark.check(55)
+@pytest.mark.parametrize("named", [False, True])
+def test_the_model_of_another_run_is_refused(
+    run_folder, dataset_folder, dataset_copy, named, tmp_path
+):
+    other = train_tiny(dataset_folder, tmp_path / "other", "train.epochs=1", seed=1).run
+    model, data = defectkit.load(other, device="cpu"), dataset_copy if named else None
+    load_dataset_of_run(other, model, data)
+    message = "is the model of another run: .* 'defectkit train --resume --out"
+    with pytest.raises(ModelError, match=message):
+        load_dataset_of_run(run_folder, model, data)
+
+
+def test_a_damaged_run_json_is_of_no_matter_where_the_dataset_is_named(
+    run_copy, model, dataset_copy
+):
+    (run_copy / "run.json").write_text("{")
+    assert load_dataset_of_run(run_copy, model, dataset_copy).folder == dataset_copy
+
+
 def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model):
     path = run_copy / "run.json"
-    path.write_text(path.read_text().replace("/dataset", "/gone"))
+    reseal(path, dataset_folder="/gone")
     with pytest.raises(DatasetError, match="gone is not a dataset"):
         load_dataset_of_run(run_copy, model)
     path.write_text("{")

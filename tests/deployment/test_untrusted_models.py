@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from resealing import reseal
 from safetensors.torch import load, save
 
 import defectkit
 from defectkit.errors import ModelError, TrainingError
-from defectkit.files import read_json, sha256_bytes, write_json
+from defectkit.files import json_text, read_json, sha256_bytes
 from defectkit.models.weights import encoder_weights
-from defectkit.training.checkpoint import _seal, load_checkpoint, save_checkpoint
+from defectkit.seals import add_seal
+from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 class Payload:
@@ -131,8 +133,7 @@ def misfitting(weights: bytes) -> dict[str, bytes]:
 def put_weights(run: Path, content: bytes) -> None:
     """Put ``content`` in the place of a model's weights, under the right SHA-256."""
     (run / "model" / "model.safetensors").write_bytes(content)
-    info = {**read_json(run / "model" / "model.json"), "sha256": sha256_bytes(content)}
-    (run / "model" / "model.json").write_text(json.dumps(info))
+    reseal(run / "model" / "model.json", sha256=sha256_bytes(content))
 
 
 @pytest.fixture
@@ -212,11 +213,20 @@ def hostile_information(info: dict, marker: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
+def sealed_text(content: object) -> str:
+    """The text of a JSON file, with a seal that holds where it can have one."""
+    try:
+        return json_text(add_seal(content))
+    except (TypeError, ValueError):
+        return json.dumps(content)
+
+
 @pytest.mark.check(5)
 def test_what_a_model_says_of_itself_selects_no_code(run_copy, marker, tally, cli):
     path = run_copy / "model" / "model.json"
     info = read_json(path)
-    texts = {name: json.dumps(one) for name, one in hostile_information(info, marker).items()}
+    hostile = hostile_information(info, marker)
+    texts = {name: sealed_text(one) for name, one in hostile.items()}
     texts["nested without end"] = "[" * 100_000
     texts["larger than any"] = json.dumps(info) + " " * 2**26
     texts["a number of 10,000 digits"] = (
@@ -264,12 +274,10 @@ def test_no_command_runs_what_an_untrusted_file_contains(
                 assert not marker.exists()
 
 
-def reseal(json_file: Path, content: bytes, **changes: object) -> None:
+def put_checkpoint(json_file: Path, content: bytes, **changes: object) -> None:
     """Put a checkpoint of one's own in the place of a run's, with hashes that hold."""
     json_file.with_suffix(".safetensors").write_bytes(content)
-    facts = {**read_json(json_file), "sha256": sha256_bytes(content), **changes}
-    facts.pop("seal")
-    write_json(json_file, {**facts, "seal": _seal(facts)})
+    reseal(json_file, sha256=sha256_bytes(content), **changes)
 
 
 @pytest.mark.check(5)
@@ -289,7 +297,7 @@ def test_untrusted_checkpoints_neither_run_nor_resume(tmp_path, marker, tally):
         files[name], changes[name] = own, change
     for name, content in files.items():
         with tally.case(name):
-            reseal(tmp_path / "epoch-0001.json", content, **changes[name])
+            put_checkpoint(tmp_path / "epoch-0001.json", content, **changes[name])
             with pytest.raises(TrainingError, match="does not fit the network of this run"):
                 load_checkpoint(tmp_path, **given)
             assert not marker.exists()

@@ -10,12 +10,11 @@ from defectkit.evaluation.bootstrap import RESAMPLES
 from defectkit.evaluation.comparison import (
     COMPARED_METRICS,
     Difference,
-    EvaluationResult,
     compare_results,
     warn_of_incomparable,
 )
+from defectkit.evaluation.evaluation_result import EvaluationResult
 from defectkit.evaluation.ranking import auroc, average_precision
-from defectkit.files import write_csv, write_json
 
 IMAGES = 80
 
@@ -147,55 +146,6 @@ def test_other_images_or_another_truth_are_refused(change):
         compare_results([result("one", scores=noisy(0, 1)), other])
 
 
-def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    rows = [["b", 1, 0.25, "escape", 10, 6, 4], ["a", 0, 0.5, "overkill", 0, 3, 0],
-            ["c", 0, 0.125, "pass", 0, 0, 0]]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, rows)
-    found = [["b", "true", "yes"], ["b", "true", "no"], ["a", "false_alarm", None]]
-    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], found)
-    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
-    one = EvaluationResult.read(tmp_path, name="run")
-    assert one.image_ids == ("a", "b", "c")
-    assert one.defective.tolist() == [False, True, False]
-    assert one.scores.tolist() == [0.5, 0.25, 0.125]
-    assert one.outcomes == ("overkill", "escape", "pass")
-    assert one.pixels.tolist() == [[0, 10, 0], [3, 6, 0], [0, 4, 0]]
-    assert one.regions.tolist() == [[0, 1, 0], [0, 2, 0]]
-    assert one.false_alarms.tolist() == [1, 0, 0]
-    assert one.dice.tolist() == [0.0, 0.5, 1.0]
-
-
-def test_images_without_regions_have_none(tmp_path):
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, [["a", 0, 0.5, "pass", 0, 0, 0]])
-    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
-    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
-    one = EvaluationResult.read(tmp_path, name="run")
-    assert one.regions.tolist() == [[0], [0]]
-    assert one.false_alarms.tolist() == [0]
-    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [["b", "true", "yes"]])
-    with pytest.raises(ValueError, match=r"regions\.csv has an image that images\.csv has not"):
-        EvaluationResult.read(tmp_path, name="run")
-
-
-@pytest.mark.parametrize(
-    "cells",
-    [(None, 0, 0, 0), (0.5, 0, 3.5, 0), (0.5, None, 0, 0)],
-)
-def test_a_damaged_table_of_images_is_refused(tmp_path, cells):
-    score, *pixels = cells
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, [["a", 0, score, "pass", *pixels]])
-    write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
-    write_json(tmp_path / "metrics.json", {"box": {"map_50": None}})
-    with pytest.raises(ValueError, match=r"images\.csv has a score or a number of pixels"):
-        EvaluationResult.read(tmp_path, name="run")
-
-
 def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     one, two = (
         replace(
@@ -214,10 +164,3 @@ def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     few = replace(one, metrics={**one.metrics, "image": {"n_defective": 7, "n_good": 500}})
     (text,) = warn_of_incomparable([few], ["f1"])
     assert text.startswith("7 defective and 500 good images are few: most differences between")
-
-
-def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
-    write_csv(tmp_path / "images.csv", ["image_id"], [])
-    write_json(tmp_path / "metrics.json", {"image": {}})
-    with pytest.raises(KeyError, match="box"):
-        EvaluationResult.read(tmp_path, name="run")

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.evaluation.comparison import EvaluationResult
 from defectkit.evaluation.comparison_examples import choose_examples
+from defectkit.evaluation.evaluation_result import EvaluationResult
 
 
 def result(hits, outcomes, *, true=None):

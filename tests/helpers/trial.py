@@ -79,12 +79,12 @@ class Trial:
         ended: list[Epoch] = []
         validations: list[Validation] = []
 
-        def write(run: Path, progress: TrainState, learner: Learner) -> None:
+        def write(run: Path, progress: TrainState, learner: Learner, *, identity: str) -> None:
             row = read_history(run / "history.csv")[-1]
             network, is_best = learner.evaluated, progress.is_best
             ended.append(Epoch(progress.epoch, row, validations[-1], network, is_best))
             before_checkpoint(ended[-1])
-            save_state(run, progress, learner)
+            save_state(run, progress, learner, identity=identity)
 
         def draw(_: Path, validation: Validation, **__: int) -> None:
             validations.append(validation)
@@ -101,6 +101,7 @@ class Trial:
                 out=self.folder,
                 device=CPU,
                 dataset_facts={},
+                identity="trial",
                 resuming=resume,
                 console=Console(quiet=True),
                 **options,

@@ -6,14 +6,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from file_hashes import hashes_of
+from resealing import reseal, unseal
 from rich.console import Console
 from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.images import read_image
+from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.evaluation.comparison import COMPARED_METRICS
+from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.files import read_csv, read_json, write_csv, write_json
+from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import table_rows
 from defectkit.training.history import read_history
 
@@ -72,7 +76,7 @@ def change(path, *keys, value):
         section = section[key]
     section[keys[-1]] = value
     times = path.stat().st_mtime_ns
-    write_json(path, content)
+    write_json(path, add_seal(content))
     os.utime(path, ns=(times, times))
 
 
@@ -168,28 +172,48 @@ def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path
     assert [hashes_of(run) for run in copies] == before
 
 
+def damage_evaluation(run: Path, other: Path, reason: str) -> None:
+    """Leave a run without an evaluation of the model that it has."""
+    out = run / "evaluation" / "test"
+    match reason:
+        case "missing":
+            shutil.rmtree(run / "evaluation")
+        case "model changed":
+            change(run / "model" / "model.json", "epoch", value=7)
+            change(out / "metrics.json", "image", "escapes", value=77)
+        case "model of another run":
+            shutil.copytree(other / "evaluation", run / "evaluation", dirs_exist_ok=True)
+        case "other split":
+            defectkit.evaluate(run, split="val", device="cpu", console=Console(quiet=True))
+            shutil.copytree(run / "evaluation" / "val", out, dirs_exist_ok=True)
+        case "edited":
+            path = out / "metrics.json"
+            path.write_text(path.read_text().replace('"escapes": ', '"escapes": 7'))
+        case "damaged":
+            (out / "regions.csv").write_text("image_id,kind\na\n")
+        case "earlier version":
+            unseal(out / "metrics.json")
+
+
+REASONS = (
+    *("missing", "model changed", "model of another run", "other split", "edited", "damaged"),
+    "earlier version",
+)
+
+
 @pytest.mark.check(35)
-@pytest.mark.parametrize("reason", ["missing", "older", "damaged", "earlier version"])
-def test_a_run_that_was_trained_since_its_evaluation_is_evaluated_now(
-    copies, reason, tmp_path, quiet
-):
+@pytest.mark.check(55)
+@pytest.mark.parametrize("reason", REASONS)
+def test_only_an_evaluation_of_the_model_that_a_run_has_now_is_compared(copies, reason, tmp_path):
     run = copies[1]
     out = run / "evaluation" / "test"
-    expected = read_csv(out / "regions.csv")
-    if reason == "missing":
-        shutil.rmtree(run / "evaluation")
-    elif reason == "older":
-        change(out / "metrics.json", "image", "escapes", value=77)
-        (run / "model" / "model.json").touch()
-    elif reason == "damaged":
-        (out / "regions.csv").write_text("image_id,kind\na\n")
-    else:
-        rows = read_csv(out / "images.csv")
-        columns = [column for column in rows[0] if not column.endswith("_pixels")]
-        write_csv(out / "images.csv", columns, ([row[c] for c in columns] for row in rows))
+    expected = read_csv(out / "regions.csv"), metrics_of(run)["image"]
+    damage_evaluation(run, copies[0], reason)
+    if reason != "missing":
+        os.utime(out / "metrics.json")  # The newest file of all.
     rows = compare(copies, tmp_path)
-    assert read_csv(out / "regions.csv") == expected
-    assert rows[1]["escapes"] == metrics_of(run)["image"]["escapes"] != 77
+    assert (read_csv(out / "regions.csv"), metrics_of(run)["image"]) == expected
+    assert rows[1]["escapes"] == expected[1]["escapes"]
 
 
 def test_another_split_can_be_compared(copies, tmp_path):
@@ -219,6 +243,7 @@ def test_evaluations_of_different_images_are_refused(copies, tmp_path):
     rows = read_csv(path)
     rows[0]["defective"] = str(1 - int(rows[0]["defective"]))
     write_csv(path, list(rows[0]), (row.values() for row in rows))
+    reseal(path.with_name("metrics.json"), tables=hash_tables(path.parent, TABLES))
     with pytest.raises(DatasetError, match=f"two were not .*{rows[0]['image_id']} differs"):
         compare(copies, tmp_path)
 
@@ -232,7 +257,7 @@ def test_no_run_one_twice_and_none_at_all_are_refused(copies, tmp_path):
     with pytest.raises(ModelError, match="gone has no model"):
         compare([copies[0], tmp_path / "gone"], tmp_path)
     (copies[0] / "model" / "model.json").write_text("{")
-    with pytest.raises(ModelError, match=r"model\.json is damaged \(JSONDecodeError"):
+    with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError"):
         compare(copies, tmp_path)
 
 
@@ -251,8 +276,10 @@ def test_the_notes_say_what_cannot_be_compared(copies, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "milliseconds cannot be compared" not in text
     assert "good images are few: most differences between runs may be chance." in text
+    model = copies[1] / "model" / "model.json"
+    change(model, "thresholds", "rule", value="cost_ratio=50")
     change(metrics, "speed", "device", value="cuda (H [red]100)")
-    change(copies[1] / "model" / "model.json", "thresholds", "rule", value="cost_ratio=50")
+    change(metrics, "evaluated", value=describe_evaluated(read_json(model), "test"))
     compare(copies, tmp_path, console=console)
     text = capsys.readouterr().out
     assert "The milliseconds cannot be compared: one: cpu (" in text

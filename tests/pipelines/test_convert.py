@@ -16,6 +16,7 @@ from label_forms import (
     write_yolo_boxes,
 )
 from pycocotools import mask as pycoco
+from resealing import reseal_dataset
 
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError
@@ -122,7 +123,6 @@ def test_ignored_pixels_get_no_name_that_a_class_has(tmp_path, scoped_dataset):
     for table in ("masks.csv", "defects.csv"):
         text = (folder / table).read_text()
         (folder / table).write_text(text.replace(",1,", ",ignored,", 1))
-    info = read_json(folder / "dataset.json")
-    (folder / "dataset.json").write_text(json.dumps({**info, "classes": ["ignored"]}))
+    reseal_dataset(folder, classes=["ignored"])
     with pytest.raises(DatasetError, match="has ignored pixels and a class 'ignored'"):
         convert.run(folder, to="coco", out=tmp_path / "a.json", console=QUIET)

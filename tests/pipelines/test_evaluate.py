@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from file_hashes import hashes_of
 from PIL import Image
+from resealing import reseal, reseal_dataset
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import defectkit
@@ -15,7 +16,7 @@ from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.operating_points import choose_thresholds
-from defectkit.files import read_csv, read_json, write_json
+from defectkit.files import read_csv, read_json
 from defectkit.regions import Region
 from defectkit.reporting.glossary import GLOSSARY
 
@@ -69,6 +70,9 @@ def test_the_tables_of_an_evaluation_are_those_of_its_files(evaluated):
 def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
     run, evaluation = evaluated
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
+    about = {"format_version", "evaluated", "tables", "seal"}
+    assert about <= metrics.keys()
+    metrics = {key: value for key, value in metrics.items() if key not in about}
     assert metrics == json.loads(json.dumps(evaluation.metrics))
     assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
     for section, numbers in metrics.items():
@@ -170,7 +174,7 @@ def test_trained_on_crops_and_scored_at_native_size_by_hand(run_copy, dataset_fo
     score, truth = np.concatenate(scores), np.concatenate(truths)
     threshold = float(np.median(score))  # that of so short a training may find all or nothing
     info = run_copy / "model" / "model.json"
-    write_json(info, {**read_json(info), "pixel_threshold": threshold})
+    reseal(info, pixel_threshold=threshold)
     pixel = defectkit.evaluate(run_copy, device="cpu", console=quiet).metrics["pixel"]
     found = score >= threshold
     assert pixel["average_precision"] == pytest.approx(
@@ -335,6 +339,7 @@ def test_another_dataset_is_refused_and_the_same_elsewhere_is_not(run_copy, data
     assert moved.metrics["image"]["n_defective"] > 0
     images = dataset_copy / "images.csv"
     images.write_text(images.read_text().replace(",train,", ",test,", 1))
+    reseal_dataset(dataset_copy)
     with pytest.raises(DatasetError, match="is not the dataset that .* was trained on: its images"):
         defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
 
@@ -347,7 +352,7 @@ def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet
     with pytest.raises(ImageError, match="cannot read the image .*No such file"):
         defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
     facts = run_copy / "run.json"
-    facts.write_text(facts.read_text().replace("/dataset", "/gone"))
+    reseal(facts, dataset_folder="/gone")
     with pytest.raises(DatasetError, match="gone is not a dataset"):
         defectkit.evaluate(run_copy, device="cpu", console=quiet)
     facts.write_text("{")

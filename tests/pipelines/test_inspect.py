@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from file_hashes import hashes_of
 from PIL import Image
+from resealing import reseal
 from rich.console import Console
 from tiny_training import train_tiny
 
@@ -16,7 +17,7 @@ from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.verdicts import judge
-from defectkit.files import read_csv, read_json, write_json
+from defectkit.files import read_csv
 from defectkit.labels import rle
 from defectkit.reporting.drawing.overlay import draw_overlay
 
@@ -83,9 +84,7 @@ def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
     run_copy, photos, inspect, tmp_path
 ):
     path = run_copy / "model" / "model.json"
-    model = read_json(path)
-    model["pixel_threshold"], model["thresholds"] = 1.0, {"low": 0.0, "high": 0.0, "rule": "f1"}
-    write_json(path, model)
+    reseal(path, pixel_threshold=1.0, thresholds={"low": 0.0, "high": 0.0, "rule": "f1"})
     assert inspect(photos / "part-00.png", model=run_copy).defective == 1
     image = read_image(photos / "part-00.png")
     finding = defectkit.load(run_copy, device="cpu").find(image)
@@ -116,10 +115,8 @@ def test_scores_are_those_of_the_evaluation(run_copy, source_csv, inspect, quiet
 
 def test_the_verdict_follows_the_thresholds_of_the_model(run_copy, photos, inspect):
     path = run_copy / "model" / "model.json"
-    text = path.read_text()
-    low = defectkit.load(run_copy, device="cpu").thresholds.low
-    for new, expected in (("0.0", "defective"), ("1.0", "good")):
-        path.write_text(text.replace(f": {low}", f": {new}"))
+    for new, expected in ((0.0, "defective"), (1.0, "good")):
+        reseal(path, thresholds={"low": new, "high": new, "rule": "f1"})
         summary = inspect(photos, model=run_copy)
         assert {row["verdict"] for row in read_csv(summary.out / "findings.csv")} == {expected}
         assert getattr(summary, expected) == 4
@@ -261,7 +258,7 @@ def roi_run(source_csv, tmp_path_factory, quiet) -> Path:
     )
     train_tiny(folder / "data", folder / "run", "train.epochs=1")
     path = folder / "run" / "model" / "model.json"
-    write_json(path, {**read_json(path), "pixel_threshold": 0.0})
+    reseal(path, pixel_threshold=0.0)
     return folder / "run"
 
 
@@ -325,7 +322,7 @@ def test_a_model_of_regions_by_image_says_that_it_inspects_whole_images(
     run_copy, photos, tmp_path, cli
 ):
     path = run_copy / "model" / "model.json"
-    write_json(path, {**read_json(path), "roi": "by image"})
+    reseal(path, roi="by image")
     done = cli("inspect", run_copy, photos / "part-00.png", "--out", tmp_path / "out")
     assert done.code == 0
     assert "Without --roi whole images are inspected" in done.err

@@ -1,4 +1,3 @@
-import json
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from file_hashes import hashes_of
 from PIL import Image
+from resealing import reseal_dataset
 from safetensors.numpy import load_file
 from tiny_training import TINY, train_tiny
 
@@ -20,7 +20,7 @@ from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import TEMP_MARK, read_csv, read_json, sha256_file, write_csv
 from defectkit.training import runs
 from defectkit.training.loop import train_one_epoch
-from defectkit.training.runs import PACKAGES
+from defectkit.versions import PACKAGES
 
 
 def test_a_run_holds_exactly_its_files(run_folder):
@@ -136,6 +136,7 @@ def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy):
         train_tiny(tmp_path / "nowhere", tmp_path / "run")
     images = dataset_copy / "images.csv"
     images.write_text(images.read_text().replace(",val,", ",train,"))
+    reseal_dataset(dataset_copy)
     with pytest.raises(DatasetError, match="has no image in the val split"):
         train_tiny(dataset_copy, tmp_path / "run")
 
@@ -167,6 +168,7 @@ def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
 def test_resume_refuses_other_data(run_copy, dataset_copy, quiet):
     for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
         table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    reseal_dataset(dataset_copy)
     with pytest.raises(DatasetError, match="was trained on other data than .* has now"):
         defectkit.train(data=dataset_copy, out=run_copy, resume=True, console=quiet)
 
@@ -229,8 +231,7 @@ def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
 
 
 def test_data_without_a_defect_are_refused(dataset_copy, tmp_path):
-    info = read_json(dataset_copy / "dataset.json")
-    (dataset_copy / "dataset.json").write_text(json.dumps({**info, "classes": []}))
+    reseal_dataset(dataset_copy, classes=[])
     with pytest.raises(DatasetError, match="has no defective image, so there is nothing to learn"):
         train_tiny(dataset_copy, tmp_path / "run")
 
@@ -256,6 +257,7 @@ def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
         moved = [f"{moved_to.get(image_id, image_id)},{rest}" for image_id, _, rest in cells]
         assert moved != lines
         table.write_text("\n".join([header, *moved]) + "\n")
+    reseal_dataset(dataset_copy)
 
     train_tiny(dataset_copy, tmp_path / "permuted")
     infos = []
@@ -263,6 +265,7 @@ def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
         defectkit.evaluate(run, max_escape_rate=0.4, device="cpu", console=quiet)
         infos.append(read_json(run / "model" / "model.json"))
     assert infos[0].pop("dataset") != infos[1].pop("dataset")
+    assert infos[0].pop("seal") != infos[1].pop("seal")
     assert infos[0] == infos[1]  # the hash of the weights is among it
     rates = [
         read_json(run / "evaluation" / "test" / "metrics.json")["pixel"]["dice"]
@@ -346,6 +349,7 @@ def test_other_labels_of_the_test_images_change_nothing_in_the_model(dataset_cop
     def model(name: str) -> tuple[str, dict]:
         run = train_tiny(dataset_copy, tmp_path / name).run
         facts = read_json(run / "model" / "model.json")
+        del facts["seal"]
         return facts.pop("dataset"), {
             **facts, "weights": sha256_file(run / "model" / "model.safetensors")
         }  # fmt: skip
@@ -363,6 +367,7 @@ def test_other_labels_of_the_test_images_change_nothing_in_the_model(dataset_cop
     rows = read_csv(dataset_copy / "images.csv")
     cells = ({**row, "defective": int(row["image_id"] in labeled)}.values() for row in rows)
     write_csv(dataset_copy / "images.csv", list(rows[0]), cells)
+    reseal_dataset(dataset_copy)
     other_data, after = model("after")
     assert other_data != data
     assert after == before

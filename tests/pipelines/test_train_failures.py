@@ -25,8 +25,9 @@ from defectkit import config as config_module
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
-from defectkit.deployment.best_model import SECOND_COPY, repair_model
-from defectkit.deployment.bundle import is_intact, save_model
+from defectkit.deployment.best_model import SECOND_COPY, identify_model, repair_model
+from defectkit.deployment.bundle import save_model
+from defectkit.deployment.model_folder import is_intact
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.pipelines import train as pipeline
@@ -84,7 +85,8 @@ class Writer:
         for model in (self.folder / SECOND_COPY, self.folder / "model"):
             save_model(
                 model, approach=self.approach, network=self.network, pixel_threshold=0.5,
-                thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), facts={"epoch": epoch},
+                thresholds=Thresholds(low=0.5, high=0.5, rule="f1"),
+                facts={"epoch": epoch, "dataset": "1"},
             )  # fmt: skip
         save_checkpoint(
             self.folder / "checkpoints", epoch=epoch, modules={"network": self.network},
@@ -162,7 +164,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
             assert epoch in (done.value, done.value + 1)
             kept = [row["epoch"] for row in read_history(run / "history.csv")]
             assert kept in (list(range(1, epoch + 1)), list(range(1, epoch + 2)))
-            repair_model(run)
+            repair_model(run, identity=identify_model(read_json(run / SECOND_COPY / "model.json")))
             assert is_intact(run / "model")
             writer.write(epoch + 1)
             states = {path.stem for path in (run / "checkpoints").glob("epoch-*")}

@@ -4,9 +4,11 @@ import pytest
 
 import defectkit
 from defectkit.data.dataset import Dataset
+from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json
 from defectkit.reporting.evaluation_folder import evaluate_split
+from defectkit.seals import read_sealed
 
 
 @pytest.fixture
@@ -25,11 +27,14 @@ def evaluate(run_folder, dataset_folder, tmp_path, quiet):
     return call
 
 
-def test_the_files_have_what_the_evaluation_has(evaluate, tmp_path):
+def test_the_files_have_what_the_evaluation_has(evaluate, run_folder, tmp_path):
     evaluation = evaluate(pixel_threshold=0.01)
     folder = tmp_path / "evaluation" / "test"
     assert evaluation.folder == folder
-    assert read_json(folder / "metrics.json") == evaluation.metrics
+    info = read_json(run_folder / "model" / "model.json")
+    written = read_sealed(folder / "metrics.json")
+    assert written["evaluated"] == describe_evaluated(info, "test")
+    assert evaluation.metrics.items() <= written.items()
     images = read_csv(folder / "images.csv")
     assert [row["score"] for row in images] == [f"{s:.9g}" for s in evaluation.images["score"]]
     assert {row["defective"] for row in images} == {"0", "1"}

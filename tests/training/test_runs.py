@@ -5,23 +5,28 @@ import subprocess
 import sys
 
 import pytest
+from resealing import reseal_dataset, unseal
 
-from defectkit.config import load_config, save_config
+import defectkit
+from defectkit.config import Config, load_config, save_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import (
     ConfigError,
     DatasetError,
+    DefectkitWarning,
     NotFiniteError,
     OutputError,
     TrainingError,
 )
-from defectkit.files import TEMP_MARK, read_csv, read_json
+from defectkit.files import TEMP_MARK, read_csv, read_json, write_json
+from defectkit.seals import add_seal, read_sealed
 from defectkit.training import runs
 from defectkit.training.runs import (
     CHANGEABLE_ON_RESUME,
     check_run_folder,
     check_same_dataset,
     create_run_folder,
+    identify_run,
     load_resumed_config,
     lock_run,
     make_run_info,
@@ -85,6 +90,61 @@ def test_a_resumed_run_may_not_become_another(run_copy, setting):
         load_resumed_config(run_copy, [setting, "train.epochs=9"])
 
 
+@pytest.mark.check(55)
+def test_a_configuration_that_was_edited_is_not_resumed(run_copy):
+    path = run_copy / "config.yaml"
+    whole = path.read_text()
+    path.write_text(whole.replace("lr: 0.001", "lr: 0.01").replace("crop: 64", "crop: 96"))
+    message = (
+        r"config\.yaml was changed after it was written: data\.crop is 96 and was 64; "
+        r"train\.lr is 0\.01 and was 0\.001\. Change it back\. .*--set .*start a new run"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_resumed_config(run_copy, [])
+    path.write_text(whole.replace("  lr: 0.001\n", "  lr: 0.5\n  # mine\n"))
+    with pytest.raises(ConfigError, match=r"a resumed run cannot change train\.lr"):
+        load_resumed_config(run_copy, ["train.lr=0.5"])
+    path.write_text("# Words and order of the lines are nobody's concern.\n" + whole)
+    load_resumed_config(run_copy, [])
+    path.write_text(whole.replace("epochs: 2", "epochs: 9"))
+    with pytest.raises(ConfigError, match=r"train\.epochs is 9 and was 2"):
+        load_resumed_config(run_copy, [])
+    assert load_resumed_config(run_copy, ["train.epochs=9"]).train.epochs == 9
+    path.write_text("approach: segment\n")
+    with pytest.raises(ConfigError, match=r"was changed after it was written: .*data\.crop is 256"):
+        load_resumed_config(run_copy, [])
+
+
+@pytest.mark.check(55)
+def test_a_run_json_that_was_edited_is_refused(run_copy):
+    path = run_copy / "run.json"
+    write_json(path, {**read_json(path), "dataset_folder": "elsewhere"})
+    with pytest.raises(TrainingError, match=r"run\.json is missing or damaged \(SealError\)"):
+        read_run_info(run_copy)
+
+
+def test_a_run_of_an_earlier_version_is_resumed_with_a_warning(run_copy, quiet):
+    unseal(run_copy / "run.json", "config", "identity")
+    with pytest.warns(DefectkitWarning, match=r"run\.json was written by an earlier version"):
+        defectkit.train(out=run_copy, resume=True, epochs=3, console=quiet)
+    assert read_run_info(run_copy)["config"]["train"]["epochs"] == 3
+
+
+def test_a_run_is_known_by_its_data_and_by_what_a_resume_cannot_change(run_copy):
+    info = read_run_info(run_copy)
+    own = identify_run(info["dataset"], info["config"])
+    assert own == info["identity"]
+    for key in CHANGEABLE_ON_RESUME:
+        section, _, name = key.rpartition(".")
+        changed = json.loads(json.dumps(info["config"]))
+        (changed[section] if section else changed)[name] = "other"
+        assert identify_run(info["dataset"], changed) == own
+    assert identify_run("other", info["config"]) != own
+    assert identify_run(info["dataset"], {**info["config"], "seed": 5}) != own
+    backwards = dict(reversed(info["config"].items()))
+    assert identify_run(info["dataset"], backwards) == own
+
+
 def test_what_is_no_run_cannot_be_resumed(tmp_path):
     with pytest.raises(TrainingError, match=r"is not a run \(it has no config\.yaml\)"):
         load_resumed_config(tmp_path, [])
@@ -117,6 +177,7 @@ def test_a_run_is_not_resumed_on_other_data(dataset_folder, dataset_copy, run_co
     check_same_dataset(run_copy, Dataset.load(dataset_folder), read_run_info(run_copy))
     for table in (dataset_copy / "masks.csv", dataset_copy / "defects.csv"):
         table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    reseal_dataset(dataset_copy)
     with pytest.raises(DatasetError, match="was trained on other data than .* has now"):
         check_same_dataset(run_copy, Dataset.load(dataset_copy), read_run_info(run_copy))
 
@@ -167,13 +228,13 @@ def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
     dataset = Dataset.load(dataset_folder)
-    first = make_run_info(dataset, "cpu", {})
+    first = make_run_info(dataset, Config(), "cpu", {})
     assert first["dataset"] == dataset.fingerprint
     assert "resumed" not in first
     assert {"defectkit", "python", "torch", "numpy"} <= set(first["versions"])
     before = {**first, "started": "2020-01-01T00:00:00+00:00"}
-    second = make_run_info(dataset, "cpu", before)
-    third = make_run_info(dataset, "cpu", second)
+    second = make_run_info(dataset, Config(), "cpu", before)
+    third = make_run_info(dataset, Config(), "cpu", second)
     assert third["started"] == "2020-01-01T00:00:00+00:00"
     assert len(third["resumed"]) == 2
     json.dumps(third)
@@ -191,7 +252,8 @@ def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
 def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     def work() -> None:
         with record_status(tmp_path, {"device": "cpu"}):
-            assert read_json(tmp_path / "run.json") == {"device": "cpu", "status": "running"}
+            facts = read_sealed(tmp_path / "run.json")
+            assert (facts["device"], facts["status"]) == ("cpu", "running")
             if failure:
                 raise failure
 
@@ -200,7 +262,7 @@ def test_the_status_is_true_at_any_time(tmp_path, failure, status):
             work()
     else:
         work()
-    facts = read_json(tmp_path / "run.json")
+    facts = read_sealed(tmp_path / "run.json")
     assert facts["status"] == status
     assert "ended" in facts
 
@@ -219,4 +281,6 @@ def test_what_ended_the_training_is_told_even_where_the_status_cannot_be_kept(tm
 def test_a_saved_config_resumes_as_itself(tmp_path):
     config = load_config(None, ["train.lr=1e-5", "model.decoder_channels=[8, 4]"])
     save_config(config, tmp_path / "config.yaml")
+    info = {"dataset": "1", "dataset_folder": "data", "config": config.model_dump(mode="json")}
+    write_json(tmp_path / "run.json", add_seal(info))
     assert load_resumed_config(tmp_path, []) == config

@@ -6,6 +6,7 @@ import torch
 from trial import CPU, Tiny, equal, weights
 
 from defectkit.config import TrainConfig
+from defectkit.errors import TrainingError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_json
 from defectkit.training.history import write_history
@@ -65,13 +66,11 @@ def test_a_state_is_loaded_as_it_was_saved(tmp_path, quality):
     state.seconds = 30.0
     learner.network(torch.zeros(1, 1, 8, 8)).sum().backward()
     learner.optimizer.step()
-    write_history(tmp_path / "history.csv", [*state.history, {"epoch": 3}])  # killed after the row
-    save_state(tmp_path, state, learner)
+    save_state(tmp_path, state, learner, identity="one")
     other = build_learner(Tiny(seed=9), config, CPU)
-    loaded = load_state(tmp_path, other)
+    loaded = load_state(tmp_path, other, identity="one")
     expected = state.best_quality if math.isfinite(state.best_quality) else -math.inf
-    assert replace(loaded, history=[]) == replace(state, history=[], best_quality=expected)
-    assert [row["epoch"] for row in loaded.history] == [1, 2]
+    assert loaded == replace(state, best_quality=expected)
     assert equal(weights(other.network), weights(learner.network))
     assert equal(weights(other.evaluated), weights(learner.evaluated))
     one, two = (x.optimizer.state_dict()["state"] for x in (other, learner))
@@ -79,10 +78,28 @@ def test_a_state_is_loaded_as_it_was_saved(tmp_path, quality):
     assert torch.equal(one[0]["exp_avg"], two[0]["exp_avg"])
 
 
+def test_the_history_of_an_earlier_version_is_read_from_its_file(tmp_path):
+    learner, state = build_learner(Tiny(), TrainConfig(), CPU), TrainState(steps=12)
+    add(state, 0.1, 0.2)
+    write_history(tmp_path / "history.csv", [*state.history, {"epoch": 3}])  # killed after the row
+    save_state(tmp_path, replace(state, history=[]), learner, identity="one")
+    assert [row["epoch"] for row in load_state(tmp_path, learner, identity="one").history] == [1, 2]
+
+
+@pytest.mark.check(55)
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    learner, state = build_learner(Tiny(), TrainConfig(), CPU), TrainState(steps=12)
+    add(state, 0.5)
+    save_state(tmp_path, state, learner, identity="one")
+    message = "has a checkpoint of another run, that of epoch 1: .* Remove it, then resume again"
+    with pytest.raises(TrainingError, match=message):
+        load_state(tmp_path, learner, identity="other")
+
+
 def test_a_checkpoint_names_its_numbers(tmp_path):
     state = TrainState(steps=12)
     add(state, 0.5)
-    save_state(tmp_path, state, build_learner(Tiny(), TrainConfig(), CPU))
+    save_state(tmp_path, state, build_learner(Tiny(), TrainConfig(), CPU), identity="one")
     numbers = read_json(tmp_path / "checkpoints" / "epoch-0001.json")
     names = {"steps", "best", "since_best", "seconds", "validation_seconds", "scaler"}
     assert names <= numbers.keys()

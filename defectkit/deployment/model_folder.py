@@ -1,0 +1,75 @@
+"""The files of a model folder, read and checked before anything is built from them."""
+
+from pathlib import Path
+from typing import Any
+
+from defectkit.errors import ModelError
+from defectkit.files import read_limited, sha256_bytes
+from defectkit.seals import SealError, read_sealed
+
+MAX_WEIGHT_BYTES = 2**32
+"""4 GiB: larger files of weights are refused, since defectkit writes none."""
+
+
+def model_folder(path: Path | str) -> Path:
+    """Return the model folder of a run, or ``path`` itself if it is one.
+
+    Raises:
+        ModelError: there is no model.
+    """
+    given = Path(path)
+    for folder in (given, given / "model"):
+        if (folder / "model.json").is_file():
+            return folder
+    raise ModelError(
+        f"{path} has no model (no model.json in it or in its model/ folder). "
+        "Train one with 'defectkit train', or give the path of a run."
+    )
+
+
+def read_model_info(folder: Path) -> dict[str, Any]:
+    """Return the content of ``model.json`` in a model folder; its seal is checked.
+
+    Raises:
+        ModelError: it is missing, damaged, changed, or of another format version.
+    """
+    try:
+        return read_sealed(folder / "model.json")
+    except SealError as error:
+        raise ModelError(f"{folder} is damaged: {error}. Copy it again, or train again.") from error
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, error) from error
+
+
+def read_model(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the content of ``model.json`` and the bytes of the weights that belong to it.
+
+    Raises:
+        ModelError: a file is missing, damaged, changed, or of another format version.
+    """
+    info = read_model_info(folder)
+    try:
+        weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
+        recorded = info["sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise _damaged(folder, error) from error
+    if sha256_bytes(weights) != recorded:
+        raise ModelError(
+            f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it again."
+        )
+    return info, weights
+
+
+def is_intact(folder: Path) -> bool:
+    """Return whether a model folder is there, undamaged, with the weights that its JSON names."""
+    try:
+        read_model(folder)
+    except ModelError:
+        return False
+    return True
+
+
+def _damaged(folder: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
+    )

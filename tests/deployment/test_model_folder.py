@@ -1,0 +1,33 @@
+import pytest
+from resealing import reseal
+
+from defectkit.deployment.model_folder import is_intact, model_folder, read_model_info
+from defectkit.errors import ModelError
+
+
+def test_a_folder_is_intact_if_weights_and_json_belong_together(run_copy):
+    assert is_intact(run_copy / "model")
+    reseal(run_copy / "model" / "model.json", sha256="0" * 64)
+    assert not is_intact(run_copy / "model")
+    assert not is_intact(run_copy / "nothing")
+
+
+@pytest.mark.check(55)
+def test_no_bit_of_a_model_json_can_flip_unseen(run_copy, tally):
+    path = run_copy / "model" / "model.json"
+    whole = path.read_bytes()
+    for place in range(0, 8 * len(whole), tally.number(short=101, full=1)):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with tally.case(place), pytest.raises(ModelError, match="Copy it again, or train again"):
+            read_model_info(run_copy / "model")
+    path.write_bytes(whole.replace(b"\n", b"\r\n"))
+    read_model_info(run_copy / "model")
+
+
+def test_the_model_folder_is_found(run_folder, tmp_path):
+    assert model_folder(run_folder) == run_folder / "model"
+    assert model_folder(str(run_folder / "model")) == run_folder / "model"
+    with pytest.raises(ModelError, match="Train one with 'defectkit train', or give the path of"):
+        model_folder(tmp_path)
