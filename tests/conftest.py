@@ -1,6 +1,8 @@
 """Shared fixtures: one tiny dataset and one tiny run, made once by the real pipelines."""
 
+import errno
 import io
+import os
 import shutil
 import signal
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -87,6 +90,24 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Refuse to open paths, as the system does to users who may not read them; root may."""
+    shut: set[str] = set()
+
+    def check(call: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(path: Any, *arguments: Any, **options: Any) -> Any:
+            if os.fspath(path) in shut:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+            return call(path, *arguments, **options)
+
+        return checked
+
+    monkeypatch.setattr(os, "scandir", check(os.scandir))
+    monkeypatch.setattr(Path, "open", check(Path.open))
+    return lambda *paths: shut.update(map(str, paths))
 
 
 @pytest.fixture(scope="session")

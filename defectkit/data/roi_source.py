@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from defectkit.arrays import ImageSize
+from defectkit.data.folder_walk import walk_folder
 from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.data.mask_images import read_mask
 from defectkit.errors import DatasetError, ImageError, LabelError
@@ -87,11 +88,7 @@ def open_roi(given: str) -> RoiSource:
     with suppress(OSError):  # a name that no file can have
         is_folder, is_file = path.is_dir(), path.is_file()
     if is_folder:
-        files = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
-        ]
+        files = list(_masks_below(path))
         if not files:
             raise DatasetError(f"--roi {given} has no mask image.")
         return RoiSource(given, _by_name(path, files), frozenset(file.resolve() for file in files))
@@ -146,6 +143,14 @@ def _read_mask(path: Path, _: int) -> tuple[str, ImageSize]:
         return encode_roi(values != 0), (height, width)
     except LabelError as error:
         raise LabelError(f"{path}: {error}") from error
+
+
+def _masks_below(folder: Path) -> Iterator[Path]:
+    for entry in sorted(walk_folder(folder, follow_links=True), key=lambda entry: entry.path):
+        if entry.kind == "not listed":
+            raise DatasetError(f"--roi {entry.path}: {entry.problem} Make it readable.")
+        if entry.kind == "file" and entry.path.suffix.lower() in IMAGE_SUFFIXES:
+            yield entry.path
 
 
 def _by_name(folder: Path, files: Iterable[Path]) -> dict[str, Path]:

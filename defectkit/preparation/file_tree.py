@@ -1,12 +1,12 @@
 """The files below a folder, and what the names of folders say of them."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from defectkit.data.image_kinds import is_data
+from defectkit.data.folder_walk import walk_folder
+from defectkit.errors import DatasetError
 from defectkit.vocabulary import GOOD_WORDS, SPLIT_WORDS, Split
 
 LABEL_WORDS = frozenset(
@@ -41,28 +41,26 @@ OUTPUT_FILES = frozenset({"dataset.json", "run.json", "metrics.json", "findings.
 """Files that defectkit writes into a folder of its own: the pictures below it are no images."""
 
 
-def list_files(root: Path, *, links: bool = False) -> list[Path]:
+def list_files(root: Path, *, links: bool = False, strict: bool = True) -> list[Path]:
     """Return the files below ``root``, sorted, without hidden ones and those that are no data.
 
     Args:
-        root: the folder; links to folders are not followed.
+        root: the folder, or none; links to other folders are not followed.
         links: return links to files as well.
+        strict: refuse a folder that cannot be listed: its labels would be lost, and their images
+            be good ones.
+
+    Raises:
+        DatasetError: a folder cannot be listed.
     """
-    return sorted(Path(path) for path in _walk(os.fspath(root), links=links))
-
-
-def _walk(folder: str, *, links: bool) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError:  # No folder, or one that may not be read.
-        return
-    for entry in entries:
-        if not is_data(entry.name):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, links=links)
-        elif entry.is_file(follow_symlinks=False) or (links and entry.is_file()):
-            yield entry.path
+    files = []
+    for entry in walk_folder(root) if root.is_dir() else ():
+        if entry.kind == "not listed" and strict:
+            raise DatasetError(f"{entry.path}: {entry.problem} Make it readable, or move it away.")
+        is_file = entry.kind == "file" or (entry.is_link and entry.path.is_file())
+        if is_file and (links or not entry.is_link):
+            files.append(entry.path)
+    return sorted(files)
 
 
 @cache

@@ -1,13 +1,14 @@
 """Find the image files of a label table, and never one outside the image folder."""
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
 from defectkit.data.image_kinds import is_data
-from defectkit.errors import ImageError
+from defectkit.errors import DefectkitWarning, ImageError
 from defectkit.preparation.file_tree import (
     DRAWN_WORDS,
     MASK_WORDS,
@@ -126,7 +127,11 @@ class ImageFolder:
         return ""
 
     def listing(self, inner: str) -> Listing:
-        """List a folder below the image folder ("" is itself); one outside is empty."""
+        """List a folder below the image folder ("" is itself); one outside is empty.
+
+        Raises:
+            ImageError: it cannot be listed.
+        """
         return self._listing(inner)
 
     def subfolders(self, inner: str) -> list[str]:
@@ -137,6 +142,7 @@ class ImageFolder:
         """Yield ``top`` and the folders below it that may have images, each once.
 
         Folders of masks, of pictures that were made of images, and what defectkit wrote have none.
+        One that cannot be listed is warned of.
         """
         waiting, seen = [top], set()
         while waiting:
@@ -145,15 +151,19 @@ class ImageFolder:
             if real in seen:
                 continue
             seen.add(real)
-            if inner != top and not OUTPUT_FILES.isdisjoint(self.listing(inner).problems):
+            try:
+                listing = self.listing(inner)
+            except ImageError as error:
+                warnings.warn(f"{error}; no image in it is found", DefectkitWarning, stacklevel=2)
+                continue
+            if inner != top and not OUTPUT_FILES.isdisjoint(listing.problems):
                 continue
             yield inner
             for name in reversed(self.subfolders(inner)):
                 if is_named(name, NO_IMAGE_WORDS):
                     continue
                 path = self.root / inner / name
-                followed = not path.is_symlink() or (self.follow_links and self._is_outside(path))
-                if followed and os.access(path, os.R_OK | os.X_OK):
+                if not path.is_symlink() or (self.follow_links and self._is_outside(path)):
                     waiting.append(f"{inner}/{name}" if inner else name)
 
     def _find_uncached(self, image_id: str) -> FoundImage | ImageError:
@@ -200,6 +210,12 @@ class ImageFolder:
 
     def _list(self, inner: str) -> Listing:
         folder = self.root / inner
+        try:
+            return self._list_folder(folder)
+        except OSError as error:
+            raise ImageError(f"cannot list the folder {folder}: {error.strerror}") from error
+
+    def _list_folder(self, folder: Path) -> Listing:
         problems: dict[str, str] = {}
         names_by_stem: dict[str, list[str]] = {}
         if folder.is_dir() and not self._leads_outside(folder):

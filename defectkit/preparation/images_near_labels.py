@@ -45,7 +45,7 @@ def index_images_near(
         if child.is_file():
             near.append(child)
         elif child != top and not own_parts((child.name,), with_split=False):
-            near += list_files(child, links=True)
+            near += list_files(child, links=True, strict=False)
     return top, ImageIndex(top.parent, _photos(top.parent, near, not_images))
 
 

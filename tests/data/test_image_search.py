@@ -1,6 +1,5 @@
 """Nothing in a folder may be lost without a word, and no link may lead out or around in circles."""
 
-import errno
 import os
 import sys
 from pathlib import Path
@@ -24,24 +23,6 @@ def ids(found) -> list[str]:
 
 def problems(found) -> dict[str, str]:
     return {file.image_id: file.problem for file in found.files if file.problem}
-
-
-@pytest.fixture
-def refuse(monkeypatch):
-    """Refuse to open paths, as the system does to users who may not read them; root may."""
-    shut: set[str] = set()
-
-    def check(call):
-        def checked(path, *arguments, **options):
-            if os.fspath(path) in shut:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
-            return call(path, *arguments, **options)
-
-        return checked
-
-    monkeypatch.setattr(os, "scandir", check(os.scandir))
-    monkeypatch.setattr(Path, "open", check(Path.open))
-    return lambda *paths: shut.update(map(str, paths))
 
 
 def touch(folder: Path, *names: str) -> Path:

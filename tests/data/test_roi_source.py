@@ -133,3 +133,12 @@ def test_a_box_of_other_numbers_is_told_which_it_may_have(given):
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(DatasetError, match="has no mask image"):
         open_roi(str(tmp_path))
+
+
+@pytest.mark.check(53)
+def test_a_folder_of_masks_that_cannot_be_listed_is_refused(tmp_path, refuse):
+    write_png(tmp_path / "rois" / "a.png", disk())
+    (tmp_path / "rois" / "shut").mkdir()
+    refuse(tmp_path / "rois" / "shut")
+    with pytest.raises(DatasetError, match=r"--roi .*shut: cannot list the folder: Permission den"):
+        open_roi(str(tmp_path / "rois"))

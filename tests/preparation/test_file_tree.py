@@ -1,5 +1,6 @@
 import pytest
 
+from defectkit.errors import DatasetError
 from defectkit.preparation.file_tree import (
     GOOD_WORDS,
     IMAGE_WORDS,
@@ -69,3 +70,13 @@ def test_folders_of_images_and_of_their_masks_belong_together():
 def test_splits_are_known_by_all_their_words():
     assert [split_in(f"labels_{word}") for word in ("dev", "validation")] == ["val", "val"]
     assert [split_in(f"{word}_labels") for word in ("holdout", "testing")] == ["test", "test"]
+
+
+@pytest.mark.check(53)
+def test_a_folder_that_cannot_be_listed_is_told_where_its_files_count(tmp_path, refuse):
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.png").touch()
+    refuse(tmp_path / "shut")
+    with pytest.raises(DatasetError, match=r"shut: cannot list the folder: Permission denied\."):
+        list_files(tmp_path)
+    assert list_files(tmp_path, strict=False) == [tmp_path / "a.png"]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.errors import ImageError
+from defectkit.errors import DefectkitWarning, ImageError
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import NoSuchImageError
 
@@ -170,3 +170,12 @@ def test_pictures_that_were_made_of_images_are_not_taken_for_them(root):
         ImageFolder(root).find("x.png")
     assert ImageFolder(root / "masks").find("x").name == "x.png"  # That is the one that was named.
     assert ImageFolder(root).find("masks/x").name == "masks/x.png"
+
+
+@pytest.mark.check(53)
+def test_a_folder_that_cannot_be_listed_is_told(root, refuse):
+    refuse(root / "line2")
+    with pytest.warns(DefectkitWarning, match=r"line2: Permission denied; no image in it is found"):
+        assert list(ImageFolder(root).folders()) == [""]
+    with pytest.raises(ImageError, match=r"cannot list the folder .*line2: Permission denied"):
+        ImageFolder(root).find("line2/0.png")
