@@ -118,7 +118,7 @@ def run(
 
 def _name_runs(runs: Sequence[Path]) -> list[str]:
     """Return a name for each run: its folder's, or its path where two folders share one."""
-    from defectkit.deployment.model_folder import model_folder
+    from defectkit.models.model_folder import model_folder
 
     if not runs:
         raise ConfigError("there is no run to compare. Name one or more, such as runs/segment-1.")
@@ -138,9 +138,9 @@ def _read_or_evaluate(
     """Read the evaluation of a run's model; evaluate the model first if there is none of it."""
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.evaluate_images import describe_evaluated
-    from defectkit.deployment.model_folder import model_folder, read_model_info
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.evaluation_result import EvaluationResult
+    from defectkit.models.model_folder import model_folder, read_model_info
     from defectkit.reporting.evaluation_folder import evaluate_split
 
     folder = run / "evaluation" / split

@@ -67,7 +67,7 @@ def run(
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     ensure_writable(run / "evaluation" / split)  # Before the work on validation.
     if max_escape_rate is not None or cost_ratio is not None or best_f1:
-        model = _choose_thresholds(run, model, dataset, max_escape_rate, cost_ratio, console)
+        model = _choose_thresholds(run, model, dataset, split, max_escape_rate, cost_ratio, console)
     return evaluate_split(
         run, model, dataset, split, max_escape_rate=max_escape_rate, console=console
     )
@@ -77,11 +77,15 @@ def _choose_thresholds(
     run: Path,
     model: "TrainedModel",
     dataset: "Dataset",
+    split: Split,
     max_escape_rate: float | None,
     cost_ratio: float | None,
     console: Console,
 ) -> "TrainedModel":
-    """Return the model with thresholds chosen again on validation, and keep them in its folder."""
+    """Return the model with thresholds chosen again on validation, and keep them in its folder.
+
+    ``split`` is what is evaluated next.
+    """
     from defectkit.deployment.bundle import replace_thresholds
     from defectkit.evaluation.operating_points import choose_thresholds
     from defectkit.reporting.evaluation_folder import predict_with_progress
@@ -98,4 +102,7 @@ def _choose_thresholds(
     )
     model = replace_thresholds(run, model, thresholds, warnings)
     console.print("the new thresholds are saved in the model; inspect uses them from now on")
+    evaluated = sorted(path.parent.name for path in run.glob("evaluation/*/metrics.json"))
+    if earlier := ", ".join(name for name in evaluated if name != split):
+        console.print(f"the evaluation of {earlier} has the earlier thresholds: evaluate it again")
     return model

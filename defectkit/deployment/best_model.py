@@ -8,9 +8,9 @@ from typing import Any
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.bundle import ROI_BY_IMAGE, save_model
-from defectkit.deployment.model_folder import MAX_WEIGHT_BYTES, read_model
 from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_limited, write_bytes
+from defectkit.models.model_folder import MAX_WEIGHT_BYTES, read_model
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.runs import identify_run

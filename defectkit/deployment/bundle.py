@@ -18,13 +18,13 @@ from defectkit.config import Config, flatten_settings, make_config
 from defectkit.data.image_kinds import MAX_CHANNELS
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
-from defectkit.deployment.model_folder import model_folder, read_model
 from defectkit.devices import choose_device
 from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
+from defectkit.models.model_folder import model_folder, read_model
 from defectkit.models.network import Network
 from defectkit.process_settings import is_forked, own_thread_settings
 from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_sealed

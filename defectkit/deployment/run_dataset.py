@@ -7,8 +7,8 @@ from typing import Any
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.best_model import identify_model
 from defectkit.deployment.bundle import TrainedModel
-from defectkit.deployment.model_folder import model_folder, read_model_info
 from defectkit.errors import DatasetError, ModelError
+from defectkit.models.model_folder import model_folder, read_model_info
 from defectkit.seals import read_sealed
 
 

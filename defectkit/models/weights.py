@@ -16,6 +16,7 @@ from torchvision import models
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
+from defectkit.models.model_folder import read_model
 
 # Weights in a package of the Python index: timm's name of the same network, the package, the file
 # in it, its SHA-256. The tensors match timm's one to one, in order and shape.
@@ -83,13 +84,16 @@ def read_weights(path: str) -> StateDict:
     """Return encoder weights from a ``.safetensors`` file, a run, or its ``model/`` folder.
 
     Raises:
-        ModelError: there is no such file, it is not safetensors, or a weight is not finite.
+        ModelError: there is no such file, it is not safetensors, a weight is not finite, or the
+            model is damaged.
     """
     given = Path(path)
     candidates = (given, given / "model.safetensors", given / "model" / "model.safetensors")
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise ModelError(f"model.weights={path}: no such file, run or model folder.")
+    if file.name == "model.safetensors" and file.with_name("model.json").is_file():
+        read_model(file.parent)  # It has the hash of the weights.
     state = _read_safetensors(file)
     # A network of ours has its normalization with it. Other files may have names like ours too:
     # VGG's own layers are called features.

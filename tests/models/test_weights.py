@@ -163,6 +163,16 @@ def test_the_encoder_of_an_earlier_run_is_found(part, run_folder):
     load_into_encoder(timm.create_model(LITE0, features_only=True, in_chans=1), state)
 
 
+@pytest.mark.check(55)
+@pytest.mark.parametrize("part", ["", "model", "model/model.safetensors"])
+def test_a_damaged_model_is_no_start(part, run_copy):
+    path = run_copy / "model" / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+    with pytest.raises(ModelError, match="is damaged: its SHA-256 differs"):
+        read_weights(str(run_copy / part))
+
+
 def test_a_file_of_an_encoder_alone_is_taken_as_it_is(tmp_path):
     state = random_state("resnet18")
     save_file(state, tmp_path / "own.safetensors")

@@ -7,6 +7,7 @@ import pytest
 from file_hashes import hashes_of
 from PIL import Image
 from resealing import reseal, reseal_dataset
+from rich.console import Console
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import defectkit
@@ -302,6 +303,15 @@ def test_cost_ratio_gives_one_threshold(run_copy, quiet):
     metrics = defectkit.evaluate(run_copy, cost_ratio=50, device="cpu", console=quiet).metrics
     assert metrics["image"]["threshold_low"] == metrics["image"]["threshold_high"]
     assert read_json(run_copy / "model" / "model.json")["thresholds"]["rule"] == "cost_ratio=50"
+
+
+def test_other_splits_keep_the_earlier_thresholds_and_that_is_said(run_copy, capsys):
+    console = Console(width=400)
+    defectkit.evaluate(run_copy, device="cpu", cost_ratio=50, console=console)
+    assert "earlier thresholds" not in capsys.readouterr().out
+    defectkit.evaluate(run_copy, split="val", device="cpu", cost_ratio=2, console=console)
+    said = "the evaluation of test has the earlier thresholds: evaluate it again"
+    assert said in capsys.readouterr().out
 
 
 def test_best_f1_takes_the_first_thresholds_again(run_copy, quiet):

@@ -27,9 +27,9 @@ from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.deployment.best_model import SECOND_COPY, identify_model, repair_model
 from defectkit.deployment.bundle import save_model
-from defectkit.deployment.model_folder import is_intact
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
+from defectkit.models.model_folder import is_intact
 from defectkit.pipelines import train as pipeline
 from defectkit.reporting.drawing import training_progress
 from defectkit.synthesis import generator

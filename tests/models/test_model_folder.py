@@ -1,8 +1,8 @@
 import pytest
 from resealing import reseal
 
-from defectkit.deployment.model_folder import is_intact, model_folder, read_model_info
 from defectkit.errors import ModelError
+from defectkit.models.model_folder import is_intact, model_folder, read_model_info
 
 
 def test_a_folder_is_intact_if_weights_and_json_belong_together(run_copy):
