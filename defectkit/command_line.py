@@ -7,6 +7,7 @@ summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 import inspect
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -49,6 +50,10 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
 
     def command(**values: Any) -> None:
         arguments: list[Any] = []
+        for given in values.values():
+            for one in given if isinstance(given, list) else [given]:
+                if isinstance(one, Path):
+                    _check_path(one)
         for parameter in declared:
             if parameter.kind is parameter.VAR_POSITIONAL:
                 arguments += values.pop(parameter.name)
@@ -83,6 +88,16 @@ def command_help(run: Run) -> str:
 def _status_table(statuses: Mapping[int, str]) -> str:
     rows = [f"| {status} | {text} |" for status, text in sorted(statuses.items())]
     return "\n".join(["| Exit status | |", "| ---: | --- |", *rows])
+
+
+def _check_path(path: Path) -> None:
+    """Look at a path before any work: what is missing each command says itself.
+
+    Raises:
+        OSError: the system refuses it: too long, in a circle of links, or locked away.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
 
 
 def _parse(run: Run) -> Docstring:

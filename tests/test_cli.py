@@ -220,6 +220,29 @@ def test_a_signal_has_its_status_and_says_how_to_go_on(number, code, cli, monkey
 
 
 @pytest.mark.check(36)
+@pytest.mark.check(62)
+def test_ctrl_c_before_the_command_starts(cli, monkeypatch):
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "app", interrupted)
+    assert cli("prepare", "train.csv").code == 130
+
+
+@pytest.mark.check(62)
+@pytest.mark.parametrize(
+    "command", [("inspect",), ("evaluate",), ("prepare",), ("compare", "--out")]
+)
+def test_a_path_that_the_system_refuses_is_named(command, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("circle").symlink_to("circle")
+    ended = cli(*command, "circle", *["x"] * (command[0] in ("inspect", "compare")))
+    assert (ended.code, "error: circle: Too many levels" in ended.err) == (2, True)
+    ended = cli(*command, "a" * 300, *["x"] * (command[0] in ("inspect", "compare")))
+    assert (ended.code, "File name too long. Give another path" in ended.err) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["circle"]
+
+
 def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
     kinds = (DefectkitError, NotFiniteError, WorkerError, MemoryShortageError, DiskFullError)
     codes = [kind.exit_code for kind in kinds] + [FAULT, INTERRUPTED, TERMINATED]

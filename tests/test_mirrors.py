@@ -16,6 +16,7 @@ ABOUT_THE_WHOLE = {
     "pipelines/test_hostile_names.py",
     "pipelines/test_label_formats.py",
     "test_architecture.py",
+    "test_command_fuzz.py",
     "test_doctests.py",
     "test_forbidden_calls.py",
     "test_mirrors.py",

@@ -1,0 +1,144 @@
+"""Random calls of the whole command line: nothing is lost, nothing lies, all ends in words."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes and signals")
+
+if sys.platform != "win32":
+    from command_fuzz import CommandFuzz
+    from forked_command import Outcome, call_forked
+    from fuzz_calls import Call
+    from fuzz_oracle import State, judge_files, judge_results
+    from fuzz_place import snapshot
+
+
+@pytest.fixture(scope="module")
+def fuzz(tmp_path_factory: pytest.TempPathFactory) -> "CommandFuzz":
+    """The place, made once."""
+    return CommandFuzz(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.mark.check(62)
+def test_random_calls_keep_what_is_promised(fuzz, tally):
+    wanted = tally.number(short=40, full=2000)
+    number = 0
+    while fuzz.ended.total() < wanted:
+        calls = fuzz.ended.total()
+        fuzz.try_case(number)
+        number += 1
+        tally.tried += fuzz.ended.total() - calls
+    statuses = {status for _, status in fuzz.ended}
+    assert {0, 2} <= statuses
+
+
+@pytest.mark.check(62)
+def test_a_real_process_ends_as_a_fork_does(fuzz):
+    fuzz.place.renew()
+    case, command = fuzz.place.case, [sys.executable, "-m", "defectkit.cli"]
+    arguments = ["inspect", "runs/a", "lot", "--out", "new"]
+    real = subprocess.run([*command, *arguments], cwd=case, capture_output=True, check=False)
+    written = (case / "new" / "findings.csv").read_bytes()
+    shutil.rmtree(case / "new")
+    forked = fuzz.run(Call("inspect", {}, tuple(arguments)))
+    assert (forked.status, (case / "new" / "findings.csv").read_bytes()) == (0, written)
+    assert (real.returncode, real.stderr.decode()) == (0, forked.text)
+
+
+# The oracle sees what it is there for.
+
+INSPECT = {"model": "runs/a", "images": ["lot"], "out": "inspection"}
+
+
+@pytest.fixture
+def case(fuzz) -> Iterator[Path]:
+    fuzz.place.renew()
+    return fuzz.place.case
+
+
+def told(fuzz, call, status=0, text="", change=lambda: None) -> str:
+    """What the oracle says after a call that printed ``text`` and made a change."""
+    place = fuzz.place
+    state, before = State(dict(place.owners)), snapshot(place.case)
+    change()
+    after = snapshot(place.case)
+    outcome = Outcome(status, text, 1.0)
+    files = judge_files(call, outcome, state, before, after, place.case)
+    changed = [name for name in after if before.get(name) != after[name]]
+    results = call_forked(fuzz.context, judge_results, call, status, state, changed, place)
+    return "; ".join([*files, *results])
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_the_oracle_accepts_what_is_true(fuzz, case):
+    assert told(fuzz, Call("inspect", INSPECT, ())) == ""
+    assert told(fuzz, Call("prepare", {"source": "source/train.csv"}, ())) == ""
+    assert told(fuzz, Call("compare", {"runs": ["runs/a", "runs/b"]}, ())) == ""
+    assert told(fuzz, Call("evaluate", {"run": "runs/a"}, ())) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "wrong"),
+    [
+        (70, "", "exit status 70"),
+        (1, "", "status 1 with 0 errors"),
+        (2, "Traceback (most recent call last)", "a traceback"),
+        (2, "error: \x1b[31m", "a control character"),
+    ],
+)
+def test_the_oracle_hears(fuzz, case, status, text, wrong):
+    assert wrong in told(fuzz, Call("inspect", INSPECT, ()), status, text)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda case: (case / "lot/part-00.png").unlink(), "lot/part-00.png of the user is lost"),
+        (
+            lambda case: (case / "mine/ledger.csv").touch(),
+            "mine/ledger.csv of the user was changed",
+        ),
+        (lambda case: (case / "dataset/images.csv").unlink(), "images.csv of prepare is lost"),
+        (lambda case: (case / "photos/new.png").touch(), "photos/new.png was made"),
+        (lambda case: (case / "inspection/.defectkit-tmp-1-x").touch(), "-x is left"),
+        (lambda case: (case / "inspection/x.csv").write_text("a,b\n1\n"), "x.csv is incomplete"),
+    ],
+)
+def test_the_oracle_sees_what_happens_to_files(fuzz, case, change, wrong):
+    assert wrong in told(fuzz, Call("inspect", INSPECT, ()), change=lambda: change(case))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [
+        (",defective,", ",good,", ": good 0."),
+        ("part-00.png,", "part-77.png,", "'lot/part-00.png' of an inspected folder is nowhere"),
+    ],
+)
+def test_the_oracle_knows_the_verdicts(fuzz, case, old, new, wrong):
+    findings = case / "inspection" / "findings.csv"
+    assert wrong in told(
+        fuzz, Call("inspect", INSPECT, ()), change=lambda: edit(findings, old, new)
+    )
+
+
+def test_the_oracle_knows_masks_and_scores(fuzz, case):
+    for name in ("masks.csv", "defects.csv", "images.csv"):
+        shutil.copy(case / "dataset2" / name, case / "dataset" / name)
+    dataset = case / "dataset" / "images.csv"
+    shutil.copy(fuzz.place.base / "dataset" / "images.csv", dataset)
+    prepare = Call("prepare", {"source": "source/train.csv"}, ())
+    assert "dataset" in told(fuzz, prepare)
+    scores = case / "runs" / "a" / "evaluation" / "test" / "images.csv"
+    shutil.copy(case / "runs" / "b" / "evaluation" / "test" / "images.csv", scores)
+    assert "other scores" in told(fuzz, Call("evaluate", {"run": "runs/a"}, ()))
