@@ -223,7 +223,7 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
     listed = {re.sub(r"#\d+$", "", row["image_id"]) for row in errors + findings}
     listed |= {row["image_id"] for row in errors + findings}
     for path, ids in names.items():
-        if not ids & listed and os.path.normpath(path) not in state.owners:
+        if not ids & listed and os.path.relpath(path) not in state.owners:
             yield f"{str(path)!r} of an inspected folder is nowhere in the tables"
     run = os.path.normpath(call.values["model"]).removesuffix("/model")
     if run not in state.models or "roi" in call.values:
