@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,12 +134,13 @@ def test_the_oracle_knows_the_verdicts(fuzz, case, old, new, wrong):
 
 
 def test_the_oracle_knows_masks_and_scores(fuzz, case):
-    for name in ("masks.csv", "defects.csv", "images.csv"):
-        shutil.copy(case / "dataset2" / name, case / "dataset" / name)
-    dataset = case / "dataset" / "images.csv"
-    shutil.copy(fuzz.place.base / "dataset" / "images.csv", dataset)
     prepare = Call("prepare", {"source": "source/train.csv"}, ())
-    assert "dataset" in told(fuzz, prepare)
-    scores = case / "runs" / "a" / "evaluation" / "test" / "images.csv"
-    shutil.copy(case / "runs" / "b" / "evaluation" / "test" / "images.csv", scores)
+    state = State({}, plain={"dataset"})
+    place = replace(fuzz.place, truth={sha: {"9": "1 1"} for sha in fuzz.place.truth})
+    wrong = call_forked(fuzz.context, judge_results, prepare, 0, state, [], place)
+    assert "has the masks" in wrong[0]
+    for run, other in (("runs/a", "runs/b"), ("runs/b", "runs/a")):
+        shutil.copytree(
+            fuzz.place.base / other / "evaluation", case / run / "evaluation", dirs_exist_ok=True
+        )
     assert "other scores" in told(fuzz, Call("evaluate", {"run": "runs/a"}, ()))
