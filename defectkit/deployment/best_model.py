@@ -10,8 +10,9 @@ from defectkit.data.dataset import Dataset
 from defectkit.deployment.bundle import ROI_BY_IMAGE, save_model
 from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_limited, write_bytes
-from defectkit.models.model_folder import MAX_WEIGHT_BYTES, read_model
+from defectkit.models.model_folder import read_model
 from defectkit.models.network import Network
+from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.runs import identify_run
 from defectkit.training.validation import Validation

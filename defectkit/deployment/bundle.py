@@ -15,7 +15,8 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import ImageSize
 from defectkit.config import Config, flatten_settings, make_config
-from defectkit.data.image_kinds import MAX_CHANNELS
+from defectkit.config.load import MAX_MISTAKES
+from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.devices import choose_device
@@ -24,12 +25,22 @@ from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
-from defectkit.models.model_folder import model_folder, read_model
+from defectkit.models.model_folder import (
+    model_folder,
+    read_model,
+    read_model_info,
+    read_model_weights,
+)
 from defectkit.models.network import Network
+from defectkit.models.weight_shapes import check_shapes
 from defectkit.process_settings import is_forked, own_thread_settings
 from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
-from defectkit.vocabulary import Device
+from defectkit.vocabulary import MAX_CLASSES, Device
+
+MAX_ROI_LENGTH = 2**23
+Word = Annotated[str, Field(max_length=200)]
+Sentence = Annotated[str, Field(max_length=2000)]
 
 ROI_BY_IMAGE = "by image"
 """The entry ``roi`` of a model that was trained with a region to inspect of each image."""
@@ -40,15 +51,16 @@ class _Roi(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    shape: str
-    height: Annotated[int, Field(ge=1)]
-    width: Annotated[int, Field(ge=1)]
+    shape: Annotated[str, Field(max_length=MAX_ROI_LENGTH)]
+    height: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    width: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
 
     @model_validator(mode="after")
     def _can_be_decoded(self) -> Self:
         try:
+            check_size(self.height, self.width, name="roi")
             decode_roi(self.shape, (self.height, self.width))
-        except LabelError as error:
+        except (ImageError, LabelError) as error:
             raise ValueError(str(error)) from error
         return self
 
@@ -58,16 +70,16 @@ class _ModelInfo(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    classes: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[Word], Field(min_length=1, max_length=MAX_CLASSES)]
     channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
     pixel_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
-    thresholds: dict[str, float | str]
+    thresholds: dict[str, Annotated[float, Field(ge=0.0, le=1.0)] | Word]
     config: dict[str, Any]
-    epoch: int
-    dataset: str = ""
-    versions: dict[str, str] = {}
+    epoch: Annotated[int, Field(ge=0, le=10**6)]
+    dataset: Word = ""
+    versions: dict[str, Word] = {}
     roi: _Roi | Literal["by image"] | None = None
-    warnings: list[str] = []
+    warnings: Annotated[list[Sentence], Field(max_length=100)] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,23 +99,25 @@ class TrainedModel:
             ModelError: a file is missing, damaged, changed, or of another format version.
         """
         folder = model_folder(path)
-        info, weights = read_model(folder)
+        info = read_model_info(folder)
         warn_if_not_sealed(info, what=str(folder), way_out="Train again")
         try:
             _ModelInfo.model_validate(info)
             PixelFormat.from_dict(info.get("pixels"))
-            state = _check_finite(load(weights))
             approach = build_approach(
                 _without_weights(_read_config(info, name=str(folder / "model.json"))),
                 classes=tuple(info["classes"]),
                 channels=info["channels"],
                 pixel_threshold=info["pixel_threshold"],
             )
+            check_shapes(folder / "model.safetensors", approach.network)
+            state = _check_finite(load(read_model_weights(folder, info)))
             network = approach.network()
             network.load_state_dict(state)
             thresholds = Thresholds.from_dict(info["thresholds"])
         except ValidationError as error:
-            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+            found = error.errors()[:MAX_MISTAKES]
+            wrong = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found]
             raise ModelError(
                 f"{folder} cannot be used by this version of defectkit: {'; '.join(wrong)}"
             ) from None

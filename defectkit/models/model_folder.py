@@ -1,14 +1,13 @@
 """The files of a model folder, read and checked before anything is built from them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from defectkit.errors import ModelError
 from defectkit.files import read_limited, sha256_bytes
+from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.seals import SealError, read_sealed
-
-MAX_WEIGHT_BYTES = 2**32
-"""4 GiB: larger files of weights are refused, since defectkit writes none."""
 
 
 def model_folder(path: Path | str) -> Path:
@@ -48,6 +47,15 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes]:
         ModelError: a file is missing, damaged, changed, or of another format version.
     """
     info = read_model_info(folder)
+    return info, read_model_weights(folder, info)
+
+
+def read_model_weights(folder: Path, info: Mapping[str, Any]) -> bytes:
+    """Return the bytes of the weights that belong to ``info``, the content of ``model.json``.
+
+    Raises:
+        ModelError: they are missing, damaged or changed.
+    """
     try:
         weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
         recorded = info["sha256"]
@@ -57,7 +65,7 @@ def read_model(folder: Path) -> tuple[dict[str, Any], bytes]:
         raise ModelError(
             f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it again."
         )
-    return info, weights
+    return weights
 
 
 def is_intact(folder: Path) -> bool:

@@ -10,13 +10,14 @@ from typing import cast
 import timm
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torchvision import models
 
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
 from defectkit.models.model_folder import read_model
+from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 
 # Weights in a package of the Python index: timm's name of the same network, the package, the file
 # in it, its SHA-256. The tensors match timm's one to one, in order and shape.
@@ -44,7 +45,7 @@ def encoder_weights(weights: str, encoder: str, *, allow_download: bool) -> Stat
         case "auto":
             return pretrained_weights(encoder, allow_download=allow_download)
         case path:
-            given = read_weights(path)
+            given = read_weights(path, max_bytes=_max_bytes(encoder))
     # An earlier run may have used the lower stages alone: the packaged weights fill in the rest.
     whole = _from_package(encoder) if encoder in _PACKAGED else None
     whole, given = plain_names(whole or {}), plain_names(given)
@@ -80,21 +81,21 @@ def pretrained_weights(name: str, *, allow_download: bool) -> StateDict | None:
     return state
 
 
-def read_weights(path: str) -> StateDict:
+def read_weights(path: str, *, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDict:
     """Return encoder weights from a ``.safetensors`` file, a run, or its ``model/`` folder.
 
     Raises:
-        ModelError: there is no such file, it is not safetensors, a weight is not finite, or the
-            model is damaged.
+        ModelError: there is no such file, it has more than ``max_bytes`` bytes, it is not
+            safetensors, a weight is not finite, or the model is damaged.
     """
     given = Path(path)
     candidates = (given, given / "model.safetensors", given / "model" / "model.safetensors")
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
         raise ModelError(f"model.weights={path}: no such file, run or model folder.")
+    state = _read_safetensors(file, max_bytes)
     if file.name == "model.safetensors" and file.with_name("model.json").is_file():
         read_model(file.parent)  # It has the hash of the weights.
-    state = _read_safetensors(file)
     # A network of ours has its normalization with it. Other files may have names like ours too:
     # VGG's own layers are called features.
     if not {"mean", "std"} <= state.keys():
@@ -145,7 +146,7 @@ def _from_hub(name: str, *, allow_download: bool) -> StateDict | None:
     if not allow_download:
         return None
     try:
-        return load_file(hf_hub_download(hub_id, "model.safetensors"))
+        return _read_safetensors(Path(hf_hub_download(hub_id, "model.safetensors")))
     except Exception as error:  # the hub's client raises dozens of unrelated kinds
         raise ModelError(
             f"downloading {name} from {hub_id} failed ({type(error).__name__}: {error}). "
@@ -185,15 +186,29 @@ def _load_tensors(content: bytes) -> StateDict:
     return cast(StateDict, torch.load(io.BytesIO(content), map_location="cpu", weights_only=True))
 
 
-def _read_safetensors(file: Path) -> StateDict:
+def _read_safetensors(file: Path, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDict:
     try:
-        state = load_file(file)
+        state = load(read_limited(file, max_bytes))
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{file} is not a complete safetensors file ({error}).") from error
     for name, tensor in state.items():
         if not tensor.float().isfinite().all():
             raise ModelError(f"{file}: the weight '{name}' has values that are not finite.")
     return state
+
+
+def _max_bytes(encoder: str) -> int:
+    """Return the limit of a file of weights: 16 times as many as the encoder has, of 32 bits.
+
+    It may have the weights of a whole segmentation network, or of a head of 20,000 classes.
+    """
+    build = timm.create_model if timm.is_model(encoder) else models.get_model
+    try:
+        with torch.device("meta"):
+            network = build(encoder)
+    except (ValueError, RuntimeError):
+        return MAX_WEIGHT_BYTES  # building the network refuses the name
+    return min(16 * 4 * sum(map(torch.numel, network.state_dict().values())), MAX_WEIGHT_BYTES)
 
 
 def _warn_of_random_weights(name: str, searched: str) -> None:
