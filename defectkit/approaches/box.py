@@ -1,7 +1,8 @@
 """``box``: a detector gives each defect a box, a class and a score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -15,11 +16,11 @@ from defectkit.approaches.box_findings import (
 )
 from defectkit.approaches.box_samples import BoxSamples, blank, resize_side
 from defectkit.approaches.crop_samples import check_side
-from defectkit.approaches.whole_images import batches_by_shape
+from defectkit.approaches.whole_images import batches_by_shape, fits_tile
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import pad_image, resize_image
+from defectkit.data.images import pad_image, padded_side, resize_image
 from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
@@ -110,7 +111,7 @@ class Box:
         findings: dict[int, Finding] = {}
         if scopes:
             images = [blank(one, scope.roi) for one, scope in zip(images, scopes, strict=True)]
-        for indices, batch in batches_by_shape(images):
+        for indices, batch in batches_by_shape(images, n_classes=len(self.classes)):
             for index, detections in zip(indices, self._detect(network, batch), strict=True):
                 findings[index] = make_box_finding(
                     detections,
@@ -125,15 +126,22 @@ class Box:
     def _detect(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
         """(B, H, W, C) -> detections in each, by overlapping tiles if the images are large."""
         height, width = batch.shape[1:3]
-        resize = resize_side(self.config)
+        resize, whole = resize_side(self.config), Tile(0, 0, width, height)
         if resize is not None:
             small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            found = [_enlarge(one, resize, height, width) for one in _run_network(network, small)]
-        elif height * width > self.config.infer.tile**2:
+            found = _run_network(network, small)
+            return [
+                [
+                    region
+                    for part in _enlarge_each(one, resize, height, width)
+                    for region in detected_regions(part, self.classes, whole)
+                ]
+                for one in found
+            ]
+        padded = partial(padded_side, stride=network.size_divisor)
+        if not fits_tile((height, width), self.config.infer.tile, padded):
             return self._detect_in_tiles(network, batch)
-        else:
-            found = _run_network(network, batch)
-        whole = Tile(0, 0, width, height)
+        found = _run_network(network, batch)
         return [list(detected_regions(one, self.classes, whole)) for one in found]
 
     def _detect_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
@@ -162,10 +170,15 @@ def _run_network(network: Network, batch: ImageBatch) -> list[Detections]:
         return cast(list[Detections], network(images))
 
 
-def _enlarge(found: Detections, side: int, height: int, width: int) -> Detections:
-    """Scale detections in an image of ``side`` x ``side`` to the image's own size."""
+def _enlarge_each(found: Detections, side: int, height: int, width: int) -> Iterator[Detections]:
+    """Scale detections in an image of ``side`` x ``side`` to the image's own size, one by one.
+
+    Their masks together would be many times as large as the image.
+    """
     scale = found.boxes.new_tensor([width, height, width, height]) / side
-    masks = found.masks
-    if masks is not None and len(masks):
-        masks = F.interpolate(masks[None], (height, width), mode="bilinear")[0]
-    return Detections(found.boxes * scale, found.scores, found.labels, masks)
+    for index in range(len(found.boxes)):
+        one = slice(index, index + 1)
+        masks = None
+        if found.masks is not None:
+            masks = F.interpolate(found.masks[None, one], (height, width), mode="bilinear")[0]
+        yield Detections(found.boxes[one] * scale, found.scores[one], found.labels[one], masks)

@@ -109,6 +109,7 @@ class Patch:
 
     def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
+        assert isinstance(network, TileClassifier)
         infer = self.config.infer
         return score_in_tiles(
             partial(self._pixel_scores, network),
@@ -116,6 +117,7 @@ class Patch:
             n_classes=len(self.classes),
             tile=infer.tile,
             overlap=infer.overlap,
+            padded=lambda length: length + sum(self._margins(network, length)),
         )
 
     def _pixel_scores(self, network: Network, batch: ImageBatch) -> ScoreMap:
@@ -140,12 +142,8 @@ class Patch:
         is cut out and classified on its own.
         """
         assert isinstance(network, TileClassifier)
-        tile, stride = self.config.patch.tile, self.config.patch.stride
-        margins = []
-        for length in batch.shape[1:3]:
-            starts = tile_starts(length, tile=tile, stride=stride)
-            beyond = (-starts[0], starts[-1] + tile - length)
-            margins.append([max(int(side), 0) + network.context for side in beyond])
+        stride = self.config.patch.stride
+        margins = [self._margins(network, length) for length in batch.shape[1:3]]
         padded = np.pad(batch, ((0, 0), *margins, (0, 0)), mode="symmetric")
         device = next(network.parameters()).device
         images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
@@ -153,6 +151,13 @@ class Patch:
         with torch.inference_mode():
             score = score_densely if dense else score_one_by_one
             return class_probabilities(score(network, images, stride=stride), "apart")
+
+    def _margins(self, network: TileClassifier, length: int) -> list[int]:
+        """Return the pixels that the tiles and their context see beyond both ends of a side."""
+        tile = self.config.patch.tile
+        starts = tile_starts(length, tile=tile, stride=self.config.patch.stride)
+        beyond = (-starts[0], starts[-1] + tile - length)
+        return [max(int(side), 0) + network.context for side in beyond]
 
 
 def _mean_weights(length: int, *, tile: int, stride: int) -> torch.Tensor:

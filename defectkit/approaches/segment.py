@@ -13,7 +13,7 @@ from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import pad_image, resize_image
+from defectkit.data.images import pad_image, padded_side, resize_image
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.losses import (
@@ -129,6 +129,7 @@ class Segment:
             n_classes=len(self.classes),
             tile=infer.tile,
             overlap=infer.overlap,
+            padded=partial(padded_side, stride=network.size_divisor),
         )
 
     def _probabilities(self, network: Network, batch: ImageBatch) -> ScoreMap:

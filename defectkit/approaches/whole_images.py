@@ -6,18 +6,37 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from defectkit.approaches.score_maps import make_finding
-from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.arrays import Image, ImageBatch, ImageSize, ScoreMap
 from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.memory import check_memory
+
+FINDING_BYTES = 24
+"""Bytes of memory that a pixel takes while its region is found, as measured."""
+
+PaddedSide = Callable[[int], int]
+"""Returns the side in pixels, with its padding, that a network sees of an image of a side."""
 
 
-def batches_by_shape(images: Sequence[Image]) -> Iterator[tuple[list[int], ImageBatch]]:
-    """Yield the indices of the images (H, W, C) of one shape, and those images as (B, H, W, C)."""
+def batches_by_shape(
+    images: Sequence[Image], *, n_classes: int
+) -> Iterator[tuple[list[int], ImageBatch]]:
+    """Yield the indices of the images (H, W, C) of one shape, and those images as (B, H, W, C).
+
+    Raises:
+        ImageError: finding defects of ``n_classes`` in them takes more memory than there is.
+    """
     by_shape = defaultdict(list)
     for index, image in enumerate(images):
         by_shape[image.shape].append(index)
-    for indices in by_shape.values():
+    for (height, width, channels), indices in by_shape.items():
+        # Twice the scores of each class, for blending and where pixels do not count, and a region
+        # map; and of one image at a time the regions, and then its overlay.
+        pixel_bytes = len(indices) * (channels + 8 * n_classes + 4) + FINDING_BYTES
+        check_memory(
+            pixel_bytes * height * width, what=f"finding defects in {width}x{height} pixels"
+        )
         yield indices, np.stack([images[index] for index in indices])
 
 
@@ -41,7 +60,7 @@ def find_by_scores(
         scopes: that of each image; nothing is found outside of it. By default all pixels count.
     """
     findings: dict[int, Finding] = {}
-    for indices, batch in batches_by_shape(images):
+    for indices, batch in batches_by_shape(images, n_classes=len(classes)):
         for index, scores in zip(indices, score(batch), strict=True):
             findings[index] = make_finding(
                 np.ascontiguousarray(scores),
@@ -53,6 +72,14 @@ def find_by_scores(
     return [findings[index] for index in range(len(images))]
 
 
+def fits_tile(size: ImageSize, tile: int, padded: PaddedSide) -> bool:
+    """Return whether the network sees no more pixels of an image than of a square tile.
+
+    Of very long and thin images it sees much more than they have.
+    """
+    return padded(size[0]) * padded(size[1]) <= padded(tile) ** 2
+
+
 def score_in_tiles(
     score: Callable[[ImageBatch], ScoreMap],
     batch: ImageBatch,
@@ -60,6 +87,7 @@ def score_in_tiles(
     n_classes: int,
     tile: int,
     overlap: int,
+    padded: PaddedSide,
 ) -> ScoreMap:
     """Return the scores (B, K, H, W) of images (B, H, W, C), by blended tiles if they are large.
 
@@ -69,9 +97,10 @@ def score_in_tiles(
         n_classes: K.
         tile: side of a tile in pixels.
         overlap: pixels by which neighboring tiles overlap.
+        padded: returns the side that the network sees of an image of a side.
     """
     height, width = batch.shape[1:3]
-    if height * width <= tile**2:
+    if fits_tile((height, width), tile, padded):
         return score(batch)
     total = np.zeros((len(batch), n_classes, height, width), np.float32)
     weights = np.zeros((height, width), np.float32)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from defectkit.arrays import ImageSize
 from defectkit.data.image_kinds import MAX_BYTES, MAX_CHANNELS, check_size
 from defectkit.errors import ImageError
+from defectkit.memory import check_memory
 from defectkit.process_settings import attribute, setting
 
 StoredPixels = npt.NDArray[Any]
@@ -89,6 +90,7 @@ def read_npy(content: bytes, name: str) -> tuple[StoredPixels, bool]:
     count, rest = math.prod(header.shape), len(content) - file.tell()
     if count * header.dtype.itemsize > rest:
         raise ImageError(f"{name}: the image is cut off. Copy it again.")
+    check_memory(2 * count * header.dtype.itemsize, what=f"{name}: decoding the image")
     values = np.frombuffer(content, header.dtype, count, offset=file.tell())
     values = values.reshape(header.shape, order="F" if header.fortran else "C")
     values = values.astype(header.dtype.newbyteorder("="), copy=False)
@@ -143,6 +145,13 @@ def tiff_pages(content: bytes, *, limit: int) -> tuple[list[int], bool]:
     return pages, False
 
 
+def invert(values: StoredPixels, *, bits: int) -> StoredPixels:
+    """Return pixels of a number of bits, whose white is 0, as those whose black is 0."""
+    if values.dtype.kind != "u" or bits > 8 * values.dtype.itemsize:
+        values = values.astype(np.int64)
+    return np.asarray(np.subtract(2**bits - 1, values, dtype=values.dtype))
+
+
 def turn(values: StoredPixels, orientation: int) -> StoredPixels:
     """Turn pixels as a viewer does by an orientation of EXIF or TIFF."""
     if orientation in TRANSPOSED:
@@ -169,6 +178,7 @@ def _read_tiff(
             if not pixels:
                 size = size[::-1] if orientation in TRANSPOSED else size
                 return np.empty(0), size
+            check_memory(4 * found.nbytes, what=f"{name}: decoding the image")
             _check_parts(file, found, name)
             values = np.asarray(found.asarray())
             if found.axes == "SYX":
@@ -178,7 +188,7 @@ def _read_tiff(
                 alpha = [n_colors + i for i, one in enumerate(found.extrasamples) if one in ALPHA]
                 values = np.delete(values, alpha, axis=2)
             if found.photometric == 0:  # white is zero
-                values = 2 ** int(found.bitspersample) - 1 - values.astype(np.int64)
+                values = invert(values, bits=int(found.bitspersample))
             return turn(values, orientation), size
     except ImageError:
         raise

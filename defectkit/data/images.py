@@ -154,6 +154,11 @@ def pad_image(image: Image, stride: int) -> Image:
     return np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="symmetric")
 
 
+def padded_side(length: int, stride: int) -> int:
+    """Return the side to which ``pad_image`` brings one of ``length``."""
+    return length + -length % stride
+
+
 def write_png(path: Path | str, image: Image, *, compress_level: int = 6) -> None:
     """Write (H, W) or (H, W, 3) RGB uint8 as PNG, atomically."""
     buffer = io.BytesIO()

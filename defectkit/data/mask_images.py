@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from defectkit.data.array_files import is_npy, read_npy
 from defectkit.data.image_kinds import open_image, strict_pillow
 from defectkit.data.images import read_image_bytes
+from defectkit.data.stored_image import check_decoding, decode_deep_colors, has_deep_colors
 from defectkit.errors import ImageError
 
 MaskKind = Literal["values", "colors", "alpha"]
@@ -71,8 +72,14 @@ def read_mask(
         return _read_array(content, name)
     with open_image(io.BytesIO(content), name) as opened, strict_pillow():
         try:
+            deep = has_deep_colors(opened, content)
+            check_decoding(opened, name, deep=deep)
             opened.load()
             lossy, image = opened.format == "JPEG", opened.copy()
+            if deep:
+                image = Pillow.fromarray(
+                    _to_8_bits(decode_deep_colors(content, opened, name), name)
+                )
             palette = () if as_colors or palette_colors else _used_colors(image)
             if image.mode == "P" and not palette:
                 image = image.convert("RGB")
@@ -80,6 +87,23 @@ def read_mask(
         except (OSError, SyntaxError, ValueError, TypeError, OverflowError) as error:
             raise ImageError(f"{name}: the mask is damaged or cut off ({error}).") from error
         return MaskPixels(values.astype(np.int32), kind, lossy, palette)
+
+
+def _to_8_bits(colors: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3 or 4) of 16 bits, blue first, as those of 8 bits that they were made from.
+
+    Raises:
+        ImageError: they were made from none, so that different colors would become one.
+    """
+    layers = []
+    for index in (2, 1, 0, 3)[: colors.shape[2]]:
+        layer = colors[:, :, index]
+        if layer.max() > 255 and (layer % 257).any():
+            raise ImageError(
+                f"{name}: the colors of a mask have 8 bits, but these have more. Save 8 bits."
+            )
+        layers.append(layer // (257 if layer.max() > 255 else 1))
+    return np.dstack(layers).astype(np.uint8)
 
 
 def _read_pixels(

@@ -12,7 +12,7 @@ from typing import Any, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Image
+from defectkit.arrays import Image, row_slices
 from defectkit.errors import ImageError
 from defectkit.vocabulary import PagesOption
 
@@ -95,7 +95,8 @@ class PixelFormat:
         if values.dtype == np.uint8 or self.window is None:
             return 0.0
         low, high = self.window
-        return float(np.count_nonzero((values < low) | (values > high)) / values.size)
+        clipped = np.count_nonzero(values < low) + np.count_nonzero(values > high)
+        return float(clipped / values.size)
 
     def show(self, image: Image) -> Image:
         """Return the picture of (H, W) or (H, W, C): gray and RGB as it is, else three channels."""
@@ -118,5 +119,8 @@ def _table(low: float, high: float) -> Image:
 def _scale(values: npt.NDArray[Any], low: float, high: float) -> Image:
     # Whole numbers include the last one: 0..4095 are 4096 values, 16 for each gray level.
     end = 1 if np.issubdtype(values.dtype, np.integer) else 0
-    levels = np.floor((values.astype(np.float64) - low) * 256 / (high - low + end))
-    return np.clip(levels, 0, 255).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for rows in row_slices(len(values)):  # The numbers between take 16 times the memory.
+        levels = np.floor((values[rows].astype(np.float64) - low) * 256 / (high - low + end))
+        scaled[rows] = np.clip(levels, 0, 255)
+    return scaled

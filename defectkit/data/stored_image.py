@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
-from PIL import ImageOps
 
-from defectkit.arrays import ImageSize
+from defectkit.arrays import ImageSize, row_slices
 from defectkit.data.array_files import (
     TRANSPOSED,
     StoredPixels,
+    invert,
     is_npy,
     is_tiff,
     npy_header,
@@ -33,6 +33,7 @@ from defectkit.data.array_files import (
 )
 from defectkit.data.image_kinds import MAX_CHANNELS, check_size, open_image
 from defectkit.errors import ImageError
+from defectkit.memory import check_memory
 from defectkit.vocabulary import PixelNote
 
 EXIF_ORIENTATION = 0x0112
@@ -41,6 +42,14 @@ EXIF_ORIENTATION = 0x0112
 BITS, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA = 258, 262, 277, 284, 338
 WHITE_IS_ZERO, CMYK = 0, 5
 SEPARATE_PLANES = 2
+
+GRAY_WITH_ALPHA = 4
+"""The color type of PNG, byte 25 of a file."""
+
+DECODING_BYTES = {"1": 4, "L": 4, "I;16": 6, "I;16B": 6, "I": 12, "F": 12, "RGB": 10}
+"""Bytes of memory that a pixel takes while it is decoded by Pillow, by mode."""
+DEEP_BYTES = 18
+"""The same of colors of more than 8 bits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +101,8 @@ def read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
     tags = getattr(opened, "tag_v2", {}) if opened.format == "TIFF" else {}
     samples = int(tags.get(SAMPLES, 1))
     colors = samples - sum(extra in (1, 2) for extra in tags.get(EXTRA, ()))  # without alpha
-    deep = _has_deep_colors(opened, content)
+    deep = has_deep_colors(opened, content)
+    check_decoding(opened, name, deep=deep)
     planes = tags.get(PLANAR) == SEPARATE_PLANES
     later = opened.tell() > 0  # OpenCV, which reads deep colors, knows the first page alone.
     no_pillow = colors not in (1, 3) or (deep and (planes or later))
@@ -104,18 +114,21 @@ def read_page(opened: Pillow.Image, content: bytes, name: str) -> StoredPixels:
         return _read_deep_colors(content, opened, name)
     values = pillow_pixels(opened)
     if opened.mode.startswith("I") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        white = 2 ** int(tags.get(BITS, (8,))[0]) - 1
-        return np.asarray(white - values.astype(np.int64))
+        return invert(values, bits=int(tags.get(BITS, (8,))[0]))
     return values
 
 
 def pillow_pixels(image: Pillow.Image) -> StoredPixels:
     """Return the pixels of an image of Pillow, as a viewer shows them; it may raise anything."""
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
+    image.load()  # Pillow turns a TIFF itself, and then it has no orientation.
+    orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
     if image.mode not in ("L", "RGB", "F") and not image.mode.startswith("I"):
         image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
-    return np.array(image)
+    first = np.asarray(image.crop((0, 0, image.width, 1)))
+    values = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for rows in row_slices(image.height):  # numpy would copy all pixels twice.
+        values[rows] = image.crop((0, rows.start, image.width, rows.stop))
+    return turn(values, orientation)
 
 
 def check_pillow_bits(opened: Pillow.Image, *, name: str) -> None:
@@ -124,13 +137,23 @@ def check_pillow_bits(opened: Pillow.Image, *, name: str) -> None:
     Raises:
         ImageError: it has colors of more than 8 bits, of which Pillow gives 8.
     """
-    if _has_deep_colors(opened, b""):
+    if has_deep_colors(opened, b""):
         raise ImageError(
             f"{name}: Pillow reads colors of more than 8 bits as 8. Give the path of the file."
         )
 
 
-def _has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
+def check_decoding(opened: Pillow.Image, name: str, *, deep: bool) -> None:
+    """Check that there is memory to decode an image, with or without ``deep`` colors.
+
+    Raises:
+        ImageError: there is not.
+    """
+    pixel_bytes = DEEP_BYTES if deep else DECODING_BYTES.get(opened.mode, 14)
+    check_memory(opened.width * opened.height * pixel_bytes, what=f"{name}: decoding the image")
+
+
+def has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
     """Return whether there are colors of more than 8 bits, of which Pillow would give 8."""
     if opened.mode not in ("RGB", "RGBA", "RGBX", "LA", "La"):
         return False
@@ -150,12 +173,28 @@ def _has_deep_colors(opened: Pillow.Image, content: bytes) -> bool:
             return False
 
 
-def _read_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> StoredPixels:
-    """Read colors of more than 8 bits; that the file is whole was seen before."""
+def decode_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> StoredPixels:
+    """Return colors of more than 8 bits as stored, and OpenCV orders them: blue first, then alpha.
+
+    Raises:
+        ImageError: they are of a kind that cannot be read.
+    """
     decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if opened.tell() or decoded is None or decoded.ndim != 3 or decoded.shape[2] not in (3, 4):
         raise ImageError(f"{name}: colors of this kind cannot be read. Save it as PNG.")
-    values = decoded[:, :, 0] if opened.mode in ("LA", "La") else decoded[:, :, 2::-1]
+    return np.asarray(decoded)
+
+
+def _read_deep_colors(content: bytes, opened: Pillow.Image, name: str) -> StoredPixels:
+    """Read colors of more than 8 bits; that the file is whole was seen before."""
+    decoded = decode_deep_colors(content, opened, name)
+    # Pillow says RGBA of gray with alpha in a PNG of 16 bits.
+    if opened.mode in ("LA", "La") or (opened.format == "PNG" and content[25] == GRAY_WITH_ALPHA):
+        values = decoded[:, :, 0]
+    else:
+        values = decoded[:, :, :3]
+        for rows in row_slices(len(values)):  # in place: OpenCV gives blue first
+            values[rows] = values[rows, :, ::-1]
     return turn(values, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
 
 

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 
 from defectkit.approaches.box import Box
 from defectkit.approaches.build import build_approach
@@ -14,3 +16,28 @@ def test_the_approach_of_the_configuration_is_built(name, kind):
     assert isinstance(built, kind)
     assert built.config is config
     assert (built.classes, built.channels, built.pixel_threshold) == (("scratch", "stain"), 3, 0.3)
+
+
+@pytest.mark.check(61)
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 2000)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("approach=segment", "model.encoder=resnet18"),
+        ("approach=patch", "model.architecture=lenet", "patch.tile=32"),
+        ("approach=box", "model.architecture=yolo_grid", "model.encoder=resnet18"),
+    ],
+)
+def test_of_thin_images_a_network_sees_parts_of_bounded_size(settings, size):
+    config = load_config(
+        None, ["infer.tile=64", "infer.overlap=16", "model.weights=none", *settings]
+    )
+    approach = build_approach(config, classes=("1",), channels=1)
+    network = approach.network().eval()
+    seen: list[int] = []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0, 0].numel()))
+    (finding,) = approach.find(network, [np.zeros((*size, 1), np.uint8)])
+    assert finding.score_map.shape == (1, *size)
+    # A tile with its padding, and with the tiles and their context that reach beyond it.
+    assert max(seen) <= (64 + 2 * 32) ** 2

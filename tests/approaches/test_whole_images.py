@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from defectkit.approaches.whole_images import batches_by_shape, find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import (
+    FINDING_BYTES,
+    batches_by_shape,
+    find_by_scores,
+    fits_tile,
+    score_in_tiles,
+)
+from defectkit.errors import ImageError
 
 RNG = np.random.default_rng(0)
 
@@ -17,7 +24,7 @@ def noise(*shape: int) -> np.ndarray:
 
 def test_images_of_one_shape_share_a_batch_in_their_order():
     images = [noise(8, 9, 1), noise(9, 8, 1), noise(8, 9, 1), noise(8, 9, 3)]
-    batches = {tuple(indices): batch for indices, batch in batches_by_shape(images)}
+    batches = {tuple(indices): batch for indices, batch in batches_by_shape(images, n_classes=1)}
     assert set(batches) == {(0, 2), (1,), (3,)}
     np.testing.assert_array_equal(batches[0, 2], np.stack([images[0], images[2]]))
 
@@ -44,7 +51,7 @@ def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
         shapes.append(part.shape[1:3])
         return brightness(part)
 
-    found = score_in_tiles(score, batch, n_classes=1, tile=32, overlap=8)
+    found = score_in_tiles(score, batch, n_classes=1, tile=32, overlap=8, padded=int)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, brightness(batch), atol=1e-6)
     assert all(height * width <= 32**2 for height, width in shapes)
@@ -57,8 +64,31 @@ def test_a_seam_fades_from_one_tile_to_the_next():
     def score(part: np.ndarray) -> np.ndarray:
         return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32)
 
-    found = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8)
+    found = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8, padded=int)
     across = found[0, 0, 8]
     assert across.min() >= 0
     assert across.max() <= 1
     assert np.abs(np.diff(across)).max() < 0.3  # a hard seam would be a step of 1
+
+
+@pytest.mark.check(61)
+def test_of_thin_images_the_padded_pixels_count():
+    def padded(side: int) -> int:
+        return side + -side % 32
+
+    assert fits_tile((64, 64), 64, padded)
+    assert fits_tile((32, 128), 64, padded)
+    assert not fits_tile((1, 129), 64, padded)
+    assert not fits_tile((64 * 64, 1), 64, padded)
+
+
+@pytest.mark.check(61)
+def test_a_batch_that_takes_more_memory_than_there_is_is_refused(monkeypatch):
+    need = 100 * 200 * (2 * (3 + 8 * 4 + 4) + FINDING_BYTES)
+    images = [noise(100, 200, 3)] * 2
+    monkeypatch.setattr("defectkit.memory.free_memory", lambda: need)
+    assert len(list(batches_by_shape(images, n_classes=4))) == 1
+    monkeypatch.setattr("defectkit.memory.free_memory", lambda: need - 1)
+    message = r"finding defects in 200x100 pixels takes about 0\.00 GiB .* Cut the image into parts"
+    with pytest.raises(ImageError, match=message):
+        next(batches_by_shape(images, n_classes=4))

@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,3 +134,32 @@ def test_what_cannot_be_a_mask_is_refused(read, tmp_path):
     (tmp_path / "cut").write_bytes(encoded(Image.fromarray(WIDE))[:200])
     with pytest.raises(ImageError, match="damaged or cut off"):
         read_mask(tmp_path / "cut")
+
+
+def deep(tmp_path, *channels):
+    """The path of an image of 16-bit colors, red first, and alpha."""
+    order = (2, 1, 0, 3)[: len(channels)]
+    stored = np.dstack([channels[index] for index in order]).astype(np.uint16)
+    path = tmp_path / "deep.png"
+    path.write_bytes(cv2.imencode(".png", stored)[1])
+    return path
+
+
+@pytest.mark.check(61)
+@pytest.mark.parametrize("step", [1, 257], ids=["0 to 255", "0 to 65535"])
+def test_masks_of_16_bit_colors_are_those_of_8(tmp_path, step):
+    mask = read_mask(deep(tmp_path, *[ON * step] * 3))
+    np.testing.assert_array_equal(mask.values, ON)
+    mask = read_mask(deep(tmp_path, ON * step, ON * 0, ON * 0))
+    np.testing.assert_array_equal(mask.values, (NUMBERS > 0) * RED)
+    mask = read_mask(deep(tmp_path, *[NUMBERS.astype(int) * step] * 3, FULL * 257))
+    np.testing.assert_array_equal(mask.values, NUMBERS)
+    mask = read_mask(deep(tmp_path, *[FULL * step] * 3, ON * 257))
+    assert mask.kind == "alpha"
+    np.testing.assert_array_equal(mask.values, ON)
+
+
+@pytest.mark.check(61)
+def test_masks_of_more_colors_than_8_bits_have_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="deep.png: the colors of a mask have 8 bits"):
+        read_mask(deep(tmp_path, *[ON + 300] * 3))

@@ -1,15 +1,20 @@
 import io
+import struct
+import zlib
+from functools import partial
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from peak_memory import can_measure, peak_bytes
 from PIL import Image
 
 from defectkit.data import image_kinds
 from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_size
-from defectkit.data.stored_image import EXIF_ORIENTATION
+from defectkit.data.pixel_format import PixelFormat
+from defectkit.data.stored_image import DEEP_BYTES, EXIF_ORIENTATION
 from defectkit.errors import ImageError
 
 RNG = np.random.default_rng(6)
@@ -33,6 +38,19 @@ def tiff(array, **options):
 
 def opencv(suffix, array):
     return cv2.imencode(suffix, array[..., ::-1] if array.ndim == 3 else array)[1].tobytes()
+
+
+def png_of(array):
+    """A PNG of 2 to 4 channels of 16 bits, by the rules of the format alone."""
+    height, width, channels = array.shape
+    kind = {2: 4, 3: 2, 4: 6}[channels]
+    head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
 
 
 def npy(array):
@@ -174,3 +192,70 @@ def test_planes_before_rows_are_said_and_not_a_number_is_refused():
     assert stored.notes == ("planes first",)
     with pytest.raises(ImageError, match="x: some pixels are not finite numbers"):
         decode_stored(npy(np.full((4, 4), np.nan)), name="x")
+
+
+SIDE = 3000
+
+
+def large(kind):
+    ramp = (np.add.outer(np.arange(SIDE), np.arange(SIDE)) * 7 % 65536).astype(np.uint16)
+    wide, gray = np.dstack([ramp, ramp.T, 65535 - ramp]), (ramp >> 8).astype(np.uint8)
+    color = np.dstack([gray, gray.T, 255 - gray])
+    match kind:
+        case "gray":
+            return pillow(Image.fromarray(gray), "PNG", compress_level=1), 4
+        case "color":
+            return pillow(Image.fromarray(color), "PNG", compress_level=1), 10
+        case "cmyk":
+            return pillow(Image.fromarray(color).convert("CMYK"), "JPEG"), 14
+        case "16-bit gray":
+            return opencv(".png", ramp), 6
+        case "16-bit white is zero":
+            return tiff(ramp, photometric="miniswhite"), 8
+        case "16-bit color":
+            return opencv(".png", wide), DEEP_BYTES
+        case "float":
+            return tiff(ramp.astype(np.float32)), 12
+        case "16 channels":
+            layers = np.dstack([gray] * 16)
+            return tiff(layers, photometric="minisblack", planarconfig="contig"), 64
+        case _:
+            return npy(ramp.astype(np.int64)), 16
+
+
+@pytest.mark.check(61)
+@pytest.mark.skipif(not can_measure(), reason="the system does not count memory")
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("gray", "color", "cmyk", "16-bit gray", "16-bit white is zero", "16-bit color"),
+        *("float", "16 channels", "int64"),
+    ],
+)
+def test_decoding_takes_no_more_memory_than_is_checked(kind, monkeypatch):
+    content, pixel_bytes = large(kind)
+    assert peak_bytes(lambda: decode_stored(content, name=kind)) < (pixel_bytes + 1) * SIDE**2
+    monkeypatch.setattr("defectkit.memory.free_memory", lambda: pixel_bytes * SIDE**2 - 10**7)
+    if kind == "16-bit white is zero":
+        return  # its check is that of any gray of 16 bits
+    with pytest.raises(ImageError, match=f"{kind}: decoding the image takes about 0.*Cut the"):
+        decode_stored(content, name=kind)
+
+
+@pytest.mark.check(61)
+@pytest.mark.skipif(not can_measure(), reason="the system does not count memory")
+@pytest.mark.parametrize("dtype", [np.uint16, np.float64])
+def test_more_bits_become_8_in_little_memory(dtype):
+    values = np.zeros((SIDE, SIDE), dtype)
+    to_8_bits = partial(PixelFormat(window=(0, 4095)).to_8_bits, values, name="x")
+    assert peak_bytes(to_8_bits) < 4 * SIDE**2
+
+
+@pytest.mark.check(61)
+@pytest.mark.parametrize("kind", ["LA", "RGB", "RGBA"])
+def test_more_than_8_bits_with_and_without_alpha(kind):
+    layers = {"LA": [WIDE], "RGB": [WIDE, 65535 - WIDE, WIDE[::-1]]}
+    layers["RGBA"] = layers["RGB"]
+    alpha = [] if kind == "RGB" else [WIDE.T.copy().reshape(WIDE.shape)]
+    stored = decode_stored(png_of(np.dstack([*layers[kind], *alpha])), name="x").values
+    np.testing.assert_array_equal(stored, np.squeeze(np.dstack(layers[kind])))

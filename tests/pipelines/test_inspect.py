@@ -139,6 +139,19 @@ def test_unreadable_files_are_listed_and_the_work_goes_on(photos, inspect):
     assert len(list((summary.out / "overlays").iterdir())) == 4
 
 
+@pytest.mark.check(61)
+def test_an_image_that_takes_too_much_memory_is_one_row(photos, inspect, monkeypatch):
+    write_png(photos / "large.png", np.zeros((300, 400), np.uint8))
+    write_png(photos / "huge.png", np.zeros((1500, 2000), np.uint8))
+    monkeypatch.setattr("defectkit.memory.free_memory", lambda: 4 * 10**6)
+    summary = inspect(photos)
+    errors = {row["image_id"]: row["error"] for row in read_csv(summary.out / "errors.csv")}
+    assert errors.keys() == {"huge.png", "large.png"}
+    assert "decoding the image takes about" in errors["huge.png"]
+    assert errors["large.png"].startswith("finding defects in 400x300 pixels takes about")
+    assert summary.good + summary.review + summary.defective == 4
+
+
 def test_files_of_other_kinds_are_counted_and_links_are_followed_when_asked(
     photos, run_folder, tmp_path
 ):

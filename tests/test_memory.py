@@ -1,0 +1,107 @@
+import subprocess
+import sys
+
+import pytest
+
+import defectkit.memory
+from defectkit.errors import ImageError
+from defectkit.memory import GIB, check_memory, free_memory
+
+MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
+V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """A system whose files are in a folder."""
+    monkeypatch.setattr(defectkit.memory, "SYSTEM", tmp_path)
+
+    def write(files):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+
+    return write
+
+
+@pytest.mark.check(61)
+@pytest.mark.parametrize(
+    ("files", "free"),
+    [
+        ({"proc/meminfo": MEMINFO}, 8000 * 1024),
+        (
+            {
+                "proc/meminfo": MEMINFO,
+                f"{V2}/memory.max": "5000000\n",
+                f"{V2}/memory.current": "4000000\n",
+                f"{V2}/memory.stat": "anon 7\ninactive_file 500000\n",
+            },
+            1_500_000,
+        ),
+        (
+            {
+                "proc/meminfo": MEMINFO,
+                f"{V2}/memory.max": "max\n",
+                f"{V2}/memory.current": "4000000\n",
+            },
+            8000 * 1024,
+        ),
+        (
+            {
+                "proc/meminfo": MEMINFO,
+                f"{V1}/memory.limit_in_bytes": "3000000",
+                f"{V1}/memory.usage_in_bytes": "4000000",
+                f"{V1}/memory.stat": "total_inactive_file 1\n",
+            },
+            0,
+        ),
+    ],
+    ids=["machine", "container", "container without a limit", "old container that is full"],
+)
+def test_the_smallest_limit_counts(system, files, free):
+    system(files)
+    assert free_memory() == free
+
+
+def test_a_system_that_tells_nothing_refuses_nothing(monkeypatch):
+    monkeypatch.setattr(defectkit.memory, "_free", lambda: iter(()))
+    assert free_memory() is None
+    check_memory(1e18, what="x")
+
+
+def test_what_is_needed_and_free_is_said_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(defectkit.memory, "free_memory", lambda: 3 * GIB)
+    check_memory(3 * GIB, what="x")
+    message = r"a\.png: decoding takes about 4\.50 GiB of memory, but 3\.00 GiB are free\. Cut the"
+    with pytest.raises(ImageError, match=message):
+        check_memory(4.5 * GIB, what="a.png: decoding")
+
+
+LIMITED = """
+import io, resource, numpy as np
+from PIL import Image
+from defectkit.data.images import decode_image
+from defectkit.errors import ImageError
+buffer = io.BytesIO()
+Image.new("L", (16384, 16384)).save(buffer, "PNG", compress_level=1)
+size = next(int(line.split()[1]) for line in open("/proc/self/status") if "VmSize" in line) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (size + 2**28, resource.RLIM_INFINITY))
+try:
+    decode_image(buffer.getvalue(), name="large.png")
+except ImageError as error:
+    print(error)
+buffer = io.BytesIO()
+Image.new("L", (1000, 1000)).save(buffer, "PNG")
+print(decode_image(buffer.getvalue(), name="small.png").shape)
+"""
+
+
+@pytest.mark.check(61)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is one of Linux")
+def test_a_limited_process_refuses_an_image_and_goes_on():
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True
+    )
+    refused, read = ended.stdout.splitlines()
+    assert refused.startswith("large.png: decoding the image takes about 1.00 GiB of memory, but 0")
+    assert read == "(1000, 1000)"
