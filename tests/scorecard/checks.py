@@ -60,8 +60,8 @@ CHECKS = {
     58: "sizes before work: numbers, files, tables and networks are bounded before they cost",
     59: "escape sequences in names and texts: none reaches a terminal, a table or a page",
     60: "no dead ends: what an error proposes exists, and leads out",
-    62: "random calls of all commands on hostile files, some killed: nothing is lost, nothing lies",
     61: "memory is bounded for each image, told before it is exceeded; bits are kept or refused",
+    62: "random calls of all commands on hostile files, some killed: nothing is lost, nothing lies",
 }
 
 NOT_RUN = {
