@@ -70,8 +70,7 @@ def output_error(path: Path | str, error: OSError) -> OutputError:
     """Return the error to raise for one of the system while ``path`` was written."""
     kind = DiskFullError if error.errno in DISK_FULL_CODES else OutputError
     return kind(
-        f"cannot write {path}: {error.strerror or error}. "
-        "Free some space or choose another folder with --out."
+        f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
     )
 
 
@@ -226,7 +225,7 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
+        raise OutputError(f"{folder} is a file, not a folder. Choose another.")
     probe = _temp_beside(folder / "probe")
     write_bytes(probe, b"")
     _remove(probe)

@@ -72,7 +72,7 @@ class Results:
     def _way_out(self) -> str:
         damaged = (self.out / MARKER).exists() and not Marker.read(self.out)
         note = f" ({self.out / MARKER}, which lists the files it wrote, is damaged.)"
-        return f"Move it away, or choose another --out.{note if damaged else ''}"
+        return f"Move it away, or choose another folder.{note if damaged else ''}"
 
     def make_folder(self) -> None:
         """Make the folder to write to; what a killed command left there is removed.
@@ -155,7 +155,7 @@ def write_results(
     with hold_lock(
         out / LOCK,
         busy=OutputError(
-            f"another process is writing to {out}. Wait for its end, or choose another --out."
+            f"another process is writing to {out}. Wait for its end, or choose another folder."
         ),
     ):
         results = _plan(check_out(out, kind), kind, head, adopt)

@@ -141,20 +141,20 @@ def check_out(out: str | Path, kind: str) -> Path:
             unfinished ones.
     """
     if not os.fspath(out):
-        raise OutputError("--out is empty. Name a folder.")
+        raise OutputError("the path of the folder to write is empty. Name a folder.")
     folder = Path(out)
     if os.path.lexists(folder) and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder. Choose another --out.")
+        raise OutputError(f"{folder} is a file, not a folder. Choose another folder.")
     for inner in (folder, *folder.absolute().parents):
         if inner.name == UNFINISHED and Marker.read(inner):
-            raise OutputError(f"{inner} has unfinished results. Choose another --out.")
+            raise OutputError(f"{inner} has unfinished results. Choose another folder.")
     marker = Marker.read(folder)
     kinds = [marker.kind] if marker else [one.kind for one in _unmarked(folder)]
     for other in kinds:
         if other != kind:
             raise OutputError(
                 f"{folder} has the files of another command (kind: {other}), which are not mixed "
-                f"with those of this one (kind: {kind}). Choose another --out."
+                f"with those of this one (kind: {kind}). Choose another folder."
             )
     return folder
 

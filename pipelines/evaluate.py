@@ -59,9 +59,11 @@ def run(
     """
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.evaluation.operating_points import check_options
     from defectkit.reporting.evaluation_folder import evaluate_split
 
     console = console or SafeConsole()
+    check_options(max_escape_rate, cost_ratio, best_f1=best_f1)
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)

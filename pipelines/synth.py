@@ -49,7 +49,7 @@ def run(
     Args:
         out: The folder to write. Images in its Train folder under other names stay.
         images: Number of images, at least 1.
-        size: Side of the images in pixels, from 128.
+        size: Side of the images in pixels, 128 to 16384.
         surface: Textures of all families in turn; or pieces of one weave, or parts of one kind
             under a fixed camera, whose images look alike but are not copies.
         textures: Number of texture families, 1 to 6.

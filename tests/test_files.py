@@ -208,7 +208,7 @@ def test_a_disk_that_refuses_is_said_with_the_way_out(number, words, tmp_path, m
 
     (tmp_path / "x").write_text("old")
     monkeypatch.setattr(os, "fsync", refuse)
-    message = rf"cannot write .*x: {words}\. Free some space or choose another folder with --out\."
+    message = rf"cannot write .*x: {words}\. Free some space or choose another folder\."
     with pytest.raises(OutputError, match=message) as caught:
         write_bytes(tmp_path / "x", b"new")
     assert isinstance(caught.value, DiskFullError) == (number == errno.ENOSPC)
@@ -419,7 +419,7 @@ def test_ensure_writable_does_not_touch_a_file_of_the_users(tmp_path):
 
 def test_ensure_writable_refuses_a_file_and_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(OutputError, match=r"file is a file, not a folder\. Choose another --out"):
+    with pytest.raises(OutputError, match=r"file is a file, not a folder\. Choose another"):
         ensure_writable(tmp_path / "file")
 
     def refuse(*_: object, **__: object) -> None:

@@ -24,6 +24,7 @@ ABOUT_THE_WHOLE = {
     "test_readme.py",
     "test_same_results.py",
     "test_sizes.py",
+    "test_ways_out.py",
     "test_wheelhouse.py",
     "test_whole_flow.py",
 }

@@ -68,7 +68,7 @@ def test_a_file_of_the_user_in_the_way_is_refused_before_any_work(tmp_path):
         out = tmp_path / Path(name).stem
         write_text(out / name, "mine")
         before = hashes_of(out)
-        with pytest.raises(OutputError, match=rf"{name} is not a file that this .* another --out"):
+        with pytest.raises(OutputError, match=rf"{name} is not a file that this .* another folder"):
             write(out, {}, names=FIRST)
         assert {path: value for path, value in hashes_of(out).items() if path != LOCK} == before
 
@@ -220,7 +220,7 @@ def test_a_second_writer_is_refused_at_once(tmp_path):
     writer.start()
     try:
         assert entered.wait(60)
-        with pytest.raises(OutputError, match=r"another process is writing to .*another --out"):
+        with pytest.raises(OutputError, match=r"another process is writing to .*another folder"):
             write(tmp_path, FIRST)
     finally:
         leave.set()

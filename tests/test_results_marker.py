@@ -68,7 +68,7 @@ def test_overlays_of_an_earlier_version_are_known_by_their_images(tmp_path):
 def test_an_output_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
-    with pytest.raises(OutputError, match=r"--out is empty"):
+    with pytest.raises(OutputError, match=r"folder to write is empty"):
         check_out("", "dataset")
     for name in ("file", "link"):
         with pytest.raises(OutputError, match=rf"{name} is a file, not a folder"):
@@ -88,7 +88,7 @@ def test_an_output_folder_that_is_none_is_refused(tmp_path):
 )
 def test_a_folder_with_results_of_another_kind_is_refused(tmp_path, head, content, kind):
     write_json(tmp_path / head, content)
-    with pytest.raises(OutputError, match=rf"kind: {kind}\), which are not mixed .*another --out"):
+    with pytest.raises(OutputError, match=rf"kind: {kind}\), which are not mixed .*another folder"):
         check_out(tmp_path, "inspection")
     assert check_out(tmp_path, kind) == tmp_path
 

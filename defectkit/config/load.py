@@ -34,7 +34,11 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Confi
         try:
             text = read_limited(path, MAX_YAML_BYTES).decode("utf-8")
         except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise ConfigError(
+                f"cannot read the configuration {path}: {reason}. Give the path of a YAML file; "
+                "'defectkit configs copy NAME FILE' makes one of those that are included."
+            ) from error
         content = parse_yaml(text, name=str(path))
     return make_config(content, name=str(path) if path else "--set", settings=settings)
 

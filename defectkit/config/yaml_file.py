@@ -1,6 +1,7 @@
 """YAML 1.2 as configurations are written: ``1e-3`` is a number and ``off`` a word."""
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +75,19 @@ class _Composer(Composer):
 
 
 class _Constructor(SafeConstructor):
-    """Refuses keys that are repeated or not words, and merge keys, which hide repeated ones."""
+    """Refuses keys that are repeated or not words, and merge keys, which hide repeated ones.
+
+    Numbers such as 010 are refused too: YAML 1.1 reads 8 and YAML 1.2 reads 10.
+    """
+
+    def construct_yaml_int(self, node: Any) -> Any:
+        if re.match(r"[+-]?0[0-9_]", node.value):
+            line = node.start_mark.line + 1
+            raise ConfigError(
+                f"line {line}: {shown(node.value)} begins with 0, which some programs read as "
+                "octal. Write the number without it, or 0o17 for an octal one."
+            )
+        return super().construct_yaml_int(node)
 
     def flatten_mapping(self, node: Any) -> Any:
         for key_node, _ in node.value:
@@ -93,3 +106,6 @@ class _Constructor(SafeConstructor):
         if key in mapping:
             raise ConfigError(f"line {line}: the key {shown(key)} is repeated; remove one of them.")
         return True
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)

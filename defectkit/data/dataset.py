@@ -1,5 +1,6 @@
 """A prepared dataset: the records of its images, with their masks and regions, and its tables."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -138,7 +139,7 @@ class Dataset:
         if not (folder / "dataset.json").is_file():
             raise DatasetError(
                 f"{folder} is not a dataset (it has no dataset.json). Make one with "
-                f"'defectkit prepare TRAIN_CSV --out {folder}', or name another with --data."
+                f"'defectkit prepare TRAIN_CSV --out {folder}', or name another folder."
             )
         try:
             info = _read_info(folder)
@@ -225,7 +226,14 @@ class Dataset:
         """
         records = [record for record in self.records if record.split == name]
         if not records:
-            raise DatasetError(f"{self.folder} has no image in the {name} split.")
+            counts = Counter(record.split for record in self.records)
+            has = ", ".join(f"{counts[split]} in {split}" for split in SPLITS)
+            way_out = "evaluate another with --split val, or " if name == "test" else ""
+            raise DatasetError(
+                f"{self.folder} has no image in the {name} split ({has}): {way_out}run 'defectkit "
+                "prepare' again with more images or with other fractions, such as "
+                "--split 0.7/0.15/0.15."
+            )
         return records
 
 

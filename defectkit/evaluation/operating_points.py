@@ -62,7 +62,7 @@ class Thresholds:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"the thresholds {dict(content)} cannot be used ({error}). "
-                "Run `defectkit evaluate` again to choose new ones."
+                "Copy the model folder again, or train again."
             ) from error
 
 
@@ -100,7 +100,7 @@ def choose_thresholds(
         ConfigError: both options are given, or one is out of range.
         ValueError: the shapes differ or a score is not in [0, 1].
     """
-    _check_options(max_escape_rate, cost_ratio)
+    check_options(max_escape_rate, cost_ratio)
     values, truth = check_scores(scores, defective)
     n_defective = int(np.count_nonzero(truth))
     n_good = len(truth) - n_defective
@@ -160,12 +160,21 @@ def check_scores(scores: npt.ArrayLike, defective: npt.ArrayLike) -> tuple[Float
     return values, truth
 
 
-def _check_options(max_escape_rate: float | None, cost_ratio: float | None) -> None:
-    if max_escape_rate is not None and cost_ratio is not None:
-        raise ConfigError(
-            f"--max-escape-rate {max_escape_rate:g} and --cost-ratio {cost_ratio:g} exclude each "
-            "other. Give one of them."
-        )
+def check_options(
+    max_escape_rate: float | None, cost_ratio: float | None, *, best_f1: bool = False
+) -> None:
+    """Check the options that say how thresholds are chosen.
+
+    Raises:
+        ConfigError: there are several, or one is out of range.
+    """
+    given = [
+        *([f"--max-escape-rate {max_escape_rate:g}"] if max_escape_rate is not None else []),
+        *([f"--cost-ratio {cost_ratio:g}"] if cost_ratio is not None else []),
+        *(["--best-f1"] if best_f1 else []),
+    ]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} exclude each other. Give one of them.")
     if max_escape_rate is not None and not 0.0 <= max_escape_rate < 1.0:
         raise ConfigError(
             f"--max-escape-rate must be at least 0 and below 1 but is {max_escape_rate:g}. "

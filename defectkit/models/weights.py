@@ -92,7 +92,9 @@ def read_weights(path: str, *, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDict:
     candidates = (given, given / "model.safetensors", given / "model" / "model.safetensors")
     file = next((candidate for candidate in candidates if candidate.is_file()), None)
     if file is None:
-        raise ModelError(f"model.weights={path}: no such file, run or model folder.")
+        raise ModelError(
+            f"model.weights={path}: no such file, run or model folder. Give one, or auto or none."
+        )
     state = _read_safetensors(file, max_bytes)
     if file.name == "model.safetensors" and file.with_name("model.json").is_file():
         read_model(file.parent)  # It has the hash of the weights.

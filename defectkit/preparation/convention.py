@@ -38,7 +38,8 @@ def decide_rle_convention(
     table = matching.table
     if matching.source_format != "csv" and (base, order) != ("auto", "auto"):
         raise LabelError(
-            f"--rle-base and --rle-order are for CSV, but {table.path} is {matching.source_format}."
+            f"--rle-base and --rle-order are for CSV, but {table.path} is "
+            f"{matching.source_format}. Leave them out."
         )
     return decide_convention(table.rows, sample_rows(matching.images), base=base, order=order)
 

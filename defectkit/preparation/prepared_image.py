@@ -51,8 +51,12 @@ def split_images(
         written=written,
     )
     prepared = list(map(PreparedImage, images, groups, assignment.splits))
+    warnings = [*assignment.warnings]
+    absent = [split for split in ("train", "val") if split not in assignment.splits]
+    if absent and not all(grouping.given[image_id] for image_id in ids):
+        warnings.append(f"no image is in {' or '.join(absent)}: nothing can be trained")
     states = {bool(image.rles) for image in images}
     if len(states) == 1:
         state = "good" if True in states else "defective"
-        return prepared, [f"the data have no {state} images", *assignment.warnings]
-    return prepared, [*assignment.warnings]
+        warnings.insert(0, f"the data have no {state} images")
+    return prepared, warnings

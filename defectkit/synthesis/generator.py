@@ -19,7 +19,8 @@ from defectkit.vocabulary import SynthSurface
 AREA, LINE = 1, 2
 """The class ids: an area in which the texture is changed, and a thin crack or scratch."""
 
-MIN_SIZE = 128
+MIN_SIZE, MAX_SIZE = 128, 2**14
+"""Sides of images; larger ones would not be read back."""
 GRAIN = 0.03
 """Half the range of the camera's noise, as a fraction of full scale."""
 MIN_STRENGTH = 0.15
@@ -141,7 +142,7 @@ def check_settings(*, size: int, textures: int, seed: int, difficulty: float, le
         ConfigError: a setting is out of its range.
     """
     for name, value, low, high in (
-        ("size", size, MIN_SIZE, None),
+        ("size", size, MIN_SIZE, MAX_SIZE),
         ("textures", textures, 1, len(FAMILIES)),
         ("seed", seed, 0, None),
         ("difficulty", difficulty, 0, 1),

@@ -19,11 +19,12 @@ def explain_failures(config: Config) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
-            half = max(config.train.batch_size // 2, 1)
+            half = config.train.batch_size // 2
+            batches = f"smaller batches (--set train.batch_size={half}), " if half else ""
             raise MemoryShortageError(
-                f"out of memory ({first_line(error)}). Start a new "
-                f"run with smaller batches (--set train.batch_size={half}) or crops (--set "
-                "data.crop=...); or free some memory and continue with --resume."
+                f"out of memory ({first_line(error)}). Start a new run with {batches}smaller "
+                "crops or tiles (data.crop, patch.tile) or a smaller encoder (model.encoder); or "
+                "free some memory and continue with --resume."
             ) from error
         if str(error).startswith("DataLoader worker"):
             raise WorkerError(

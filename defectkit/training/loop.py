@@ -94,6 +94,7 @@ def _describe_not_finite(
     values = ", ".join(f"{name} {term.item()}" for name, term in terms.items())
     return (
         f"the loss or its gradient is not finite ({values}) in epoch {epoch}, batch {batch + 1}, "
-        f"images: {', '.join(loader.image_ids(epoch, batch))}. Lower the rate (--set "
-        "train.lr=...), turn off reduced precision (--set train.amp=off), or check these images."
+        f"images: {', '.join(loader.image_ids(epoch, batch))}. Start a new run with a lower rate, "
+        "such as --set train.lr=1e-4, or without reduced precision (--set train.amp=off), or check "
+        "these images."
     )

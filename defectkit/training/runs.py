@@ -78,7 +78,8 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
     """
     if not (run / "config.yaml").is_file():
         raise TrainingError(
-            f"{run} is not a run (it has no config.yaml): there is nothing to resume."
+            f"{run} is not a run (it has no config.yaml): there is nothing to resume. Name one "
+            "with --out, or start it without --resume."
         )
     info = read_run_info(run)
     warn_if_not_sealed(info, what=str(run / "run.json"), way_out="Start a new run")
@@ -108,7 +109,8 @@ def _refuse_other_settings(
     if refused:
         raise ConfigError(
             f"a resumed run cannot change {', '.join(refused)}; it may change "
-            f"{', '.join(CHANGEABLE_ON_RESUME)}. Start a new run without --resume."
+            f"{', '.join(CHANGEABLE_ON_RESUME)}. Start a new run without --resume and with another "
+            "--out."
         )
 
 
@@ -211,7 +213,8 @@ def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -
     if before and before["dataset"] != dataset.fingerprint:
         raise DatasetError(
             f"{run} was trained on other data than {dataset.folder} has now. "
-            "Name the same dataset with --data, or start a new run without --resume."
+            "Name the same dataset with --data, or start a new run without --resume and with "
+            "another --out."
         )
 
 

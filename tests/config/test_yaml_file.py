@@ -46,6 +46,18 @@ def test_what_is_no_number_is_refused(written):
         load_config(None, [f"train.lr={written}"])
 
 
+@pytest.mark.check(60)
+@pytest.mark.parametrize("written", ["010", "08", "-010", "0_1", "00"])
+def test_a_number_that_may_be_octal_is_refused(written, tmp_path):
+    message = rf"'{written}' begins with 0, which some programs read as octal"
+    with pytest.raises(ConfigError, match=rf"--set train\.epochs: line 1: {message}"):
+        load_config(None, [f"train.epochs={written}"])
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: line 2: {message}"):
+        read(f"train:\n  epochs: {written}\n", folder=tmp_path)
+    assert load_config(None, ["train.epochs=0o17"]).train.epochs == 15
+    assert load_config(None, ["seed=0"]).seed == 0
+
+
 def test_off_is_a_word_and_not_false(tmp_path):
     assert read("train:\n  amp: off\n", folder=tmp_path).train.amp == "off"
     assert load_config(None, ["train.amp=off"]).train.amp == "off"

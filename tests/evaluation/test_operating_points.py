@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.operating_points import (
     Thresholds,
+    check_options,
     choose_thresholds,
     escape_rate_warning,
 )
@@ -63,7 +64,9 @@ def test_thresholds_survive_json():
     ],
 )
 def test_damaged_thresholds_are_named(content):
-    with pytest.raises(ModelError, match=r"thresholds .* cannot be used .*defectkit evaluate"):
+    with pytest.raises(
+        ModelError, match=r"thresholds .* cannot be used .*Copy the model folder again"
+    ):
         Thresholds.from_dict(content)
 
 
@@ -254,6 +257,14 @@ def test_one_sided_validation_never_calls_everything_defective(scores, defective
 def test_senseless_options_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         choose_thresholds(*separated(3, 3), **options)
+
+
+@pytest.mark.check(60)
+@pytest.mark.parametrize("given", [(0.1, None), (None, 2.0), (0.1, 2.0)])
+def test_only_one_rule_can_be_asked_for(given):
+    with pytest.raises(ConfigError, match=r" and --best-f1 exclude each other\. Give one of them"):
+        check_options(*given, best_f1=True)
+    check_options(None, None, best_f1=True)
 
 
 @pytest.mark.parametrize("scores", [[0.1, math.nan], [0.1, 1.1], [-0.1, 0.2], [0.1], [[0.1, 0.2]]])

@@ -125,7 +125,7 @@ def test_an_existing_run_is_refused_and_stays_as_it_is(dataset_folder, run_copy)
 @pytest.mark.check(13)
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(dataset_folder, tmp_path):
     (tmp_path / "taken").write_text("mine")
-    with pytest.raises(OutputError, match="taken is a file, not a folder. Choose another --out"):
+    with pytest.raises(OutputError, match="taken is a file, not a folder. Choose another"):
         train_tiny(dataset_folder, tmp_path / "taken")
     with pytest.raises(OutputError, match="cannot write .*Not a directory.* another folder"):
         train_tiny(dataset_folder, tmp_path / "taken" / "run")

@@ -15,7 +15,7 @@ def facts(name, *classes):
     return ImageFacts(image_id=name, path=Path(name), rles=dict.fromkeys(classes, "1 1"))
 
 
-def split(images, *, groups=None, given=None):
+def split(images, *, groups=None, given=None, fractions=HALVES):
     named = {image.image_id: image.image_id for image in images}
     grouping = Grouping(
         named=named,
@@ -27,7 +27,7 @@ def split(images, *, groups=None, given=None):
         contradictions=[],
         joined=groups or named,
     )
-    return split_images(images, grouping, fractions=HALVES, seed=0)
+    return split_images(images, grouping, fractions=fractions, seed=0)
 
 
 MIXED = [facts(f"{n}", *(["1"] if n % 2 else [])) for n in range(40)]
@@ -56,6 +56,16 @@ def test_a_group_stays_together_and_a_given_split_is_kept():
 def test_images_of_one_kind_alone_are_warned_of(classes, missing):
     _, warnings = split([facts(f"{n}", *classes) for n in range(12)])
     assert warnings[0] == f"the data have no {missing} images"
+
+
+@pytest.mark.parametrize(
+    ("fractions", "absent"),
+    [((0, 0, 1), "train or val"), ((1, 0, 0), "val"), ((0, 1, 0), "train"), ((0.5, 0.5, 0), "")],
+)
+def test_splits_without_which_nothing_can_be_trained_are_warned_of(fractions, absent):
+    _, warnings = split(MIXED, fractions=fractions)
+    expected = [f"no image is in {absent}: nothing can be trained"] if absent else []
+    assert warnings == expected
 
 
 @pytest.mark.check(60)
