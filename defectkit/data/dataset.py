@@ -1,6 +1,5 @@
 """A prepared dataset: the records of its images, with their masks and regions, and its tables."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 from defectkit.arrays import Image, Masks
 from defectkit.data.images import convert_channels, decode_image, read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
-from defectkit.data.table_checks import check_inside, check_same_classes
+from defectkit.data.table_checks import check_inside, check_same_classes, empty_split
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, sha256_bytes
 from defectkit.labels import rle
@@ -226,14 +225,7 @@ class Dataset:
         """
         records = [record for record in self.records if record.split == name]
         if not records:
-            counts = Counter(record.split for record in self.records)
-            has = ", ".join(f"{counts[split]} in {split}" for split in SPLITS)
-            way_out = "evaluate another with --split val, or " if name == "test" else ""
-            raise DatasetError(
-                f"{self.folder} has no image in the {name} split ({has}): {way_out}run 'defectkit "
-                "prepare' again with more images or with other fractions, such as "
-                "--split 0.7/0.15/0.15."
-            )
+            raise empty_split(self.folder, name, [record.split for record in self.records])
         return records
 
 

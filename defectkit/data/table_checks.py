@@ -1,9 +1,13 @@
-"""Checks of the tables of a dataset: whether they fit each other."""
+"""Checks of the tables of a dataset: whether they fit each other, and what is asked of them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from defectkit.arrays import ImageSize
+from defectkit.errors import DatasetError
 from defectkit.regions import Region
+from defectkit.vocabulary import SPLITS, Split
 
 
 def check_same_classes(
@@ -38,3 +42,14 @@ def check_inside(regions: Sequence[Region], image_id: str, size: ImageSize) -> N
                 f"defects.csv has the box {region.box_xywh} outside of {image_id}, which is "
                 f"{image_width}x{image_height}"
             )
+
+
+def empty_split(folder: Path, name: Split, splits: Sequence[Split]) -> DatasetError:
+    """Return the error of a split without images; ``splits`` are those of all images."""
+    counts = Counter(splits)
+    has = ", ".join(f"{counts[split]} in {split}" for split in SPLITS)
+    way_out = "evaluate another with --split val, or " if name == "test" else ""
+    return DatasetError(
+        f"{folder} has no image in the {name} split ({has}): {way_out}run 'defectkit prepare' "
+        "again with more images or with other fractions, such as --split 0.7/0.15/0.15."
+    )
