@@ -8,8 +8,9 @@ import errno
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from rich.markup import escape
 from defectkit import __version__
 from defectkit.command_line import STATUS_TABLE, build_command, command_help
 from defectkit.control_characters import has_controls
-from defectkit.errors import FAULT, INTERRUPTED, TERMINATED, UNREADABLE
+from defectkit.errors import FAULT, INTERRUPTED, TERMINATED, UNREADABLE, ConfigError
 from defectkit.files import output_error
 from defectkit.pipelines import (
     compare,
@@ -142,6 +143,7 @@ def main() -> None:
     status: object = 0
     with _failures_told():
         try:
+            _refuse_empty(sys.argv)
             app(prog_name="defectkit")
         except SystemExit as ended:
             status = ended.code
@@ -153,6 +155,18 @@ def main() -> None:
             "interrupted; what was finished is on disk. Continue a training with --resume."
         )
     sys.exit(status)  # type: ignore[arg-type]
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an empty argument or value: as a path it would be the current folder.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for before, word in pairwise(words):
+        if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
+            given = word.removesuffix("=") or f"the argument after {before!r}"
+            raise ConfigError(f"{given} is empty. Give a value, or leave it out.")
 
 
 @contextmanager

@@ -97,7 +97,9 @@ def run(
     trained = TrainedModel.load(model, device=device)
     source = _open_roi(roi, trained, console)
     search = search_images(images, follow_links=follow_links)
-    files = [file for file in search.files if not source or not source.has_mask(file.path)]
+    masks = [file for file in search.files if source and source.has_mask(file.path)]
+    search.set_aside(masks, "masks of --roi")
+    files = search.files
     source = source.among(Path(file.image_id) for file in files) if source else None
     overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]
     names = ["regions.csv", "errors.csv", *overlays]

@@ -272,6 +272,22 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypa
     assert "deprecated thing" not in ended.err
 
 
+@pytest.mark.check(53)
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["inspect", "x", ""], "the argument after 'x' is empty"),
+        (["prepare", ""], "the argument after 'prepare' is empty"),
+        (["train", "--out", ""], "the argument after '--out' is empty"),
+        (["compare", "x", "--out="], "--out is empty"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(words, named, cli):
+    ended = cli(*words)
+    assert ended.code == 2
+    assert named in ended.err
+
+
 @pytest.mark.check(54)
 @pytest.mark.parametrize(
     ("error", "status"),

@@ -52,6 +52,12 @@ class ImageSearch:
         """Number of files that are no images."""
         return sum(map(len, self.others.values()))
 
+    def set_aside(self, files: Sequence[ImageFile], kind: str) -> None:
+        """Count files as those that are no images, of a kind of their own."""
+        if files:
+            self.others[kind] = [file.image_id for file in files]
+            self.files = [file for file in self.files if file not in files]
+
     def describe_skipped(self) -> str:
         """Return the number of files that are no images by kind, and the names of some; or ""."""
         if not self.skipped:
