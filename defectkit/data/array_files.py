@@ -91,6 +91,8 @@ def read_npy(content: bytes, name: str) -> tuple[StoredPixels, bool]:
     if count * header.dtype.itemsize > rest:
         raise ImageError(f"{name}: the image is cut off. Copy it again.")
     check_memory(2 * count * header.dtype.itemsize, what=f"{name}: decoding the image")
+    if count * header.dtype.itemsize < rest:
+        raise ImageError(f"{name}: there is more than one array. Save each in a file of its own.")
     values = np.frombuffer(content, header.dtype, count, offset=file.tell())
     values = values.reshape(header.shape, order="F" if header.fortran else "C")
     values = values.astype(header.dtype.newbyteorder("="), copy=False)

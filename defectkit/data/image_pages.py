@@ -31,6 +31,12 @@ from defectkit.errors import ImageError
 from defectkit.vocabulary import PagesOption
 
 GIF_END = b";"
+NEXT_FILE = {
+    "JPEG": b"\xff\xd9\xff\xd8\xff",
+    "PNG": b"IEND\xaeB`\x82\x89PNG",
+    "PPM": b"P",
+}
+"""The end of a file and the start of another; of PPM, which has no end, the start alone."""
 
 MPO_ENTRIES = 0xB002
 THUMBNAIL, UNDEFINED = "Large Thumbnail", "Undefined"
@@ -74,6 +80,11 @@ class ImagePages:
         Raises:
             ImageError: the file lacks pages that it should have, or has too many.
         """
+        if self._has_more_files():
+            raise ImageError(
+                f"{self._name}: after the first image there is another one, which is not read. "
+                "Save each in a file of its own, or take the first with --first-page."
+            )
         if self.stacked or not self.has_several:
             return [0]
         if is_tiff(self._content):
@@ -107,6 +118,23 @@ class ImagePages:
                 opened.seek(number)
                 check_size(*opened.size[::-1], name=name)
             return StoredImage(tidy(read_page(opened, content, name), name))
+
+    def _has_more_files(self) -> bool:
+        """Return whether whole files of images follow one another, as cameras and ffmpeg write."""
+        opened = self._opened
+        if opened is None or opened.format not in NEXT_FILE:
+            return False
+        if opened.format != "PPM":
+            return NEXT_FILE[opened.format] in self._content
+        with _damage_told(self._name):
+            width, height = opened.size
+            kind, _, start, arguments = opened.tile[0]  # type: ignore[attr-defined]
+            sizes = {"1": (width + 7) // 8, "L": width, "I": 2 * width, "RGB": 3 * width}
+            row = sizes.get(opened.mode, width)
+            if opened.mode == "RGB" and not isinstance(arguments, str) and arguments[-1] > 255:
+                row *= 2
+            end = self._content[start + row * height :].lstrip()
+            return kind != "ppm_plain" and end[:1] == NEXT_FILE["PPM"]
 
     def _is(self, kind: str) -> bool:
         return self._opened is not None and self._opened.format == kind

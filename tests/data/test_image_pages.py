@@ -1,5 +1,6 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -76,3 +77,38 @@ def test_a_frame_that_is_cut_off_is_an_error(kind):
     content = SEVERAL[kind][0]
     with pytest.raises(ImageError, match="x"):
         [ImagePages(content[:-300], name="x").read(number) for number in range(3)]
+
+
+def encoded(kind: str, image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind)
+    return buffer.getvalue()
+
+
+ALONE = {
+    **{kind: encoded(kind, RGB) for kind in ("JPEG", "PNG", "PPM")},
+    "PGM": encoded("PPM", GRAY),
+    "16-bit PGM": encoded("PPM", COLORS[:, :, 0]),
+    "16-bit PPM": cv2.imencode(".ppm", COLORS)[1].tobytes(),
+    "PBM": encoded("PPM", GRAY > 99),
+}
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("kind", ALONE)
+def test_whole_files_that_follow_one_another_are_refused(kind):
+    assert ImagePages(ALONE[kind], name="x").numbers == [0]
+    assert ImagePages(ALONE[kind] + b"\n\0trailer", name="x").numbers == [0]
+    file = ImagePages(ALONE[kind] * 2, name="x")
+    with pytest.raises(ImageError, match="x: after the first image there is another one"):
+        file.numbers  # noqa: B018
+    assert file.read().values.shape[:2] == (64, 90)
+
+
+@pytest.mark.check(53)
+def test_a_second_array_is_not_lost_in_silence():
+    buffer = io.BytesIO()
+    for image in (GRAY, 255 - GRAY):
+        np.save(buffer, image)
+    with pytest.raises(ImageError, match="x: there is more than one array"):
+        ImagePages(buffer.getvalue(), name="x").read()
