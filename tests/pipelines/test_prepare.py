@@ -64,7 +64,7 @@ def test_every_file_says_what_the_source_says(source):
     assert source.table("leaks.csv") == []
 
     info = read_json(out / "dataset.json")
-    assert info["format_version"] == 1
+    assert info["format_version"] == 2
     assert info["source"] == {"path": "../train.csv", "sha256": sha256_file(source.csv)}
     assert info["images"] == "../Train"
     assert info["rle"] == {

@@ -8,7 +8,7 @@ from PIL import Image
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
-from defectkit.errors import DatasetError, LabelError
+from defectkit.errors import DatasetError, ImageError, LabelError
 from defectkit.files import read_csv, read_json
 from defectkit.labels import rle
 
@@ -234,5 +234,5 @@ def test_n_channels_are_trained_inspected_and_shown(make, tmp_path, quiet):
     places = np.lib.stride_tricks.sliding_window_view(overlay, (SIDE, SIDE, 3))[:, :, 0]
     same = (places == image[:, :, [4, 1, 0]]).all(axis=(2, 3, 4))
     assert same.any()
-    with pytest.raises(ValueError, match=r"an image must be \(H, W, 5\) uint8 but got \(64, 64\)"):
+    with pytest.raises(ImageError, match=r"image must be \(H, W, 5\) uint8 but got \(64, 64\)"):
         model.find(image[:, :, 0])
