@@ -73,6 +73,10 @@ def _add_command(
     group: typer.Typer, pipeline: ModuleType, *, name: str | None = None, panel: str | None = None
 ) -> None:
     def call(*arguments: Any, **options: Any) -> None:
+        if sys.flags.optimize > 1:
+            raise ConfigError(
+                "python -OO removes docstrings, which libraries need. Run python -O, or neither."
+            )
         with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
             result = pipeline.run(*arguments, **options, console=console)
         if pipeline is inspect and result.unreadable:

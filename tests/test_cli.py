@@ -390,3 +390,12 @@ def test_the_command_line_starts_without_docstrings():
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "--rle-base" in ended.stdout
+
+
+@pytest.mark.check(60)
+def test_a_command_without_docstrings_is_refused(tmp_path):
+    command = [sys.executable, "-OO", "-m", "defectkit.cli", "synth", tmp_path]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Run python -O, or neither" in " ".join(ended.stderr.split())
+    assert not list(tmp_path.iterdir())
