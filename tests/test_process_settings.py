@@ -77,6 +77,7 @@ model = defectkit.load(trained, device="cpu")
 check("load")
 rng = np.random.default_rng(5)
 model.find(rng.integers(0, 256, (96, 96), np.uint8))
+model.find(source.parent / "Train" / "part-00.png")
 check("find")
 """
 
@@ -175,6 +176,7 @@ def test_small_numbers_are_flushed_inside_alone():
     assert (tiny / 2).item() > 0
 
 
+@pytest.mark.check(57)
 def test_of_overlapping_threads_the_last_restores():
     inside, leave = threading.Event(), threading.Event()
 
@@ -200,6 +202,7 @@ def test_of_overlapping_threads_the_last_restores():
         torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.check(57)
 def test_settings_are_restored_after_an_error():
     before = Image.MAX_IMAGE_PIXELS
     with (
