@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -14,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes an
 if sys.platform != "win32":
     from command_fuzz import CommandFuzz
     from forked_command import Outcome, call_forked
-    from fuzz_calls import Call
+    from fuzz_calls import Call, command_arguments
     from fuzz_oracle import State, judge_files, judge_results
     from fuzz_place import snapshot
 
@@ -36,6 +37,28 @@ def test_random_calls_keep_what_is_promised(fuzz, tally):
         tally.tried += fuzz.ended.total() - calls
     statuses = {status for _, status in fuzz.ended}
     assert {0, 2} <= statuses
+
+
+FOUND_FAULTS = (
+    ("suspects", {"run": "runs/a", "out": "mine"}),
+    ("inspect", {"model": "runs/a", "images": ["photos"], "out": "new"}),
+    ("inspect", {"model": "runs/b", "images": ["photos", "photos/sub"], "out": "mine"}),
+    ("prepare", {"source": "other/train.csv", "out": "photos"}),
+    ("evaluate", {"run": "\x1b[31mred"}),
+    ("prepare", {"source": ".", "images": "photos"}),
+)
+"""Calls in which the fuzz once found a fault: files of the user, loops, escape sequences."""
+
+
+@pytest.mark.check(62)
+def test_calls_that_once_found_a_fault(fuzz, case, tally):
+    for command, values in FOUND_FAULTS:
+        with tally.case(values):
+            arguments = command_arguments(command, values, Random(0))
+            _, problems, _ = fuzz.judge(
+                Call(command, values, arguments), State(dict(fuzz.place.owners))
+            )
+            assert problems == []
 
 
 @pytest.mark.check(62)

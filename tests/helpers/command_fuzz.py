@@ -74,20 +74,22 @@ class CommandFuzz:
             state.damaged.append(damage(rng, place.case, state.owners))
         calls: list[Call] = []
         made: list[str] = []
-        before = snapshot(place.case)
         for _ in range(rng.choice([1, 2, 2, 3])):
-            calls.append(draw_call(rng, place, made, calls[-1] if calls else None))
-            outcome = self.run(calls[-1])
-            after = snapshot(place.case)
-            problems = list(judge_files(calls[-1], outcome, state, before, after, place.case))
-            changed = [name for name, entry in after.items() if before.get(name) != entry]
-            told, state = call_forked(
-                self.context, _judge, calls[-1], outcome.status, state, changed, place
-            )
-            if problems + told:
-                raise CaseError(number, state.damaged, calls, outcome, problems + told)
+            calls.append(draw_call(number, rng, place, made, calls[-1] if calls else None))
+            outcome, problems, state = self.judge(calls[-1], state)
+            if problems:
+                raise CaseError(number, state.damaged, calls, outcome, problems)
             made += [calls[-1].values["out"]] if calls[-1].values.get("out") else []
-            before = after
+
+    def judge(self, call: Call, state: State) -> tuple[Outcome, list[str], State]:
+        """Run a call; return how it ended, what is wrong, and what is known from then on."""
+        place, before = self.place, snapshot(self.place.case)
+        outcome = self.run(call)
+        after = snapshot(place.case)
+        problems = list(judge_files(call, outcome, state, before, after, place.case))
+        changed = [name for name, entry in after.items() if before.get(name) != entry]
+        told, state = call_forked(self.context, _judge, call, outcome.status, state, changed, place)
+        return outcome, problems + told, state
 
     def run(self, call: Call) -> Outcome:
         outcome = run_forked(

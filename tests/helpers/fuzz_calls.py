@@ -44,7 +44,13 @@ OUTPUTS = {
     "suspects": "suspects", "synth": "drawn", "labels convert": "labels.out",
 }  # fmt: skip
 """Where a command writes where nothing else is named, or the name of a new folder for it."""
-CONFIG_COMMANDS = ("configs ls", "configs reference", "configs show", "configs copy")
+CONFIG_COMMANDS = ("configs show", "configs copy")
+DECK = (
+    "inspect", "prepare", "train", "evaluate", "inspect", "compare", "suspects", "prepare", "synth",
+    "inspect", "labels convert", "prepare", "train", "configs copy", "inspect", "evaluate",
+    "compare", "prepare", "configs show",
+)  # fmt: skip
+"""The commands of the first calls of the cases, in turn."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 ODD_TEXTS = (
     "", " ", "0", "-1", "1e309", "nan", "inf", "-inf", "null", "true", "9" * 5000, "0x10", "1_000",
@@ -94,18 +100,20 @@ class Call:
         return "; ".join([f"defectkit {shlex.join(self.arguments)}", *ways])
 
 
-def draw_call(rng: Random, place: Place, made: Sequence[str], before: Call | None) -> Call:
-    """Draw a call; ``made`` are the outputs of earlier ones, ``before`` is the last one."""
+def draw_call(
+    number: int, rng: Random, place: Place, made: Sequence[str], before: Call | None
+) -> Call:
+    """Draw a call of a case; ``made`` are outputs of earlier ones, ``before`` is the last one."""
     kill = Kill(rng.choice(SIGNALS), 10 ** rng.uniform(-2, 0.3)) if rng.random() < 0.2 else None
     limit = int(10 ** rng.uniform(2, 5)) if rng.random() < 0.05 else None
     if before and before.command in PIPELINES and rng.random() < 0.35:  # once more, as after a kill
         values = before.values
         if before.command == "train" and rng.random() < 0.7:
             values = {**values, "resume": True, "settings": []}
-        return Call(before.command, values, _arguments(before.command, values, rng), kill, limit)
-    command = rng.choices([*PIPELINES, *CONFIG_COMMANDS], [22, 14, 10, 20, 8, 6, 4, 7, 1, 1, 1, 2])[
-        0
-    ]
+        return Call(
+            before.command, values, command_arguments(before.command, values, rng), kill, limit
+        )
+    command = DECK[number % len(DECK)] if before is None else rng.choice(DECK)
     if command in CONFIG_COMMANDS:
         return _config_call(command, rng, place)
     values = {}
@@ -114,16 +122,16 @@ def draw_call(rng: Random, place: Place, made: Sequence[str], before: Call | Non
             continue
         needed = parameter.default is parameter.empty or parameter.name in ("out", "settings")
         usual = {"train": ("data",), "synth": ("images", "size")}.get(command, ())
-        if rng.random() < (0.97 if needed or parameter.name in usual else 0.06):
+        if rng.random() < (0.97 if needed or parameter.name in usual else 0.04):
             values[parameter.name] = _Draw(rng, place, command, made).value(parameter)
     if command == "prepare":  # two processes take seconds to start
         values.setdefault("workers", "0")
-    return Call(command, values, _arguments(command, values, rng), kill, limit)
+    return Call(command, values, command_arguments(command, values, rng), kill, limit)
 
 
 def _config_call(command: str, rng: Random, place: Place) -> Call:
     draw = _Draw(rng, place, command, [])
-    arguments = [rng.choice([*summaries(), *ODD_TEXTS])] if command[8:] in ("show", "copy") else []
+    arguments = [rng.choice([*summaries(), *ODD_TEXTS])]
     values = {}
     if command == "configs copy":
         values = {"out": rng.choice(["new.yaml", "mine/settings.yaml", draw.any_path()])}
@@ -173,7 +181,7 @@ class _Draw:
                 "prepare": ["dataset2"], "train": ["runs/new"], "labels convert": ["new/masks"],
                 "suspects": ["runs/b/suspects"],
             }.get(self.command, [])  # fmt: skip
-            others = ["mine", "source", "photos", "lot", "runs/a", "dataset", "inspection"]
+            others = ["mine"] * 4 + ["source", "photos", "lot", "runs/a", "dataset", "inspection"]
             pools = ([f"new/{own}", "out"], [own, *usual], others, self.made or ["out"])
             return rng.choice(rng.choices(pools, [5, 4, 2, 2])[0])
         pool = self._inputs(name)
@@ -189,8 +197,8 @@ class _Draw:
             case "images" if self.command == "prepare":
                 return ["source/Train", "other/Train", "photos"]
             case "images":
-                return ["lot", "lot", "photos", "photos", "other", "lot/part-01.png", "source",
-                        "photos/sub", "odd"]  # fmt: skip
+                single = ["lot/part-01.png", "other", "source", "photos/sub", "odd"]
+                return ["photos"] * 6 + ["lot"] * 3 + single
             case "model" | "run" | "runs":
                 return [*RUNS, *RUNS, "runs/a/model"]
             case "data" | "dataset":
@@ -230,7 +238,8 @@ def _kinds(annotation: Any) -> list[Any]:
     return [kind for kind in members if kind is not NoneType] or [annotation]
 
 
-def _arguments(command: str, values: dict[str, Any], rng: Random) -> tuple[str, ...]:
+def command_arguments(command: str, values: dict[str, Any], rng: Random) -> tuple[str, ...]:
+    """Return what the command line is given for values by parameter."""
     options: list[str] = list(TINY) if command == "train" and not values.get("resume") else []
     positional: list[str] = []
     for name, parameter in inspect.signature(PIPELINES[command]).parameters.items():
