@@ -40,7 +40,6 @@ def test_random_calls_keep_what_is_promised(fuzz, tally):
 
 
 FOUND_FAULTS = (
-    ("suspects", {"run": "runs/a", "out": "mine"}),
     ("inspect", {"model": "runs/a", "images": ["photos"], "out": "new"}),
     ("inspect", {"model": "runs/b", "images": ["photos", "photos/sub"], "out": "mine"}),
     ("prepare", {"source": "other/train.csv", "out": "photos"}),
