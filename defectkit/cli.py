@@ -19,7 +19,7 @@ import typer
 from rich.markup import escape
 
 from defectkit import __version__
-from defectkit.command_line import STATUS_TABLE, build_command, command_help
+from defectkit.command_line import STATUS_TABLE, Command, build_command, command_help
 from defectkit.control_characters import has_controls
 from defectkit.errors import FAULT, INTERRUPTED, TERMINATED, UNREADABLE, ConfigError
 from defectkit.files import output_error
@@ -84,7 +84,9 @@ def _add_command(
 
     name = name or pipeline.__name__.rpartition(".")[2]
     command = build_command(pipeline.run, call)
-    group.command(name, help=command_help(pipeline.run), rich_help_panel=panel)(command)
+    group.command(name, cls=Command, help=command_help(pipeline.run), rich_help_panel=panel)(
+        command
+    )
 
 
 for _pipeline in (prepare, train, evaluate, inspect, compare):
@@ -103,7 +105,7 @@ def configs_ls() -> None:
         typer.echo(f"{name:20} {summary}")
 
 
-@configs_app.command("show", epilog=STATUS_TABLE)
+@configs_app.command("show", cls=Command, epilog=STATUS_TABLE)
 def configs_show(name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")]) -> None:
     """Print a shipped configuration."""
     from defectkit.configs import text_of
@@ -119,7 +121,7 @@ def configs_reference() -> None:
     typer.echo(reference(), nl=False)
 
 
-@configs_app.command("copy", epilog=STATUS_TABLE)
+@configs_app.command("copy", cls=Command, epilog=STATUS_TABLE)
 def configs_copy(
     name: Annotated[str, typer.Argument(help="As listed by `configs ls`.")],
     file: Annotated[Path, typer.Argument(help="The file to write.")],

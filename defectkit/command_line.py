@@ -5,6 +5,8 @@ summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 """
 
 import inspect
+import math
+import re
 import types
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import typer
 from docstring_parser import Docstring
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
+from typer.core import TyperCommand
 
 from defectkit.errors import FAULT, INTERRUPTED, TERMINATED
 
@@ -22,8 +25,13 @@ OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
 METAVARS = {"settings": "KEY=VALUE"}
 TYPES = {"config": Path | None, "settings": list[str] | None}
 """What the command line takes where ``run`` takes more."""
-MIN_VALUES = {"epochs": 1, "max_images": 1, "seed": 0, "workers": 0}
-"""Minima that no pipeline checks with a message that names the option."""
+BOUNDS = {
+    "epochs": (1, 10**6),
+    "max_images": (1, 10**6),
+    "seed": (0, 2**32 - 1),
+    "workers": (0, 64),
+}
+"""The range of whole numbers that no pipeline checks with a message that names the option."""
 
 STATUSES = {
     0: "finished.",
@@ -37,6 +45,26 @@ STATUSES = {
 """The exit statuses that all commands have; ``Exit status:`` of a ``run`` has its own."""
 
 Run = Callable[..., Any]
+
+
+class Command(TyperCommand):
+    """A command that refuses empty texts, since an empty path would be the current folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line.
+
+        Raises:
+            BadParameter: an argument or option is empty, or a number that is not finite.
+        """
+        for before, word in zip(["", *args], args, strict=False):
+            if not word or re.fullmatch("--[a-z0-9-]+=", word):
+                option = word or (before if before.startswith("-") else "an argument")
+                raise typer.BadParameter(f"{option} is empty. Give a value.", ctx)
+        rest = super().parse_args(ctx, args)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise typer.BadParameter(f"--{name.replace('_', '-')} {value} is no number.", ctx)
+        return rest
 
 
 def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
@@ -115,8 +143,9 @@ def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter
     info: Any
     if declared.kind is declared.KEYWORD_ONLY:
         flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")  # a flag has no --no-...
-        metavar, minimum = METAVARS.get(name), MIN_VALUES.get(name)
-        info = typer.Option(flag, help=help_text, metavar=metavar, min=minimum)
+        is_whole = annotation in (int, int | None)
+        low, high = BOUNDS.get(name, (None, None)) if is_whole else (None, None)
+        info = typer.Option(flag, help=help_text, metavar=METAVARS.get(name), min=low, max=high)
     else:
         info = typer.Argument(help=help_text)
     default = declared.default

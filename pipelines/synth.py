@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.errors import ConfigError, OutputError
+from defectkit.errors import ConfigError, OutputError, shown
 from defectkit.files import ensure_writable, read_limited, write_text
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import SynthSurface
@@ -22,6 +22,7 @@ from defectkit.vocabulary import SynthSurface
 if TYPE_CHECKING:
     from defectkit.synthesis.generator import SynthImage
 
+MAX_IMAGES = 100_000
 COLUMNS = ("ImageId", "ClassId", "EncodedPixels")
 
 
@@ -69,8 +70,10 @@ def run(
     from defectkit.data.images import write_png
     from defectkit.synthesis.generator import check_settings, synthesize
 
-    if images < 1:
-        raise ConfigError(f"--images {images} is out of range. Choose at least 1.")
+    if not 1 <= images <= MAX_IMAGES:
+        raise ConfigError(
+            f"--images {shown(images)} is out of range. Choose between 1 and {MAX_IMAGES}."
+        )
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
     out = ensure_writable(out)
     table = out / "train.csv"

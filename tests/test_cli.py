@@ -111,7 +111,10 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         (["evaluate", "gone"], "gone has no model"),
         (["inspect", "gone", "x.png"], "gone has no model"),
         (["compare", "gone", "--out", "here"], "gone has no model"),
-        (["synth", "here", "--images", "0"], "--images 0 is out of range. Choose at least 1."),
+        (
+            ["synth", "here", "--images", "0"],
+            "--images 0 is out of range. Choose between 1 and 100000.",
+        ),
         (["configs", "show", "gone"], "there is no configuration 'gone'. Shipped: "),
     ],
 )

@@ -8,10 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from defectkit.command_line import (
-    MIN_VALUES,
+    BOUNDS,
     OPTION_NAMES,
     STATUSES,
     TYPES,
+    Command,
     build_command,
     command_help,
 )
@@ -82,7 +83,7 @@ def given():
     def call(*words):
         calls = []
         app = typer.Typer()
-        app.command()(build_command(run, lambda *a, **k: calls.append((a, k))))
+        app.command(cls=Command)(build_command(run, lambda *a, **k: calls.append((a, k))))
         ended = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
         return calls[0] if calls else ended.output
 
@@ -108,6 +109,12 @@ def test_settings_may_be_repeated(given):
         (["a", "b", "--kind", "c"], "'c' is not one of 'a', 'b'"),
         (["a", "b", "--seed", "-1"], "--seed"),
         (["a", "b", "--ratio", "much"], "--ratio"),
+        (["a", "b", "--ratio", "inf"], "--ratio"),
+        (["a", "b", "--ratio", "nan"], "--ratio"),
+        (["a", "b", "--seed", "1" + 30 * "0"], "--seed"),
+        (["a", "b", "--seed", "9" * 5000], "--seed"),
+        (["", "b"], "an argument is empty"),
+        (["a", ""], "an argument is empty"),
         (["a", "b", "--no-dry-run"], "No such option"),
         (["a", "b", "--console", "x"], "No such option"),
         (["a", "b", "--settings", "x"], "No such option"),
@@ -146,4 +153,24 @@ def test_every_parameter_of_every_pipeline_is_explained(pipeline):
 
 def test_the_exceptions_name_parameters_that_exist():
     names = {name for pipeline in PIPELINES for name in signature(pipeline.run).parameters}
-    assert {*OPTION_NAMES, *TYPES, *MIN_VALUES} <= names
+    assert {*OPTION_NAMES, *TYPES, *BOUNDS} <= names
+
+
+@pytest.mark.check(58)
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda pipeline: pipeline.__name__)
+def test_no_argument_or_option_of_any_command_may_be_empty(pipeline):
+    app = typer.Typer()
+    app.command(cls=Command)(build_command(pipeline.run, lambda *_, **__: pytest.fail("it ran")))
+    command = typer.main.get_command(app)
+    options = [one.opts[0] for one in command.params if one.opts[0].startswith("--")]
+    assert len(options) > 1
+    for words in (
+        [""],
+        ["x", ""],
+        *([one, ""] for one in options),
+        *([f"{one}="] for one in options),
+    ):
+        ended = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+        assert ended.exit_code == 2, words
+        named = next((one for one in options if words[0].startswith(one)), "an argument")
+        assert f"{named} is empty" in ended.output.replace("= is", " is"), words

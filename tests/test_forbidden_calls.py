@@ -95,6 +95,29 @@ def dangers(module: str, tree: ast.AST) -> list[str]:
     return found
 
 
+READERS = {"files.py", "results_folder.py", "results_marker.py", "growing_csv.py", "streams.py"}
+"""The modules of the package that open files themselves."""
+OPENING = {
+    *("open", "os.open", "io.open", "json.load", "tomllib.load", "zipfile.ZipFile", "ET.parse"),
+    *("np.load", "np.fromfile", "np.memmap", "numpy.load", "pd.read_csv", "pandas.read_csv"),
+    *("safetensors.torch.load_file", "load_file", "cv2.imread"),
+}
+"""What opens a file by its name, whatever that is: a device without an end, a pipe that waits."""
+
+
+def openings(tree: ast.AST) -> list[str]:
+    """Calls that open a file to read it; those of Pillow get bytes and files that are open."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = dotted(node.func)
+            reads = name.split(".")[-1] in ("read_text", "read_bytes") and "." in name
+            opens = name.split(".")[-1] == "open" and name not in ("Pillow.open", "Image.open")
+            if reads or opens or name in OPENING:
+                found.append(f"line {node.lineno} calls {name}")
+    return found
+
+
 def aliases(tree: ast.AST) -> dict[str, str]:
     """The full names of modules that are imported under other ones: ``np`` is ``numpy``."""
     return {
@@ -195,3 +218,23 @@ def test_the_packages_are_those_without_the_known_holes():
     assert "torch" in names
     # Both were shipped with a thief inside, in 2024 and in 2026.
     assert not names & {"ultralytics", "lightning", "pytorch-lightning"}
+
+
+@pytest.mark.check(58)
+@pytest.mark.parametrize(
+    "path", [one for one in SOURCES if "benchmarks" not in one.parts], ids=name_of
+)
+def test_files_are_opened_by_open_limited_alone(path):
+    if path.name not in READERS:
+        assert openings(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.check(58)
+@pytest.mark.parametrize(
+    "line",
+    ["open(path)", "path.open('rb')", "path.read_text()", "Path(x).read_bytes()", "ET.parse(path)",
+     "np.load(path)", "load_file(path)", "os.open(path, 0)", "folder.joinpath('x').open()"],
+)  # fmt: skip
+def test_the_check_of_openings_sees(line):
+    assert len(openings(ast.parse(line))) == 1
+    assert openings(ast.parse("read_text(path); Pillow.open(handle); webbrowser_opened(1)")) == []

@@ -1,10 +1,12 @@
 """What a file beside images is, by its first bytes and then by its name."""
 
+import sys
 from pathlib import Path
 
 from defectkit.data.array_files import NPY_MAGIC, TIFF_MAGICS
 from defectkit.data.image_kinds import open_image
 from defectkit.errors import ImageError
+from defectkit.files import open_limited
 
 IMAGE_STARTS = (
     *(NPY_MAGIC, *TIFF_MAGICS, b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a"),
@@ -37,9 +39,9 @@ def has_image(path: Path) -> bool:
     """Return whether a file begins as an image of a kind that is read, whatever its name.
 
     Raises:
-        OSError: it cannot be read.
+        OSError, ValueError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with open_limited(path, sys.maxsize) as file:
         start = file.read(16)
         if not start.startswith(SHORT_STARTS):
             return start.startswith(IMAGE_STARTS)

@@ -159,8 +159,9 @@ def _judge_file(entry: Entry) -> tuple[Entry, str]:
     try:
         if has_image(entry.path):
             return entry, ""
-    except OSError as error:
-        return replace(entry, problem=f"cannot be read: {error.strerror}."), ""
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return replace(entry, problem=f"cannot be read: {reason}."), ""
     if is_document(entry.name):
         return entry, _suffix_of(entry)
     return replace(entry, problem=f"no image that can be read ({KNOWN}), and no document."), ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectkit.arrays import Float64Array, Image, Mask
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, shown
 from defectkit.synthesis.repeated import fixed_part, weave_piece
 from defectkit.synthesis.textures import FAMILIES, Surface, uniform
 from defectkit.vocabulary import SynthSurface
@@ -144,13 +144,14 @@ def check_settings(*, size: int, textures: int, seed: int, difficulty: float, le
     for name, value, low, high in (
         ("size", size, MIN_SIZE, MAX_SIZE),
         ("textures", textures, 1, len(FAMILIES)),
-        ("seed", seed, 0, None),
+        ("seed", seed, 0, 2**32 - 1),
         ("difficulty", difficulty, 0, 1),
         ("levels", levels, 2, 256),
     ):
-        if not (low <= value and (high is None or value <= high)):  # NaN fails this as well.
-            allowed = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise ConfigError(f"--{name} {value} is out of range. Choose {allowed}.")
+        if not low <= value <= high:  # NaN fails this as well.
+            raise ConfigError(
+                f"--{name} {shown(value)} is out of range. Choose between {low} and {high}."
+            )
 
 
 def _place_defects(
