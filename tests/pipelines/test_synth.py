@@ -59,10 +59,10 @@ def test_an_image_follows_from_seed_and_index_alone(tmp_path):
     ("setting", "message"),
     [
         ({"images": 0}, "--images 0 is out of range. Choose between 1 and 100000."),
-        ({"size": 127}, "--size 127 is out of range. Choose between 128 and 8192."),
+        ({"size": 127}, "--size 127 is out of range. Choose between 128 and 16384."),
         ({"textures": 7}, "--textures 7 is out of range. Choose between 1 and 6."),
         ({"images": 10**12}, "--images 1000000000000 is out of range. Choose between 1"),
-        ({"size": 10**6}, "--size 1000000 is out of range. Choose between 128 and 8192."),
+        ({"size": 10**6}, "--size 1000000 is out of range. Choose between 128 and 16384."),
         ({"seed": -1}, "--seed -1 is out of range. Choose between 0 and 4294967295."),
         ({"difficulty": float("nan")}, "--difficulty nan is out of range. Choose between 0 and 1."),
         ({"difficulty": 1.1}, "--difficulty 1.1 is out of range. Choose between 0 and 1."),
