@@ -5,7 +5,6 @@ statuses are those of ``errors.py``.
 """
 
 import errno
-import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from rich.markup import escape
 from defectkit import __version__
 from defectkit.command_line import STATUS_TABLE, Command, build_command, command_help
 from defectkit.control_characters import has_controls
-from defectkit.errors import FAULT, INTERRUPTED, TERMINATED, UNREADABLE, ConfigError
+from defectkit.errors import BY_SIGNAL, FAULT, INTERRUPTED, UNREADABLE, ConfigError
 from defectkit.files import output_error
 from defectkit.pipelines import (
     compare,
@@ -33,6 +32,7 @@ from defectkit.pipelines import (
     synth,
     train,
 )
+from defectkit.signals import orderly_end
 from defectkit.streams import open_streams, output_failure
 from defectkit.terminal import SafeConsole
 
@@ -143,11 +143,10 @@ def main() -> None:
     open_streams()
     let_idle_threads_sleep()
     warnings.showwarning = _show_warning
-    signal.signal(signal.SIGTERM, _terminate)
     if any(map(has_controls, sys.argv)):
         _guard_usage_errors()
     status: object = 0
-    with _failures_told():
+    with orderly_end(), _failures_told():
         try:
             _refuse_empty(sys.argv)
             app(prog_name="defectkit")
@@ -156,7 +155,7 @@ def main() -> None:
         except KeyboardInterrupt:  # typer takes it only after its start.
             status = INTERRUPTED
         _check_output()
-    if status in (INTERRUPTED, TERMINATED):
+    if status in BY_SIGNAL:
         console.print(
             "interrupted; what was finished is on disk. Continue a training with --resume."
         )
@@ -212,11 +211,6 @@ def _guard_usage_errors() -> None:
     from typer import rich_utils  # slow: only where it is needed
 
     rich_utils.Console = SafeConsole  # type: ignore[attr-defined]
-
-
-def _terminate(*_: object) -> None:
-    # As after Ctrl+C, half-written files are removed and run.json tells what happened.
-    sys.exit(TERMINATED)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -18,7 +18,7 @@ from docstring_parser import Docstring
 from docstring_parser.google import DEFAULT_SECTIONS, GoogleParser, Section, SectionType
 from typer.core import TyperCommand
 
-from defectkit.errors import FAULT, INTERRUPTED, TERMINATED
+from defectkit.errors import FAULT, HUNG_UP, INTERRUPTED, TERMINATED
 
 OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
 """Options with other names than their parameters."""
@@ -39,6 +39,7 @@ STATUSES = {
     5: "too little memory.",
     6: "the disk is full.",
     FAULT: "a fault of defectkit; a file that can be sent in says what happened.",
+    HUNG_UP: "the terminal was closed.",
     INTERRUPTED: "Ctrl+C.",
     TERMINATED: "SIGTERM.",
 }

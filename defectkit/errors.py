@@ -6,17 +6,23 @@ Every message says what is wrong, the value, and the way out. Invariants of our 
 Exit status 2 is for mistakes that the user can fix at once. What a script that supervises training
 needs to tell apart has its own: 3 not finite, 4 a dead process, 5 memory, 6 disk. Any other failure
 is a ``FAULT``. A signal ends the command with 128 plus its number, as in every shell:
-``INTERRUPTED`` and ``TERMINATED``.
+``BY_SIGNAL``.
 """
+
+import errno
 
 UNREADABLE = 1
 """Exit status of an inspection that lists something in ``errors.csv``, and of nothing else."""
 FAULT = 70
 """Exit status after any failure that is none of those below: a fault of defectkit."""
+HUNG_UP = 129
+"""Exit status after SIGHUP: the terminal was closed."""
 INTERRUPTED = 130
 """Exit status after SIGINT (Ctrl+C)."""
 TERMINATED = 143
 """Exit status after SIGTERM."""
+BY_SIGNAL = (HUNG_UP, INTERRUPTED, TERMINATED)
+"""Exit statuses of a command that a signal has ended."""
 
 MAX_SHOWN = 100
 """Max. number of characters of a value in a message."""
@@ -66,18 +72,18 @@ class TrainingError(DefectkitError):
 
 
 class NotFiniteError(TrainingError):
-    """The loss or its gradient became NaN or infinite."""
+    """The loss, its gradient or a score became NaN or infinite."""
 
     exit_code = 3
 
 
-class WorkerError(TrainingError):
-    """A loader process died, for example for lack of memory."""
+class WorkerError(DefectkitError):
+    """A worker process died, for example for lack of memory, or cannot be started."""
 
     exit_code = 4
 
 
-class MemoryShortageError(TrainingError):
+class MemoryShortageError(DefectkitError):
     """The machine or its GPU ran out of memory."""
 
     exit_code = 5
@@ -99,13 +105,19 @@ class DefectkitWarning(UserWarning):
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether the machine or its GPU had too little memory."""
-    # By the name of torch's error, since torch is slow to import. The texts are those of torch's
-    # allocator for the CPU, and of numpy's error out of a loader process.
-    texts = ("DefaultCPUAllocator", "MemoryError in DataLoader worker")
+    # Few libraries have a type for it. torch's is told by its name, since torch is slow to import.
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    texts = (
+        *("DefaultCPUAllocator", "MemoryError in DataLoader worker"),  # torch and numpy, on a CPU
+        *("out of memory", "STATUS_ALLOC_FAILED"),  # CUDA and Apple's GPUs; cuDNN, cuBLAS
+        "Insufficient memory",  # OpenCV
+    )
+    without_type = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and any(text in str(error) for text in texts))
+        or (without_type and any(text in str(error) for text in texts))
     )
 
 

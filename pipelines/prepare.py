@@ -127,6 +127,9 @@ def run(
         Where processes are started by spawning (Windows, macOS), a script that calls this needs
         the usual ``if __name__ == "__main__":``.
 
+    Exit status:
+        4: a worker process died.
+
     Args:
         source: The label file, or the folder of label files or masks.
         label_format: The format of the labels; auto detects it.
@@ -177,6 +180,7 @@ def run(
         LabelError: The labels cannot be read or have bad rows.
         DatasetError: Images, groups or splits do not fit.
         OutputError: ``out`` cannot be written or has other files.
+        WorkerError: A worker process died.
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def run(
         defectkit train --resume --out runs/tiles
 
     Exit status:
-        3: the loss is not finite.
+        3: the loss or a score is not finite.
         4: a loader process died.
 
     Args:
@@ -166,33 +167,35 @@ def _train(
     from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
-    from defectkit.reporting.drawing.training_progress import draw_augmentations, write_gif_at_end
+    from defectkit.reporting.drawing import training_progress
     from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
     from defectkit.training.runs import make_run_info, record_status
+    from defectkit.training.trial import try_training
 
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
     network = approach.network(allow_download=allow_download)
     samples = approach.samples(dataset, dataset.split("train"))
-    validation_records = dataset.split("val")
+    records = dataset.split("val")
     run_info = make_run_info(dataset, config, describe_device(device), before)
     if before:
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
-        draw_augmentations(out / "augmentations.png", samples, dataset)
+        training_progress.draw_augmentations(out / "augmentations.png", samples, dataset)
     print_introduction(console, approach, network, dataset, samples, device=device, out=out)
     if before and not resuming:
         console.print("no epoch was finished: starting from epoch 1")
+    seconds = 0.0 if resuming else try_training(approach, network, samples, records, device)
 
     with (
+        training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
         record_status(out, run_info),
         explain_failures(config),
-        write_gif_at_end(out),
         progress_bar(console) as on_progress,
     ):
         # After run.json: a run that has its configuration can be resumed.
@@ -201,15 +204,17 @@ def _train(
             approach,
             network,
             samples=samples,
-            validation_records=validation_records,
+            validation_records=records,
             out=out,
             device=device,
             dataset_facts=describe_dataset(dataset),
             identity=run_info["identity"],
             resuming=resuming,
+            validation_seconds=seconds,
             console=console,
             on_progress=on_progress,
         )
+        training_progress.write_progress_gif(out)
 
 
 def train_epochs(
@@ -224,12 +229,13 @@ def train_epochs(
     identity: str,
     resuming: bool,
     console: Console,
+    validation_seconds: float = 0.0,
     on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> None:
     """Train until epochs or time are over, or nothing improves; write each epoch to ``out``.
 
     Raises:
-        NotFiniteError: the loss or its gradient is not finite.
+        NotFiniteError: the loss, its gradient or a score is not finite.
         TrainingError: there is nothing to resume.
     """
     import torch
@@ -242,7 +248,7 @@ def train_epochs(
     from defectkit.training.loop import train_one_epoch
     from defectkit.training.schedule import Budget
     from defectkit.training.state import TrainState, build_learner, load_state, save_state
-    from defectkit.training.validation import WATCHED_IMAGES, estimate_seconds, validate
+    from defectkit.training.validation import WATCHED_IMAGES, validate
 
     config = approach.config
     network = network.to(device).to(memory_format=torch.channels_last)
@@ -251,29 +257,29 @@ def train_epochs(
     learner = build_learner(network, config.train, device)
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
-    state = load_state(out, learner, identity=identity) if resuming else TrainState()
-    seconds = state.validation_seconds
-    if config.train.max_time and not seconds:  # before the clock of the budget starts
-        seconds = estimate_seconds(approach, evaluated, validation_records)
-    budget = Budget(config.train, len(loader), state.seconds, seconds)
-    while not state.is_finished(config.train, budget):
-        result = train_one_epoch(approach, learner, loader, state, budget, on_progress=on_progress)
-        on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
-        evaluated.fit_after_epoch(batches_of_one(samples, device))
-        validation = validate(approach, evaluated, validation_records, watch=WATCHED_IMAGES)
-        budget.validation_seconds = validation.seconds
-        state.add_epoch(result, validation, seconds=budget.elapsed())
-        # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
-        # writes the same row, model and picture again; nothing of a finished epoch is lost.
-        write_history(out / "history.csv", state.history)
-        if state.is_best:
-            save_best_model(
-                out, approach, evaluated, validation, epoch=state.epoch, dataset_facts=dataset_facts
+    fresh = TrainState(validation_seconds=validation_seconds)
+    state = load_state(out, learner, identity=identity) if resuming else fresh
+    budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
+    check = partial(validate, approach, evaluated, validation_records, watch=WATCHED_IMAGES)
+    save_best = partial(save_best_model, out, approach, evaluated)
+    with loader:  # its processes end first, whatever happens
+        while not state.is_finished(config.train, budget):
+            result = train_one_epoch(
+                approach, learner, loader, state, budget, on_progress=on_progress
             )
-        draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
-        print_epoch(console, state.history[-1], is_best=state.is_best)
-        state.seconds = budget.elapsed()
-        save_state(out, state, learner, identity=identity)
+            on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
+            validation = check(fitted_to=batches_of_one(samples, device))
+            budget.validation_seconds = validation.seconds
+            state.add_epoch(result, validation, seconds=budget.elapsed())
+            # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
+            # writes the same row, model and picture again; nothing of a finished epoch is lost.
+            write_history(out / "history.csv", state.history)
+            if state.is_best:
+                save_best(validation, epoch=state.epoch, dataset_facts=dataset_facts)
+            draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
+            print_epoch(console, state.history[-1], is_best=state.is_best)
+            state.seconds = budget.elapsed()
+            save_state(out, state, learner, identity=identity)
 
 
 def _summarize(out: Path, console: Console) -> TrainSummary:

@@ -16,9 +16,8 @@ import defectkit
 from defectkit import cli as cli_module
 from defectkit.config import load_config
 from defectkit.errors import (
+    BY_SIGNAL,
     FAULT,
-    INTERRUPTED,
-    TERMINATED,
     DefectkitError,
     DefectkitWarning,
     DiskFullError,
@@ -248,8 +247,8 @@ def test_a_path_that_the_system_refuses_is_named(command, cli, tmp_path, monkeyp
 
 def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
     kinds = (DefectkitError, NotFiniteError, WorkerError, MemoryShortageError, DiskFullError)
-    codes = [kind.exit_code for kind in kinds] + [FAULT, INTERRUPTED, TERMINATED]
-    assert codes == [2, 3, 4, 5, 6, 70, 130, 143]
+    codes = [kind.exit_code for kind in kinds] + [FAULT, *BY_SIGNAL]
+    assert codes == [2, 3, 4, 5, 6, 70, 129, 130, 143]
     shown = cli("train", "--help").out.replace("│", "").split("Exit status")[1]
     for command in (*COMMANDS[:-1], "suspects", "labels convert", "configs show", "configs copy"):
         told = cli(*command.split(), "--help").out.replace("│", "").split("Exit status")[1]

@@ -25,4 +25,4 @@ def test_exit_statuses_are_those_that_the_module_promises():
         "DiskFullError": 6,
     }
     # As every shell does: 128 and the number of the signal.
-    assert (errors.INTERRUPTED, errors.TERMINATED) == (128 + 2, 128 + 15)
+    assert errors.BY_SIGNAL == (128 + 1, 128 + 2, 128 + 15)

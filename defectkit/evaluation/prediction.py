@@ -12,6 +12,7 @@ import torch
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import Image
 from defectkit.data.dataset import ImageRecord
+from defectkit.errors import NotFiniteError
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
 from defectkit.models.network import Network
@@ -40,6 +41,7 @@ def predict(
 
     Raises:
         ImageError, DatasetError: an image cannot be read, or was changed.
+        NotFiniteError: a score is not finite; the message names the images of the batch.
     """
 
     def read(record: ImageRecord) -> tuple[Image, LabeledTruth]:
@@ -57,7 +59,11 @@ def predict(
             ahead.extend((r, reader.submit(read, r)) for r in islice(waiting, len(batch)))
             start = time.perf_counter()
             images, scopes = zip(*((image, truth.scope) for image, truth in pairs), strict=True)
-            findings = approach.find(network, images, scopes)
+            try:
+                findings = approach.find(network, images, scopes)
+            except NotFiniteError as error:
+                names = ", ".join(record.image_id for record, _ in batch)
+                raise NotFiniteError(f"{names}: {error}") from error
             seconds = (time.perf_counter() - start) / len(batch)
             for (record, _), (image, truth), finding in zip(batch, pairs, findings, strict=True):
                 yield Prediction(record, image, truth, finding, seconds)

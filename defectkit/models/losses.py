@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss
 
+from defectkit.models.network import require_finite
+
 Layout = Literal["overlapping", "exclusive", "apart"]
 
 
@@ -35,7 +37,11 @@ def class_probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
 
     In the layout ``apart`` the likeliest class of a pixel gets the probability of any defect, the
     others less in proportion: the largest score says *whether*, their order *which*.
+
+    Raises:
+        NotFiniteError: a logit is NaN or infinite.
     """
+    require_finite(logits)
     logits = logits.float()
     if layout == "exclusive":
         return logits.softmax(dim=1)[:, 1:]

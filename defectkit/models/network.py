@@ -10,6 +10,8 @@ import torch
 from timm.models import FeatureInfo
 from torch import nn
 
+from defectkit.errors import NotFiniteError
+
 Batches = Iterable[tuple[torch.Tensor, Any]]
 """Batches of training samples on the network's device: inputs (B, C, H, W), and their targets."""
 
@@ -83,6 +85,19 @@ class Network(nn.Module):
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) in [0, 255], uint8 or float -> float, as the encoder was trained with."""
         return (images.float() - self.mean) / self.std
+
+
+def require_finite(*outputs: torch.Tensor) -> None:
+    """Check raw outputs of a network in evaluation, before NaN gets lost among thresholds.
+
+    Raises:
+        NotFiniteError: a value is NaN or infinite.
+    """
+    if not all(bool(values.isfinite().all()) for values in outputs):
+        raise NotFiniteError(
+            "the network's scores are not finite: its training has diverged. Train again with a "
+            "lower rate (--set train.lr=...) or without reduced precision (--set train.amp=off)."
+        )
 
 
 def stage_ends(encoder: nn.Module) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Worker processes for images; none where the work is small."""
 
 import gc
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -11,7 +12,13 @@ from typing import TypeVar
 import cv2
 
 from defectkit.devices import usable_processors
-from defectkit.errors import DatasetError
+from defectkit.errors import DatasetError, WorkerError
+from defectkit.processes import (
+    allowed_workers,
+    end_workers,
+    explain_failed_start,
+    prepare_worker,
+)
 
 MIN_JOBS_PER_PROCESS = 64
 """Fewer images than this are done before a process has started."""
@@ -20,6 +27,8 @@ MIN_CHUNKS_PER_PROCESS = 16
 """Many chunks, so that all processes end at about the same time."""
 MAX_PROCESSES = 61
 """On Windows Python cannot wait for more, and one process cannot keep more busy."""
+NO_WORKERS = "--workers 0"
+"""The option that starts no worker process."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -40,7 +49,8 @@ class WorkerPool:
         if self.pool is None:
             return map(function, jobs)
         chunk = max(1, min(MAX_CHUNK, len(jobs) // (MIN_CHUNKS_PER_PROCESS * self.count)))
-        return self.pool.map(function, jobs, chunksize=chunk)
+        with explain_failed_start(NO_WORKERS):
+            return self.pool.map(function, jobs, chunksize=chunk)
 
 
 def check_workers(count: int | None) -> None:
@@ -57,13 +67,17 @@ def check_workers(count: int | None) -> None:
 def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     """Yield ``count`` worker processes, none for 0; for None up to one for each processor.
 
+    Where shared memory allows fewer of them, there are fewer, with a warning. However it ends, no
+    process stays; an interrupted one does not wait for the jobs that are left.
+
     Raises:
-        DatasetError: ``count`` is negative, or a process died while the workers were in use.
+        DatasetError: ``count`` is negative.
+        WorkerError: a process died while the workers were in use, or cannot be started.
     """
     check_workers(count)
     if count is None:
         count = min(usable_processors(), n_jobs // MIN_JOBS_PER_PROCESS)
-    count = min(count, MAX_PROCESSES)
+    count = allowed_workers(min(count, MAX_PROCESSES), option=NO_WORKERS)
     if count == 0:
         yield WorkerPool(0, None)
         return
@@ -72,19 +86,25 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     freezes = not gc.get_freeze_count()
     if freezes:
         gc.freeze()
-    pool = ProcessPoolExecutor(count, initializer=_use_one_opencv_thread)
+    before = multiprocessing.active_children()
+    pool = ProcessPoolExecutor(count, initializer=_start_worker)
     try:
         yield WorkerPool(count, pool)
-    except BrokenProcessPool as error:
-        raise DatasetError(
-            f"one of {count} worker processes died, most likely for lack of memory. "
-            f"Use fewer: --workers {count // 2}."
-        ) from error
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_workers(before)
+        if isinstance(error, BrokenProcessPool):
+            raise WorkerError(
+                f"one of {count} worker processes died, most likely for lack of memory. "
+                f"Use fewer: --workers {count // 2}."
+            ) from error
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)
         if freezes:
             gc.unfreeze()
 
 
-def _use_one_opencv_thread() -> None:
+def _start_worker() -> None:
+    prepare_worker()
     cv2.setNumThreads(0)  # OpenCV's threads would fight with the other processes for the cores.

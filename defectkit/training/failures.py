@@ -1,10 +1,23 @@
 """Failures of training that are no mistakes: too little memory, a killed loader process."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
+from defectkit.approaches.box_samples import resize_side
 from defectkit.config import Config
-from defectkit.errors import MemoryShortageError, WorkerError, first_line, is_out_of_memory
+from defectkit.errors import (
+    DefectkitError,
+    MemoryShortageError,
+    WorkerError,
+    first_line,
+    is_out_of_memory,
+)
+from defectkit.training.loader import NO_WORKERS
+
+CROP_STEP = 128
+"""The side of a proposed crop is a multiple of it: every network takes such a side."""
+SMALLEST_TILE = 64
+"""The smallest ``infer.tile``."""
 
 
 @contextmanager
@@ -13,22 +26,65 @@ def explain_failures(config: Config) -> Iterator[None]:
 
     Raises:
         MemoryShortageError: the machine or its GPU has too little memory.
-        WorkerError: a loader process was killed, or crashed.
+        WorkerError: a loader process was killed, crashed, or found no shared memory.
     """
+    with _explain_memory_shortage(_way_out(needs_less_memory(config))):
+        try:
+            yield
+        except RuntimeError as error:
+            text = str(error)
+            if text.startswith("DataLoader worker"):
+                raise WorkerError(
+                    f"a loader process died ({first_line(error)}), most likely for lack of memory. "
+                    f"Continue with --resume and fewer of them: {NO_WORKERS} needs none."
+                ) from error
+            if "shared memory" in text or "unable to write to file </torch" in text:
+                raise WorkerError(
+                    f"shared memory is full ({text.strip().splitlines()[-1]}). "
+                    f"Continue with --resume and without loader processes: {NO_WORKERS}."
+                ) from error
+            raise
+
+
+def explain_failed_validation(config: Config) -> AbstractContextManager[None]:
+    """As ``explain_failures``, for validation: it needs memory for whole images."""
+    tile = config.infer.tile // 2
+    allowed = tile >= SMALLEST_TILE and tile > config.infer.overlap
+    return _explain_memory_shortage(_way_out(f"infer.tile={tile}" if allowed else None))
+
+
+def needs_less_memory(config: Config) -> str | None:
+    """Return the setting with which a step of training needs half the memory, and still works.
+
+    None where nothing can be halved. Batch normalization needs two values for each channel: no
+    batch of one is proposed, and none with a crop that could be too small for it.
+    """
+    batch_size, tiles = config.train.batch_size, config.patch.tiles_per_image
+    if batch_size >= 4:
+        return f"train.batch_size={batch_size // 2}"
+    if config.approach == "patch":
+        return f"patch.tiles_per_image={tiles // 2}" if batch_size * (tiles // 2) >= 2 else None
+    resize = resize_side(config)
+    key = "resize" if resize else "crop"
+    side = (resize or config.data.crop) // 2 // CROP_STEP * CROP_STEP
+    return f"data.{key}={side}" if side * batch_size >= 2 * CROP_STEP else None
+
+
+@contextmanager
+def _explain_memory_shortage(way_out: str) -> Iterator[None]:
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            half = config.train.batch_size // 2
-            batches = f"smaller batches (--set train.batch_size={half}), " if half else ""
-            raise MemoryShortageError(
-                f"out of memory ({first_line(error)}). Start a new run with {batches}smaller "
-                "crops or tiles (data.crop, patch.tile) or a smaller encoder (model.encoder); or "
-                "free some memory and continue with --resume."
-            ) from error
-        if str(error).startswith("DataLoader worker"):
-            raise WorkerError(
-                f"a loader process died ({first_line(error)}), most likely for lack of memory. "
-                "Continue with --resume and fewer of them: --set data.workers=0 needs none."
-            ) from error
+    except DefectkitError:
         raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryShortageError(f"out of memory ({first_line(error)}). {way_out}") from error
+        raise
+
+
+def _way_out(setting: str | None) -> str:
+    less = f"--set {setting}" if setting else "a smaller network, such as another model.encoder"
+    return (
+        f"Start a new run with {less}; or free some memory and try again, with --resume where an "
+        "epoch is finished."
+    )

@@ -5,19 +5,25 @@ change nothing.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from defectkit.approaches.interface import Samples
 from defectkit.config import TrainConfig
 from defectkit.devices import usable_processors
 from defectkit.errors import DefectkitError
+from defectkit.processes import allowed_workers, explain_failed_start, prepare_worker
 
 MAX_WORKERS = 8
 """Maximum of loader processes where ``data.workers`` does not say their number."""
+PREFETCHED = 4
+"""Number of batches that each loader process reads ahead."""
+NO_WORKERS = "--set data.workers=0"
+"""The setting that starts no loader process."""
 
 
 class EpochLoader:
@@ -28,6 +34,9 @@ class EpochLoader:
     ) -> None:
         if workers is None:
             workers = min(max(usable_processors() - 1, 0), MAX_WORKERS)
+        if workers:
+            needed = _prefetched_bytes(samples, config.batch_size)
+            workers = allowed_workers(workers, option=NO_WORKERS, shared_bytes=needed)
         self.samples = samples
         self.device = device
         self.batches = _EpochBatches(len(samples), config.batch_size)
@@ -38,13 +47,22 @@ class EpochLoader:
             collate_fn=keyed.collate,
             num_workers=workers,
             persistent_workers=workers > 0,
-            prefetch_factor=4 if workers else None,
-            worker_init_fn=_limit_threads,
+            prefetch_factor=PREFETCHED if workers else None,
+            worker_init_fn=_start_worker,
             pin_memory=device.type == "cuda",
             # The loader draws a number now and then; from a generator of its own, so that dropout
             # draws the same with any number of processes.
             generator=torch.Generator(),
         )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the loader processes, also where the traceback of an error still refers to them."""
+        iterator = self.loader._iterator
+        if isinstance(iterator, _MultiProcessingDataLoaderIter):
+            iterator._shutdown_workers()  # nothing public does it
 
     def __len__(self) -> int:
         """Number of batches in an epoch."""
@@ -53,13 +71,15 @@ class EpochLoader:
     def epoch(self, epoch: int) -> Iterator[tuple[Any, Any]]:
         """Yield (inputs, targets) of each batch of an epoch."""
         self.batches.epoch = epoch
-        for batch in self.loader:
+        with explain_failed_start(NO_WORKERS):
+            batches = iter(self.loader)
+        for batch in batches:
             if isinstance(batch, DefectkitError):
                 raise batch
             inputs, targets = batch
             yield (
-                _to_device(inputs, self.device, channels_last=True),
-                _to_device(targets, self.device, channels_last=True),
+                to_device(inputs, self.device, channels_last=True),
+                to_device(targets, self.device, channels_last=True),
             )
 
     def image_ids(self, epoch: int, batch: int) -> list[str]:
@@ -72,7 +92,7 @@ def batches_of_one(samples: Samples, device: torch.device) -> Iterator[tuple[tor
     """Yield the samples of epoch 0 as batches of one, for what is fitted and not learned."""
     for index in range(len(samples)):
         inputs, targets = samples.collate([samples[0, index]])
-        yield _to_device(inputs, device), _to_device(targets, device)
+        yield to_device(inputs, device), to_device(targets, device)
 
 
 def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]:
@@ -112,18 +132,32 @@ class _KeyedSamples(Dataset[Any]):
         return next(errors, None) or self.samples.collate(samples)
 
 
-def _to_device(batch: Any, device: torch.device, *, channels_last: bool = False) -> Any:
+def to_device(batch: Any, device: torch.device, *, channels_last: bool = False) -> Any:
     """Move the tensors of a batch; ``channels_last`` is the faster layout for those of images."""
     if isinstance(batch, dict):
-        return {k: _to_device(v, device, channels_last=channels_last) for k, v in batch.items()}
+        return {k: to_device(v, device, channels_last=channels_last) for k, v in batch.items()}
     if isinstance(batch, list | tuple):
-        return [_to_device(value, device, channels_last=channels_last) for value in batch]
+        return [to_device(value, device, channels_last=channels_last) for value in batch]
     change = channels_last and batch.ndim == 4
     layout = torch.channels_last if change else torch.preserve_format
     return batch.to(device, memory_format=layout, non_blocking=True)
 
 
-def _limit_threads(_: int) -> None:
+def _prefetched_bytes(samples: Samples, batch_size: int) -> int:
+    """Return the bytes of the batches that wait in shared memory for each loader process."""
+    inputs, targets = samples.collate([samples[1, 0]])
+    # One more batch is being written.
+    return (PREFETCHED + 1) * batch_size * _count_bytes([inputs, targets])
+
+
+def _count_bytes(batch: Any) -> int:
+    if isinstance(batch, dict):
+        batch = batch.values()
+    return batch.nbytes if isinstance(batch, torch.Tensor) else sum(map(_count_bytes, batch))
+
+
+def _start_worker(_: int) -> None:
+    prepare_worker()
     # One thread for each loader process: the processors belong to the network.
     cv2.setNumThreads(0)
     torch.set_num_threads(1)

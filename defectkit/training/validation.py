@@ -13,7 +13,8 @@ from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
-from defectkit.models.network import Network
+from defectkit.models.network import Batches, Network
+from defectkit.training.failures import explain_failed_validation
 
 WATCHED_IMAGES = 6
 """Number of validation images whose predictions are drawn after each epoch."""
@@ -48,23 +49,39 @@ class Validation:
 
 
 def validate(
-    approach: Approach, network: Network, records: Sequence[ImageRecord], *, watch: int = 0
+    approach: Approach,
+    network: Network,
+    records: Sequence[ImageRecord],
+    *,
+    fitted_to: Batches | None = None,
+    watch: int = 0,
 ) -> Validation:
     """Run the network on the validation split and choose the thresholds on it.
 
-    ``watch`` is the number of predictions that are kept in the result, for the same images each
-    time.
+    Args:
+        approach: Finds the defects.
+        network: The network.
+        records: The validation split.
+        fitted_to: Training samples; what is not learned by gradients is fitted to them first.
+        watch: Number of predictions that are kept in the result, for the same images each time.
+
+    Raises:
+        NotFiniteError: a score is not finite; the message names the image.
+        MemoryShortageError: there is too little memory for an image.
     """
-    network.eval()
     pixels = PixelMetrics(classes=approach.classes, threshold=None)
     watched_ids = {record.image_id for record in choose_watched(records, watch)}
     watched, scores = [], []
     start = time.monotonic()
-    for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
-        pixels.update(prediction.finding.score_map, prediction.truth)
-        scores.append(prediction.finding.score)
-        if prediction.record.image_id in watched_ids:
-            watched.append(prediction)
+    with explain_failed_validation(approach.config):
+        if fitted_to is not None:
+            network.fit_after_epoch(fitted_to)
+        network.eval()
+        for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
+            pixels.update(prediction.finding.score_map, prediction.truth)
+            scores.append(prediction.finding.score)
+            if prediction.record.image_id in watched_ids:
+                watched.append(prediction)
     defective = np.array([record.defective for record in records])
     pixel_threshold, dice = pixels.best_dice() or (0.5, None)
     thresholds, warnings = choose_thresholds(np.array(scores), defective)
@@ -78,14 +95,6 @@ def validate(
         seconds=time.monotonic() - start,
         watched=tuple(watched),
     )
-
-
-def estimate_seconds(
-    approach: Approach, network: Network, records: Sequence[ImageRecord], *, tried: int = 4
-) -> float:
-    """Return the seconds that validation will take, measured on the first ``tried`` images."""
-    some = records[:tried]
-    return validate(approach, network, some).seconds * len(records) / len(some)
 
 
 def choose_watched(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 
 from defectkit.approaches.build import build_approach
 from defectkit.config import ARCHITECTURES, WITHOUT_ENCODER, load_config
-from defectkit.errors import ModelError
+from defectkit.errors import ModelError, NotFiniteError
 from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
@@ -153,6 +153,21 @@ def test_images_of_odd_sizes_are_inspected(approach, architecture):
     image = np.random.default_rng(0).integers(0, 256, (67, 131, 1), np.uint8)
     (finding,) = made.find(network, [image])
     assert finding.score_map.shape == (2, 67, 131)
+
+
+@pytest.mark.check(56)
+@every_network
+def test_a_network_that_has_diverged_is_an_error_and_no_image_without_defects(
+    approach, architecture
+):
+    made, network = make(approach, architecture)
+    network.eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(torch.nan)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
+    with pytest.raises(NotFiniteError, match=r"scores are not finite.*--set train\.lr="):
+        made.find(network, [image])
 
 
 @every_network

@@ -293,11 +293,11 @@ def test_in_the_second_epoch_it_names_that_one(trial):
     assert (run.folder / "checkpoints" / "epoch-0001.json").is_file()
 
 
-@pytest.mark.parametrize("samples", [4, 12])
+@pytest.mark.parametrize("samples", [12])
 def test_a_rate_far_too_high_is_an_error_and_no_traceback(trial, samples):
     changes = (
         f"train.samples_per_epoch={samples}",
-        "train.lr=1e38",
+        "train.lr=1e6",
         "train.warmup=0",
         "train.ema=0",
     )

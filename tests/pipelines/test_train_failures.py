@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ from defectkit.models.model_folder import is_intact
 from defectkit.pipelines import train as pipeline
 from defectkit.reporting.drawing import training_progress
 from defectkit.synthesis import generator
-from defectkit.training import runs
+from defectkit.training import loop, runs
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
 from defectkit.training.runs import lock_run
@@ -187,7 +188,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
             "nothing": (runs, "record_status"),
             "run.json": (config_module, "save_config"),
             "config.yaml": (pipeline, "train_epochs"),
-            "half an epoch": (Segment, "loss"),
+            "half an epoch": (loop, "set_learning_rate"),
         }
         once.setattr(*places[written], killed)
         assert cli(*train).code == 130
@@ -233,6 +234,15 @@ def become_nan(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(nn.Module, "__call__", lambda *arguments: real(*arguments) * np.nan)
 
 
+def become_nan_in_validation(patch: pytest.MonkeyPatch) -> None:
+    real = nn.Module.__call__
+
+    def call(module: nn.Module, *arguments: object) -> object:
+        return real(module, *arguments) * (1 if module.training else np.nan)
+
+    patch.setattr(nn.Module, "__call__", call)
+
+
 def kill_a_loader(_: object) -> None:
     multiprocessing.active_children()[0].kill()
 
@@ -240,6 +250,7 @@ def kill_a_loader(_: object) -> None:
 CUDA = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 STRIKES = {
     "NaN": (3, "not finite (classes nan, bce nan", become_nan),
+    "NaN in validation": (3, ".png: the network's scores are not finite", become_nan_in_validation),
     "a dead worker": (4, "a loader process died (DataLoader worker", kill_a_loader),
     "no memory": (5, "out of memory (MemoryError). Start", raises(MemoryError())),
     "no memory on the GPU": (5, "out of memory (CUDA out of memory.", raises(CUDA)),
@@ -253,9 +264,19 @@ STRIKES = {
 FULL = pytest.param("a full disk", marks=pytest.mark.check(12))
 
 
+VALIDATION = pytest.param("NaN in validation", marks=pytest.mark.check(56))
+
+
 @posix
 @pytest.mark.check(36)
-@pytest.mark.parametrize("strike", [FULL, *(name for name in STRIKES if name != "a full disk")])
+@pytest.mark.parametrize(
+    "strike",
+    [
+        FULL,
+        VALIDATION,
+        *(name for name in STRIKES if name not in ("a full disk", "NaN in validation")),
+    ],
+)
 def test_whatever_ends_a_training_has_its_exit_status_and_leaves_the_last_checkpoint(
     strike, cli, dataset_folder, tmp_path, small, unbroken, monkeypatch, tally
 ):
@@ -264,7 +285,7 @@ def test_whatever_ends_a_training_has_its_exit_status_and_leaves_the_last_checkp
     steps, real = itertools.count(1), Segment.loss
 
     def loss(*arguments: object) -> object:
-        if next(steps) == 3:  # the first of the second epoch
+        if next(steps) == 4:  # after the trial, the first of the second epoch
             struck.append(time.monotonic())
             happen(once)
         return real(*arguments)
@@ -302,6 +323,34 @@ def test_an_image_that_vanishes_is_no_traceback_out_of_a_loader_process(
     assert ended.code == 2
     assert re.search(r"error: \S+part-\d\d\.png: the file is empty", ended.err)
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.slow
+@pytest.mark.check(56)
+@pytest.mark.parametrize("shared", ["size=64k", "ro,size=64k"])
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_little_or_no_shared_memory_costs_time_alone(
+    command, shared, source_csv, dataset_folder, tmp_path, small
+):
+    words = {
+        "prepare": ["prepare", source_csv, "--workers", 2],
+        "train": ["train", "--data", dataset_folder, *small, "--set", "data.workers=2"],
+    }[command]
+    run = shlex.join(
+        [sys.executable, "-m", "defectkit.cli", *map(str, [*words, "--out", tmp_path / "out"])]
+    )
+    script = f"mount -t tmpfs -o {shared} tmpfs /dev/shm || exit 99; {run}"
+    try:
+        ended = subprocess.run(
+            ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("there is no unshare")
+    if ended.returncode in (1, 99):
+        pytest.skip(f"nothing can be mounted here: {ended.stderr}")
+    assert ended.returncode == 0, ended.stderr
+    if (command, shared) != ("prepare", "size=64k"):
+        assert "warning: shared memory (/dev/shm" in ended.stderr
 
 
 # --- no room, no right to write -------------------------------------------------------------------

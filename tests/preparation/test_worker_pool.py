@@ -1,10 +1,11 @@
 import gc
+import multiprocessing
 import os
 import time
 
 import pytest
 
-from defectkit.errors import DatasetError
+from defectkit.errors import DatasetError, WorkerError
 from defectkit.preparation.worker_pool import open_worker_pool
 
 
@@ -58,7 +59,7 @@ def test_counts_that_cannot_be_are_refused_or_cut():
 def test_a_process_that_dies_is_an_error_for_people():
     with (
         pytest.raises(
-            DatasetError, match=r"one of 2 worker processes died.*Use fewer: --workers 1\."
+            WorkerError, match=r"one of 2 worker processes died.*Use fewer: --workers 1\."
         ),
         open_worker_pool(2, n_jobs=10) as workers,
     ):
@@ -80,3 +81,18 @@ def test_an_error_in_the_middle_ends_the_processes():
     assert time.monotonic() - start < 10  # all of it would take 20 s
     with pytest.raises(RuntimeError, match="after shutdown"):
         pools[0].submit(double, 1)
+
+
+@pytest.mark.check(56)
+def test_an_interrupted_pool_waits_for_no_job_that_takes_long():
+    def interrupt() -> None:
+        with open_worker_pool(2, n_jobs=1000) as workers:
+            workers.map(idle, [60] * 4)
+            time.sleep(0.3)
+            raise KeyboardInterrupt
+
+    before, start = multiprocessing.active_children(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+    assert time.monotonic() - start < 10
+    assert multiprocessing.active_children() == before

@@ -56,6 +56,7 @@ CHECKS = {
     53: "everything in a folder is accounted for: inspected, or listed with its reason, or counted",
     54: "one image's trouble is one row; each exit status means what the README says",
     55: "what belongs together is sealed together: models, datasets, evaluations, runs",
+    56: "training ends as documented: time, divergence, batches, shared memory, signals, workers",
     57: "a guest in a program: it is as it was after each command; forks, threads, any image",
     58: "sizes before work: numbers, files, tables and networks are bounded before they cost",
     59: "escape sequences in names and texts: none reaches a terminal, a table or a page",

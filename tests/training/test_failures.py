@@ -5,7 +5,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from defectkit.config import load_config
 from defectkit.errors import LabelError, MemoryShortageError, WorkerError
-from defectkit.training.failures import explain_failures
+from defectkit.training.failures import (
+    explain_failed_validation,
+    explain_failures,
+    needs_less_memory,
+)
 
 CONFIG = load_config(None, ["train.batch_size=6"])
 
@@ -35,7 +39,7 @@ LACKS = {
 @pytest.mark.check(36)
 @pytest.mark.parametrize("lack", LACKS)
 def test_a_real_lack_of_memory_is_told_with_the_way_out(lack):
-    message = r"out of memory \(.+\)\. Start a new run .*train\.batch_size=3\).*--resume"
+    message = r"out of memory \(.+\)\. Start a new run with --set train\.batch_size=3;.*--resume"
     with pytest.raises(MemoryShortageError, match=message):
         in_training(LACKS[lack])
 
@@ -51,6 +55,59 @@ def test_a_dead_loader_process_is_told_with_the_way_out():
     )
     with pytest.raises(WorkerError, match=message):
         in_training(work)
+
+
+@pytest.mark.check(56)
+def test_shared_memory_that_is_full_is_told_with_the_way_out():
+    def work() -> None:
+        raise RuntimeError(
+            "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\n"
+            "RuntimeError: unable to write to file </torch_7_0>: No space left on device (28)"
+        )
+
+    message = r"shared memory is full \(.*No space left on device.*--set data\.workers=0\."
+    with pytest.raises(WorkerError, match=message):
+        in_training(work)
+
+
+@pytest.mark.check(56)
+@pytest.mark.parametrize(
+    ("settings", "proposed"),
+    [
+        (["train.batch_size=8"], "train.batch_size=4"),
+        (["train.batch_size=4"], "train.batch_size=2"),
+        (["train.batch_size=3"], "data.crop=128"),  # one sample is too few for batch normalization
+        (["train.batch_size=2", "data.crop=700"], "data.crop=256"),
+        (["train.batch_size=2", "data.crop=128"], None),
+        (["train.batch_size=2", "data.resize=512"], "data.resize=256"),
+        (["train.batch_size=1", "data.crop=512"], "data.crop=256"),
+        (["train.batch_size=1", "data.crop=256"], None),
+        (["approach=patch", "train.batch_size=2"], "patch.tiles_per_image=8"),
+        (["approach=patch", "train.batch_size=1", "patch.tiles_per_image=4"],
+         "patch.tiles_per_image=2"),
+        (["approach=patch", "train.batch_size=1", "patch.tiles_per_image=2"], None),
+        (["approach=box", "model.architecture=localizer", "train.batch_size=2"], "data.resize=128"),
+    ],
+)  # fmt: skip
+def test_a_lack_of_memory_proposes_only_what_works(settings, proposed):
+    assert needs_less_memory(load_config(None, settings)) == proposed
+
+
+@pytest.mark.check(56)
+@pytest.mark.parametrize(
+    ("settings", "proposed"),
+    [
+        ([], r"--set infer\.tile=512;"),
+        (["infer.tile=256"], "a smaller network, such as another model.encoder;"),
+    ],
+)
+def test_a_lack_of_memory_in_validation_proposes_smaller_tiles(settings, proposed):
+    message = rf"out of memory \(MemoryError\)\. Start a new run with {proposed}"
+    with (
+        pytest.raises(MemoryShortageError, match=message),
+        explain_failed_validation(load_config(None, settings)),
+    ):
+        raise MemoryError
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import hashlib
+import multiprocessing
 from collections import Counter
 
 import numpy as np
@@ -117,3 +118,20 @@ def test_flips_and_turns_repeat_no_more_than_chance(augmented, tally):
         with tally.case(pairs.shape):
             spread = np.sqrt(chance * (1 - chance) / pairs.size)
             assert abs(pairs.mean() - chance) < 5 * spread
+
+
+@pytest.mark.check(56)
+def test_loader_processes_end_before_their_error_is_dealt_with(trial):
+    run = trial("train.samples_per_epoch=16")
+    before = multiprocessing.active_children()
+
+    def fail() -> None:
+        with EpochLoader(run.samples, run.approach.config.train, workers=1, device=CPU) as loader:
+            for _ in loader.epoch(1):
+                raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough") as caught:
+        fail()
+    # The traceback has the loader and its iterator.
+    assert caught.tb
+    assert multiprocessing.active_children() == before

@@ -15,6 +15,7 @@ from defectkit.models.detection.boxes import BoxLoss, box_regression_loss
 from defectkit.models.detection.detector import Detections, Detector, Targets
 from defectkit.models.detection.top_down import TopDown
 from defectkit.models.encoders import StateDict, build_features, normalization
+from defectkit.models.network import require_finite
 
 REDUCTIONS = (16, 32)
 WIDTH = 128
@@ -67,6 +68,7 @@ class Localizer(Detector):
         if targets is not None:
             truth = [_largest(one, images.shape) for one in targets]
             return self._losses(logits, attention, proposals, centers, truth)
+        require_finite(logits, proposals)
         best = attention.argmax(dim=1)
         boxes = proposals[torch.arange(len(best), device=best.device), best]  # (B, 4)
         return self._detections(logits, boxes, images.shape)

@@ -1,6 +1,6 @@
 """Between torchvision's detectors and ours: targets, detections, names of losses, anchors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +11,12 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.models.detection.ssd import SSD
 
 from defectkit.models.detection.detector import Detections, Targets
+from defectkit.models.network import require_finite
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height by width of the anchors of a cell."""
+HEADS = ("head", "box_predictor", "mask_predictor")
+"""The modules of detectors that end with scores and boxes, or lead to them."""
 HARD_NEGATIVES = 16
 """Anchors of an image without defects that SSD's class loss takes as background."""
 
@@ -70,6 +73,29 @@ def from_torchvision_detections(found: dict[str, torch.Tensor], *, first_label: 
     return Detections(
         boxes[keep], found["scores"][keep], found["labels"][keep] - first_label, masks
     )
+
+
+def require_finite_scores(body: nn.Module) -> None:
+    """Let the heads of torchvision's ``body`` check their outputs in evaluation.
+
+    Comparisons with NaN are false: the boxes of a network that has diverged would just be missing.
+    """
+    for name, module in body.named_modules():
+        if name.endswith(HEADS):
+            module.register_forward_hook(_check_outputs)
+
+
+def _check_outputs(module: nn.Module, _: Any, outputs: Any) -> None:
+    if not module.training:
+        require_finite(*_tensors(outputs))
+
+
+def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    else:
+        for one in outputs.values() if isinstance(outputs, dict) else outputs:
+            yield from _tensors(one)
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]

@@ -32,6 +32,7 @@ from defectkit.models.detection.torchvision_adapters import (
     SSDWithGoodImages,
     from_torchvision_detections,
     from_torchvision_losses,
+    require_finite_scores,
     to_torchvision_targets,
 )
 from defectkit.models.encoders import StateDict, build_features, normalization
@@ -61,6 +62,7 @@ class TorchvisionDetector(Detector):
         super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.detector = body
         self.detector.transform = NoTransform()
+        require_finite_scores(self.detector)
         self.first_label = first_label
 
     def forward(

@@ -29,7 +29,7 @@ from defectkit.models.detection.boxes import (
 from defectkit.models.detection.detector import Detections, Detector, Targets
 from defectkit.models.detection.top_down import TopDown
 from defectkit.models.encoders import StateDict, build_features, normalization
-from defectkit.models.network import Batches
+from defectkit.models.network import Batches, require_finite
 
 MAX_ENCODER_STRIDE = 32
 WIDTH = 128
@@ -112,6 +112,7 @@ class YoloGrid(Detector):
         centers, sizes = self._grid(rows, columns)
         boxes = self.decode(raw[..., :4], centers, sizes)
         if targets is None:
+            require_finite(raw)
             return [
                 self._detections(*one, images.shape[2:]) for one in zip(raw, boxes, strict=True)
             ]

@@ -7,7 +7,6 @@ from pathlib import Path
 from defectkit.approaches.interface import Samples
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
-from defectkit.errors import OutputError
 from defectkit.reporting.drawing.gif import progress_frame, write_gif
 from defectkit.reporting.drawing.plots import plot_history
 from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
@@ -37,15 +36,14 @@ def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int
 
 
 @contextmanager
-def write_gif_at_end(run: Path) -> Iterator[None]:
-    """Write ``progress.gif`` at the end of a training, also of one that is interrupted."""
+def write_gif_after_failure(run: Path) -> Iterator[None]:
+    """Write ``progress.gif`` where the training is interrupted or fails."""
     try:
         yield
     except BaseException:
-        with suppress(OutputError):  # The error that ended the training matters more than this one.
-            _write_progress_gif(run)
+        with suppress(Exception):  # The error that ended the training matters more than this one.
+            write_progress_gif(run)
         raise
-    _write_progress_gif(run)
 
 
 def draw_augmentations(path: Path, samples: Samples, dataset: Dataset) -> None:
@@ -62,7 +60,8 @@ def draw_augmentations(path: Path, samples: Samples, dataset: Dataset) -> None:
     write_png(path, contact_sheet(cells))
 
 
-def _write_progress_gif(run: Path) -> None:
+def write_progress_gif(run: Path) -> None:
+    """Write ``progress.gif`` of the frames of the epochs."""
     paths = sorted((run / "progress").glob("epoch-*.png"))
     if paths:
         step = -(-len(paths) // MAX_FRAMES)

@@ -24,7 +24,7 @@ from defectkit.models.detection.torchvision_adapters import (
     from_torchvision_detections,
     to_torchvision_targets,
 )
-from defectkit.models.network import Batches
+from defectkit.models.network import Batches, require_finite
 
 Examples = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -164,8 +164,10 @@ class RCNN(Detector):
     def _detect(self, image: torch.Tensor) -> Detections:
         proposals = propose_boxes_torch(image)
         pooled = self._pooled_features(image[None], [proposals])  # (R, F)
-        scores = _linear(self.hidden(pooled), self.machines).sigmoid()  # (R, K)
+        logits = _linear(self.hidden(pooled), self.machines)  # (R, K)
         deltas = _linear(pooled, self.movers.flatten(0, 1))  # (R, 4K)
+        require_finite(logits, deltas)
+        scores = logits.sigmoid()
         boxes = self.coder.decode(deltas, [proposals])  # (R, K, 4)
         boxes = clip_boxes_to_image(boxes, tuple(image.shape[1:])).flatten(0, 1)
         labels = torch.arange(scores.shape[1], device=scores.device).repeat(len(scores))
@@ -207,8 +209,10 @@ class RCNN(Detector):
         )
 
         with torch.no_grad():
-            hidden = self.hidden(pooled).cpu().numpy()
-        features, differences = pooled.cpu().numpy(), deltas.cpu().numpy()
+            learned = self.hidden(pooled)
+        require_finite(pooled, learned)
+        hidden, features = learned.cpu().numpy(), pooled.cpu().numpy()
+        differences = deltas.cpu().numpy()
         for label, sign in enumerate(signs.T.cpu().numpy()):
             if (sign > 0).any() and (sign < 0).any():
                 used = sign != 0

@@ -1,0 +1,100 @@
+"""A trial before a run begins: whether the network takes its samples, and how long that takes."""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+
+from defectkit.approaches.interface import Approach, Samples
+from defectkit.config import Config
+from defectkit.data.dataset import ImageRecord
+from defectkit.devices import autocast_dtype
+from defectkit.errors import ConfigError, first_line
+from defectkit.models.network import Network
+from defectkit.training.failures import explain_failures
+from defectkit.training.loader import batch_keys, batches_of_one, to_device
+from defectkit.training.validation import validate
+
+TIMED_IMAGES = 4
+"""Number of validation images by which the time of a validation is estimated."""
+
+
+def try_training(
+    approach: Approach,
+    network: Network,
+    samples: Samples,
+    validation_records: Sequence[ImageRecord],
+    device: torch.device,
+) -> float:
+    """Try a step of training and a part of a validation on a copy of ``network``.
+
+    What would end a training in its first epoch ends it here, before there is a run. Returns the
+    seconds that a validation takes, which are exact enough where ``train.max_time`` is set.
+
+    Raises:
+        ConfigError: the network does not take the samples or images, or ``train.max_time`` is too
+            short.
+        MemoryShortageError: there is too little memory for a step.
+    """
+    config, trial = approach.config, copy.deepcopy(network).to(device)
+    # The draws of the trial change none of the training's.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            with explain_failures(config):
+                step = _try_step(approach, trial, samples, device)
+                validation = _try_validation(approach, trial, samples, validation_records, device)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise ConfigError(_describe(error, config)) from error
+    max_time = config.train.max_time
+    if max_time is not None and max_time < step + validation:
+        raise ConfigError(
+            f"--max-time {max_time:g}s is too short: here a step takes about {step:.1f} s and a "
+            f"validation about {validation:.1f} s. Give at least --max-time "
+            f"{math.ceil(2 * (step + validation))}s."
+        )
+    return validation
+
+
+def _try_step(
+    approach: Approach, network: Network, samples: Samples, device: torch.device
+) -> float:
+    start, config = time.monotonic(), approach.config.train
+    keys = batch_keys(1, 0, config.batch_size)
+    inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
+    dtype = autocast_dtype(config.amp, device)
+    network.train()
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        loss = approach.loss(network, inputs, targets)["loss"]
+    loss.backward()  # type: ignore[no-untyped-call]
+    loss.item()  # waits for a GPU
+    return time.monotonic() - start
+
+
+def _try_validation(
+    approach: Approach,
+    network: Network,
+    samples: Samples,
+    records: Sequence[ImageRecord],
+    device: torch.device,
+) -> float:
+    tried, fitting = records[:1], 0.0
+    if approach.config.train.max_time is not None:  # only then the time matters
+        tried, start = records[:TIMED_IMAGES], time.monotonic()
+        network.fit_after_epoch(batches_of_one(samples, device))
+        fitting = time.monotonic() - start
+    return fitting + validate(approach, network, tried).seconds * len(records) / len(tried)
+
+
+def _describe(error: Exception, config: Config) -> str:
+    model, reason = config.model, f"{type(error).__name__}: {first_line(error)}"
+    if "more than 1 value per channel" in reason:
+        return (
+            f"{model.architecture} cannot learn from one sample at a time: its batch normalization "
+            "needs at least two values per channel. Use --set train.batch_size=2 or more."
+        )
+    return (
+        f"{model.architecture} on {model.encoder} does not take these images ({reason}). Choose "
+        "another size (--set data.crop=..., for whole images data.resize=...) or model.encoder."
+    )

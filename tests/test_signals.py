@@ -1,0 +1,78 @@
+"""What a signal does to a real command, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = [
+    pytest.mark.check(56),
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+]
+
+COMMAND = """
+import sys, time
+from pathlib import Path
+from defectkit import signals
+signals.SECONDS_TO_END = 1.0
+with signals.orderly_end():
+    try:
+        Path(sys.argv[1]).touch()
+        time.sleep(60)
+    finally:
+        {cleanup}
+        print("cleaned", flush=True)
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Start a command that waits, then cleans up; return it when it waits."""
+
+    def start(cleanup: str, **options: object) -> "subprocess.Popen[str]":
+        ready = tmp_path / "ready"
+        words = [sys.executable, "-c", COMMAND.format(cleanup=cleanup), str(ready)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options)
+        while not ready.exists():
+            time.sleep(0.01)
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_in_order_with_128_and_the_number_of_the_signal(number, command):
+    process = command("pass")
+    process.send_signal(number)
+    assert process.communicate(timeout=30)[0] == "cleaned\n"
+    assert process.returncode == 128 + number
+
+
+def test_more_signals_do_not_disturb_the_end(command):
+    process = command("time.sleep(0.6)")
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.1)
+    assert process.communicate(timeout=30)[0] == "cleaned\n"
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_an_end_that_hangs_is_cut_short(command):
+    process = command("time.sleep(60)")
+    start = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == ""
+    assert process.returncode == 128 + signal.SIGTERM
+    assert time.monotonic() - start < 10
+
+
+def test_what_nohup_ignores_stays_ignored(command):
+    process = command("pass", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[0] == "cleaned\n"

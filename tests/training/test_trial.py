@@ -1,0 +1,107 @@
+"""The trial before a run: every network at its smallest samples, and what it refuses."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import train_tiny
+
+from defectkit.approaches.build import build_approach
+from defectkit.config import ARCHITECTURES, load_config
+from defectkit.data.dataset import Dataset
+from defectkit.errors import ConfigError
+from defectkit.training import trial
+from defectkit.training.trial import try_training
+
+pytestmark = pytest.mark.check(56)
+
+CPU = torch.device("cpu")
+ENCODERS = {"fcn": "resnet50", "dpt": "resnet18"}
+CROPS = {"pan": 128}
+SMALL = ("train.samples_per_epoch=2", "patch.tile=32", "patch.context=0", "patch.tiles_per_image=1")
+NETWORKS = [(a, name) for a, names in ARCHITECTURES.items() for name in names]
+
+
+def try_small(folder, approach: str, name: str, *changes: str) -> float:
+    settings = (
+        *(f"approach={approach}", f"model.architecture={name}", "model.weights=none"),
+        *(f"model.encoder={ENCODERS.get(name, 'test_resnet')}", *SMALL),
+        *(f"data.crop={CROPS.get(name, 32)}", *changes),
+    )
+    dataset = Dataset.load(folder)
+    built = build_approach(load_config(None, settings), classes=dataset.classes, channels=1)
+    samples = built.samples(dataset, dataset.split("train"))
+    return try_training(built, built.network(), samples, dataset.split("val")[:1], CPU)
+
+
+@pytest.mark.parametrize(("approach", "name"), NETWORKS, ids=[name for _, name in NETWORKS])
+def test_each_network_takes_the_smallest_samples_or_says_what_it_needs(
+    approach, name, dataset_folder
+):
+    assert try_small(dataset_folder, approach, name, "train.batch_size=2") > 0
+    refused = ""
+    try:
+        try_small(dataset_folder, approach, name, "train.batch_size=1")
+    except ConfigError as error:
+        refused = str(error)
+    needed = f"{name} cannot learn from one sample at a time: its batch normalization needs at "
+    assert refused in (
+        "",
+        f"{needed}least two values per channel. Use --set train.batch_size=2 or more.",
+    )
+
+
+def test_a_network_that_does_not_take_the_images_is_told_before_there_is_a_run(
+    dataset_folder, tmp_path
+):
+    with pytest.raises(ConfigError, match=r"unet cannot learn from one sample .*batch_size=2 or"):
+        train_tiny(dataset_folder, tmp_path / "run", "train.batch_size=1", "data.crop=32")
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "run" / "config.yaml").exists()
+    train_tiny(dataset_folder, tmp_path / "run", "data.crop=32", "train.epochs=1")
+
+
+def test_any_other_refusal_of_a_network_names_it_and_the_settings(dataset_folder, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise AssertionError("Input height (32) doesn't match model (224).")
+
+    monkeypatch.setattr(trial, "_try_step", refuse)
+    message = r"pixel_net on \S+ does not take these images \(AssertionError: Input height \(32\)"
+    with pytest.raises(ConfigError, match=message + r".*data\.crop"):
+        try_small(dataset_folder, "segment", "pixel_net")
+
+
+def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is_a_run(
+    dataset_folder, tmp_path
+):
+    message = (
+        r"--max-time 0\.001s is too short: here a step takes about \d+\.\d s and a validation "
+        r"about \d+\.\d s\. Give at least --max-time \d+s\."
+    )
+    with pytest.raises(ConfigError, match=message):
+        train_tiny(dataset_folder, tmp_path / "run", max_time=0.001)
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_the_estimate_is_that_of_the_whole_split(dataset_folder, monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(trial.time, "monotonic", lambda: next(clock))
+    dataset = Dataset.load(dataset_folder)
+    config = load_config(None, ["model.architecture=pixel_net", "data.crop=32", *SMALL,
+                                "train.max_time=1000", "train.batch_size=2"])  # fmt: skip
+    built = build_approach(config, classes=dataset.classes, channels=1)
+    samples = built.samples(dataset, dataset.split("train"))
+    records = dataset.split("val")
+    monkeypatch.setattr(trial, "validate", lambda *_, **__: type("Timed", (), {"seconds": 8.0})())
+    assert len(records) == 5
+    # A second for what is fitted, and two for each of four images.
+    assert try_training(built, built.network(), samples, records, CPU) == 1 + 5 * 2
+
+
+def test_the_trial_changes_nothing_of_the_training(dataset_folder, tmp_path, monkeypatch):
+    settings = ("model.architecture=pixel_net", "data.crop=32", "train.epochs=1")
+    states = []
+    for name in ("tried", "not tried"):
+        train_tiny(dataset_folder, tmp_path / name, *settings)
+        states.append(load_file(tmp_path / name / "checkpoints" / "epoch-0001.safetensors"))
+        monkeypatch.setattr(trial, "try_training", lambda *_: 0.0)
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
