@@ -294,6 +294,7 @@ def test_whatever_ends_a_training_has_its_exit_status_and_leaves_the_last_checkp
     with monkeypatch.context() as once:
         once.setattr(Segment, "loss", loss)
         ended = cli("train", "--data", dataset_folder, "--out", run, *small, "--set", workers)
+    assert struck, ended.err
     assert time.monotonic() - struck[0] < 10
     assert ended.code == code, ended.err
     assert words in ended.err
