@@ -5,6 +5,7 @@ statuses are those of ``errors.py``.
 """
 
 import errno
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -131,7 +132,7 @@ def configs_copy(
     from defectkit.errors import OutputError
     from defectkit.files import write_text
 
-    if file.exists():
+    if os.path.lexists(file):
         raise OutputError(f"{file} exists already. Choose another name.")
     write_text(file, text_of(name))
 

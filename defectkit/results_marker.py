@@ -17,6 +17,7 @@ from defectkit.errors import OutputError
 from defectkit.files import TEMP_MARK, read_cells, read_json, safe_name, write_json
 
 MARKER = ".defectkit.json"
+LOCK = ".defectkit.lock"
 UNFINISHED = "unfinished"
 """The folder where a command writes until its results are complete."""
 

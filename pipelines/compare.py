@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.progress import track
 
 from defectkit.errors import ConfigError
-from defectkit.files import ensure_writable, write_text
+from defectkit.files import write_text
 from defectkit.process_settings import own_torch_settings
+from defectkit.results_folder import write_results
 from defectkit.tables import make_table, write_table
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from defectkit.reporting.drawing.comparison import RunFinding
 
 Row = dict[str, Any]
+PAGE_FILES = ("comparison.png", "comparison.html")
 
 
 class InspectedRun(NamedTuple):
@@ -90,29 +92,30 @@ def run(
     data = Path(data) if data else None
     names = _name_runs(folders)
     check_trained_on_same_data(folders, names)
-    out = ensure_writable(out)
-    results = [
-        _read_or_evaluate(folder, name, split=split, data=data, device=device, console=console)
-        for folder, name in zip(folders, names, strict=True)
-    ]
-    estimates = compare_results(results)
-    examples, inspected = _inspect_examples(
-        folders, results, split=split, data=data, device=device, console=console
-    )
-    rows = [
-        {
-            "run": result.name,
-            **one.facts,
-            **metric_cells(result, {key: each[index] for key, each in estimates.items()}),
-        }
-        for index, (result, one) in enumerate(zip(results, inspected, strict=True))
-    ]
-    notes = warn_of_incomparable(results, [one.rule for one in inspected])
-    picture = _draw_examples(examples, [one.findings for one in inspected], rows)
-    table = make_table(rows)
-    write_table(out / "comparison.csv", table)
-    _write_page(out, rows, picture, split=split, images=len(results[0].image_ids), notes=notes)
-    _print(console, rows, notes, out)
+    with write_results(out, kind="comparison", head="comparison.csv", names=PAGE_FILES) as written:
+        results = [
+            _read_or_evaluate(folder, name, split=split, data=data, device=device, console=console)
+            for folder, name in zip(folders, names, strict=True)
+        ]
+        estimates = compare_results(results)
+        examples, inspected = _inspect_examples(
+            folders, results, split=split, data=data, device=device, console=console
+        )
+        rows = [
+            {
+                "run": result.name,
+                **one.facts,
+                **metric_cells(result, {key: each[index] for key, each in estimates.items()}),
+            }
+            for index, (result, one) in enumerate(zip(results, inspected, strict=True))
+        ]
+        notes = warn_of_incomparable(results, [one.rule for one in inspected])
+        picture = _draw_examples(examples, [one.findings for one in inspected], rows)
+        table = make_table(rows)
+        write_table(written.folder / "comparison.csv", table)
+        images = len(results[0].image_ids)
+        _write_page(written.folder, rows, picture, split=split, images=images, notes=notes)
+    _print(console, rows, notes, written.out)
     return table
 
 
@@ -141,7 +144,7 @@ def _read_or_evaluate(
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.models.model_folder import model_folder, read_model_info
-    from defectkit.reporting.evaluation_folder import evaluate_split
+    from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 
     folder = run / "evaluation" / split
     # A result that is damaged or of an earlier version is made again.
@@ -153,7 +156,8 @@ def _read_or_evaluate(
     console.print(f"the model of [bold]{escape(name)}[/] was not evaluated on {split} yet")
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, data)
-    evaluate_split(run, model, dataset, split, console=console)
+    with open_evaluation(run, dataset, split) as results:
+        evaluate_split(results, run, model, dataset, split, console=console)
     return EvaluationResult.read(folder, name=name)
 
 

@@ -3,6 +3,7 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -12,7 +13,9 @@ from rich.console import Console
 
 from defectkit.control_characters import has_controls
 from defectkit.errors import DatasetError, OutputError
-from defectkit.files import ensure_writable, write_csv, write_json
+from defectkit.files import write_csv, write_json
+from defectkit.results_folder import write_results
+from defectkit.results_marker import LOCK, MARKER, Marker, files_below, own_files
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import WrittenLabelFormat
 
@@ -68,7 +71,7 @@ def run(
     from defectkit.data.dataset import Dataset
 
     data, out, console = Dataset.load(dataset), Path(out), console or SafeConsole()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir()) and to == "masks"):
+    if os.path.lexists(out) and not (to == "masks" and _is_free(out)):
         raise OutputError(f"{out} exists already. Choose a new --out.")
     names = _image_names(data)
     if data.label_kind == "boxes" and to != "coco":
@@ -98,6 +101,15 @@ def run(
     if any(record.roi for record in data.records):
         console.print("The region to inspect is not written: name it again with prepare --roi.")
     return out
+
+
+def _is_free(folder: Path) -> bool:
+    """Return whether a folder has nothing but what a conversion that failed left there."""
+    if not folder.is_dir():
+        return False
+    marker = Marker.read(folder)
+    others = {*files_below(folder)} - own_files(folder) - {MARKER, LOCK}
+    return not others and not (marker and marker.complete)
 
 
 def _image_names(data: "Dataset") -> list[str]:
@@ -176,15 +188,15 @@ def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
     for record in data.records:  # before anything is written
         if len(record.rles) > 1:
             _class_numbers(record, data.classes)
-    ensure_writable(out)
     stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
-    for name, record in zip(names, data.records, strict=True):
-        stem = PurePosixPath(name).with_suffix("")
-        # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
-        target = stem.as_posix() if stems[stem] == 1 else name
-        write_png(out / f"{target}.png", _class_numbers(record, data.classes))
-    numbered = enumerate(data.classes, start=1)
-    write_csv(out / CLASSES_FILE, ["value", "class_id"], map(list, numbered))
+    with write_results(out, kind="masks", head=CLASSES_FILE) as results:
+        for name, record in zip(names, data.records, strict=True):
+            stem = PurePosixPath(name).with_suffix("")
+            # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
+            target = stem.as_posix() if stems[stem] == 1 else name
+            write_png(results.folder / f"{target}.png", _class_numbers(record, data.classes))
+        numbered = enumerate(data.classes, start=1)
+        write_csv(results.folder / CLASSES_FILE, ["value", "class_id"], map(list, numbered))
 
 
 def _class_numbers(record: "ImageRecord", classes: Sequence[str]) -> "Image":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from defectkit.files import ensure_writable
 from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
@@ -60,19 +59,21 @@ def run(
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.operating_points import check_options
-    from defectkit.reporting.evaluation_folder import evaluate_split
+    from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 
     console = console or SafeConsole()
     check_options(max_escape_rate, cost_ratio, best_f1=best_f1)
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
-    ensure_writable(run / "evaluation" / split)  # Before the work on validation.
-    if max_escape_rate is not None or cost_ratio is not None or best_f1:
-        model = _choose_thresholds(run, model, dataset, split, max_escape_rate, cost_ratio, console)
-    return evaluate_split(
-        run, model, dataset, split, max_escape_rate=max_escape_rate, console=console
-    )
+    with open_evaluation(run, dataset, split) as results:
+        if max_escape_rate is not None or cost_ratio is not None or best_f1:
+            model = _choose_thresholds(
+                run, model, dataset, split, max_escape_rate, cost_ratio, console
+            )
+        return evaluate_split(
+            results, run, model, dataset, split, max_escape_rate=max_escape_rate, console=console
+        )
 
 
 def _choose_thresholds(
@@ -91,18 +92,20 @@ def _choose_thresholds(
     from defectkit.deployment.bundle import replace_thresholds
     from defectkit.evaluation.operating_points import choose_thresholds
     from defectkit.reporting.evaluation_folder import predict_with_progress
+    from defectkit.training.runs import hold_run
 
     records = dataset.split("val")
     predictions = predict_with_progress(
         model, records, title="choosing thresholds on val", console=console
     )
-    thresholds, warnings = choose_thresholds(
-        [prediction.finding.score for prediction in predictions],
-        [record.defective for record in records],
-        max_escape_rate=max_escape_rate,
-        cost_ratio=cost_ratio,
-    )
-    model = replace_thresholds(run, model, thresholds, warnings)
+    with hold_run(run):
+        thresholds, warnings = choose_thresholds(
+            [prediction.finding.score for prediction in predictions],
+            [record.defective for record in records],
+            max_escape_rate=max_escape_rate,
+            cost_ratio=cost_ratio,
+        )
+        model = replace_thresholds(run, model, thresholds, warnings)
     console.print("the new thresholds are saved in the model; inspect uses them from now on")
     evaluated = sorted(path.parent.name for path in run.glob("evaluation/*/metrics.json"))
     if earlier := ", ".join(name for name in evaluated if name != split):

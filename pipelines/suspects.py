@@ -13,8 +13,9 @@ from rich.progress import track
 from rich.table import Table
 
 from defectkit.errors import ConfigError
-from defectkit.files import ensure_writable, read_csv, write_text
+from defectkit.files import read_csv, write_text
 from defectkit.process_settings import own_torch_settings
+from defectkit.results_folder import write_results
 from defectkit.tables import make_table, write_table
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import Device, Split
@@ -78,21 +79,26 @@ def run(
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
-    out = ensure_writable(out or run / "suspects")
-    records = [*dataset.split("val"), *dataset.split("train")]
-    suspects = rank_suspects(
-        [
-            *_check_predictions(model, records, console),
-            *_check_copies(dataset, records),
-        ]
-    )
-    table = _make_table(suspects, records)
-    write_table(out / "suspects.csv", table)
-    entries = _draw_pictures(model, records, suspects, out, max_images=max_images, console=console)
-    title = f"{run.resolve().name}: suspect labels"
-    page = suspects_page(entries, title=title, total=table["image_id"].nunique())
-    write_text(out / "suspects.html", page)
-    _print(console, suspects, table, n_images=len(records), out=out)
+    out = run / "suspects" if out is None else out
+    with write_results(
+        out, kind="suspects", head="suspects.csv", names=["suspects.html"]
+    ) as results:
+        records = [*dataset.split("val"), *dataset.split("train")]
+        suspects = rank_suspects(
+            [
+                *_check_predictions(model, records, console),
+                *_check_copies(dataset, records),
+            ]
+        )
+        table = _make_table(suspects, records)
+        write_table(results.folder / "suspects.csv", table)
+        entries = _draw_pictures(
+            model, records, suspects, results.folder, max_images=max_images, console=console
+        )
+        title = f"{run.resolve().name}: suspect labels"
+        page = suspects_page(entries, title=title, total=table["image_id"].nunique())
+        write_text(results.folder / "suspects.html", page)
+    _print(console, suspects, table, n_images=len(records), out=results.out)
     return suspects
 
 
@@ -157,9 +163,7 @@ def _draw_pictures(
 ) -> "list[tuple[Path, Split, list[Suspect]]]":
     """Draw the first images and return the path, split and suspects of each."""
     from defectkit.reporting.drawing.overlay import overlay_name
-    from defectkit.reporting.drawing.overlay_files import remove_overlays
 
-    remove_overlays(out / "pictures")
     by_id = {record.image_id: record for record in records}
     by_image = [(name, list(own)) for name, own in groupby(suspects, lambda one: one.image_id)]
     entries = []

@@ -15,13 +15,17 @@ from rich.markup import escape
 from rich.progress import track
 
 from defectkit.errors import ConfigError, OutputError, shown
-from defectkit.files import ensure_writable, read_limited, write_text
+from defectkit.files import read_limited, write_text
+from defectkit.results_folder import write_results
+from defectkit.results_marker import check_out
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import SynthSurface
 
 if TYPE_CHECKING:
     from defectkit.synthesis.generator import SynthImage
 
+KIND = "synthetic images"
+TABLE = "train.csv"
 MAX_IMAGES = 100_000
 COLUMNS = ("ImageId", "ClassId", "EncodedPixels")
 
@@ -57,7 +61,7 @@ def run(
         seed: Other seeds give other images.
         difficulty: From 0 (clearly visible) to 1 (barely visible).
         levels: Number of gray values, 2 to 256; 16 keep images of 512 x 512 pixels near 70 kB.
-        force: Overwrite OUT/train.csv even if its labels differ.
+        force: Overwrite OUT/train.csv and images that differ from those to write.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -65,7 +69,7 @@ def run(
 
     Raises:
         ConfigError: A setting is out of its range.
-        OutputError: ``out`` cannot be written or has the labels of something else.
+        OutputError: ``out`` cannot be written or has other labels or images of the same names.
     """
     from defectkit.data.images import write_png
     from defectkit.synthesis.generator import check_settings, synthesize
@@ -75,8 +79,8 @@ def run(
             f"--images {shown(images)} is out of range. Choose between 1 and {MAX_IMAGES}."
         )
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
-    out = ensure_writable(out)
-    table = out / "train.csv"
+    out = check_out(out, KIND)
+    table = out / TABLE
 
     def draw_image(index: int) -> "SynthImage":
         return synthesize(
@@ -99,12 +103,16 @@ def run(
             raise OutputError(
                 f"{table} exists and has other labels. Choose another folder or add --force."
             )
+    replaced = [f"Train/{_file_name(index)}" for index in range(images)] if force else []
     rows = []
-    for index in track(range(images), "Drawing images", console=console):
-        drawn = draw_image(index)
-        rows.append(_label_rows(index, drawn))
-        write_png(out / "Train" / _file_name(index), drawn.image)
-    write_text(table, _csv_text(rows))
+    with write_results(
+        out, kind=KIND, head=TABLE, adopt=[TABLE, *replaced], option="OUT, or add --force"
+    ) as results:
+        for index in track(range(images), "Drawing images", console=console):
+            drawn = draw_image(index)
+            rows.append(_label_rows(index, drawn))
+            write_png(results.folder / "Train" / _file_name(index), drawn.image)
+        write_text(results.folder / TABLE, _csv_text(rows))
     return table
 
 

@@ -11,8 +11,8 @@ from file_hashes import hashes_of
 
 from defectkit.errors import ConfigError, DiskFullError, OutputError
 from defectkit.files import write_text
-from defectkit.results_folder import LOCK, hold_lock, write_results
-from defectkit.results_marker import MARKER, UNFINISHED, Marker
+from defectkit.results_folder import hold_lock, write_results
+from defectkit.results_marker import LOCK, MARKER, UNFINISHED, Marker
 
 HEAD = "findings.csv"
 FIRST = {HEAD: "1", "overlays/a.png": "1a", "overlays/b.png": "1b"}

@@ -1,6 +1,7 @@
 """``RUN/evaluation/<split>/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,14 @@ from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
-from defectkit.files import ensure_writable, write_json
+from defectkit.files import write_json
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.overlay_files import remove_overlays, write_overlay
+from defectkit.reporting.drawing.overlay_files import write_overlay
 from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
+from defectkit.results_folder import Results, write_results
+from defectkit.results_marker import unmarked_files
 from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import write_table
 from defectkit.vocabulary import Split
@@ -33,8 +36,35 @@ from defectkit.vocabulary import Split
 if TYPE_CHECKING:
     import pandas as pd
 
+METRICS_FILE = "metrics.json"
+EVALUATION_FILES = ("images.csv", "regions.csv", "scores.png", "region_recall.png", "report.html")
+
+
+def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContextManager[Results]:
+    """Lock ``RUN/evaluation/<split>/``, and replace the evaluation there by one that is complete.
+
+    Raises:
+        OutputError: files of the user are in the way, another process evaluates there, or the
+            folder cannot be written.
+    """
+    folder = run / "evaluation" / split
+    overlays = (
+        f"overlays/{_overlay_name(record.image_id, outcome)}"
+        for record in dataset.split(split)
+        for outcome in URGENCY
+    )
+    return write_results(
+        folder,
+        kind="evaluation",
+        head=METRICS_FILE,
+        names=[*EVALUATION_FILES, *overlays],
+        adopt=unmarked_files(folder),
+        option="",
+    )
+
 
 def evaluate_split(
+    results: Results,
     run: Path,
     model: TrainedModel,
     dataset: Dataset,
@@ -43,9 +73,10 @@ def evaluate_split(
     max_escape_rate: float | None = None,
     console: Console,
 ) -> Evaluation:
-    """Evaluate a run's model on a split, write ``RUN/evaluation/<split>/`` and print a summary.
+    """Evaluate a run's model on a split, write the files of the evaluation and print a summary.
 
     Args:
+        results: of ``open_evaluation``.
         run: the run's folder.
         model: the run's model, with its thresholds.
         dataset: the dataset that the run was trained on.
@@ -59,23 +90,21 @@ def evaluate_split(
         ImageError: an image cannot be read.
         OutputError: the folder cannot be written.
     """
-    folder = ensure_writable(run / "evaluation" / split)
-    remove_overlays(folder / "overlays")
     evaluation = evaluate_images(
         model,
         predict_with_progress(
             model, dataset.split(split), title=f"evaluating {split}", console=console
         ),
-        folder=folder,
-        on_image=partial(_write_overlay, folder),
+        folder=results.out,
+        on_image=partial(_write_overlay, results.folder),
     )
     warnings = list(model.info.get("warnings", ()))
     image = evaluation.metrics["image"]
     if max_escape_rate is not None:
         warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
         warnings += [warning] if warning else []
-    _write_files(evaluation, describe_evaluated(model.info, split))
-    _write_report(evaluation, run, model, dataset, split, warnings)
+    _write_files(evaluation, results.folder, describe_evaluated(model.info, split))
+    _write_report(evaluation, results.folder, run, model, dataset, split, warnings)
     print_evaluation(console, evaluation, model.thresholds, warnings)
     return evaluation
 
@@ -115,13 +144,12 @@ def _overlay_name(image_id: str, outcome: str) -> str:
     return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
 
 
-def _write_files(evaluation: Evaluation, evaluated: Mapping[str, str]) -> None:
-    folder, metrics, images = evaluation.folder, evaluation.metrics, evaluation.images
+def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, str]) -> None:
+    metrics, images = evaluation.metrics, evaluation.images
     write_table(folder / "images.csv", _image_texts(images))
     write_table(folder / "regions.csv", _region_texts(evaluation.regions))
-    # Last: where it is new, the tables are too.
     sealed = {**metrics, "evaluated": evaluated, "tables": hash_tables(folder, TABLES)}
-    write_json(folder / "metrics.json", add_seal(sealed))
+    write_json(folder / METRICS_FILE, add_seal(sealed))
     plot_scores(
         folder / "scores.png",
         images["score"].tolist(),
@@ -149,6 +177,7 @@ def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
 
 def _write_report(
     evaluation: Evaluation,
+    folder: Path,
     run: Path,
     model: TrainedModel,
     dataset: Dataset,
@@ -158,7 +187,7 @@ def _write_report(
     config = model.approach.config
     rows: list[dict[Any, Any]] = evaluation.images.to_dict("records")
     write_report(
-        evaluation.folder,
+        folder,
         metrics=evaluation.metrics,
         images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
         title=f"{run.name}: {split} split",

@@ -3,17 +3,16 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
 from defectkit.files import ensure_writable, write_json
+from defectkit.results_folder import hold_lock
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
@@ -169,19 +168,22 @@ def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
     Raises:
         OutputError, TrainingError: as ``check_run_folder``, or another process is training there.
     """
-    lock = FileLock(run / ".lock", timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TrainingError(
-            f"another process is training into {run}. Wait for its end or stop it, then "
-            "continue with --resume."
-        ) from None
-    try:
+    with hold_run(run, seconds=LOCK_SECONDS):
         _check_writable(run, resume=resume, locked=True)
         yield
-    finally:
-        lock.release()
+
+
+def hold_run(run: Path, *, seconds: float = 0) -> AbstractContextManager[None]:
+    """Return what holds the lock of a run, for all that change it; wait for it for ``seconds``.
+
+    Raises:
+        TrainingError: another process holds it.
+    """
+    busy = TrainingError(
+        f"another process is training into {run}. Wait for its end or stop it, then try again; "
+        "a stopped training goes on with --resume."
+    )
+    return hold_lock(run / ".lock", busy=busy, seconds=seconds)
 
 
 def check_dataset(dataset: Dataset, approach: ApproachName) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from defectkit.files import sha256_file
+from defectkit.results_marker import LOCK, MARKER
 
 
 def hashes_of(folder: Path) -> dict[str, str]:
@@ -12,3 +13,8 @@ def hashes_of(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def hashes_of_results(folder: Path) -> dict[str, str]:
+    """The same of a folder of results, without its marker and its lock."""
+    return {name: value for name, value in hashes_of(folder).items() if name not in (MARKER, LOCK)}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from file_hashes import hashes_of
+from file_hashes import hashes_of, hashes_of_results
 from resealing import reseal, unseal
 from rich.console import Console
 from tiny_training import train_tiny
@@ -90,7 +90,7 @@ def compare(runs, tmp_path, console=None, **options):
 
 def test_a_comparison_has_exactly_its_files(compared):
     out, _ = compared
-    assert set(hashes_of(out)) == {"comparison.csv", "comparison.html", "comparison.png"}
+    assert set(hashes_of_results(out)) == {"comparison.csv", "comparison.html", "comparison.png"}
 
 
 def test_a_run_has_a_row_with_the_metrics_of_its_evaluation(compared, two_runs):

@@ -1,10 +1,11 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from file_hashes import hashes_of
+from file_hashes import hashes_of, hashes_of_results
 from PIL import Image
 from resealing import reseal, reseal_dataset
 from rich.console import Console
@@ -20,6 +21,7 @@ from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.files import read_csv, read_json
 from defectkit.regions import Region
 from defectkit.reporting.glossary import GLOSSARY
+from defectkit.results_marker import MARKER, Marker
 
 INTERVAL = {"value", "low", "high"}
 
@@ -34,7 +36,7 @@ def evaluated(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
 def test_an_evaluation_holds_exactly_its_files(evaluated, dataset_folder):
     run, _ = evaluated
     out = run / "evaluation" / "test"
-    files = set(hashes_of(out))
+    files = set(hashes_of_results(out))
     overlays = {name for name in files if name.startswith("overlays/")}
     assert files - overlays == {
         "images.csv",
@@ -265,13 +267,24 @@ def test_evaluation_changes_neither_data_nor_model(run_copy, source_csv, quiet):
     assert {name: after[name] for name in run} == run
 
 
-def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(evaluated, quiet):
+@pytest.mark.check(52)
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(evaluated, quiet, marked):
     run, evaluation = evaluated
     metrics = evaluation.metrics
-    stray = run / "evaluation" / "test" / "overlays" / "1-escape-of-yesterday.png"
+    folder = run / "evaluation" / "test"
+    stray, mine = (folder / "overlays" / name for name in ("1-escape-old.png", "mine.png"))
     shutil.copy(next(stray.parent.iterdir()), stray)
+    shutil.copy(stray, mine)
+    if marked:
+        marker = Marker.read(folder)
+        replace(marker, files=marker.files | {"overlays/1-escape-old.png"}).write(folder)
+    else:  # As by an earlier version.
+        (folder / MARKER).unlink()
     again = defectkit.evaluate(run, device="cpu", console=quiet).metrics
     assert not stray.exists()
+    assert mine.exists()
+    mine.unlink()
     assert [again[key] for key in ("image", "pixel", "region")] == [
         metrics[key] for key in ("image", "pixel", "region")
     ]

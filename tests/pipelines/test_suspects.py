@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from file_hashes import hashes_of
+from file_hashes import hashes_of, hashes_of_results
 
 import defectkit
 from defectkit.data.dataset import Dataset
@@ -20,7 +20,7 @@ def test_a_work_list_with_pictures_and_nothing_else_changed(
 ):
     before = hashes_of(run_copy), hashes_of(source_csv.parent)
     found = defectkit.suspects(run_copy, device="cpu", max_images=3, console=quiet)
-    files = hashes_of(run_copy / "suspects")
+    files = hashes_of_results(run_copy / "suspects")
     pictures = [name for name in files if name.startswith("pictures/")]
     images = list(dict.fromkeys(one.image_id for one in found))
     assert set(files) - set(pictures) == {"suspects.csv", "suspects.html"}

@@ -7,7 +7,7 @@ from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json
-from defectkit.reporting.evaluation_folder import evaluate_split
+from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 from defectkit.seals import read_sealed
 
 
@@ -22,7 +22,10 @@ def evaluate(run_folder, dataset_folder, tmp_path, quiet):
             approach=replace(model.approach, pixel_threshold=pixel_threshold),
             thresholds=Thresholds(low=0.0, high=0.0, rule="by hand"),
         )
-        return evaluate_split(tmp_path, changed, dataset, "test", console=quiet, **options)
+        with open_evaluation(tmp_path, dataset, "test") as results:
+            return evaluate_split(
+                results, tmp_path, changed, dataset, "test", console=quiet, **options
+            )
 
     return call
 
@@ -54,13 +57,6 @@ def test_overlays_sort_by_outcome_as_the_rows_do(evaluate):
     outcomes = evaluation.images["outcome"].tolist()
     assert [name.split("-")[1] for name in names] == outcomes
     assert names[0].startswith("2-overkill-")  # every image is called defective
-
-
-def test_overlays_of_an_earlier_evaluation_go(evaluate):
-    folder = evaluate().folder / "overlays"
-    (folder / "1-escape-old.png").write_bytes(b"old")
-    evaluate()
-    assert not (folder / "1-escape-old.png").exists()
 
 
 def test_an_escape_rate_that_is_not_shown_is_a_warning_of_the_report(evaluate):
