@@ -22,6 +22,10 @@ UNFINISHED = "unfinished"
 """The folder where a command writes until its results are complete."""
 
 
+SOURCE_KINDS = ("images", "masks")
+"""What commands write for other commands to read: no results."""
+
+
 class Unmarked(NamedTuple):
     """Results without a marker, of training or of an earlier version.
 
@@ -109,13 +113,15 @@ class Marker:
 
 
 def own_files(folder: Path) -> frozenset[str]:
-    """Return the files in and below a folder that defectkit wrote, as far as the folder tells.
+    """Return the results in and below a folder, which are no images or labels of the user.
 
-    They are those that its marker lists, or by their names those of an earlier version without
+    They are the files that its marker lists, or by their names those of an earlier version without
     one, and all in its ``unfinished/``. Paths are relative to it, with forward slashes.
     """
     marker = Marker.read(folder)
     own = set(marker.files) if marker else unmarked_files(folder)
+    if marker and marker.kind in SOURCE_KINDS:
+        own = set()
     if Marker.read(folder / UNFINISHED):
         own.update(f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
     return frozenset(own)

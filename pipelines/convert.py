@@ -108,8 +108,8 @@ def _is_free(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     marker = Marker.read(folder)
-    others = {*files_below(folder)} - own_files(folder) - {MARKER, LOCK}
-    return not others and not (marker and marker.complete)
+    known = {MARKER, LOCK, *own_files(folder), *(marker.files if marker else ())}
+    return known.issuperset(files_below(folder)) and not (marker and marker.complete)
 
 
 def _image_names(data: "Dataset") -> list[str]:

@@ -24,7 +24,7 @@ from defectkit.vocabulary import SynthSurface
 if TYPE_CHECKING:
     from defectkit.synthesis.generator import SynthImage
 
-KIND = "synthetic images"
+KIND = "images"
 TABLE = "train.csv"
 MAX_IMAGES = 100_000
 COLUMNS = ("ImageId", "ClassId", "EncodedPixels")

@@ -1,13 +1,13 @@
 """Results are replaced as a whole, and nothing of the user's is touched."""
 
-import itertools
 import multiprocessing
 import os
-import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from file_hashes import hashes_of
+from killing import is_killed
 
 from defectkit.errors import ConfigError, DiskFullError, OutputError
 from defectkit.files import write_text
@@ -156,23 +156,6 @@ def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path):
     assert not (tmp_path / "out" / UNFINISHED).exists()
 
 
-def write_until_killed(last, out):
-    """Write ``SECOND``; the ``last`` call that changes something on disk ends the process."""
-    calls = itertools.count(1)
-
-    def before(function):
-        def counted(*arguments, **options):
-            if next(calls) == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-
-        return counted
-
-    for name in ("replace", "unlink", "rmdir", "mkdir"):
-        setattr(os, name, before(getattr(os, name)))
-    write(out, SECOND)
-
-
 @pytest.mark.parametrize("earlier", [FIRST, {}], ids=["second", "first"])
 def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, tally, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # It matters to a loss of power alone.
@@ -182,11 +165,7 @@ def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, 
         write_text(out / "overlays" / "mine.png", "mine")
         if earlier:
             write(out, earlier)
-        child = multiprocessing.get_context("fork").Process(
-            target=write_until_killed, args=(last, out)
-        )
-        child.start()
-        child.join()
+        killed = is_killed(partial(write, out, SECOND), at=last)
         with tally.case(last):
             now = {
                 name: text
@@ -200,9 +179,8 @@ def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, 
             assert {
                 name: text for name, text in content(out).items() if not name.startswith(".")
             } == {**FIRST, **mine}
-        if child.exitcode == 0:
+        if not killed:
             break
-        assert child.exitcode == -signal.SIGKILL
     assert 12 < last < 199
 
 

@@ -89,3 +89,29 @@ def test_other_labels_are_not_overwritten(tmp_path):
     assert (tmp_path / "Train" / "0000.png").read_bytes() == b"theirs"
     run(tmp_path, images=3, size=MIN_SIZE, force=True)
     assert table.read_bytes() == ours
+
+
+@pytest.mark.check(52)
+def test_other_images_are_not_overwritten(tmp_path):
+    theirs = tmp_path / "Train" / "0001.png"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
+    with pytest.raises(OutputError, match=r"0001\.png is not a file that this .* add --force"):
+        run(tmp_path, images=3, size=MIN_SIZE)
+    assert theirs.read_bytes() == b"theirs"
+    assert not (tmp_path / "train.csv").exists()
+    run(tmp_path, images=3, size=MIN_SIZE, force=True)
+    assert theirs.read_bytes() != b"theirs"
+    (tmp_path / ".defectkit.json").unlink()  # As by an earlier version, or from a repository.
+    run(tmp_path, images=3, size=MIN_SIZE)
+
+
+def test_images_of_the_user_stay(tmp_path):
+    mine = tmp_path / "Train" / "mine.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    run(tmp_path, images=3, size=MIN_SIZE)
+    run(tmp_path, images=2, size=MIN_SIZE, force=True)
+    assert sorted(path.name for path in mine.parent.iterdir()) == [
+        "0000.png", "0001.png", "mine.png"
+    ]  # fmt: skip

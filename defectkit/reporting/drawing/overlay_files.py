@@ -58,13 +58,6 @@ def write_overlay(
     write_png(path, overlay, compress_level=1)
 
 
-def remove_overlays(folder: Path) -> None:
-    """Remove the overlays and previews in a folder, if it exists."""
-    for pattern in ("*.png", f"*{PREVIEW_SUFFIX}"):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
 def _shrink_image(image: Image) -> Image:
     stacked = image.shape[1] >= STACK_ASPECT * image.shape[0]
     half = PREVIEW_SIDE // 2

@@ -11,7 +11,7 @@ from defectkit.labels.scope import Scope
 from defectkit.regions import Region, label_regions
 from defectkit.reporting.drawing import overlay_files
 from defectkit.reporting.drawing.overlay import draw_overlay
-from defectkit.reporting.drawing.overlay_files import remove_overlays, write_overlay
+from defectkit.reporting.drawing.overlay_files import write_overlay
 
 DEFECT = (slice(30, 34), slice(780, 790))
 
@@ -90,11 +90,3 @@ def test_the_preview_dims_what_is_outside_of_the_region_to_inspect(tmp_path):
     write_overlay(tmp_path / "a.png", image, finding, judgment, image_id="a", scope=scope)
     lower = read_image(tmp_path / "a.preview.jpg")[-48:-8, 8:-8].mean(axis=(0, 2))
     assert lower[:180].max() < lower[220:280].min() - 40
-
-
-def test_overlays_and_previews_are_removed_and_other_files_stay(tmp_path):
-    for name in ("a.png", "a.preview.jpg", "mine.jpg"):
-        (tmp_path / name).touch()
-    remove_overlays(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.jpg"]
-    remove_overlays(tmp_path / "none")
