@@ -129,15 +129,22 @@ def own_files(folder: Path) -> frozenset[str]:
 
 def unmarked_files(folder: Path) -> set[str]:
     """Return the files of an earlier version, by their names; none where there is a marker."""
-    if Marker.read(folder):
-        return set()
     files: set[str] = set()
-    for results in _unmarked(folder):
-        for pattern in results.files:
-            files.update(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
-        if results.kind == "inspection":
-            files.update(_unmarked_overlays(folder))
+    if not Marker.read(folder):
+        for head in _unmarked(folder):
+            files |= named_files(folder, head)
+            if UNMARKED[head].kind == "inspection":
+                files.update(_unmarked_overlays(folder))
     return files
+
+
+def named_files(folder: Path, head: str) -> set[str]:
+    """Return the files in and below a folder that are called as results with this ``head``."""
+    return {
+        path.relative_to(folder).as_posix()
+        for pattern in UNMARKED[head].files
+        for path in folder.glob(pattern)
+    }
 
 
 def check_out(out: str | Path, kind: str) -> Path:
@@ -156,7 +163,7 @@ def check_out(out: str | Path, kind: str) -> Path:
         if inner.name == UNFINISHED and Marker.read(inner):
             raise OutputError(f"{inner} has unfinished results. Choose another folder.")
     marker = Marker.read(folder)
-    kinds = [marker.kind] if marker else [one.kind for one in _unmarked(folder)]
+    kinds = [marker.kind] if marker else [UNMARKED[head].kind for head in _unmarked(folder)]
     for other in kinds:
         if other != kind:
             raise OutputError(
@@ -173,14 +180,14 @@ def files_below(folder: Path) -> Iterator[str]:
         yield from ((inner / name).as_posix() for name in names if not name.startswith(TEMP_MARK))
 
 
-def _unmarked(folder: Path) -> Iterator[Unmarked]:
-    """Yield what a folder without a marker has by its heads."""
+def _unmarked(folder: Path) -> Iterator[str]:
+    """Yield the heads of results in a folder without a marker."""
     for head, results in UNMARKED.items():
         with suppress(OSError):
             if (folder / head).is_file():
                 with (folder / head).open("rb") as file:
                     if results.sign in file.read(SIGN_BYTES):
-                        yield results
+                        yield head
 
 
 def _unmarked_overlays(folder: Path) -> Iterator[str]:

@@ -28,7 +28,7 @@ from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
 from defectkit.results_folder import Results, write_results
-from defectkit.results_marker import unmarked_files
+from defectkit.results_marker import named_files
 from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import write_table
 from defectkit.vocabulary import Split
@@ -58,7 +58,7 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
         kind="evaluation",
         head=METRICS_FILE,
         names=[*EVALUATION_FILES, *overlays],
-        adopt=unmarked_files(folder),
+        adopt=named_files(folder, METRICS_FILE),
         option="",
     )
 
