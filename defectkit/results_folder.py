@@ -30,7 +30,7 @@ class Results:
         kind: what they are.
         head: the name of the file that makes the folder loadable.
         folder: where to write them until then.
-        option: the option or argument that names ``out``; "" where none does.
+        otherwise: another way out than to move what is in the way; "" where there is none.
         earlier: the files of earlier results in ``out``, which these replace.
         keeps_earlier: whether the earlier results are complete, and stay if these fail.
     """
@@ -39,7 +39,7 @@ class Results:
     kind: str
     head: str
     folder: Path
-    option: str
+    otherwise: str
     earlier: frozenset[str]
     keeps_earlier: bool
 
@@ -72,7 +72,7 @@ class Results:
     def _way_out(self) -> str:
         damaged = (self.out / MARKER).exists() and not Marker.read(self.out)
         note = f" ({self.out / MARKER}, which lists the files it wrote, is damaged.)"
-        return f"Move it away{_or_another(self.option)}.{note if damaged else ''}"
+        return f"Move it away{_or(self.otherwise)}.{note if damaged else ''}"
 
     def make_folder(self) -> None:
         """Make the folder to write to; what a killed command left there is removed.
@@ -131,7 +131,7 @@ def write_results(
     head: str,
     names: Iterable[str] = (),
     adopt: Iterable[str] = (),
-    option: str = "--out",
+    otherwise: str = "choose another folder",
 ) -> Iterator[Results]:
     """Lock the folder ``out``, yield where to write results, and put them in place at the end.
 
@@ -146,7 +146,7 @@ def write_results(
         names: files to write, as far as known before any work: where the user has such, the
             command is refused.
         adopt: files in ``out`` that no marker lists and that are to be replaced all the same.
-        option: the option or argument that names ``out``, for messages; "" where none does.
+        otherwise: another way out than to wait, or to move what is in the way; "" for none.
 
     Raises:
         OutputError: the folder has results of another kind, another process writes to it, a file
@@ -156,11 +156,9 @@ def write_results(
     ensure_writable(out)
     with hold_lock(
         out / LOCK,
-        busy=OutputError(
-            f"another process is writing to {out}. Wait for its end{_or_another(option)}."
-        ),
+        busy=OutputError(f"another process is writing to {out}. Wait for its end{_or(otherwise)}."),
     ):
-        results = _plan(check_out(out, kind), kind, head, adopt, option)
+        results = _plan(check_out(out, kind), kind, head, adopt, otherwise)
         results.refuse_foreign([head, *names])
         results.make_folder()
         try:
@@ -201,16 +199,16 @@ def hold_lock(path: Path, *, busy: DefectkitError, seconds: float = 0) -> Iterat
         lock.release()
 
 
-def _plan(out: Path, kind: str, head: str, adopt: Iterable[str], option: str) -> Results:
+def _plan(out: Path, kind: str, head: str, adopt: Iterable[str], otherwise: str) -> Results:
     """Return the results to write, by what is in ``out`` now."""
     marker = Marker.read(out)
     earlier = frozenset({*adopt, *(marker.files if marker else ())})
     is_complete = head in earlier and (out / head).is_file() and (not marker or marker.complete)
-    return Results(out, kind, head, out / UNFINISHED, option, earlier, is_complete)
+    return Results(out, kind, head, out / UNFINISHED, otherwise, earlier, is_complete)
 
 
-def _or_another(option: str) -> str:
-    return f", or choose another {option}" if option else ""
+def _or(otherwise: str) -> str:
+    return f", or {otherwise}" if otherwise else ""
 
 
 def _is_plain_file(path: Path) -> bool:

@@ -106,7 +106,11 @@ def run(
     replaced = [f"Train/{_file_name(index)}" for index in range(images)] if force else []
     rows = []
     with write_results(
-        out, kind=KIND, head=TABLE, adopt=[TABLE, *replaced], option="OUT, or add --force"
+        out,
+        kind=KIND,
+        head=TABLE,
+        adopt=[TABLE, *replaced],
+        otherwise="choose another folder, or add --force",
     ) as results:
         for index in track(range(images), "Drawing images", console=console):
             drawn = draw_image(index)

@@ -59,7 +59,7 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
         head=METRICS_FILE,
         names=[*EVALUATION_FILES, *overlays],
         adopt=named_files(folder, METRICS_FILE),
-        option="",
+        otherwise="",
     )
 
 
