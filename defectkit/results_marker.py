@@ -5,16 +5,18 @@ before it, wrote none: what these leave is known by its names.
 """
 
 import csv
+import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from defectkit import __version__
 from defectkit.errors import OutputError
-from defectkit.files import TEMP_MARK, read_cells, read_json, safe_name, write_json
+from defectkit.files import TEMP_MARK, read_cells, read_limited, safe_name, write_json
 
 MARKER = ".defectkit.json"
 LOCK = ".defectkit.lock"
@@ -78,6 +80,8 @@ UNMARKED = {
 }
 """By the names of their heads."""
 SIGN_BYTES = 65536
+MAX_DEPTH = 4
+"""Max. number of folders from a result up to its marker, both included: RUN/progress/1.png."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +102,10 @@ class Marker:
     def read(cls, folder: Path) -> "Marker | None":
         """Return the marker of a folder; None where there is none or it is damaged."""
         try:
-            content = read_json(folder / MARKER)
+            # Of a million files: larger than any other JSON file of defectkit.
+            content = json.loads(read_limited(folder / MARKER))
             kind, complete, files = (content[key] for key in ("kind", "complete", "files"))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
         if not (isinstance(kind, str) and isinstance(complete, bool) and isinstance(files, list)):
             return None
@@ -125,6 +130,30 @@ def own_files(folder: Path) -> frozenset[str]:
     if Marker.read(folder / UNFINISHED):
         own.update(f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
     return frozenset(own)
+
+
+class KnownResults:
+    """Which files commands wrote; what lies in a folder is read once.
+
+    A folder of a user may lie among results, and results among images.
+    """
+
+    def __init__(self) -> None:
+        self._own_files = cache(lambda folder: own_files(Path(folder)))
+
+    def __contains__(self, path: str | Path) -> bool:
+        """Return whether a command wrote the file, as a marker above it says."""
+        folder, inner = os.path.split(os.path.abspath(path))  # noqa: PTH100 (links stay)
+        if inner == MARKER:
+            return True
+        for _ in range(MAX_DEPTH):
+            if inner in self._own_files(folder):
+                return True
+            folder, name = os.path.split(folder)
+            if not name:
+                return False
+            inner = f"{name}/{inner}"
+        return False
 
 
 def unmarked_files(folder: Path) -> set[str]:

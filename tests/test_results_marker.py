@@ -6,7 +6,7 @@ import pytest
 
 from defectkit.errors import OutputError
 from defectkit.files import write_csv, write_json
-from defectkit.results_marker import MARKER, Marker, check_out, own_files
+from defectkit.results_marker import MARKER, KnownResults, Marker, check_out, own_files
 
 FINDINGS = ("image_id", "verdict", "score", "class_id", "rle")
 
@@ -49,6 +49,26 @@ def test_the_own_files_are_those_of_the_marker_and_of_unfinished_results(tmp_pat
     assert own_files(tmp_path) == {
         "findings.csv", "overlays/a.png", "unfinished/x/b.png", f"unfinished/{MARKER}"
     }  # fmt: skip
+
+
+def test_a_result_is_known_wherever_its_marker_lies_above_it(tmp_path):
+    out = tmp_path / "out"
+    touch(out, "findings.csv", "overlays/a.png", "unfinished/overlays/b.png")
+    Marker("inspection", True, frozenset({"findings.csv", "overlays/a.png"})).write(out)
+    Marker("inspection", False, frozenset()).write(out / "unfinished")
+    results = KnownResults()
+    assert out / MARKER in results
+    assert out / "overlays/a.png" in results
+    assert out / "unfinished/overlays/b.png" in results
+    assert out / "overlays/mine.png" not in results
+    assert tmp_path / "findings.csv" not in results
+
+
+def test_the_marker_of_very_many_files_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("defectkit.files.MAX_JSON_BYTES", 1000)
+    files = frozenset(f"overlays/{number}.png" for number in range(1000))
+    Marker("inspection", True, files).write(tmp_path)
+    assert own_files(tmp_path) == files
 
 
 def test_results_of_an_earlier_version_are_known_by_their_names(tmp_path):

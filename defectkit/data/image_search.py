@@ -11,7 +11,7 @@ from defectkit.data.file_kinds import has_image, is_document
 from defectkit.data.folder_walk import Entry, walk_folder
 from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.errors import ImageError
-from defectkit.results_marker import MARKER, UNFINISHED, UNMARKED, own_files
+from defectkit.results_marker import KnownResults
 
 NAMED = 3
 """Number of files that are named."""
@@ -87,12 +87,12 @@ def search_images(given: Sequence[str | Path], *, follow_links: bool) -> ImageSe
     Raises:
         ImageError: there is no image, or something that is given is missing.
     """
-    search, real_folder = ImageSearch(), cache(os.path.realpath)
+    search, real_folder, results = ImageSearch(), cache(os.path.realpath), KnownResults()
     found: dict[str, tuple[Entry, Path]] = {}  # each file once, with its path as given
     for text in given:
         path = Path(text)
         _check_given(text)
-        for entry, kind in _look_at(path, follow_links=follow_links):
+        for entry, kind in _look_at(path, results, follow_links=follow_links):
             if kind:
                 search.others.setdefault(kind, []).append(entry.name)
             else:
@@ -130,7 +130,9 @@ def _check_given(text: str | Path) -> None:
         raise ImageError(f"cannot find {text} ({why}): {hint}.") from error
 
 
-def _look_at(given: Path, *, follow_links: bool) -> Iterator[tuple[Entry, str]]:
+def _look_at(
+    given: Path, results: KnownResults, *, follow_links: bool
+) -> Iterator[tuple[Entry, str]]:
     """Yield what is given, or lies below it, and its kind: "" if it is to be listed."""
     if not given.is_dir():
         yield Entry(name=given.name, path=given, kind="file"), ""
@@ -138,9 +140,8 @@ def _look_at(given: Path, *, follow_links: bool) -> Iterator[tuple[Entry, str]]:
     entries = sorted(
         walk_folder(given, follow_links=follow_links), key=lambda entry: entry.name.split("/")
     )
-    results = _results_among(given, entries)
     for entry in entries:
-        if entry.name in results:
+        if entry.path in results:
             yield entry, OTHER_KINDS["result"]
         elif entry.kind in OTHER_KINDS:
             yield entry, OTHER_KINDS[entry.kind]
@@ -169,22 +170,6 @@ def _judge_file(entry: Entry) -> tuple[Entry, str]:
 
 def _suffix_of(entry: Entry) -> str:
     return entry.path.suffix.lower() or "without extension"
-
-
-def _results_among(top: Path, entries: Sequence[Entry]) -> set[str]:
-    """Return the names of the files below ``top`` that defectkit wrote."""
-    folders = set()
-    for entry in entries:
-        inner, _, name = entry.name.rpartition("/")
-        if name == MARKER or name in UNMARKED:
-            folders.add(inner)
-            if inner.rpartition("/")[2] == UNFINISHED:
-                folders.add(inner.rpartition("/")[0])
-    return {
-        f"{inner}/{name}" if inner else name
-        for inner in folders
-        for name in (MARKER, *own_files(top / inner))
-    }
 
 
 def _why_none(given: Sequence[str | Path], search: ImageSearch, unopened: Sequence[Entry]) -> str:

@@ -37,8 +37,6 @@ DRAWN_WORDS = frozenset(
      "predictions"}
 )  # fmt: skip
 """The names of folders of pictures that were made of images."""
-OUTPUT_FILES = frozenset({"dataset.json", "run.json", "metrics.json", "findings.csv"})
-"""Files that defectkit writes into a folder of its own: the pictures below it are no images."""
 
 
 def list_files(root: Path, *, links: bool = False, strict: bool = True) -> list[Path]:

@@ -9,12 +9,7 @@ from pathlib import Path
 
 from defectkit.data.image_kinds import is_data
 from defectkit.errors import DefectkitWarning, ImageError
-from defectkit.preparation.file_tree import (
-    DRAWN_WORDS,
-    MASK_WORDS,
-    OUTPUT_FILES,
-    is_named,
-)
+from defectkit.preparation.file_tree import DRAWN_WORDS, MASK_WORDS, is_named
 from defectkit.preparation.image_names import (
     MOVED,
     NameIndex,
@@ -24,6 +19,7 @@ from defectkit.preparation.image_names import (
     refuse_several,
     split_suffix,
 )
+from defectkit.results_marker import KnownResults
 
 NO_IMAGE_WORDS = MASK_WORDS | DRAWN_WORDS
 """The names of folders whose pictures are no images, unless one is named."""
@@ -67,8 +63,8 @@ class Listing:
 class ImageFolder:
     """A folder of images that are found by image id; each folder in it is listed once.
 
-    Links that lead out of it are followed only with ``follow_links``. The files ``not_images`` are
-    never found: those of the labels.
+    Links that lead out of it are followed only with ``follow_links``. Never found are the files
+    ``not_images``, those of the labels, and the results of commands.
     """
 
     def __init__(
@@ -80,6 +76,7 @@ class ImageFolder:
         self._not_images: dict[str, set[str]] = {}
         for path in not_images:
             self._not_images.setdefault(real(path.parent), set()).add(path.name)
+        self._results = KnownResults()
         self._listing = cache(self._list)
         self._find = cache(self._find_uncached)
 
@@ -141,8 +138,8 @@ class ImageFolder:
     def folders(self, top: str = "") -> Iterator[str]:
         """Yield ``top`` and the folders below it that may have images, each once.
 
-        Folders of masks, of pictures that were made of images, and what defectkit wrote have none.
-        One that cannot be listed is warned of.
+        Folders of masks and of pictures that were made of images have none. One that cannot be
+        listed is warned of.
         """
         waiting, seen = [top], set()
         while waiting:
@@ -152,11 +149,9 @@ class ImageFolder:
                 continue
             seen.add(real)
             try:
-                listing = self.listing(inner)
+                self.listing(inner)
             except ImageError as error:
                 warnings.warn(f"{error}; no image in it is found", DefectkitWarning, stacklevel=2)
-                continue
-            if inner != top and not OUTPUT_FILES.isdisjoint(listing.problems):
                 continue
             yield inner
             for name in reversed(self.subfolders(inner)):
@@ -224,7 +219,9 @@ class ImageFolder:
                 problems = {
                     entry.name: self._problem(entry)
                     for entry in entries
-                    if entry.name not in not_images and _is_file(entry)
+                    if entry.name not in not_images
+                    and _is_file(entry)
+                    and entry.path not in self._results
                 }
             for name in sorted(problems):
                 stem, suffix = split_suffix(name)

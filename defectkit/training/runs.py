@@ -29,6 +29,9 @@ CHANGEABLE_ON_RESUME = (
 SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """The folders in a run's folder that training writes to."""
 
+WRITTEN_FIRST = {"augmentations.png", "run.json"}
+"""What a training that was killed before it wrote its configuration leaves in a run's folder."""
+
 LOCK_SECONDS = 10.0
 """Time to wait for the lock: loader processes of a killed training keep it for some seconds."""
 
@@ -259,14 +262,27 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:
-    if not resume and (run / "config.yaml").exists():
-        raise TrainingError(
-            f"{run} already has a run. Continue it with --resume, or choose another --out."
-        )
+    if not resume:
+        _refuse_other_files(run)
     for folder in (run, *(run / name for name in SUBFOLDERS)):
         if folder == run or folder.is_dir():
             # Other commands may be writing to a folder that is not a run yet.
             ensure_writable(folder, owned=locked and resume)
+
+
+def _refuse_other_files(run: Path) -> None:
+    """Check that a new run mixes with nothing."""
+    if (run / "config.yaml").exists():
+        raise TrainingError(
+            f"{run} already has a run. Continue it with --resume, or choose another --out."
+        )
+    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
+    others = {name for name in names if not name.startswith(".")} - WRITTEN_FIRST
+    if others:
+        raise OutputError(
+            f"{run} has other files than a run's, such as {min(others)}. Choose a new or empty "
+            "folder with --out."
+        )
 
 
 def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:

@@ -79,6 +79,16 @@ def test_what_a_command_wrote_is_counted_and_what_lies_beside_is_inspected(tmp_p
     assert found.describe_skipped().startswith("6 other files skipped: 6 results of defectkit (")
 
 
+@pytest.mark.check(52)
+def test_results_are_known_where_the_given_folder_lies_among_them(tmp_path):
+    touch(tmp_path, "line/overlays/a.png", "line/overlays/a.png.png", "line/findings.csv")
+    of_line = frozenset({"findings.csv", "overlays/a.png.png"})
+    Marker("inspection", complete=True, files=of_line).write(tmp_path / "line")
+    found = search(tmp_path / "line" / "overlays")
+    assert ids(found) == ["a.png"]
+    assert found.others == {"results of defectkit": ["a.png.png"]}
+
+
 @pytest.mark.check(53)
 def test_without_an_image_the_error_says_what_is_there_instead(tmp_path):
     touch(tmp_path, "a.txt", "b.txt")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from defectkit.errors import DefectkitWarning, ImageError
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import NoSuchImageError
+from defectkit.results_marker import Marker
 
 OUTSIDE = "the image id leads outside the image folder"
 
@@ -161,8 +162,7 @@ def test_a_broken_link_is_said_to_be_one(root):
 
 
 def test_pictures_that_were_made_of_images_are_not_taken_for_them(root):
-    made = ["runs/1/run.json", "runs/1/evaluation/x.png", "dataset/dataset.json", "dataset/x.png"]
-    made += ["line2/overlays/x.png", "masks/x.png", "labels/x.png", "@eaDir/x.png"]
+    made = ["line2/overlays/x.png", "masks/x.png", "labels/x.png", "@eaDir/x.png"]
     for name in made:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -170,6 +170,18 @@ def test_pictures_that_were_made_of_images_are_not_taken_for_them(root):
         ImageFolder(root).find("x.png")
     assert ImageFolder(root / "masks").find("x").name == "x.png"  # That is the one that was named.
     assert ImageFolder(root).find("masks/x").name == "masks/x.png"
+
+
+@pytest.mark.check(52)
+def test_results_of_a_command_are_no_images_and_what_lies_beside_them_is(root):
+    for name in ("line3/findings.csv", "line3/drawn.png", "line3/x.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    files = frozenset({"findings.csv", "drawn.png"})
+    Marker("inspection", complete=True, files=files).write(root / "line3")
+    assert ImageFolder(root).find("x").name == "line3/x.png"
+    with pytest.raises(NoSuchImageError):
+        ImageFolder(root).find("drawn")
 
 
 @pytest.mark.check(53)

@@ -52,6 +52,23 @@ def test_two_that_ask_at_once_get_two_runs(tmp_path, monkeypatch):
     assert create_run_folder("segment", root=tmp_path).name == "segment-2"
 
 
+@pytest.mark.check(52)
+@pytest.mark.parametrize("name", ["history.csv", "model/model.safetensors", "notes.txt"])
+def test_a_new_run_is_not_mixed_with_other_files(name, tmp_path):
+    run = tmp_path / "run"
+    (run / name).parent.mkdir(parents=True)
+    (run / name).write_text("mine")
+    with pytest.raises(OutputError, match=r"has other files .* such as \w+.*empty folder"):
+        check_run_folder(run, resume=False)
+    assert (run / name).read_text() == "mine"
+
+
+def test_a_run_that_was_killed_before_its_configuration_can_be_started_again(tmp_path):
+    for name in ("run.json", "augmentations.png", ".lock"):
+        (tmp_path / name).write_text("")
+    check_run_folder(tmp_path, resume=False)
+
+
 def test_a_place_where_no_run_can_be_made_is_said_plainly(tmp_path):
     (tmp_path / "runs").write_text("mine")
     with pytest.raises(OutputError, match=r"cannot make .*segment-1: .*another folder with --out"):
