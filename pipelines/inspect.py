@@ -96,9 +96,11 @@ def run(
     console = console or SafeConsole()
     trained = TrainedModel.load(model, device=device)
     source = _open_roi(roi, trained, console)
-    search = search_images(images, follow_links=follow_links)
-    masks = [file for file in search.files if source and source.has_mask(file.path)]
-    search.set_aside(masks, "masks of --roi")
+    search = search_images(
+        images,
+        follow_links=follow_links,
+        is_mask=lambda path: bool(source and source.has_mask(path)),
+    )
     files = search.files
     source = source.among(Path(file.image_id) for file in files) if source else None
     overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ OTHER_KINDS = {
     "hidden": "hidden or of the system",
     "seen": "links to folders that were searched",
     "result": "results of defectkit",
+    "mask": "masks of --roi",
 }
 """The files that are no images and have a reason beside their suffix."""
 KNOWN = ", ".join(IMAGE_SUFFIXES)
@@ -52,12 +53,6 @@ class ImageSearch:
         """Number of files that are no images."""
         return sum(map(len, self.others.values()))
 
-    def set_aside(self, files: Sequence[ImageFile], kind: str) -> None:
-        """Count files as those that are no images, of a kind of their own."""
-        if files:
-            self.others[kind] = [file.image_id for file in files]
-            self.files = [file for file in self.files if file not in files]
-
     def describe_skipped(self) -> str:
         """Return the number of files that are no images by kind, and the names of some; or ""."""
         if not self.skipped:
@@ -70,12 +65,14 @@ class ImageSearch:
         return f"{len(names)} other file{plural} skipped: {kinds} ({some})"
 
 
-def search_images(given: Sequence[str | Path], *, follow_links: bool) -> ImageSearch:
+def search_images(
+    given: Sequence[str | Path], *, follow_links: bool, is_mask: Callable[[Path], bool]
+) -> ImageSearch:
     """Return the given files, all images below the given folders, and all else that lies there.
 
     A file that is given counts as an image; below a folder, one that is called as images are or
-    that begins as one. Documents, hidden files and results of defectkit are counted; whatever else
-    is no image, or is not opened, has a ``problem``.
+    that begins as one. Documents, hidden files, results of defectkit and masks are counted;
+    whatever else is no image, or is not opened, has a ``problem``.
 
     Ids are unique: the path below the given folder, else the path as given, else the whole path.
 
@@ -83,6 +80,7 @@ def search_images(given: Sequence[str | Path], *, follow_links: bool) -> ImageSe
         given: files and folders.
         follow_links: also follow links that lead out of a given folder; otherwise they have a
             ``problem``.
+        is_mask: whether a path is a region's mask, and so no image unless it is given itself.
 
     Raises:
         ImageError: there is no image, or something that is given is missing.
@@ -92,7 +90,7 @@ def search_images(given: Sequence[str | Path], *, follow_links: bool) -> ImageSe
     for text in given:
         path = Path(text)
         _check_given(text)
-        for entry, kind in _look_at(path, results, follow_links=follow_links):
+        for entry, kind in _look_at(path, results, is_mask, follow_links=follow_links):
             if kind:
                 search.others.setdefault(kind, []).append(entry.name)
             else:
@@ -131,7 +129,7 @@ def _check_given(text: str | Path) -> None:
 
 
 def _look_at(
-    given: Path, results: KnownResults, *, follow_links: bool
+    given: Path, results: KnownResults, is_mask: Callable[[Path], bool], *, follow_links: bool
 ) -> Iterator[tuple[Entry, str]]:
     """Yield what is given, or lies below it, and its kind: "" if it is to be listed."""
     if not given.is_dir():
@@ -145,6 +143,8 @@ def _look_at(
             yield entry, OTHER_KINDS["result"]
         elif entry.kind in OTHER_KINDS:
             yield entry, OTHER_KINDS[entry.kind]
+        elif is_mask(entry.path):
+            yield entry, OTHER_KINDS["mask"]
         elif entry.kind == "file":
             yield _judge_file(entry)
         elif entry.is_link and is_document(entry.name):

@@ -1,5 +1,6 @@
 """The region to inspect as the user gives it: a box, a mask for all images, or one for each."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,7 +48,8 @@ class RoiSource:
 
     def has_mask(self, path: Path) -> bool:
         """Return whether ``path`` is one of the masks, and so no image to inspect."""
-        return bool(self.files) and path.resolve() in self.files
+        # Unlike Path.resolve, realpath raises nothing for a link that leads in a circle.
+        return bool(self.files) and Path(os.path.realpath(path)) in self.files
 
     def choose(self, path: Path) -> str:
         """Return what the region of an image is read from, for ``read_roi``: a box or a file.

@@ -13,8 +13,8 @@ from defectkit.errors import ImageError
 from defectkit.results_marker import Marker
 
 
-def search(*given: Path | str, follow_links: bool = False):
-    return search_images(given, follow_links=follow_links)
+def search(*given: Path | str, follow_links: bool = False, is_mask=lambda _: False):
+    return search_images(given, follow_links=follow_links, is_mask=is_mask)
 
 
 def ids(found) -> list[str]:
@@ -87,6 +87,22 @@ def test_results_are_known_where_the_given_folder_lies_among_them(tmp_path):
     found = search(tmp_path / "line" / "overlays")
     assert ids(found) == ["a.png"]
     assert found.others == {"results of defectkit": ["a.png.png"]}
+
+
+@pytest.mark.check(53)
+def test_masks_are_counted_and_are_images_where_they_are_given_themselves(tmp_path):
+    touch(tmp_path, "masks/a.png", "masks/b.png", "c.png")
+
+    def find(*given: Path):
+        return search(*given, is_mask=lambda path: path.parent.name == "masks")
+
+    found = find(tmp_path)
+    assert ids(found) == ["c.png"]
+    assert found.others == {"masks of --roi": ["masks/a.png", "masks/b.png"]}
+    assert ids(find(tmp_path, tmp_path / "masks" / "a.png")) == ["c.png", "a.png"]
+    touch(tmp_path, "masks/c.zip")
+    with pytest.raises(ImageError, match=r"2 other files skipped: 2 masks of --roi"):
+        search(tmp_path / "masks", is_mask=lambda path: path.suffix == ".png")
 
 
 @pytest.mark.check(53)

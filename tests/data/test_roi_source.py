@@ -74,6 +74,8 @@ def test_a_folder_has_a_mask_for_each_image_by_its_name(tmp_path):
     assert len(source.files) == 3
     assert source.has_mask(tmp_path / "rois" / ".." / "rois" / "b_mask.png")
     assert not source.has_mask(tmp_path / "b_mask.png")
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    assert not source.has_mask(tmp_path / "circle.png")
     for image, mask in (
         ("left/a.jpg", "left/a.png"),
         ("right/a.png", "right/a_roi.png"),

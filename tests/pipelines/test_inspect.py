@@ -331,6 +331,24 @@ def test_masks_of_regions_are_found_by_the_names_of_images(roi_run, photos, tmp_
     assert "several images have the name part-00" in errors["line 2/part-00.png"]
 
 
+@pytest.mark.check(53)
+def test_masks_alone_are_no_images_and_replace_no_results(roi_run, photos, tmp_path, quiet):
+    write_png(tmp_path / "rois" / "part-00.png", np.full((96, 96), 255, np.uint8))
+
+    def inspect(*images: Path):
+        return defectkit.inspect(
+            roi_run, *images, roi=tmp_path / "rois", out=tmp_path / "out", device="cpu",
+            console=quiet,
+        )  # fmt: skip
+
+    inspect(photos / "part-00.png")
+    before = hashes_of(tmp_path / "out")
+    with pytest.raises(ImageError, match=r"no image in .*1 masks of --roi \(part-00\.png\)"):
+        inspect(tmp_path / "rois")
+    assert hashes_of(tmp_path / "out") == before
+    assert inspect(tmp_path / "rois" / "part-00.png").unreadable == 0
+
+
 def test_a_model_of_regions_by_image_says_that_it_inspects_whole_images(
     run_copy, photos, tmp_path, cli
 ):
