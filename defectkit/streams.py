@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sys
 from typing import Any, TextIO
 
@@ -11,6 +12,7 @@ _files: dict[str, "_LenientFile"] = {}
 class _LenientFile(io.FileIO):
     """A file that drops what it cannot write, and keeps the first error.
 
+    Where another program has made the stream non-blocking, it waits as a blocking one does.
     Messages are not worth the work that they are about: an inspection must not end, or end with
     another status, since nobody reads them.
     """
@@ -20,7 +22,9 @@ class _LenientFile(io.FileIO):
     def write(self, data: Any, /) -> int:
         if self.error is None:
             try:
-                return super().write(data)
+                while (written := super().write(data)) is None:  # non-blocking, and full
+                    select.select([], [self], [])
+                return written
             except OSError as error:
                 self.error = error
         return memoryview(data).nbytes
@@ -51,6 +55,8 @@ def output_failure() -> OSError | None:
 
 
 def _lenient(name: str, number: int, stream: TextIO | None) -> TextIO:
+    if stream and os.name == "nt" and stream.isatty():
+        return stream  # Python writes to a console of Windows in Unicode, which a file cannot.
     if stream:
         stream.flush()
     file = _files[name] = _LenientFile(number, "w", closefd=False)
