@@ -224,16 +224,29 @@ def ensure_writable(folder: Path | str, *, owned: bool = False) -> Path:
         OutputError: the folder cannot be created or written.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder. Choose another.")
-    probe = _temp_beside(folder / "probe")
-    write_bytes(probe, b"")
-    _remove(probe)
+    _write_probe(folder)
     for leftover in folder.glob(f"{TEMP_MARK}*"):
         with contextlib.suppress(OSError):  # Another process may remove it, too.
             if owned or time.time() - leftover.stat().st_mtime > STRAY_SECONDS:
                 leftover.unlink()
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """Check that a folder can be written or, if it is missing, made; nothing is left behind.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    _write_probe(next(one for one in (folder, *folder.absolute().parents) if one.exists()))
+
+
+def _write_probe(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder. Choose another.")
+    probe = _temp_beside(folder / "probe")
+    write_bytes(probe, b"")
+    _remove(probe)
 
 
 def _temp_beside(target: Path) -> Path:

@@ -25,6 +25,7 @@ from defectkit.errors import DiskFullError, OutputError
 from defectkit.files import (
     TEMP_MARK,
     atomic_write,
+    check_place,
     ensure_writable,
     read_csv,
     read_json,
@@ -354,6 +355,14 @@ def test_ensure_writable_makes_the_folder_and_leaves_nothing_in_it(tmp_path):
     folder = ensure_writable(tmp_path / "a" / "b")
     assert folder.is_dir()
     assert names(folder) == []
+
+
+def test_a_place_is_checked_without_making_it(tmp_path):
+    check_place(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(OutputError, match="a is a file, not a folder"):
+        check_place(tmp_path / "a" / "b")
 
 
 def test_ensure_writable_removes_strays_of_killed_writes_only(tmp_path):

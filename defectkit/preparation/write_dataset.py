@@ -11,7 +11,7 @@ from defectkit import __version__
 from defectkit.data.dataset import SCOPE_TABLE, TABLES
 from defectkit.data.image_kinds import is_data
 from defectkit.errors import OutputError
-from defectkit.files import sha256_bytes, sha256_file, write_csv, write_json
+from defectkit.files import check_place, sha256_bytes, sha256_file, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.preparation.image_facts import ImageFacts
@@ -31,9 +31,11 @@ def check_output_folder(out: str | Path) -> Path:
     """Return ``out`` as a path if a dataset may be written there; change nothing.
 
     Raises:
-        OutputError: it has other files than a dataset's, or results of another kind.
+        OutputError: it has other files than a dataset's, results of another kind, or cannot be
+            written.
     """
     folder = check_out(out, KIND)
+    check_place(folder)
     names = (
         {path.name for path in folder.iterdir() if is_data(path.name)} if folder.is_dir() else set()
     )

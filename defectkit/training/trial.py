@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ from defectkit.training.failures import explain_failures
 from defectkit.training.loader import batch_keys, batches_of_one, to_device
 from defectkit.training.validation import validate
 
+ABOUT_SAMPLES = re.compile(r"more than 1 value per channel|\b(sizes?|shapes?|height|width)\b", re.I)
+"""What networks say of too few samples, and of images whose size they do not take."""
 TIMED_IMAGES = 4
 """Number of validation images by which the time of a validation is estimated."""
 
@@ -46,7 +49,9 @@ def try_training(
                 step = _try_step(approach, trial, samples, device)
                 validation = _try_validation(approach, trial, samples, validation_records, device)
         except (AssertionError, RuntimeError, ValueError) as error:
-            raise ConfigError(_describe(error, config)) from error
+            if reason := _refused_samples(error, config):
+                raise ConfigError(reason) from error
+            raise
     max_time = config.train.max_time
     if max_time is not None and max_time < step + validation:
         raise ConfigError(
@@ -87,8 +92,11 @@ def _try_validation(
     return fitting + validate(approach, network, tried).seconds * len(records) / len(tried)
 
 
-def _describe(error: Exception, config: Config) -> str:
-    model, reason = config.model, f"{type(error).__name__}: {first_line(error)}"
+def _refused_samples(error: Exception, config: Config) -> str:
+    """Return why the network does not take its samples; "" for any other error, a fault."""
+    model, reason = config.model, first_line(error)
+    if not ABOUT_SAMPLES.search(reason):
+        return ""
     if "more than 1 value per channel" in reason:
         return (
             f"{model.architecture} cannot learn from one sample at a time: its batch normalization "
@@ -96,5 +104,5 @@ def _describe(error: Exception, config: Config) -> str:
         )
     return (
         f"{model.architecture} on {model.encoder} does not take these images ({reason}). Choose "
-        "another size (--set data.crop=..., for whole images data.resize=...) or model.encoder."
+        "another data.crop, for whole images data.resize, or model.encoder (--set)."
     )

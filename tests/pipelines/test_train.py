@@ -14,11 +14,11 @@ from safetensors.numpy import load_file
 from tiny_training import TINY, train_tiny
 
 import defectkit
+from defectkit import results_folder
 from defectkit.config import Config, dump_config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
 from defectkit.files import TEMP_MARK, read_csv, read_json, sha256_file, write_csv
-from defectkit.training import runs
 from defectkit.training.loop import train_one_epoch
 from defectkit.versions import PACKAGES
 
@@ -144,12 +144,12 @@ def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy):
 def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
     dataset_folder, run_folder, tmp_path, monkeypatch
 ):
-    class LockAfterAnother(runs.FileLock):
+    class LockAfterAnother(results_folder.FileLock):
         def acquire(self, *arguments: object, **options: object) -> object:
             shutil.copytree(run_folder, Path(self.lock_file).parent, dirs_exist_ok=True)
             return super().acquire(*arguments, **options)
 
-    monkeypatch.setattr(runs, "FileLock", LockAfterAnother)
+    monkeypatch.setattr(results_folder, "FileLock", LockAfterAnother)
     with pytest.raises(TrainingError, match="already has a run"):
         train_tiny(dataset_folder, tmp_path / "run")
     assert len(read_csv(tmp_path / "run" / "history.csv")) == 2

@@ -279,7 +279,8 @@ def test_a_loss_that_is_not_finite_names_its_batch(trial):
     run = trial()
     images = [run.samples.image_id((1, index)) for index in range(4, 8)]
     message = (
-        rf"not finite \(bce nan, .*\) in epoch 1, batch 2, images: {', '.join(images)}\. Lower"
+        rf"not finite \(bce nan, .*\) in epoch 1, batch 2, images: {', '.join(images)}\. "
+        "Start a new run with a lower rate"
     )
     with pytest.raises(NotFiniteError, match=message):
         run.epochs(Poisoned(good=1))

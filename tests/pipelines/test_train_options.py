@@ -4,7 +4,9 @@ import pytest
 
 from defectkit.config import Config, TrainConfig, load_config
 from defectkit.errors import ConfigError
+from defectkit.files import write_json
 from defectkit.pipelines import train
+from defectkit.seals import add_seal
 
 
 @pytest.fixture
@@ -88,6 +90,7 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
         folder = tmp_path / "runs" / f"segment-{number}"
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(f"seed: {number}\n")
+        write_json(folder / "run.json", add_seal({"dataset": "", "dataset_folder": ""}))
     train.run(resume=True)
     assert asked[0]["config"].seed == 10
     assert str(asked[0]["out"]) == "runs/segment-10"

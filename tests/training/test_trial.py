@@ -65,9 +65,20 @@ def test_any_other_refusal_of_a_network_names_it_and_the_settings(dataset_folder
         raise AssertionError("Input height (32) doesn't match model (224).")
 
     monkeypatch.setattr(trial, "_try_step", refuse)
-    message = r"pixel_net on \S+ does not take these images \(AssertionError: Input height \(32\)"
-    with pytest.raises(ConfigError, match=message + r".*data\.crop"):
+    message = r"pixel_net on \S+ does not take these images \(Input height \(32\) .*data\.crop"
+    with pytest.raises(ConfigError, match=message):
         try_small(dataset_folder, "segment", "pixel_net")
+
+
+@pytest.mark.parametrize("fault", [AssertionError(), ValueError("7 is not in list")])
+def test_a_fault_in_the_first_step_stays_one(fault, dataset_folder, monkeypatch):
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(trial, "_try_step", fail)
+    with pytest.raises(type(fault)) as raised:
+        try_small(dataset_folder, "segment", "pixel_net")
+    assert raised.value is fault
 
 
 def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is_a_run(
