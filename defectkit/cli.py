@@ -8,9 +8,8 @@ import errno
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
@@ -149,7 +148,6 @@ def main() -> None:
     status: object = 0
     with orderly_end(), _failures_told():
         try:
-            _refuse_empty(sys.argv)
             app(prog_name="defectkit")
         except SystemExit as ended:
             status = ended.code
@@ -161,18 +159,6 @@ def main() -> None:
             "interrupted; what was finished is on disk. Continue a training with --resume."
         )
     sys.exit(status)  # type: ignore[arg-type]
-
-
-def _refuse_empty(words: Sequence[str]) -> None:
-    """Refuse an empty argument or value: as a path it would be the current folder.
-
-    Raises:
-        ConfigError: there is one.
-    """
-    for before, word in pairwise(words):
-        if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
-            given = word.removesuffix("=") or f"the argument after {before!r}"
-            raise ConfigError(f"{given} is empty. Give a value, or leave it out.")
 
 
 @contextmanager

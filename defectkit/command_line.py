@@ -5,7 +5,6 @@ summary, ``Examples:``, ``Exit status:`` and ``Args:``.
 """
 
 import inspect
-import math
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -25,13 +24,6 @@ OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
 METAVARS = {"settings": "KEY=VALUE"}
 TYPES = {"config": Path | None, "settings": list[str] | None}
 """What the command line takes where ``run`` takes more."""
-BOUNDS = {
-    "epochs": (1, 10**6),
-    "max_images": (1, 10**6),
-    "seed": (0, 2**32 - 1),
-    "workers": (0, 64),
-}
-"""The range of whole numbers that no pipeline checks with a message that names the option."""
 
 STATUSES = {
     0: "finished.",
@@ -55,17 +47,15 @@ class Command(TyperCommand):
         """Parse the words of the command line.
 
         Raises:
-            BadParameter: an argument or option is empty, or a number that is not finite.
+            BadParameter: an argument or option is empty.
         """
         for before, word in zip(["", *args], args, strict=False):
             if not word or re.fullmatch("--[a-z0-9-]+=", word):
                 option = word or (before if before.startswith("-") else "an argument")
-                raise typer.BadParameter(f"{option} is empty. Give a value.", ctx)
-        rest = super().parse_args(ctx, args)
-        for name, value in ctx.params.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise typer.BadParameter(f"--{name.replace('_', '-')} {value} is no number.", ctx)
-        return rest
+                raise typer.BadParameter(
+                    f"{option.removesuffix('=')} is empty. Give a value, or leave it out.", ctx
+                )
+        return super().parse_args(ctx, args)
 
 
 def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
@@ -74,7 +64,7 @@ def build_command(run: Run, call: Callable[..., None]) -> Callable[..., None]:
     ``call`` gets positional and keyword arguments as ``run`` takes them, without ``console``.
     """
     declared = [p for p in inspect.signature(run).parameters.values() if p.name != "console"]
-    # With python -OO there are no docstrings, and the command works without its help.
+    # With python -OO there are no docstrings: the help lacks texts, and the command is refused.
     helps = {param.arg_name: param.description or "" for param in _parse(run).params}
 
     def command(**values: Any) -> None:
@@ -144,9 +134,7 @@ def _parameter(declared: inspect.Parameter, help_text: str) -> inspect.Parameter
     info: Any
     if declared.kind is declared.KEYWORD_ONLY:
         flag = OPTION_NAMES.get(name, f"--{name.replace('_', '-')}")  # a flag has no --no-...
-        is_whole = annotation in (int, int | None)
-        low, high = BOUNDS.get(name, (None, None)) if is_whole else (None, None)
-        info = typer.Option(flag, help=help_text, metavar=METAVARS.get(name), min=low, max=high)
+        info = typer.Option(flag, help=help_text, metavar=METAVARS.get(name))
     else:
         info = typer.Argument(help=help_text)
     default = declared.default

@@ -24,6 +24,8 @@ TERMINATED = 143
 BY_SIGNAL = (HUNG_UP, INTERRUPTED, TERMINATED)
 """Exit statuses of a command that a signal has ended."""
 
+MAX_SEED = 2**32 - 1
+"""The largest seed of numpy's random generators."""
 MAX_SHOWN = 100
 """Max. number of characters of a value in a message."""
 
@@ -49,6 +51,18 @@ class DefectkitError(Exception):
 
 class ConfigError(DefectkitError):
     """A configuration file or ``--set`` value that does not fit the settings in ``config/``."""
+
+
+def check_range(option: str, value: float | None, low: float, high: float) -> None:
+    """Check the value of an option from ``low`` to ``high``; None lets the command choose.
+
+    Raises:
+        ConfigError: it is out of this range, or not a number.
+    """
+    if value is not None and not low <= value <= high:  # NaN fails this as well
+        raise ConfigError(
+            f"{option} {shown(value)} is out of range. Choose between {low} and {high}."
+        )
 
 
 class LabelError(DefectkitError):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from defectkit.errors import DefectkitWarning, WorkerError
 
+MAX_PROCESSES = 61
+"""On Windows Python cannot wait for more, and one process cannot keep more busy."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 """Where Linux keeps memory and locks that processes share; containers often have little of it."""
 BYTES_FOR_LOCKS = 2**14

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from defectkit.errors import DatasetError
+from defectkit.errors import MAX_SEED, DatasetError, check_range
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import (
     SPLITS,
@@ -220,6 +220,7 @@ def run(
         window=window, percentile=percentile, pages=pages, show_channels=show_channels
     )
     check_workers(workers)
+    check_range("--seed", seed, 0, MAX_SEED)
 
     options = ReadOptions(
         mask_threshold=mask_threshold,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from defectkit.errors import ConfigError
+from defectkit.errors import check_range
 from defectkit.files import read_csv, write_text
 from defectkit.process_settings import own_torch_settings
 from defectkit.results_folder import write_results
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.suspects import Suspect
 
+MAX_IMAGES = 100_000
+"""The largest ``--max-images``."""
 PRINTED_SUSPECTS = 10
 """Number of suspects that are printed."""
 
@@ -74,8 +76,7 @@ def run(
     from defectkit.reporting.html.suspects import suspects_page
 
     console = console or SafeConsole()
-    if max_images < 1:
-        raise ConfigError(f"--max-images is {max_images}. Give at least 1.")
+    check_range("--max-images", max_images, 1, MAX_IMAGES)
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)

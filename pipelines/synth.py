@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from defectkit.errors import ConfigError, OutputError, shown
+from defectkit.errors import OutputError, check_range
 from defectkit.files import read_limited, write_text
 from defectkit.results_folder import write_results
 from defectkit.results_marker import check_out
@@ -74,10 +74,7 @@ def run(
     from defectkit.data.images import write_png
     from defectkit.synthesis.generator import check_settings, synthesize
 
-    if not 1 <= images <= MAX_IMAGES:
-        raise ConfigError(
-            f"--images {shown(images)} is out of range. Choose between 1 and {MAX_IMAGES}."
-        )
+    check_range("--images", images, 1, MAX_IMAGES)
     check_settings(size=size, textures=textures, seed=seed, difficulty=difficulty, levels=levels)
     out = check_out(out, KIND)
     table = out / TABLE

@@ -114,6 +114,17 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
             ["synth", "here", "--images", "0"],
             "--images 0 is out of range. Choose between 1 and 100000.",
         ),
+        (["synth", "here", "--difficulty", "nan"], "--difficulty nan is out of range. Choose"),
+        (
+            ["prepare", "x.csv", "--seed", "-1"],
+            "--seed -1 is out of range. Choose between 0 and 42",
+        ),
+        (["prepare", "x.csv", "--workers", "62"], "--workers 62 is out of range. Choose between 0"),
+        (["prepare", "x.csv", "--pixel-pitch", "inf"], "--pixel-pitch inf is not a length in mm"),
+        (["train", "--seed", "-1"], "seed: -1: input should be greater than or equal to 0"),
+        (["train", "--epochs", "0"], "train.epochs: 0: input should be greater than or equal to 1"),
+        (["evaluate", "gone", "--cost-ratio", "nan"], "cost-ratio"),
+        (["evaluate", "gone", "--max-escape-rate", "nan"], "max-escape-rate"),
         (["configs", "show", "gone"], "there is no configuration 'gone'. Shipped: "),
     ],
 )
@@ -132,7 +143,6 @@ def test_mistakes_end_with_a_message_and_status_2(cli, arguments, message, tmp_p
     ("arguments", "message"),
     [
         (["inspekt"], "No such command"),
-        (["train", "--epochs", "0"], "--epochs"),
         (["train", "--device", "tpu"], "'tpu' is not one of"),
         (["prepare", "a.csv", "--rle-base", "2"], "'2' is not one of"),
         (["evaluate", "run", "--split", "all"], "'all' is not one of"),
@@ -274,22 +284,6 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypa
     assert "deprecated thing" not in ended.err
 
 
-@pytest.mark.check(53)
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [
-        (["inspect", "x", ""], "the argument after 'x' is empty"),
-        (["prepare", ""], "the argument after 'prepare' is empty"),
-        (["train", "--out", ""], "the argument after '--out' is empty"),
-        (["compare", "x", "--out="], "--out is empty"),
-    ],
-)
-def test_an_empty_path_is_not_the_current_folder(words, named, cli):
-    ended = cli(*words)
-    assert ended.code == 2
-    assert named in ended.err
-
-
 @pytest.mark.check(54)
 @pytest.mark.parametrize(
     ("error", "status"),
@@ -354,11 +348,11 @@ def test_what_is_printed_arrives_or_is_told(streams, status, tmp_path):
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
-    command = f"'{sys.executable}' -m defectkit.cli configs show segnet | true"
+    command = f"'{sys.executable}' -m defectkit.cli configs show segnet | true; exit $PIPESTATUS"
     ended = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert "Traceback" not in ended.stderr
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_installed_command_really_ends_with_status_2(tmp_path):

@@ -8,7 +8,6 @@ import typer
 from typer.testing import CliRunner
 
 from defectkit.command_line import (
-    BOUNDS,
     OPTION_NAMES,
     STATUSES,
     TYPES,
@@ -107,11 +106,7 @@ def test_settings_may_be_repeated(given):
     [
         (["a"], "Missing argument"),
         (["a", "b", "--kind", "c"], "'c' is not one of 'a', 'b'"),
-        (["a", "b", "--seed", "-1"], "--seed"),
         (["a", "b", "--ratio", "much"], "--ratio"),
-        (["a", "b", "--ratio", "inf"], "--ratio"),
-        (["a", "b", "--ratio", "nan"], "--ratio"),
-        (["a", "b", "--seed", "1" + 30 * "0"], "--seed"),
         (["a", "b", "--seed", "9" * 5000], "--seed"),
         (["", "b"], "an argument is empty"),
         (["a", ""], "an argument is empty"),
@@ -153,7 +148,7 @@ def test_every_parameter_of_every_pipeline_is_explained(pipeline):
 
 def test_the_exceptions_name_parameters_that_exist():
     names = {name for pipeline in PIPELINES for name in signature(pipeline.run).parameters}
-    assert {*OPTION_NAMES, *TYPES, *BOUNDS} <= names
+    assert {*OPTION_NAMES, *TYPES} <= names
 
 
 @pytest.mark.check(58)
@@ -172,5 +167,5 @@ def test_no_argument_or_option_of_any_command_may_be_empty(pipeline):
     ):
         ended = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
         assert ended.exit_code == 2, words
-        named = next((one for one in options if words[0].startswith(one)), "an argument")
-        assert f"{named} is empty" in ended.output.replace("= is", " is"), words
+        named = words[0].removesuffix("=") if words[0].startswith("--") else "an argument"
+        assert f"{named} is empty. Give a value, or leave it out." in ended.output, words

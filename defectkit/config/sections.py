@@ -15,6 +15,8 @@ from pydantic import (
 )
 
 from defectkit.config.architectures import ARCHITECTURES, Architecture
+from defectkit.errors import MAX_SEED
+from defectkit.processes import MAX_PROCESSES
 from defectkit.vocabulary import ApproachName, Device
 
 MAX_BATCH_PIXELS = 2**28
@@ -122,7 +124,7 @@ class DataConfig(_Section):
     resized."""
     defect_fraction: Fraction = 0.5
     """Fraction of the training crops that are centered near a defect."""
-    workers: Annotated[int, Field(ge=0, le=64)] | None = None
+    workers: Annotated[int, Field(ge=0, le=MAX_PROCESSES)] | None = None
     """Number of loader processes; by default one less than the number of processors, at most 8."""
 
 
@@ -293,7 +295,7 @@ class Config(_Section):
 
     approach: ApproachName = "segment"
     """The approach: `segment`, `patch` or `box`."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of every random draw."""
     device: Device = "auto"
     """Where to compute; `auto` takes a GPU if there is one."""

@@ -12,8 +12,9 @@ from typing import TypeVar
 import cv2
 
 from defectkit.devices import usable_processors
-from defectkit.errors import DatasetError, WorkerError
+from defectkit.errors import WorkerError, check_range
 from defectkit.processes import (
+    MAX_PROCESSES,
     allowed_workers,
     end_workers,
     explain_failed_start,
@@ -25,8 +26,6 @@ MIN_JOBS_PER_PROCESS = 64
 MAX_CHUNK = 64
 MIN_CHUNKS_PER_PROCESS = 16
 """Many chunks, so that all processes end at about the same time."""
-MAX_PROCESSES = 61
-"""On Windows Python cannot wait for more, and one process cannot keep more busy."""
 NO_WORKERS = "--workers 0"
 """The option that starts no worker process."""
 
@@ -57,10 +56,9 @@ def check_workers(count: int | None) -> None:
     """Check a number of worker processes; None lets ``open_worker_pool`` choose.
 
     Raises:
-        DatasetError: it is negative.
+        ConfigError: it is negative or above ``MAX_PROCESSES``.
     """
-    if count is not None and count < 0:
-        raise DatasetError(f"--workers {count} is below 0. Use 0 to start no worker processes.")
+    check_range("--workers", count, 0, MAX_PROCESSES)
 
 
 @contextmanager
@@ -71,13 +69,13 @@ def open_worker_pool(count: int | None, *, n_jobs: int) -> Iterator[WorkerPool]:
     process stays; an interrupted one does not wait for the jobs that are left.
 
     Raises:
-        DatasetError: ``count`` is negative.
+        ConfigError: ``count`` is negative or above ``MAX_PROCESSES``.
         WorkerError: a process died while the workers were in use, or cannot be started.
     """
     check_workers(count)
     if count is None:
-        count = min(usable_processors(), n_jobs // MIN_JOBS_PER_PROCESS)
-    count = allowed_workers(min(count, MAX_PROCESSES), option=NO_WORKERS)
+        count = min(usable_processors(), n_jobs // MIN_JOBS_PER_PROCESS, MAX_PROCESSES)
+    count = allowed_workers(count, option=NO_WORKERS)
     if count == 0:
         yield WorkerPool(0, None)
         return

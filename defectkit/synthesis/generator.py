@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectkit.arrays import Float64Array, Image, Mask
-from defectkit.errors import ConfigError, shown
+from defectkit.errors import MAX_SEED, check_range
 from defectkit.synthesis.repeated import fixed_part, weave_piece
 from defectkit.synthesis.textures import FAMILIES, Surface, uniform
 from defectkit.vocabulary import SynthSurface
@@ -144,14 +144,11 @@ def check_settings(*, size: int, textures: int, seed: int, difficulty: float, le
     for name, value, low, high in (
         ("size", size, MIN_SIZE, MAX_SIZE),
         ("textures", textures, 1, len(FAMILIES)),
-        ("seed", seed, 0, 2**32 - 1),
+        ("seed", seed, 0, MAX_SEED),
         ("difficulty", difficulty, 0, 1),
         ("levels", levels, 2, 256),
     ):
-        if not low <= value <= high:  # NaN fails this as well.
-            raise ConfigError(
-                f"--{name} {shown(value)} is out of range. Choose between {low} and {high}."
-            )
+        check_range(f"--{name}", value, low, high)
 
 
 def _place_defects(

@@ -55,5 +55,6 @@ def test_the_command_prints_what_it_found(run_copy, cli):
 
 
 def test_no_picture_at_all_is_refused(run_copy, quiet):
-    with pytest.raises(ConfigError, match=r"--max-images is 0\. Give at least 1"):
+    message = r"--max-images 0 is out of range\. Choose between 1 and 100000\."
+    with pytest.raises(ConfigError, match=message):
         defectkit.suspects(run_copy, max_images=0, console=quiet)
