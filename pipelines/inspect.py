@@ -29,8 +29,8 @@ MAX_NAMES = 10
 class InspectSummary:
     """The folder of the results, and the number of images with each verdict.
 
-    ``unreadable`` is the number of rows of ``errors.csv``: what was not inspected; ``skipped`` that
-    of other files in the folders, which are no images.
+    ``unreadable`` is the number of rows of ``errors.csv``: what was not inspected, images and all
+    else; ``skipped`` that of other files in the folders, which are no images.
     """
 
     out: Path
@@ -147,10 +147,11 @@ def _summarize(
 ) -> InspectSummary:
     for note, ids in inspection.notes.items():
         console.print(f"[yellow]note:[/] {escape(_some(ids))}: {note}", highlight=False)
-    counts, unreadable = inspection.tables.verdicts, inspection.tables.n_errors
+    counts, n_errors = inspection.tables.verdicts, inspection.tables.n_errors
+    listed = f" ({out / 'errors.csv'})" if n_errors else ""
     console.print(
         f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
-        f"{unreadable} unreadable; "
+        f"{n_errors} not inspected{listed}; "
         f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}"
         + (f"; {search.describe_skipped()}" if search.skipped else ""),
         markup=False,
@@ -161,7 +162,7 @@ def _summarize(
         good=counts["good"],
         review=counts["review"],
         defective=counts["defective"],
-        unreadable=unreadable,
+        unreadable=n_errors,
         skipped=search.skipped,
     )
 

@@ -71,7 +71,7 @@ def test_the_whole_job(cli, source_csv, tmp_path, monkeypatch):
 
     looked = cli("inspect", run, source_csv.parent / "Train", "--device", "cpu")
     assert looked.code == 0, looked.err
-    assert "0 unreadable; overlays in inspection/overlays" in looked.err
+    assert "0 not inspected; overlays in inspection/overlays" in looked.err
     assert len(list((place / "inspection" / "overlays").iterdir())) == 20
 
     compared = cli("compare", run, "--device", "cpu")

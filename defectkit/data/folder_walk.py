@@ -104,6 +104,6 @@ class _Walk:
         if self.follow_links or Path(os.path.realpath(link.path)).is_relative_to(self.top):
             return ""
         return (
-            f"{link.path} is a link that leads out of {self.top}. Give the path of its target, or "
-            "follow all links with --follow-links."
+            f"the link leads out of {self.top}. Give the path of its target, or follow all links "
+            "with --follow-links."
         )

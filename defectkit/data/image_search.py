@@ -165,7 +165,11 @@ def _judge_file(entry: Entry) -> tuple[Entry, str]:
         return replace(entry, problem=f"cannot be read: {reason}."), ""
     if is_document(entry.name):
         return entry, _suffix_of(entry)
-    return replace(entry, problem=f"no image that can be read ({KNOWN}), and no document."), ""
+    problem = (
+        f"unknown kind of file ({_suffix_of(entry)}). Save the images that it has as PNG or TIFF, "
+        "or move it away."
+    )
+    return replace(entry, problem=problem), ""
 
 
 def _suffix_of(entry: Entry) -> str:

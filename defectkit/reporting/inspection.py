@@ -96,7 +96,7 @@ class Inspection:
         channels = self.model.approach.channels
         if not takes_shape(image.shape, channels):
             raise ImageError(
-                f"{file.path} has the shape {image.shape}, but the model takes "
+                f"the image has the shape {image.shape}, but the model takes "
                 f"{describe_shapes(channels)}, as the images that it was trained on."
             )
         size = image.shape[:2]
@@ -125,10 +125,10 @@ class Inspection:
         except OutputError:
             raise
         except Exception as error:
-            reason = _reason(error)
+            reason = _reason(error).removeprefix(f"{path}: ")  # Its row has the name.
             self.tables.add_errors([(image_id, reason)])
-            told = reason if str(path) in reason else f"{path}: {reason}"
-            self.console.print(f"[red]not inspected:[/] {escape(told)}", highlight=False)
+            told = escape(f"{path}: {reason}")
+            self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
 
     def _ids_of_pages(self, file: ImageFile, count: int) -> list[str]:
         """Return the ids of the pages of a file, from 1, that no other image has."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from defectkit.data.image_search import KNOWN, search_images
+from defectkit.data.image_search import search_images
 from defectkit.data.images import write_png
 from defectkit.errors import ImageError
 from defectkit.results_marker import Marker
@@ -59,8 +59,11 @@ def test_a_file_of_no_known_kind_is_listed_and_one_that_is_an_image_is_inspected
     touch(tmp_path, "a.png", "b.heic", "part", "c.zip")
     for name in ("scan", "scan.raw", "scan.txt"):
         write_png(tmp_path / name, np.zeros((8, 8), np.uint8))
-    why = f"no image that can be read ({KNOWN}), and no document."
-    assert problems(search(tmp_path)) == dict.fromkeys(("b.heic", "c.zip", "part"), why)
+    way_out = "Save the images that it has as PNG or TIFF, or move it away."
+    assert problems(search(tmp_path)) == {
+        name: f"unknown kind of file ({kind}). {way_out}"
+        for name, kind in {"b.heic": ".heic", "c.zip": ".zip", "part": "without extension"}.items()
+    }
     assert ids(search(tmp_path)) == [
         "a.png", "b.heic", "c.zip", "part", "scan", "scan.raw", "scan.txt",
     ]  # fmt: skip
@@ -113,7 +116,7 @@ def test_without_an_image_the_error_says_what_is_there_instead(tmp_path):
     ):
         search(tmp_path)
     touch(tmp_path, "a.raw", "b.raw", "c.raw", "d.raw")
-    with pytest.raises(ImageError, match=r"/a\.raw: no image that can be read .* and 1 more\."):
+    with pytest.raises(ImageError, match=r"/a\.raw: unknown kind of file .* and 1 more\."):
         search(tmp_path)
 
 
@@ -157,7 +160,7 @@ def test_a_link_that_leads_out_is_told_with_the_option_that_follows_it(linked):
     told = problems(found)
     assert set(told) == {"file.png", "far", "dead.png", "lost.png"}
     for name in ("file.png", "far"):
-        assert f"{name} is a link that leads out of {linked}" in told[name]
+        assert told[name].startswith(f"the link leads out of {linked}. Give")
         assert "--follow-links" in told[name]
     assert told["dead.png"] == told["lost.png"] == "the link leads nowhere."
     assert [file.image_id for file in found.files if not file.problem] == [

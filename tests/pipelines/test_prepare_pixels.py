@@ -226,9 +226,9 @@ def test_n_channels_are_trained_inspected_and_shown(make, tmp_path, quiet):
     found = defectkit.inspect(run, lot, out=tmp_path / "out", device="cpu", console=quiet)
     assert found.unreadable == 1
     (error,) = read_csv(tmp_path / "out" / "errors.csv")
-    assert error["error"].endswith(
-        "b.png has the shape (64, 64), but the model takes (H, W, 5), as the images that it was "
-        "trained on."
+    assert error["error"] == (
+        "the image has the shape (64, 64), but the model takes (H, W, 5), as the images that it "
+        "was trained on."
     )
     overlay = read_image(tmp_path / "out" / "overlays" / "a.tif.png")
     places = np.lib.stride_tricks.sliding_window_view(overlay, (SIDE, SIDE, 3))[:, :, 0]

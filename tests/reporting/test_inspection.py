@@ -175,7 +175,10 @@ def test_everything_in_a_folder_is_accounted_for(photos, inspect, tmp_path):
     done, told = inspect(photos)
     assert done.good + done.review + done.defective == 2 * len(NAMES)
     wrong = {"dead.png", "out.png", "circle", "b.heic", "empty.png"}
-    assert set(errors_in(done.out)) == wrong
+    errors = errors_in(done.out)
+    assert set(errors) == wrong
+    assert errors["empty.png"] == "the file is empty."
+    assert f"not inspected: {photos / 'empty.png'}: the file is empty." in told
     assert (done.unreadable, done.skipped) == (len(wrong), 2)
-    assert "5 unreadable; " in told
+    assert f"5 not inspected ({done.out / 'errors.csv'}); " in told
     assert "2 other files skipped: 1 hidden or of the system, 1 .txt (.hidden, notes.txt)" in told
