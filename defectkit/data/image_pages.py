@@ -38,6 +38,8 @@ NEXT_FILE = {
 }
 """The end of a file and the start of another; of PPM, which has no end, the start alone."""
 
+START_OF_SCAN = b"\xff\xda"
+"""The marker of a JPEG before its pixels."""
 MPO_ENTRIES = 0xB002
 THUMBNAIL, UNDEFINED = "Large Thumbnail", "Undefined"
 """How the types of the images of a JPEG of several (MPO) begin that are no images of their own:
@@ -125,12 +127,13 @@ class ImagePages:
         if opened is None or opened.format not in NEXT_FILE:
             return False
         if opened.format != "PPM":
-            return NEXT_FILE[opened.format] in self._content
+            start = _pixels_start(self._content) if opened.format == "JPEG" else 0
+            return self._content.find(NEXT_FILE[opened.format], start) >= 0
         with _damage_told(self._name):
             width, height = opened.size
             kind, _, start, arguments = opened.tile[0]  # type: ignore[attr-defined]
-            sizes = {"1": (width + 7) // 8, "L": width, "I": 2 * width, "RGB": 3 * width}
-            row = sizes.get(opened.mode, width)
+            bits = {"1": 1, "L": 8, "I": 16, "RGB": 24, "F": 32}
+            row = (width * bits.get(opened.mode, 8) + 7) // 8
             if opened.mode == "RGB" and not isinstance(arguments, str) and arguments[-1] > 255:
                 row *= 2
             end = self._content[start + row * height :].lstrip()
@@ -182,6 +185,15 @@ def _damage_told(name: str) -> Iterator[None]:
         raise ImageError(
             f"{name}: the image is damaged or cut off ({error}). Copy it again."
         ) from error
+
+
+def _pixels_start(jpeg: bytes) -> int:
+    """Return where the pixels of a JPEG begin: the segments before them may have whole previews."""
+    start = 2
+    while (marker := jpeg[start : start + 2]) != START_OF_SCAN and marker[:1] == b"\xff":
+        is_padded = marker == b"\xff\xff"
+        start += 1 if is_padded else 2 + int.from_bytes(jpeg[start + 2 : start + 4])
+    return start
 
 
 def _own_frames(opened: Any, numbers: list[int]) -> list[int]:

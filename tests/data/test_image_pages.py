@@ -91,6 +91,7 @@ ALONE = {
     "16-bit PGM": encoded("PPM", COLORS[:, :, 0]),
     "16-bit PPM": cv2.imencode(".ppm", COLORS)[1].tobytes(),
     "PBM": encoded("PPM", GRAY > 99),
+    "PFM": encoded("PPM", np.full((64, 90), np.frombuffer(b"PPPP", np.float32))),
 }
 
 
@@ -103,6 +104,20 @@ def test_whole_files_that_follow_one_another_are_refused(kind):
     with pytest.raises(ImageError, match="x: after the first image there is another one"):
         file.numbers  # noqa: B018
     assert file.read().values.shape[:2] == (64, 90)
+
+
+@pytest.mark.check(53)
+@pytest.mark.parametrize("padding", [b"", b"\xff\xff"])
+def test_previews_in_the_head_of_a_jpeg_are_no_second_image(padding):
+    jpeg, preview = ALONE["JPEG"], encoded("JPEG", GRAY[:9, :9])
+    segment = b"\xff\xe5" + (2 + 2 * len(preview)).to_bytes(2) + 2 * preview
+    content = jpeg[:2] + padding + segment + jpeg[2:]
+    assert ImagePages(content, name="x").numbers == [0]
+    np.testing.assert_array_equal(
+        ImagePages(content, name="x").read().values, ImagePages(jpeg, name="x").read().values
+    )
+    with pytest.raises(ImageError, match="x: after the first image there is another one"):
+        ImagePages(content + jpeg, name="x").numbers  # noqa: B018
 
 
 @pytest.mark.check(53)
