@@ -10,7 +10,10 @@ from random import Random
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes and signals")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes and signals"),
+    pytest.mark.xdist_group("fuzz"),  # the place is made once
+]
 
 if sys.platform != "win32":
     from command_fuzz import CommandFuzz
@@ -60,6 +63,7 @@ def test_calls_that_once_found_a_fault(fuzz, case, tally):
             assert problems == []
 
 
+@pytest.mark.slow
 @pytest.mark.check(62)
 def test_a_real_process_ends_as_a_fork_does(fuzz):
     fuzz.place.renew()

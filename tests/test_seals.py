@@ -42,7 +42,7 @@ def test_every_flipped_bit_and_every_cut_of_a_sealed_file_is_refused(sealed, tal
         for bit in range(8)
     ]
     changed += [whole[:end] for end in range(len(whole))]
-    for content in changed:
+    for content in changed[:: tally.number(short=9, full=1)]:  # 9: each of the 8 bits takes turns
         with tally.case(content):
             sealed.write_bytes(content)
             with pytest.raises((ValueError, OSError)):

@@ -118,7 +118,9 @@ def save_pages(path: Path, kind: str, *images: Path) -> None:
 
 
 @pytest.mark.check(53)
-@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "PNG"])
+@pytest.mark.parametrize(
+    "kind", ["TIFF", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("WEBP", "PNG"))]
+)
 def test_each_page_has_the_verdict_of_an_image_of_its_own(kind, photos, inspect):
     alone = {
         row["image_id"]: (row["verdict"], row["score"])

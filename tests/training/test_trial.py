@@ -18,7 +18,12 @@ CPU = torch.device("cpu")
 ENCODERS = {"fcn": "resnet50", "dpt": "resnet18"}
 CROPS = {"pan": 128}
 SMALL = ("train.samples_per_epoch=2", "patch.tile=32", "patch.context=0", "patch.tiles_per_image=1")
-NETWORKS = [(a, name) for a, names in ARCHITECTURES.items() for name in names]
+LARGE = ("dpt", "fcn")
+NETWORKS = [
+    pytest.param(approach, name, id=name, marks=[pytest.mark.slow] if name in LARGE else [])
+    for approach, names in ARCHITECTURES.items()
+    for name in names
+]
 
 
 def try_small(folder, approach: str, name: str, *changes: str) -> float:
@@ -33,7 +38,7 @@ def try_small(folder, approach: str, name: str, *changes: str) -> float:
     return try_training(built, built.network(), samples, dataset.split("val")[:1], CPU)
 
 
-@pytest.mark.parametrize(("approach", "name"), NETWORKS, ids=[name for _, name in NETWORKS])
+@pytest.mark.parametrize(("approach", "name"), NETWORKS)
 def test_each_network_takes_the_smallest_samples_or_says_what_it_needs(
     approach, name, dataset_folder
 ):
