@@ -67,6 +67,7 @@ def test_an_edit_of_a_sealed_file_is_refused(sealed, change):
         read_sealed(sealed)
 
 
+@pytest.mark.check(55)
 def test_a_key_that_is_repeated_or_nested_without_end_is_an_edit(sealed):
     text = sealed.read_text()
     for other in (
