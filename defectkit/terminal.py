@@ -4,10 +4,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.markup import escape
 from rich.segment import Segment
 from rich.text import Text
 
 from defectkit.control_characters import show_controls
+
+
+def one_line(text: str) -> str:
+    r"""Return a text with names of files as markup that shows them on one line.
+
+    >>> print(one_line("two\nlines"))
+    two\nlines
+    """
+    return escape(text.replace("\n", r"\n"))
 
 
 class SafeConsole(Console):

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from defectkit.process_settings import own_torch_settings
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from defectkit.data.roi_source import RoiSource
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.reporting.inspection import Inspection
+    from defectkit.results_folder import Results
 
 MAX_NAMES = 10
 """Max. number of files that a note names."""
@@ -92,6 +92,7 @@ def run(
     from defectkit.reporting.inspection import Inspection
     from defectkit.reporting.inspection_tables import InspectionTables
     from defectkit.results_folder import write_results
+    from defectkit.results_marker import UNFINISHED
 
     console = console or SafeConsole()
     trained = TrainedModel.load(model, device=device)
@@ -105,10 +106,13 @@ def run(
     source = source.among(Path(file.image_id) for file in files) if source else None
     overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]
     names = ["regions.csv", "errors.csv", *overlays]
+    had_rows = (Path(out) / UNFINISHED / "findings.csv").is_file()
     with (
         write_results(out, kind="inspection", head="findings.csv", names=names) as results,
         InspectionTables(results.folder) as tables,
     ):
+        if had_rows:
+            console.print("[yellow]note:[/] removed the rows that a stopped inspection had left")
         inspection = Inspection(
             model=trained,
             roi=source,
@@ -120,8 +124,7 @@ def run(
         try:
             inspection.inspect(files)
         except BaseException:
-            where = results.if_failed("findings.csv").parent
-            console.print(f"stopped; the rows so far are in {where}", markup=False)
+            console.print(one_line(_where_rows_are(results)), soft_wrap=True)
             raise
     return _summarize(inspection, search, results.out, console)
 
@@ -142,21 +145,30 @@ def _open_roi(
     return None if roi is None else open_roi(str(roi))
 
 
+def _where_rows_are(results: "Results") -> str:
+    folder = results.if_failed("findings.csv").parent
+    if not results.keeps_earlier:
+        return f"stopped; the rows so far are in {folder}"
+    return (
+        f"stopped; the earlier results in {results.out} are kept. The rows so far are in {folder}, "
+        "until the next inspection removes them."
+    )
+
+
 def _summarize(
     inspection: "Inspection", search: "ImageSearch", out: Path, console: Console
 ) -> InspectSummary:
     for note, ids in inspection.notes.items():
-        console.print(f"[yellow]note:[/] {escape(_some(ids))}: {note}", highlight=False)
+        console.print(f"[yellow]note:[/] {one_line(_some(ids))}: {note}", highlight=False)
     counts, n_errors = inspection.tables.verdicts, inspection.tables.n_errors
     listed = f" ({out / 'errors.csv'})" if n_errors else ""
-    console.print(
+    told = (
         f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
         f"{n_errors} not inspected{listed}; "
         f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}"
-        + (f"; {search.describe_skipped()}" if search.skipped else ""),
-        markup=False,
-        soft_wrap=True,
+        + (f"; {search.describe_skipped()}" if search.skipped else "")
     )
+    console.print(one_line(told), soft_wrap=True)
     return InspectSummary(
         out=out,
         good=counts["good"],

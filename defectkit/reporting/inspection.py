@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from defectkit.data.image_pages import ImagePages
@@ -24,6 +23,7 @@ from defectkit.labels.scope import read_scope
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import write_overlay
 from defectkit.reporting.inspection_tables import InspectionTables
+from defectkit.terminal import one_line
 
 MUCH_CLIPPED = 0.01
 """Shares of pixel values outside of the window that are told to the user, above this one."""
@@ -127,7 +127,7 @@ class Inspection:
         except Exception as error:
             reason = _reason(error).removeprefix(f"{path}: ")  # Its row has the name.
             self.tables.add_errors([(image_id, reason)])
-            told = escape(f"{path}: {reason}")
+            told = one_line(f"{path}: {reason}")
             self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
 
     def _ids_of_pages(self, file: ImageFile, count: int) -> list[str]:

@@ -30,10 +30,8 @@ def photos(source_csv, tmp_path) -> Path:
 def inspect(run_folder, tmp_path):
     def call(*images: Path, **options):
         console = Console(file=io.StringIO(), width=1000)
-        out = tmp_path / "out"
-        done = defectkit.inspect(
-            run_folder, *images, out=out, device="cpu", console=console, **options
-        )
+        options = {"out": tmp_path / "out", "device": "cpu", "console": console, **options}
+        done = defectkit.inspect(run_folder, *images, **options)
         return done, console.file.getvalue()
 
     return call
@@ -106,10 +104,27 @@ def test_a_stopped_inspection_leaves_the_results_of_an_earlier_one(
     done, _ = inspect(photos)
     (photos / "part-00.png").unlink()
     fail_at("part-02.png", KeyboardInterrupt(), monkeypatch)
+    console = Console(file=io.StringIO(), width=1000)
     with pytest.raises(KeyboardInterrupt):
-        inspect(photos)
+        inspect(photos, console=console)
     assert ids_in(done.out) == NAMES
     assert ids_in(done.out / "unfinished") == NAMES[1:2]
+    assert console.file.getvalue() == (
+        f"stopped; the earlier results in {done.out} are kept. The rows so far are in "
+        f"{done.out / 'unfinished'}, until the next inspection removes them.\n"
+    )
+    monkeypatch.undo()
+    note = "note: removed the rows that a stopped inspection had left"
+    assert note in inspect(photos)[1]
+    assert note not in inspect(photos)[1]
+
+
+@pytest.mark.check(59)
+def test_line_breaks_in_names_are_shown_on_one_line(photos, inspect, tmp_path):
+    (photos / "a\nb.png").write_bytes(b"")
+    _, told = inspect(photos, out=tmp_path / "c\nd")
+    assert r"a\nb.png: the file is empty" in told
+    assert len(told.splitlines()) == 2
 
 
 def save_pages(path: Path, kind: str, *images: Path) -> None:
