@@ -4,8 +4,6 @@ Letters in shapes: B images, K defect classes, H and W height and width in pixel
 gray, 3 RGB, up to 16), N anything that is counted.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
@@ -48,12 +46,3 @@ IndexArray = npt.NDArray[np.intp]
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.object_]
-
-STRIP = 256
-"""Rows of an image that are worked on at a time, where the numbers between take much memory."""
-
-
-def row_slices(height: int) -> Iterator[slice]:
-    """Yield the strips of an image of ``height`` rows, from the top down."""
-    for top in range(0, height, STRIP):
-        yield slice(top, min(top + STRIP, height))

@@ -128,7 +128,7 @@ def run(
         the usual ``if __name__ == "__main__":``.
 
     Exit status:
-        4: a worker process died.
+        4: a worker process died, or could not be started.
 
     Args:
         source: The label file, or the folder of label files or masks.

@@ -66,7 +66,7 @@ def run(
 
     Exit status:
         3: the loss or a score is not finite.
-        4: a loader process died.
+        4: a worker process died, or could not be started.
 
     Args:
         approach: The approach: patch, box or segment; by default segment.

@@ -90,7 +90,7 @@ def search_images(
     for text in given:
         path = Path(text)
         _check_given(text)
-        for entry, kind in _look_at(path, results, is_mask, follow_links=follow_links):
+        for entry, kind in _list_given(path, results, is_mask, follow_links=follow_links):
             if kind:
                 search.others.setdefault(kind, []).append(entry.name)
             else:
@@ -128,7 +128,7 @@ def _check_given(text: str | Path) -> None:
         raise ImageError(f"cannot find {text} ({why}): {hint}.") from error
 
 
-def _look_at(
+def _list_given(
     given: Path, results: KnownResults, is_mask: Callable[[Path], bool], *, follow_links: bool
 ) -> Iterator[tuple[Entry, str]]:
     """Yield what is given, or lies below it, and its kind: "" if it is to be listed."""

@@ -12,7 +12,8 @@ from typing import Any, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Image, row_slices
+from defectkit.arrays import Image
+from defectkit.data.strips import row_slices
 from defectkit.errors import ImageError
 from defectkit.vocabulary import PagesOption
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-from defectkit.arrays import ImageSize, row_slices
+from defectkit.arrays import ImageSize
 from defectkit.data.array_files import (
     TRANSPOSED,
     StoredPixels,
@@ -32,6 +32,7 @@ from defectkit.data.array_files import (
     turn,
 )
 from defectkit.data.image_kinds import MAX_CHANNELS, check_size, open_image
+from defectkit.data.strips import row_slices
 from defectkit.errors import ImageError
 from defectkit.memory import check_memory
 from defectkit.vocabulary import PixelNote

@@ -68,15 +68,6 @@ def read_model_weights(folder: Path, info: Mapping[str, Any]) -> bytes:
     return weights
 
 
-def is_intact(folder: Path) -> bool:
-    """Return whether a model folder is there, undamaged, with the weights that its JSON names."""
-    try:
-        read_model(folder)
-    except ModelError:
-        return False
-    return True
-
-
 def _damaged(folder: Path, error: Exception) -> ModelError:
     return ModelError(
         f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."

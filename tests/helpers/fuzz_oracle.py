@@ -273,7 +273,7 @@ def true_evaluation(
     run: str, split: str, state: State, place: Place, *, moved: bool
 ) -> Iterator[str]:
     """Yield where an evaluation that is used is not true."""
-    from defectkit.evaluation.comparison import EvaluationResult
+    from defectkit.evaluation.evaluation_result import EvaluationResult
 
     folder = Path(run) / "evaluation" / split
     EvaluationResult.read(folder, name="x")

@@ -2,14 +2,15 @@ import pytest
 from resealing import reseal
 
 from defectkit.errors import ModelError
-from defectkit.models.model_folder import is_intact, model_folder, read_model_info
+from defectkit.models.model_folder import model_folder, read_model, read_model_info
 
 
-def test_a_folder_is_intact_if_weights_and_json_belong_together(run_copy):
-    assert is_intact(run_copy / "model")
+def test_weights_and_json_that_do_not_belong_together_are_refused(run_copy):
+    read_model(run_copy / "model")
     reseal(run_copy / "model" / "model.json", sha256="0" * 64)
-    assert not is_intact(run_copy / "model")
-    assert not is_intact(run_copy / "nothing")
+    for folder in ("model", "nothing"):
+        with pytest.raises(ModelError):
+            read_model(run_copy / folder)
 
 
 @pytest.mark.check(55)

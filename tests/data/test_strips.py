@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.arrays import STRIP, row_slices
+from defectkit.data.strips import STRIP, row_slices
 
 
 @pytest.mark.parametrize("height", [1, STRIP - 1, STRIP, STRIP + 1, 3 * STRIP + 7])
