@@ -33,6 +33,13 @@ MAX_JSON_BYTES = 2**24
 DISK_FULL_CODES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error codes of a full disk, an exhausted quota and a limit on file sizes."""
 
+WAYS_OUT = {
+    **dict.fromkeys((errno.EACCES, errno.EPERM), "Choose a folder that you may write to."),
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.ENOLCK: "The file system has no locks: choose a folder on a disk of this machine.",
+}
+"""What to do after other error codes, where it is not just to choose another folder."""
+
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul"}
 WINDOWS_DEVICES |= {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
 """Names that no file can have on Windows, with any suffix."""
@@ -68,10 +75,10 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
 
 def output_error(path: Path | str, error: OSError) -> OutputError:
     """Return the error to raise for one of the system while ``path`` was written."""
-    kind = DiskFullError if error.errno in DISK_FULL_CODES else OutputError
-    return kind(
-        f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder."
-    )
+    told = f"cannot write {path}: {error.strerror or error}."
+    if error.errno in DISK_FULL_CODES:
+        return DiskFullError(f"{told} Free some space or choose another folder.")
+    return OutputError(f"{told} {WAYS_OUT.get(error.errno or 0, 'Choose another folder.')}")
 
 
 def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
