@@ -8,14 +8,23 @@ import csv
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
 
-if TYPE_CHECKING:
-    pass
+IDLE_THREADS_SLEEP = ("OMP_WAIT_POLICY", "PASSIVE")
+"""The variable that lets idle threads of the numeric libraries sleep; torch reads it when imported.
+
+By default the threads of OpenMP spin while they wait for each other. As soon as anything else runs
+on the machine, such as loader processes, they block its processors, and each training step takes
+several times as long.
+"""
 
 _LOCK = threading.RLock()
 _IMPORTED_IN = os.getpid()
+_single_threaded: set[int] = set()
+"""The forked processes, this one and those before it, in which ``_compute_in_one_thread`` was."""
+
+Settings = Callable[[], AbstractContextManager[None]]
 
 
 def _renew_lock() -> None:
@@ -41,19 +50,50 @@ def attribute(target: Any, name: str) -> Callable[[Any], Any]:
 
 @contextmanager
 def setting(change: Callable[[Any], Any], value: Any) -> Iterator[None]:
-    """Change a setting by a function that returns the value before; one thread at a time."""
-    with _LOCK:
-        before = change(value)
+    """Change a setting by a function that returns the value before."""
+    before = change(value)
+    try:
+        yield
+    finally:
+        change(before)
+
+
+def shared(settings: Settings) -> Settings:
+    """Let threads be inside of settings together: the first changes them, the last restores them.
+
+    None waits for another: a lock is held only while they are changed.
+    """
+    inside, changed = 0, ExitStack()
+
+    @contextmanager
+    def enter() -> Iterator[None]:
+        nonlocal inside
+        with _LOCK:
+            if not inside:
+                changed.enter_context(settings())
+            inside += 1
         try:
             yield
         finally:
-            change(before)
+            with _LOCK:
+                inside -= 1
+                if not inside:
+                    changed.close()
+
+    return enter
+
+
+@shared
+@contextmanager
+def _long_csv_cells() -> Iterator[None]:
+    # The csv module by itself refuses cells above 131,072 characters.
+    with setting(csv.field_size_limit, 2**31 - 1):
+        yield
 
 
 def next_csv_row(reader: Iterator[list[str]]) -> list[str] | None:
     """Return the next row of a CSV reader, None at the end; its cells may have any length."""
-    # The csv module by itself refuses cells above 131,072 characters.
-    with setting(csv.field_size_limit, 2**31 - 1):
+    with _long_csv_cells():
         return next(reader, None)
 
 
@@ -71,13 +111,8 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 
 def let_idle_threads_sleep() -> None:
-    """Let idle threads of the numeric libraries sleep; call it before torch is first imported.
-
-    By default the threads of OpenMP spin while they wait for each other. As soon as anything else
-    runs on the machine, such as loader processes, they block its processors, and each training step
-    takes several times as long.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Set ``IDLE_THREADS_SLEEP`` for good, unless the user has set it, before torch is imported."""
+    os.environ.setdefault(*IDLE_THREADS_SLEEP)
 
 
 def is_forked() -> bool:
@@ -91,23 +126,22 @@ def own_torch_settings() -> Iterator[None]:
 
     Afterwards all is as before. Where several threads are inside, the last one restores it.
     """
-    with environment("OMP_WAIT_POLICY", "PASSIVE"):  # read when torch is imported
+    with environment(*IDLE_THREADS_SLEEP):
         import torch  # noqa: F401
-    _SHARED.enter()
-    try:
-        with own_thread_settings():
-            yield
-    finally:
-        _SHARED.leave()
+    with _numbers_and_draws(), own_thread_settings():
+        yield
 
 
 @contextmanager
 def own_thread_settings() -> Iterator[None]:
     """Use our settings of torch for this thread: its device is the CPU unless another is named.
 
-    Numbers too small to matter are flushed to 0, since they make a CPU many times slower. In a
-    process that was forked, torch and OpenCV compute in this thread alone: they would wait forever
-    for threads that were not copied.
+    Numbers too small to matter are flushed to 0, since they make a CPU many times slower. Numbers
+    have 32 bits, and gradients are there for who needs them, also where the program is inside of
+    ``torch.autocast`` or ``torch.inference_mode``.
+
+    In a process that was forked, torch and OpenCV compute in this thread alone, from then on: they
+    would wait forever for threads that were not copied.
     """
     import torch
 
@@ -117,42 +151,44 @@ def own_thread_settings() -> Iterator[None]:
         changed.callback(torch.set_flush_denormal, before)
         if torch.get_default_device().type != "cpu":
             changed.enter_context(torch.device("cpu"))
+        changed.enter_context(torch.inference_mode(False))  # that of torch.no_grad as well
+        for kind in ("cpu", "cuda", "mps"):
+            if torch.is_autocast_enabled(kind):
+                changed.enter_context(torch.autocast(kind, enabled=False))
         if is_forked():
-            import cv2
-
-            changed.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
-            changed.callback(cv2.setNumThreads, cv2.getNumThreads())
-            cv2.setNumThreads(0)  # With 1 it would wait for its threads to end.
+            _compute_in_one_thread()
         yield
 
 
-class _SharedSettings:
-    """The settings of torch that all threads share, from the first that enters to the last."""
+def _compute_in_one_thread() -> None:
+    import cv2
+    import torch
 
-    def __init__(self) -> None:
-        self.inside = 0
-        self.restored = ExitStack()
-
-    def enter(self) -> None:
-        import torch
-
-        with _LOCK:
-            self.inside += 1
-            if self.inside > 1:
-                return
-            self.restored.callback(torch.set_default_dtype, torch.get_default_dtype())
-            torch.set_default_dtype(torch.float32)
-            self.restored.enter_context(torch.random.fork_rng(devices=_used_gpus()))
-
-    def leave(self) -> None:
-        with _LOCK:
-            self.inside -= 1
-            if not self.inside:
-                self.restored.close()
+    if os.getpid() not in _single_threaded:
+        _single_threaded.add(os.getpid())
+        torch.set_num_threads(1)
+        cv2.setNumThreads(0)  # With 1, which it then says it has, it waits for its threads to end.
 
 
-_SHARED = _SharedSettings()
+@shared
+@contextmanager
+def _numbers_and_draws() -> Iterator[None]:
+    """Use the settings of torch that all threads share."""
+    import torch
+
+    with (
+        setting(_set_default_dtype, torch.float32),
+        torch.random.fork_rng(devices=_used_gpus()),
+    ):
+        yield
+
+
+def _set_default_dtype(dtype: Any) -> Any:
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    return before
 
 
 def _used_gpus() -> list[int]:

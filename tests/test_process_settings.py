@@ -12,11 +12,13 @@ import torch
 from PIL import Image, ImageFile
 
 import defectkit
+from defectkit.data.image_kinds import strict_pillow
 from defectkit.process_settings import (
     attribute,
     environment,
     is_forked,
     let_idle_threads_sleep,
+    next_csv_row,
     own_thread_settings,
     own_torch_settings,
     setting,
@@ -135,33 +137,65 @@ def test_threads_find_the_same_as_one(run_folder):
         np.testing.assert_array_equal(finding.score_map, scores)
 
 
+def in_a_forked_child(work) -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        signal.alarm(60)  # ends a child that hangs
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, "the child hung or failed"
+
+
+@pytest.fixture
+def with_threads():
+    """The threads of torch and OpenCV, which a forked child does not have."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(2), cv2.setNumThreads(2)
+    cv2.resize(cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (31, 31), 0), (3000, 3000))
+    yield
+    torch.set_num_threads(before[0]), cv2.setNumThreads(before[1])
+
+
 @pytest.mark.check(57)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("loads", [False, True], ids=["finds", "loads and finds"])
-def test_a_forked_child_finds_the_same(run_folder, loads, tmp_path):
+def test_a_forked_child_finds_the_same(run_folder, loads, tmp_path, with_threads):
     large = np.tile(IMAGE, (6, 6))
-    cv2.connectedComponents(large)  # starts the threads of OpenCV
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        model = defectkit.load(run_folder, device="cpu")
-        expected = model.find(large).score  # with threads, which the child does not have
-        child = os.fork()
-        if child == 0:
-            signal.alarm(60)  # ends a child that hangs
-            try:
-                again = defectkit.load(run_folder, device="cpu") if loads else model
-                (tmp_path / "score").write_text(f"{again.find(large).score:.5f} {is_forked()}")
-            finally:
-                os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0, "the child hung or crashed"
-    finally:
-        torch.set_num_threads(before)
+    model = defectkit.load(run_folder, device="cpu")
+    expected = model.find(large).score
+
+    def find() -> None:
+        again = defectkit.load(run_folder, device="cpu") if loads else model
+        (tmp_path / "score").write_text(f"{again.find(large).score:.5f} {is_forked()}")
+
+    in_a_forked_child(find)
     score, forked = (tmp_path / "score").read_text().split()
     assert float(score) == pytest.approx(expected, abs=2e-5)
     assert forked == "True"
     assert not is_forked()
+
+
+@pytest.mark.check(57)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_inspects(run_folder, source_csv, tmp_path, with_threads, monkeypatch):
+    image, out = source_csv.parent / "Train" / "part-00.png", tmp_path / "inspection"
+    # Each call may wait forever, by chance: there is one, and none to restore it.
+    calls, change = [], cv2.setNumThreads
+    monkeypatch.setattr(cv2, "setNumThreads", lambda n: (calls.append(n), change(n)))
+
+    def inspect() -> None:
+        for _ in range(2):
+            defectkit.inspect(run_folder, image, out=out, device="cpu")
+        assert calls == [0]
+
+    in_a_forked_child(inspect)
+    assert (out / "findings.csv").exists()
 
 
 def test_small_numbers_are_flushed_inside_alone():
@@ -200,6 +234,44 @@ def test_of_overlapping_threads_the_last_restores():
         assert torch.equal(torch.get_rng_state(), state)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.check(57)
+def test_findings_do_not_depend_on_the_precision_of_the_program(run_folder):
+    model = defectkit.load(run_folder, device="cpu")
+    expected = model.find(IMAGE).score_map
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_array_equal(model.find(IMAGE).score_map, expected)
+        assert torch.is_autocast_enabled("cpu")
+
+
+@pytest.mark.parametrize("outside", [torch.no_grad, torch.inference_mode])
+def test_gradients_are_there_inside(outside):
+    with outside():
+        with own_torch_settings():
+            (torch.ones(1, requires_grad=True) * 2).backward()
+        assert not torch.is_grad_enabled()
+
+
+@pytest.mark.check(57)
+def test_threads_do_not_wait_for_each_other():
+    decoding, read = threading.Event(), threading.Event()
+
+    def decode() -> None:
+        with strict_pillow():
+            decoding.set()
+            assert read.wait(30)
+
+    before = Image.MAX_IMAGE_PIXELS
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(decode)
+        assert decoding.wait(30)
+        with strict_pillow():
+            assert next_csv_row(iter([["a"]])) == ["a"]
+        assert Image.MAX_IMAGE_PIXELS is None
+        read.set()
+        other.result()
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.check(57)

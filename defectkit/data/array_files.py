@@ -4,6 +4,8 @@ import io
 import logging
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
@@ -13,7 +15,7 @@ from defectkit.arrays import ImageSize
 from defectkit.data.image_kinds import MAX_BYTES, MAX_CHANNELS, check_size
 from defectkit.errors import ImageError
 from defectkit.memory import check_memory
-from defectkit.process_settings import attribute, setting
+from defectkit.process_settings import attribute, setting, shared
 
 StoredPixels = npt.NDArray[Any]
 """(H, W) or (H, W, C) of any dtype of numbers."""
@@ -163,14 +165,20 @@ def turn(values: StoredPixels, orientation: int) -> StoredPixels:
     return values[rows, columns]
 
 
+@shared
+@contextmanager
+def _silent_tifffile() -> Iterator[None]:
+    with setting(attribute(logging.getLogger("tifffile"), "disabled"), True):
+        yield
+
+
 def _read_tiff(
     file: BinaryIO, name: str, *, page: int, pixels: bool
 ) -> tuple[StoredPixels, ImageSize]:
     import tifffile  # here, since few datasets have such images
 
-    silence = setting(attribute(logging.getLogger("tifffile"), "disabled"), True)
     try:
-        with silence, tifffile.TiffFile(file) as tiff:  # What is wrong is said below.
+        with _silent_tifffile(), tifffile.TiffFile(file) as tiff:  # What is wrong is said below.
             found: Any = tiff.pages[page]
             size = (int(found.imagelength), int(found.imagewidth))
             check_size(*size, name=name)

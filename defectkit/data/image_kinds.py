@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from PIL import ImageFile, UnidentifiedImageError
 
 from defectkit.errors import ImageError
-from defectkit.process_settings import attribute, setting
+from defectkit.process_settings import attribute, setting, shared
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp"),
@@ -47,6 +47,7 @@ def is_data(name: str) -> bool:
     return not name.startswith((".", "~$")) and name.casefold() not in NO_DATA
 
 
+@shared
 @contextmanager
 def strict_pillow() -> Iterator[None]:
     """Let Pillow open and decode files by our rules: our limit of pixels, and whole files alone."""
