@@ -2,6 +2,10 @@
 
 import io
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +129,35 @@ def test_line_breaks_in_names_are_shown_on_one_line(photos, inspect, tmp_path):
     _, told = inspect(photos, out=tmp_path / "c\nd")
     assert r"a\nb.png: the file is empty" in told
     assert len(told.splitlines()) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.check(54)
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_the_process_each_inspected_image_has_its_row(
+    number, run_folder, tmp_path, source_csv
+):
+    names = [f"{number:03}.png" for number in range(200)]
+    (tmp_path / "photos").mkdir()
+    for name in names:
+        shutil.copy(source_csv.parent / "Train" / NAMES[0], tmp_path / "photos" / name)
+    words = ["inspect", run_folder, tmp_path / "photos", "--out", tmp_path / "out"]
+    command = [sys.executable, "-m", "defectkit.cli", *words, "--device", "cpu"]
+    unfinished = tmp_path / "out" / "unfinished"
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not list(unfinished.glob("overlays/002.*")):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(number)
+    assert process.returncode in (128 + signal.SIGTERM, -signal.SIGKILL)
+    folder = unfinished if number == signal.SIGKILL else tmp_path / "out"
+    found, drawn = ids_in(folder), len(list((folder / "overlays").glob("[0-9]*.png")))
+    assert 2 <= len(found) < len(names)
+    assert found == names[: len(found)]
+    assert drawn - len(found) in (0, 1)  # An overlay comes before its row.
+    left = names[len(found) :] if number == signal.SIGTERM else []
+    assert list(errors_in(folder)) == left
 
 
 def save_pages(path: Path, kind: str, *images: Path) -> None:
