@@ -127,44 +127,51 @@ def _run(
     allow_download: bool,
     console: Console,
 ) -> TrainSummary:
-    """Load the dataset, take the run's folder for this process alone, and train.
+    """Load the dataset, try a step, take the run's folder for this process alone, and train.
 
-    Without ``data`` a resumed run takes its own dataset. Without ``out`` a new run takes the next
-    free ``runs/<approach>-<n>``; ``run`` has checked a given one.
+    Without ``data`` a resumed run takes its own dataset. ``run`` has checked a given ``out``.
     """
-    from defectkit.data.dataset import Dataset
-    from defectkit.training.runs import (
-        check_dataset,
-        check_same_dataset,
-        create_run_folder,
-        lock_run,
-        read_run_info,
-    )
+    import torch
 
-    assert out or not resume
-    before = read_run_info(out) if out and resume else {}
+    from defectkit.approaches.build import build_approach
+    from defectkit.data.dataset import Dataset
+    from defectkit.training import runs
+    from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.trial import try_training
+
+    before = runs.read_run_info(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
-    check_dataset(dataset, config.approach)
-    out = out or create_run_folder(config.approach)  # not before the dataset is known to be there
-    with lock_run(out, resume=resume):
-        check_same_dataset(out, dataset, before)
-        _train(dataset, out, config, before, allow_download=allow_download, console=console)
+    runs.check_dataset(dataset, config.approach)
+    if out:
+        runs.check_same_dataset(out, dataset, before)
+    device = choose_device(config.device)
+    approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
+    torch.manual_seed(config.seed)  # for the weights that are not pretrained
+    network = approach.network(allow_download=allow_download)
+    samples = approach.samples(dataset, dataset.split("train"))
+    seconds = 0.0
+    if not (out and before and has_checkpoint(out / "checkpoints")):
+        seconds = try_training(approach, network, samples, dataset.split("val"), device)
+    out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
+    with runs.lock_run(out, resume=resume):
+        _train(dataset, out, approach, network, samples, before=before, device=device,
+               validation_seconds=seconds, console=console)  # fmt: skip
         return _summarize(out, console)
 
 
 def _train(
     dataset: "Dataset",
     out: Path,
-    config: "Config",
-    before: Mapping[str, Any],
+    approach: "Approach",
+    network: "Network",
+    samples: "Samples",
     *,
-    allow_download: bool,
+    before: Mapping[str, Any],
+    device: "torch.device",
+    validation_seconds: float,
     console: Console,
 ) -> None:
     """Train into ``out``; ``before`` is the ``run.json`` of a run to resume, else empty."""
-    import torch
-
-    from defectkit.approaches.build import build_approach
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
@@ -172,14 +179,8 @@ def _train(
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
     from defectkit.training.runs import make_run_info, record_status
-    from defectkit.training.trial import try_training
 
-    device = choose_device(config.device)
-    approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
-    torch.manual_seed(config.seed)  # for the weights that are not pretrained
-    network = approach.network(allow_download=allow_download)
-    samples = approach.samples(dataset, dataset.split("train"))
-    records = dataset.split("val")
+    config = approach.config
     run_info = make_run_info(dataset, config, describe_device(device), before)
     if before:
         repair_model(out, identity=run_info["identity"])
@@ -190,7 +191,6 @@ def _train(
     print_introduction(console, approach, network, dataset, samples, device=device, out=out)
     if before and not resuming:
         console.print("no epoch was finished: starting from epoch 1")
-    seconds = 0.0 if resuming else try_training(approach, network, samples, records, device)
 
     with (
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
@@ -204,13 +204,13 @@ def _train(
             approach,
             network,
             samples=samples,
-            validation_records=records,
+            validation_records=dataset.split("val"),
             out=out,
             device=device,
             dataset_facts=describe_dataset(dataset),
             identity=run_info["identity"],
             resuming=resuming,
-            validation_seconds=seconds,
+            validation_seconds=validation_seconds,
             console=console,
             on_progress=on_progress,
         )
@@ -261,7 +261,7 @@ def train_epochs(
     state = load_state(out, learner, identity=identity) if resuming else fresh
     budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
     check = partial(validate, approach, evaluated, validation_records, watch=WATCHED_IMAGES)
-    save_best = partial(save_best_model, out, approach, evaluated)
+    save_best = partial(save_best_model, out, approach, evaluated, identity=identity)
     with loader:  # its processes end first, whatever happens
         while not state.is_finished(config.train, budget):
             result = train_one_epoch(

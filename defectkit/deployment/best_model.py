@@ -28,11 +28,12 @@ def save_best_model(
     validation: Validation,
     *,
     epoch: int,
+    identity: str,
     dataset_facts: dict[str, Any],
 ) -> None:
     """Write the model of ``epoch`` with the thresholds that validation chose, twice.
 
-    ``dataset_facts`` are those of ``describe_dataset``.
+    ``identity`` is that of the run, ``dataset_facts`` are those of ``describe_dataset``.
     """
     # One after the other: whenever the run is killed, one of them is whole.
     for folder in (run / SECOND_COPY, run / "model"):
@@ -44,6 +45,7 @@ def save_best_model(
             thresholds=validation.thresholds,
             facts={
                 "epoch": epoch,
+                "run": identity,
                 **dataset_facts,
                 "validation": {
                     "image_average_precision": validation.image_ap,
@@ -100,4 +102,5 @@ def _is_own_model(folder: Path, identity: str) -> bool:
 
 def identify_model(info: Mapping[str, Any]) -> str:
     """Return the identity of the run that trained the model whose ``model.json`` is given."""
-    return identify_run(info["dataset"], info["config"])
+    # Earlier versions did not record it.
+    return str(info.get("run") or identify_run(info["dataset"], info["config"]))

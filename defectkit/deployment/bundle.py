@@ -20,7 +20,7 @@ from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.devices import choose_device
-from defectkit.errors import ConfigError, ImageError, LabelError, ModelError
+from defectkit.errors import ConfigError, ImageError, LabelError, ModelError, shown
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
@@ -42,6 +42,8 @@ MAX_ROI_LENGTH = 2**23
 Word = Annotated[str, Field(max_length=200)]
 Sentence = Annotated[str, Field(max_length=2000)]
 
+FOR_TRAINING_ALONE = {"train", "augment"}
+"""Sections of the configuration that inspection does not read: a later version may add to them."""
 ROI_BY_IMAGE = "by image"
 """The entry ``roi`` of a model that was trained with a region to inspect of each image."""
 
@@ -77,6 +79,7 @@ class _ModelInfo(BaseModel):
     config: dict[str, Any]
     epoch: Annotated[int, Field(ge=0, le=10**6)]
     dataset: Word = ""
+    run: Word = ""
     versions: dict[str, Word] = {}
     roi: _Roi | Literal["by image"] | None = None
     warnings: Annotated[list[Sentence], Field(max_length=100)] = []
@@ -273,9 +276,12 @@ def _without_weights(config: Config) -> Config:
 
 
 def _read_config(info: dict[str, Any], *, name: str) -> Config:
-    """Return the configuration in ``model.json``, where no setting may be left to its default."""
+    """Return the configuration in ``model.json``; what inspection reads has no defaults there."""
     config = make_config(info["config"], name=name)
-    known = flatten_settings(config.model_dump(mode="json"))
-    if missing := known.keys() - flatten_settings(info["config"]).keys():
-        raise ConfigError(f"{name} lacks settings: {', '.join(sorted(missing))}")
+    needed = flatten_settings(config.model_dump(mode="json", exclude=FOR_TRAINING_ALONE))
+    if missing := needed.keys() - flatten_settings(info["config"]).keys():
+        raise ConfigError(
+            f"{name} lacks settings: {', '.join(sorted(missing))}. Inspect with the version of "
+            f"defectkit that wrote it ({shown(info.get('defectkit'))}), or train again."
+        )
     return config

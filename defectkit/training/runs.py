@@ -11,7 +11,7 @@ from typing import Any
 from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
-from defectkit.files import ensure_writable, write_json
+from defectkit.files import check_place, ensure_writable, write_json
 from defectkit.results_folder import hold_lock
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
@@ -230,7 +230,8 @@ def make_run_info(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     settings = config.model_dump(mode="json")
     return {
-        "identity": identify_run(dataset.fingerprint, settings),
+        # A version with more settings would find another one: what is recorded stays.
+        "identity": before.get("identity") or identify_run(dataset.fingerprint, settings),
         "dataset": dataset.fingerprint,
         "dataset_folder": str(dataset.folder.resolve()),
         "config": settings,
@@ -265,9 +266,11 @@ def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:
     if not resume:
         _refuse_other_files(run)
     for folder in (run, *(run / name for name in SUBFOLDERS)):
-        if folder == run or folder.is_dir():
+        if not locked:
+            check_place(folder)
+        elif folder == run or folder.is_dir():
             # Other commands may be writing to a folder that is not a run yet.
-            ensure_writable(folder, owned=locked and resume)
+            ensure_writable(folder, owned=resume)
 
 
 def _refuse_other_files(run: Path) -> None:

@@ -281,8 +281,22 @@ def test_an_edited_threshold_is_refused_with_the_way_out(run_copy):
 @pytest.mark.parametrize("kept", [{}, {"model": {}}, {"approach": "segment"}])
 def test_no_setting_of_a_model_is_left_to_its_default(run_copy, kept):
     edit(run_copy, config=kept)
-    with pytest.raises(ModelError, match=r"model\.json lacks settings: .*data\.crop, .*train\.lr"):
+    with pytest.raises(ModelError, match=r"model\.json lacks settings: .*data\.crop, .*loss\.bce"):
         defectkit.load(run_copy)
+
+
+@pytest.mark.check(55)
+def test_a_setting_of_training_that_a_later_version_adds_is_no_matter(run_copy):
+    config = read_json(run_copy / "model" / "model.json")["config"]
+    edit(run_copy, config={**config, "train": {}, "augment": {}})
+    defectkit.load(run_copy, device="cpu")
+    del config["loss"]["classes"]  # It decides what the channels of the output mean.
+    edit(run_copy, config=config)
+    message = (
+        r"lacks settings: loss\.classes\. Inspect with the version .* wrote it \('\d.*train again"
+    )
+    with pytest.raises(ModelError, match=message):
+        defectkit.load(run_copy, device="cpu")
 
 
 def test_a_model_of_an_earlier_version_loads_with_a_warning(run_copy):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from resealing import reseal_dataset, unseal
+from resealing import reseal, reseal_dataset, unseal
 
 import defectkit
 from defectkit.config import Config, load_config, save_config
@@ -147,6 +147,25 @@ def test_a_run_of_an_earlier_version_is_resumed_with_a_warning(run_copy, quiet):
     assert read_run_info(run_copy)["config"]["train"]["epochs"] == 3
 
 
+@pytest.mark.check(55)
+def test_a_run_of_a_version_with_fewer_settings_is_resumed(run_copy, quiet):
+    info = read_run_info(run_copy)
+    settings = info["config"]
+    del settings["train"]["clip_norm"]
+    own = identify_run(info["dataset"], settings)
+    assert own != info["identity"]
+    reseal(run_copy / "run.json", identity=own, config=settings)
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(re.sub(r"  clip_norm: .*\n", "", config))
+    for path in (run_copy / "checkpoints").rglob("epoch-*.json"):
+        reseal(path, run=own)
+    for folder in ("model", "checkpoints/best"):
+        reseal(run_copy / folder / "model.json", run=own, config=settings)
+    assert defectkit.train(out=run_copy, resume=True, epochs=3, console=quiet).epochs == 3
+    assert read_run_info(run_copy)["identity"] == own
+    defectkit.evaluate(run_copy, console=quiet)
+
+
 def test_a_run_is_known_by_its_data_and_by_what_a_resume_cannot_change(run_copy):
     info = read_run_info(run_copy)
     own = identify_run(info["dataset"], info["config"])
@@ -178,7 +197,7 @@ def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
 
 def test_a_folder_is_proven_before_any_work(tmp_path, run_copy):
     check_run_folder(tmp_path / "new", resume=False)
-    assert list((tmp_path / "new").iterdir()) == []
+    assert not (tmp_path / "new").exists()
     with pytest.raises(
         TrainingError, match="already has a run. Continue it with --resume, or choose"
     ):

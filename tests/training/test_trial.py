@@ -87,7 +87,7 @@ def test_a_fault_in_the_first_step_stays_one(fault, dataset_folder, monkeypatch)
 
 
 def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is_a_run(
-    dataset_folder, tmp_path
+    dataset_folder, tmp_path, monkeypatch
 ):
     message = (
         r"--max-time 0\.001s is too short: here a step takes about \d+\.\d s and a validation "
@@ -95,7 +95,10 @@ def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is
     )
     with pytest.raises(ConfigError, match=message):
         train_tiny(dataset_folder, tmp_path / "run", max_time=0.001)
-    assert not (tmp_path / "run" / "run.json").exists()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        train_tiny(dataset_folder, None, max_time=0.001)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_estimate_is_that_of_the_whole_split(dataset_folder, monkeypatch):
