@@ -1,5 +1,7 @@
 """Reading and writing files. Every output passes through ``atomic_write``: complete or absent."""
 
+# Long: each way to read or write a file is here, and nowhere else.
+
 import contextlib
 import csv
 import errno
@@ -106,14 +108,24 @@ def json_text(content: Mapping[str, Any]) -> str:
     return IN_JSON.sub(lambda found: json.dumps(found[0]).strip('"'), text)
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Read JSON written by ``write_json``.
 
     Raises:
-        ValueError: it is not JSON, nested too deeply, or larger than ``MAX_JSON_BYTES``.
+        OSError: it cannot be read.
+        ValueError: it is not JSON, nested too deeply, or larger than ``max_bytes``.
+    """
+    return parse_json(read_limited(path, max_bytes))
+
+
+def parse_json(text: bytes) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(read_limited(path, MAX_JSON_BYTES).decode("utf-8"))
+        return json.loads(text.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

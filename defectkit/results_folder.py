@@ -8,17 +8,30 @@ beside files of other results, and the next run removes what is left.
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from filecmp import cmp
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from filelock import FileLock, Timeout
 
 from defectkit.errors import DefectkitError, OutputError
 from defectkit.files import ensure_writable, make_folder, output_error, replace_file, sync_folder
-from defectkit.results_marker import LOCK, MARKER, UNFINISHED, Marker, check_out, files_below
+from defectkit.results_marker import (
+    LOCK,
+    MARKER,
+    UNFINISHED,
+    Marker,
+    check_out,
+    files_below,
+    patterns_of,
+    size_of,
+    sizes_of,
+    unmarked_files,
+)
+
+FOREIGN = "is not a file that this command wrote"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,8 @@ class Results:
         head: the name of the file that makes the folder loadable.
         folder: where to write them until then.
         otherwise: another way out than to move what is in the way; "" where there is none.
-        earlier: the files of earlier results in ``out``, which these replace.
+        earlier: the files of earlier results in ``out``, which these replace, with their numbers of
+            bytes. One of another size is the user's, who changed it.
         keeps_earlier: whether the earlier results are complete, and stay if these fail.
     """
 
@@ -40,7 +54,7 @@ class Results:
     head: str
     folder: Path
     otherwise: str
-    earlier: frozenset[str]
+    earlier: Mapping[str, int]
     keeps_earlier: bool
 
     def if_failed(self, name: str) -> Path:
@@ -61,31 +75,56 @@ class Results:
         wanted = frozenset(names)
         for path in (self.out / parent for parent in _parents(wanted)):
             if path.is_symlink() or (path.exists() and not path.is_dir()):
-                raise OutputError(f"{path} is no folder. {self._way_out}")
+                raise self._foreign(path, "is no folder")
         for name in wanted:
             path, new = self.out / name, self.folder / name
-            is_own = name in self.earlier and _is_plain_file(path)
+            is_own = name in self.earlier and size_of(path) == self.earlier[name]
             if os.path.lexists(path) and not is_own and not _have_same_bytes(path, new):
-                raise OutputError(f"{path} is not a file that this command wrote. {self._way_out}")
+                is_changed = name in self.earlier and size_of(path) is not None
+                raise self._foreign(
+                    path, "was changed since this command wrote it" if is_changed else FOREIGN
+                )
 
-    @property
-    def _way_out(self) -> str:
+    def _foreign(self, path: Path, what: str = FOREIGN) -> OutputError:
         damaged = (self.out / MARKER).exists() and not Marker.read(self.out)
         note = f" ({self.out / MARKER}, which lists the files it wrote, is damaged.)"
-        return f"Move it away{_or(self.otherwise)}.{note if damaged else ''}"
+        return OutputError(
+            f"{path} {what}. Move it away{_or(self.otherwise)}.{note if damaged else ''}"
+        )
 
-    def make_folder(self) -> None:
-        """Make the folder to write to; what a killed command left there is removed.
+    def refuse_sources(self, sources: Iterable[Path]) -> None:
+        """Check that no file to read is one of the earlier results, which these replace.
 
         Raises:
-            OutputError: a folder of the user has its name, or it cannot be made.
+            OutputError: one is.
+        """
+        out = os.path.realpath(self.out)
+        for source in sources if self.earlier else ():
+            name = os.path.relpath(os.path.realpath(source), out)
+            if PurePath(name).as_posix() in self.earlier:
+                raise self._foreign(source, "is an earlier result, which this would replace")
+
+    def make_folder(self, names: Iterable[str]) -> None:
+        """Make the folder to write to; what a command that did not end left there is removed.
+
+        Args:
+            names: files of the results; what lies beside these and their folders is the user's.
+
+        Raises:
+            OutputError: it is the user's or has files of the user, or it cannot be made.
         """
         if os.path.lexists(self.folder):
-            leftover = Marker.read(self.folder) or not any(files_below(self.folder))
-            if self.folder.is_symlink() or not self.folder.is_dir() or not leftover:
-                raise OutputError(f"{self.folder} is not a folder of defectkit. {self._way_out}")
+            marker = Marker.read(self.folder)
+            is_own = marker and marker.is_of_unfinished and marker.kind == self.kind
+            is_own = is_own or not any(files_below(self.folder))
+            if self.folder.is_symlink() or not self.folder.is_dir() or not is_own:
+                raise self._foreign(self.folder, "is not a folder of defectkit")
+            own = {name.split("/")[0] for name in (MARKER, *names, *patterns_of(self.head))}
+            for name in files_below(self.folder):
+                if name.split("/")[0] not in own:
+                    raise self._foreign(self.folder / name)
             _remove_staging(self.folder)
-        Marker(self.kind, complete=False, files=frozenset()).write(self.folder)
+        Marker(self.kind, complete=False, files={}).write(self.folder)
 
     def publish(self, *, complete: bool) -> None:
         """Put the written files in the place of the earlier ones.
@@ -93,14 +132,16 @@ class Results:
         Raises:
             OutputError: something of the user stands there, or the folder cannot be written.
         """
-        new = frozenset(files_below(self.folder)) - {MARKER}
+        new = sizes_of(self.folder, files_below(self.folder))
+        del new[MARKER]
         self.refuse_foreign(new)
-        Marker(self.kind, complete=False, files=self.earlier | new).write(self.out)
-        _remove_files(self.out, self.earlier & {self.head})
+        Marker(self.kind, complete=False, files=self.earlier).write(self.out)
+        self._remove_earlier(self.earlier.keys() & {self.head})
         sync_folder(self.out)  # Before any other file changes.
-        _remove_files(self.out, self.earlier - {self.head})
-        self._move(new - {self.head})
-        self._move(new & {self.head})
+        self._remove_earlier(self.earlier.keys() - {self.head})
+        Marker(self.kind, complete=False, files=new).write(self.out)
+        self._move(new.keys() - {self.head})
+        self._move(new.keys() & {self.head})
         Marker(self.kind, complete=complete, files=new).write(self.out)
         _remove_staging(self.folder)
 
@@ -110,6 +151,22 @@ class Results:
             _remove_staging(self.folder)
         elif not self.keeps_earlier:
             self.publish(complete=False)
+
+    def _remove_earlier(self, names: Collection[str]) -> None:
+        """Remove earlier files, never through a link, and the folders that are then empty.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        parents = _parents(names)
+        linked = {str(parent) for parent in parents if (self.out / parent).is_symlink()}
+        for name in names:
+            behind_link = linked and not linked.isdisjoint(map(str, PurePosixPath(name).parents))
+            if not behind_link and size_of(self.out / name) == self.earlier[name]:
+                (self.out / name).unlink(missing_ok=True)
+        for parent in sorted(parents, key=lambda one: len(one.parts), reverse=True):
+            with suppress(OSError):  # It has other files.
+                (self.out / parent).rmdir()
 
     def _move(self, names: Iterable[str]) -> None:
         changed = {self.out}
@@ -130,6 +187,7 @@ def write_results(
     kind: str,
     head: str,
     names: Iterable[str] = (),
+    sources: Iterable[Path] = (),
     adopt: Iterable[str] = (),
     otherwise: str = "choose another folder",
 ) -> Iterator[Results]:
@@ -145,13 +203,15 @@ def write_results(
         head: the file without which nothing loads the folder.
         names: files to write, as far as known before any work: where the user has such, the
             command is refused.
-        adopt: files in ``out`` that no marker lists and that are to be replaced all the same.
+        sources: files to read, none of which may be one to replace.
+        adopt: files in ``out`` that the command did not write, to be replaced all the same.
         otherwise: another way out than to wait, or to move what is in the way; "" for none.
 
     Raises:
         OutputError: the folder has results of another kind, another process writes to it, a file
-            of the user is in the way, or it cannot be written.
+            of the user is in the way, a source is to be replaced, or it cannot be written.
     """
+    names = [head, *names]
     out = check_out(out, kind)
     ensure_writable(out)
     with hold_lock(
@@ -159,8 +219,9 @@ def write_results(
         busy=OutputError(f"another process is writing to {out}. Wait for its end{_or(otherwise)}."),
     ):
         results = _plan(check_out(out, kind), kind, head, adopt, otherwise)
-        results.refuse_foreign([head, *names])
-        results.make_folder()
+        results.refuse_sources(sources)
+        results.refuse_foreign(names)
+        results.make_folder(names)
         try:
             yield results
         except BaseException:
@@ -169,6 +230,8 @@ def write_results(
             raise
         try:
             results.publish(complete=True)
+        except OutputError as error:
+            raise type(error)(f"{error} The results are in {results.folder}.") from error
         except OSError as error:
             raise output_error(out, error) from error
 
@@ -202,7 +265,10 @@ def hold_lock(path: Path, *, busy: DefectkitError, seconds: float = 0) -> Iterat
 def _plan(out: Path, kind: str, head: str, adopt: Iterable[str], otherwise: str) -> Results:
     """Return the results to write, by what is in ``out`` now."""
     marker = Marker.read(out)
-    earlier = frozenset({*adopt, *(marker.files if marker else ())})
+    earlier = {
+        **(marker.files if marker else sizes_of(out, unmarked_files(out))),
+        **sizes_of(out, adopt),
+    }
     is_complete = head in earlier and (out / head).is_file() and (not marker or marker.complete)
     return Results(out, kind, head, out / UNFINISHED, otherwise, earlier, is_complete)
 
@@ -211,29 +277,8 @@ def _or(otherwise: str) -> str:
     return f", or {otherwise}" if otherwise else ""
 
 
-def _is_plain_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
-
-
 def _have_same_bytes(path: Path, other: Path) -> bool:
-    return _is_plain_file(path) and other.is_file() and cmp(path, other, shallow=False)
-
-
-def _remove_files(folder: Path, names: Collection[str]) -> None:
-    """Remove files of a folder, never through a link, and the folders below it that are then empty.
-
-    Raises:
-        OSError: a file cannot be removed.
-    """
-    parents = _parents(names)
-    linked = {str(parent) for parent in parents if (folder / parent).is_symlink()}
-    for name in names:
-        behind_link = linked and not linked.isdisjoint(map(str, PurePosixPath(name).parents))
-        if not behind_link and _is_plain_file(folder / name):
-            (folder / name).unlink(missing_ok=True)
-    for parent in sorted(parents, key=lambda one: len(one.parts), reverse=True):
-        with suppress(OSError):  # It has other files.
-            (folder / parent).rmdir()
+    return size_of(path) is not None and other.is_file() and cmp(path, other, shallow=False)
 
 
 def _parents(names: Iterable[str]) -> set[PurePosixPath]:

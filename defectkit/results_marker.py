@@ -5,18 +5,19 @@ before it, wrote none: what these leave is known by its names.
 """
 
 import csv
-import json
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from defectkit import __version__
 from defectkit.errors import OutputError
-from defectkit.files import TEMP_MARK, read_cells, read_limited, safe_name, write_json
+from defectkit.files import MAX_FILE_BYTES, TEMP_MARK, read_cells, read_json, safe_name, write_json
+from defectkit.vocabulary import Outcome
 
 MARKER = ".defectkit.json"
 LOCK = ".defectkit.lock"
@@ -60,7 +61,9 @@ UNMARKED = {
         b'"threshold_low"',
         (
             *("metrics.json", "images.csv", "regions.csv", "scores.png", "region_recall.png"),
-            *("report.html", "overlays/[1-5]-*-*.png", "overlays/[1-5]-*-*.preview.jpg"),
+            "report.html",
+            *(f"overlays/[1-5]-{outcome}-*.png" for outcome in get_args(Outcome)),
+            *(f"overlays/[1-5]-{outcome}-*.preview.jpg" for outcome in get_args(Outcome)),
         ),
     ),
     "findings.csv": Unmarked(
@@ -80,8 +83,6 @@ UNMARKED = {
 }
 """By the names of their heads."""
 SIGN_BYTES = 65536
-MAX_DEPTH = 4
-"""Max. number of folders from a result up to its marker, both included: RUN/progress/1.png."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,45 +92,71 @@ class Marker:
     Attributes:
         kind: what the results are, such as "dataset".
         complete: whether the command came to its end.
-        files: the files that it wrote, relative to the folder, with forward slashes.
+        files: the files that it wrote, relative to the folder, with forward slashes, and the number
+            of bytes of each. A file of another size is the user's, who changed it.
     """
 
     kind: str
     complete: bool
-    files: frozenset[str]
+    files: Mapping[str, int]
 
     @classmethod
     def read(cls, folder: Path) -> "Marker | None":
         """Return the marker of a folder; None where there is none or it is damaged."""
         try:
             # Of a million files: larger than any other JSON file of defectkit.
-            content = json.loads(read_limited(folder / MARKER))
+            content = read_json(folder / MARKER, MAX_FILE_BYTES)
             kind, complete, files = (content[key] for key in ("kind", "complete", "files"))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        if not (isinstance(kind, str) and isinstance(complete, bool) and isinstance(files, list)):
+        if not (isinstance(kind, str) and isinstance(complete, bool) and isinstance(files, dict)):
             return None
-        return cls(kind, complete, frozenset(files)) if all(map(_is_inside, files)) else None
+        if not all(type(size) is int for size in files.values()):
+            return None
+        return cls(kind, complete, files) if all(map(_is_inside, files)) else None
 
     def write(self, folder: Path) -> None:
         """Write the marker of a folder."""
-        content = {**asdict(self), "files": sorted(self.files)}
+        content = {**asdict(self), "files": dict(sorted(self.files.items()))}
         write_json(folder / MARKER, {"defectkit": __version__, **content})
 
+    @property
+    def is_of_unfinished(self) -> bool:
+        """Whether it is that of a folder ``unfinished``: of a command that did not end."""
+        return not self.complete and not self.files
 
-def own_files(folder: Path) -> frozenset[str]:
+
+def own_files(folder: Path) -> dict[str, int]:
     """Return the results in and below a folder, which are no images or labels of the user.
 
     They are the files that its marker lists, or by their names those of an earlier version without
-    one, and all in its ``unfinished/``. Paths are relative to it, with forward slashes.
+    one, and all in its ``unfinished/``. Paths are relative to it, with forward slashes; values are
+    numbers of bytes, as in a marker.
     """
     marker = Marker.read(folder)
-    own = set(marker.files) if marker else unmarked_files(folder)
+    own = dict(marker.files) if marker else sizes_of(folder, unmarked_files(folder))
     if marker and marker.kind in SOURCE_KINDS:
-        own = set()
-    if Marker.read(folder / UNFINISHED):
-        own.update(f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
-    return frozenset(own)
+        own = {}
+    unfinished = Marker.read(folder / UNFINISHED)
+    if unfinished and unfinished.is_of_unfinished:
+        names = (f"{UNFINISHED}/{name}" for name in files_below(folder / UNFINISHED))
+        own.update(sizes_of(folder, names))
+    return own
+
+
+def sizes_of(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the numbers of bytes of files in and below a folder; links are left out."""
+    sizes = {name: size_of(folder / name) for name in names}
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def size_of(path: Path | str) -> int | None:
+    """Return the number of bytes of a file; None for a link or what is no file."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):  # ValueError: a null character
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 class KnownResults:
@@ -142,18 +169,18 @@ class KnownResults:
         self._own_files = cache(lambda folder: own_files(Path(folder)))
 
     def __contains__(self, path: str | Path) -> bool:
-        """Return whether a command wrote the file, as a marker above it says."""
+        """Return whether a command wrote the file as it is, as a marker above it says."""
         folder, inner = os.path.split(os.path.abspath(path))  # noqa: PTH100 (links stay)
         if inner == MARKER:
             return True
-        for _ in range(MAX_DEPTH):
-            if inner in self._own_files(folder):
+        while True:
+            size = self._own_files(folder).get(inner)
+            if size is not None and size == size_of(path):
                 return True
             folder, name = os.path.split(folder)
             if not name:
                 return False
             inner = f"{name}/{inner}"
-        return False
 
 
 def unmarked_files(folder: Path) -> set[str]:
@@ -161,19 +188,16 @@ def unmarked_files(folder: Path) -> set[str]:
     files: set[str] = set()
     if not Marker.read(folder):
         for head in _unmarked(folder):
-            files |= named_files(folder, head)
+            for pattern in patterns_of(head):
+                files.update(path.relative_to(folder).as_posix() for path in folder.glob(pattern))
             if UNMARKED[head].kind == "inspection":
                 files.update(_unmarked_overlays(folder))
     return files
 
 
-def named_files(folder: Path, head: str) -> set[str]:
-    """Return the files in and below a folder that are called as results with this ``head``."""
-    return {
-        path.relative_to(folder).as_posix()
-        for pattern in UNMARKED[head].files
-        for path in folder.glob(pattern)
-    }
+def patterns_of(head: str) -> tuple[str, ...]:
+    """Return patterns of the names of results, which an earlier version may have written."""
+    return UNMARKED[head].files if head in UNMARKED else ()
 
 
 def check_out(out: str | Path, kind: str) -> Path:
@@ -188,7 +212,13 @@ def check_out(out: str | Path, kind: str) -> Path:
     folder = Path(out)
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder. Choose another folder.")
-    for inner in (folder, *folder.absolute().parents):
+    whole = folder.absolute()
+    if whole.name.casefold() == UNFINISHED:
+        raise OutputError(
+            f"{folder} is called as the folders are where commands keep unfinished results. Choose "
+            "another folder."
+        )
+    for inner in whole.parents:
         if inner.name == UNFINISHED and Marker.read(inner):
             raise OutputError(f"{inner} has unfinished results. Choose another folder.")
     marker = Marker.read(folder)

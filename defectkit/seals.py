@@ -8,7 +8,6 @@ Line ends do not count, since git and copies in text mode change them.
 """
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from defectkit.files import (
     MAX_JSON_BYTES,
     json_text,
     open_limited,
+    parse_json,
     read_limited,
     sha256_bytes,
 )
@@ -61,11 +61,7 @@ def read_sealed(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     text = read_limited(path, MAX_JSON_BYTES)
-    try:
-        content = json.loads(text.decode("utf-8"))
-        return _check(path.name, content, text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    return _check(path.name, parse_json(text), text)
 
 
 def warn_if_not_sealed(content: Mapping[str, Any], *, what: str, way_out: str) -> None:

@@ -189,12 +189,15 @@ def _write_masks(data: "Dataset", names: Sequence[str], out: Path) -> None:
         if len(record.rles) > 1:
             _class_numbers(record, data.classes)
     stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
-    with write_results(out, kind="masks", head=CLASSES_FILE) as results:
-        for name, record in zip(names, data.records, strict=True):
-            stem = PurePosixPath(name).with_suffix("")
-            # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
-            target = stem.as_posix() if stems[stem] == 1 else name
-            write_png(results.folder / f"{target}.png", _class_numbers(record, data.classes))
+    masks = [
+        # "a.png" and "a.jpg" keep their suffixes, so that each has a mask of its own.
+        f"{stem if stems[stem] == 1 else name}.png"
+        for name in names
+        for stem in [PurePosixPath(name).with_suffix("")]
+    ]
+    with write_results(out, kind="masks", head=CLASSES_FILE, names=masks) as results:
+        for mask, record in zip(masks, data.records, strict=True):
+            write_png(results.folder / mask, _class_numbers(record, data.classes))
         numbered = enumerate(data.classes, start=1)
         write_csv(results.folder / CLASSES_FILE, ["value", "class_id"], map(list, numbered))
 

@@ -107,8 +107,11 @@ def run(
     overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]
     names = ["regions.csv", "errors.csv", *overlays]
     had_rows = (Path(out) / UNFINISHED / "findings.csv").is_file()
+    sources = [file.path for file in files]
     with (
-        write_results(out, kind="inspection", head="findings.csv", names=names) as results,
+        write_results(
+            out, kind="inspection", head="findings.csv", names=names, sources=sources
+        ) as results,
         InspectionTables(results.folder) as tables,
     ):
         if had_rows:

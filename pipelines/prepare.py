@@ -245,7 +245,7 @@ def run(
     # A regular expression that is wrong is refused before anything is written.
     assign_groups({one.image_id: matching.cells[one.image_id] for one in matching.images}, group_by)
     with (
-        write_dataset_folder(out) as results,
+        write_dataset_folder(out, matching.table.files) as results,
         open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
     ):
         facts, pixels, levels = _examine(matching, convention, options, asked, pool, console)

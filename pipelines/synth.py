@@ -100,13 +100,15 @@ def run(
             raise OutputError(
                 f"{table} exists and has other labels. Choose another folder or add --force."
             )
-    replaced = [f"Train/{_file_name(index)}" for index in range(images)] if force else []
+    names = [f"Train/{_file_name(index)}" for index in range(images)]
     rows = []
     with write_results(
         out,
         kind=KIND,
         head=TABLE,
-        adopt=[TABLE, *replaced],
+        # Where the labels are the same, so may be images that no marker lists.
+        names=[] if table.exists() else names,
+        adopt=[TABLE, *(names if force else [])],
         otherwise="choose another folder, or add --force",
     ) as results:
         for index in track(range(images), "Drawing images", console=console):

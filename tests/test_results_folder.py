@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from file_hashes import hashes_of
+from file_hashes import hashes_of, mark, mark_unfinished
 from killing import is_killed
 
 from defectkit.errors import ConfigError, DiskFullError, OutputError
-from defectkit.files import write_text
+from defectkit.files import write_csv, write_text
 from defectkit.results_folder import hold_lock, write_results
 from defectkit.results_marker import LOCK, MARKER, UNFINISHED, Marker
 
@@ -40,7 +40,8 @@ def content(folder):
 def test_new_results_take_the_place_of_earlier_ones(tmp_path):
     write(tmp_path / "out", FIRST)
     assert content(tmp_path / "out") == FIRST
-    assert Marker.read(tmp_path / "out") == Marker("inspection", True, frozenset(FIRST))
+    sizes = {name: len(text) for name, text in FIRST.items()}
+    assert Marker.read(tmp_path / "out") == Marker("inspection", True, sizes)
     write(tmp_path / "out", SECOND)
     assert content(tmp_path / "out") == SECOND
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
@@ -75,7 +76,8 @@ def test_a_file_of_the_user_in_the_way_is_refused_before_any_work(tmp_path):
 
 def test_a_file_of_the_user_in_the_way_is_seen_at_the_end_at_last(tmp_path):
     write_text(tmp_path / "overlays" / "a.png", "mine")
-    with pytest.raises(OutputError, match=r"a\.png is not a file that this command wrote"):
+    message = r"a\.png is not a file that this command wrote.* The results are in .*unfinished"
+    with pytest.raises(OutputError, match=message):
         write(tmp_path, FIRST)
     assert content(tmp_path)["overlays/a.png"] == "mine"
     assert content(tmp_path / UNFINISHED) == FIRST
@@ -87,11 +89,42 @@ def test_a_file_that_is_the_same_is_in_nobodys_way(tmp_path):
     assert content(tmp_path) == FIRST
 
 
+def test_a_file_that_was_changed_is_the_user_s(tmp_path):
+    write(tmp_path, FIRST)
+    write_text(tmp_path / "overlays" / "a.png", "my photo")
+    write(tmp_path, {HEAD: "2"})
+    assert content(tmp_path) == {HEAD: "2", "overlays/a.png": "my photo"}
+    write_text(tmp_path / HEAD, "my notes")
+    with pytest.raises(OutputError, match=r"csv was changed since this .* it\. Move it away, or"):
+        write(tmp_path, FIRST)
+    assert content(tmp_path) == {HEAD: "my notes", "overlays/a.png": "my photo"}
+
+
 def test_files_may_be_adopted(tmp_path):
-    write_text(tmp_path / HEAD, "0.1")
-    write_text(tmp_path / "overlays" / "old.png", "0.1")
+    write_text(tmp_path / HEAD, "mine")
+    write_text(tmp_path / "overlays" / "old.png", "mine")
     write(tmp_path, FIRST, adopt=[HEAD, "overlays/old.png"])
     assert content(tmp_path) == FIRST
+
+
+def test_results_of_an_earlier_version_are_replaced(tmp_path):
+    write_csv(tmp_path / HEAD, ["image_id", "verdict", "score", "class_id", "rle"], [["a"] * 5])
+    for name in ("regions.csv", "overlays/a.png", "overlays/mine.png"):
+        write_text(tmp_path / name, "old")
+    write(tmp_path, FIRST)
+    assert content(tmp_path) == {**FIRST, "overlays/mine.png": "old"}
+
+
+def test_no_source_is_replaced(tmp_path):
+    write(tmp_path, FIRST)
+    (tmp_path / "link").symlink_to("overlays")
+    mine = tmp_path / "overlays" / "mine.png"
+    write_text(mine, "mine")
+    for folder in ("overlays", "link"):
+        with pytest.raises(OutputError, match=r"b\.png is an earlier result, which this would"):
+            write(tmp_path, SECOND, sources=[mine, tmp_path / folder / "b.png"])
+    assert content(tmp_path / "overlays") == {"a.png": "1a", "b.png": "1b", "mine.png": "mine"}
+    write(tmp_path, SECOND, sources=[mine])
 
 
 def test_a_damaged_marker_is_told(tmp_path):
@@ -107,15 +140,15 @@ def test_no_link_is_followed(tmp_path):
     write(out, FIRST)
     (out / "overlays").rename(elsewhere)
     (out / "overlays").symlink_to(elsewhere)
-    with pytest.raises(OutputError, match="overlays is no folder"):
-        write(out, SECOND)
     write(out, {HEAD: "3"})
+    with pytest.raises(OutputError, match="overlays is no folder"):
+        write(out, SECOND, names=SECOND)
     assert content(elsewhere) == {"a.png": "1a", "b.png": "1b"}
     assert (out / "overlays").is_symlink()
     (out / HEAD).unlink()
     (out / HEAD).symlink_to(elsewhere / "a.png")
     with pytest.raises(OutputError, match=rf"{HEAD} is not a file"):
-        write(out, FIRST)
+        write(out, {HEAD: "4"})
     assert (out / HEAD).is_symlink()
 
 
@@ -124,6 +157,30 @@ def test_a_folder_of_the_user_called_unfinished_stays(tmp_path):
     with pytest.raises(OutputError, match="unfinished is not a folder of defectkit"):
         write(tmp_path, FIRST)
     assert content(tmp_path) == {"unfinished/photo.png": "mine"}
+
+
+def test_a_file_of_the_user_among_unfinished_results_stays(tmp_path):
+    mark_unfinished(tmp_path / UNFINISHED)
+    write_text(tmp_path / UNFINISHED / "overlays" / "a.png", "half")
+    write_text(tmp_path / UNFINISHED / "notes.txt", "mine")
+    with pytest.raises(OutputError, match=r"notes\.txt is not a file that this command wrote"):
+        write(tmp_path, FIRST, names=FIRST)
+    assert content(tmp_path / UNFINISHED) == {"overlays/a.png": "half", "notes.txt": "mine"}
+    (tmp_path / UNFINISHED / "notes.txt").unlink()
+    write(tmp_path, FIRST, names=FIRST)
+    assert content(tmp_path) == FIRST
+
+
+@pytest.mark.parametrize("kind", ["inspection", "suspects"])
+def test_complete_results_and_those_of_another_command_are_no_unfinished_ones(tmp_path, kind):
+    write_text(tmp_path / UNFINISHED / HEAD, "theirs")
+    if kind == "inspection":
+        mark(tmp_path / UNFINISHED, [HEAD])
+    else:
+        mark_unfinished(tmp_path / UNFINISHED, kind)
+    with pytest.raises(OutputError, match="unfinished is not a folder of defectkit"):
+        write(tmp_path, FIRST)
+    assert content(tmp_path / UNFINISHED) == {HEAD: "theirs"}
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(143)])
@@ -138,7 +195,7 @@ def test_after_a_failure_the_earlier_results_are_whole(tmp_path, error):
     with pytest.raises(type(error)):
         fail()
     assert content(tmp_path) == {HEAD: "half"}  # Where people look.
-    assert Marker.read(tmp_path) == Marker("inspection", False, frozenset({HEAD}))
+    assert Marker.read(tmp_path) == Marker("inspection", False, {HEAD: 4})
     write(tmp_path, FIRST)
     with pytest.raises(type(error)):
         fail()
@@ -175,7 +232,7 @@ def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, 
             if HEAD in now:
                 assert now in ({**earlier, **mine}, {**SECOND, **mine})
             assert now["overlays/mine.png"] == "mine"
-            write(out, FIRST)
+            write(out, FIRST, names=FIRST)
             assert {
                 name: text for name, text in content(out).items() if not name.startswith(".")
             } == {**FIRST, **mine}

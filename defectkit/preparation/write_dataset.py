@@ -19,7 +19,7 @@ from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.results_folder import Results, write_results
-from defectkit.results_marker import UNFINISHED, check_out, unmarked_files
+from defectkit.results_marker import UNFINISHED, check_out
 from defectkit.seals import FORMAT_VERSION, add_seal, hash_tables
 
 KIND = "dataset"
@@ -47,9 +47,13 @@ def check_output_folder(out: str | Path) -> Path:
     return folder
 
 
-def write_dataset_folder(out: Path) -> AbstractContextManager[Results]:
-    """Lock ``out``, and replace what was prepared there by what is written until the end."""
-    return write_results(out, kind=KIND, head=INFO_FILE, names=TABLES, adopt=unmarked_files(out))
+def write_dataset_folder(out: Path, sources: Iterable[Path]) -> AbstractContextManager[Results]:
+    """Lock ``out``, and replace what was prepared there by what is written until the end.
+
+    Raises:
+        OutputError: a file of the user is in the way, or one of ``sources`` would be replaced.
+    """
+    return write_results(out, kind=KIND, head=INFO_FILE, names=TABLES, sources=sources)
 
 
 def sort_classes(class_ids: Iterable[str]) -> list[str]:

@@ -28,7 +28,6 @@ from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
 from defectkit.results_folder import Results, write_results
-from defectkit.results_marker import named_files
 from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import write_table
 from defectkit.vocabulary import Split
@@ -47,18 +46,16 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
         OutputError: files of the user are in the way, another process evaluates there, or the
             folder cannot be written.
     """
-    folder = run / "evaluation" / split
     overlays = (
         f"overlays/{_overlay_name(record.image_id, outcome)}"
         for record in dataset.split(split)
         for outcome in URGENCY
     )
     return write_results(
-        folder,
+        run / "evaluation" / split,
         kind="evaluation",
         head=METRICS_FILE,
         names=[*EVALUATION_FILES, *overlays],
-        adopt=named_files(folder, METRICS_FILE),
         otherwise="",
     )
 

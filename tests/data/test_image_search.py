@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from file_hashes import mark, mark_unfinished
 
 from defectkit.data.image_search import search_images
 from defectkit.data.images import write_png
 from defectkit.errors import ImageError
-from defectkit.results_marker import Marker
 
 
 def search(*given: Path | str, follow_links: bool = False, is_mask=lambda _: False):
@@ -74,9 +74,9 @@ def test_what_a_command_wrote_is_counted_and_what_lies_beside_is_inspected(tmp_p
     touch(tmp_path, "a.png", "out/findings.csv", "out/overlays/a.png.png", "out/mine.png")
     touch(tmp_path, "out/overlays/mine.png", "out/overlays/a.png.preview.jpg")
     touch(tmp_path, "out/unfinished/overlays/b.png")
-    of_out = {"findings.csv", "overlays/a.png.png", "overlays/a.png.preview.jpg"}
-    Marker("inspection", complete=True, files=frozenset(of_out)).write(tmp_path / "out")
-    Marker("inspection", complete=False, files=frozenset()).write(tmp_path / "out" / "unfinished")
+    of_out = ["findings.csv", "overlays/a.png.png", "overlays/a.png.preview.jpg"]
+    mark(tmp_path / "out", of_out)
+    mark_unfinished(tmp_path / "out" / "unfinished")
     found = search(tmp_path)
     assert ids(found) == ["a.png", "out/mine.png", "out/overlays/mine.png"]
     assert found.describe_skipped().startswith("6 other files skipped: 6 results of defectkit (")
@@ -85,8 +85,7 @@ def test_what_a_command_wrote_is_counted_and_what_lies_beside_is_inspected(tmp_p
 @pytest.mark.check(52)
 def test_results_are_known_where_the_given_folder_lies_among_them(tmp_path):
     touch(tmp_path, "line/overlays/a.png", "line/overlays/a.png.png", "line/findings.csv")
-    of_line = frozenset({"findings.csv", "overlays/a.png.png"})
-    Marker("inspection", complete=True, files=of_line).write(tmp_path / "line")
+    mark(tmp_path / "line", ["findings.csv", "overlays/a.png.png"])
     found = search(tmp_path / "line" / "overlays")
     assert ids(found) == ["a.png"]
     assert found.others == {"results of defectkit": ["a.png.png"]}

@@ -1,11 +1,10 @@
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from file_hashes import hashes_of, hashes_of_results
+from file_hashes import hashes_of, hashes_of_results, mark
 from PIL import Image
 from resealing import reseal, reseal_dataset
 from rich.console import Console
@@ -277,8 +276,7 @@ def test_a_second_evaluation_gives_the_same_and_leaves_no_old_overlay(evaluated,
     shutil.copy(next(stray.parent.iterdir()), stray)
     shutil.copy(stray, mine)
     if marked:
-        marker = Marker.read(folder)
-        replace(marker, files=marker.files | {"overlays/1-escape-old.png"}).write(folder)
+        mark(folder, [*Marker.read(folder).files, "overlays/1-escape-old.png"], "evaluation")
     else:  # As by an earlier version.
         (folder / MARKER).unlink()
     again = defectkit.evaluate(run, device="cpu", console=quiet).metrics

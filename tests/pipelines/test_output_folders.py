@@ -15,7 +15,7 @@ from rich.console import Console
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, LabelError, TrainingError
-from defectkit.files import TEMP_MARK, read_json
+from defectkit.files import TEMP_MARK, read_json, write_bytes
 from defectkit.results_folder import hold_lock
 from defectkit.results_marker import LOCK, MARKER, UNFINISHED
 from defectkit.training.runs import hold_run
@@ -68,6 +68,8 @@ WRONG = [
     ("inspect", "run", "absent", "--out", "inspection"),
     ("inspect", "run", "Train", "--roi", "absent.png", "--out", "inspection"),
     ("configs", "copy", "patch", "train.csv"),
+    (*PREPARE[:3], "dataset/unfinished"),
+    ("prepare", "dataset/masks.csv", "--images", "Train", "--out", "dataset"),
 ]
 
 
@@ -195,10 +197,15 @@ def test_an_evaluation_leaves_pictures_of_the_user(place, tmp_path, cli, monkeyp
     (overlays / "mine.png").write_bytes(b"mine")
     assert cli("evaluate", run, "--data", "dataset", "--device", "cpu").code == 0
     assert (overlays / "mine.png").read_bytes() == b"mine"
+    write_bytes(overlays / "1-my-photo.png", b"mine")
     # Now nothing says whose the other overlays are, but their names.
     (run / "evaluation" / "test" / MARKER).write_text("{")
-    assert cli("evaluate", run, "--data", "dataset", "--device", "cpu").code == 0
-    assert (overlays / "mine.png").read_bytes() == b"mine"
+    for _ in range(2):
+        assert cli("evaluate", run, "--data", "dataset", "--device", "cpu").code == 0
+        for name in ("mine.png", "1-my-photo.png"):
+            assert (overlays / name).read_bytes() == b"mine"
+        (overlays / "1-escape-mine.png").write_bytes(b"mine")
+    assert (overlays / "1-escape-mine.png").exists()
 
 
 def test_thresholds_are_not_changed_under_a_training(place, tmp_path):
@@ -223,3 +230,27 @@ def test_images_in_the_folder_of_the_overlays_stay(place, tmp_path, cli, monkeyp
         out = tmp_path / "line1"
         assert cli("inspect", "run", photos, "--out", out, "--device", "cpu").code == 0
         assert before.items() <= hashes_of(photos).items()
+
+
+def test_earlier_results_that_are_to_be_inspected_are_not_replaced(
+    place, tmp_path, cli, monkeypatch
+):
+    monkeypatch.chdir(place)
+    inspect = ("inspect", "run", "--out", tmp_path, "--device", "cpu")
+    assert cli(*inspect, "Train").code == 0
+    before = hashes_of(tmp_path)
+    overlays = sorted((tmp_path / "overlays").iterdir())
+    outcome = cli(*inspect, *overlays)
+    assert outcome.code == 2
+    assert "is an earlier result, which this would replace. Move it away, or" in outcome.err
+    assert hashes_of(tmp_path) == before
+
+
+def test_pictures_in_the_way_of_synth_are_refused_at_once(tmp_path, cli):
+    (tmp_path / "Train").mkdir()
+    (tmp_path / "Train" / "0001.png").write_bytes(b"mine")
+    outcome = cli("synth", tmp_path, *SIZE)
+    assert outcome.code == 2
+    assert "choose another folder, or add --force" in outcome.err
+    assert not (tmp_path / UNFINISHED).exists()
+    assert cli("synth", tmp_path, *SIZE, "--force").code == 0

@@ -2,13 +2,13 @@ import os
 from pathlib import Path
 
 import pytest
+from file_hashes import mark
 from hypothesis import given
 from hypothesis import strategies as st
 
 from defectkit.errors import DefectkitWarning, ImageError
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import NoSuchImageError
-from defectkit.results_marker import Marker
 
 OUTSIDE = "the image id leads outside the image folder"
 
@@ -177,8 +177,7 @@ def test_results_of_a_command_are_no_images_and_what_lies_beside_them_is(root):
     for name in ("line3/findings.csv", "line3/drawn.png", "line3/x.png"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).touch()
-    files = frozenset({"findings.csv", "drawn.png"})
-    Marker("inspection", complete=True, files=files).write(root / "line3")
+    mark(root / "line3", ["findings.csv", "drawn.png"])
     assert ImageFolder(root).find("x").name == "line3/x.png"
     with pytest.raises(NoSuchImageError):
         ImageFolder(root).find("drawn")
