@@ -27,12 +27,12 @@ TYPES = {"config": Path | None, "settings": list[str] | None}
 
 STATUSES = {
     0: "finished.",
-    2: "a mistake to fix.",
-    5: "too little memory.",
+    2: "something to fix: options, labels, images, a folder that cannot be written.",
+    5: "out of memory, on the machine or on its GPU.",
     6: "the disk is full.",
-    FAULT: "a fault of defectkit; a file that can be sent in says what happened.",
-    HUNG_UP: "the terminal was closed.",
-    INTERRUPTED: "Ctrl+C.",
+    FAULT: "a fault of defectkit; it names a file `defectkit-error-….txt` to send in.",
+    HUNG_UP: "the terminal was closed (SIGHUP).",
+    INTERRUPTED: "Ctrl+C (SIGINT).",
     TERMINATED: "SIGTERM.",
 }
 """The exit statuses that all commands have; ``Exit status:`` of a ``run`` has its own."""

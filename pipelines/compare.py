@@ -66,7 +66,7 @@ def run(
 
     Args:
         runs: The run folders.
-        out: The folder to write.
+        out: The folder to write; an earlier comparison there is replaced.
         split: The split to evaluate on.
         data: The dataset folder; by default the one that the runs were trained on.
         device: Where to compute; auto takes a GPU if there is one.

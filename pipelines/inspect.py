@@ -58,19 +58,19 @@ def run(
     the reason, and the exit status is 1: damaged images, folders that cannot be listed, links that
     lead out of the folder or nowhere, files of unknown kinds. Documents such as .txt and .csv,
     hidden files and results of defectkit are counted. Each page of a TIFF and each frame of a GIF,
-    PNG or WebP is an image of its own. Rows are on disk as they come.
+    PNG, WebP or JPEG (MPO) is an image of its own. Rows are on disk as they come.
 
     Examples:
         defectkit inspect runs/segment-1 photos/
         defectkit inspect runs/segment-1/model part-17.png --out inspected
 
     Exit status:
-        1: something was not inspected.
+        1: something was not inspected; `errors.csv` lists it.
 
     Args:
         model: A run or its model/ folder.
         images: Image files, or folders of them.
-        out: The folder to write.
+        out: The folder to write; an earlier inspection there is replaced.
         roi: The region to inspect: X,Y,W,H in pixels, a mask image (0 is outside), or a folder with
             a mask for each image; by default the one that the model was trained with.
         device: Where to compute; auto takes a GPU if there is one.

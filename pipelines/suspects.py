@@ -59,7 +59,7 @@ def run(
     Args:
         run: The run folder.
         data: The dataset folder; by default the one that the run was trained on.
-        out: The folder to write; by default RUN/suspects.
+        out: The folder to write, by default RUN/suspects; an earlier list there is replaced.
         max_images: Maximum number of images to draw; suspects.csv lists all suspects.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.

@@ -65,7 +65,7 @@ def run(
         defectkit train --resume --out runs/tiles
 
     Exit status:
-        3: the loss or a score is not finite.
+        3: training has diverged: the loss, its gradient or a score is not finite.
         4: a worker process died, or could not be started.
 
     Args:

@@ -14,6 +14,7 @@ from tiny_training import TINY
 
 import defectkit
 from defectkit import cli as cli_module
+from defectkit.command_line import STATUSES
 from defectkit.config import load_config
 from defectkit.errors import (
     BY_SIGNAL,
@@ -268,6 +269,8 @@ def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
     for code in codes:
         assert re.search(rf"\b{code} +\w", shown)
         assert f"\n| {code} | " in readme
+    for code, meaning in STATUSES.items():
+        assert f"\n| {code} | {meaning.removesuffix('.')}" in readme
 
 
 def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypatch, recwarn):
