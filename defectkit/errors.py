@@ -103,6 +103,10 @@ class MemoryShortageError(DefectkitError):
     exit_code = 5
 
 
+class ImageMemoryError(ImageError, MemoryShortageError):
+    """An image that needs more memory than is free; an inspection goes on with the next one."""
+
+
 class OutputError(DefectkitError):
     """An output folder or file that cannot be written."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from defectkit.errors import ImageError
+from defectkit.errors import ImageMemoryError
 
 GIB = 2**30
 SYSTEM = Path("/")
@@ -24,11 +24,11 @@ def check_memory(need: float, *, what: str) -> None:
     """Check that ``need`` bytes are free; ``what`` is the beginning of the message.
 
     Raises:
-        ImageError: they are not.
+        ImageMemoryError: they are not.
     """
     free = free_memory()
     if free is not None and need > free:
-        raise ImageError(
+        raise ImageMemoryError(
             f"{what} takes about {need / GIB:.2f} GiB of memory, but {free / GIB:.2f} GiB are "
             "free. Cut the image into parts, or use a machine with more memory."
         )

@@ -95,10 +95,10 @@ def _choose_thresholds(
     from defectkit.training.runs import hold_run
 
     records = dataset.split("val")
-    predictions = predict_with_progress(
-        model, records, title="choosing thresholds on val", console=console
-    )
-    with hold_run(run):
+    with hold_run(run):  # before the work, which a training would make useless
+        predictions = predict_with_progress(
+            model, records, title="choosing thresholds on val", console=console
+        )
         thresholds, warnings = choose_thresholds(
             [prediction.finding.score for prediction in predictions],
             [record.defective for record in records],

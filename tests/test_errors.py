@@ -22,6 +22,7 @@ def test_exit_statuses_are_those_that_the_module_promises():
         "NotFiniteError": 3,
         "WorkerError": 4,
         "MemoryShortageError": 5,
+        "ImageMemoryError": 5,
         "DiskFullError": 6,
     }
     # As every shell does: 128 and the number of the signal.

@@ -4,7 +4,8 @@ import sys
 import pytest
 
 import defectkit.memory
-from defectkit.errors import ImageError
+from defectkit.data import stored_image
+from defectkit.errors import ImageError, ImageMemoryError
 from defectkit.memory import GIB, check_memory, free_memory
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
@@ -73,8 +74,22 @@ def test_what_is_needed_and_free_is_said_with_the_way_out(monkeypatch):
     monkeypatch.setattr(defectkit.memory, "free_memory", lambda: 3 * GIB)
     check_memory(3 * GIB, what="x")
     message = r"a\.png: decoding takes about 4\.50 GiB of memory, but 3\.00 GiB are free\. Cut the"
-    with pytest.raises(ImageError, match=message):
+    with pytest.raises(ImageError, match=message) as raised:
         check_memory(4.5 * GIB, what="a.png: decoding")
+    assert raised.value.exit_code == 5
+
+
+@pytest.mark.check(57)
+def test_too_little_memory_is_no_bad_row_to_leave_out(cli, source_csv, tmp_path, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise ImageMemoryError("decoding takes too much")
+
+    monkeypatch.setattr(stored_image, "check_memory", refuse)
+    words = ["prepare", source_csv, "--skip-bad-rows", "--workers", 0, "--out", tmp_path / "out"]
+    ended = cli(*words)
+    assert ended.code == 5, ended.err
+    assert "decoding takes too much" in ended.err
+    assert not (tmp_path / "out" / "dataset.json").exists()
 
 
 LIMITED = """

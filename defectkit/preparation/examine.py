@@ -14,7 +14,7 @@ from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.roi_source import read_roi
-from defectkit.errors import ImageError, LabelError
+from defectkit.errors import ImageError, LabelError, MemoryShortageError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
@@ -45,6 +45,9 @@ def examine_image(
 
     Where its pixels have more than 8 bits and no window is known, the result has their ``levels``
     and nothing else.
+
+    Raises:
+        MemoryShortageError: there is too little memory, which is no problem of the image.
     """
     try:
         content = read_image_bytes(image.path)
@@ -54,6 +57,8 @@ def examine_image(
             return ImageFacts(image_id=image.image_id, path=image.path, levels=levels)
         values = pixels.to_8_bits(stored.values, name=image.path.name)
         roi = read_roi(image.roi, values.shape[:2]) if image.roi else ""
+    except MemoryShortageError:
+        raise
     except (ImageError, LabelError) as error:
         problem = str(error)
         ledger = [

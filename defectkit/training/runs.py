@@ -171,22 +171,22 @@ def lock_run(run: Path, *, resume: bool) -> Iterator[None]:
     Raises:
         OutputError, TrainingError: as ``check_run_folder``, or another process is training there.
     """
-    with hold_run(run, seconds=LOCK_SECONDS):
+    with hold_run(run):
         _check_writable(run, resume=resume, locked=True)
         yield
 
 
-def hold_run(run: Path, *, seconds: float = 0) -> AbstractContextManager[None]:
-    """Return what holds the lock of a run, for all that change it; wait for it for ``seconds``.
+def hold_run(run: Path) -> AbstractContextManager[None]:
+    """Return what holds the lock of a run, for all that change it; wait ``LOCK_SECONDS`` for it.
 
     Raises:
         TrainingError: another process holds it.
     """
     busy = TrainingError(
-        f"another process is training into {run}. Wait for its end or stop it, then try again; "
-        "a stopped training goes on with --resume."
+        f"another process is changing {run}: a training, or an evaluation that chooses thresholds. "
+        "Wait for its end or stop it, then try again; a stopped training goes on with --resume."
     )
-    return hold_lock(run / ".lock", busy=busy, seconds=seconds)
+    return hold_lock(run / ".lock", busy=busy, seconds=LOCK_SECONDS)
 
 
 def check_dataset(dataset: Dataset, approach: ApproachName) -> None:

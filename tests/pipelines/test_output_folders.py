@@ -13,11 +13,13 @@ from label_source import Source
 from rich.console import Console
 
 import defectkit
+from defectkit.approaches.segment import Segment
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, LabelError, TrainingError
 from defectkit.files import TEMP_MARK, read_json, write_bytes
 from defectkit.results_folder import hold_lock
 from defectkit.results_marker import LOCK, MARKER, UNFINISHED
+from defectkit.training import runs
 from defectkit.training.runs import hold_run
 
 pytestmark = pytest.mark.check(52)
@@ -208,13 +210,16 @@ def test_an_evaluation_leaves_pictures_of_the_user(place, tmp_path, cli, monkeyp
     assert (overlays / "1-escape-mine.png").exists()
 
 
-def test_thresholds_are_not_changed_under_a_training(place, tmp_path):
+def test_thresholds_are_not_changed_under_a_training(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "LOCK_SECONDS", 0.1)
     run = Path(shutil.copytree(place / "run", tmp_path / "run"))
     before = read_json(run / "model" / "model.json")
     evaluate = partial(defectkit.evaluate, run, data=place / "dataset", device="cpu", console=QUIET)
     with hold_run(run):
-        with pytest.raises(TrainingError, match="another process is training into"):
-            evaluate(cost_ratio=50)
+        with monkeypatch.context() as patch:
+            patch.setattr(Segment, "find", lambda *_: pytest.fail("work that would be lost"))
+            with pytest.raises(TrainingError, match="another process is changing .*: a training"):
+                evaluate(cost_ratio=50)
         evaluate()
     assert read_json(run / "model" / "model.json") == before
     evaluate(cost_ratio=50)

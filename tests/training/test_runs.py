@@ -252,7 +252,7 @@ def test_a_run_that_is_being_trained_is_left_alone(run_copy, monkeypatch, cli):
     live.write_text("half")
     refused = cli("train", "--resume", "--out", run_copy, "--epochs", 3)
     assert refused.code == 2
-    assert f"another process is training into {run_copy}. Wait for its end or stop" in refused.err
+    assert f"another process is changing {run_copy}: a training, or an" in refused.err
     assert live.exists()
     assert len(read_csv(run_copy / "history.csv")) == 2
 
