@@ -225,11 +225,13 @@ def _print(
     console.print(summary)
     for one in suspects[:PRINTED_SUSPECTS]:
         console.print(
-            f"  {one.image_id}: {one.kind} {one.suspicion:.2f}, {one.reason}",
+            f"  {one.image_id}: {one.kind}, {one.reason}",
             markup=False,
             highlight=False,
             soft_wrap=True,
         )
+    if len(suspects) > PRINTED_SUSPECTS:
+        console.print(f"  and {len(suspects) - PRINTED_SUSPECTS} more", highlight=False)
     console.print(
         f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
         "Nothing was changed: fix the labels and run 'defectkit prepare' again.",

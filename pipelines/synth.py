@@ -116,6 +116,9 @@ def run(
             rows.append(_label_rows(index, drawn))
             write_png(results.folder / "Train" / _file_name(index), drawn.image)
         write_text(results.folder / TABLE, _csv_text(rows))
+    console.print(
+        f"Written to {out}. Next: defectkit prepare {table}", markup=False, soft_wrap=True
+    )
     return table
 
 

@@ -106,7 +106,11 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         (["train", "--resume", "--config", "unet"], "drop --config or --resume"),
         (["train", "--max-time", "soon"], "'soon' is not a time. Write for example 90s, 20m"),
         (["train", "--set", "train.lr"], "write it as KEY=VALUE, for example train.lr=3e-4"),
-        (["train", "--set", "train.epoch=1"], "train.epoch: no such key. Did you mean 'epochs'?"),
+        (
+            ["train", "--set", "train.epoch=1"],
+            "train.epoch: no such key. Did you mean 'train.epochs'?",
+        ),
+        (["train", "--set", "lr=1"], "lr: no such key. Did you mean 'train.lr'?"),
         (["train", "--set", "train.lr=fast"], "train.lr: 'fast': input should be a valid number"),
         (["evaluate", "gone"], "gone has no model"),
         (["inspect", "gone", "x.png"], "gone has no model"),
@@ -198,7 +202,9 @@ def test_configs_are_listed_shown_and_copied(cli, tmp_path):
     shown = cli("configs", "show", "segnet")
     assert "architecture: segnet" in shown.out
     mine = tmp_path / "mine.yaml"
-    assert cli("configs", "copy", "segnet", mine).code == 0
+    copied = cli("configs", "copy", "segnet", mine)
+    assert copied.code == 0
+    assert f"Written to {mine}. Next: defectkit train --config {mine}" in copied.err
     assert load_config(mine).model.architecture == "segnet"
     again = cli("configs", "copy", "unet", mine)
     assert again.code == 2
@@ -212,6 +218,8 @@ def test_synth_draws_what_was_asked_for(cli, tmp_path):
         *["--seed", 5, "--difficulty", 0.5],
     )
     assert drawn.code == 0, drawn.err
+    table = tmp_path / "synth" / "train.csv"
+    assert f"Written to {tmp_path / 'synth'}. Next: defectkit prepare {table}" in drawn.err
     assert len(list((tmp_path / "synth" / "Train").iterdir())) == 3
     assert {row["ImageId"] for row in read_csv(tmp_path / "synth" / "train.csv")} == {
         "0000.png", "0001.png", "0002.png",

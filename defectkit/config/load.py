@@ -104,8 +104,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
     value = shown(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
-            siblings = _fields_of(detail["loc"][:-1])
-            return f"  {path}: no such key.{_suggest(str(detail['loc'][-1]), siblings)}"
+            return f"  {path}: no such key.{_suggest(detail['loc'])}"
         case "literal_error":
             return f"  {path}: {value} is not one of {detail['ctx']['expected']}."
         case "model_type":
@@ -123,6 +122,12 @@ def _fields_of(location: Sequence[int | str]) -> list[str]:
     return list(section.model_fields)
 
 
-def _suggest(key: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(key[:100], known, n=1)
+def _suggest(location: Sequence[int | str]) -> str:
+    """Propose the key of that section with a similar name, or that of another with the same one."""
+    *section, key = map(str, location)
+    known = _fields_of(location[:-1])
+    close = [
+        *(".".join([*section, name]) for name in difflib.get_close_matches(key[:100], known, n=1)),
+        *(path for path in flatten_settings(Config().model_dump()) if path.endswith(f".{key}")),
+    ]
     return f" Did you mean '{close[0]}'?" if close else f" Known: {', '.join(known)}."

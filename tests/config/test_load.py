@@ -51,7 +51,7 @@ def test_all_mistakes_come_at_once_with_their_paths(tmp_path):
         "data.crop",
     }
     assert "sed: no such key. Did you mean 'seed'?" in message
-    assert "train.epoch: no such key. Did you mean 'epochs'?" in message
+    assert "train.epoch: no such key. Did you mean 'train.epochs'?" in message
     assert "train.lr: 'fast': input should be a valid number" in message
     assert "train.batch_size: 0: input should be greater than or equal to 1" in message
     assert "model.architecture: 'vnet' is not one of 'classifier', " in message

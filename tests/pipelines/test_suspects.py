@@ -52,6 +52,7 @@ def test_the_command_prints_what_it_found(run_copy, cli):
     assert ended.code == 0
     assert re.search(r"\d+ of 15 images have suspect labels", ended.err)
     assert "Nothing was changed" in ended.err
+    assert re.search(r" and \d+ more work list in ", ended.err)
 
 
 def test_no_picture_at_all_is_refused(run_copy, quiet):

@@ -104,7 +104,7 @@ def read_csv_text(path: Path | str) -> CsvText:
         content = read_limited(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise LabelError(f"cannot read {path}: {reason}. Give the path of a CSV file.") from error
+        raise LabelError(f"cannot read {path}: {reason}. Check the path.") from error
     for magic, kind in NOT_CSV.items():
         if content.startswith(magic):
             raise LabelError(f"{path} is {kind}. Save it as CSV (UTF-8).")

@@ -8,7 +8,7 @@ from defectkit.labels.formats.csv_text import read_csv_text
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(LabelError, match=r"cannot read .*none\.csv: No such file"):
         read_csv_text(tmp_path / "none.csv")
-    with pytest.raises(LabelError, match=r"cannot read .*Give the path of a CSV file"):
+    with pytest.raises(LabelError, match=r"cannot read .*Check the path"):
         read_csv_text(tmp_path)
 
 
