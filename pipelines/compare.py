@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from defectkit.errors import ConfigError
@@ -18,7 +17,7 @@ from defectkit.files import write_text
 from defectkit.process_settings import own_torch_settings
 from defectkit.results_folder import write_results
 from defectkit.tables import make_table, write_table
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ def _read_or_evaluate(
         info = read_model_info(model_folder(run))
         if result.metrics["evaluated"] == describe_evaluated(info, split):
             return result
-    console.print(f"the model of [bold]{escape(name)}[/] was not evaluated on {split} yet")
+    console.print(f"the model of [bold]{one_line(name)}[/] was not evaluated on {split} yet")
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, data)
     with open_evaluation(run, dataset, split) as results:
@@ -290,9 +289,9 @@ def _print(console: Console, rows: Sequence[Row], notes: Sequence[str], out: Pat
     if len(rows) > 1:
         console.print("[bold]bold[/]: best  ▼: significantly worse than the best")
     for note in notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
-    console.print(
-        f"\ntable in {out / 'comparison.csv'}, page in {out / 'comparison.html'}, "
-        f"picture in {out / 'comparison.png'}",
-        markup=False,
+        console.print(f"[yellow]note:[/] {one_line(note)}", highlight=False)
+    told = (
+        f"table in {out / 'comparison.csv'}, page in {out / 'comparison.html'}, "
+        f"picture in {out / 'comparison.png'}"
     )
+    console.print(f"\n{one_line(told)}")

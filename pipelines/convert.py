@@ -16,7 +16,7 @@ from defectkit.errors import DatasetError, OutputError
 from defectkit.files import write_csv, write_json
 from defectkit.results_folder import write_results
 from defectkit.results_marker import LOCK, MARKER, Marker, files_below, own_files
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import WrittenLabelFormat
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def run(
             write_json(out, _coco(data, names, compressed=not uncompressed))
         case "masks":
             _write_masks(data, names, out)
-    console.print(f"{len(data.records)} images written to {out}.", markup=False, soft_wrap=True)
+    console.print(one_line(f"{len(data.records)} images written to {out}."), soft_wrap=True)
     if to != "masks" and any(record.ignored for record in data.records):
         console.print(f"Ignored pixels have a class: prepare with --ignore-class {IGNORED_CLASS}.")
     if any(record.roi for record in data.records):

@@ -17,7 +17,7 @@ from defectkit.files import read_csv, write_text
 from defectkit.process_settings import own_torch_settings
 from defectkit.results_folder import write_results
 from defectkit.tables import make_table, write_table
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
@@ -225,16 +225,16 @@ def _print(
     console.print(summary)
     for one in suspects[:PRINTED_SUSPECTS]:
         console.print(
-            f"  {one.image_id}: {one.kind}, {one.reason}",
-            markup=False,
+            one_line(f"  {one.image_id}: {one.kind}, {one.reason}"),
             highlight=False,
             soft_wrap=True,
         )
     if len(suspects) > PRINTED_SUSPECTS:
         console.print(f"  and {len(suspects) - PRINTED_SUSPECTS} more", highlight=False)
     console.print(
-        f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
-        "Nothing was changed: fix the labels and run 'defectkit prepare' again.",
-        markup=False,
+        one_line(
+            f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
+            "Nothing was changed: fix the labels and run 'defectkit prepare' again."
+        ),
         soft_wrap=True,
     )

@@ -19,7 +19,7 @@ from defectkit.control_characters import has_controls
 from defectkit.data.images import write_png
 from defectkit.files import read_csv
 from defectkit.labels import rle
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 
 HOSTILE = "\x1b]0;owned\x07\x1b[5m\x9b2J\u202e[red]:cat:$x$\n\x1b[2J"
 """Sets a title, blinks, clears the screen, reverses the text; markup, an emoji, a formula."""
@@ -38,6 +38,10 @@ def printed(*texts: object, width: int = 200, **options: object) -> str:
     file = io.StringIO()
     SafeConsole(file=file, width=width, **options).print(*texts)
     return file.getvalue()
+
+
+def test_a_name_with_line_breaks_and_brackets_is_shown_on_one_line():
+    assert printed(one_line("a\n[red]b"), "c") == "a\\n[red]b c\n"
 
 
 @pytest.mark.parametrize("output", [escape(HOSTILE), Text(HOSTILE)])

@@ -16,6 +16,7 @@ from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.scope import count_roi
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.tables import make_table
+from defectkit.terminal import one_line
 from defectkit.vocabulary import SPLITS, LabelKind, RowOutcome
 
 if TYPE_CHECKING:
@@ -54,12 +55,12 @@ def print_outcome(
     rows = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(RowOutcome))
     console.print(f"Rows: {rows} (ledger.csv)")
     for warning in warnings:
-        console.print(f"Warning: {warning}.", style="yellow", markup=False)
+        console.print(one_line(f"Warning: {warning}."), style="yellow")
     approach = "segment" if kind == "masks" else "box"
     console.print(
-        f"Written to {out}. Check {out / 'preview'}, then:\n"
-        f"  defectkit train --approach {approach} --data {out}",
-        markup=False,
+        one_line(f"Written to {out}. Check {out / 'preview'}, then:"),
+        f"\n  defectkit train --approach {approach} --data {one_line(str(out))}",
+        sep="",
         soft_wrap=True,
     )
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import describe_rate
+from defectkit.terminal import one_line
 
 
 def print_evaluation(
@@ -26,11 +26,10 @@ def print_evaluation(
         chosen = f"threshold {thresholds.low:.4f}"
     console.print(f"{chosen}, chosen on validation by {thresholds.rule}")
     for warning in warnings:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
+        console.print(f"[yellow]warning:[/] {one_line(warning)}")
     folder = evaluation.folder
-    console.print(
-        f"\noverlays in {folder / 'overlays'}, report in {folder / 'report.html'}", markup=False
-    )
+    told = f"overlays in {folder / 'overlays'}, report in {folder / 'report.html'}"
+    console.print(f"\n{one_line(told)}")
 
 
 def _table(evaluation: Evaluation) -> Table:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from defectkit.approaches.interface import Approach, Samples
@@ -15,6 +14,7 @@ from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
 from defectkit.models.network import Network
+from defectkit.terminal import one_line
 from defectkit.training.history import Row
 
 
@@ -45,12 +45,12 @@ def print_introduction(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
         f"({millions:.2f} M parameters, {pretrained}), {n_classes} "
         f"class{'' if n_classes == 1 else 'es'}\n"
-        f"data {escape(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
+        f"data {one_line(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
         f"validation images, {len(samples)} samples per epoch\n"
-        f"on {describe_device(device)}, for {length}, into {escape(str(out))}"
+        f"on {describe_device(device)}, for {length}, into {one_line(str(out))}"
     )
     for line in samples.describe():
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(one_line(line), soft_wrap=True)
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def print_epoch(console: Console, row: Row, *, is_best: bool) -> None:
 def print_end(console: Console, out: Path, model: dict[str, Any]) -> None:
     """Print what ``model.json`` says of the best epoch, and what to do next."""
     for warning in model["warnings"]:
-        console.print(f"[yellow]warning:[/] {escape(warning)}")
-    console.print(
-        f"\nbest epoch {model['epoch']}; model in {out / 'model'}, curves in {out / 'curves.png'}, "
-        f"progress in {out / 'progress.gif'}\nnext: defectkit evaluate {out}",
-        markup=False,
+        console.print(f"[yellow]warning:[/] {one_line(warning)}")
+    told = (
+        f"best epoch {model['epoch']}; model in {out / 'model'}, curves in {out / 'curves.png'}, "
+        f"progress in {out / 'progress.gif'}"
     )
+    console.print(f"\n{one_line(told)}\nnext: defectkit evaluate {one_line(str(out))}")
