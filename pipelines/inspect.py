@@ -57,8 +57,9 @@ def run(
     Everything in a folder is accounted for. What cannot be inspected is listed in errors.csv, with
     the reason, and the exit status is 1: damaged images, folders that cannot be listed, links that
     lead out of the folder or nowhere, files of unknown kinds. Documents such as .txt and .csv,
-    hidden files and results of defectkit are counted. Each page of a TIFF and each frame of a GIF,
-    PNG, WebP or JPEG (MPO) is an image of its own. Rows are on disk as they come.
+    hidden files, results of defectkit and masks of --roi are counted; what is named itself is
+    inspected. Each page of a TIFF and each frame of a GIF, PNG, WebP or JPEG (MPO) is an image of
+    its own. Rows are on disk as they come.
 
     Examples:
         defectkit inspect runs/segment-1 photos/
