@@ -158,9 +158,7 @@ def main() -> None:
             status = INTERRUPTED
         _check_output()
     if status in BY_SIGNAL:
-        console.print(
-            "interrupted; what was finished is on disk. Continue a training with --resume."
-        )
+        console.print("interrupted; what was finished is on disk.")
     sys.exit(status)  # type: ignore[arg-type]
 
 

@@ -1,5 +1,6 @@
 """``defectkit train``: from a dataset to a run with a model, its history and its pictures."""
 
+# Long: one training from its options to its end, in order.
 # The command line reads ``run`` for its help: what is slow to import (torch, numpy and whatever
 # uses them, pydantic) is imported inside the functions that need it.
 
@@ -175,7 +176,11 @@ def _train(
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
-    from defectkit.reporting.training_log import print_introduction, progress_bar
+    from defectkit.reporting.training_log import (
+        print_introduction,
+        progress_bar,
+        tell_how_to_resume,
+    )
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
     from defectkit.training.runs import make_run_info, record_status
@@ -193,6 +198,7 @@ def _train(
         console.print("no epoch was finished: starting from epoch 1")
 
     with (
+        tell_how_to_resume(console, out),
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
         record_status(out, run_info),
         explain_failures(config),
@@ -242,7 +248,7 @@ def train_epochs(
 
     from defectkit.deployment.best_model import save_best_model
     from defectkit.reporting.drawing.training_progress import draw_epoch
-    from defectkit.reporting.training_log import print_epoch
+    from defectkit.reporting.training_log import print_epoch, print_finished
     from defectkit.training.history import write_history
     from defectkit.training.loader import EpochLoader, batches_of_one
     from defectkit.training.loop import train_one_epoch
@@ -261,6 +267,8 @@ def train_epochs(
     state = load_state(out, learner, identity=identity) if resuming else fresh
     budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
     check = partial(validate, approach, evaluated, validation_records, watch=WATCHED_IMAGES)
+    if resuming and state.is_finished(config.train, budget):
+        print_finished(console, out, state.epoch)
     save_best = partial(save_best_model, out, approach, evaluated, identity=identity)
     with loader:  # its processes end first, whatever happens
         while not state.is_finished(config.train, budget):

@@ -69,6 +69,28 @@ def progress_bar(console: Console) -> Iterator[Callable[[float, str], None]]:
         yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
+@contextmanager
+def tell_how_to_resume(console: Console, out: Path) -> Iterator[None]:
+    """Say how an interrupted training is continued, if there is something to continue."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if (out / "config.yaml").exists():
+            console.print(
+                f"continue with: defectkit train --resume --out {out}", markup=False, soft_wrap=True
+            )
+        raise
+
+
+def print_finished(console: Console, out: Path, epochs: int) -> None:
+    """Say that a run to resume has nothing left to do."""
+    console.print(
+        f"{out} is finished after {epochs} epoch{'' if epochs == 1 else 's'}. To train longer, "
+        "give --resume with more --epochs or a longer --max-time.",
+        markup=False,
+    )
+
+
 def print_epoch(console: Console, row: Row, *, is_best: bool) -> None:
     """Print the row that ``history.csv`` has of an epoch, in a line."""
 

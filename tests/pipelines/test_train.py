@@ -1,3 +1,4 @@
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from file_hashes import hashes_of
 from PIL import Image
 from resealing import reseal_dataset
+from rich.console import Console
 from safetensors.numpy import load_file
 from tiny_training import TINY, train_tiny
 
@@ -155,11 +157,10 @@ def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
     assert len(read_csv(tmp_path / "run" / "history.csv")) == 2
 
 
-def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(
-    run_copy, dataset_folder, quiet
-):
-    before = hashes_of(run_copy)
-    summary = defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=quiet)
+def test_a_finished_run_resumed_has_nothing_left_and_stays_the_same(run_copy, dataset_folder):
+    before, console = hashes_of(run_copy), Console(file=io.StringIO(), width=200)
+    summary = defectkit.train(data=dataset_folder, out=run_copy, resume=True, console=console)
+    assert "run is finished after 2 epochs. To train longer" in console.file.getvalue()
     assert summary.epochs == 2
     changed = {name for name, value in hashes_of(run_copy).items() if before.get(name) != value}
     assert changed <= {"run.json", "progress.gif"}

@@ -191,7 +191,9 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
             "half an epoch": (loop, "set_learning_rate"),
         }
         once.setattr(*places[written], killed)
-        assert cli(*train).code == 130
+        ended = cli(*train)
+    assert ended.code == 130
+    assert ("--resume" in ended.err) == (written not in ("nothing", "run.json"))
     if written in ("nothing", "run.json"):
         again = cli(*train)
     else:
@@ -256,7 +258,7 @@ STRIKES = {
     "no memory on the GPU": (5, "out of memory (CUDA out of memory.", raises(CUDA)),
     "really no memory": (5, "can't allocate memory", lambda _: torch.empty(10**15)),
     "a full disk": (6, "history.csv: No space left on device. Free some", fill_the_disk),
-    "SIGINT": (130, "interrupted; what", sends(signal.SIGINT)),
+    "SIGINT": (130, "continue with: defectkit train --resume --out", sends(signal.SIGINT)),
     "SIGTERM": (143, "interrupted; what", sends(signal.SIGTERM)),
 }
 
