@@ -92,6 +92,13 @@ def test_too_little_memory_is_no_bad_row_to_leave_out(cli, source_csv, tmp_path,
     assert not (tmp_path / "out" / "dataset.json").exists()
 
 
+def test_the_free_memory_is_not_asked_for_where_little_is_needed(monkeypatch):
+    monkeypatch.setattr(defectkit.memory, "free_memory", lambda: 0)
+    check_memory(10**7, what="x")
+    with pytest.raises(ImageError):
+        check_memory(10**8, what="x")
+
+
 LIMITED = """
 import io, resource, numpy as np
 from PIL import Image

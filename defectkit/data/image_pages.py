@@ -116,6 +116,9 @@ class ImagePages:
         with _damage_told(name):
             if self.stacked:
                 return StoredImage(tidy(read_pages(opened, content, name), name))
+            if number == opened.tell() and not getattr(opened, "tile", ()):
+                # It was read before, and Pillow no longer says how many bits its colors have.
+                self._opened = opened = open_image(io.BytesIO(content), name)
             if number != opened.tell():
                 opened.seek(number)
                 check_size(*opened.size[::-1], name=name)
@@ -169,12 +172,18 @@ def read_opened(opened: Pillow.Image, *, name: str) -> StoredPixels:
         ImageError: it is damaged, or has colors of more than 8 bits, of which Pillow gives 8.
     """
     check_pillow_bits(opened, name=name)
-    with _damage_told(name):
+    with _damage_told(
+        name,
+        cause="the image is closed, damaged or cut off, or its mode cannot be converted",
+        way_out="Open it again, or convert it to L or RGB",
+    ):
         return pillow_pixels(opened)
 
 
 @contextmanager
-def _damage_told(name: str) -> Iterator[None]:
+def _damage_told(
+    name: str, *, cause: str = "the image is damaged or cut off", way_out: str = "Copy it again"
+) -> Iterator[None]:
     """Turn what Pillow raises for a damaged file, which may be anything, into an error."""
     try:
         with strict_pillow():
@@ -182,9 +191,7 @@ def _damage_told(name: str) -> Iterator[None]:
     except (ImageError, MemoryError):
         raise
     except Exception as error:
-        raise ImageError(
-            f"{name}: the image is damaged or cut off ({error}). Copy it again."
-        ) from error
+        raise ImageError(f"{name}: {cause} ({error}). {way_out}.") from error
 
 
 def _pixels_start(jpeg: bytes) -> int:

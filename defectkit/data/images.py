@@ -21,6 +21,7 @@ from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.stored_image import read_stored_size, tidy
 from defectkit.errors import ImageError
 from defectkit.files import open_limited, read_limited, write_bytes
+from defectkit.memory import check_memory
 
 
 def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
@@ -61,14 +62,20 @@ def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
     or the stored values of a camera of more bits where ``pixels`` has a window.
 
     Raises:
-        ImageError: it is none of these, or cannot be read.
+        ImageError: it is none of these, a file of several pages, or cannot be read.
     """
     name = "the image"
     match image:
         case str() | Path():
             name = str(image)
             content = read_image_bytes(image)
-            values = decode_stored(content, name=name, pages=pixels.pages).values
+            stored = decode_stored(content, name=name, pages=pixels.pages)
+            if "several pages" in stored.notes:
+                raise ImageError(
+                    f"{name} has several pages or frames, but one image is expected. Inspect the "
+                    "file with defectkit.inspect, or give an array of each page."
+                )
+            values = stored.values
         case Pillow.Image():
             values = read_opened(image, name=name)
         case np.ndarray():
@@ -76,12 +83,20 @@ def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
         case _:
             raise ImageError(
                 "an image is an array of NumPy, an image of Pillow, or a path, but got "
-                f"{type(image).__name__}. Convert it with numpy.asarray first."
+                f"{type(image).__name__}. Give one of these."
             )
     if values.dtype.kind not in "buif" or not takes_shape(values.shape, channels):
         wanted, got = describe_shapes(channels), f"{values.shape} {values.dtype}"
         raise ImageError(f"{name} must be {wanted} uint8 but got {got}.")
-    return convert_channels(pixels.to_8_bits(tidy(values, name), name=name), channels)
+    check_memory(values.nbytes, what=f"{name}: copying the pixels")
+    values = tidy(values, name)
+    in_memory = not isinstance(image, str | Path)
+    if in_memory and values.dtype != np.uint8 and pixels.window is None:
+        raise ImageError(
+            f"{name}: {values.dtype} pixels have no defined white, since the model was trained on "
+            "images of 8 bits. Convert them to uint8."
+        )
+    return convert_channels(pixels.to_8_bits(values, name=name), channels)
 
 
 def read_image_size(path: Path | str) -> ImageSize:

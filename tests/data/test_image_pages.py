@@ -54,6 +54,12 @@ def test_each_page_or_frame_is_an_image_of_its_own(kind):
         np.testing.assert_array_equal(file.read(number).values, layers[number])
 
 
+def test_a_page_is_the_same_when_it_is_read_again():
+    file = ImagePages(cv2.imencode(".png", COLORS[:, :, ::-1])[1].tobytes(), name="x")
+    for _ in range(2):
+        np.testing.assert_array_equal(file.read().values, COLORS)
+
+
 @pytest.mark.check(53)
 def test_thumbnails_and_gain_maps_in_a_jpeg_are_no_images_of_their_own():
     file = ImagePages(in_one_file("MPO", RGB, 255 - RGB, RGB[:9]), name="x")

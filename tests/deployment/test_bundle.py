@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from bounds import unbounded
+from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
 
@@ -99,7 +100,9 @@ def test_images_of_any_size_are_inspected(run_folder, size):
     ("image", "message"),
     [
         (np.zeros((8, 8), np.float32), "the image: float32 pixels have no defined white"),
-        (np.zeros((8, 8), np.uint16), "the image: its pixels have more than 8 bits"),
+        (np.zeros((8, 8), np.uint16), "the image: uint16 pixels .*Convert them to uint8"),
+        (as_strided(np.zeros(1, np.uint8), (2**20, 2**20), (0, 0)), "takes about 1024.00 GiB"),
+        (Image.new("La", (8, 8)), "its mode cannot be converted .*convert it to L or RGB"),
         (np.full((8, 8), np.nan), "the image: some pixels are not finite"),
         (np.zeros((8, 8), object), "3\\) uint8 but got \\(8, 8\\) object"),
         (np.zeros((8, 8), complex), "3\\) uint8 but got \\(8, 8\\) complex"),
@@ -118,6 +121,14 @@ def test_images_of_any_size_are_inspected(run_folder, size):
 def test_what_is_no_image_is_refused(run_folder, image, message):
     with pytest.raises(ImageError, match=message):
         defectkit.load(run_folder, device="cpu").find(image)
+
+
+@pytest.mark.check(57)
+def test_a_file_of_several_pages_is_refused(run_folder, tmp_path):
+    page, path = Image.fromarray(IMAGE), tmp_path / "stack.tif"
+    page.save(path, save_all=True, append_images=[page])
+    with pytest.raises(ImageError, match="stack.tif has several pages .*defectkit.inspect"):
+        defectkit.load(run_folder, device="cpu").find(path)
 
 
 @pytest.mark.check(57)
