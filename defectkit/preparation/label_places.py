@@ -33,6 +33,7 @@ from defectkit.preparation.mask_files import (
 )
 from defectkit.preparation.mask_names import CLASSES_FILES
 from defectkit.preparation.mask_values import is_photograph
+from defectkit.results_marker import KnownResults
 from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 YAML_SUFFIXES = (".yaml", ".yml")
@@ -134,9 +135,14 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
 
 
 def _may_be_masks(source: Path, pictures: Sequence[Path]) -> bool:
-    """Return whether pictures alone are masks: in a folder named so, or of few values."""
+    """Return whether pictures alone are masks: in a folder named so, or of few values.
+
+    Beside a file of labels, pictures of few values are its images.
+    """
     if is_named(source.name, MASK_WORDS):
         return True
+    if _label_file_beside(source):
+        return False
     first = [file for file in pictures if file.parent == source][:MAX_LOOKED_AT]
     return bool(first) and not any(map(is_photograph, first))
 
@@ -149,11 +155,24 @@ def _hint(source: Path, files: Sequence[Path]) -> str:
             return f"{file} has classes, but not where in the images they are. "
         if file.suffix.lower() == ".txt" and file.stem in stems and file.stat().st_size:
             return f"{file} has the name of an image, but no labels of YOLO. "
+    if beside := _label_file_beside(source):
+        return f"The file beside it, {beside.name}, may have them: name {beside}. "
     real = source.resolve()
     for folder in list_children(real.parent):
         if folder != real and is_named(folder.name, MASK_WORDS) and folder.is_dir():
             return f"The folder beside it, {folder.name}, may have them: name {source.parent}. "
     return _hint_of_same_names([file for file in files if is_picture(file)])
+
+
+def _label_file_beside(source: Path) -> Path | None:
+    """Return a CSV or COCO file with labels in the folder that ``source`` lies in."""
+    results = KnownResults()
+    kinds: dict[str, LabelFormat] = {".csv": "csv", ".json": "coco"}
+    for path in list_children(source.resolve().parent):
+        kind = kinds.get(path.suffix.lower())
+        if kind and path.is_file() and path not in results and has_labels(kind, path):
+            return source.parent / path.name
+    return None
 
 
 def _hint_of_same_names(pictures: Sequence[Path]) -> str:

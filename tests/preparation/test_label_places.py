@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -154,6 +156,18 @@ def test_a_folder_beside_the_images_that_is_named_as_one_of_masks_is_said(write)
     with pytest.raises(LabelError, match="has no labels of the format coco") as error:
         find_labels(folder / "bottle" / "ground_truth", "coco")
     assert "beside it" not in str(error.value)
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_a_label_file_beside_a_folder_of_images_is_said(levels, tmp_path):
+    pixels = np.arange(400).reshape(20, 20) % levels
+    write_png(tmp_path / "Train" / "a.png", pixels.astype(np.uint8))
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "train.csv").write_text("ImageId,ClassId,EncodedPixels\na.png,1,1 2\n")
+    named = re.escape(str(tmp_path / "train.csv"))
+    message = rf"has no labels .*file beside it, train\.csv, may have them: name {named}\. "
+    with pytest.raises(LabelError, match=message):
+        find_labels(tmp_path / "Train")
 
 
 def test_folders_of_the_same_names_are_said_where_one_may_have_masks(tmp_path):
