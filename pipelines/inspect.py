@@ -108,7 +108,7 @@ def run(
     overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]
     names = ["regions.csv", "errors.csv", *overlays]
     had_rows = (Path(out) / UNFINISHED / "findings.csv").is_file()
-    sources = [file.path for file in files]
+    sources = [*(file.path for file in files), *(source.files if source else ())]
     with (
         write_results(
             out, kind="inspection", head="findings.csv", names=names, sources=sources

@@ -336,9 +336,9 @@ def test_masks_of_regions_are_found_by_the_names_of_images(roi_run, photos, tmp_
 def test_masks_alone_are_no_images_and_replace_no_results(roi_run, photos, tmp_path, quiet):
     write_png(tmp_path / "rois" / "part-00.png", np.full((96, 96), 255, np.uint8))
 
-    def inspect(*images: Path):
+    def inspect(*images: Path, roi: Path = tmp_path / "rois"):
         return defectkit.inspect(
-            roi_run, *images, roi=tmp_path / "rois", out=tmp_path / "out", device="cpu",
+            roi_run, *images, roi=roi, out=tmp_path / "out", device="cpu",
             console=quiet,
         )  # fmt: skip
 
@@ -346,6 +346,8 @@ def test_masks_alone_are_no_images_and_replace_no_results(roi_run, photos, tmp_p
     before = hashes_of(tmp_path / "out")
     with pytest.raises(ImageError, match=r"no image in .*1 masks of --roi \(part-00\.png\)"):
         inspect(tmp_path / "rois")
+    with pytest.raises(OutputError, match=r"is an earlier result, which this would replace"):
+        inspect(photos / "part-00.png", roi=tmp_path / "out" / "overlays" / "part-00.png.png")
     assert hashes_of(tmp_path / "out") == before
     assert inspect(tmp_path / "rois" / "part-00.png").unreadable == 0
 
