@@ -1,7 +1,7 @@
 """The device to compute on, and what depends on it."""
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from defectkit.errors import ConfigError
 from defectkit.vocabulary import Device
@@ -14,10 +14,12 @@ def choose_device(wanted: Device) -> "torch.device":
     """Return the device that ``wanted`` names; ``auto`` takes a GPU where there is one.
 
     Raises:
-        ConfigError: the device is not on this machine.
+        ConfigError: the device is none of these, or not on this machine.
     """
     import torch
 
+    if wanted not in get_args(Device):
+        raise ConfigError(f"{wanted!r} is no device. Give one of {', '.join(get_args(Device))}.")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
         return torch.device(next((name for name, there in available.items() if there), "cpu"))

@@ -70,3 +70,9 @@ def test_processors_are_those_that_may_be_used():
             assert usable_processors() == 1
         finally:
             os.sched_setaffinity(0, before)
+
+
+@pytest.mark.parametrize("wanted", ["cuda:99", "meta", None, 0])
+def test_what_is_no_device_is_refused_with_the_names(wanted):
+    with pytest.raises(ConfigError, match="is no device. Give one of auto, cpu, cuda, mps"):
+        choose_device(wanted)
