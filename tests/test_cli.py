@@ -112,9 +112,9 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
         ),
         (["train", "--set", "lr=1"], "lr: no such key. Did you mean 'train.lr'?"),
         (["train", "--set", "train.lr=fast"], "train.lr: 'fast': input should be a valid number"),
-        (["evaluate", "gone"], "gone has no model"),
-        (["inspect", "gone", "x.png"], "gone has no model"),
-        (["compare", "gone", "--out", "here"], "gone has no model"),
+        (["evaluate", "gone"], "gone does not exist"),
+        (["inspect", "gone", "x.png"], "gone does not exist"),
+        (["compare", "gone", "--out", "here"], "gone does not exist"),
         (
             ["synth", "here", "--images", "0"],
             "--images 0 is out of range. Choose between 1 and 100000.",

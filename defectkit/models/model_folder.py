@@ -20,6 +20,10 @@ def model_folder(path: Path | str) -> Path:
     for folder in (given, given / "model"):
         if (folder / "model.json").is_file():
             return folder
+    if given.is_file():
+        raise ModelError(f"{path} is a file. Give its folder, {given.parent}, or the run.")
+    if not given.exists():
+        raise ModelError(f"{path} does not exist. Check the path, or train with 'defectkit train'.")
     raise ModelError(
         f"{path} has no model (no model.json in it or in its model/ folder). "
         "Train one with 'defectkit train', or give the path of a run."
@@ -69,6 +73,8 @@ def read_model_weights(folder: Path, info: Mapping[str, Any]) -> bytes:
 
 
 def _damaged(folder: Path, error: Exception) -> ModelError:
+    if isinstance(error, FileNotFoundError):
+        return ModelError(f"{error.filename} is missing. Copy it again, or train again.")
     return ModelError(
         f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
     )

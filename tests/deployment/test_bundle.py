@@ -231,8 +231,10 @@ def test_cut_or_missing_files_are_refused(run_copy):
     with pytest.raises(ModelError, match="is damaged: its SHA-256 differs"):
         defectkit.load(run_copy)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"model is damaged \(FileNotFoundError: "):
+    with pytest.raises(ModelError, match=r"model\.safetensors is missing\. Copy it again"):
         defectkit.load(run_copy)
+    with pytest.raises(ModelError, match=r"model\.json is a file\. Give its folder, .*model, or"):
+        defectkit.load(folder / "model.json")
     text = (folder / "model.json").read_text()
     (folder / "model.json").write_text(text[:300])
     with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError: "):

@@ -254,7 +254,7 @@ def test_no_run_one_twice_and_none_at_all_are_refused(copies, tmp_path):
     for again in (copies[0], copies[0] / "model", copies[0] / ".." / "one"):
         with pytest.raises(ConfigError, match=r"one/model is named 2 times\. Name each run once"):
             compare([copies[0], copies[1], again], tmp_path)
-    with pytest.raises(ModelError, match="gone has no model"):
+    with pytest.raises(ModelError, match="gone does not exist"):
         compare([copies[0], tmp_path / "gone"], tmp_path)
     (copies[0] / "model" / "model.json").write_text("{")
     with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError"):
