@@ -16,6 +16,8 @@ def model_folder(path: Path | str) -> Path:
     Raises:
         ModelError: there is no model.
     """
+    if not isinstance(path, str | Path):
+        raise ModelError(f"a model is the path of a run or model folder, but got {path!r:.200}.")
     given = Path(path)
     for folder in (given, given / "model"):
         if (folder / "model.json").is_file():

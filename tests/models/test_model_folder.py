@@ -13,6 +13,13 @@ def test_weights_and_json_that_do_not_belong_together_are_refused(run_copy):
             read_model(run_copy / folder)
 
 
+@pytest.mark.check(57)
+@pytest.mark.parametrize("given", [None, 5, b"run", ["run"]])
+def test_what_is_no_path_is_no_model(given):
+    with pytest.raises(ModelError, match="a model is the path of a run or model folder, but got"):
+        model_folder(given)
+
+
 @pytest.mark.check(55)
 def test_no_bit_of_a_model_json_can_flip_unseen(run_copy, tally):
     path = run_copy / "model" / "model.json"
