@@ -69,6 +69,20 @@ def _options(
     pass
 
 
+def _check_current_folder() -> None:
+    """Check that relative paths lead somewhere; libraries would end the process without it.
+
+    Raises:
+        ConfigError: the current folder was removed.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the current folder no longer exists. Change to another one, then try again."
+        ) from None
+
+
 def _add_command(
     group: typer.Typer, pipeline: ModuleType, *, name: str | None = None, panel: str | None = None
 ) -> None:
@@ -77,6 +91,7 @@ def _add_command(
             raise ConfigError(
                 "python -OO removes docstrings, which libraries need. Run python -O, or neither."
             )
+        _check_current_folder()
         with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
             result = pipeline.run(*arguments, **options, console=console)
         if pipeline is inspect and result.unreadable:

@@ -404,3 +404,13 @@ def test_a_command_without_docstrings_is_refused(tmp_path):
     assert ended.returncode == 2
     assert "Run python -O, or neither" in " ".join(ended.stderr.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_current_folder_that_was_removed_is_told(cli, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for arguments in (["synth", "d"], ["prepare", "train.csv"], ["inspect", "run", "a.png"]):
+        outcome = cli(*arguments)
+        assert outcome.code == 2
+        assert "the current folder no longer exists. Change to another" in outcome.err

@@ -91,7 +91,8 @@ def find_labels(
 
 
 def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None) -> FoundLabels:
-    files = list_files(source)
+    results = KnownResults()
+    files = [file for file in list_files(source) if file not in results]
     wanted = [kind for kind in get_args(LabelFormat) if asked in ("auto", kind)]
     kinds: list[FoundLabels] = []
     for kind in wanted:

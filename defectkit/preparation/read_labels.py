@@ -33,6 +33,8 @@ from defectkit.preparation.mask_folder import read_masks
 from defectkit.vocabulary import MAX_CLASSES, LabelFormat, LabelFormatOption
 
 MAX_THRESHOLD = 65535
+MAX_NAMES = 5
+"""Max. number of files that a message names."""
 
 
 def read_labels(
@@ -142,7 +144,9 @@ def _refuse_options_of_masks(source: Path, found: FoundLabels, options: ReadOpti
 def _only_file(found: FoundLabels) -> Path:
     if len(found.files) != 1:
         suffix = TEXT_SUFFIXES[found.format][0]
-        raise LabelError(f"{found.place} has {len(found.files)} {suffix} files. Name one.")
+        names = [file.relative_to(found.place).as_posix() for file in found.files[:MAX_NAMES]]
+        some = ", ".join(names) + (", ..." if len(found.files) > MAX_NAMES else "")
+        raise LabelError(f"{found.place} has {len(found.files)} {suffix} files ({some}). Name one.")
     return found.files[0]
 
 

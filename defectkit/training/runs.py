@@ -1,5 +1,6 @@
 """A run's folder: its name and lock, ``config.yaml``, ``run.json``, checks before a resume."""
 
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
 from defectkit.files import check_place, ensure_writable, write_json
 from defectkit.results_folder import hold_lock
+from defectkit.results_marker import check_out
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
@@ -29,8 +31,9 @@ CHANGEABLE_ON_RESUME = (
 SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """The folders in a run's folder that training writes to."""
 
-WRITTEN_FIRST = {"augmentations.png", "run.json"}
-"""What a training that was killed before it wrote its configuration leaves in a run's folder."""
+WRITTEN_LATER = ("history.csv", "curves.png", "progress.gif")
+"""The files in a run's folder that training writes after the configuration: where one of them is
+and no configuration, it is the user's."""
 
 LOCK_SECONDS = 10.0
 """Time to wait for the lock: loader processes of a killed training keep it for some seconds."""
@@ -279,13 +282,13 @@ def _refuse_other_files(run: Path) -> None:
         raise TrainingError(
             f"{run} already has a run. Continue it with --resume, or choose another --out."
         )
-    names = {path.name for path in run.iterdir()} if run.is_dir() else set()
-    others = {name for name in names if not name.startswith(".")} - WRITTEN_FIRST
-    if others:
-        raise OutputError(
-            f"{run} has other files than a run's, such as {min(others)}. Choose a new or empty "
-            "folder with --out."
-        )
+    check_out(run, "run")
+    for name in (*SUBFOLDERS, *WRITTEN_LATER):
+        if os.path.lexists(run / name):
+            raise OutputError(
+                f"{run / name} stands where training writes. Move it away, or choose another "
+                "folder with --out."
+            )
 
 
 def _last_number(approach: str, root: Path, *, with_file: str = "") -> int:

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+from file_hashes import mark
 
 from defectkit.data.images import write_png
 from defectkit.errors import LabelError
@@ -191,3 +192,13 @@ def test_classes_of_images_are_no_places_of_defects(write):
 def test_one_picture_is_no_source(write):
     with pytest.raises(LabelError, match=r"a\.png is one image\. Name the folder of the masks"):
         find_labels(write("a.png") / "a.png")
+
+
+@pytest.mark.check(52)
+def test_results_beside_labels_are_no_labels(write):
+    folder = write("findings.csv", "errors.csv", "out/dataset.json")
+    (folder / "train.csv").write_text("ImageId,ClassId,EncodedPixels\na.png,1,1 2\n")
+    mark(folder, ["findings.csv", "errors.csv"])
+    mark(folder / "out", ["dataset.json"], "dataset")
+    found = find_labels(folder)
+    assert (found.files, found.notes) == ([folder / "train.csv"], ())

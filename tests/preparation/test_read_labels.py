@@ -98,7 +98,7 @@ def test_a_folder_without_labels_is_refused(tmp_path, name):
 def test_of_two_tables_one_has_to_be_named(tmp_path):
     write_csv(tmp_path)
     (tmp_path / "second.csv").write_text("ImageId,EncodedPixels\na.png,1 2\n")
-    with pytest.raises(LabelError, match=r"has 2 \.csv files\. Name one\."):
+    with pytest.raises(LabelError, match=r"has 2 \.csv files \(\w+\.csv, \w+\.csv\)\. Name one\."):
         read_labels(tmp_path)
 
 

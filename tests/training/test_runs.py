@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from file_hashes import mark
 from resealing import reseal, reseal_dataset, unseal
 
 import defectkit
@@ -53,14 +54,28 @@ def test_two_that_ask_at_once_get_two_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.check(52)
-@pytest.mark.parametrize("name", ["history.csv", "model/model.safetensors", "notes.txt"])
+@pytest.mark.parametrize("name", ["history.csv", "model/model.safetensors", "progress.gif"])
 def test_a_new_run_is_not_mixed_with_other_files(name, tmp_path):
     run = tmp_path / "run"
     (run / name).parent.mkdir(parents=True)
     (run / name).write_text("mine")
-    with pytest.raises(OutputError, match=r"has other files .* such as \w+.*empty folder"):
+    with pytest.raises(OutputError, match=r"stands where training writes\. Move it away, or"):
         check_run_folder(run, resume=False)
     assert (run / name).read_text() == "mine"
+
+
+@pytest.mark.check(52)
+def test_a_new_run_is_not_mixed_with_results_of_another_command(tmp_path):
+    mark(tmp_path, [])
+    with pytest.raises(OutputError, match="files of another command"):
+        check_run_folder(tmp_path, resume=False)
+
+
+def test_files_that_training_does_not_write_may_lie_in_the_folder_of_a_new_run(tmp_path):
+    for name in ("train.log", "Thumbs.db", "my.yaml", "notes/today.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    check_run_folder(tmp_path, resume=False)
 
 
 def test_a_run_that_was_killed_before_its_configuration_can_be_started_again(tmp_path):
