@@ -42,9 +42,11 @@ EVALUATION_FILES = ("images.csv", "regions.csv", "scores.png", "region_recall.pn
 def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContextManager[Results]:
     """Lock ``RUN/evaluation/<split>/``, and replace the evaluation there by one that is complete.
 
+    What is called as a file of the evaluation is replaced, also where it was damaged or copied from
+    another run; other files stay.
+
     Raises:
-        OutputError: files of the user are in the way, another process evaluates there, or the
-            folder cannot be written.
+        OutputError: another process evaluates there, or the folder cannot be written.
     """
     overlays = (
         f"overlays/{_overlay_name(record.image_id, outcome)}"
@@ -55,7 +57,7 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
         run / "evaluation" / split,
         kind="evaluation",
         head=METRICS_FILE,
-        names=[*EVALUATION_FILES, *overlays],
+        adopt=[METRICS_FILE, *EVALUATION_FILES, *overlays],
         otherwise="",
     )
 
