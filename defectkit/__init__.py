@@ -69,10 +69,11 @@ def __getattr__(name: str) -> Any:
     # such as the processes that ``prepare`` starts, does not wait for them.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from defectkit.arguments import checked
     from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, train
 
     pipelines = (compare, evaluate, inspect, prepare, suspects, train)
-    return {pipeline.__name__.rpartition(".")[2]: pipeline.run for pipeline in pipelines}[name]
+    return {run.__name__: run for run in (checked(pipeline.run) for pipeline in pipelines)}[name]
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from defectkit.errors import ConfigError
 from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import Device
@@ -83,6 +84,7 @@ def run(
         Number of images with each verdict, and of what was not inspected.
 
     Raises:
+        ConfigError: No image and no folder is named.
         ModelError: The model cannot be loaded.
         ImageError: There is no image at all, or something that is given is missing.
         OutputError: ``out`` cannot be written, or has other results.
@@ -95,6 +97,8 @@ def run(
     from defectkit.results_folder import write_results
     from defectkit.results_marker import UNFINISHED
 
+    if not images:
+        raise ConfigError("there is no image to inspect. Name images or folders of them.")
     console = console or SafeConsole()
     trained = TrainedModel.load(model, device=device)
     source = _open_roi(roi, trained, console)

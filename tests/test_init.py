@@ -1,4 +1,5 @@
 import defectkit
+from defectkit.arguments import checked
 from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, train
 
 
@@ -11,7 +12,7 @@ def test_the_package_offers_the_pipelines_and_load():
         "compare": compare, "evaluate": evaluate, "inspect": inspect, "prepare": prepare,
         "suspects": suspects, "train": train,
     }.items():  # fmt: skip
-        assert getattr(defectkit, name) is pipeline.run
+        assert getattr(defectkit, name) is checked(pipeline.run)
     assert sorted(defectkit.__all__) == dir(defectkit)
 
 
