@@ -32,10 +32,14 @@ with signals.orderly_end():
 def command(tmp_path):
     """Start a command that waits, then cleans up; return it when it waits."""
 
-    def start(cleanup: str, **options: object) -> "subprocess.Popen[str]":
+    def start(cleanup: str, ignored: tuple[int, ...] = ()) -> "subprocess.Popen[str]":
+        def set_signals() -> None:  # Of a job in the background the shell ignores some.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
         ready = tmp_path / "ready"
         words = [sys.executable, "-c", COMMAND.format(cleanup=cleanup), str(ready)]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options)
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=set_signals)
         while not ready.exists():
             time.sleep(0.01)
         return process
@@ -70,7 +74,7 @@ def test_an_end_that_hangs_is_cut_short(command):
 
 
 def test_what_nohup_ignores_stays_ignored(command):
-    process = command("pass", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process = command("pass", ignored=(signal.SIGHUP,))
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)
     assert process.poll() is None

@@ -166,7 +166,7 @@ def test_a_network_that_has_diverged_is_an_error_and_no_image_without_defects(
         for parameter in network.parameters():
             parameter.fill_(torch.nan)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 1), np.uint8)
-    with pytest.raises(NotFiniteError, match=r"scores are not finite.*--set train\.lr="):
+    with pytest.raises(NotFiniteError, match=r"scores are not finite.*lower train\.lr"):
         made.find(network, [image])
 
 
