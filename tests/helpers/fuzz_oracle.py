@@ -87,7 +87,9 @@ def judge_files(
     for name in after.keys() - before.keys():
         path = Path(os.path.realpath(case / name))
         state.owners[name] = call.command
-        if not _below(path, roots) and not any(root.is_relative_to(path) for root in roots):
+        # A kill may leave the probe of a folder that was about to be made, in the folder above.
+        above = path.parent if killed and TEMP_MARK in name else path
+        if not _below(path, roots) and not any(root.is_relative_to(above) for root in roots):
             yield f"{name} was made"
         if TEMP_MARK in name and not killed:
             yield f"{name} is left"
@@ -222,7 +224,10 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
     names = _ids(map(Path, call.values["images"]), out)
     listed = {re.sub(r"#\d+$", "", row["image_id"]) for row in errors + findings}
     listed |= {row["image_id"] for row in errors + findings}
+    mask = os.path.realpath(call.values.get("roi") or "")  # Counted, not inspected.
     for path, ids in names.items():
+        if os.path.realpath(path) == mask:
+            continue
         if not ids & listed and os.path.relpath(path) not in state.owners:
             yield f"{str(path)!r} of an inspected folder is nowhere in the tables"
     run = os.path.normpath(call.values["model"]).removesuffix("/model")
