@@ -119,8 +119,8 @@ def _check_predictions(
             prediction.finding,
             truth,
             image_id=image_id,
-            pixel_threshold=approach.pixel_threshold,
-            min_area=approach.config.infer.min_area,
+            pixel_threshold=approach.tuning.pixel_threshold,
+            min_area=approach.tuning.min_area,
         )
         yield from suspects_by_pixels(prediction.image, truth, image_id=image_id)
 

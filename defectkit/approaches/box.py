@@ -16,6 +16,7 @@ from defectkit.approaches.box_findings import (
 )
 from defectkit.approaches.box_samples import BoxSamples, blank, resize_side
 from defectkit.approaches.crop_samples import check_side
+from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import batches_by_shape, fits_tile
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
@@ -37,7 +38,7 @@ class Box:
     config: Config
     classes: tuple[str, ...]
     channels: int
-    pixel_threshold: float = 0.5
+    tuning: Tuning = UNTUNED
 
     def network(self, *, allow_download: bool = False) -> Detector:
         """Build the network, with pretrained weights as ``model.weights`` says.
@@ -117,8 +118,7 @@ class Box:
                     detections,
                     self.classes,
                     images[index].shape[:2],
-                    pixel_threshold=self.pixel_threshold,
-                    min_area=self.config.infer.min_area,
+                    tuning=self.tuning,
                     scope=scopes[index] if scopes else EVERYWHERE,
                 )
         return [findings[index] for index in range(len(images))]

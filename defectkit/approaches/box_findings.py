@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.score_maps import MAX_IGNORED, find_regions
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import ImageSize, Mask
 from defectkit.data.tiles import Tile
 from defectkit.findings import Finding
@@ -70,8 +71,7 @@ def make_box_finding(
     classes: Sequence[str],
     size: ImageSize,
     *,
-    pixel_threshold: float,
-    min_area: int,
+    tuning: Tuning,
     scope: Scope = EVERYWHERE,
 ) -> Finding:
     """Return the finding of the detections in an image of ``size``, the best detection first.
@@ -88,9 +88,7 @@ def make_box_finding(
     for region in reversed(detections):
         window = scores[classes.index(region.class_id)][region.window]
         window[... if region.mask is None else region.mask] = region.score
-    region_map, _ = find_regions(
-        scores.max(axis=0), pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
-    )
+    region_map, _ = find_regions(scores.max(axis=0), tuning=tuning, scope=scope)
     if scope.ignored is not None:
         scores[:, scope.ignored] = 0
     return Finding(
@@ -99,7 +97,7 @@ def make_box_finding(
         regions=tuple(
             region
             for region in detections
-            if np.float32(region.score) >= pixel_threshold and region.area >= min_area
+            if np.float32(region.score) >= tuning.pixel_threshold and region.area >= tuning.min_area
         ),
         score=float(scores.max()),
         class_scores=scores.max(axis=(1, 2)),

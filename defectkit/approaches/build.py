@@ -4,17 +4,23 @@ from defectkit.approaches.box import Box
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.segment import Segment
+from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.config import Config
 
 
 def build_approach(
-    config: Config, *, classes: tuple[str, ...], channels: int, pixel_threshold: float = 0.5
+    config: Config, *, classes: tuple[str, ...], channels: int, tuning: Tuning = UNTUNED
 ) -> Approach:
-    """Return the approach that ``config`` names, for images of 1 (gray) or 3 (RGB) channels."""
+    """Return the approach that ``config`` names, for images of 1 (gray) or 3 (RGB) channels.
+
+    ``tuning`` is what was chosen on validation; its minimum area is raised to ``infer.min_area``.
+    """
+    min_area = max(tuning.min_area, config.infer.min_area)
+    tuning = tuning.model_copy(update={"min_area": min_area})
     match config.approach:
         case "segment":
-            return Segment(config, classes, channels, pixel_threshold)
+            return Segment(config, classes, channels, tuning)
         case "patch":
-            return Patch(config, classes, channels, pixel_threshold)
+            return Patch(config, classes, channels, tuning)
         case "box":
-            return Box(config, classes, channels, pixel_threshold)
+            return Box(config, classes, channels, tuning)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -63,8 +64,8 @@ class Approach(Protocol):
         ...
 
     @property
-    def pixel_threshold(self) -> float:
-        """Pixels whose score reaches it belong to a region; in [0, 1]."""
+    def tuning(self) -> Tuning:
+        """What was chosen on the validation split; before that, the defaults."""
         ...
 
     def network(self, *, allow_download: bool = False) -> Network:

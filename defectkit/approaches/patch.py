@@ -9,6 +9,7 @@ import torch
 
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
+from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
@@ -40,7 +41,7 @@ class Patch:
     config: Config
     classes: tuple[str, ...]
     channels: int
-    pixel_threshold: float = 0.5
+    tuning: Tuning = UNTUNED
 
     def network(self, *, allow_download: bool = False) -> TileClassifier:
         """Build the network, with pretrained weights as ``model.weights`` says.
@@ -102,8 +103,7 @@ class Patch:
             partial(self._score, network),
             images,
             self.classes,
-            pixel_threshold=self.pixel_threshold,
-            min_area=self.config.infer.min_area,
+            tuning=self.tuning,
             scopes=scopes,
         )
 

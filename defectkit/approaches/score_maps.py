@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
@@ -22,8 +23,7 @@ def make_finding(
     scores: ScoreMap,
     classes: Sequence[str],
     *,
-    pixel_threshold: float,
-    min_area: int,
+    tuning: Tuning,
     scope: Scope = EVERYWHERE,
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
@@ -33,14 +33,11 @@ def make_finding(
     Args:
         scores: (K, H, W) float32.
         classes: the names of the K classes.
-        pixel_threshold: pixels whose largest class score reaches it are found.
-        min_area: smaller regions, in pixels, are left out.
+        tuning: which pixels are found, and which of their regions are left out.
         scope: nothing is found outside of it; scores there become 0.
     """
     defect_map = scores.max(axis=0)
-    region_map, connected = find_regions(
-        defect_map, pixel_threshold=pixel_threshold, min_area=min_area, scope=scope
-    )
+    region_map, connected = find_regions(defect_map, tuning=tuning, scope=scope)
     if scope.counted is not None:
         scores = np.where(scope.counted, scores, np.float32(0))
         defect_map = scores.max(axis=0)
@@ -80,22 +77,22 @@ def image_score(scores: ScoreMap, counted: Mask | None = None) -> float:
 
 
 def find_regions(
-    defect_map: ScoreMap, *, pixel_threshold: float, min_area: int, scope: Scope = EVERYWHERE
+    defect_map: ScoreMap, *, tuning: Tuning, scope: Scope = EVERYWHERE
 ) -> tuple[RegionMap, list[Region]]:
     """Return the connected regions of the found mask of an (H, W) map of scores.
 
-    The found mask has the pixels whose score reaches ``pixel_threshold``, without regions of fewer
-    than ``min_area`` pixels. It ends at the border of the region to inspect. Ignored pixels are cut
-    out of its regions afterwards, so that they separate none; regions that are mostly ignored are
-    left out.
+    The found mask has the pixels whose score reaches ``tuning.pixel_threshold``, without regions of
+    fewer than ``tuning.min_area`` pixels. It ends at the border of the region to inspect. Ignored
+    pixels are cut out of its regions afterwards, so that they separate none; regions that are
+    mostly ignored are left out.
 
     Returns:
         The region map, (H, W) int32, and the regions in the order of their numbers.
     """
-    found = defect_map >= pixel_threshold
+    found = defect_map >= tuning.pixel_threshold
     region_map, regions = label_regions(found if scope.roi is None else found & scope.roi)
     areas = np.array([region.area for region in regions], np.int64)
-    kept = areas >= min_area
+    kept = areas >= tuning.min_area
     if scope.ignored is not None:
         ignored = np.bincount(region_map[scope.ignored], minlength=len(regions) + 1)[1:]
         kept &= ignored < MAX_IGNORED * areas

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
+from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
@@ -41,7 +42,7 @@ class Segment:
     config: Config
     classes: tuple[str, ...]
     channels: int
-    pixel_threshold: float = 0.5
+    tuning: Tuning = UNTUNED
 
     @property
     def layout(self) -> Layout:
@@ -109,8 +110,7 @@ class Segment:
             partial(self._score, network),
             images,
             self.classes,
-            pixel_threshold=self.pixel_threshold,
-            min_area=self.config.infer.min_area,
+            tuning=self.tuning,
             scopes=scopes,
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from defectkit.approaches.score_maps import make_finding
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Image, ImageBatch, ImageSize, ScoreMap
 from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
@@ -45,8 +46,7 @@ def find_by_scores(
     images: Sequence[Image],
     classes: Sequence[str],
     *,
-    pixel_threshold: float,
-    min_area: int,
+    tuning: Tuning,
     scopes: Sequence[Scope] = (),
 ) -> list[Finding]:
     """Return the finding of each image (H, W, C) uint8, of any size.
@@ -55,8 +55,7 @@ def find_by_scores(
         score: returns the scores (B, K, H, W) in [0, 1] of images of one shape (B, H, W, C).
         images: (H, W, C) uint8 each.
         classes: the names of the K classes.
-        pixel_threshold: pixels whose score reaches it belong to a region.
-        min_area: smaller regions, in pixels, are left out.
+        tuning: the thresholds of pixels and regions.
         scopes: that of each image; nothing is found outside of it. By default all pixels count.
     """
     findings: dict[int, Finding] = {}
@@ -65,8 +64,7 @@ def find_by_scores(
             findings[index] = make_finding(
                 np.ascontiguousarray(scores),
                 classes,
-                pixel_threshold=pixel_threshold,
-                min_area=min_area,
+                tuning=tuning,
                 scope=scopes[index] if scopes else EVERYWHERE,
             )
     return [findings[index] for index in range(len(images))]

@@ -41,7 +41,7 @@ def save_best_model(
             folder,
             approach=approach,
             network=network,
-            pixel_threshold=validation.pixel_threshold,
+            tuning=validation.tuning,
             thresholds=validation.thresholds,
             facts={
                 "epoch": epoch,

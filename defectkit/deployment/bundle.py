@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from defectkit import __version__
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import ImageSize
 from defectkit.config import Config, flatten_settings, make_config
 from defectkit.config.load import MAX_MISTAKES
@@ -74,7 +75,6 @@ class _ModelInfo(BaseModel):
 
     classes: Annotated[list[Word], Field(min_length=1, max_length=MAX_CLASSES)]
     channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
-    pixel_threshold: Annotated[float, Field(ge=0.0, le=1.0)]
     thresholds: dict[str, Annotated[float, Field(ge=0.0, le=1.0)] | Word]
     config: dict[str, Any]
     epoch: Annotated[int, Field(ge=0, le=10**6)]
@@ -111,7 +111,7 @@ class TrainedModel:
                 _without_weights(_read_config(info, name=str(folder / "model.json"))),
                 classes=tuple(info["classes"]),
                 channels=info["channels"],
-                pixel_threshold=info["pixel_threshold"],
+                tuning=_read_tuning(info),
             )
             check_shapes(folder / "model.safetensors", approach.network)
             state = _check_finite(load(read_model_weights(folder, info)))
@@ -209,7 +209,7 @@ def save_model(
     *,
     approach: Approach,
     network: Network,
-    pixel_threshold: float,
+    tuning: Tuning,
     thresholds: Thresholds,
     facts: dict[str, Any],
 ) -> None:
@@ -226,7 +226,7 @@ def save_model(
         "defectkit": __version__,
         "classes": list(approach.classes),
         "channels": approach.channels,
-        "pixel_threshold": pixel_threshold,
+        "tuning": tuning.model_dump(),
         "thresholds": thresholds.to_dict(),
         "sha256": sha256_bytes(weights),
         **facts,
@@ -273,6 +273,12 @@ def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def _without_weights(config: Config) -> Config:
     # The trained weights follow: no pretrained ones are searched for.
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
+
+
+def _read_tuning(info: dict[str, Any]) -> Tuning:
+    """Return what was chosen on validation; earlier versions wrote the pixel threshold alone."""
+    earlier = {"pixel_threshold": info.get("pixel_threshold")}
+    return Tuning.model_validate(info.get("tuning", earlier))
 
 
 def _read_config(info: dict[str, Any], *, name: str) -> Config:

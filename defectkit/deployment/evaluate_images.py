@@ -66,7 +66,7 @@ def evaluate_images(
         on_image: called with each prediction and its judgment.
     """
     approach = model.approach
-    pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
+    pixels = PixelMetrics(classes=approach.classes, threshold=approach.tuning.pixel_threshold)
     boxes = BoxMetrics(classes=approach.classes)
     rows: list[dict[str, Any]] = []
     matches: list[RegionMatch] = []
@@ -77,7 +77,7 @@ def evaluate_images(
         pixels.update(finding.score_map, prediction.truth)
         boxes.update(ranked_boxes(finding), prediction.truth.regions)
         matches += match_regions(finding, prediction.truth, image_id=record.image_id)
-        rows.append(_image_row(prediction, judgment, approach.pixel_threshold))
+        rows.append(_image_row(prediction, judgment, approach.tuning.pixel_threshold))
         seconds.append(prediction.seconds)
         on_image(prediction, judgment)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))

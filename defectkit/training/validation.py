@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defectkit.approaches.interface import Approach
+from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
@@ -25,14 +26,14 @@ class Validation:
     """Metrics of the validation split after an epoch, and what is chosen on it.
 
     ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
-    defective or no good images; ``dice`` in [0, 1] is that of ``pixel_threshold``; ``seconds`` is
-    the time that validation took; ``watched`` are the predictions to draw.
+    defective or no good images; ``dice`` in [0, 1] is that of the tuning's pixel threshold;
+    ``seconds`` is the time that validation took; ``watched`` are the predictions to draw.
     """
 
     image_ap: float | None
     pixel_ap: float | None
     dice: float | None
-    pixel_threshold: float
+    tuning: Tuning
     thresholds: Thresholds
     warnings: tuple[str, ...]
     seconds: float
@@ -89,7 +90,7 @@ def validate(
         image_ap=average_precision(defective, np.array(scores)),
         pixel_ap=pixels.result()["average_precision"],
         dice=dice,
-        pixel_threshold=pixel_threshold,
+        tuning=Tuning(pixel_threshold=pixel_threshold),
         thresholds=thresholds,
         warnings=tuple(warnings),
         seconds=time.monotonic() - start,

@@ -9,6 +9,7 @@ from torch import nn
 
 from defectkit.approaches.box import Box
 from defectkit.approaches.build import build_approach
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.bundle import TrainedModel
@@ -56,7 +57,9 @@ class Bright(nn.Module):
 def box(*changes: str, classes: int = 2, channels: int = 1, threshold: float = 0.5) -> Box:
     names = tuple(str(number) for number in range(1, classes + 1))
     config = load_config(None, ["approach=box", *changes])
-    approach = build_approach(config, classes=names, channels=channels, pixel_threshold=threshold)
+    approach = build_approach(
+        config, classes=names, channels=channels, tuning=Tuning(pixel_threshold=threshold)
+    )
     assert isinstance(approach, Box)
     return approach
 

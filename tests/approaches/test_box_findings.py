@@ -9,6 +9,7 @@ from defectkit.approaches.box_findings import (
     make_box_finding,
     suppress_duplicates,
 )
+from defectkit.approaches.tuning import Tuning
 from defectkit.data.tiles import Tile
 from defectkit.labels.scope import Scope
 from defectkit.models.detection.detector import Detections
@@ -31,7 +32,9 @@ def detection(box: tuple[int, int, int, int], score: float = 0.5, label: int = 0
 
 
 def finding(regions: list[Region], shape=(30, 40), threshold: float = 0.5, min_area: int = 0):
-    return make_box_finding(regions, CLASSES, shape, pixel_threshold=threshold, min_area=min_area)
+    return make_box_finding(
+        regions, CLASSES, shape, tuning=Tuning(pixel_threshold=threshold, min_area=min_area)
+    )
 
 
 # --- detected regions ---------------------------------------------------------------------------
@@ -145,9 +148,7 @@ def test_nothing_found_is_a_finding_too():
 
 
 def scoped(regions: list[Region], scope: Scope):
-    return make_box_finding(
-        regions, CLASSES, (30, 40), pixel_threshold=0.5, min_area=0, scope=scope
-    )
+    return make_box_finding(regions, CLASSES, (30, 40), tuning=Tuning(), scope=scope)
 
 
 @pytest.mark.check(49)

@@ -6,16 +6,26 @@ from defectkit.approaches.box import Box
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.segment import Segment
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 
 
 @pytest.mark.parametrize(("name", "kind"), [("segment", Segment), ("patch", Patch), ("box", Box)])
 def test_the_approach_of_the_configuration_is_built(name, kind):
     config = load_config(None, [f"approach={name}"])
-    built = build_approach(config, classes=("scratch", "stain"), channels=3, pixel_threshold=0.3)
+    tuning = Tuning(pixel_threshold=0.3)
+    built = build_approach(config, classes=("scratch", "stain"), channels=3, tuning=tuning)
     assert isinstance(built, kind)
     assert built.config is config
-    assert (built.classes, built.channels, built.pixel_threshold) == (("scratch", "stain"), 3, 0.3)
+    assert (built.classes, built.channels, built.tuning) == (("scratch", "stain"), 3, tuning)
+
+
+@pytest.mark.parametrize(("chosen", "asked", "expected"), [(5, 9, 9), (9, 5, 9), (0, 0, 0)])
+def test_the_min_area_of_the_configuration_is_a_floor(chosen, asked, expected):
+    config = load_config(None, [f"infer.min_area={asked}"])
+    tuning = Tuning(pixel_threshold=0.3, min_area=chosen)
+    built = build_approach(config, classes=("1",), channels=1, tuning=tuning)
+    assert built.tuning == Tuning(pixel_threshold=0.3, min_area=expected)
 
 
 @pytest.mark.check(61)

@@ -13,6 +13,7 @@ import defectkit
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.tile_labels import tile_starts
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DefectkitWarning, ModelError
@@ -108,7 +109,7 @@ def test_images_of_several_sizes_keep_their_order_and_share_batches(classes, cha
 def test_neighboring_defective_tiles_become_one_region():
     image = np.full((96, 128, 1), 20, np.uint8)
     image[30:62, 40:90] = 250
-    (finding,) = replace(patch(), pixel_threshold=0.7).find(Bright(), [image])
+    (finding,) = replace(patch(), tuning=Tuning(pixel_threshold=0.7)).find(Bright(), [image])
     (region,) = finding.regions
     x, y, width, height = region.box_xywh
     assert abs(x - 40) <= 8

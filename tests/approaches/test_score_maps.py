@@ -6,6 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from defectkit.approaches.score_maps import SCORE_WINDOW, image_score, make_finding
+from defectkit.approaches.tuning import Tuning
 from defectkit.labels.scope import Scope
 
 CLASSES = ("scratch", "pit")
@@ -43,7 +44,7 @@ def test_a_defect_in_the_corner_counts_as_much_as_one_inside():
 
 @given(scores=maps, threshold=st.floats(2**-7, 1, width=32), area=st.integers(0, 20))
 def test_regions_and_mask_say_the_same(scores, threshold, area):
-    finding = make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=area)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=threshold, min_area=area))
     mask = finding.mask
     assert mask.dtype == np.bool_
     assert mask.sum() == sum(region.area for region in finding.regions)
@@ -66,7 +67,7 @@ def test_a_region_has_the_class_of_its_largest_mean_and_its_largest_score():
     scores[1, 2:8, 2:8] = 0.5
     scores[1, 3, 3] = 0.9
     scores[1, 12:15, 10:18] = 0.7
-    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=0.5))
     first, second = finding.regions
     assert (first.class_id, first.box_xywh, first.area) == ("scratch", (2, 2, 6, 6), 36)
     assert first.score == pytest.approx(0.9)
@@ -78,7 +79,7 @@ def test_scores_of_a_neighbor_in_the_same_box_do_not_count():
     scores = np.zeros((2, 20, 20), np.float32)
     scores[0, 5, 2:15] = scores[0, 5:15, 2] = 0.6  # an L around ...
     scores[1, 9:12, 8:11] = 0.9  # ... another region in its box
-    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=0.5))
     assert [(r.class_id, round(r.score, 3)) for r in finding.regions] == [
         ("scratch", 0.6), ("pit", 0.9),
     ]  # fmt: skip
@@ -88,7 +89,7 @@ def test_the_scores_of_image_and_classes():
     scores = np.zeros((2, 20, 20), np.float32)
     scores[0, 2:7, 2:7] = 0.4
     scores[1, 10:15, 10:15] = 0.8
-    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=0)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=0.5))
     np.testing.assert_allclose(finding.class_scores, [0.4, 0.8], rtol=1e-5)
     assert finding.class_scores.dtype == np.float32
     assert finding.score == pytest.approx(0.8)
@@ -101,7 +102,7 @@ def test_small_regions_are_left_out_where_asked_for():
     scores[0, 2:4, 2:4] = 0.9
     scores[0, 10:13, 10:13] = 0.9
     for area, expected in ((0, [4, 9]), (4, [4, 9]), (5, [9]), (9, [9]), (10, [])):
-        finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=area)
+        finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=0.5, min_area=area))
         assert [region.area for region in finding.regions] == expected
         assert finding.mask.sum() == sum(expected)
         assert finding.score == pytest.approx(0.324)  # the score is of the map, not of the regions
@@ -109,7 +110,7 @@ def test_small_regions_are_left_out_where_asked_for():
 
 def test_nothing_found():
     finding = make_finding(
-        np.zeros((2, 8, 9), np.float32), CLASSES, pixel_threshold=0.5, min_area=0
+        np.zeros((2, 8, 9), np.float32), CLASSES, tuning=Tuning(pixel_threshold=0.5)
     )
     assert finding.regions == ()
     assert finding.score == 0
@@ -125,7 +126,7 @@ def scope_of(draw, shape) -> Scope:
 @given(scores=maps, threshold=st.sampled_from([0.0, 0.3, 1.0]), data=st.data())
 def test_nothing_is_found_where_pixels_do_not_count(scores, threshold, data):
     scope = scope_of(data.draw, scores.shape[1:])
-    finding = make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=0, scope=scope)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=threshold), scope=scope)
     counted = np.ones(scores.shape[1:], bool) if scope.counted is None else scope.counted
     assert not finding.score_map[:, ~counted].any()
     np.testing.assert_array_equal(finding.score_map[:, counted], scores[:, counted])
@@ -138,7 +139,7 @@ def test_nothing_is_found_where_pixels_do_not_count(scores, threshold, data):
     # What is there does not matter.
     other = np.where(counted, scores, 1 - scores)
     assert make_finding(
-        other, CLASSES, pixel_threshold=0.5, min_area=0, scope=Scope(roi=counted)
+        other, CLASSES, tuning=Tuning(pixel_threshold=0.5), scope=Scope(roi=counted)
     ).score == pytest.approx(finding.score)
 
 
@@ -146,7 +147,9 @@ def test_nothing_is_found_where_pixels_do_not_count(scores, threshold, data):
 def test_a_scope_of_all_pixels_changes_nothing(scores, threshold):
     everything = np.ones(scores.shape[1:], bool)
     plain, scoped = (
-        make_finding(scores, CLASSES, pixel_threshold=threshold, min_area=2, **options)
+        make_finding(
+            scores, CLASSES, tuning=Tuning(pixel_threshold=threshold, min_area=2), **options
+        )
         for options in ({}, {"scope": Scope(everything, ~everything)})
     )
     np.testing.assert_array_equal(plain.region_map, scoped.region_map)
@@ -175,7 +178,7 @@ def test_a_region_that_is_mostly_ignored_is_none_and_a_rim_separates_none():
     ignored[12:18, 42:48] = True
     ignored[13:17, 43:47] = False
     finding = make_finding(
-        scores, ("a",), pixel_threshold=0.5, min_area=0, scope=Scope(ignored=ignored)
+        scores, ("a",), tuning=Tuning(pixel_threshold=0.5), scope=Scope(ignored=ignored)
     )
     (region,) = finding.regions
     assert (region.box_xywh, region.area) == ((40, 10, 10, 10), 100 - 36 + 16)

@@ -9,6 +9,7 @@ from torch import nn
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.crop_samples import CropSamples
 from defectkit.approaches.segment import Segment
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import Config, load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
@@ -43,7 +44,8 @@ class Small(nn.Module):
 def segment(*changes: str, classes: int = 2, channels: int = 1) -> Segment:
     names = tuple(str(number) for number in range(1, classes + 1))
     one_score_a_class = "loss.classes=0"  # unless a test wants it otherwise
-    return Segment(load_config(None, (one_score_a_class, *changes)), names, channels)
+    config = load_config(None, (one_score_a_class, *changes))
+    return build_approach(config, classes=names, channels=channels)
 
 
 def random_image(height: int, width: int, channels: int = 1) -> np.ndarray:
@@ -183,7 +185,9 @@ def test_small_regions_are_left_out_where_asked_for():
 def test_the_pixel_threshold_decides_what_a_region_is():
     network = Small(reach=0)
     image = random_image(40, 40)
-    approach = build_approach(Config(), classes=("1", "2"), channels=1, pixel_threshold=0.3)
+    approach = build_approach(
+        Config(), classes=("1", "2"), channels=1, tuning=Tuning(pixel_threshold=0.3)
+    )
     (finding,) = approach.find(network, [image])
     assert sum(region.area for region in finding.regions) == (finding.defect_map >= 0.3).sum()
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from defectkit.approaches.tuning import Tuning
 from defectkit.approaches.whole_images import (
     FINDING_BYTES,
     batches_by_shape,
@@ -32,13 +33,13 @@ def test_images_of_one_shape_share_a_batch_in_their_order():
 def test_each_finding_belongs_to_its_image():
     images = [np.full((6, width, 1), 10 * width, np.uint8) for width in (5, 9, 5, 7)]
     images[2] = images[2] + 100
-    found = find_by_scores(brightness, images, ("1",), pixel_threshold=0.5, min_area=0)
+    found = find_by_scores(brightness, images, ("1",), tuning=Tuning())
     assert [finding.score_map.shape for finding in found] == [(1, *one.shape[:2]) for one in images]
     assert [finding.score for finding in found] == pytest.approx(
         [image.max() / 255 for image in images]
     )
     assert [len(finding.regions) for finding in found] == [0, 0, 1, 0]
-    assert find_by_scores(brightness, [], ("1",), pixel_threshold=0.5, min_area=0) == []
+    assert find_by_scores(brightness, [], ("1",), tuning=Tuning()) == []
 
 
 @pytest.mark.check(51)

@@ -13,6 +13,7 @@ from PIL import Image
 from resealing import reseal, unseal
 
 import defectkit
+from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import convert_channels, read_image
 from defectkit.data.pixel_format import PixelFormat
@@ -26,6 +27,7 @@ from defectkit.errors import DefectkitWarning, ImageError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file, write_json
 from defectkit.labels.scope import Scope, decode_roi
+from defectkit.seals import add_seal
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
 
@@ -47,7 +49,7 @@ def test_what_is_loaded_is_what_was_validated(run_folder, dataset_folder):
     model = defectkit.load(run_folder, device="cpu")
     info = read_json(run_folder / "model" / "model.json")
     assert model.thresholds.to_dict() == info["thresholds"]
-    assert model.approach.pixel_threshold == info["pixel_threshold"]
+    assert model.approach.tuning.model_dump() == info["tuning"]
     records = Dataset.load(dataset_folder).split("val")
     scores = [model.find(read_image(record.path)).score for record in records]
     outcomes = [score >= model.thresholds.high for score in scores]
@@ -55,6 +57,27 @@ def test_what_is_loaded_is_what_was_validated(run_folder, dataset_folder):
     assert any(outcomes)
     row = read_csv(run_folder / "history.csv")[info["epoch"] - 1]
     assert float(row["val_image_ap"]) == info["validation"]["image_average_precision"]
+
+
+def test_a_model_of_an_earlier_version_has_the_pixel_threshold_alone(run_copy):
+    path = run_copy / "model" / "model.json"
+    info = {**read_json(path), "pixel_threshold": 0.25}
+    write_json(path, add_seal({name: info[name] for name in info if name != "tuning"}))
+    assert defectkit.load(run_copy, device="cpu").approach.tuning == Tuning(pixel_threshold=0.25)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        ({"pixel_threshold": 1.5}, "pixel_threshold: Input should be less than or equal to 1"),
+        ({"min_area": -1}, "min_area: Input should be greater than or equal to 0"),
+        ({"of_a_later_version": 1}, "of_a_later_version: Extra inputs are not permitted"),
+    ],
+)
+def test_a_tuning_out_of_range_is_refused(run_copy, tuning, message):
+    edit(run_copy, tuning=tuning)
+    with pytest.raises(ModelError, match=f"cannot be used by this version of defectkit: {message}"):
+        defectkit.load(run_copy, device="cpu")
 
 
 def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_path):
@@ -192,7 +215,7 @@ def test_a_model_may_be_saved_again_as_the_same(run_folder, tmp_path):
         tmp_path / "model",
         approach=model.approach,
         network=model.network,
-        pixel_threshold=model.approach.pixel_threshold,
+        tuning=model.approach.tuning,
         thresholds=model.thresholds,
         facts={"epoch": 3},
     )
@@ -206,7 +229,7 @@ def test_the_mask_is_that_of_the_regions(run_folder):
     model = defectkit.load(run_folder, device="cpu")
     finding = model.find(IMAGE)
     threshold = float(np.quantile(finding.defect_map, 0.9))
-    approach = replace(model.approach, pixel_threshold=threshold)
+    approach = replace(model.approach, tuning=Tuning(pixel_threshold=threshold))
     model = TrainedModel(approach, model.network, model.thresholds, model.info)
     finding = model.find(IMAGE)
     assert finding.mask.sum() == sum(region.area for region in finding.regions) > 0
@@ -376,9 +399,9 @@ ROI = {"shape": "10,20,60,50", "height": 96, "width": 96}
 
 @pytest.mark.check(49)
 def test_outside_of_the_model_s_region_nothing_is_found(run_copy):
-    edit(run_copy, pixel_threshold=0.0)  # Every pixel is found, wherever it may be.
+    edit(run_copy, tuning={"pixel_threshold": 0.0})  # Every pixel is found, wherever it may be.
     free = defectkit.load(run_copy, device="cpu").find(IMAGE)
-    edit(run_copy, pixel_threshold=0.0, roi=ROI)
+    edit(run_copy, tuning={"pixel_threshold": 0.0}, roi=ROI)
     model = defectkit.load(run_copy, device="cpu")
     inside = decode_roi(ROI["shape"], (96, 96))
     for finding in (model.find(IMAGE), model.find_all([IMAGE])[0]):

@@ -7,6 +7,7 @@ import pytest
 import defectkit
 from defectkit.approaches.box_findings import make_box_finding
 from defectkit.approaches.score_maps import make_finding
+from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import URGENCY, evaluate_images
 from defectkit.evaluation.operating_points import Thresholds
@@ -69,7 +70,7 @@ def test_the_worst_images_come_first(model, records, tmp_path):
 
 
 def test_without_a_region_the_table_has_its_columns(model, records, tmp_path):
-    model = replace(model, approach=replace(model.approach, pixel_threshold=1.0))
+    model = replace(model, approach=replace(model.approach, tuning=Tuning(pixel_threshold=1.0)))
     good = [record for record in records if not record.defective]
     regions = evaluate(model, good, tmp_path).regions
     assert list(regions.columns) == list(COLUMNS)
@@ -91,7 +92,7 @@ class Scripted:
         findings = []
         for image, scope in zip(images, scopes, strict=True):
             masks = self.truths[image.tobytes()]
-            options = {"pixel_threshold": 0.5, "min_area": 0, "scope": scope}
+            options = {"tuning": Tuning(), "scope": scope}
             scores = masks.astype(np.float32) * np.float32(0.9)
             scores[0, 20:40, -10:] = 1.0
             if self.kind == "segment":

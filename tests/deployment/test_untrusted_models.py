@@ -205,7 +205,8 @@ def hostile_information(info: dict, marker: Path) -> dict[str, object]:
         "thresholds that are no numbers": {
             **info, "thresholds": {"low": float("nan"), "high": float("nan"), "rule": "f1"}
         },
-        "a pixel threshold of NaN": {**info, "pixel_threshold": float("nan")},
+        "a pixel threshold of NaN": {**info, "tuning": {"pixel_threshold": float("nan")}},
+        "a tuning of code": {**info, "tuning": code},
         "warnings that are a number": {**info, "warnings": 5},
         "an epoch that is code": {**info, "epoch": code},
         "a list": [info],

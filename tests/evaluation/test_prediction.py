@@ -55,7 +55,7 @@ def test_batches_and_order_change_no_score(model, records, batch_size):
 def metrics_of(model, records, batch_size):
     """The metrics of evaluation, as a flat dictionary."""
     approach = model.approach
-    pixels = PixelMetrics(classes=approach.classes, threshold=approach.pixel_threshold)
+    pixels = PixelMetrics(classes=approach.classes, threshold=approach.tuning.pixel_threshold)
     boxes = BoxMetrics(classes=approach.classes)
     scores, regions = [], []
     for prediction in predict(approach, model.network, records, batch_size=batch_size):

@@ -9,6 +9,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from defectkit.approaches.score_maps import make_finding
+from defectkit.approaches.tuning import Tuning
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import (
@@ -133,7 +134,7 @@ def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
     scores[0, 10:14, 10:14] = 0.75
     scores[1, 2:5, 20:26] = 0.875
     scores[0, 20:22, 3:9] = 1.0  # a hit
-    finding = make_finding(scores, CLASSES, pixel_threshold=0.5, min_area=1)
+    finding = make_finding(scores, CLASSES, tuning=Tuning(min_area=1))
     truth = np.stack([boxes_of((30, 30), (3, 20, 6, 2)), np.zeros((30, 30), bool)])
     rows = match_regions(finding, LabeledTruth(truth, CLASSES), image_id="image")
     assert [

@@ -176,7 +176,7 @@ def test_trained_on_crops_and_scored_at_native_size_by_hand(run_copy, dataset_fo
     score, truth = np.concatenate(scores), np.concatenate(truths)
     threshold = float(np.median(score))  # that of so short a training may find all or nothing
     info = run_copy / "model" / "model.json"
-    reseal(info, pixel_threshold=threshold)
+    reseal(info, tuning={"pixel_threshold": threshold})
     pixel = defectkit.evaluate(run_copy, device="cpu", console=quiet).metrics["pixel"]
     found = score >= threshold
     assert pixel["average_precision"] == pytest.approx(

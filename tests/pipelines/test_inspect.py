@@ -84,7 +84,9 @@ def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
     run_copy, photos, inspect, tmp_path
 ):
     path = run_copy / "model" / "model.json"
-    reseal(path, pixel_threshold=1.0, thresholds={"low": 0.0, "high": 0.0, "rule": "f1"})
+    reseal(
+        path, tuning={"pixel_threshold": 1.0}, thresholds={"low": 0.0, "high": 0.0, "rule": "f1"}
+    )
     assert inspect(photos / "part-00.png", model=run_copy).defective == 1
     image = read_image(photos / "part-00.png")
     finding = defectkit.load(run_copy, device="cpu").find(image)
@@ -272,7 +274,7 @@ def roi_run(source_csv, tmp_path_factory, quiet) -> Path:
     )
     train_tiny(folder / "data", folder / "run", "train.epochs=1")
     path = folder / "run" / "model" / "model.json"
-    reseal(path, pixel_threshold=0.0)
+    reseal(path, tuning={"pixel_threshold": 0.0})
     return folder / "run"
 
 

@@ -25,6 +25,7 @@ from torch import nn
 from defectkit import config as config_module
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.segment import Segment
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 from defectkit.deployment.best_model import SECOND_COPY, identify_model, repair_model
 from defectkit.deployment.bundle import save_model
@@ -85,7 +86,7 @@ class Writer:
         write_history(self.folder / "history.csv", [{"epoch": n} for n in range(1, epoch + 1)])
         for model in (self.folder / SECOND_COPY, self.folder / "model"):
             save_model(
-                model, approach=self.approach, network=self.network, pixel_threshold=0.5,
+                model, approach=self.approach, network=self.network, tuning=Tuning(),
                 thresholds=Thresholds(low=0.5, high=0.5, rule="f1"),
                 facts={"epoch": epoch, "dataset": "1"},
             )  # fmt: skip

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 import defectkit
+from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.evaluation.operating_points import Thresholds
@@ -19,7 +20,7 @@ def evaluate(run_folder, dataset_folder, tmp_path, quiet):
     def call(pixel_threshold=0.5, **options):
         changed = replace(
             model,
-            approach=replace(model.approach, pixel_threshold=pixel_threshold),
+            approach=replace(model.approach, tuning=Tuning(pixel_threshold=pixel_threshold)),
             thresholds=Thresholds(low=0.0, high=0.0, rule="by hand"),
         )
         with open_evaluation(tmp_path, dataset, "test") as results:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from trial import CPU, Tiny, equal, weights
 
+from defectkit.approaches.tuning import Tuning
 from defectkit.config import TrainConfig
 from defectkit.errors import TrainingError
 from defectkit.evaluation.operating_points import Thresholds
@@ -22,7 +23,7 @@ from defectkit.training.validation import Validation
 
 RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seconds=2.0)
 VALIDATION = Validation(
-    image_ap=0.5, pixel_ap=0.5, dice=0.4, pixel_threshold=0.5,
+    image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
     thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), seconds=3.0, watched=(),
 )  # fmt: skip
 

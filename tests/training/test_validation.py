@@ -23,7 +23,7 @@ def test_validation_says_what_scikit_learn_says(trial):
     expected = average_precision_score(pixels, found)
     assert validation.pixel_ap == pytest.approx(expected, abs=2e-3)
     assert validation.quality == pytest.approx((validation.image_ap + validation.pixel_ap) / 2)
-    called = found >= validation.pixel_threshold
+    called = found >= validation.tuning.pixel_threshold
     dice = 2 * (called & pixels).sum() / (called.sum() + pixels.sum())
     assert validation.dice == pytest.approx(dice, abs=5e-3)
     assert len(validation.watched) == 2

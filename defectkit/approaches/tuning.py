@@ -1,0 +1,31 @@
+"""``Tuning``: what is chosen on the validation split, beside the thresholds of the verdict."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Tuning(BaseModel):
+    """How an approach makes findings from scores, chosen on validation and stored in the model.
+
+    ``model_dump`` and ``model_validate`` write and read it; a model that lacks a field has its
+    default.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range, or there is an unknown field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    pixel_threshold: Share = 0.5
+    """Pixels whose largest class score reaches it are found."""
+    region_threshold: Share = 0.0
+    """Regions whose score is lower are left out."""
+    min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
+    """Regions with fewer pixels are left out; at least ``infer.min_area``."""
+
+
+UNTUNED = Tuning()
+"""The tuning before anything was chosen."""
