@@ -22,6 +22,7 @@ ABOUT_THE_WHOLE = {
     "test_forbidden_calls.py",
     "test_mirrors.py",
     "test_packaging.py",
+    "test_quality.py",
     "test_readme.py",
     "test_same_results.py",
     "test_sizes.py",

@@ -1,0 +1,115 @@
+"""What the scripts of other libraries share: options, the clock, thresholds and predictions."""
+
+import argparse
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from predictions import ImagePrediction, Writer
+
+from defectkit.arrays import Image, ScoreMap
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.evaluation.labeled_truth import LabeledTruth
+from defectkit.evaluation.operating_points import choose_thresholds
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+
+Predict = Callable[[Image], tuple[ScoreMap, float]]
+"""From an RGB image (H, W, 3) uint8 to probabilities (K, H, W) and the image's defect score."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a competitor is asked for: data to train on, time, seed, and where to write."""
+
+    dataset: Dataset
+    out: Path
+    seconds: float
+    seed: int
+
+
+def read_job(description: str) -> Job:
+    """Read the command line and set all seeds."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("data", type=Path, help="dataset folder")
+    parser.add_argument("out", type=Path, help="folder for the predictions")
+    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    torch.manual_seed(options.seed)
+    return Job(Dataset.load(options.data), options.out, options.seconds, options.seed)
+
+
+class Clock:
+    """The time of a training, validation included."""
+
+    def __init__(self, seconds: float) -> None:
+        """Start the clock."""
+        self.seconds = seconds
+        self.start = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the time that is over, at most 1."""
+        return min((time.monotonic() - self.start) / self.seconds, 1.0)
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Whether ``seconds`` are left."""
+        return self.start + self.seconds - time.monotonic() >= seconds
+
+
+def cosine(optimizer: torch.optim.Optimizer, clock: Clock) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return a cosine schedule that is fitted to the clock."""
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda _: 0.5 * (1 + float(np.cos(np.pi * clock.progress)))
+    )
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    start = time.monotonic()
+    function()
+    return time.monotonic() - start
+
+
+def write_predictions(job: Job, predict: Predict, **facts: Any) -> None:
+    """Choose the thresholds on the validation split, and predict the test split.
+
+    The pixel threshold has the best pooled Dice, the verdict's threshold the best F1. This is not
+    counted as time of training.
+    """
+    classes = job.dataset.classes
+    pixels, scores = PixelMetrics(classes=classes, threshold=None), []
+    validation = job.dataset.split("val")
+    for record in validation:
+        probabilities, score = predict(record.read_image(3))
+        pixels.update(probabilities, _truth(record, classes))
+        scores.append(score)
+    pixel_threshold, _ = pixels.best_dice() or (0.5, 0.0)
+    thresholds, _ = choose_thresholds(scores, [record.defective for record in validation])
+    writer, seconds = Writer(job.out), []
+    for record in job.dataset.split("test"):
+        image = record.read_image(3)
+        start = time.monotonic()
+        probabilities, score = predict(image)
+        seconds.append(time.monotonic() - start)
+        mask = probabilities.max(axis=0) >= pixel_threshold
+        writer.add(
+            record.image_id, ImagePrediction(probabilities=probabilities, mask=mask, score=score)
+        )
+    writer.finish(
+        classes=classes,
+        pixel_threshold=pixel_threshold,
+        thresholds=(thresholds.low, thresholds.high),
+        ms_per_image=1000 * float(np.median(seconds)),
+        **facts,
+    )
+
+
+def _truth(record: ImageRecord, classes: Sequence[str]) -> LabeledTruth:
+    return LabeledTruth(record.read_masks(classes), classes, record.read_scope())

@@ -1,0 +1,293 @@
+"""How good defectkit is beside the scripts that an expert would write, at the same clock.
+
+    python benchmarks/quality.py ../shared/data/magnetic_tile --processors 2
+    python benchmarks/quality.py sample_data --competitors segment segment@c83d1f2 script
+    python benchmarks/quality.py --table benchmarks/quality.md
+    python benchmarks/quality.py --smoke
+
+A source is a folder with ``train.csv``, ``Train/`` and, if it has one, ``images.csv``. Each seed
+makes a split (grouped; unless ``images.csv`` gives one) and is the seed of the trainings.
+
+Competitors: ``script``, ``script_crops`` and ``mask_rcnn`` (``benchmarks/competitors/``); an
+approach or a configuration of defectkit; and ``NAME@REVISION`` or ``NAME@FOLDER``, the same with
+the code of another commit or checkout. Each is pinned to its own processors, so with
+``--processors 1`` several run at the same time. All predict the same test images, and one code
+scores them (``quality_scores.py``).
+
+What is finished stays in ``--out``: started again, the benchmark does the rest. To repeat a
+competitor, remove its ``results/NAME-SEED.json`` and ``jobs/NAME-SEED/``. The table has all
+results that are there. Linux only.
+"""
+
+import argparse
+import io
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+from quality_scores import Scores
+from quality_table import EXPLANATION, section
+
+import defectkit
+from defectkit.config.options import parse_seconds
+from defectkit.files import read_json, write_json, write_text
+from defectkit.pipelines import synth
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks"
+PEERS = ("script", "script_crops", "mask_rcnn")
+COMPETITORS = ("segment", "patch", "box", *PEERS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A competitor that is trained and scored on the dataset of a seed."""
+
+    competitor: str
+    seed: int
+    folder: Path
+    max_time: str
+    processors: int
+
+    @property
+    def data(self) -> Path:
+        """The dataset."""
+        return self.folder / f"dataset-{self.seed}"
+
+    @property
+    def name(self) -> str:
+        """A name for files."""
+        return f"{self.competitor.replace('/', '_')}-{self.seed}"
+
+    @property
+    def work(self) -> Path:
+        """The folder for what the competitor writes."""
+        return self.folder / "jobs" / self.name
+
+    @property
+    def result(self) -> Path:
+        """The file that the scorer and this script write."""
+        return self.folder / "results" / f"{self.name}.json"
+
+
+def main() -> None:
+    """Run what is missing, and write the table."""
+    options = read_options()
+    with tempfile.TemporaryDirectory() as temporary:
+        if options.smoke:
+            options.out, options.source = Path(temporary), [Path(temporary) / "small"]
+            synth.run(options.source[0], images=40, size=128)
+        failed = 0
+        for source in options.source:
+            processors = options.processors
+            folder = options.out / f"{source.resolve().name}-{options.max_time}-{processors}"
+            jobs = [
+                Job(name, seed, folder, options.max_time, processors)
+                for seed in options.seed
+                for name in options.competitors
+            ]
+            for seed in options.seed:
+                prepare(source, folder / f"dataset-{seed}", seed)
+            failed += run_jobs([job for job in jobs if not job.result.exists()])
+        text = make_table(options.out)
+        print(text)
+        if options.table:
+            write_text(options.table, text)
+    sys.exit(bool(failed))
+
+
+def read_options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, nargs="*", help="folder with train.csv and Train/")
+    parser.add_argument("--competitors", nargs="+", metavar="NAME", default=COMPETITORS)
+    parser.add_argument("--max-time", default="25m", help="training time of each competitor")
+    parser.add_argument("--processors", type=int, default=1, help="processors of each competitor")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--table", type=Path, help="a Markdown file to write")
+    parser.add_argument(
+        "--smoke", action="store_true", help="a few seconds on 40 small images, nothing is kept"
+    )
+    options = parser.parse_args()
+    if options.smoke:
+        options.max_time, options.seed = "10s", [0]
+    usable = len(os.sched_getaffinity(0))
+    if not 1 <= options.processors <= usable:
+        parser.error(f"--processors {options.processors}: this process may use {usable}")
+    parse_seconds(options.max_time)
+    return options
+
+
+def prepare(source: Path, out: Path, seed: int) -> None:
+    """Write the dataset of a seed, if it is not there."""
+    if not out.exists():
+        meta = source / "images.csv"
+        defectkit.prepare(
+            source / "train.csv", meta=meta if meta.exists() else None, out=out, seed=seed
+        )
+
+
+def run_jobs(jobs: Sequence[Job]) -> int:
+    """Run jobs, each on processors of its own, and return how many failed."""
+    usable = sorted(os.sched_getaffinity(0))
+    size = jobs[0].processors if jobs else 1
+    free: Queue[list[int]] = Queue()
+    for start in range(0, len(usable) - size + 1, size):
+        free.put(usable[start : start + size])
+    codes = {job: checkout(job) for job in jobs}
+
+    def run(job: Job) -> bool:
+        pinned = free.get()
+        try:
+            return run_job(job, codes[job], pinned)
+        finally:
+            free.put(pinned)
+
+    with ThreadPoolExecutor(max_workers=free.qsize()) as pool:
+        return list(pool.map(run, jobs)).count(False)
+
+
+def checkout(job: Job) -> Path:
+    """Return the folder of the code of a competitor; a revision is unpacked."""
+    _, _, code = job.competitor.partition("@")
+    if not code or (Path(code) / "defectkit").is_dir():
+        return Path(code).resolve() if code else ROOT
+    folder = job.folder.parent / "code" / code.replace("/", "_")
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        with tarfile.open(fileobj=io.BytesIO(git("archive", "--format=tar", code))) as archive:
+            archive.extractall(unfinished, filter="data")
+        unfinished.rename(folder)
+    return folder.resolve()
+
+
+def run_job(job: Job, code: Path, pinned: Sequence[int]) -> bool:
+    """Train a competitor on its processors and score it; return whether that went well."""
+    predictions = job.work / "predictions"
+    command = [str(job.data), str(predictions), "--seconds", f"{parse_seconds(job.max_time)}"]
+    command += ["--seed", str(job.seed)]
+    if job.competitor in PEERS:
+        script = job.competitor
+    else:
+        script = "ours"
+        name, run = job.competitor.partition("@")[0], job.work / "run"
+        command += ["--name", name, "--run", str(run)]
+    print(f"{job.competitor}, seed {job.seed}: started on {list(pinned)}", flush=True)
+    if not (predictions / "predictions.json").exists():
+        shutil.rmtree(job.work, ignore_errors=True)
+        if not run_python(f"competitors/{script}.py", command, job, code, pinned):
+            return False
+    partial = job.work / "result.json"
+    scoring = [str(predictions), str(job.data), str(partial)]
+    if not run_python("quality_scores.py", scoring, job, ROOT, pinned):
+        return False
+    facts = {
+        "competitor": job.competitor,
+        "seed": job.seed,
+        "max_time": job.max_time,
+        "processors": job.processors,
+        "machine": describe_machine(),
+        "commit": describe_commit(job, code),
+        "date": date.today().isoformat(),
+        "command": shlex.join(["python", *sys.argv]),
+    }
+    write_json(job.result, {**facts, **read_json(partial)})
+    print(f"{job.competitor}, seed {job.seed}: {job.result}", flush=True)
+    return True
+
+
+def run_python(
+    script: str, arguments: Sequence[str], job: Job, code: Path, pinned: Sequence[int]
+) -> bool:
+    """Run a script of this folder on some processors, with the code of a checkout."""
+    job.work.mkdir(parents=True, exist_ok=True)
+    threads = str(len(pinned))
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(code),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "OMP_WAIT_POLICY": "PASSIVE",  # As defectkit's command line has it.
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+    }
+    log = job.work / f"{Path(script).stem}.log"
+    command = ["taskset", "--cpu-list", ",".join(map(str, pinned))]
+    command += [sys.executable, str(BENCHMARKS / script), *arguments]
+    with log.open("w", encoding="utf-8") as file:
+        ended = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    if ended.returncode:
+        tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
+        print(f"{job.competitor}, seed {job.seed}: failed, see {log}:\n{tail}", flush=True)
+    return ended.returncode == 0
+
+
+def describe_machine() -> str:
+    """Return the number and the kind of the processors."""
+    kinds = [
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if line.startswith("model name")
+    ]
+    kind = kinds[0] if kinds else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} processors ({kind})"
+
+
+def describe_commit(job: Job, code: Path) -> str:
+    """Return the commit of the code of a competitor."""
+    revision = job.competitor.partition("@")[2]
+    if revision and not Path(revision).is_dir():
+        return git("rev-parse", "--short", f"{revision}^{{commit}}").decode().strip()
+    changed = git("status", "--porcelain", "--untracked-files=no", at=code)
+    return git("rev-parse", "--short", "HEAD", at=code).decode().strip() + (
+        " with changes" if changed else ""
+    )
+
+
+def git(*arguments: str, at: Path = ROOT) -> bytes:
+    """Return what git prints."""
+    command = [shutil.which("git") or "git", "-C", str(at), *arguments]
+    return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+def make_table(out: Path) -> str:
+    """Return the tables of all results that are in ``out``."""
+    commands: dict[str, None] = {}
+    sections = []
+    for folder in sorted(path for path in out.iterdir() if (path / "results").is_dir()):
+        results: dict[str, dict[int, Scores]] = {}
+        for content in read_results(folder / "results"):
+            commands[content["command"]] = None
+            results.setdefault(content["competitor"], {})[content["seed"]] = Scores(content)
+        name, max_time, processors = folder.name.rsplit("-", 2)
+        peers = [one for one in results if one in PEERS or "@" in one]
+        ordered = {one: results[one] for one in sorted(results, key=peers.__contains__)}
+        sections.append(section(f"{name}, {max_time}, {processors} processors", ordered, peers))
+    lines = "\n".join(f"    {command}" for command in commands)
+    return f"# Quality\n\nWritten by:\n\n{lines}\n\n{EXPLANATION}\n" + "\n".join(sections)
+
+
+def read_results(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the results in a folder."""
+    for path in sorted(folder.glob("*.json")):
+        yield read_json(path)
+
+
+if __name__ == "__main__":
+    main()
