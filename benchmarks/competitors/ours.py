@@ -43,6 +43,7 @@ def main() -> None:
 def write_predictions(run: Path, data: Path, out: Path, *, epochs: int) -> None:
     """Predict the test split with a run's model."""
     model = TrainedModel.load(run, device="cpu")
+    tuning = getattr(model.approach, "tuning", model.approach)  # Earlier commits have no tuning.
     dataset, writer, seconds = Dataset.load(data), Writer(out), []
     for record in dataset.split("test"):
         image, scope = record.read_image(model.approach.channels), record.read_scope()
@@ -57,7 +58,7 @@ def write_predictions(run: Path, data: Path, out: Path, *, epochs: int) -> None:
         )
     writer.finish(
         classes=dataset.classes,
-        pixel_threshold=model.approach.pixel_threshold,
+        pixel_threshold=tuning.pixel_threshold,
         thresholds=(model.thresholds.low, model.thresholds.high),
         ms_per_image=1000 * float(np.median(seconds)),
         epochs=epochs,
