@@ -21,6 +21,7 @@ results that are there. Linux only.
 
 import argparse
 import io
+import json
 import os
 import platform
 import shlex
@@ -42,7 +43,7 @@ from quality_table import EXPLANATION, section
 
 import defectkit
 from defectkit.config.options import parse_seconds
-from defectkit.files import read_json, write_json, write_text
+from defectkit.files import read_json, write_text
 from defectkit.pipelines import synth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,7 +208,8 @@ def run_job(job: Job, code: Path, pinned: Sequence[int]) -> bool:
         "date": date.today().isoformat(),
         "command": shlex.join(["python", *sys.argv]),
     }
-    write_json(job.result, {**facts, **read_json(partial)})
+    write_text(job.result, json.dumps({**facts, **read_json(partial)}))
+    partial.unlink()
     print(f"{job.competitor}, seed {job.seed}: {job.result}", flush=True)
     return True
 
@@ -278,7 +280,7 @@ def make_table(out: Path) -> str:
         name, max_time, processors = folder.name.rsplit("-", 2)
         peers = [one for one in results if one in PEERS or "@" in one]
         ordered = {one: results[one] for one in sorted(results, key=peers.__contains__)}
-        sections.append(section(f"{name}, {max_time}, {processors} processors", ordered, peers))
+        sections.append(section(f"{name}: {max_time}, processors: {processors}", ordered, peers))
     lines = "\n".join(f"    {command}" for command in commands)
     return f"# Quality\n\nWritten by:\n\n{lines}\n\n{EXPLANATION}\n" + "\n".join(sections)
 

@@ -144,7 +144,7 @@ def _values(results: Mapping[str, BySeed]) -> str:
         if metric.name == "Images: AUROC":
             rows.append(["Images: escapes, overkills", *map(_wrong_verdicts, results.values())])
         if metric.name == "Pixels: average precision":
-            rows.append(["… in fine levels", *map(_pixel_ap, results.values())])
+            rows.append(["… in 65,536 levels", *map(_pixel_ap, results.values())])
         if metric.name == "Pixels: mean IoU of the classes":
             rows += _class_rows(results)
     for name, function in (
