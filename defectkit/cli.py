@@ -161,11 +161,11 @@ def main() -> None:
     open_streams()
     let_idle_threads_sleep()
     warnings.showwarning = _show_warning
-    if any(map(has_controls, sys.argv)):
-        _guard_usage_errors()
     status: object = 0
     with orderly_end(), _failures_told():
         try:
+            if any(map(has_controls, sys.argv)):
+                _guard_usage_errors()
             app(prog_name="defectkit")
         except SystemExit as ended:
             status = ended.code

@@ -16,13 +16,13 @@ def orderly_end() -> Iterator[None]:
 
     The exit status is 128 plus the number of the signal. Half-written files are removed, and
     run.json tells what happened. Further signals do not disturb this, and it cannot hang: after
-    ``SECONDS_TO_END`` the process ends as it is. A signal that is ignored (by ``nohup``, or in the
-    background of a shell) stays ignored.
+    ``SECONDS_TO_END`` the process ends as it is. After the command is done, a signal ends the
+    process at once. One that is ignored (by ``nohup``, or in the background of a shell) stays so.
     """
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP.
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
-    process, watchdogs = os.getpid(), list[threading.Timer]()
+    process, watchdogs, done = os.getpid(), list[threading.Timer](), False
 
     def end(number: int, _: object) -> None:
         status = 128 + number
@@ -30,6 +30,8 @@ def orderly_end() -> Iterator[None]:
             os._exit(status)
         if watchdogs:
             return
+        if done:  # An exception in the interpreter's end would be a traceback.
+            os._exit(status)
         watchdog = threading.Timer(SECONDS_TO_END, os._exit, [status])
         watchdog.daemon = True
         watchdog.start()
@@ -41,5 +43,6 @@ def orderly_end() -> Iterator[None]:
     try:
         yield
     finally:
+        done = True
         for watchdog in watchdogs:
             watchdog.cancel()

@@ -246,6 +246,8 @@ def test_ctrl_c_before_the_command_starts(cli, monkeypatch):
 
     monkeypatch.setattr(cli_module, "app", interrupted)
     assert cli("prepare", "train.csv").code == 130
+    monkeypatch.setattr(cli_module, "_guard_usage_errors", lambda: signal.raise_signal(2))
+    assert cli("prepare", "\x1b[31m.csv").err == "interrupted; what was finished is on disk."
 
 
 @pytest.mark.check(62)

@@ -1,6 +1,7 @@
 """Random calls of the whole command line: nothing is lost, nothing lies, all ends in words."""
 
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ pytestmark = [
 
 if sys.platform != "win32":
     from command_fuzz import CommandFuzz
-    from forked_command import Outcome, call_forked
+    from forked_command import Kill, Outcome, call_forked
     from fuzz_calls import Call, command_arguments
     from fuzz_oracle import State, judge_files, judge_results
     from fuzz_place import snapshot
@@ -48,8 +49,10 @@ FOUND_FAULTS = (
     ("prepare", {"source": "other/train.csv", "out": "photos"}),
     ("evaluate", {"run": "\x1b[31mred"}),
     ("prepare", {"source": ".", "images": "photos"}),
+    ("prepare", {"source": "source/train.csv", "label_format": "masks", "skip_bad_rows": True}),
+    ("inspect", {"model": "runs/c", "images": ["source", "lot/../source/Train"], "out": "two"}),
 )
-"""Calls in which the fuzz once found a fault: files of the user, loops, escape sequences."""
+"""Calls in which the fuzz once found a fault, its own too: files of the user, loops, two names."""
 
 
 @pytest.mark.check(62)
@@ -75,6 +78,12 @@ def test_a_real_process_ends_as_a_fork_does(fuzz):
     forked = fuzz.run(Call("inspect", {}, tuple(arguments)))
     assert (forked.status, (case / "new" / "findings.csv").read_bytes()) == (0, written)
     assert (real.returncode, real.stderr.decode()) == (0, forked.text)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_kill_comes_when_signals_are_answered(fuzz, case, number):
+    call = Call("inspect", {}, ("inspect", "runs/a", "lot"), kill=Kill(number, 0.0))
+    assert fuzz.run(call).status == 128 + number
 
 
 # The oracle sees what it is there for.

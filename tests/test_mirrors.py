@@ -16,6 +16,7 @@ ABOUT_THE_WHOLE = {
     "pipelines/test_hostile_names.py",
     "pipelines/test_label_formats.py",
     "pipelines/test_output_folders.py",
+    "pipelines/test_prepare_sources.py",
     "test_architecture.py",
     "test_command_fuzz.py",
     "test_doctests.py",

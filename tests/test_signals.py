@@ -80,3 +80,19 @@ def test_what_nohup_ignores_stays_ignored(command):
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[0] == "cleaned\n"
+
+
+LATE = """
+import atexit, os
+from defectkit.signals import orderly_end
+with orderly_end():
+    pass
+atexit.register(os.kill, os.getpid(), {number})
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_a_command_that_is_done_ends_it_without_a_traceback(number):
+    words = [sys.executable, "-c", LATE.format(number=int(number))]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (128 + number, "")

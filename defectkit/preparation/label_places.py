@@ -80,11 +80,11 @@ def find_labels(
         LabelError: there are none, or there are several formats.
     """
     if source.suffix.lower() in YAML_SUFFIXES and source.is_file() and asked in ("auto", "yolo"):
-        found = _find_in_folder(source.parent, "yolo", images)
-        return replace(found, names_file=source)
+        return replace(_find_in_folder(source.parent, "yolo", images), names_file=source)
     if not source.is_dir():
-        if is_picture(source):
-            raise LabelError(f"{source} is one image. Name the folder of the masks.")
+        if asked == "masks" or is_picture(source):
+            what = "image" if is_picture(source) else "file"
+            raise LabelError(f"{source} is one {what}. Name the folder of the masks.")
         kind = format_of_file(source) if asked == "auto" else asked
         return FoundLabels(kind, source, [source], source.parent)
     return _find_in_folder(source, asked, images)

@@ -51,6 +51,7 @@ def read_labels(
     Raises:
         LabelError: there are none, there are several formats, or they cannot be read.
     """
+    _check_source(source)
     found = find_labels(source, asked, images)
     _refuse_options_of_masks(source, found, options)
     table = settle_boxes(_read(found, options), boxes=options.boxes)
@@ -72,6 +73,14 @@ def read_labels(
     table = replace(table, image_root=found.index.root)
     yaml = found.names_file or _beside(found.place, YAML_NAMES)
     return found.format, give_splits(table, names, read_split_folders(yaml, found.index.root))
+
+
+def _check_source(source: Path) -> None:
+    try:
+        source.stat()
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        reason = getattr(error, "strerror", None) or error
+        raise LabelError(f"cannot read {source}: {reason}. Check the path.") from error
 
 
 def _refuse_many_classes(table: LabelTable) -> None:

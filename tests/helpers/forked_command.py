@@ -8,7 +8,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -131,8 +132,20 @@ def _run(
     sys.argv = ["defectkit", *arguments]
     from defectkit import cli
 
-    ready.send(True)
+    cli.orderly_end = _telling(cli.orderly_end, ready)
     cli.main()
+
+
+def _telling(orderly_end: Callable[[], AbstractContextManager[None]], ready: Connection) -> Any:
+    """Tell when signals are answered: before, they end any process of Python as they like."""
+
+    @contextmanager
+    def end() -> Iterator[None]:
+        with orderly_end():
+            ready.send(True)
+            yield
+
+    return end
 
 
 def _obey_permissions() -> None:

@@ -229,7 +229,7 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
         if os.path.realpath(path) == mask:
             continue
         if not ids & listed and os.path.relpath(path) not in state.owners:
-            yield f"{str(path)!r} of an inspected folder is nowhere in the tables"
+            yield f"{os.path.relpath(path)!r} of an inspected folder is nowhere in the tables"
     run = os.path.normpath(call.values["model"]).removesuffix("/model")
     if run not in state.models or "roi" in call.values:
         return
@@ -241,14 +241,15 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
 
 
 def _ids(given: Iterable[Path], out: Path) -> dict[Path, set[str]]:
-    """The images below what was given, by their names, with the ids that each may get."""
+    """The images below what was given, by their real folders, with the ids that each may get."""
     found: dict[Path, set[str]] = {}
     for top in given:
         inside = _images(top, out) if top.is_dir() else [top]
         for path in inside:
             own = path.relative_to(top).as_posix() if path != top else path.name
-            ids = (own, path.as_posix(), str(path.absolute()))
-            found.setdefault(path, set()).update(map(_in_table, ids))
+            real = Path(os.path.realpath(path.parent), path.name)  # A link is an image of its own.
+            ids = (own, path.as_posix(), str(real))
+            found.setdefault(real, set()).update(map(_in_table, ids))
     return found
 
 
