@@ -75,7 +75,8 @@ def resampled_average_precision(defective: npt.ArrayLike, scores: npt.ArrayLike)
         called = hits + np.cumsum(negative, axis=1)  # Images of at least this score.
         # Where there are none, there are no hits either, and the divisor does not matter.
         gains = (positive * (hits / np.maximum(called, 1))).sum(axis=1)
-        return _ratio(gains, hits[:, -1])
+        # Where all images drawn are good or all are defective, there is nothing to rank.
+        return _ratio(gains, np.where(called[:, -1] > hits[:, -1], hits[:, -1], 0))
 
     return metric
 

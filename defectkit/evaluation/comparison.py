@@ -99,8 +99,7 @@ def metric_cells(
         "reviews": image["reviews"],
         **_estimate_cells("pixel_dice", estimates),
         "pixel_ap": pixel["average_precision"],
-        "pixel_mean_iou": pixel["mean_iou"],
-        "pixel_aupro_30": pixel["aupro_30"],
+        **{f"pixel_{key}": pixel[key] for key in ("mean_iou", "aupro_30", "aupro_05")},
         **_estimate_cells("region_recall", estimates),
         **_rate_cells("region_recall", recall),  # The same interval as in the run's own report.
         "regions_found": recall["found"],

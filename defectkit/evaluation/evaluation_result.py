@@ -45,7 +45,7 @@ class EvaluationResult:
         """
         metrics = read_sealed(folder / "metrics.json")
         check_tables(folder, TABLES, metrics["tables"])
-        metrics["box"]["map_50"]  # Not in evaluations of an earlier version.
+        metrics["pixel"]["aupro_05"]  # Not in evaluations of an earlier version.
         text: tuple[str, ...] = ("image_id", "verdict", "outcome")
         images = read_table(folder / "images.csv", text=text).sort_values("image_id")
         whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()

@@ -1,8 +1,8 @@
 """The ``pixel`` section of ``metrics.json``, pooled over all pixels of a split.
 
 Two conventions hold throughout: a metric that is not defined (an average precision without a
-positive, an overlap of two empty masks) is ``None``, never NaN, 0 or 1; and a score that reaches a
-threshold (``score >= threshold``) is on its defective side.
+positive or without a negative, an overlap of two empty masks) is ``None``, never NaN, 0 or 1; and a
+score that reaches a threshold (``score >= threshold``) is on its defective side.
 """
 
 import math
@@ -15,12 +15,7 @@ import numpy.typing as npt
 from defectkit.arrays import Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
-
-LEVELS = 65536
-"""Number of levels to which pixel scores are rounded, in steps of 1 / (LEVELS - 1)."""
-
-AUPRO_LIMIT = 0.3
-"""False-positive rate up to which the mean per-region overlap is integrated."""
+from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
 
 
 class PixelResult(TypedDict):
@@ -29,21 +24,24 @@ class PixelResult(TypedDict):
     average_precision: float | None
     dice: float | None
     mean_iou: float | None
+    mean_iou_classes: int | None
     iou_by_class: dict[str, float | None] | None
     dice_defective_mean: float | None
     kaggle_dice: float | None
     kaggle_dice_floor: float | None
     aupro_30: float | None
+    aupro_05: float | None
 
 
 class PixelMetrics:
     """Pixel metrics of a split, one image at a time, in constant memory.
 
-    Scores are rounded to steps of 1/65535 and pooled in histograms: ``average_precision``,
-    ``aupro_30`` and ``best_dice`` are exact for the rounded scores. Metrics that depend on
-    ``threshold`` use the unrounded scores (``score >= threshold``, in float32). Besides the
-    histograms only K + 1 numbers per image are kept. The order of the images does not matter.
-    Pixels outside of the scope of the truth are left out.
+    Scores are pooled in histograms of 262,144 levels, evenly spaced in logits (``score_levels``):
+    ``average_precision``, ``aupro_30``, ``aupro_05`` and ``best_dice`` are exact for scores that
+    are equal within a level. Metrics that depend on ``threshold`` use the scores as they are
+    (``score >= threshold``, in float32). Besides the histograms only K + 1 numbers per image are
+    kept. The order of the images does not matter. Pixels outside of the scope of the truth are left
+    out.
 
     "Defect or not" metrics compare the largest class score of a pixel with the truth of any class.
     For the others a pixel's found class is the one with the largest score (the first of equal ones)
@@ -126,8 +124,9 @@ class PixelMetrics:
         """Return the threshold in [0, 1] with the best pooled "defect or not" Dice, and that Dice.
 
         The threshold lies halfway between the two neighboring occupied levels that it separates
-        (below the lowest one 0 takes its place). Of several equally good ones the highest is taken:
-        it marks the fewest pixels. ``None`` when no pixel is true.
+        (below the lowest one 0 takes its place), and in float32 it marks the same pixels. Of
+        several equally good ones the highest is taken: it marks the fewest pixels. ``None`` when no
+        pixel is true.
         """
         occupied = np.flatnonzero(self._positive + self._negative)
         if not self._positive.any():
@@ -136,9 +135,9 @@ class PixelMetrics:
         marked = hits + counts_from_above(self._negative)[occupied]
         dice = 2 * hits / (marked + hits.max())
         chosen = int(np.flatnonzero(dice == dice.max())[-1])
-        upper = int(occupied[chosen])
-        lower = int(occupied[chosen - 1]) if chosen else 0
-        return (lower + upper) / 2 / (LEVELS - 1), float(dice[chosen])
+        upper = lowest_score(int(occupied[chosen]))
+        above_lower = lowest_score(int(occupied[chosen - 1]) + 1) if chosen else 0.0
+        return float(np.float32((above_lower + upper) / 2)), float(dice[chosen])
 
     def result(self) -> PixelResult:
         """Return the ``pixel`` section of ``metrics.json``.
@@ -146,9 +145,11 @@ class PixelMetrics:
         - ``average_precision`` and ``dice``: defect or not, pooled over all pixels.
         - ``aupro_30``: the mean fraction of each true region that is found, integrated over the
           false-positive rate of all other pixels up to 0.3 and divided by 0.3 (Bergmann et al.,
-          MVTec AD, IJCV 2021).
+          MVTec AD, IJCV 2021). ``aupro_05``: up to 0.05, as in their MVTec LOCO AD (IJCV 2022):
+          where defects are small, a map that marks 30 % of the good pixels is of no use.
         - ``iou_by_class``: pooled over all pixels; ``None`` for a class that neither truth nor
-          prediction has; ``mean_iou`` is the mean over the classes that either has.
+          prediction has. ``mean_iou`` is the mean over the ``mean_iou_classes`` classes that either
+          has: a class that is neither true nor found is left out, one that is only found counts 0.
         - ``dice_defective_mean``: the mean over defective images of the "defect or not" Dice.
         - ``kaggle_dice``: the mean over image and class, 1 where truth and prediction are both
           empty (Severstal); ``kaggle_dice_floor`` is what an empty submission gets.
@@ -161,11 +162,13 @@ class PixelMetrics:
             average_precision=average_precision_of_counts(self._positive, self._negative),
             dice=_dice(*self._areas[:, -1:])[0] if given else None,
             mean_iou=_mean(present),
+            mean_iou_classes=len(present) if given else None,
             iou_by_class=ious if given else None,
             dice_defective_mean=_mean(self._defective_dice),
             kaggle_dice=_mean(self._pair_dice),
             kaggle_dice_floor=self._empty_truths / pairs if pairs else None,
-            aupro_30=self._aupro(),
+            aupro_30=self._aupro(0.30),
+            aupro_05=self._aupro(0.05),
         )
 
     def _check(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
@@ -180,7 +183,7 @@ class PixelMetrics:
             )
 
     def _pool(self, largest: ScoreMap, truth: LabeledTruth) -> None:
-        levels = (largest * np.float32(LEVELS - 1) + np.float32(0.5)).astype(np.uint16)
+        levels = levels_of(largest)
         counted = truth.scope.counted
         everywhere = np.bincount(
             levels.ravel() if counted is None else levels[counted], minlength=LEVELS
@@ -197,7 +200,8 @@ class PixelMetrics:
             everywhere -= positive
         self._negative += everywhere
 
-    def _aupro(self) -> float | None:
+    def _aupro(self, limit: float) -> float | None:
+        """Return the area under the per-region overlap up to a false-positive rate of ``limit``."""
         good_pixels = int(self._negative.sum())
         if not self._regions or not good_pixels:
             return None
@@ -205,12 +209,12 @@ class PixelMetrics:
         overlaps = np.minimum(counts_from_above(self._region_weight)[::-1] / self._regions, 1.0)
         rates = np.concatenate(([0.0], rates))
         overlaps = np.concatenate(([0.0], overlaps))
-        inside = rates <= AUPRO_LIMIT
-        end = np.interp(AUPRO_LIMIT, rates, overlaps)
-        x = np.append(rates[inside], AUPRO_LIMIT)
+        inside = rates <= limit
+        end = np.interp(limit, rates, overlaps)
+        x = np.append(rates[inside], limit)
         y = np.append(overlaps[inside], end)
         area = float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2)
-        return min(area / AUPRO_LIMIT, 1.0)
+        return min(area / limit, 1.0)
 
 
 def _largest(score_map: ScoreMap) -> tuple[ScoreMap, npt.NDArray[np.uint16]]:

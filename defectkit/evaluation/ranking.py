@@ -22,7 +22,8 @@ def average_precision(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float 
         scores: (N,) float, higher means more likely defective.
 
     Returns:
-        The average precision, or ``None`` when nothing is defective.
+        The average precision, or ``None`` when nothing is defective or nothing is good: then there
+        is nothing to rank.
 
     Raises:
         ValueError: the shapes differ or a score is not finite.
@@ -34,7 +35,7 @@ def average_precision(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float 
 def auroc(defective: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
     """Return the area under the ROC curve in [0, 1]; a tie between two classes counts one half.
 
-    Arguments and errors as for ``average_precision``; ``None`` when one of the classes is missing.
+    Arguments, errors and ``None`` as for ``average_precision``.
     """
     positive, negative = _counts_by_score(defective, scores)
     pairs = int(positive.sum()) * int(negative.sum())
@@ -69,9 +70,12 @@ def average_precision_of_counts(positive: Int64Array, negative: Int64Array) -> f
     Args:
         positive: (N,) number of defective ones with each score, ascending.
         negative: (N,) number of good ones.
+
+    Returns:
+        The average precision in [0, 1], or ``None`` when nothing is defective or nothing is good.
     """
     total = int(positive.sum())
-    if total == 0:
+    if total == 0 or not negative.any():
         return None
     steps = np.flatnonzero(positive)  # Elsewhere recall does not change.
     hits = counts_from_above(positive)[steps]

@@ -72,6 +72,7 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
         _metric_line("pixel_ap", "pixel", "average_precision"),
         _metric_line("pixel_mean_iou", "pixel", "mean_iou"),
         _metric_line("pixel_aupro_30", "pixel", "aupro_30"),
+        _metric_line("pixel_aupro_05", "pixel", "aupro_05"),
     ),
     "Regions": (
         _metric_line("region_recall", "region", "recall", "rate"),

@@ -32,6 +32,11 @@ def print_evaluation(
     console.print(f"\n{one_line(told)}")
 
 
+def _describe_classes(count: int) -> str:
+    named = "1 class that is" if count == 1 else f"{count} classes that are"
+    return f"overlap, mean over the {named} labeled or found"
+
+
 def _table(evaluation: Evaluation) -> Table:
     image, pixel, region, box, speed = (
         evaluation.metrics[name] for name in ("image", "pixel", "region", "box", "speed")
@@ -46,7 +51,7 @@ def _table(evaluation: Evaluation) -> Table:
             pixel["average_precision"],
             "defect pixels ranked above others",
         ),
-        ("mean IoU", pixel["mean_iou"], "overlap, mean over the defect classes"),
+        ("mean IoU", pixel["mean_iou"], _describe_classes(pixel["mean_iou_classes"])),
         ("region recall", recall["value"], f"{recall['found']} of {recall['total']} defects found"),
         (
             "false alarms per image",

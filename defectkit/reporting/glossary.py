@@ -5,7 +5,8 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         "average_precision": (
             "Average precision",
             "How well the scores rank defective images above good ones. 1 is perfect; chance level "
-            "is the fraction of defective images.",
+            "is the fraction of defective images. Not defined where all images are defective or "
+            "all are good.",
         ),
         "auroc": (
             "AUROC",
@@ -49,7 +50,13 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "mean_iou": (
             "Mean IoU",
-            "Intersection over union of found and true pixels, averaged over the defect classes.",
+            "Intersection over union of found and true pixels, averaged over the defect classes. A "
+            "class that is neither labeled nor found is left out; one that is only found counts "
+            "as 0.",
+        ),
+        "mean_iou_classes": (
+            "Classes in the mean IoU",
+            "Number of defect classes that are labeled or found in this split.",
         ),
         "iou_by_class": (
             "IoU of class {}",
@@ -65,9 +72,14 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
             "Kaggle Dice of a model that never finds anything: compare Kaggle Dice with this.",
         ),
         "aupro_30": (
-            "AUPRO",
+            "AUPRO to 30 %",
             "Mean fraction of a true region that is covered, averaged over false-positive rates "
             "of 0 to 30 % of the good pixels.",
+        ),
+        "aupro_05": (
+            "AUPRO to 5 %",
+            "The same, averaged over false-positive rates of 0 to 5 %: nearer to what an "
+            "inspection can afford.",
         ),
     },
     "region": {

@@ -9,7 +9,7 @@ from defectkit.seals import SealError, add_seal, hash_tables
 
 def write_metrics(folder: Path, metrics: dict | None = None) -> None:
     """Write ``metrics.json`` of the tables that are in the folder."""
-    metrics = metrics or {"box": {"map_50": None}}
+    metrics = metrics or {"pixel": {"aupro_05": None}}
     write_json(
         folder / "metrics.json", add_seal({**metrics, "tables": hash_tables(folder, TABLES)})
     )
@@ -68,7 +68,7 @@ def test_a_damaged_table_of_images_is_refused(tmp_path, cells):
 def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
     write_csv(tmp_path / "images.csv", ["image_id"], [])
     write_metrics(tmp_path, {"image": {}})
-    with pytest.raises(KeyError, match="box"):
+    with pytest.raises(KeyError, match="pixel"):
         EvaluationResult.read(tmp_path, name="run")
 
 

@@ -10,24 +10,31 @@ from sklearn.metrics import average_precision_score
 
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
 from defectkit.labels.scope import Scope
 
 CLASSES = ("a", "b")
-NONE_WITHOUT_THRESHOLD = ("dice", "mean_iou", "iou_by_class", "dice_defective_mean", "kaggle_dice")
+NONE_WITHOUT_THRESHOLD = (
+    *("dice", "mean_iou", "mean_iou_classes", "iou_by_class"),
+    *("dice_defective_mean", "kaggle_dice"),
+)
 
 
 def as_scores(levels):
-    return (np.asarray(levels) / 65535).astype(np.float32)
+    """Return a float32 score of each level."""
+    values, index = np.unique(levels, return_inverse=True)
+    lowest = np.array([lowest_score(int(level)) for level in values], np.float32)
+    return lowest[index].reshape(np.shape(levels))
 
 
 def random_images(rng, count, *, shape=(2, 9, 12), distinct=12):
     """Return (levels, score_map, truth) of images with few distinct scores, so with many ties."""
-    choices = np.sort(rng.integers(0, 65536, distinct))
+    choices = np.sort(as_scores(rng.integers(0, LEVELS, distinct)))
     images = []
     for _ in range(count):
-        levels = rng.choice(choices, shape)
+        scores = rng.choice(choices, shape)
         truth = rng.random(shape) < rng.choice([0.0, 0.02, 0.3])
-        images.append((levels, as_scores(levels), truth))
+        images.append((levels_of(scores), scores, truth))
     return images
 
 
@@ -48,7 +55,8 @@ def fast_sklearn():
 def assert_same(left, right):
     """All metrics are identical; only sums of region shares may differ in the last bit."""
     left, right = dict(left), dict(right)
-    assert left.pop("aupro_30") == pytest.approx(right.pop("aupro_30"), abs=1e-12)
+    for name in ("aupro_30", "aupro_05"):
+        assert left.pop(name) == pytest.approx(right.pop(name), abs=1e-12)
     assert left == right
 
 
@@ -64,14 +72,30 @@ def test_pixel_average_precision_agrees_with_sklearn_on_1000_random_cases(tally)
         any_truth = np.concatenate([truth.any(axis=0).ravel() for *_, truth in images])
         levels = np.concatenate([levels.max(axis=0).ravel() for levels, *_ in images])
         value = pooled(images).result()["average_precision"]
-        if not any_truth.any():
+        if any_truth.all() or not any_truth.any():
             assert value is None
             continue
         assert value == pytest.approx(average_precision_score(any_truth, levels), abs=1e-12)
         assert 0.0 <= value <= 1.0
 
 
-def slow_aupro(images, limit=0.3):
+@pytest.mark.check(8)
+@pytest.mark.parametrize(
+    ("shift", "error"), [(-18, 5e-4), (-12, 5e-4), (0, 5e-4), (6, 5e-4), (9, 1e-3), (12, 0.02)]
+)
+def test_average_precision_stays_when_all_logits_are_shifted(shift, error):
+    rng = np.random.default_rng(11)
+    truth = rng.random((1, 300, 400)) < 0.03
+    logits = rng.normal(size=truth.shape) + 2.2 * truth
+    scores = (1 / (1 + np.exp(-(logits + shift)))).astype(np.float32)
+    value = pooled([(None, scores, truth)], classes=("a",)).result()["average_precision"]
+    assert value == pytest.approx(average_precision_score(truth.ravel(), logits.ravel()), abs=error)
+    # What is lost at +12 is lost in float32 itself, near 1, and not in the levels.
+    exact = average_precision_score(truth.ravel(), scores.ravel())
+    assert value == pytest.approx(exact, abs=5e-4)
+
+
+def slow_aupro(images, limit):
     """The definition, threshold by threshold, with regions from another library."""
     levels = [levels.max(axis=0) for levels, *_ in images]
     truths = [truth.any(axis=0) for *_, truth in images]
@@ -102,9 +126,10 @@ def test_aupro_agrees_with_its_definition_on_random_cases(tally):
     for _ in range(tally.number(short=300, full=1000)):
         tally.tried += 1
         images = random_images(rng, 3, distinct=int(rng.integers(1, 30)))
-        value, expected = pooled(images).result()["aupro_30"], slow_aupro(images)
-        assert value == pytest.approx(expected, abs=1e-12)
-        assert value is None or 0.0 <= value <= 1.0
+        result = pooled(images).result()
+        for name, limit in (("aupro_30", 0.3), ("aupro_05", 0.05)):
+            assert result[name] == pytest.approx(slow_aupro(images, limit), abs=1e-12)
+            assert result[name] is None or 0.0 <= result[name] <= 1.0
 
 
 def test_aupro_weighs_small_and_large_regions_alike():
@@ -115,7 +140,9 @@ def test_aupro_weighs_small_and_large_regions_alike():
     scores[0, :10, :10] = 1.0  # the large region alone is found, without a false positive
     images = [(None, scores, truth)]
     # From one half at a false-positive rate of 0, straight to everything at 1.
-    assert pooled(images, classes=("a",)).result()["aupro_30"] == pytest.approx(0.5 + 0.15 / 2)
+    result = pooled(images, classes=("a",)).result()
+    assert result["aupro_30"] == pytest.approx(0.5 + 0.15 / 2)
+    assert result["aupro_05"] == pytest.approx(0.5 + 0.025 / 2)
 
 
 def slow_dice(predicted, truth):
@@ -158,6 +185,7 @@ def test_metrics_at_a_threshold_agree_with_slow_loops(dtype, tally):
             assert result["iou_by_class"][name] == ious[-1]
         present = [iou for iou in ious if iou is not None]
         assert result["mean_iou"] == (pytest.approx(np.mean(present)) if present else None)
+        assert result["mean_iou_classes"] == len(present)
         defective = [
             slow_dice(mask.any(axis=0), truth.any(axis=0))
             for mask, truth in zip(masks, truths, strict=True)
@@ -189,6 +217,7 @@ def test_perfect_predictions_are_worth_one():
     result = pooled([images[i] for i in rng.permutation(3)], threshold=0.5).result()
     assert result.pop("iou_by_class") == {"a": 1.0, "b": 1.0}
     assert result.pop("kaggle_dice_floor") == 1 / 3
+    assert result.pop("mean_iou_classes") == 2
     assert set(result.values()) == {1.0}
 
 
@@ -216,7 +245,17 @@ def test_one_defect_in_1000_images_is_not_hidden_by_the_good_ones():
     assert result["kaggle_dice"] == result["kaggle_dice_floor"] == 0.9995
     assert result["dice"] == result["dice_defective_mean"] == 0.0
     assert result["iou_by_class"] == {"a": 0.0, "b": None}
-    assert result["mean_iou"] == 0.0
+    assert (result["mean_iou"], result["mean_iou_classes"]) == (0.0, 1)
+
+
+def test_a_class_that_is_only_found_counts_0_and_one_that_is_neither_is_left_out():
+    truth = np.zeros((3, 4, 4), bool)
+    truth[0, :2, :2] = True
+    scores = truth.astype(np.float32)
+    scores[1, 3, 3] = 1.0
+    result = pooled([(None, scores, truth)], threshold=0.5, classes=("a", "b", "c")).result()
+    assert result["iou_by_class"] == {"a": 1.0, "b": 0.0, "c": None}
+    assert (result["mean_iou"], result["mean_iou_classes"]) == (0.5, 2)
 
 
 @pytest.mark.check(32)
@@ -266,6 +305,7 @@ def test_without_a_threshold_only_what_needs_it_is_none():
 def test_without_images_nothing_is_claimed():
     result = PixelMetrics(classes=CLASSES, threshold=0.5).result()
     assert result.pop("iou_by_class") == {"a": None, "b": None}
+    assert result.pop("mean_iou_classes") == 0
     assert set(result.values()) == {None}
 
 
@@ -289,33 +329,38 @@ def test_best_dice_is_the_best_of_all_thresholds(seed, distinct):
     assert all(other < value for other in above)
 
 
-def test_without_a_good_pixel_there_is_no_false_positive_rate():
+def test_without_a_good_pixel_there_is_no_ranking_and_no_false_positive_rate():
     images = [(None, np.full((1, 4, 4), 0.7, np.float32), np.ones((1, 4, 4), bool))]
     result = pooled(images, threshold=0.5, classes=("a",)).result()
-    assert result["aupro_30"] is None
-    assert result["average_precision"] == result["dice"] == 1.0
+    assert result["average_precision"] is result["aupro_30"] is result["aupro_05"] is None
+    assert result["dice"] == 1.0
 
 
 def test_of_two_equally_good_thresholds_best_dice_takes_the_higher():
-    levels = np.array([[[40000, 30000, 20000, 10000]]])
+    scores = np.array([[[0.8, 0.6, 0.4, 0.2]]], np.float32)
     truth = np.array([[[True, False, False, True]]])
-    images = [(levels, as_scores(levels), truth)]  # 2 of 3 with one pixel marked, 4 of 6 with all
-    assert pooled(images, classes=("a",)).best_dice() == (35000 / 65535, 2 / 3)
-
-
-def test_scores_are_rounded_to_the_nearest_level():
-    scores = as_scores([[[999.6, 2000.4]]])
-    images = [(None, scores, np.array([[[False, True]]]))]
-    assert pooled(images, classes=("a",)).best_dice() == (1500 / 65535, 1.0)
+    images = [(None, scores, truth)]  # 2 of 3 with one pixel marked, 4 of 6 with all
+    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.7, abs=1e-3), 2 / 3)
 
 
 def test_best_dice_threshold_lies_halfway_between_neighbors():
-    levels = np.array([[[1000, 2000, 30000, 40000]]])
+    scores = np.array([[[0.1, 0.2, 0.6, 0.9]]], np.float32)
     truth = np.array([[[False, False, True, True]]])
-    images = [(levels, as_scores(levels), truth)]
-    assert pooled(images, classes=("a",)).best_dice() == (16000 / 65535, 1.0)
-    images = [(levels, as_scores(levels), np.ones_like(truth))]
-    assert pooled(images, classes=("a",)).best_dice() == (500 / 65535, 1.0)
+    images = [(None, scores, truth)]
+    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.4, abs=1e-3), 1.0)
+    images = [(None, scores, np.ones_like(truth))]
+    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.05, abs=1e-3), 1.0)
+
+
+@pytest.mark.parametrize("gap", [1, 2, 3, 40, 10000])
+def test_best_dice_threshold_separates_neighbors_that_float32_hardly_tells_apart(gap):
+    lower = np.float32(1 - 2**-12)
+    upper = (lower.view(np.int32) + np.int32(gap)).view(np.float32)
+    scores = np.array([[[0.5, lower, min(upper, np.float32(1))]]], np.float32)
+    truth = np.array([[[False, False, True]]])
+    threshold, dice = pooled([(None, scores, truth)], classes=("a",)).best_dice()
+    assert dice == slow_dice(scores >= np.float32(threshold), truth)
+    assert (dice == 1.0) == (levels_of(scores[0, 0, 1:])[0] != levels_of(scores[0, 0, 1:])[1])
 
 
 @pytest.mark.parametrize(
@@ -374,7 +419,5 @@ def test_the_metrics_are_those_of_the_pixels_that_count(seed, threshold):
             np.ascontiguousarray(scores[crop]),
             LabeledTruth(np.ascontiguousarray(truth[crop]), CLASSES),
         )
-    left, right = scoped.result(), cropped.result()
-    assert left.pop("aupro_30") == pytest.approx(right.pop("aupro_30"), abs=1e-12)
-    assert left == right
+    assert_same(scoped.result(), cropped.result())
     assert scoped.best_dice() == cropped.best_dice()

@@ -33,6 +33,7 @@ HEADLINE = {
     "pixel_ap": ("pixel", "average_precision"),
     "pixel_mean_iou": ("pixel", "mean_iou"),
     "pixel_aupro_30": ("pixel", "aupro_30"),
+    "pixel_aupro_05": ("pixel", "aupro_05"),
     "false_alarms_per_image": ("region", "false_alarms_per_image"),
     "box_map_50": ("box", "map_50"),
     "box_map_50_95": ("box", "map_50_95"),

@@ -98,11 +98,13 @@ def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
         "average_precision",
         "dice",
         "mean_iou",
+        "mean_iou_classes",
         "iou_by_class",
         "dice_defective_mean",
         "kaggle_dice",
         "kaggle_dice_floor",
         "aupro_30",
+        "aupro_05",
     }
     assert set(metrics["pixel"]["iou_by_class"]) == {"1", "2"}
     assert set(metrics["region"]) == {"recall", "false_alarms_per_image", "recall_by_area"}

@@ -9,13 +9,14 @@ from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.evaluation_summary import print_evaluation
 
 
-def printed(low=0.25, high=0.75, warnings=(), dice=0.5):
+def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=2):
     metrics = {
         "image": {
             "average_precision": 0.9, "auroc": 0.8, "escapes": 2, "n_defective": 57,
             "overkills": 0, "n_good": 43, "reviews": 5,
         },
-        "pixel": {"dice": dice, "average_precision": 0.6, "mean_iou": None},
+        "pixel": {"dice": dice, "average_precision": 0.6, "mean_iou": None,
+                  "mean_iou_classes": classes},
         "region": {
             "recall": {"value": 0.75, "found": 30, "total": 40}, "false_alarms_per_image": 0.1,
         },
@@ -51,6 +52,11 @@ def test_a_metric_without_a_value_is_a_dash():
     assert "mean IoU │ - │" in printed()
     assert "pixel Dice │ 0.500 │" in printed()
     assert "pixel Dice │ - │" in printed(dice=None)
+
+
+def test_the_mean_over_classes_says_how_many():
+    assert "overlap, mean over the 2 classes that are labeled or found" in printed()
+    assert "overlap, mean over the 1 class that is labeled or found" in printed(classes=1)
 
 
 def test_warnings_are_printed_as_they_are():
