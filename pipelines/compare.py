@@ -57,7 +57,8 @@ def run(
     """Compare runs: a table of their metrics, the significant differences, their findings.
 
     All runs must have been trained on one dataset. A run whose model, as it is now, was not
-    evaluated yet is evaluated.
+    evaluated yet is evaluated. Differences to the best run are significant where resampled groups
+    of images show them, after a correction for all that are tested.
 
     Examples:
         defectkit compare runs/*
@@ -112,8 +113,7 @@ def run(
         picture = _draw_examples(examples, [one.findings for one in inspected], rows)
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
-        images = len(results[0].image_ids)
-        _write_page(written.folder, rows, picture, split=split, images=images, notes=notes)
+        _write_page(written.folder, rows, picture, results[0], split=split, notes=notes)
     _print(console, rows, notes, written.out)
     return table
 
@@ -268,17 +268,19 @@ def _write_page(
     out: Path,
     rows: Sequence[Row],
     picture: "Image",
+    result: "EvaluationResult",
     *,
     split: Split,
-    images: int,
     notes: Sequence[str],
 ) -> None:
+    """Write the picture and the page; ``result`` is any of the evaluations."""
     from defectkit.data.images import write_png
     from defectkit.reporting.html.comparison import comparison_page
 
     write_png(out / "comparison.png", picture)
     title = f"Comparison: {split} split"
-    page = comparison_page(rows, picture, title=title, images=images, notes=notes)
+    images, groups = len(result.image_ids), len(set(result.groups.tolist()))
+    page = comparison_page(rows, picture, title=title, images=images, groups=groups, notes=notes)
     write_text(out / "comparison.html", page)
 
 

@@ -115,6 +115,7 @@ def _image_row(
         found &= truth.scope.counted
     return {
         "image_id": record.image_id,
+        "group": record.group,
         "defective": record.defective,
         "score": judgment.score,
         "verdict": judgment.verdict,

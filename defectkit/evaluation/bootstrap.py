@@ -1,12 +1,14 @@
-"""How far a metric of a split may be off by chance: the bootstrap over its images.
+"""How far a metric of a split may be off by chance: the bootstrap over its groups of images.
 
-Shapes: N images, R resamples, S distinct scores. A resample is given by how often each image is
-drawn. The same numbers of images and resamples and the same seed give the same resamples, so the
-values of two runs can be compared resample by resample (Efron and Tibshirani, "An introduction to
-the bootstrap", 1993).
+Shapes: M metrics, N images in G groups, R resamples, S distinct scores. Groups are drawn, not
+images: images of one workpiece are alike, and to draw them one by one would claim that there is
+more data than there is (Davison and Hinkley, "Bootstrap methods and their application", 1997, 3.8).
+All images of a drawn group come along. A resample is given by how often each image is drawn. The
+same groups, number of resamples and seed give the same resamples, so the values of two runs can be
+compared resample by resample (Efron and Tibshirani, "An introduction to the bootstrap", 1993).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +19,7 @@ ResampledMetric = Callable[[Int64Array], Float64Array]
 """A metric of each resample, from its counts: (R, N) -> (R,); NaN where it is not defined."""
 
 RESAMPLES = 1000
-"""Number of resamples."""
+"""Min. number of resamples."""
 
 CONFIDENCE = 0.95
 """Fraction of the resamples whose values lie in the interval."""
@@ -27,27 +29,40 @@ MAX_BLOCK_SIZE = 2**21
 
 
 def bootstrap(
-    metric: ResampledMetric, images: int, *, resamples: int = RESAMPLES, seed: int = 0
+    metrics: Sequence[ResampledMetric],
+    groups: Int64Array,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Float64Array:
-    """Return ``metric`` of each resample of ``images`` images, (R,); NaN if it is not defined."""
-    assert images > 0, "no images to draw from"
-    step = max(MAX_BLOCK_SIZE // images, 1)
-    return np.concatenate(
-        [
-            metric(draw_resamples(images, min(step, resamples - start), key=(seed, start)))
-            for start in range(0, resamples, step)
-        ]
-    )
+    """Return each metric of each resample, (M, R); NaN where it is not defined.
 
-
-def draw_resamples(images: int, resamples: int, *, key: tuple[int, ...]) -> Int64Array:
-    """Return how often each image is drawn in each resample, with replacement: (R, N) int64.
-
-    ``key`` is the seed of the draws.
+    Args:
+        metrics: M metrics of the same N images.
+        groups: (N,) the number of each image's group, each of 0 to G - 1 in use.
+        resamples: R, how often G groups are drawn.
+        seed: of the draws.
     """
-    drawn = np.random.default_rng(key).integers(images, size=(resamples, images))
-    drawn += images * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * images).reshape(resamples, images)
+    assert groups.size, "no images to draw from"
+    step = max(MAX_BLOCK_SIZE // len(groups), 1)
+    blocks = []
+    for start in range(0, resamples, step):
+        counts = draw_resamples(groups, min(step, resamples - start), key=(seed, start))
+        blocks.append(np.stack([metric(counts) for metric in metrics]))
+    return np.concatenate(blocks, axis=1)
+
+
+def draw_resamples(groups: Int64Array, resamples: int, *, key: tuple[int, ...]) -> Int64Array:
+    """Return how often each image is drawn in each resample, with its whole group: (R, N) int64.
+
+    In each resample G of the G groups are drawn, with replacement. ``key`` is the seed of the
+    draws.
+    """
+    number = int(groups.max()) + 1
+    drawn = np.random.default_rng(key).integers(number, size=(resamples, number))
+    drawn += number * np.arange(resamples)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=resamples * number).reshape(resamples, number)
+    return counts[:, groups]
 
 
 def percentile_interval(values: Float64Array) -> tuple[float, float] | None:

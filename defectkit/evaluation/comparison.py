@@ -1,27 +1,32 @@
 """Evaluations of several runs on one split: which of their differences are more than chance.
 
-All runs are evaluated on the same images, so they are compared image by image: the images are
-resampled a thousand times, the same resamples for every run, and a difference is significant where
-it has the same sign in 95 % of them. That distinguishes runs whose own intervals overlap, because
-images that are hard for one run are hard for all.
+All runs are evaluated on the same images, so they are compared image by image: the groups of
+images are resampled, the same resamples for every run. That distinguishes runs whose own intervals
+overlap, because images that are hard for one run are hard for all.
+
+A comparison tests many differences: each run's to the best one, in each of ``COMPARED_METRICS``.
+Their p-values are corrected together (Holm), so that where no run differs from another, the chance
+of any mark in the whole table is at most 5 %. What is not corrected is descriptive: the intervals,
+and the metrics without one. The best run is chosen on the images on which it is compared, which
+favors it a little.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from defectkit.arrays import Float64Array
+from defectkit.arrays import BoolArray, Int64Array
 from defectkit.errors import DatasetError
 from defectkit.evaluation.bootstrap import (
+    RESAMPLES,
     ResampledMetric,
     bootstrap,
-    percentile_interval,
     resampled_auroc,
     resampled_average_precision,
     resampled_ratio,
 )
+from defectkit.evaluation.estimates import MetricEstimate, correct_p_values, estimate_metric
 from defectkit.evaluation.evaluation_result import EvaluationResult
 from defectkit.evaluation.operating_points import FEW_IMAGES
 
@@ -34,31 +39,8 @@ COMPARED_METRICS = {
 }
 """The metrics whose differences are tested: 1 where larger is better, -1 where smaller is."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """The difference of a run's metric to the best run's, with its paired 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval excludes 0: more than chance."""
-        return self.low > 0.0 or self.high < 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricEstimate:
-    """A metric of a run with its 95 % interval.
-
-    ``to_best`` is ``None`` for the best run itself and where there is nothing to compare.
-    """
-
-    value: float | None
-    interval: tuple[float, float] | None
-    to_best: Difference | None = None
+RESAMPLES_PER_TEST = 200
+"""Resamples for each difference that is tested, so that a corrected p-value can be that small."""
 
 
 def compare_results(results: Sequence[EvaluationResult]) -> dict[str, list[MetricEstimate]]:
@@ -69,11 +51,27 @@ def compare_results(results: Sequence[EvaluationResult]) -> dict[str, list[Metri
     """
     for other in results[1:]:
         _check_same_images(results[0], other)
-    metrics = [_resampled_metrics(result) for result in results]
-    return {
-        name: _estimate([own[name] for own in metrics], len(results[0].image_ids), sign)
-        for name, sign in COMPARED_METRICS.items()
+    groups, defective = results[0].groups, results[0].defective
+    count = count_resamples(len(results))
+    resampled = [
+        bootstrap(_resampled_metrics(result), groups, resamples=count) for result in results
+    ]
+    estimates = {
+        name: estimate_metric(
+            [_value(name, result) for result in results],
+            [own[place] for own in resampled],
+            sign=sign,
+            fraction=name != "false_alarms_per_image",
+            groups=_count_groups(name, groups, defective),
+        )
+        for place, (name, sign) in enumerate(COMPARED_METRICS.items())
     }
+    return correct_p_values(estimates)
+
+
+def count_resamples(runs: int) -> int:
+    """Return the number of resamples for a comparison of ``runs`` runs."""
+    return max(RESAMPLES, RESAMPLES_PER_TEST * len(COMPARED_METRICS) * (runs - 1))
 
 
 def metric_cells(
@@ -82,8 +80,8 @@ def metric_cells(
     """Return the main metrics of a run as cells of ``comparison.csv``.
 
     A metric with an estimate has its value under its own name, its interval under ``_low`` and
-    ``_high``, the difference to the best run under ``_to_best``, and whether that is significant
-    under ``_significant``.
+    ``_high``, the difference to the best run under ``_to_best``, its corrected p-value under
+    ``_to_best_p``, and whether it is significant under ``_significant``.
     """
     image, pixel, region, box, speed = (
         result.metrics[key] for key in ("image", "pixel", "region", "box", "speed")
@@ -129,13 +127,19 @@ def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[st
             f"rules: {_list_by_run(results, rules)}. Choose them by one rule with "
             "'defectkit evaluate'."
         )
-    image = results[0].metrics["image"]
-    if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
-        warnings.append(
-            f"{image['n_defective']} defective and {image['n_good']} good images are few: "
-            "most differences between runs may be chance."
-        )
+    if few := _describe_few(results[0]):
+        warnings.append(f"{few} are few: most differences between runs may be chance.")
     return warnings
+
+
+def _describe_few(result: EvaluationResult) -> str:
+    """Return the defective and the good images as text, with their groups, if either are few."""
+    described, fewest = [], FEW_IMAGES
+    for kind, chosen in (("defective", result.defective), ("good", ~result.defective)):
+        images, groups = int(np.count_nonzero(chosen)), len(np.unique(result.groups[chosen]))
+        described.append(f"{images} {kind} images" + f" of {groups} groups" * (groups < images))
+        fewest = min(fewest, groups)
+    return " and ".join(described) if fewest < FEW_IMAGES else ""
 
 
 def _list_by_run(results: Sequence[EvaluationResult], values: Sequence[str]) -> str:
@@ -144,66 +148,56 @@ def _list_by_run(results: Sequence[EvaluationResult], values: Sequence[str]) -> 
     )
 
 
-def _resampled_metrics(
-    result: EvaluationResult,
-) -> Mapping[str, tuple[float | None, ResampledMetric]]:
-    """Return the value that the evaluation gave, and the metric of any resample of the images."""
-    image, pixel, region = (result.metrics[key] for key in ("image", "pixel", "region"))
+def _resampled_metrics(result: EvaluationResult) -> list[ResampledMetric]:
+    """Return each of ``COMPARED_METRICS`` as a metric of any resample of the images."""
     true, found, hit = result.pixels
-    ones = np.ones(len(result.false_alarms))
-    return {
-        "image_ap": (
-            image["average_precision"],
-            resampled_average_precision(result.defective, result.scores),
-        ),
-        "auroc": (image["auroc"], resampled_auroc(result.defective, result.scores)),
-        "pixel_dice": (pixel["dice"], resampled_ratio(2 * hit, true + found)),
-        "region_recall": (region["recall"]["value"], resampled_ratio(*result.regions)),
-        "false_alarms_per_image": (
-            region["false_alarms_per_image"],
-            resampled_ratio(result.false_alarms, ones),
+    metrics = {
+        "image_ap": resampled_average_precision(result.defective, result.scores),
+        "auroc": resampled_auroc(result.defective, result.scores),
+        "pixel_dice": resampled_ratio(2 * hit, true + found),
+        "region_recall": resampled_ratio(*result.regions),
+        "false_alarms_per_image": resampled_ratio(
+            result.false_alarms, np.ones(len(result.image_ids))
         ),
     }
+    return [metrics[name] for name in COMPARED_METRICS]
 
 
-def _estimate(
-    metrics: Sequence[tuple[float | None, ResampledMetric]], images: int, sign: int
-) -> list[MetricEstimate]:
-    values = [value for value, _ in metrics]
-    resampled = [bootstrap(metric, images) for _, metric in metrics]
-    best = _index_of_best([None if value is None else sign * value for value in values])
-    return [
-        MetricEstimate(
-            value=value,
-            interval=None if value is None else percentile_interval(own),
-            to_best=None
-            if index == best
-            else _difference(value, values[best], own - resampled[best]),
-        )
-        for index, (value, own) in enumerate(zip(values, resampled, strict=True))
-    ]
+def _value(name: str, result: EvaluationResult) -> float | None:
+    """Return the value of a metric that the evaluation gave."""
+    image, pixel, region = (result.metrics[key] for key in ("image", "pixel", "region"))
+    values: dict[str, float | None] = {
+        "image_ap": image["average_precision"],
+        "auroc": image["auroc"],
+        "pixel_dice": pixel["dice"],
+        "region_recall": region["recall"]["value"],
+        "false_alarms_per_image": region["false_alarms_per_image"],
+    }
+    return values[name]
 
 
-def _index_of_best(values: Sequence[float | None]) -> int:
-    """Return the index of the largest value, of equal ones the first; ``None`` is below all."""
-    known = [-np.inf if value is None else value for value in values]
-    return known.index(max(known))
+def _count_groups(name: str, groups: Int64Array, defective: BoolArray) -> int:
+    """Return the number of groups that a metric rests on.
 
-
-def _difference(
-    value: float | None, best: float | None, resampled: Float64Array
-) -> Difference | None:
-    interval = percentile_interval(resampled)
-    if value is None or best is None or interval is None:
-        return None
-    return Difference(value=value - best, low=interval[0], high=interval[1])
+    Rankings rest on the groups with defective or on those with good images, whichever are fewer,
+    overlap and recall on those with defective ones, false alarms on all.
+    """
+    with_defective, with_good = (len(np.unique(groups[one])) for one in (defective, ~defective))
+    match name:
+        case "image_ap" | "auroc":
+            return min(with_defective, with_good)
+        case "pixel_dice" | "region_recall":
+            return with_defective
+    return len(np.unique(groups))
 
 
 def _check_same_images(one: EvaluationResult, other: EvaluationResult) -> None:
-    if one.image_ids == other.image_ids and np.array_equal(one.defective, other.defective):
+    own, theirs = (
+        dict(zip(run.image_ids, zip(run.defective, run.groups, strict=True), strict=True))
+        for run in (one, other)
+    )
+    if own == theirs:
         return
-    theirs = dict(zip(other.image_ids, other.defective, strict=True))
-    own = dict(zip(one.image_ids, one.defective, strict=True))
     example = next(name for name in [*own, *theirs] if own.get(name) != theirs.get(name))
     raise DatasetError(
         f"{one.name} and {other.name} were not evaluated on the same images with the same truth "
@@ -222,6 +216,7 @@ def _estimate_cells(key: str, estimates: Mapping[str, MetricEstimate]) -> dict[s
         f"{key}_to_best": difference and difference.value,
         f"{key}_to_best_low": difference and difference.low,
         f"{key}_to_best_high": difference and difference.high,
+        f"{key}_to_best_p": difference and difference.p_value,
         f"{key}_significant": difference is not None and difference.significant,
     }
 

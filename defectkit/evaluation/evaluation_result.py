@@ -20,14 +20,16 @@ PIXEL_COUNTS = ["true_pixels", "found_pixels", "hit_pixels"]
 class EvaluationResult:
     """The evaluation of a run, read back; images in the order of their ids.
 
-    ``outcomes`` are those of ``images.csv``. ``pixels``, (3, N), has the numbers of true, found and
-    hit pixels, ``regions``, (2, N), those of found and true regions, ``false_alarms``, (N,), that
-    of regions where nothing is true.
+    ``groups``, (N,), has the number of each image's group, from 0 on: images of one group show the
+    same workpiece or batch. ``outcomes`` are those of ``images.csv``. ``pixels``, (3, N), has the
+    numbers of true, found and hit pixels, ``regions``, (2, N), those of found and true regions,
+    ``false_alarms``, (N,), that of regions where nothing is true.
     """
 
     name: str
     metrics: dict[str, Any]
     image_ids: tuple[str, ...]
+    groups: Int64Array
     defective: BoolArray
     scores: Float64Array
     outcomes: tuple[str, ...]
@@ -46,7 +48,7 @@ class EvaluationResult:
         metrics = read_sealed(folder / "metrics.json")
         check_tables(folder, TABLES, metrics["tables"])
         metrics["pixel"]["aupro_05"]  # Not in evaluations of an earlier version.
-        text: tuple[str, ...] = ("image_id", "verdict", "outcome")
+        text: tuple[str, ...] = ("image_id", "group", "verdict", "outcome")
         images = read_table(folder / "images.csv", text=text).sort_values("image_id")
         whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()
         if not (whole and np.isfinite(images["score"].to_numpy(np.float64)).all()):
@@ -68,6 +70,7 @@ class EvaluationResult:
             name=name,
             metrics=metrics,
             image_ids=tuple(images["image_id"]),
+            groups=np.unique(images["group"], return_inverse=True)[1].astype(np.int64),
             defective=(images["defective"] == 1).to_numpy(np.bool_),
             scores=images["score"].to_numpy(np.float64),
             outcomes=tuple(images["outcome"]),

@@ -80,7 +80,8 @@ def average_precision_of_counts(positive: Int64Array, negative: Int64Array) -> f
     steps = np.flatnonzero(positive)  # Elsewhere recall does not change.
     hits = counts_from_above(positive)[steps]
     marked = hits + counts_from_above(negative)[steps]
-    return min(float(np.sum(positive[steps] / total * (hits / marked))), 1.0)
+    # Divided at the end, so that a perfect ranking is exactly 1.
+    return min(float(np.sum(positive[steps] * (hits / marked))) / total, 1.0)
 
 
 def counts_from_above(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:

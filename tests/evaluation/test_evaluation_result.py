@@ -6,6 +6,9 @@ from defectkit.evaluation.evaluation_result import TABLES, EvaluationResult
 from defectkit.files import write_csv, write_json
 from defectkit.seals import SealError, add_seal, hash_tables
 
+COLUMNS = ["image_id", "group", "defective", "score", "outcome",
+           "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
+
 
 def write_metrics(folder: Path, metrics: dict | None = None) -> None:
     """Write ``metrics.json`` of the tables that are in the folder."""
@@ -16,16 +19,15 @@ def write_metrics(folder: Path, metrics: dict | None = None) -> None:
 
 
 def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    rows = [["b", 1, 0.25, "escape", 10, 6, 4], ["a", 0, 0.5, "overkill", 0, 3, 0],
-            ["c", 0, 0.125, "pass", 0, 0, 0]]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, rows)
+    rows = [["b", "07", 1, 0.25, "escape", 10, 6, 4], ["a", "7", 0, 0.5, "overkill", 0, 3, 0],
+            ["c", "07", 0, 0.125, "pass", 0, 0, 0]]  # fmt: skip
+    write_csv(tmp_path / "images.csv", COLUMNS, rows)
     found = [["b", "true", "yes"], ["b", "true", "no"], ["a", "false_alarm", None]]
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], found)
     write_metrics(tmp_path)
     one = EvaluationResult.read(tmp_path, name="run")
     assert one.image_ids == ("a", "b", "c")
+    assert one.groups.tolist() == [1, 0, 0]
     assert one.defective.tolist() == [False, True, False]
     assert one.scores.tolist() == [0.5, 0.25, 0.125]
     assert one.outcomes == ("overkill", "escape", "pass")
@@ -36,9 +38,7 @@ def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
 
 
 def test_images_without_regions_have_none(tmp_path):
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, [["a", 0, 0.5, "pass", 0, 0, 0]])
+    write_csv(tmp_path / "images.csv", COLUMNS, [["a", "7", 0, 0.5, "pass", 0, 0, 0]])
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
     write_metrics(tmp_path)
     one = EvaluationResult.read(tmp_path, name="run")
@@ -56,9 +56,7 @@ def test_images_without_regions_have_none(tmp_path):
 )
 def test_a_damaged_table_of_images_is_refused(tmp_path, cells):
     score, *pixels = cells
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, [["a", 0, score, "pass", *pixels]])
+    write_csv(tmp_path / "images.csv", COLUMNS, [["a", "7", 0, score, "pass", *pixels]])
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [])
     write_metrics(tmp_path)
     with pytest.raises(ValueError, match=r"images\.csv has a score or a number of pixels"):
@@ -75,9 +73,7 @@ def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
 @pytest.mark.check(55)
 @pytest.mark.parametrize("table", TABLES)
 def test_tables_of_another_evaluation_are_refused(tmp_path, table):
-    columns = ["image_id", "defective", "score", "outcome",
-               "true_pixels", "found_pixels", "hit_pixels"]  # fmt: skip
-    write_csv(tmp_path / "images.csv", columns, [["a", 0, 0.5, "pass", 0, 0, 0]])
+    write_csv(tmp_path / "images.csv", COLUMNS, [["a", "7", 0, 0.5, "pass", 0, 0, 0]])
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], [["a", "true", "yes"]])
     write_metrics(tmp_path)
     EvaluationResult.read(tmp_path, name="run")

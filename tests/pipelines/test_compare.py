@@ -124,7 +124,7 @@ def test_intervals_contain_their_value(compared):
     _, table = compared
     for row in table_rows(table):
         for key in COMPARED_METRICS:
-            if row[key] is not None:
+            if row[f"{key}_low"] is not None:
                 assert row[f"{key}_low"] <= row[key] <= row[f"{key}_high"], key
 
 

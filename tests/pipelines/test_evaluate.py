@@ -126,6 +126,7 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(evaluated, dat
     rows = read_csv(run / "evaluation" / "test" / "images.csv")
     assert list(rows[0]) == [
         "image_id",
+        "group",
         "defective",
         "score",
         "verdict",
@@ -140,6 +141,7 @@ def test_images_csv_agrees_with_the_metrics_and_with_scikit_learn(evaluated, dat
     assert {row["image_id"]: row["defective"] for row in rows} == {
         name: str(int(record.defective)) for name, record in records.items()
     }
+    assert all(row["group"] == records[row["image_id"]].group for row in rows)
     outcomes = [row["outcome"] for row in rows]
     assert outcomes.count("escape") == image["escapes"]
     assert outcomes.count("overkill") == image["overkills"]

@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 from PIL import Image as Pillow
 
 from defectkit.arrays import Image
-from defectkit.evaluation.bootstrap import RESAMPLES
-from defectkit.evaluation.comparison import COMPARED_METRICS
+from defectkit.evaluation.comparison import COMPARED_METRICS, count_resamples
 from defectkit.reporting.comparison_table import (
     LINES,
     SECTIONS,
@@ -27,19 +26,27 @@ class DifferenceRow(NamedTuple):
     best: str
     value: str
     interval: str
+    p_value: str
     significant: bool
 
 
 def comparison_page(
-    rows: Sequence[Row], picture: Image, *, title: str, images: int, notes: Sequence[str]
+    rows: Sequence[Row],
+    picture: Image,
+    *,
+    title: str,
+    images: int,
+    groups: int,
+    notes: Sequence[str],
 ) -> str:
-    """Return the page: the table, the significant differences, and the picture.
+    """Return the page: the table, the differences with their significance, and the picture.
 
     Args:
         rows: the rows of ``comparison.csv``, one per run.
         picture: ``comparison.png``, (H, W, 3) RGB uint8.
         title: the title of the page.
         images: number of images that the runs were evaluated on.
+        groups: number of groups of these images.
         notes: warnings that the reader needs before comparing.
     """
     return render_page(
@@ -53,7 +60,8 @@ def comparison_page(
             for name, lines in SECTIONS.items()
         ],
         differences=[row for key in COMPARED_METRICS for row in _differences(key, rows)],
-        resamples=f"{RESAMPLES:,}",
+        resamples=f"{count_resamples(len(rows)):,}",
+        groups=groups,
         picture=data_uri(encode_jpeg(Pillow.fromarray(picture)), "jpeg"),
     )
 
@@ -93,10 +101,15 @@ def _differences(key: str, rows: Sequence[Row]) -> list[DifferenceRow]:
             interval=" to ".join(
                 _format_signed(row[f"{key}_to_best_{end}"], line.form) for end in ("low", "high")
             ),
+            p_value=_format_p(row[f"{key}_to_best_p"]),
             significant=row[f"{key}_significant"],
         )
         for row in behind
     ]
+
+
+def _format_p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
 
 
 def _format_signed(value: Any, form: Form) -> str:

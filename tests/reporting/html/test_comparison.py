@@ -36,37 +36,40 @@ def row(name, **changes):
     texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
     gaps = {
         f"{key}{end}": None for key in COMPARED_METRICS for end in
-        ("_to_best", "_to_best_low", "_to_best_high")
+        ("_to_best", "_to_best_low", "_to_best_high", "_to_best_p")
     }  # fmt: skip
     return (
         numbers | texts | gaps | {f"{key}_significant": False for key in COMPARED_METRICS} | changes
     )
 
 
-def behind(key, value, low, high, differs):
-    ends = {f"{key}_to_best": value, f"{key}_to_best_low": low, f"{key}_to_best_high": high}
+def behind(key, value, low, high, p_value, differs):
+    ends = {f"{key}_to_best": value, f"{key}_to_best_low": low, f"{key}_to_best_high": high,
+            f"{key}_to_best_p": p_value}  # fmt: skip
     return {**ends, f"{key}_significant": differs}
 
 
 def page(rows, notes=(), title="A title", picture=PICTURE):
-    return comparison_page(rows, picture, title=title, images=26, notes=notes)
+    return comparison_page(rows, picture, title=title, images=26, groups=9, notes=notes)
 
 
 def test_each_difference_is_called_significant_or_not():
     rows = [
         row("best", image_ap=0.9),
-        row("far", image_ap=0.4, **behind("image_ap", -0.5, -0.6, -0.25, True)),
+        row("far", image_ap=0.4, **behind("image_ap", -0.5, -0.6, -0.25, 0.0004, True)),
         row("near", image_ap=0.8, region_recall=0.25,
-            **behind("image_ap", -0.1, -0.2, 0.05, False),
-            **behind("region_recall", -0.25, -0.5, -0.125, True)),
+            **behind("image_ap", -0.1, -0.2, 0.05, 0.25, False),
+            **behind("region_recall", -0.25, -0.5, -0.125, 0.05, True)),
     ]  # fmt: skip
     text = Tags(page(rows)).text
-    assert "Average precision far best -0.500 -0.600 to -0.250 ▼ significant" in text
-    assert "Average precision near best -0.100 -0.200 to +0.050 may be chance" in text
-    assert "-25.0 points -50.0 points to -12.5 points ▼ significant" in text
+    assert "Average precision far best -0.500 -0.600 to -0.250 < 0.001 ▼ significant" in text
+    assert "Average precision near best -0.100 -0.200 to +0.050 0.250 may be chance" in text
+    assert "-25.0 points -50.0 points to -12.5 points 0.050 ▼ significant" in text
     assert "Of 3 runs, evaluated on the same 26 images, best ranks the images best" in text
     assert "(average precision 0.900); far is significantly worse." in text
     assert text.count("▼ significant") == 2
+    assert "The 9 groups of images are resampled 2,000 times" in text
+    assert "corrected by Holm for all 3 differences of this table" in text
 
 
 @pytest.mark.parametrize(
@@ -119,7 +122,7 @@ def test_hostile_names_are_inert():
 def test_a_browser_runs_nothing_and_requests_nothing(tmp_path, browser, tally):
     evil = "".join(browser.names)
     rows = [row(name, device=name, encoder=name, approach=name) for name in browser.names]
-    rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, True) | {"image_ap": 0.1}
+    rows[0] |= behind("image_ap", -0.5, -0.6, -0.25, 0.0004, True) | {"image_ap": 0.1}
     (tmp_path / "comparison.html").write_text(
         page(rows, notes=browser.names, title=evil), encoding="utf-8"
     )
