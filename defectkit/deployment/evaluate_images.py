@@ -10,10 +10,11 @@ import torch
 
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.devices import describe_device
-from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes
+from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction
+from defectkit.evaluation.ranked_boxes import ranked_boxes
 from defectkit.evaluation.region_matching import (
     COLUMNS,
     RegionMatch,
@@ -75,7 +76,8 @@ def evaluate_images(
         record, finding = prediction.record, prediction.finding
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
         pixels.update(finding.score_map, prediction.truth)
-        boxes.update(ranked_boxes(finding), prediction.truth.regions)
+        ranked = ranked_boxes(finding, approach.classes, approach.tuning)
+        boxes.update(ranked, prediction.truth.regions)
         matches += match_regions(finding, prediction.truth, image_id=record.image_id)
         rows.append(_image_row(prediction, judgment, approach.tuning.pixel_threshold))
         seconds.append(prediction.seconds)

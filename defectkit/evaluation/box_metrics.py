@@ -12,7 +12,6 @@ import torch
 from torchvision.ops import box_convert, box_iou
 
 from defectkit.arrays import BoolArray, Float64Array
-from defectkit.findings import Finding
 from defectkit.regions import Region
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
@@ -49,7 +48,7 @@ class BoxMetrics:
         """Add one image.
 
         Args:
-            detections: regions with scores, in any order; see ``ranked_boxes``.
+            detections: regions with scores, in any order; see ``evaluation.ranked_boxes``.
             truth: the true regions.
 
         Raises:
@@ -87,11 +86,6 @@ class BoxMetrics:
         best = np.concatenate([best, np.zeros((1, len(OVERLAPS)))])  # (N + 1, T)
         places = [np.searchsorted(one, RECALLS) for one in recall.T]
         return np.array([best[place, t].mean() for t, place in enumerate(places)])
-
-
-def ranked_boxes(finding: Finding) -> Sequence[Region]:
-    """Return the boxes to be ranked: all detections of a detector, else those of the regions."""
-    return finding.detections or finding.regions
 
 
 def _corners(regions: Sequence[Region]) -> torch.Tensor:

@@ -99,7 +99,8 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
     "box": {
         "map_50": (
             "mAP at 50 % overlap",
-            "Mean average precision of the boxes at an IoU of 0.5, as COCO defines it.",
+            "Mean average precision of the boxes at an IoU of 0.5, as COCO defines it. Regions "
+            "below the pixel threshold are ranked too.",
         ),
         "map_50_95": (
             "mAP at 50 to 95 % overlap",

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from defectkit.evaluation.box_metrics import MAX_DETECTIONS, BoxMetrics, ranked_boxes
-from defectkit.findings import Finding
+from defectkit.evaluation.box_metrics import MAX_DETECTIONS, BoxMetrics
 from defectkit.regions import Region
 
 CLASSES = ("1", "2", "3")
@@ -151,18 +150,3 @@ def test_neither_the_order_of_boxes_nor_of_images_matters_where_scores_differ(ra
 def test_a_class_that_nobody_knows_is_refused():
     with pytest.raises(KeyError, match="9"):
         BoxMetrics(classes=CLASSES).update([], [region("9", 1.0, (0, 0, 1, 1))])
-
-
-def test_the_doubtful_boxes_are_ranked_too_where_there_are_any():
-    sure, doubtful = region("1", 0.9, (0, 0, 4, 4)), region("1", 0.1, (5, 5, 2, 2))
-    scores = np.zeros((1, 9, 9), np.float32)
-    options = {
-        "score_map": scores,
-        "region_map": np.zeros((9, 9), np.int32),
-        "score": 0.0,
-        "class_scores": scores[:, 0, 0],
-    }
-    with_regions = Finding(regions=(sure,), **options)
-    assert ranked_boxes(with_regions) == (sure,)
-    with_both = Finding(regions=(sure,), detections=(sure, doubtful), **options)
-    assert ranked_boxes(with_both) == (sure, doubtful)

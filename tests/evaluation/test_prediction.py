@@ -7,7 +7,7 @@ import torch
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ImageError
-from defectkit.evaluation.box_metrics import BoxMetrics, ranked_boxes
+from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import batch_size_for, predict
@@ -60,7 +60,7 @@ def metrics_of(model, records, batch_size):
     scores, regions = [], []
     for prediction in predict(approach, model.network, records, batch_size=batch_size):
         pixels.update(prediction.finding.score_map, prediction.truth)
-        boxes.update(ranked_boxes(prediction.finding), prediction.record.regions)
+        boxes.update(prediction.finding.regions, prediction.record.regions)
         regions += match_regions(
             prediction.finding, prediction.truth, image_id=prediction.record.image_id
         )
