@@ -10,7 +10,7 @@ import torch
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
 from defectkit.approaches.tuning import UNTUNED, Tuning
-from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -107,12 +107,12 @@ class Patch:
             scopes=scopes,
         )
 
-    def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
-        """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
+    def _score(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
         assert isinstance(network, TileClassifier)
         infer = self.config.infer
         return score_in_tiles(
-            partial(self._pixel_scores, network),
+            lambda part: (self._pixel_scores(network, part), None),
             batch,
             n_classes=len(self.classes),
             tile=infer.tile,

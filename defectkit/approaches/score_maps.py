@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from defectkit.approaches.image_mix import logit
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import Mask, RegionMap, ScoreMap
+from defectkit.arrays import Float32Array, Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import Region, label_regions, measure_region_map
@@ -25,6 +26,8 @@ def make_finding(
     *,
     tuning: Tuning,
     scope: Scope = EVERYWHERE,
+    one_class: bool = False,
+    image_logit: float | None = None,
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
 
@@ -33,8 +36,12 @@ def make_finding(
     Args:
         scores: (K, H, W) float32.
         classes: the names of the K classes.
-        tuning: which pixels are found, and which of their regions are left out.
+        tuning: which pixels are found, which of their regions are left out, and how the map and
+            ``image_logit`` make the image's score.
         scope: nothing is found outside of it; scores there become 0.
+        one_class: all pixels of a region get its class: their largest score and that of the class
+            change places, in ``scores`` itself.
+        image_logit: what a network says of the image as a whole, if it does.
     """
     defect_map = scores.max(axis=0)
     region_map, connected = find_regions(defect_map, tuning=tuning, scope=scope)
@@ -43,22 +50,41 @@ def make_finding(
         defect_map = scores.max(axis=0)
     regions = []
     for number, region in enumerate(connected, start=1):
-        inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
+        own = region_map[region.window] == number
+        inside = scores[:, *region.window][:, own]  # (K, area)
+        class_index = int(inside.mean(axis=1).argmax())
+        if one_class:
+            scores[:, *region.window][:, own] = _give_class(inside, class_index)
         regions.append(
             Region(
-                class_id=classes[int(inside.mean(axis=1).argmax())],
+                class_id=classes[class_index],
                 score=float(inside.max()),
                 box_xywh=region.box_xywh,
                 area=region.area,
             )
         )
+    map_score = image_score(defect_map, scope.counted)
+    if image_logit is not None and scope.counted is not None:
+        # What is judged as a whole has pixels that do not count: the map speaks for both.
+        image_logit = logit(map_score)
     return Finding(
         score_map=scores,
         region_map=region_map,
         regions=tuple(regions),
-        score=image_score(defect_map, scope.counted),
+        score=map_score if image_logit is None else tuning.image_mix.score(map_score, image_logit),
+        witnesses=None if image_logit is None else (map_score, image_logit),
         class_scores=np.array([image_score(one, scope.counted) for one in scores], np.float32),
     )
+
+
+def _give_class(scores: Float32Array, class_index: int) -> Float32Array:
+    """Return the scores (K, N) of pixels whose largest score is now that of a class."""
+    pixels = np.arange(scores.shape[1])
+    winner = scores.argmax(axis=0)
+    given = scores.copy()
+    given[winner, pixels] = scores[class_index]
+    given[class_index] = scores[winner, pixels]
+    return given
 
 
 def image_score(scores: ScoreMap, counted: Mask | None = None) -> float:

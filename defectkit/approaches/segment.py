@@ -10,7 +10,7 @@ import torch
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
 from defectkit.approaches.tuning import UNTUNED, Tuning
-from defectkit.approaches.whole_images import find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -24,9 +24,10 @@ from defectkit.models.losses import (
     count_outputs,
     segmentation_losses,
 )
-from defectkit.models.network import Network
+from defectkit.models.network import Network, require_finite
 from defectkit.models.segmentation.segmenter import (
     Segmenter,
+    SegmenterOutput,
     build_fcn,
     build_pixel_net,
     build_segnet,
@@ -49,6 +50,11 @@ class Segment:
         """The meaning of the network's output channels."""
         loss = self.config.loss
         return choose_layout(cross_entropy=loss.cross_entropy, classes=loss.classes)
+
+    @property
+    def _window(self) -> int:
+        """Side in pixels of what the network judges as a whole: that of its training samples."""
+        return self.config.data.resize or self.config.data.crop
 
     def network(self, *, allow_download: bool = False) -> Segmenter:
         """Build the network, with pretrained weights as ``model.weights`` says.
@@ -88,6 +94,8 @@ class Segment:
                     encoder=model.encoder,
                     decoder_channels=model.decoder_channels,
                     state=state,
+                    class_head=self.layout == "apart" and len(self.classes) > 1,
+                    image_window=self._window if self.config.loss.image else None,
                 )
 
     def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> CropSamples:
@@ -99,8 +107,14 @@ class Segment:
         masks, counted = targets, None
         if isinstance(targets, dict):
             masks, counted = targets["masks"], targets["counted"]
-        weights = self.config.loss.model_dump()
-        return segmentation_losses(network(inputs), masks, counted=counted, **weights)
+        outputs: SegmenterOutput = network(inputs)
+        return segmentation_losses(
+            outputs.pixels,
+            masks,
+            image_logits=outputs.images,
+            counted=counted,
+            **self.config.loss.model_dump(),
+        )
 
     def find(
         self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
@@ -111,34 +125,56 @@ class Segment:
             images,
             self.classes,
             tuning=self.tuning,
+            one_class=self.layout == "apart",
             scopes=scopes,
         )
 
-    def _score(self, network: Network, batch: ImageBatch) -> ScoreMap:
-        """(B, H, W, C) -> (B, K, H, W): at once, or in blended tiles if the images are large."""
+    def _score(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
         height, width = batch.shape[1:3]
         infer, resize = self.config.infer, self.config.data.resize
         if resize is not None:
             small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            scores = self._probabilities(network, small)
+            scores, decisions = self._probabilities(network, small)
             enlarged = [resize_image(one.transpose(1, 2, 0), (width, height)) for one in scores]
-            return np.stack(enlarged).transpose(0, 3, 1, 2)
+            return np.stack(enlarged).transpose(0, 3, 1, 2), decisions
         return score_in_tiles(
             partial(self._probabilities, network),
             batch,
             n_classes=len(self.classes),
             tile=infer.tile,
             overlap=infer.overlap,
-            padded=partial(padded_side, stride=network.size_divisor),
+            padded=lambda length: padded_side(length + 2 * infer.margin, network.size_divisor),
         )
 
-    def _probabilities(self, network: Network, batch: ImageBatch) -> ScoreMap:
+    def _probabilities(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C) in one pass, or with ``infer.flip`` in two, mirrored and averaged."""
+        scores, decisions = self._pass(network, batch)
+        if self.config.infer.flip:
+            mirrored, others = self._pass(network, batch[:, :, ::-1])
+            scores = (scores + mirrored[..., ::-1]) / 2
+            if decisions is not None and others is not None:
+                decisions = (decisions + others) / 2
+        return scores, decisions
+
+    def _pass(self, network: Network, batch: ImageBatch) -> Scored:
         height, width = batch.shape[1:3]
-        padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
+        margin = 0 if self.config.data.resize else self.config.infer.margin
+        around = ((margin, margin), (margin, margin), (0, 0))
+        padded = np.stack(
+            [
+                pad_image(np.pad(image, around, mode="symmetric"), network.size_divisor)
+                for image in batch
+            ]
+        )
         device = next(network.parameters()).device
         images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
+        inside = slice(margin, margin + height), slice(margin, margin + width)
         with torch.inference_mode():
-            logits = network(images)[:, :, :height, :width]
-            scores = class_probabilities(logits, self.layout)
-        result: ScoreMap = scores.cpu().numpy()
-        return result
+            outputs: SegmenterOutput = network(images)
+            logits = outputs.pixels[:, :, *inside]
+            scores: ScoreMap = class_probabilities(logits, self.layout).cpu().numpy()
+            if outputs.images is None:
+                return scores, None
+            require_finite(outputs.images)
+            return scores, outputs.images.float().cpu().numpy()

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from defectkit.approaches.image_mix import ImageMix
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -25,6 +27,8 @@ class Tuning(BaseModel):
     """Regions whose score is lower are left out."""
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are left out; at least ``infer.min_area``."""
+    image_mix: ImageMix = ImageMix()
+    """How the image's score is mixed, where a network judges the image as a whole, too."""
 
 
 UNTUNED = Tuning()

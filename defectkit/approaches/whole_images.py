@@ -7,7 +7,7 @@ import numpy as np
 
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import Image, ImageBatch, ImageSize, ScoreMap
+from defectkit.arrays import Float32Array, Image, ImageBatch, ImageSize, ScoreMap
 from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
@@ -15,6 +15,9 @@ from defectkit.memory import check_memory
 
 FINDING_BYTES = 24
 """Bytes of memory that a pixel takes while its region is found, as measured."""
+
+Scored = tuple[ScoreMap, Float32Array | None]
+"""Score maps (B, K, H, W) in [0, 1], and logits (B,) of whether an image is defective, or None."""
 
 PaddedSide = Callable[[int], int]
 """Returns the side in pixels, with its padding, that a network sees of an image of a side."""
@@ -42,30 +45,35 @@ def batches_by_shape(
 
 
 def find_by_scores(
-    score: Callable[[ImageBatch], ScoreMap],
+    score: Callable[[ImageBatch], Scored],
     images: Sequence[Image],
     classes: Sequence[str],
     *,
     tuning: Tuning,
+    one_class: bool = False,
     scopes: Sequence[Scope] = (),
 ) -> list[Finding]:
     """Return the finding of each image (H, W, C) uint8, of any size.
 
     Args:
-        score: returns the scores (B, K, H, W) in [0, 1] of images of one shape (B, H, W, C).
+        score: returns the scores of images of one shape (B, H, W, C).
         images: (H, W, C) uint8 each.
         classes: the names of the K classes.
         tuning: the thresholds of pixels and regions.
+        one_class: all pixels of a region get its class.
         scopes: that of each image; nothing is found outside of it. By default all pixels count.
     """
     findings: dict[int, Finding] = {}
     for indices, batch in batches_by_shape(images, n_classes=len(classes)):
-        for index, scores in zip(indices, score(batch), strict=True):
+        maps, decisions = score(batch)
+        for place, index in enumerate(indices):
             findings[index] = make_finding(
-                np.ascontiguousarray(scores),
+                np.ascontiguousarray(maps[place]),
                 classes,
                 tuning=tuning,
+                one_class=one_class,
                 scope=scopes[index] if scopes else EVERYWHERE,
+                image_logit=None if decisions is None else float(decisions[place]),
             )
     return [findings[index] for index in range(len(images))]
 
@@ -79,15 +87,17 @@ def fits_tile(size: ImageSize, tile: int, padded: PaddedSide) -> bool:
 
 
 def score_in_tiles(
-    score: Callable[[ImageBatch], ScoreMap],
+    score: Callable[[ImageBatch], Scored],
     batch: ImageBatch,
     *,
     n_classes: int,
     tile: int,
     overlap: int,
     padded: PaddedSide,
-) -> ScoreMap:
-    """Return the scores (B, K, H, W) of images (B, H, W, C), by blended tiles if they are large.
+) -> Scored:
+    """Return the scores of images (B, H, W, C), by blended tiles if they are large.
+
+    An image is as defective as the most defective of its tiles.
 
     Args:
         score: returns the scores of images of up to ``tile`` x ``tile`` pixels.
@@ -102,10 +112,13 @@ def score_in_tiles(
         return score(batch)
     total = np.zeros((len(batch), n_classes, height, width), np.float32)
     weights = np.zeros((height, width), np.float32)
+    decided: list[Float32Array] = []
     for part in cover_with_tiles(height, width, size=tile, overlap=overlap):
         rows, columns = part.window
         weight = blend_weight(part, overlap)
-        total[:, :, rows, columns] += score(batch[:, rows, columns]) * weight
+        scores, decisions = score(batch[:, rows, columns])
+        total[:, :, rows, columns] += scores * weight
         weights[rows, columns] += weight
+        decided += [] if decisions is None else [decisions]
     total /= weights  # In place: these arrays are the largest of all.
-    return np.clip(total, 0.0, 1.0, out=total)
+    return np.clip(total, 0.0, 1.0, out=total), np.max(decided, axis=0) if decided else None

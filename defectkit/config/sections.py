@@ -101,6 +101,9 @@ class LossConfig(_Section):
     """Focusing exponent of the focal loss: a larger value gives easy pixels less weight."""
     cross_entropy: NotNegative = 0.0
     """Weight of the cross-entropy over background and classes; cannot be combined with `bce`."""
+    image: NotNegative = 0.5
+    """Weight of the cross-entropy of whether a crop has a defect, from a head on deep features that
+    judges images as a whole; 0 leaves the head out, and the score map alone says whether."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -276,6 +279,12 @@ class InferConfig(_Section):
     """Images with more than tile x tile pixels are split into tiles of this side."""
     overlap: Annotated[int, Field(ge=0, le=4096)] = 128
     """Overlap of neighboring tiles in pixels, at most 7/8 of `tile`; scores are blended there."""
+    margin: Annotated[int, Field(ge=0, le=512)] = 32
+    """Pixels by which `segment` reflects an image beyond its border, so that the network sees there
+    what it sees elsewhere."""
+    flip: bool = False
+    """Whether `segment` also scores the mirrored image and takes the mean: somewhat better, in
+    twice the time."""
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are not reported. 0 by default, since a hidden minimum causes
     escapes."""

@@ -61,9 +61,13 @@ def segmentation_losses(
     focal: float,
     focal_gamma: float,
     cross_entropy: float,
+    image: float = 0.0,
+    image_logits: torch.Tensor | None = None,
     counted: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the named terms that have a weight, unweighted, and ``loss``, their weighted sum.
+
+    ``image_logits``, (B,), are those of whole images, from networks that judge them.
 
     The loss does not depend on the logits of pixels outside of ``counted``, (B, H, W) bool, where
     ``masks`` are 0; by default all count.
@@ -72,6 +76,7 @@ def segmentation_losses(
     - ``classes``: ``class_loss``, where there are several classes.
     - ``dice``: ``dice_loss``.
     - ``cross_entropy``: takes the place of ``bce``; the classes then exclude each other.
+    - ``image``: the cross-entropy of ``image_logits`` with whether an image has a defect.
     """
     layout = choose_layout(cross_entropy=cross_entropy, classes=classes)
     logits, masks = logits.float(), masks.float()
@@ -87,12 +92,16 @@ def segmentation_losses(
         terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma)
     if dice:
         terms["dice"] = dice_loss(logits, masks, layout, counted)
+    if image and image_logits is not None:
+        defective = masks.amax(dim=(1, 2, 3))
+        terms["image"] = F.binary_cross_entropy_with_logits(image_logits.float(), defective)
     weights = {
         "bce": bce,
         "classes": classes,
         "cross_entropy": cross_entropy,
         "focal": focal,
         "dice": dice,
+        "image": image,
     }
     total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
     return {**terms, "loss": total}

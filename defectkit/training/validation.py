@@ -3,13 +3,15 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import ImageRecord
+from defectkit.evaluation.calibration import fit_image_mix
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
@@ -72,7 +74,8 @@ def validate(
     """
     pixels = PixelMetrics(classes=approach.classes, threshold=None)
     watched_ids = {record.image_id for record in choose_watched(records, watch)}
-    watched, scores = [], []
+    watched: list[Prediction] = []
+    findings: list[tuple[float, tuple[float, float] | None]] = []
     start = time.monotonic()
     with explain_failed_validation(approach.config):
         if fitted_to is not None:
@@ -80,22 +83,34 @@ def validate(
         network.eval()
         for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
             pixels.update(prediction.finding.score_map, prediction.truth)
-            scores.append(prediction.finding.score)
+            findings.append((prediction.finding.score, prediction.finding.witnesses))
             if prediction.record.image_id in watched_ids:
                 watched.append(prediction)
     defective = np.array([record.defective for record in records])
     pixel_threshold, dice = pixels.best_dice() or (0.5, None)
+    witnesses = [known for _, known in findings if known is not None]
+    image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
+    scores = [image_mix.score(*known) if known else score for score, known in findings]
     thresholds, warnings = choose_thresholds(np.array(scores), defective)
     return Validation(
         image_ap=average_precision(defective, np.array(scores)),
         pixel_ap=pixels.result()["average_precision"],
         dice=dice,
-        tuning=Tuning(pixel_threshold=pixel_threshold),
+        tuning=Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix),
         thresholds=thresholds,
         warnings=tuple(warnings),
         seconds=time.monotonic() - start,
-        watched=tuple(watched),
+        watched=tuple(_mixed(one, image_mix) for one in watched),
     )
+
+
+def _mixed(prediction: Prediction, image_mix: ImageMix) -> Prediction:
+    """Return the prediction with the score that its image gets from now on."""
+    finding = prediction.finding
+    if finding.witnesses is None:
+        return prediction
+    score = image_mix.score(*finding.witnesses)
+    return replace(prediction, finding=replace(finding, score=score))
 
 
 def choose_watched(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:

@@ -182,3 +182,19 @@ def test_a_region_that_is_mostly_ignored_is_none_and_a_rim_separates_none():
     )
     (region,) = finding.regions
     assert (region.box_xywh, region.area) == ((40, 10, 10, 10), 100 - 36 + 16)
+
+
+@given(scores=maps, threshold=st.floats(2**-7, 1, width=32))
+def test_all_pixels_of_a_region_get_its_class_and_the_rest_stays(scores, threshold):
+    given, tuning = scores.copy(), Tuning(pixel_threshold=threshold)
+    plain = make_finding(given, CLASSES, tuning=tuning)
+    np.testing.assert_array_equal(given, scores)
+    finding = make_finding(given, CLASSES, tuning=tuning, one_class=True)
+    assert finding.regions == plain.regions
+    np.testing.assert_array_equal(finding.defect_map, plain.defect_map)
+    np.testing.assert_array_equal(np.sort(finding.score_map, axis=0), np.sort(scores, axis=0))
+    outside = finding.region_map == 0
+    np.testing.assert_array_equal(finding.score_map[:, outside], scores[:, outside])
+    for number, region in enumerate(finding.regions, start=1):
+        inside = finding.score_map[:, finding.region_map == number]
+        assert (inside[CLASSES.index(region.class_id)] == inside.max(axis=0)).all()

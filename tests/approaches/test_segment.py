@@ -8,6 +8,7 @@ from torch import nn
 
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.crop_samples import CropSamples
+from defectkit.approaches.image_mix import ImageMix, logit
 from defectkit.approaches.segment import Segment
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import Config, load_config
@@ -15,7 +16,9 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import write_png
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.labels import rle
+from defectkit.labels.scope import Scope
 from defectkit.models.losses import class_probabilities, count_outputs
+from defectkit.models.segmentation.segmenter import SegmenterOutput
 from defectkit.regions import measure_regions
 
 RNG = np.random.default_rng(5)
@@ -38,13 +41,13 @@ class Small(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.shapes.append(tuple(images.shape))
         assert images.shape[2] % self.size_divisor == images.shape[3] % self.size_divisor == 0
-        return self.conv(images.float() / 64 - 2)
+        return SegmenterOutput(self.conv(images.float() / 64 - 2))
 
 
 def segment(*changes: str, classes: int = 2, channels: int = 1) -> Segment:
     names = tuple(str(number) for number in range(1, classes + 1))
-    one_score_a_class = "loss.classes=0"  # unless a test wants it otherwise
-    config = load_config(None, (one_score_a_class, *changes))
+    # One score a class and no margin, unless a test wants it otherwise.
+    config = load_config(None, ("loss.classes=0", "infer.margin=0", *changes))
     return build_approach(config, classes=names, channels=channels)
 
 
@@ -119,6 +122,57 @@ def test_tiles_change_nothing_but_near_their_seams(size):
     np.testing.assert_allclose(tiled.score_map, whole.score_map, atol=2e-6)
 
 
+def test_beyond_the_border_the_network_sees_the_image_reflected():
+    image = random_image(40, 30)
+    (plain,) = segment().find(Small(reach=5), [image])
+    (finding,) = segment("infer.margin=8").find(Small(reach=5), [image])
+    around = np.pad(image, ((8, 8), (8, 8), (0, 0)), mode="symmetric")
+    (wider,) = segment().find(Small(reach=5), [around])
+    np.testing.assert_allclose(finding.score_map, wider.score_map[:, 8:-8, 8:-8], atol=1e-6)
+    inside = np.s_[:, 5:-5, 5:-5]
+    np.testing.assert_allclose(finding.score_map[inside], plain.score_map[inside], atol=1e-6)
+    assert not np.allclose(finding.score_map, plain.score_map)
+
+
+def test_a_mirrored_image_is_scored_too_where_that_is_asked_for():
+    image = random_image(40, 30)
+    networks = [Small(reach=1) for _ in range(3)]
+    (one,) = segment().find(networks[0], [image])
+    (mirrored,) = segment().find(networks[1], [image[:, ::-1].copy()])
+    (mean,) = segment("infer.flip=true").find(networks[2], [image])
+    assert [len(network.shapes) for network in networks] == [1, 1, 2]
+    expected = (one.score_map + mirrored.score_map[..., ::-1]) / 2
+    np.testing.assert_allclose(mean.score_map, expected, atol=1e-6)
+
+
+class Judging(Small):
+    """A network that says of whole images how bright they are."""
+
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        pixels = super().forward(images).pixels
+        return SegmenterOutput(pixels, images.float().amax(dim=(1, 2, 3)) / 64 - 2)
+
+
+def test_an_image_is_scored_by_its_map_and_by_what_is_said_of_the_whole():
+    images = [np.full((40, 30, 1), value, np.uint8) for value in (20, 230)]
+    for image, whole in zip(images, (20 / 64 - 2, 230 / 64 - 2), strict=True):
+        (alone,) = segment().find(Small(reach=0), [image])
+        (finding,) = segment().find(Judging(reach=0), [image])
+        assert alone.witnesses is None
+        assert finding.witnesses == pytest.approx((alone.score, whole))
+        assert finding.score == pytest.approx(ImageMix().score(alone.score, whole))
+        np.testing.assert_array_equal(finding.score_map, alone.score_map)
+
+
+def test_where_not_all_pixels_count_the_map_speaks_for_both():
+    image = np.full((40, 30, 1), 230, np.uint8)
+    scope = Scope(ignored=np.eye(40, 30, dtype=bool))
+    (finding,) = segment().find(Judging(reach=0), [image], [scope])
+    of_map, whole = finding.witnesses
+    assert whole == pytest.approx(logit(of_map))
+    assert finding.score == pytest.approx(of_map)
+
+
 def test_images_up_to_the_limit_are_not_tiled():
     network = Small(reach=0)
     segment("infer.tile=64", "infer.overlap=16").find(network, [random_image(32, 128)])
@@ -132,7 +186,7 @@ def test_exclusive_classes_are_a_softmax_without_the_background():
     assert finding.score_map.shape == (2, 20, 30)
     assert (finding.score_map.sum(axis=0) < 1).all()
     with torch.inference_mode():
-        logits = network(torch.from_numpy(image).permute(2, 0, 1)[None])
+        logits = network(torch.from_numpy(image).permute(2, 0, 1)[None]).pixels
     expected = logits.softmax(dim=1)[0, 1:].numpy()
     np.testing.assert_allclose(finding.score_map, expected, atol=1e-6)
 

@@ -4,6 +4,7 @@ import pytest
 from defectkit.approaches.tuning import Tuning
 from defectkit.approaches.whole_images import (
     FINDING_BYTES,
+    Scored,
     batches_by_shape,
     find_by_scores,
     fits_tile,
@@ -17,6 +18,11 @@ RNG = np.random.default_rng(0)
 def brightness(batch: np.ndarray) -> np.ndarray:
     """(B, H, W, 1) -> (B, 1, H, W): the score of a pixel is its gray value."""
     return (batch[..., 0][:, None] / 255).astype(np.float32)
+
+
+def scored(batch: np.ndarray) -> Scored:
+    """The same, of a network that judges no whole images."""
+    return brightness(batch), None
 
 
 def noise(*shape: int) -> np.ndarray:
@@ -33,13 +39,13 @@ def test_images_of_one_shape_share_a_batch_in_their_order():
 def test_each_finding_belongs_to_its_image():
     images = [np.full((6, width, 1), 10 * width, np.uint8) for width in (5, 9, 5, 7)]
     images[2] = images[2] + 100
-    found = find_by_scores(brightness, images, ("1",), tuning=Tuning())
+    found = find_by_scores(scored, images, ("1",), tuning=Tuning())
     assert [finding.score_map.shape for finding in found] == [(1, *one.shape[:2]) for one in images]
     assert [finding.score for finding in found] == pytest.approx(
         [image.max() / 255 for image in images]
     )
     assert [len(finding.regions) for finding in found] == [0, 0, 1, 0]
-    assert find_by_scores(brightness, [], ("1",), tuning=Tuning()) == []
+    assert find_by_scores(scored, [], ("1",), tuning=Tuning()) == []
 
 
 @pytest.mark.check(51)
@@ -48,11 +54,11 @@ def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
     batch = noise(2, *size, 1)
     shapes = []
 
-    def score(part: np.ndarray) -> np.ndarray:
+    def score(part: np.ndarray) -> Scored:
         shapes.append(part.shape[1:3])
-        return brightness(part)
+        return scored(part)
 
-    found = score_in_tiles(score, batch, n_classes=1, tile=32, overlap=8, padded=int)
+    found, _ = score_in_tiles(score, batch, n_classes=1, tile=32, overlap=8, padded=int)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, brightness(batch), atol=1e-6)
     assert all(height * width <= 32**2 for height, width in shapes)
@@ -62,14 +68,25 @@ def test_tiles_of_a_large_image_blend_to_what_the_whole_image_gets(size):
 def test_a_seam_fades_from_one_tile_to_the_next():
     step = iter(range(100))
 
-    def score(part: np.ndarray) -> np.ndarray:
-        return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32)
+    def score(part: np.ndarray) -> Scored:
+        return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32), None
 
-    found = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8, padded=int)
+    found, _ = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8, padded=int)
     across = found[0, 0, 8]
     assert across.min() >= 0
     assert across.max() <= 1
     assert np.abs(np.diff(across)).max() < 0.3  # a hard seam would be a step of 1
+
+
+def test_a_large_image_is_as_defective_as_its_most_defective_tile():
+    def score(part: np.ndarray) -> Scored:
+        return brightness(part), part.max(axis=(1, 2, 3)).astype(np.float32)
+
+    images = noise(2, 100, 90, 1) // 2
+    images[1, 70, 80] = 200
+    options = {"n_classes": 1, "tile": 32, "overlap": 8, "padded": int}
+    assert score_in_tiles(score, images, **options)[1].tolist() == [images[0].max(), 200]
+    assert score_in_tiles(scored, images, **options)[1] is None
 
 
 @pytest.mark.check(61)

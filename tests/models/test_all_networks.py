@@ -20,6 +20,7 @@ from defectkit.errors import ModelError, NotFiniteError
 from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.detection.detector import Detections, Detector
 from defectkit.models.network import Network
+from defectkit.models.segmentation.segmenter import SegmenterOutput
 
 CLASSES = {1: ("1", "2"), 3: ("1",), 5: ("1", "2")}
 ENCODERS = {1: "test_resnet", 3: "tf_efficientnet_lite0", 5: "test_resnet"}
@@ -93,6 +94,9 @@ def outputs(network: Any, images: torch.Tensor) -> list[torch.Tensor]:
         found = network(images)
     if isinstance(found, torch.Tensor):
         return list(found)
+    if isinstance(found, SegmenterOutput):
+        judged = [] if found.images is None else [found.images[:, None]]
+        return list(torch.cat([found.pixels.flatten(1), *judged], dim=1))
     return [
         torch.cat([one.boxes, one.scores[:, None], one.labels[:, None].float()], dim=1)
         for one in found
@@ -141,6 +145,11 @@ def test_it_says_of_images_of_any_channels_what_it_should(approach, architecture
         torch.testing.assert_close(found[0].boxes, as_floats[0].boxes)
     else:
         places = (1, 1) if approach == "patch" else images.shape[2:]
+        if approach == "segment":
+            if found.images is not None:
+                assert found.images.shape == (2,)
+                torch.testing.assert_close(found.images, as_floats.images)
+            found, as_floats = found.pixels, as_floats.pixels
         n_outputs = {1: 3, 3: 1, 5: 3}[channels]  # any defect, and with two classes one for each
         assert found.shape == (2, n_outputs, *places)
         assert found.dtype == torch.float32

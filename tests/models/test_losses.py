@@ -18,6 +18,7 @@ from defectkit.models.segmentation.segmenter import build_segnet, build_smp
 
 ZERO = {
     "bce": 0.0, "classes": 0.0, "dice": 0.0, "focal": 0.0, "focal_gamma": 2.0, "cross_entropy": 0.0,
+    "image": 0.0,
 }  # fmt: skip
 # With it logits have the layout "apart", and as good as nothing is added to the loss.
 APART = {**ZERO, "classes": 1e-9}
@@ -293,6 +294,7 @@ def test_networks_learn_one_batch_by_heart(kind, loss):
         network = build_smp(
             architecture="unet", encoder="tf_efficientnet_lite0", in_channels=1,
             out_channels=out_channels, decoder_channels=(32, 24, 16), state=None,
+            class_head=layout == "apart", image_window=32,
         )  # fmt: skip
     images = torch.full((2, 1, 32, 32), 60, dtype=torch.uint8)
     masks = torch.zeros(2, 2, 32, 32, dtype=torch.uint8)
@@ -300,7 +302,8 @@ def test_networks_learn_one_batch_by_heart(kind, loss):
     images[1, :, 12:30, 8:24], masks[1, 1, 12:30, 8:24] = 140, 1
 
     def loss():
-        return segmentation_losses(network(images), masks, **weights)["loss"]
+        pixels, of_images = network(images)
+        return segmentation_losses(pixels, masks, image_logits=of_images, **weights)["loss"]
 
     learn(network, loss, lr=3e-3, below=0.6, max_steps=100)
 
@@ -360,3 +363,15 @@ def test_a_batch_in_which_no_pixel_counts_gives_no_gradient(extra, weights):
     loss.backward()
     assert torch.isfinite(loss)
     assert (logits.grad == 0).all()
+
+
+def test_the_judgment_of_whole_images_is_that_of_scikit_learn():
+    logits, masks = batch()
+    masks[1] = 0
+    of_images = torch.tensor([2.0, -0.5, 0.3])
+    given = {**ZERO, "bce": 1, "image": 0.5}
+    terms = segmentation_losses(logits, masks, image_logits=of_images, **given)
+    expected = log_loss([1, 0, 1], of_images.double().sigmoid().numpy())
+    assert terms["image"].item() == pytest.approx(expected, rel=1e-6)
+    assert terms["loss"].item() == pytest.approx((terms["bce"] + 0.5 * terms["image"]).item())
+    assert "image" not in segmentation_losses(logits, masks, **given)  # a network without the head

@@ -3,28 +3,38 @@
 Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import segmentation_models_pytorch as smp
 import torch
-from segmentation_models_pytorch.base import SegmentationHead
+from segmentation_models_pytorch.base import SegmentationHead, SegmentationModel
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
 
 from defectkit.errors import ModelError
 from defectkit.models.encoders import StateDict, load_into_encoder, normalization
 from defectkit.models.network import Network, stage_ends
+from defectkit.models.segmentation.heads import ClassHead, ImageHead
 from defectkit.models.segmentation.pixel_net import PixelNet
 from defectkit.models.segmentation.segnet import SegNet
 
 ENCODER_STAGES = 5
 _TAKES_DECODER_CHANNELS = ("unet", "manet")
+_WITHOUT_HEADS = ("dpt",)
+"""Its encoder gives tokens, no maps of several sizes: what heads add is left out."""
 _FCN_STRIDE = 8
 _FCN = {"resnet50": fcn_resnet50, "resnet101": fcn_resnet101}
 
 
+class SegmenterOutput(NamedTuple):
+    """The logits of every pixel, (B, K, H, W), and those of whole images, (B,), or None."""
+
+    pixels: torch.Tensor
+    images: torch.Tensor | None = None
+
+
 class Segmenter(Network):
-    """Scores every pixel."""
+    """Scores every pixel, and where its architecture has the head for it, the image as a whole."""
 
     def __init__(
         self,
@@ -41,12 +51,54 @@ class Segmenter(Network):
         self.body = body
         self.size_divisor = size_divisor
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W) in [0, 255], uint8 or float -> logits (B, K, H, W)."""
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        """(B, C, H, W) in [0, 255], uint8 or float -> logits."""
         outputs = self.body(self.normalize(images))
         if isinstance(outputs, dict):  # of torchvision
             outputs = outputs["out"]
-        return cast(torch.Tensor, outputs)
+        return SegmenterOutput(outputs)
+
+
+class HeadedSegmenter(Segmenter):
+    """A network of segmentation_models_pytorch with heads on its encoder's deep features.
+
+    With ``class_head`` the body says *whether* in one channel, and the head *which*.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        *,
+        class_head: ClassHead | None,
+        image_head: ImageHead | None,
+        size_divisor: int,
+        mean: float,
+        std: float,
+        encoder: nn.Module | None,
+        stage_ends: tuple[str, ...],
+    ) -> None:
+        super().__init__(
+            body,
+            size_divisor=size_divisor,
+            mean=mean,
+            std=std,
+            encoder=encoder,
+            stage_ends=stage_ends,
+        )
+        self.class_head = class_head
+        self.image_head = image_head
+
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        """(B, C, H, W) in [0, 255], uint8 or float -> logits."""
+        body = cast(SegmentationModel, self.body)
+        features = body.encoder(self.normalize(images))
+        pixels = body.segmentation_head(body.decoder(features))
+        of_images = None
+        if self.image_head is not None:
+            of_images = self.image_head(features, pixels.amax(dim=1, keepdim=True))
+        if self.class_head is not None:
+            pixels = torch.cat([pixels, self.class_head(features, pixels.shape[2:])], dim=1)
+        return SegmenterOutput(pixels, of_images)
 
 
 def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
@@ -137,14 +189,19 @@ def build_smp(
     out_channels: int,
     decoder_channels: tuple[int, ...],
     state: StateDict | None,
+    class_head: bool = False,
+    image_window: int | None = None,
 ) -> Segmenter:
     """Any architecture of segmentation_models_pytorch on any timm encoder.
 
-    ``decoder_channels`` applies to ``unet`` and ``manet``; the others have their own defaults.
+    ``decoder_channels`` applies to ``unet`` and ``manet``; the others have their own defaults. With
+    ``class_head`` all channels but the first, "any defect", come from deep features. With
+    ``image_window`` windows of this side in pixels are judged as a whole, too.
 
     Raises:
         ModelError: the encoder is unknown or does not fit the architecture.
     """
+    class_head &= architecture not in _WITHOUT_HEADS
     options = {}
     if architecture in _TAKES_DECODER_CHANNELS:
         missing = ENCODER_STAGES - len(decoder_channels)
@@ -160,7 +217,7 @@ def build_smp(
             encoder_name=f"tu-{encoder}",
             encoder_weights=None,
             in_channels=in_channels,
-            classes=out_channels,
+            classes=1 if class_head else out_channels,
             **options,
         )
     except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
@@ -173,18 +230,29 @@ def build_smp(
         # with all five; the logits are then upsampled.
         body.decoder.blocks = body.decoder.blocks[: len(decoder_channels)]
         body.segmentation_head = SegmentationHead(
-            decoder_channels[-1], out_channels, kernel_size=3, upsampling=2**missing
+            decoder_channels[-1],
+            1 if class_head else out_channels,
+            kernel_size=3,
+            upsampling=2**missing,
         )
     if state is not None:
         load_into_encoder(body.encoder.model, state)
     mean, std = normalization(encoder)
     # PAN halves its deepest map, at 1/16 of the image, three times more.
     size_divisor = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
-    return Segmenter(
+    common = {
+        "size_divisor": size_divisor,
+        "mean": mean,
+        "std": std,
+        "encoder": body.encoder.model if state else None,
+        "stage_ends": stage_ends(body.encoder.model),
+    }
+    if architecture in _WITHOUT_HEADS:
+        return Segmenter(body, **common)
+    channels = body.encoder.out_channels
+    return HeadedSegmenter(
         body,
-        size_divisor=size_divisor,
-        mean=mean,
-        std=std,
-        encoder=body.encoder.model if state else None,
-        stage_ends=stage_ends(body.encoder.model),
+        class_head=ClassHead(channels, out_channels - 1) if class_head else None,
+        image_head=ImageHead(channels, window=image_window) if image_window else None,
+        **common,
     )

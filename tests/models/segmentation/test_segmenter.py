@@ -26,7 +26,7 @@ def test_a_layer_more_for_the_background_or_for_any_defect():
         for architecture in ("unet", "segnet"):
             _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
             with torch.inference_mode():
-                assert net(torch.zeros(1, 1, 32, 32)).shape == (1, layers, 32, 32)
+                assert net(torch.zeros(1, 1, 32, 32)).pixels.shape == (1, layers, 32, 32)
 
 
 @pytest.mark.parametrize("channels", [(16,), (32, 16), (96, 48, 32, 24), (64, 48, 32, 24, 16)])
@@ -36,7 +36,21 @@ def test_thinner_decoders_still_give_full_size(channels, architecture):
     _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
     assert len(net.body.decoder.blocks) == len(channels)
     with torch.inference_mode():
-        assert net(torch.zeros(1, 1, 64, 32)).shape == (1, 1 + 2, 64, 32)
+        assert net(torch.zeros(1, 1, 64, 32)).pixels.shape == (1, 1 + 2, 64, 32)
+
+
+def test_classes_and_whole_images_are_judged_by_heads_of_their_own_where_they_are_asked_for():
+    for extra, classes, whole in (
+        ((), True, True),
+        (("loss.image=0",), True, False),
+        (("loss.classes=0",), False, True),
+    ):
+        _, net = network("unet", channels=1, encoder="resnet18", extra=extra)
+        assert (net.class_head is not None, net.image_head is not None) == (classes, whole)
+        with torch.inference_mode():
+            pixels, images = net(torch.zeros(2, 1, 64, 32))
+        assert pixels.shape == (2, 2 + classes, 64, 32)
+        assert images is None if not whole else images.shape == (2,)
 
 
 @pytest.mark.parametrize("count", [0, 6])
@@ -62,9 +76,9 @@ def test_pixels_go_in_as_they_are_and_are_normalized_inside():
     _, net = network("unet", channels=3, encoder="resnet18")
     images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     seen = []
-    net.body.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    net.body.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.inference_mode():
-        torch.testing.assert_close(net(images), net(images.float()))
+        torch.testing.assert_close(net(images).pixels, net(images.float()).pixels)
     torch.testing.assert_close(seen[0], (images.float() - mean) / std)
 
 
@@ -156,7 +170,7 @@ def test_a_transposed_fcn_begins_as_bilinear_interpolation_and_learns():
     plain.load_state_dict(weights)
     images = torch.randint(0, 256, (1, 1, 64, 96), dtype=torch.uint8)
     with torch.inference_mode():
-        one, other = net(images), plain(images)
+        one, other = net(images).pixels, plain(images).pixels
     inside = (..., slice(8, -8), slice(8, -8))  # at the border interpolation repeats, this does not
     torch.testing.assert_close(one[inside], other[inside], rtol=1e-4, atol=1e-5)
     assert net.body.up.weight.requires_grad

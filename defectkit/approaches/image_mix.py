@@ -1,0 +1,61 @@
+"""The defect score of an image from two witnesses: its score map, and a judgment of it as a whole.
+
+The map's largest score finds the smallest defect, but also the one odd spot on a good image; a
+judgment of the whole knows what a surface looks like, but overlooks what is small. Mixed, they rank
+images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
+"""
+
+import math
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_LOGIT = 14.0
+"""Scores nearer to 0 or 1 than this logit, 8e-7, count as this one."""
+
+Weight = Annotated[float, Field(ge=0.0, le=1e3)]
+
+
+class ImageMix(BaseModel):
+    """The logit of an image's defect score: both weighed logits, and a bias.
+
+    Raises:
+        pydantic.ValidationError: a value is out of range, both weights are 0, or there is an
+            unknown field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    map: Weight = 0.5
+    """Weight of the logit of the map's score."""
+    image: Weight = 0.5
+    """Weight of the logit of the judgment of the whole."""
+    bias: Annotated[float, Field(ge=-1e3, le=1e3)] = 0.0
+    """What is added."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.map + self.image:
+            raise ValueError("one of the weights of an image score must be above 0")
+        return self
+
+    def score(self, map_score: float, image_logit: float) -> float:
+        """Return the defect score in [0, 1] of an image.
+
+        Args:
+            map_score: the score of its map, in [0, 1].
+            image_logit: the logit of the judgment of the whole.
+        """
+        return sigmoid(self.map * logit(map_score) + self.image * image_logit + self.bias)
+
+
+def logit(score: float) -> float:
+    """Return the logit of a score in [0, 1], at most ``MAX_LOGIT`` away from 0."""
+    if 0.0 < score < 1.0:
+        return min(max(math.log(score) - math.log1p(-score), -MAX_LOGIT), MAX_LOGIT)
+    return math.copysign(MAX_LOGIT, score - 0.5)
+
+
+def sigmoid(logit: float) -> float:
+    """Return the score in [0, 1] of a logit, without overflow."""
+    return 0.5 * (1.0 + math.tanh(0.5 * logit))

@@ -1,0 +1,47 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.special import expit
+from scipy.special import logit as exact_logit
+
+from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix, logit, sigmoid
+
+weights = st.floats(0.01, 10)
+scores = st.floats(0, 1)
+logits = st.floats(-1e6, 1e6)
+
+
+@given(score=st.floats(1e-5, 1 - 1e-5))
+def test_logits_are_those_of_scipy(score):
+    assert logit(score) == pytest.approx(exact_logit(score), abs=1e-9)
+    assert sigmoid(logit(score)) == pytest.approx(score, abs=1e-9)
+
+
+@given(value=logits)
+def test_no_logit_is_too_large(value):
+    assert sigmoid(value) == pytest.approx(expit(value), abs=1e-12)
+    assert abs(logit(sigmoid(value))) <= MAX_LOGIT
+
+
+@given(one=scores, other=scores, whole=logits, map=weights, image=weights, bias=st.floats(-9, 9))
+def test_a_higher_score_of_either_never_lowers_the_mix(one, other, whole, map, image, bias):
+    mix = ImageMix(map=map, image=image, bias=bias)
+    low, high = sorted((one, other))
+    assert 0.0 <= mix.score(low, whole) <= mix.score(high, whole) <= 1.0
+    assert mix.score(low, whole) <= mix.score(low, whole + 1)
+
+
+def test_with_one_weight_the_score_is_that_witness():
+    assert ImageMix(map=1, image=0).score(0.3, 99) == pytest.approx(0.3)
+    assert ImageMix(map=0, image=1).score(0.3, exact_logit(0.8)) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("wrong", [{"map": -1}, {"bias": math.nan}, {"image": math.inf}])
+def test_weights_that_make_no_score_are_refused(wrong):
+    with pytest.raises(ValidationError, match="greater than or equal|finite"):
+        ImageMix(**wrong)
+    with pytest.raises(ValidationError, match="above 0"):
+        ImageMix(map=0, image=0)
