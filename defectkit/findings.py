@@ -20,8 +20,8 @@ class Finding:
       i-th is region i + 1 of the map.
     - ``score``: the image's defect score in [0, 1], which the verdict compares with the thresholds.
     - ``class_scores``: (K,) float32 in [0, 1].
-    - ``witnesses``: where a network also judges the image as a whole, the score of the map in [0, 1]
-      and the logit of that judgment, of which ``score`` is mixed; else None.
+    - ``witnesses``: where a network also judges the image as a whole, the score of the map in
+      [0, 1] and the logit of that judgment, of which ``score`` is mixed; else None.
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
 

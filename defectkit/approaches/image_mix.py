@@ -26,16 +26,16 @@ class ImageMix(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    map: Weight = 0.5
+    map_weight: Weight = 0.5
     """Weight of the logit of the map's score."""
-    image: Weight = 0.5
+    image_weight: Weight = 0.5
     """Weight of the logit of the judgment of the whole."""
     bias: Annotated[float, Field(ge=-1e3, le=1e3)] = 0.0
     """What is added."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.map + self.image:
+        if not self.map_weight + self.image_weight:
             raise ValueError("one of the weights of an image score must be above 0")
         return self
 
@@ -46,7 +46,9 @@ class ImageMix(BaseModel):
             map_score: the score of its map, in [0, 1].
             image_logit: the logit of the judgment of the whole.
         """
-        return sigmoid(self.map * logit(map_score) + self.image * image_logit + self.bias)
+        return sigmoid(
+            self.map_weight * logit(map_score) + self.image_weight * image_logit + self.bias
+        )
 
 
 def logit(score: float) -> float:

@@ -152,9 +152,9 @@ class Segment:
         scores, decisions = self._pass(network, batch)
         if self.config.infer.flip:
             mirrored, others = self._pass(network, batch[:, :, ::-1])
-            scores = (scores + mirrored[..., ::-1]) / 2
+            scores = np.float32(0.5) * (scores + mirrored[..., ::-1])
             if decisions is not None and others is not None:
-                decisions = (decisions + others) / 2
+                decisions = np.float32(0.5) * (decisions + others)
         return scores, decisions
 
     def _pass(self, network: Network, batch: ImageBatch) -> Scored:

@@ -34,7 +34,7 @@ def fit_image_mix(
         return None
     known = np.array([(logit(of_map), whole, 1.0) for of_map, whole in witnesses])  # (N, 3)
     start = ImageMix()
-    prior = np.array([start.map, start.image, start.bias])
+    prior = np.array([start.map_weight, start.image_weight, start.bias])
 
     def loss(weights: Float64Array) -> tuple[float, Float64Array]:
         logits = known @ weights
@@ -47,4 +47,4 @@ def fit_image_mix(
     found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds).x
     if not found[:2].any():
         return start
-    return ImageMix(map=float(found[0]), image=float(found[1]), bias=float(found[2]))
+    return ImageMix(map_weight=float(found[0]), image_weight=float(found[1]), bias=float(found[2]))

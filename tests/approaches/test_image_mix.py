@@ -26,22 +26,26 @@ def test_no_logit_is_too_large(value):
     assert abs(logit(sigmoid(value))) <= MAX_LOGIT
 
 
-@given(one=scores, other=scores, whole=logits, map=weights, image=weights, bias=st.floats(-9, 9))
-def test_a_higher_score_of_either_never_lowers_the_mix(one, other, whole, map, image, bias):
-    mix = ImageMix(map=map, image=image, bias=bias)
+@given(one=scores, other=scores, whole=logits, first=weights, second=weights, bias=st.floats(-9, 9))
+def test_a_higher_score_of_either_never_lowers_the_mix(one, other, whole, first, second, bias):
+    mix = ImageMix(map_weight=first, image_weight=second, bias=bias)
     low, high = sorted((one, other))
     assert 0.0 <= mix.score(low, whole) <= mix.score(high, whole) <= 1.0
     assert mix.score(low, whole) <= mix.score(low, whole + 1)
 
 
 def test_with_one_weight_the_score_is_that_witness():
-    assert ImageMix(map=1, image=0).score(0.3, 99) == pytest.approx(0.3)
-    assert ImageMix(map=0, image=1).score(0.3, exact_logit(0.8)) == pytest.approx(0.8)
+    assert ImageMix(map_weight=1.0, image_weight=0.0).score(0.3, 99) == pytest.approx(0.3)
+    assert ImageMix(map_weight=0.0, image_weight=1.0).score(0.3, exact_logit(0.8)) == pytest.approx(
+        0.8
+    )
 
 
-@pytest.mark.parametrize("wrong", [{"map": -1}, {"bias": math.nan}, {"image": math.inf}])
+@pytest.mark.parametrize(
+    "wrong", [{"map_weight": -1}, {"bias": math.nan}, {"image_weight": math.inf}]
+)
 def test_weights_that_make_no_score_are_refused(wrong):
     with pytest.raises(ValidationError, match="greater than or equal|finite"):
         ImageMix(**wrong)
     with pytest.raises(ValidationError, match="above 0"):
-        ImageMix(map=0, image=0)
+        ImageMix(map_weight=0.0, image_weight=0.0)

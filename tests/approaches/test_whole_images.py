@@ -71,7 +71,9 @@ def test_a_seam_fades_from_one_tile_to_the_next():
     def score(part: np.ndarray) -> Scored:
         return np.full((1, 1, *part.shape[1:3]), next(step) % 2, np.float32), None
 
-    found, _ = score_in_tiles(score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8, padded=int)
+    found, _ = score_in_tiles(
+        score, noise(1, 16, 112, 1), n_classes=1, tile=16, overlap=8, padded=int
+    )
     across = found[0, 0, 8]
     assert across.min() >= 0
     assert across.max() <= 1

@@ -18,14 +18,14 @@ def test_the_witness_that_knows_more_weighs_more():
     good, bad = SIGNS + RNG.normal(size=400), SIGNS + 4 * RNG.normal(size=400)
     of_map = fit_image_mix(witnesses(good, bad), TRUTH)
     of_whole = fit_image_mix(witnesses(bad, good), TRUTH)
-    assert of_map.map > 4 * of_map.image
-    assert of_whole.image > 4 * of_whole.map
+    assert of_map.map_weight > 4 * of_map.image_weight
+    assert of_whole.image_weight > 4 * of_whole.map_weight
 
 
 def test_a_witness_that_contradicts_is_not_heard():
     mix = fit_image_mix(witnesses(SIGNS + RNG.normal(size=400), -SIGNS), TRUTH)
-    assert mix.image == 0.0
-    assert mix.map > 0.0
+    assert mix.image_weight == 0.0
+    assert mix.map_weight > 0.0
 
 
 def test_the_scores_are_probabilities():
@@ -34,14 +34,14 @@ def test_the_scores_are_probabilities():
     mix = fit_image_mix(witnesses(one, other), TRUTH)
     scores = np.array([mix.score(*pair) for pair in witnesses(one, other)])
     assert scores.mean() == pytest.approx(TRUTH.mean(), abs=0.03)
-    assert mix.map == pytest.approx(mix.image, rel=0.5)
+    assert mix.map_weight == pytest.approx(mix.image_weight, rel=0.5)
 
 
 def test_a_few_images_cannot_silence_a_witness():
     pairs = witnesses(np.array([3.0, -3.0, 2.0, -2.0]), np.array([-0.1, 0.1, -0.1, 0.1]))
     mix = fit_image_mix(pairs, [True, False, True, False])
-    assert 0.2 < mix.image
-    assert mix.map < 3.0  # nor trust one without end
+    assert mix.image_weight > 0.2
+    assert mix.map_weight < 3.0  # nor trust one without end
 
 
 def test_with_one_kind_of_image_there_is_nothing_to_fit():

@@ -16,6 +16,7 @@ from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.deployment import best_model
 from defectkit.models.network import Network
+from defectkit.models.segmentation.segmenter import SegmenterOutput
 from defectkit.pipelines import train
 from defectkit.reporting.drawing import training_progress
 from defectkit.training import state
@@ -35,8 +36,8 @@ class Tiny(Network):
         super().__init__(mean=128.0, std=128.0, features=features, pretrained=True)
         self.head = nn.Sequential(nn.Dropout(0.3), nn.Conv2d(6, 2, 3, padding=1))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(self.normalize(images)))
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
+        return SegmenterOutput(self.head(self.features(self.normalize(images))))
 
     def lowest_stages(self, count: int) -> list[nn.Module]:
         return [*self.features[:2]] if count else []

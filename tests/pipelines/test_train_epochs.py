@@ -12,6 +12,7 @@ from trial import Tiny, equal, weights
 
 from defectkit.config import Config
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
+from defectkit.models.segmentation.segmenter import SegmenterOutput
 from defectkit.training import validation
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
@@ -179,7 +180,7 @@ class Stopped(Tiny):
         super().__init__()
         self.left = step
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
         self.left -= self.training
         if self.left < 0:
             raise KeyboardInterrupt
@@ -268,11 +269,11 @@ class Poisoned(Tiny):
         super().__init__()
         self.good = good
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> SegmenterOutput:
         outputs = super().forward(images)
         if self.training:
             self.good -= 1
-        return outputs if self.good >= 0 else outputs * float("nan")
+        return outputs if self.good >= 0 else SegmenterOutput(outputs.pixels * float("nan"))
 
 
 def test_a_loss_that_is_not_finite_names_its_batch(trial):

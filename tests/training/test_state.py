@@ -65,7 +65,7 @@ def test_a_state_is_loaded_as_it_was_saved(tmp_path, quality):
     learner, state = build_learner(Tiny(), config, CPU), TrainState(steps=12)
     add(state, 0.1, quality)
     state.seconds = 30.0
-    learner.network(torch.zeros(1, 1, 8, 8)).sum().backward()
+    learner.network(torch.zeros(1, 1, 8, 8)).pixels.sum().backward()
     learner.optimizer.step()
     save_state(tmp_path, state, learner, identity="one")
     other = build_learner(Tiny(seed=9), config, CPU)

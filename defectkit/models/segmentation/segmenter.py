@@ -3,7 +3,7 @@
 Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -240,7 +240,7 @@ def build_smp(
     mean, std = normalization(encoder)
     # PAN halves its deepest map, at 1/16 of the image, three times more.
     size_divisor = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
-    common = {
+    common: dict[str, Any] = {
         "size_divisor": size_divisor,
         "mean": mean,
         "std": std,
