@@ -211,7 +211,9 @@ def test_the_loss_reaches_every_parameter(approach, architecture):
         terms = network(*scenes(1, (1, 2), side=64))
         loss = torch.stack(list(terms.values())).sum()
     else:
-        loss = network(draw_images(network, 3)).square().mean()
+        said = network(draw_images(network, 3))
+        parts = said if isinstance(said, SegmenterOutput) else [said]
+        loss = torch.stack([part.square().mean() for part in parts if part is not None]).sum()
     loss.backward()
     learning = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
     unreached = [name for name, gradient in learning.items() if gradient is None]

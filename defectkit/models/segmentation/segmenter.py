@@ -196,12 +196,49 @@ def build_smp(
 
     ``decoder_channels`` applies to ``unet`` and ``manet``; the others have their own defaults. With
     ``class_head`` all channels but the first, "any defect", come from deep features. With
-    ``image_window`` windows of this side in pixels are judged as a whole, too.
+    ``image_window`` windows of this side in pixels are judged as a whole, too. ``dpt`` has neither.
 
     Raises:
         ModelError: the encoder is unknown or does not fit the architecture.
     """
     class_head &= architecture not in _WITHOUT_HEADS
+    body = _build_body(
+        architecture=architecture,
+        encoder=encoder,
+        in_channels=in_channels,
+        out_channels=1 if class_head else out_channels,
+        decoder_channels=decoder_channels,
+    )
+    if state is not None:
+        load_into_encoder(body.encoder.model, state)
+    mean, std = normalization(encoder)
+    common: dict[str, Any] = {
+        # PAN halves its deepest map, at 1/16 of the image, three times more.
+        "size_divisor": 128 if architecture == "pan" else max(32, body.encoder.output_stride),
+        "mean": mean,
+        "std": std,
+        "encoder": body.encoder.model if state else None,
+        "stage_ends": stage_ends(body.encoder.model),
+    }
+    if architecture in _WITHOUT_HEADS:
+        return Segmenter(body, **common)
+    channels = body.encoder.out_channels
+    return HeadedSegmenter(
+        body,
+        class_head=ClassHead(channels, out_channels - 1) if class_head else None,
+        image_head=ImageHead(channels, window=image_window) if image_window else None,
+        **common,
+    )
+
+
+def _build_body(
+    *,
+    architecture: str,
+    encoder: str,
+    in_channels: int,
+    out_channels: int,
+    decoder_channels: tuple[int, ...],
+) -> Any:
     options = {}
     if architecture in _TAKES_DECODER_CHANNELS:
         missing = ENCODER_STAGES - len(decoder_channels)
@@ -217,7 +254,7 @@ def build_smp(
             encoder_name=f"tu-{encoder}",
             encoder_weights=None,
             in_channels=in_channels,
-            classes=1 if class_head else out_channels,
+            classes=out_channels,
             **options,
         )
     except (RuntimeError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
@@ -230,29 +267,6 @@ def build_smp(
         # with all five; the logits are then upsampled.
         body.decoder.blocks = body.decoder.blocks[: len(decoder_channels)]
         body.segmentation_head = SegmentationHead(
-            decoder_channels[-1],
-            1 if class_head else out_channels,
-            kernel_size=3,
-            upsampling=2**missing,
+            decoder_channels[-1], out_channels, kernel_size=3, upsampling=2**missing
         )
-    if state is not None:
-        load_into_encoder(body.encoder.model, state)
-    mean, std = normalization(encoder)
-    # PAN halves its deepest map, at 1/16 of the image, three times more.
-    size_divisor = 128 if architecture == "pan" else max(32, body.encoder.output_stride)
-    common: dict[str, Any] = {
-        "size_divisor": size_divisor,
-        "mean": mean,
-        "std": std,
-        "encoder": body.encoder.model if state else None,
-        "stage_ends": stage_ends(body.encoder.model),
-    }
-    if architecture in _WITHOUT_HEADS:
-        return Segmenter(body, **common)
-    channels = body.encoder.out_channels
-    return HeadedSegmenter(
-        body,
-        class_head=ClassHead(channels, out_channels - 1) if class_head else None,
-        image_head=ImageHead(channels, window=image_window) if image_window else None,
-        **common,
-    )
+    return body
