@@ -14,9 +14,9 @@ the code of another commit or checkout. Each is pinned to its own processors, so
 ``--processors 1`` several run at the same time. All predict the same test images, and one code
 scores them (``quality_scores.py``).
 
-What is finished stays in ``--out``: started again, the benchmark does the rest. To repeat a
-competitor, remove its ``results/NAME-SEED.json`` and ``jobs/NAME-SEED/``. The table has all
-results that are there. Linux only.
+What is finished stays in ``--out``: started again, the benchmark does the rest. To score a
+competitor again, remove its ``results/NAME-SEED.json``; to train it again, ``jobs/NAME-SEED/`` too.
+The table has all results that are there. Linux only.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from quality_table import EXPLANATION, section
 
 import defectkit
 from defectkit.config.options import parse_seconds
-from defectkit.files import read_json, write_text
+from defectkit.files import read_json, write_json, write_text
 from defectkit.pipelines import synth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,7 +126,7 @@ def read_options() -> argparse.Namespace:
     )
     options = parser.parse_args()
     if options.smoke:
-        options.max_time, options.seed = "10s", [0]
+        options.max_time, options.seed = "20s", [0]
     usable = len(os.sched_getaffinity(0))
     if not 1 <= options.processors <= usable:
         parser.error(f"--processors {options.processors}: this process may use {usable}")
@@ -180,36 +180,26 @@ def checkout(job: Job) -> Path:
 
 def run_job(job: Job, code: Path, pinned: Sequence[int]) -> bool:
     """Train a competitor on its processors and score it; return whether that went well."""
-    predictions = job.work / "predictions"
-    command = [str(job.data), str(predictions), "--seconds", f"{parse_seconds(job.max_time)}"]
-    command += ["--seed", str(job.seed)]
-    if job.competitor in PEERS:
-        script = job.competitor
-    else:
-        script = "ours"
-        name, run = job.competitor.partition("@")[0], job.work / "run"
-        command += ["--name", name, "--run", str(run)]
+    predictions, about = job.work / "predictions", job.work / "about.json"
     print(f"{job.competitor}, seed {job.seed}: started on {list(pinned)}", flush=True)
-    if not (predictions / "predictions.json").exists():
+    if not about.exists():
+        facts = describe(job, code)
         shutil.rmtree(job.work, ignore_errors=True)
-        if not run_python(f"competitors/{script}.py", command, job, code, pinned):
+        arguments = [str(job.data), str(predictions)]
+        arguments += ["--seconds", f"{parse_seconds(job.max_time)}", "--seed", str(job.seed)]
+        script = job.competitor
+        if job.competitor not in PEERS:
+            script, name = "ours", job.competitor.partition("@")[0]
+            arguments += ["--name", name, "--run", str(job.work / "run")]
+        if not run_python(f"competitors/{script}.py", arguments, job, code, pinned):
             return False
-    partial = job.work / "result.json"
-    scoring = [str(predictions), str(job.data), str(partial)]
+        write_json(about, facts)
+    scored = job.work / "scored.json"
+    scoring = [str(predictions), str(job.data), str(scored)]
     if not run_python("quality_scores.py", scoring, job, ROOT, pinned):
         return False
-    facts = {
-        "competitor": job.competitor,
-        "seed": job.seed,
-        "max_time": job.max_time,
-        "processors": job.processors,
-        "machine": describe_machine(),
-        "commit": describe_commit(job, code),
-        "date": date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
-    }
-    write_text(job.result, json.dumps({**facts, **read_json(partial)}))
-    partial.unlink()
+    write_text(job.result, json.dumps({**read_json(about), **read_json(scored)}))
+    scored.unlink()
     print(f"{job.competitor}, seed {job.seed}: {job.result}", flush=True)
     return True
 
@@ -238,6 +228,20 @@ def run_python(
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
         print(f"{job.competitor}, seed {job.seed}: failed, see {log}:\n{tail}", flush=True)
     return ended.returncode == 0
+
+
+def describe(job: Job, code: Path) -> dict[str, Any]:
+    """Return what the table tells of a training."""
+    return {
+        "competitor": job.competitor,
+        "seed": job.seed,
+        "max_time": job.max_time,
+        "processors": job.processors,
+        "machine": describe_machine(),
+        "commit": describe_commit(job, code),
+        "date": date.today().isoformat(),
+        "command": shlex.join(["python", *sys.argv]),
+    }
 
 
 def describe_machine() -> str:

@@ -256,6 +256,10 @@ class Scores:
         """False alarms per good image, whatever its verdict."""
         return self._per_good_image(counts, self._column("false_alarms"))
 
+    def false_alarms_per_image(self, counts: Int64Array) -> Float64Array:
+        """False alarms per image, those of images that are called good left out."""
+        return _ratio(counts @ (self._column("false_alarms") * self.listed), counts.sum(axis=1))
+
     def with_false_alarms(self, counts: Int64Array) -> Float64Array:
         """Fraction of the good images that are called defective and have a false alarm."""
         return self._per_good_image(counts, (self._column("false_alarms") > 0) & self.listed)

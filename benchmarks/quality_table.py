@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from quality_scores import METRICS, Metric, Scores
 
-from defectkit.arrays import Float64Array
+from defectkit.arrays import Float64Array, Int64Array
 from defectkit.evaluation.bootstrap import percentile_interval
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import AREA_EDGES
 
-RESAMPLES = 2000
+RESAMPLES = 5000
+"""Enough for 50 differences: the least p-value, 2 in 5001, stays below 5 % when corrected."""
 SIGNIFICANT = 0.05
 
 BySeed = Mapping[int, Scores]
@@ -75,17 +77,13 @@ def compare(one: BySeed, other: BySeed, metric: Metric, name: str) -> Difference
     ]
     if np.isnan(means).any():
         return None
-    groups = sorted({group for seed in seeds for group in one[seed].groups})
-    draws = np.random.default_rng(0).multinomial(
-        len(groups), np.full(len(groups), 1 / len(groups)), size=RESAMPLES
-    )
-    place = {group: index for index, group in enumerate(groups)}
+    groups = tuple(sorted({group for seed in seeds for group in one[seed].groups}))
     sign = 1 if metric.error else -1
-    resampled: Float64Array = np.zeros(RESAMPLES)
-    for seed in seeds:
-        counts = draws[:, [place[group] for group in one[seed].groups]]
-        gap = metric.function(one[seed], counts) - metric.function(other[seed], counts)
-        resampled += sign * gap / len(seeds)
+    gaps = [
+        _resampled(one[seed], metric, groups) - _resampled(other[seed], metric, groups)
+        for seed in seeds
+    ]
+    resampled = sign * np.mean(gaps, axis=0)
     known = resampled[~np.isnan(resampled)]
     tail = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
     errors = [1 - mean if metric.error else mean for mean in means]
@@ -97,6 +95,20 @@ def compare(one: BySeed, other: BySeed, metric: Metric, name: str) -> Difference
         interval=percentile_interval(known),
         p_value=min(2 * (tail + 1) / (len(known) + 1), 1.0),
     )
+
+
+@cache
+def _draw(groups: tuple[str, ...]) -> Int64Array:
+    """Return how often each group is drawn in each resample, (R, G)."""
+    share = np.full(len(groups), 1 / len(groups))
+    return np.random.default_rng(0).multinomial(len(groups), share, size=RESAMPLES)
+
+
+@cache
+def _resampled(scores: Scores, metric: Metric, groups: tuple[str, ...]) -> Float64Array:
+    """Return the metric of each resample of the groups, (R,)."""
+    place = {group: index for index, group in enumerate(groups)}
+    return metric.function(scores, _draw(groups)[:, [place[group] for group in scores.groups]])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -150,6 +162,7 @@ def _values(results: Mapping[str, BySeed]) -> str:
     for name, function in (
         ("… whatever the verdict", Scores.all_false_alarms),
         ("Regions: good images with false alarms", Scores.with_false_alarms),
+        ("Regions: false alarms an image", Scores.false_alarms_per_image),
     ):
         metric = Metric(name, function, error=False)
         rows.append([name, *(_metric_cell(by_seed, metric) for by_seed in results.values())])

@@ -1,13 +1,15 @@
 """torchvision's Mask R-CNN, after its tutorial on object detection and instance segmentation.
 
 COCO weights would need a network: the backbone is the encoder that the others have, with the same
-pretrained weights and a feature pyramid, and the anchors are smaller, as defects are. The last
-epoch counts: the cosine schedule ends with the clock. The image score is that of the best box.
+pretrained weights, its batch norms frozen, and a feature pyramid. The anchors are smaller, as
+defects are, and the proposals fewer, since a clock on a CPU is short. The last epoch counts: the
+cosine schedule ends with the clock. The image score is that of the best box.
 """
 
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -88,7 +90,16 @@ class Backbone(torch.nn.Module):
         state = pretrained_weights(ENCODER, allow_download=False)
         if state is not None:
             load_into_encoder(self.body, state)
-        self.pyramid = FeaturePyramidNetwork(self.body.feature_info.channels(), self.out_channels)
+        # Without a norm the loss starts at 30: the encoder's maps are not normalized.
+        norm = partial(torch.nn.GroupNorm, 16)
+        channels = self.body.feature_info.channels()
+        self.pyramid = FeaturePyramidNetwork(channels, self.out_channels, norm_layer=norm)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Keep the statistics of the batch norms: a batch has two images."""
+        super().train(mode)
+        self.body.eval()
+        return self
 
     def forward(self, images: torch.Tensor) -> OrderedDict[str, torch.Tensor]:
         """(B, 3, H, W) -> the maps by level."""
@@ -105,6 +116,9 @@ def build_model(classes: int) -> MaskRCNN:
         max_size=2 * SIDE,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
+        rpn_post_nms_top_n_train=500,
+        rpn_post_nms_top_n_test=300,
+        box_batch_size_per_image=128,
         rpn_anchor_generator=AnchorGenerator(sizes, ((0.25, 0.5, 1.0, 2.0, 4.0),) * len(sizes)),
         box_roi_pool=MultiScaleRoIAlign(LEVELS, output_size=7, sampling_ratio=2),
         mask_roi_pool=MultiScaleRoIAlign(LEVELS, output_size=14, sampling_ratio=2),
