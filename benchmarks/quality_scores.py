@@ -203,8 +203,7 @@ class Scores:
 
     def image_ap(self, counts: Int64Array) -> Float64Array:
         """Average precision of the images."""
-        values = resampled_average_precision(self.defective, self.scores)(counts)
-        return _where(counts @ ~self.defective > 0, values)
+        return resampled_average_precision(self.defective, self.scores)(counts)
 
     def auroc(self, counts: Int64Array) -> Float64Array:
         """Area under the ROC curve of the images."""
@@ -280,7 +279,7 @@ class Scores:
         alarms = _ratio(good @ false, np.broadcast_to(good.sum(axis=1)[:, None], (len(good), 1)))
         recall = _ratio(counts @ found, (counts @ self._n_regions)[:, None])
         best = np.where(alarms <= FALSE_ALARMS, recall, 0.0).max(axis=1)
-        return _where(good.sum(axis=1) > 0, best)
+        return np.where(good.sum(axis=1) > 0, best, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +302,6 @@ METRICS = (
     Metric("Regions: false alarms a good image", Scores.false_alarms, error=False),
 )
 """The headline metrics, which are compared."""
-
-
-def _where(known: Any, values: Float64Array) -> Float64Array:
-    return np.where(known, values, np.nan)
 
 
 def _ratio(part: Any, whole: Any) -> Float64Array:

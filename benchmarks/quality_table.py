@@ -9,7 +9,8 @@ import numpy as np
 from quality_scores import METRICS, Metric, Scores
 
 from defectkit.arrays import Float64Array, Int64Array
-from defectkit.evaluation.bootstrap import percentile_interval
+from defectkit.evaluation.bootstrap import draw_resamples, percentile_interval
+from defectkit.evaluation.estimates import holm, two_sided_p
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import AREA_EDGES
 
@@ -84,24 +85,24 @@ def compare(one: BySeed, other: BySeed, metric: Metric, name: str) -> Difference
         for seed in seeds
     ]
     resampled = sign * np.mean(gaps, axis=0)
-    known = resampled[~np.isnan(resampled)]
-    tail = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
+    p_value = two_sided_p(resampled)
+    if p_value is None:
+        return None
     errors = [1 - mean if metric.error else mean for mean in means]
     return Difference(
         metric=metric,
         other=name,
         ratio=float(errors[0] / errors[1]) if errors[1] > 0 else np.nan,
         value=float(sign * (means[0] - means[1])),
-        interval=percentile_interval(known),
-        p_value=min(2 * (tail + 1) / (len(known) + 1), 1.0),
+        interval=percentile_interval(resampled),
+        p_value=max(p_value, 2.0 ** (1 - len(groups))),  # As ``compare`` has it.
     )
 
 
 @cache
 def _draw(groups: tuple[str, ...]) -> Int64Array:
     """Return how often each group is drawn in each resample, (R, G)."""
-    share = np.full(len(groups), 1 / len(groups))
-    return np.random.default_rng(0).multinomial(len(groups), share, size=RESAMPLES)
+    return draw_resamples(np.arange(len(groups)), RESAMPLES, key=(0,))
 
 
 @cache
@@ -109,19 +110,6 @@ def _resampled(scores: Scores, metric: Metric, groups: tuple[str, ...]) -> Float
     """Return the metric of each resample of the groups, (R,)."""
     place = {group: index for index, group in enumerate(groups)}
     return metric.function(scores, _draw(groups)[:, [place[group] for group in scores.groups]])
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that are corrected for their number (Holm 1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values)
-    factors = np.arange(len(p_values), 0, -1)
-    corrected = np.empty(len(p_values))
-    corrected[order] = np.minimum(np.maximum.accumulate(np.array(p_values)[order] * factors), 1.0)
-    return [float(value) for value in corrected]
 
 
 def _once(scores: Scores) -> Any:
@@ -156,7 +144,7 @@ def _values(results: Mapping[str, BySeed]) -> str:
         if metric.name == "Images: AUROC":
             rows.append(["Images: escapes, overkills", *map(_wrong_verdicts, results.values())])
         if metric.name == "Pixels: average precision":
-            rows.append(["… in 65,536 levels", *map(_pixel_ap, results.values())])
+            rows.append(["… as `evaluate` counts it", *map(_pixel_ap, results.values())])
         if metric.name == "Pixels: mean IoU of the classes":
             rows += _class_rows(results)
     for name, function in (

@@ -208,12 +208,6 @@ def test_recall_is_searched_up_to_the_allowed_false_alarms(quality):
     assert np.isnan(every.recall_at_false_alarms(np.array([[1, 1, 0, 0, 0, 0]]))[0])
 
 
-def test_holm_as_in_r(quality):
-    """``p.adjust(c(0.05, 0.01, 0.04, 0.02, 0.03), "holm")`` of R."""
-    p_values = [0.05, 0.01, 0.04, 0.02, 0.03]
-    assert quality.table.holm(p_values) == pytest.approx([0.09, 0.05, 0.09, 0.08, 0.09])
-
-
 def test_a_result_does_not_differ_from_itself(quality, images):
     scores = result_of(quality, images)
     for metric in quality.scores.METRICS:
