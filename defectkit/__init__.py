@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from defectkit.pipelines.compare import run as compare
     from defectkit.pipelines.evaluate import run as evaluate
     from defectkit.pipelines.inspect import run as inspect
+    from defectkit.pipelines.plan import run as plan
     from defectkit.pipelines.prepare import run as prepare
     from defectkit.pipelines.suspects import run as suspects
     from defectkit.pipelines.train import run as train
@@ -43,6 +44,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "load",
+    "plan",
     "prepare",
     "suspects",
     "train",
@@ -70,9 +72,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from defectkit.arguments import checked
-    from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, train
+    from defectkit.pipelines import compare, evaluate, inspect, plan, prepare, suspects, train
 
-    pipelines = (compare, evaluate, inspect, prepare, suspects, train)
+    pipelines = (compare, evaluate, inspect, plan, prepare, suspects, train)
     return {run.__name__: run for run in (checked(pipeline.run) for pipeline in pipelines)}[name]
 
 

@@ -27,6 +27,7 @@ from defectkit.pipelines import (
     convert,
     evaluate,
     inspect,
+    plan,
     prepare,
     suspects,
     synth,
@@ -106,7 +107,7 @@ def _add_command(
 
 for _pipeline in (prepare, train, evaluate, inspect, compare):
     _add_command(app, _pipeline, panel="Main job")
-for _pipeline in (suspects, synth):
+for _pipeline in (plan, suspects, synth):
     _add_command(app, _pipeline, panel="More")
 _add_command(labels_app, convert)
 

@@ -196,7 +196,7 @@ def run(
         pixel_warnings,
         settle_window,
     )
-    from defectkit.preparation.prepared_image import split_images
+    from defectkit.preparation.prepared_image import measure_dataset, split_images
     from defectkit.preparation.rois import choose_rois
     from defectkit.preparation.splits import parse_split
     from defectkit.preparation.worker_pool import check_workers, open_worker_pool
@@ -274,6 +274,7 @@ def run(
         warnings = collect_warnings(matching, facts, grouping, use_unlisted=unlisted == "good")
         warnings += [*pixel_warnings(facts, pixels, asked, levels), *split_warnings]
         summary = _summarize(out, prepared, classes, ledger, grouping.leaks, warnings)
+        measured = measure_dataset(prepared)
         info = {
             **describe_sources(matching, convention, Path(meta) if meta else None, out),
             "pixels": pixels.to_dict(),
@@ -286,6 +287,7 @@ def run(
             "group_by": group_by,
             "split": dict(zip(SPLITS, fractions, strict=True)),
             "warnings": warnings,
+            "facts": measured.to_dict() if measured else None,
         }
         write_info(results.folder, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)

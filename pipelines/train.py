@@ -57,7 +57,9 @@ def run(
 ) -> TrainSummary:
     """Train on a dataset and write a run: model, history, curves, pictures of the progress.
 
-    However it ends, the last checkpoint stays: continue with --resume, or evaluate what there is.
+    Settings that are not given are planned from the dataset, as plan shows; --set plan=false leaves
+    them at their defaults. However it ends, the last checkpoint stays: continue with --resume, or
+    evaluate what there is.
 
     Examples:
         defectkit train --approach segment
@@ -136,8 +138,10 @@ def _run(
 
     from defectkit.approaches.build import build_approach
     from defectkit.data.dataset import Dataset
+    from defectkit.reporting.plan_tables import measure_with_progress, print_changes
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.plan import make_plan
     from defectkit.training.trial import try_training
 
     before = runs.read_run_info(out) if out and resume else {}
@@ -145,6 +149,10 @@ def _run(
     runs.check_dataset(dataset, config.approach)
     if out:
         runs.check_same_dataset(out, dataset, before)
+    if config.plan and not resume:  # a run to resume has its settings
+        plan = make_plan(measure_with_progress(dataset, console), config)
+        print_changes(console, plan)
+        config = plan.config
     device = choose_device(config.device)
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
     torch.manual_seed(config.seed)  # for the weights that are not pretrained

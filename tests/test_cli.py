@@ -173,7 +173,8 @@ def test_all_mistakes_of_a_config_are_said_at_once(cli, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [(), *((name,) for name in COMMANDS), ("suspects",), ("labels", "convert")]
+    "command",
+    [(), *((name,) for name in COMMANDS), ("plan",), ("suspects",), ("labels", "convert")],
 )
 def test_every_command_has_help(cli, command):
     shown = cli(*command, "--help")
@@ -269,7 +270,14 @@ def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
     codes = [kind.exit_code for kind in kinds] + [FAULT, *BY_SIGNAL]
     assert codes == [2, 3, 4, 5, 6, 70, 129, 130, 143]
     shown = cli("train", "--help").out.replace("│", "").split("Exit status")[1]
-    for command in (*COMMANDS[:-1], "suspects", "labels convert", "configs show", "configs copy"):
+    for command in (
+        *COMMANDS[:-1],
+        "plan",
+        "suspects",
+        "labels convert",
+        "configs show",
+        "configs copy",
+    ):
         told = cli(*command.split(), "--help").out.replace("│", "").split("Exit status")[1]
         for code in {*codes} - {3, 4} | ({1} if command == "inspect" else set()):
             assert re.search(rf"\b{code} +\w", told)

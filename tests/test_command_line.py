@@ -20,13 +20,14 @@ from defectkit.pipelines import (
     convert,
     evaluate,
     inspect,
+    plan,
     prepare,
     suspects,
     synth,
     train,
 )
 
-PIPELINES = (prepare, train, evaluate, inspect, compare, suspects, synth, convert)
+PIPELINES = (prepare, train, evaluate, inspect, compare, plan, suspects, synth, convert)
 
 
 def run(

@@ -5,8 +5,8 @@ from defectkit.pipelines import compare, evaluate, inspect, prepare, suspects, t
 
 def test_the_package_offers_the_pipelines_and_load():
     assert set(defectkit.__all__) == {
-        "__version__", "compare", "errors", "evaluate", "inspect", "load", "prepare", "suspects",
-        "train",
+        "__version__", "compare", "errors", "evaluate", "inspect", "load", "plan", "prepare",
+        "suspects", "train",
     }  # fmt: skip
     for name, pipeline in {
         "compare": compare, "evaluate": evaluate, "inspect": inspect, "prepare": prepare,

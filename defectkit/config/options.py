@@ -49,7 +49,8 @@ def resolve_config(config: str | Path | Config | None, settings: Sequence[str]) 
         ConfigError: there is no such configuration, or anything in it does not fit.
     """
     if isinstance(config, Config):
-        return make_config(config.model_dump(mode="json"), name="config", settings=settings)
+        given = config.model_dump(mode="json", exclude_unset=True)
+        return make_config(given, name="config", settings=settings)
     if config is not None and not Path(config).is_file() and Path(config).stem == str(config):
         config = path_of(str(config))
     return load_config(Path(config) if config else None, settings)

@@ -308,6 +308,9 @@ class Config(_Section):
     """Seed of every random draw."""
     device: Device = "auto"
     """Where to compute; `auto` takes a GPU if there is one."""
+    plan: bool = True
+    """Whether settings that are not given are planned from the dataset, as `defectkit plan` shows.
+    With `false` they have the defaults of this table."""
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

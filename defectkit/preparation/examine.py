@@ -4,12 +4,13 @@ The image is decoded, measured and dropped in a worker process. Only the facts t
 memory does not grow with the size of the images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from defectkit.arrays import ImageSize
+from defectkit.arrays import ImageSize, Mask
+from defectkit.data.image_measures import measure_image
 from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
@@ -73,6 +74,11 @@ def examine_image(
     read = _cut_to_scope(read, roi, (height, width))
     ledger = _refuse_all_if_one(read.ledger)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
+    regions = tuple(
+        region
+        for class_id, runs in read.runs_by_class.items()
+        for region in _find_regions(class_id, runs, height)
+    )
     return ImageFacts(
         image_id=image.image_id,
         path=image.path,
@@ -87,11 +93,8 @@ def examine_image(
         notes=stored.notes,
         keypoints=find_keypoints(values),
         rles=read.rles,
-        regions=tuple(
-            region
-            for class_id, runs in read.runs_by_class.items()
-            for region in _find_regions(class_id, runs, height)
-        ),
+        regions=regions,
+        measures=measure_image(values, regions, _unite(read.runs_by_class, (height, width))),
         roi=roi,
         ignored=read.ignored.to_text() if read.ignored else "",
         cut_rows=read.cut_rows,
@@ -115,6 +118,11 @@ def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:
         for region in measure_regions(columns, class_id)
         for x, y, width, height in [region.box_xywh]
     ]
+
+
+def _unite(runs_by_class: Mapping[str, rle.Runs], shape: ImageSize) -> Mask | None:
+    first, *others = runs_by_class.values() or [None]
+    return first.union(*others).to_mask(shape).view(np.bool_) if first else None
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectkit.arrays import Image, Int64Array
+from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.labels.ledger import LedgerRow
@@ -32,6 +33,7 @@ class ImageFacts:
         keypoints: packed, as ``find_keypoints`` returns them.
         rles: the canonical encodings by class; classes without a defect pixel are left out.
         regions: the connected regions of each class.
+        measures: what is measured of its pixels for the facts of the dataset.
         roi: the region to inspect, as the text of a scope.
         ignored: the ignored pixels, as the text of a scope.
         cut_rows: number of rows that had pixels which do not count; they are left out.
@@ -56,6 +58,7 @@ class ImageFacts:
     keypoints: bytes = b""
     rles: dict[str, str] = field(default_factory=dict)
     regions: tuple[Region, ...] = ()
+    measures: ImageMeasures = field(default_factory=ImageMeasures)
     roi: str = ""
     ignored: str = ""
     cut_rows: int = 0

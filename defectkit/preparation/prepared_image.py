@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from defectkit.data.dataset_facts import DatasetFacts, MeasuredImage, summarize_images
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.splits import SplitFractions, assign_splits
@@ -17,6 +18,26 @@ class PreparedImage:
     facts: ImageFacts
     group: str
     split: Split
+
+
+def measure_dataset(images: Sequence[PreparedImage]) -> DatasetFacts | None:
+    """Return the facts of the dataset; None where no image is in the training split."""
+    if not any(image.split == "train" for image in images):
+        return None
+    return summarize_images(
+        [
+            MeasuredImage(
+                split=image.split,
+                group=image.group,
+                height=image.facts.height,
+                width=image.facts.width,
+                classes=tuple(image.facts.rles),
+                regions=image.facts.regions,
+                measures=image.facts.measures,
+            )
+            for image in images
+        ]
+    )
 
 
 def split_images(

@@ -22,6 +22,7 @@ from defectkit.pipelines import (
     compare,
     convert,
     evaluate,
+    plan,
     prepare,
     suspects,
     synth,
@@ -35,6 +36,7 @@ PIPELINES = {
     "evaluate": evaluate.run,
     "inspect": inspection.run,
     "compare": compare.run,
+    "plan": plan.run,
     "suspects": suspects.run,
     "synth": synth.run,
     "labels convert": convert.run,
@@ -48,7 +50,7 @@ CONFIG_COMMANDS = ("configs show", "configs copy")
 DECK = (
     "inspect", "prepare", "train", "evaluate", "inspect", "compare", "suspects", "prepare", "synth",
     "inspect", "labels convert", "prepare", "train", "configs copy", "inspect", "evaluate",
-    "compare", "prepare", "configs show",
+    "compare", "prepare", "configs show", "plan",
 )  # fmt: skip
 """The commands of the first calls of the cases, in turn."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)

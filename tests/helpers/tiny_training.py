@@ -9,6 +9,7 @@ from rich.console import Console
 import defectkit
 
 TINY = (
+    "plan=false",
     "model.weights=none",
     "data.crop=64",
     "data.workers=0",

@@ -24,6 +24,7 @@ from defectkit.training.loader import batches_of_one
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_data"
 
 SMALL = (
+    "plan=false",
     "model.weights=none",
     "data.crop=128",
     "data.workers=0",

@@ -1,12 +1,18 @@
 """How the options of ``train`` become a configuration and a folder."""
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+from tiny_training import TINY
+
+import defectkit
 from defectkit.config import Config, TrainConfig, load_config
 from defectkit.errors import ConfigError
 from defectkit.files import write_json
 from defectkit.pipelines import train
 from defectkit.seals import add_seal
+from defectkit.training import plan
 
 
 @pytest.fixture
@@ -94,3 +100,19 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
     train.run(resume=True)
     assert asked[0]["config"].seed == 10
     assert str(asked[0]["out"]) == "runs/segment-10"
+
+
+def test_a_run_keeps_what_was_planned_and_a_resumed_one_plans_nothing(
+    dataset_folder, tmp_path, monkeypatch
+):
+    said = Console(file=io.StringIO(), width=200)
+    free = [one for one in TINY if not one.startswith(("plan", "data.crop"))]
+    run = tmp_path / "run"
+    options = {"data": dataset_folder, "device": "cpu", "console": said}
+    defectkit.train(out=run, settings=[*free, "train.epochs=1"], **options)
+    assert "data.crop=96 rather than 256" in said.file.getvalue()
+    config = load_config(run / "config.yaml")
+    assert (config.data.crop, config.train.batch_size, config.plan) == (96, 4, True)
+    monkeypatch.setattr(plan, "make_plan", lambda *_: pytest.fail("it is planned"))
+    defectkit.train(out=run, resume=True, epochs=2, **options)
+    assert load_config(run / "config.yaml").data.crop == 96

@@ -138,3 +138,12 @@ def test_the_ledger_has_every_row_in_the_order_of_the_source(examine):
     matching = SimpleNamespace(ledger=[early])
     facts = [examine(row(4, "1 3")), examine(row(3, "5 3"), row(5, "9 3", "2"))]
     assert [one.line for one in collect_ledger(matching, facts)] == [2, 3, 4, 5]
+
+
+def test_the_pixels_are_measured_in_the_same_pass(examine):
+    both = (row(1, rle.encode(mask((2, 2, 4, 4)))), row(2, rle.encode(mask((4, 4, 5, 5))), "2"))
+    measures = examine(*both).measures
+    assert len(measures.layout) == 256
+    assert {name: len(values) for name, values in measures.contrasts.items()} == {"1": 1, "2": 1}
+    assert examine(row(1, "", "")).measures.contrasts == {}
+    assert examine(row(1, "0 3")).measures.contrasts == {}  # refused

@@ -1,12 +1,14 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from defectkit.data.image_measures import ImageMeasures
 from defectkit.errors import DatasetError
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.find import LeakSearch
-from defectkit.preparation.prepared_image import split_images
+from defectkit.preparation.prepared_image import measure_dataset, split_images
 
 HALVES = (0.5, 0.25, 0.25)
 
@@ -73,3 +75,14 @@ def test_a_refused_split_knows_of_the_groups_that_were_joined():
     everything = dict.fromkeys((image.image_id for image in MIXED), "one")
     with pytest.raises(DatasetError, match=r"in 1 group\. There were 20 before .* --allow-leaks"):
         split(MIXED, groups=everything)
+
+
+def test_facts_are_those_of_the_images_with_their_splits_and_none_without_training_images():
+    prepared, _ = split(MIXED)
+    size = {"height": 4, "width": 6, "measures": ImageMeasures(layout=bytes(256))}
+    sized = [replace(one, facts=replace(one.facts, **size)) for one in prepared]
+    facts = measure_dataset(sized)
+    assert facts.splits["train"].images == 20
+    assert facts.classes["1"]["train"] == facts.splits["train"].defective == 10
+    assert facts.width.p50 == 6
+    assert measure_dataset([replace(one, split="test") for one in sized]) is None
