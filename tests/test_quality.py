@@ -148,6 +148,15 @@ def test_metrics_are_those_of_evaluate(quality, images):
     assert scores.false_alarms(counts)[0] == pytest.approx(len(in_good) / np.sum(~defective))
 
 
+@pytest.mark.parametrize(("covered", "found"), [(3, False), (4, True)])
+def test_a_tenth_of_a_region_must_be_covered(quality, covered, found):
+    masks = np.zeros((2, 8, 8), np.uint8)
+    masks[0, :5] = 1
+    mask = np.zeros((8, 8), bool)
+    mask[0, :covered] = True
+    assert quality.scores.match_mask(mask, LabeledTruth(masks, CLASSES)) == ([found], 0)
+
+
 def test_drawing_an_image_twice_is_having_it_twice(quality, images):
     counts = np.array([[0, 2, 1, 3] * 6])
     scores = result_of(quality, images)
@@ -273,6 +282,13 @@ def test_the_table_shows_what_is_there(quality, images):
     assert "**▼**" not in text
     assert "| script | abc1234 | 2026-11-26 | 0 | 3 | 10 |" in text
     assert all(line.count("|") == 4 for line in text.splitlines() if line.startswith("| … class"))
+
+
+def test_marks_are_of_corrected_p_values(quality, images, monkeypatch):
+    good, bad = result_of(quality, images), result_of(quality, worse(images, range(0, 24, 3)))
+    monkeypatch.setattr(quality.table, "holm", lambda p_values: [1.0] * len(p_values))
+    results = {"segment": {0: good}, "script": {0: bad}}
+    assert "**▲**" not in quality.table.section("some", results, peers=["script"])
 
 
 def test_results_of_other_images_are_refused(quality, images):
