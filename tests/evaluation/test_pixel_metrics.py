@@ -79,7 +79,6 @@ def test_pixel_average_precision_agrees_with_sklearn_on_1000_random_cases(tally)
         assert 0.0 <= value <= 1.0
 
 
-@pytest.mark.check(8)
 @pytest.mark.parametrize(
     ("shift", "error"), [(-18, 5e-4), (-12, 5e-4), (0, 5e-4), (6, 5e-4), (9, 1e-3), (12, 0.02)]
 )
