@@ -28,6 +28,7 @@ def test_segnet_follows_its_source():
     )  # fmt: skip
     assert config.loss.model_dump() | {"focal_gamma": 0} == {
         "bce": 0, "classes": 0, "dice": 0, "focal": 0, "focal_gamma": 0, "cross_entropy": 1,
+        "image": 0,
     }  # fmt: skip
 
 
