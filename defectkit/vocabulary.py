@@ -6,7 +6,7 @@ libraries that compute.
 
 from typing import Literal, get_args
 
-ApproachName = Literal["patch", "box", "segment"]
+ApproachName = Literal["patch", "box", "segment", "novelty"]
 """The ways of finding defects."""
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -75,6 +75,9 @@ LeakKind = Literal["exact", "near", "overlap"]
 smaller area.
 """
 LEAK_KINDS: tuple[LeakKind, ...] = get_args(LeakKind)
+
+ANY_DEFECT = "defect"
+"""The class of a dataset in which no defect is labeled, so that what is found in it has a name."""
 
 MAX_CLASSES = 256
 """Max. number of defect classes: every pixel has a score for each."""

@@ -39,7 +39,7 @@ def run(
 
     Args:
         data: The dataset folder; by default dataset.
-        approach: The approach: patch, box or segment; by default segment.
+        approach: The approach: patch, box, segment or novelty; by default segment.
         config: A YAML file, or the name of a shipped configuration.
         epochs: Number of epochs.
         max_time: Wall-clock limit, such as 90s, 20m or 1.5h.

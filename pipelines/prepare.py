@@ -291,7 +291,7 @@ def run(
         }
         write_info(results.folder, info)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
-    print_outcome(console, out, ledger, warnings, matching.table.kind)
+    print_outcome(console, out, ledger, warnings, matching.table.kind, classes)
     return summary
 
 

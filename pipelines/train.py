@@ -72,7 +72,7 @@ def run(
         4: a worker process died, or could not be started.
 
     Args:
-        approach: The approach: patch, box or segment; by default segment.
+        approach: The approach: patch, box, segment or novelty; by default segment.
         config: A YAML file, or the name of a shipped configuration.
         data: The dataset folder; by default dataset, or that of the run that is resumed.
         out: The run folder; by default the next free runs/APPROACH-N.
@@ -202,7 +202,7 @@ def _train(
     if not resuming:
         training_progress.draw_augmentations(out / "augmentations.png", samples, dataset)
     print_introduction(console, approach, network, dataset, samples, device=device, out=out)
-    if before and not resuming:
+    if before and not resuming and network.learns:
         console.print("no epoch was finished: starting from epoch 1")
 
     with (
@@ -214,7 +214,10 @@ def _train(
     ):
         # After run.json: a run that has its configuration can be resumed.
         save_config(config, out / "config.yaml")
-        train_epochs(
+        train: Callable[..., None] = train_in_one_pass
+        if network.learns:
+            train = partial(train_epochs, resuming=resuming)
+        train(
             approach,
             network,
             samples=samples,
@@ -223,7 +226,6 @@ def _train(
             device=device,
             dataset_facts=describe_dataset(dataset),
             identity=run_info["identity"],
-            resuming=resuming,
             validation_seconds=validation_seconds,
             console=console,
             on_progress=on_progress,
@@ -296,6 +298,52 @@ def train_epochs(
             print_epoch(console, state.history[-1], is_best=state.is_best)
             state.seconds = budget.elapsed()
             save_state(out, state, learner, identity=identity)
+
+
+def train_in_one_pass(
+    approach: "Approach",
+    network: "Network",
+    *,
+    samples: "Samples",
+    validation_records: "Sequence[ImageRecord]",
+    out: Path,
+    device: "torch.device",
+    dataset_facts: dict[str, Any],
+    identity: str,
+    console: Console,
+    validation_seconds: float = 0.0,
+    on_progress: Callable[[float, str], None] = lambda *_: None,
+) -> None:
+    """Fit a network that learns nothing by gradients, and write it to ``out`` as its only epoch.
+
+    There is no checkpoint: a resumed run makes the pass again.
+    """
+    import torch
+
+    from defectkit.deployment.best_model import save_best_model
+    from defectkit.reporting.drawing.training_progress import draw_epoch
+    from defectkit.reporting.training_log import print_epoch
+    from defectkit.training.history import write_history
+    from defectkit.training.loop import fit_in_one_pass
+    from defectkit.training.schedule import Budget
+    from defectkit.training.state import TrainState
+    from defectkit.training.validation import WATCHED_IMAGES, validate
+
+    network = network.to(device).to(memory_format=torch.channels_last)
+    state = TrainState()
+    one_epoch = approach.config.train.model_copy(update={"epochs": 1})
+    budget = Budget(one_epoch, len(samples), validation_seconds=validation_seconds)
+    result = fit_in_one_pass(
+        network, samples, state, budget, device=device, on_progress=on_progress
+    )
+    on_progress(1.0, "validation")
+    validation = validate(approach, network, validation_records, watch=WATCHED_IMAGES)
+    state.add_epoch(result, validation, seconds=budget.elapsed())
+    write_history(out / "history.csv", state.history)
+    save_best_model(out, approach, network, validation, epoch=state.epoch, identity=identity,
+                    dataset_facts=dataset_facts)  # fmt: skip
+    draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
+    print_epoch(console, state.history[-1], is_best=True)
 
 
 def _summarize(out: Path, console: Console) -> TrainSummary:

@@ -2,6 +2,7 @@
 
 from defectkit.approaches.box import Box
 from defectkit.approaches.interface import Approach
+from defectkit.approaches.novelty import Novelty
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.segment import Segment
 from defectkit.approaches.tuning import UNTUNED, Tuning
@@ -24,3 +25,5 @@ def build_approach(
             return Patch(config, classes, channels, tuning)
         case "box":
             return Box(config, classes, channels, tuning)
+        case "novelty":
+            return Novelty(config, classes, channels, tuning)

@@ -79,7 +79,8 @@ class Approach(Protocol):
     def loss(self, network: Network, inputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         """Run the network on a batch; return named terms and ``loss``, their weighted sum.
 
-        The forward pass is part of it, since two-stage detectors need the targets in it.
+        The forward pass is part of it, since two-stage detectors need the targets in it. Not called
+        where the network learns nothing by gradients.
         """
         ...
 

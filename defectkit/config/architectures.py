@@ -13,11 +13,13 @@ SegmentArchitecture = Literal[
     "unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "pan",
     "deeplabv3", "deeplabv3plus", "upernet", "segformer", "dpt", "fcn", "segnet", "pixel_net",
 ]  # fmt: skip
-Architecture = Literal[PatchArchitecture, BoxArchitecture, SegmentArchitecture]
+NoveltyArchitecture = Literal["patch_core"]
+Architecture = Literal[PatchArchitecture, BoxArchitecture, SegmentArchitecture, NoveltyArchitecture]
 ARCHITECTURES: dict[ApproachName, tuple[str, ...]] = {
     "patch": get_args(PatchArchitecture),
     "box": get_args(BoxArchitecture),
     "segment": get_args(SegmentArchitecture),
+    "novelty": get_args(NoveltyArchitecture),
 }
 """The networks of each approach; the first is its default."""
 WITHOUT_ENCODER = ("segnet", "pixel_net", "all_conv", "lenet")

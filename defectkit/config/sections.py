@@ -60,7 +60,7 @@ class ModelConfig(_Section):
 
     architecture: Architecture = "unet"
     """The network, one of the approach's own; by default `unet` for `segment`, `classifier` for
-    `patch`, `yolo_grid` for `box`."""
+    `patch`, `yolo_grid` for `box`, `patch_core` for `novelty`."""
     encoder: Annotated[str, Field(max_length=200), AfterValidator(_plain_name)] = (
         "tf_efficientnet_lite0"
     )
@@ -197,6 +197,14 @@ class BoxConfig(_Section):
     """Maximum number of boxes per image."""
 
 
+class NoveltyConfig(_Section):
+    """The approach `novelty`: it learns what good images look like, from these alone."""
+
+    bank: Annotated[int, Field(ge=1, le=20_000)] = 1024
+    """Number of features of good images that are kept, chosen so that none is far from all of them.
+    A larger bank knows rarer kinds of good surface, and takes more time."""
+
+
 class AugmentConfig(_Section):
     """Random augmentations of training samples. Use only changes that occur in production."""
 
@@ -303,7 +311,7 @@ class Config(_Section):
     """A training run."""
 
     approach: ApproachName = "segment"
-    """The approach: `segment`, `patch` or `box`."""
+    """The approach: `segment`, `patch`, `box` or `novelty`."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
     """Seed of every random draw."""
     device: Device = "auto"
@@ -316,6 +324,7 @@ class Config(_Section):
     augment: AugmentConfig = AugmentConfig()
     patch: PatchConfig = PatchConfig()
     box: BoxConfig = BoxConfig()
+    novelty: NoveltyConfig = NoveltyConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
     infer: InferConfig = InferConfig()

@@ -19,7 +19,7 @@ from defectkit.labels.scope import Scope, read_scope
 from defectkit.regions import Region
 from defectkit.seals import SealError, check_tables, hash_table, read_sealed, warn_if_not_sealed
 from defectkit.tables import read_table
-from defectkit.vocabulary import SPLITS, LabelKind, Split
+from defectkit.vocabulary import ANY_DEFECT, SPLITS, LabelKind, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +161,8 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The defect classes, in the order of the layers of a mask."""
-        return tuple(self.info["classes"])
+        """The defect classes, in the order of the layers of a mask; at least one."""
+        return tuple(self.info["classes"]) or (ANY_DEFECT,)
 
     @property
     def pixels(self) -> PixelFormat:

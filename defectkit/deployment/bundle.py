@@ -284,7 +284,8 @@ def _read_tuning(info: dict[str, Any]) -> Tuning:
 def _read_config(info: dict[str, Any], *, name: str) -> Config:
     """Return the configuration in ``model.json``; what inspection reads has no defaults there."""
     config = make_config(info["config"], name=name)
-    needed = flatten_settings(config.model_dump(mode="json", exclude=FOR_TRAINING_ALONE))
+    others = FOR_TRAINING_ALONE | ({"novelty"} - {config.approach})
+    needed = flatten_settings(config.model_dump(mode="json", exclude=others))
     if missing := needed.keys() - flatten_settings(info["config"]).keys():
         raise ConfigError(
             f"{name} lacks settings: {', '.join(sorted(missing))}. Inspect with the version of "

@@ -26,6 +26,8 @@ class Network(nn.Module):
 
     size_divisor: int = 1
     """Height and width of the input must be divisible by it."""
+    learns: bool = True
+    """Whether it learns by gradients; otherwise ``fit_before_training`` is all its training."""
 
     mean: torch.Tensor
     std: torch.Tensor

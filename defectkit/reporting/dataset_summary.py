@@ -49,6 +49,7 @@ def print_outcome(
     ledger: Sequence[LedgerRow],
     warnings: Sequence[str],
     kind: LabelKind,
+    classes: Sequence[str],
 ) -> None:
     """Print the outcome of the rows, the warnings, and the next command."""
     counts = Counter(row.outcome for row in ledger)
@@ -56,7 +57,8 @@ def print_outcome(
     console.print(f"Rows: {rows} (ledger.csv)")
     for warning in warnings:
         console.print(one_line(f"Warning: {warning}."), style="yellow")
-    approach = "segment" if kind == "masks" else "box"
+    learned = "segment" if kind == "masks" else "box"
+    approach = learned if classes else "novelty"
     console.print(
         one_line(f"Written to {out}. Check {out / 'preview'}, then:"),
         f"\n  defectkit train --approach {approach} --data {one_line(str(out))}",

@@ -33,11 +33,9 @@ def print_introduction(
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     counts = {name: len(dataset.split(name)) for name in ("train", "val")}
     epochs, n_classes = config.train.epochs, len(dataset.classes)
-    length = (
-        f"{config.train.max_time:.0f} s"
-        if config.train.max_time
-        else f"{epochs} epoch{'' if epochs == 1 else 's'}"
-    )
+    length = f"{epochs} epoch{'' if epochs == 1 else 's'}" if network.learns else "one pass"
+    if config.train.max_time:
+        length = f"{config.train.max_time:.0f} s"
     has_encoder = config.model.architecture not in WITHOUT_ENCODER
     encoder = f" on {config.model.encoder}" if has_encoder else ""
     pretrained = "random weights" if network.encoder is None else "pretrained"
@@ -97,8 +95,9 @@ def print_epoch(console: Console, row: Row, *, is_best: bool) -> None:
     def show(value: float | int | None) -> str:
         return "-" if value is None else f"{value:.3f}"
 
+    loss = f"loss {row['train_loss']:.4f}  " if "train_loss" in row else ""
     console.print(
-        f"epoch {row['epoch']:3d}  loss {row['train_loss']:.4f}  validation: image AP "
+        f"epoch {row['epoch']:3d}  {loss}validation: image AP "
         f"{show(row['val_image_ap'])}  pixel AP {show(row['val_pixel_ap'])}  Dice "
         f"{show(row['val_dice'])}  {row['seconds']:.0f} s{'  (best)' if is_best else ''}",
         soft_wrap=True,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from defectkit.approaches.interface import Approach
+from defectkit.approaches.interface import Approach, Samples
 from defectkit.errors import NotFiniteError
-from defectkit.training.loader import EpochLoader
+from defectkit.models.network import Batches, Network
+from defectkit.training.loader import EpochLoader, batches_of_one
 from defectkit.training.schedule import Budget, freeze, learning_rate, set_learning_rate
 from defectkit.training.state import EpochResult, Learner, TrainState
 
@@ -82,6 +83,34 @@ def train_one_epoch(
         learning_rate=rate,
         seconds=time.monotonic() - start,
     )
+
+
+def fit_in_one_pass(
+    network: Network,
+    samples: Samples,
+    state: TrainState,
+    budget: Budget,
+    *,
+    device: torch.device,
+    on_progress: Callable[[float, str], None] = lambda *_: None,
+) -> EpochResult:
+    """Fit a network that learns nothing by gradients to the samples; ``state`` counts them.
+
+    It ends early, but not before its second sample, when the time of ``budget`` is over.
+    """
+    start = time.monotonic()
+
+    def samples_in_time() -> Batches:
+        for sample in batches_of_one(samples, device):
+            progress = budget.progress(state.steps)
+            if progress >= 1.0 and state.steps > 1:
+                return
+            on_progress(progress, f"sample {state.steps + 1} of {len(samples)}")
+            state.steps += 1
+            yield sample
+
+    network.fit_before_training(samples_in_time())
+    return EpochResult(losses={}, learning_rate=0.0, seconds=time.monotonic() - start)
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

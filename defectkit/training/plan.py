@@ -199,8 +199,10 @@ RULES: Mapping[ApproachName, Mapping[str, Rule]] = {
     "segment": {**OF_CROPS, "model.decoder_channels": plan_decoder},
     "box": OF_CROPS,
     "patch": {},
+    "novelty": {},
 }
-"""The settings that are planned, by approach; for tiles no rule is clear enough."""
+"""The settings that are planned, by approach; for tiles no rule is clear enough, and `novelty` has
+nothing to plan."""
 
 
 def _resizes(config: Config) -> bool:

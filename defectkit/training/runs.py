@@ -198,10 +198,12 @@ def check_dataset(dataset: Dataset, approach: ApproachName) -> None:
     Raises:
         DatasetError: it has no defects, or boxes where masks are needed.
     """
-    if not dataset.classes:
+    if approach == "novelty":
+        return  # learns from good images alone; ``GoodSamples`` checks that there are some
+    if not any(record.defective for record in dataset.records):
         raise DatasetError(
-            f"{dataset.folder} has no defective image, so there is nothing to learn. "
-            "Label some and run 'defectkit prepare' again."
+            f"{dataset.folder} has no defective image, so there is nothing to learn for {approach}."
+            " Use --approach novelty, or label some and run 'defectkit prepare' again."
         )
     if dataset.label_kind == "boxes" and approach != "box":
         raise DatasetError(

@@ -60,7 +60,8 @@ def build_learner(network: Network, config: TrainConfig, device: torch.device) -
 class EpochResult:
     """The result of one epoch of training: the mean of each loss term over its batches.
 
-    ``losses`` has ``loss``, the weighted sum, and the terms; ``learning_rate`` is the last one.
+    ``losses`` has ``loss``, the weighted sum, and the terms, and is empty where nothing is learned
+    by gradients; ``learning_rate`` is the last one.
     """
 
     losses: dict[str, float]
@@ -111,8 +112,8 @@ class TrainState:
         else:
             self.epochs_since_best += 1
         row: Row = {"epoch": self.epoch, "steps": self.steps}
-        losses = {"loss": result.losses["loss"], **result.losses}  # the sum comes first
-        row |= {f"train_{name}": round(loss, 6) for name, loss in losses.items()}
+        names = sorted(result.losses, key=lambda name: name != "loss")  # the sum comes first
+        row |= {f"train_{name}": round(result.losses[name], 6) for name in names}
         row |= {
             "val_image_ap": validation.image_ap,
             "val_pixel_ap": validation.pixel_ap,

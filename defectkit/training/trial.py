@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from itertools import islice
 
 import torch
 
@@ -20,6 +21,8 @@ from defectkit.training.validation import validate
 
 ABOUT_SAMPLES = re.compile(r"more than 1 value per channel|\b(sizes?|shapes?|height|width)\b", re.I)
 """What networks say of too few samples, and of images whose size they do not take."""
+TRIED_SAMPLES = 2
+"""Number of samples that a network is tried with which learns nothing by gradients."""
 TIMED_IMAGES = 4
 """Number of validation images by which the time of a validation is estimated."""
 
@@ -66,6 +69,9 @@ def _try_step(
     approach: Approach, network: Network, samples: Samples, device: torch.device
 ) -> float:
     start, config = time.monotonic(), approach.config.train
+    if not network.learns:
+        network.fit_before_training(islice(batches_of_one(samples, device), TRIED_SAMPLES))
+        return time.monotonic() - start
     keys = batch_keys(1, 0, config.batch_size)
     inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
     dtype = autocast_dtype(config.amp, device)

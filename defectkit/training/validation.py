@@ -87,11 +87,12 @@ def validate(
             if prediction.record.image_id in watched_ids:
                 watched.append(prediction)
     defective = np.array([record.defective for record in records])
-    pixel_threshold, dice = pixels.best_dice() or (0.5, None)
     witnesses = [known for _, known in findings if known is not None]
     image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
     scores = [image_mix.score(*known) if known else score for score, known in findings]
     thresholds, warnings = choose_thresholds(np.array(scores), defective)
+    # Where no defect is labeled, a region begins where an image begins to be no longer good.
+    pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
     return Validation(
         image_ap=average_precision(defective, np.array(scores)),
         pixel_ap=pixels.result()["average_precision"],

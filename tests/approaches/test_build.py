@@ -4,13 +4,17 @@ import torch
 
 from defectkit.approaches.box import Box
 from defectkit.approaches.build import build_approach
+from defectkit.approaches.novelty import Novelty
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.segment import Segment
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 
 
-@pytest.mark.parametrize(("name", "kind"), [("segment", Segment), ("patch", Patch), ("box", Box)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("segment", Segment), ("patch", Patch), ("box", Box), ("novelty", Novelty)],
+)
 def test_the_approach_of_the_configuration_is_built(name, kind):
     config = load_config(None, [f"approach={name}"])
     tuning = Tuning(pixel_threshold=0.3)
@@ -36,6 +40,7 @@ def test_the_min_area_of_the_configuration_is_a_floor(chosen, asked, expected):
         ("approach=segment", "model.encoder=resnet18"),
         ("approach=patch", "model.architecture=lenet", "patch.tile=32"),
         ("approach=box", "model.architecture=yolo_grid", "model.encoder=resnet18"),
+        ("approach=novelty", "model.encoder=resnet18", "novelty.bank=8"),
     ],
 )
 def test_of_thin_images_a_network_sees_parts_of_bounded_size(settings, size):

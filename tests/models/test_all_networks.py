@@ -31,6 +31,7 @@ SETTINGS = {
     "dpt": ("model.encoder=resnet18",),
     "pan": ("data.crop=128",),
     "patch": ("patch.tile=32", "patch.context=16"),
+    "novelty": ("novelty.bank=64",),
     "box": ("box.score_threshold=0", "box.max_detections=20", "box.anchor_sizes=[12,24,48]"),
 }
 """What is asked of an approach, or of one architecture."""
@@ -151,6 +152,8 @@ def test_it_says_of_images_of_any_channels_what_it_should(approach, architecture
                 torch.testing.assert_close(found.images, as_floats.images)
             found, as_floats = found.pixels, as_floats.pixels
         n_outputs = {1: 3, 3: 1, 5: 3}[channels]  # any defect, and with two classes one for each
+        if approach == "novelty":
+            n_outputs = 1
         assert found.shape == (2, n_outputs, *places)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, as_floats)
@@ -207,6 +210,9 @@ def test_its_state_is_all_there_is(approach, architecture):
 @every_network
 def test_the_loss_reaches_every_parameter(approach, architecture):
     _, network = make(approach, architecture)
+    assert network.learns == any(one.requires_grad for one in network.parameters())
+    if not network.learns:
+        return
     if isinstance(network, Detector):
         terms = network(*scenes(1, (1, 2), side=64))
         loss = torch.stack(list(terms.values())).sum()

@@ -32,6 +32,7 @@ SMALL = (
     "train.samples_per_epoch=4",
     "train.batch_size=2",
     "patch.tiles_per_image=4",
+    "novelty.bank=64",
 )
 
 
@@ -76,7 +77,8 @@ def test_it_trains_two_steps_is_saved_loaded_and_inspects(name, few, tmp_path, q
         run = defectkit.train(
             config=small_config(name), data=few, out=tmp_path / "run", device="cpu", console=quiet
         ).run
-    assert [row["steps"] for row in read_csv(run / "history.csv")] == ["2"]
+    steps = "3" if name == "novelty" else "2"  # its steps are the good images
+    assert [row["steps"] for row in read_csv(run / "history.csv")] == [steps]
     record = Dataset.load(few).split("test")[0]
     summary = defectkit.inspect(
         run, record.path, out=tmp_path / "inspection", device="cpu", console=quiet
@@ -89,7 +91,7 @@ def test_it_trains_two_steps_is_saved_loaded_and_inspects(name, few, tmp_path, q
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", configs.names())
+@pytest.mark.parametrize("name", [name for name in configs.names() if name != "novelty"])
 def test_its_loss_falls_on_one_batch(name, few):
     torch.manual_seed(0)
     config = small_config(name, "augment.noise=0")

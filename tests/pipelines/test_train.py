@@ -231,12 +231,6 @@ def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
     assert sha256_file(tmp_path / "run" / weights) == sha256_file(run_folder / weights)
 
 
-def test_data_without_a_defect_are_refused(dataset_copy, tmp_path):
-    reseal_dataset(dataset_copy, classes=[])
-    with pytest.raises(DatasetError, match="has no defective image, so there is nothing to learn"):
-        train_tiny(dataset_copy, tmp_path / "run")
-
-
 def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkeypatch, quiet):
     monkeypatch.chdir(tmp_path)
     summary = defectkit.train(

@@ -1,8 +1,10 @@
 import pytest
+import torch
 from trial import CPU, Tiny, equal, weights
 
+from defectkit.models.network import Network
 from defectkit.training.loader import EpochLoader
-from defectkit.training.loop import train_one_epoch
+from defectkit.training.loop import fit_in_one_pass, train_one_epoch
 from defectkit.training.schedule import Budget
 from defectkit.training.state import TrainState, build_learner
 
@@ -64,3 +66,29 @@ def test_equal_epochs_draw_the_same_and_others_do_not(setup):
         ended.append(weights(learner.network))
     assert equal(ended[0], ended[1])
     assert not equal(ended[0], ended[2])
+
+
+@pytest.mark.parametrize(("settings", "expected"), [([], 4), (["train.max_time=1e-6"], 2)])
+def test_one_pass_sees_all_samples_or_as_many_as_the_time_allows(settings, expected, trial):
+    seen, progress = [], []
+
+    class Collector(Network):
+        def fit_before_training(self, samples):
+            seen.extend(samples)
+
+    run = trial("approach=novelty", "train.epochs=1", *settings)
+    samples, state = run.samples, TrainState()
+    budget = Budget(run.approach.config.train, len(samples))
+    result = fit_in_one_pass(
+        Collector(mean=0.0, std=1.0),
+        samples,
+        state,
+        budget,
+        device=CPU,
+        on_progress=lambda done, text: progress.append((done, text)),
+    )
+    assert state.steps == len(seen) == expected
+    assert torch.equal(seen[1][0][0], samples[0, 1][0])
+    assert (result.losses, result.learning_rate) == ({}, 0.0)
+    if not settings:
+        assert progress[2] == (0.5, "sample 3 of 4")

@@ -1,0 +1,89 @@
+"""``novelty``: what is unlike all good images, whether or not such a defect was ever labeled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from defectkit.approaches.good_samples import GoodSamples
+from defectkit.approaches.tuning import UNTUNED, Tuning
+from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
+from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.config import Config
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
+from defectkit.models.losses import class_probabilities
+from defectkit.models.network import Network
+from defectkit.models.novelty.patch_core import PatchCore, build_patch_core, seen_side
+from defectkit.models.weights import encoder_weights
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Distances of features to those of good images. It tells no classes apart: all get a score."""
+
+    config: Config
+    classes: tuple[str, ...]
+    channels: int
+    tuning: Tuning = UNTUNED
+
+    def network(self, *, allow_download: bool = False) -> PatchCore:
+        """Build the network, with pretrained weights as ``model.weights`` says.
+
+        Raises:
+            ModelError: the encoder and its weights do not fit each other.
+        """
+        model = self.config.model
+        return build_patch_core(
+            in_channels=self.channels,
+            encoder=model.encoder,
+            bank=self.config.novelty.bank,
+            seed=self.config.seed,
+            state=encoder_weights(model.weights, model.encoder, allow_download=allow_download),
+        )
+
+    def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> GoodSamples:
+        """The good images among the records."""
+        return GoodSamples(self.config, dataset, records)
+
+    def loss(self, network: Network, *_: Any) -> dict[str, torch.Tensor]:
+        """Never called: the network learns nothing by gradients."""
+        raise AssertionError(f"{type(network).__name__} learns nothing by gradients")
+
+    def find(
+        self, network: Network, images: Sequence[Image], scopes: Sequence[Scope] = ()
+    ) -> list[Finding]:
+        """Return the finding of each image (H, W, C) of any size; equal sizes share a batch."""
+        return find_by_scores(
+            partial(self._score, network),
+            images,
+            self.classes,
+            tuning=self.tuning,
+            scopes=scopes,
+        )
+
+    def _score(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
+        infer = self.config.infer
+        scores, _ = score_in_tiles(
+            lambda part: (self._novelty(network, part), None),
+            batch,
+            n_classes=1,
+            tile=infer.tile,
+            overlap=infer.overlap,
+            padded=seen_side,
+        )
+        return np.repeat(scores, len(self.classes), axis=1), None
+
+    def _novelty(self, network: Network, batch: ImageBatch) -> ScoreMap:
+        """(B, H, W, C) -> (B, 1, H, W)."""
+        device = next(network.parameters()).device
+        images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(device)
+        with torch.inference_mode():
+            scores = class_probabilities(network(images), "overlapping")
+        result: ScoreMap = scores.cpu().numpy()
+        return result
