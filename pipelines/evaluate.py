@@ -27,6 +27,7 @@ def run(
     max_escape_rate: float | None = None,
     cost_ratio: float | None = None,
     best_f1: bool = False,
+    all_regions: bool = False,
     device: Device = "auto",
     console: Console | None = None,
 ) -> "Evaluation":
@@ -34,6 +35,7 @@ def run(
 
     Thresholds come from the validation split, never from the test split. New ones,
     chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
+    Regions of images with the verdict good are not listed, so what is missed there was not found.
 
     Examples:
         defectkit evaluate runs/segment-1
@@ -47,6 +49,7 @@ def run(
         max_escape_rate: Maximum fraction of defective images that are called good.
         cost_ratio: Cost of an escape, in overkills.
         best_f1: Choose the threshold with the best F1 again.
+        all_regions: List the regions of images with the verdict good too, and count them.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 
@@ -72,7 +75,14 @@ def run(
                 run, model, dataset, split, max_escape_rate, cost_ratio, console
             )
         return evaluate_split(
-            results, run, model, dataset, split, max_escape_rate=max_escape_rate, console=console
+            results,
+            run,
+            model,
+            dataset,
+            split,
+            max_escape_rate=max_escape_rate,
+            all_regions=all_regions,
+            console=console,
         )
 
 

@@ -51,6 +51,7 @@ def run(
     device: Device = "auto",
     follow_links: bool = False,
     first_page: bool = False,
+    all_regions: bool = False,
     console: Console | None = None,
 ) -> InspectSummary:
     """Inspect new images of any size: verdicts, masks and overlays.
@@ -60,7 +61,8 @@ def run(
     lead out of the folder or nowhere, files of unknown kinds. Documents such as .txt and .csv,
     hidden files, results of defectkit and masks of --roi are counted; what is named itself is
     inspected. Each page of a TIFF and each frame of a GIF, PNG, WebP or JPEG (MPO) is an image of
-    its own. Rows are on disk as they come.
+    its own. Rows are on disk as they come. Regions and masks of good images are not listed, unless
+    asked for.
 
     Examples:
         defectkit inspect runs/segment-1 photos/
@@ -78,6 +80,7 @@ def run(
         device: Where to compute; auto takes a GPU if there is one.
         follow_links: Follow links that lead out of the given folders.
         first_page: Inspect the first page or frame of each file alone.
+        all_regions: List the regions of good images too.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -127,6 +130,7 @@ def run(
             tables=tables,
             overlays=results.folder / "overlays",
             first_page=first_page,
+            all_regions=all_regions,
             console=console,
         )
         try:

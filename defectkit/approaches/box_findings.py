@@ -81,7 +81,7 @@ def make_box_finding(
 
     A pixel's score is the largest of the detections that cover it, and the image's that of its best
     detection. So a detection is a region of the finding exactly when its pixels reach the
-    threshold.
+    threshold, in a connected region of the found mask that is not left out.
     """
     detections = _inside(detections, scope)
     scores = np.zeros((len(classes), *size), np.float32)
@@ -89,6 +89,7 @@ def make_box_finding(
         window = scores[classes.index(region.class_id)][region.window]
         window[... if region.mask is None else region.mask] = region.score
     region_map, _ = find_regions(scores.max(axis=0), tuning=tuning, scope=scope)
+    found = region_map > 0
     if scope.ignored is not None:
         scores[:, scope.ignored] = 0
     return Finding(
@@ -97,7 +98,9 @@ def make_box_finding(
         regions=tuple(
             region
             for region in detections
-            if np.float32(region.score) >= tuning.pixel_threshold and region.area >= tuning.min_area
+            if np.float32(region.score) >= tuning.pixel_threshold
+            and region.area >= tuning.min_area
+            and _pixels(region, found).any()
         ),
         score=float(scores.max()),
         class_scores=scores.max(axis=(1, 2)),

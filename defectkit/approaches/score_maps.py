@@ -1,13 +1,14 @@
 """From a score map to a finding: image score, found mask and regions."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from defectkit.approaches.image_mix import logit
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import Float32Array, Mask, RegionMap, ScoreMap
+from defectkit.arrays import BoolArray, Float32Array, Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import Region, label_regions, measure_region_map
@@ -18,6 +19,9 @@ SCORE_WINDOW = 5
 
 MAX_IGNORED = 0.5
 """A region with this fraction of its pixels ignored, or more, is left out."""
+
+SCORE_PERCENT = 95
+"""The score of a region is the one that this percent of its pixels do not exceed."""
 
 
 def make_finding(
@@ -31,7 +35,7 @@ def make_finding(
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
 
-    A region has the class with the largest mean score in it, and as score its largest one.
+    A region has the class with the largest mean score in it.
 
     Args:
         scores: (K, H, W) float32.
@@ -55,14 +59,7 @@ def make_finding(
         class_index = int(inside.mean(axis=1).argmax())
         if one_class:
             scores[:, *region.window][:, own] = _give_class(inside, class_index)
-        regions.append(
-            Region(
-                class_id=classes[class_index],
-                score=float(inside.max()),
-                box_xywh=region.box_xywh,
-                area=region.area,
-            )
-        )
+        regions.append(replace(region, class_id=classes[class_index]))
     map_score = image_score(defect_map, scope.counted)
     if image_logit is not None and scope.counted is not None:
         # What is judged as a whole has pixels that do not count: the map speaks for both.
@@ -108,9 +105,9 @@ def find_regions(
     """Return the connected regions of the found mask of an (H, W) map of scores.
 
     The found mask has the pixels whose score reaches ``tuning.pixel_threshold``, without regions of
-    fewer than ``tuning.min_area`` pixels. It ends at the border of the region to inspect. Ignored
-    pixels are cut out of its regions afterwards, so that they separate none; regions that are
-    mostly ignored are left out.
+    fewer than ``tuning.min_area`` pixels or of a score below ``tuning.region_threshold``. It ends
+    at the border of the region to inspect. Ignored pixels are cut out of its regions afterwards, so
+    that they separate none; regions that are mostly ignored are left out.
 
     Returns:
         The region map, (H, W) int32, and the regions in the order of their numbers.
@@ -122,10 +119,33 @@ def find_regions(
     if scope.ignored is not None:
         ignored = np.bincount(region_map[scope.ignored], minlength=len(regions) + 1)[1:]
         kept &= ignored < MAX_IGNORED * areas
-    if not kept.all():
-        numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
-        region_map = numbers[region_map]
+    region_map, regions = _keep(region_map, regions, kept)
     if scope.ignored is not None:
         region_map = np.where(scope.ignored, np.int32(0), region_map)
-        return region_map, measure_region_map(region_map)
-    return region_map, [region for region, keep in zip(regions, kept, strict=True) if keep]
+        regions = measure_region_map(region_map)
+    scores = [
+        region_score(defect_map[region.window][region_map[region.window] == number])
+        for number, region in enumerate(regions, start=1)
+    ]
+    regions = [replace(one, score=score) for one, score in zip(regions, scores, strict=True)]
+    return _keep(region_map, regions, np.array(scores) >= tuning.region_threshold)
+
+
+def region_score(scores: Float32Array) -> float:
+    """Return the score of a region, the 95th percentile of those of its pixels, (N,).
+
+    It is the score of a pixel, so it does not depend on whether scores are probabilities or logits;
+    of fewer than 20 pixels it is the largest.
+    """
+    rank = -(-SCORE_PERCENT * len(scores) // 100) - 1
+    return float(np.partition(scores, rank)[rank])
+
+
+def _keep(
+    region_map: RegionMap, regions: list[Region], kept: BoolArray
+) -> tuple[RegionMap, list[Region]]:
+    """Return the region map and the regions without those that are not ``kept``, (R,) bool."""
+    if kept.all():
+        return region_map, regions
+    numbers = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
+    return numbers[region_map], [one for one, keep in zip(regions, kept, strict=True) if keep]

@@ -294,8 +294,8 @@ class InferConfig(_Section):
     """Whether `segment` also scores the mirrored image and takes the mean: somewhat better, in
     twice the time."""
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
-    """Regions with fewer pixels are not reported. 0 by default, since a hidden minimum causes
-    escapes."""
+    """Regions with fewer pixels are left out, whatever validation chooses. It changes no image
+    score, so no verdict."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -53,6 +53,7 @@ def save_best_model(
                     "dice": validation.dice,
                 },
                 "warnings": list(validation.warnings),
+                "tuning_warnings": list(validation.tuning_warnings),
             },
         )
 

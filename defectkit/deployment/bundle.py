@@ -83,6 +83,7 @@ class _ModelInfo(BaseModel):
     versions: dict[str, Word] = {}
     roi: _Roi | Literal["by image"] | None = None
     warnings: Annotated[list[Sentence], Field(max_length=100)] = []
+    tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """A model judged on labeled images: ``Evaluation``, the content of an evaluation's files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,11 @@ from defectkit.evaluation.ranked_boxes import ranked_boxes
 from defectkit.evaluation.region_matching import (
     COLUMNS,
     RegionMatch,
+    class_confusion,
     match_regions,
     region_metrics,
 )
-from defectkit.evaluation.verdicts import Judgment, judge
+from defectkit.evaluation.verdicts import Judgment, judge, list_regions
 from defectkit.seals import seal_of
 from defectkit.tables import make_table
 from defectkit.vocabulary import Split
@@ -39,7 +40,7 @@ class Evaluation:
 
     - ``metrics``: the metrics in ``metrics.json``.
     - ``images``: a row per image, as in ``images.csv``: the most urgent outcomes first.
-    - ``regions``: a row per true region and per false alarm, as in ``regions.csv``.
+    - ``regions``: a row per true region and per listed region, as in ``regions.csv``.
     - ``folder``: the evaluation's files.
 
     Ids and classes are text.
@@ -56,6 +57,7 @@ def evaluate_images(
     predictions: Iterable[Prediction],
     *,
     folder: Path,
+    all_regions: bool = False,
     on_image: Callable[[Prediction, Judgment], None],
 ) -> Evaluation:
     """Return the evaluation of a model on labeled images.
@@ -64,7 +66,8 @@ def evaluate_images(
         model: gives the thresholds.
         predictions: the model's predictions, one or more; each is held only until the next.
         folder: the folder for the evaluation's files; nothing is written there.
-        on_image: called with each prediction and its judgment.
+        all_regions: whether regions of images with the verdict good are listed too.
+        on_image: called with each prediction, as it is listed, and its judgment.
     """
     approach = model.approach
     pixels = PixelMetrics(classes=approach.classes, threshold=approach.tuning.pixel_threshold)
@@ -78,15 +81,20 @@ def evaluate_images(
         pixels.update(finding.score_map, prediction.truth)
         ranked = ranked_boxes(finding, approach.classes, approach.tuning)
         boxes.update(ranked, prediction.truth.regions)
-        matches += match_regions(finding, prediction.truth, image_id=record.image_id)
+        listed = list_regions(finding, judgment, all_regions=all_regions)
+        matches += match_regions(listed, prediction.truth, image_id=record.image_id)
         rows.append(_image_row(prediction, judgment, approach.tuning.pixel_threshold))
         seconds.append(prediction.seconds)
-        on_image(prediction, judgment)
+        on_image(replace(prediction, finding=listed), judgment)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
     metrics = {
         "image": image_metrics(scores, defective, model.thresholds),
         "pixel": pixels.result(),
-        "region": region_metrics(matches, len(rows)),
+        "region": {
+            **region_metrics(matches, {row["image_id"]: row["defective"] for row in rows}),
+            "all_regions": all_regions,
+        },
+        "class_confusion": class_confusion(matches, approach.classes),
         "box": boxes.result(),
         "speed": _speed(seconds, model),
     }

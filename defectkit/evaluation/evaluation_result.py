@@ -47,7 +47,7 @@ class EvaluationResult:
         """
         metrics = read_sealed(folder / "metrics.json")
         check_tables(folder, TABLES, metrics["tables"])
-        metrics["pixel"]["aupro_05"]  # Not in evaluations of an earlier version.
+        metrics["region"]["precision"]  # Not in evaluations of an earlier version.
         text: tuple[str, ...] = ("image_id", "group", "verdict", "outcome")
         images = read_table(folder / "images.csv", text=text).sort_values("image_id")
         whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()
@@ -57,9 +57,9 @@ class EvaluationResult:
         regions = read_table(folder / "regions.csv", text=text).set_index("image_id")
         if not regions.index.isin(images["image_id"]).all():
             raise ValueError("regions.csv has an image that images.csv has not")
-        regions["true"] = regions["kind"] != "false_alarm"
+        regions["true"] = regions["kind"] == "true"
         regions["found"] = regions["true"] & (regions["found"] == "yes")
-        regions["false_alarm"] = ~regions["true"]
+        regions["false_alarm"] = regions["kind"] == "false_alarm"
         counts = (
             regions.groupby(level="image_id")[["found", "true", "false_alarm"]]
             .sum()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from defectkit.approaches.score_maps import region_score
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Mask
 from defectkit.evaluation.box_metrics import MAX_DETECTIONS
@@ -30,9 +31,9 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
 
     These are the regions of the finding and, at the pixel threshold and each level below it, the
     connected regions that contain none of those before and whose peak is ``DEPTH`` levels higher.
-    As at the threshold, such a region has the class with the largest mean score in it and the
-    largest score as its own. There are no more of them than ``BoxMetrics`` judges: where there
-    would be, the largest of a level are taken.
+    As at the threshold, such a region has the class with the largest mean score in it and the 95th
+    percentile of its scores as its own. There are no more of them than ``BoxMetrics`` judges: where
+    there would be, the largest of a level are taken.
 
     Args:
         finding: what an approach says of an image.
@@ -54,7 +55,7 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
             scores = finding.score_map[:, *region.window][:, pixels]  # (K, area)
             taken[region.window] |= pixels
             class_id = classes[int(scores.mean(axis=1).argmax())]
-            boxes.append(replace(region, class_id=class_id, score=float(scores.max())))
+            boxes.append(replace(region, class_id=class_id, score=region_score(scores.max(axis=0))))
     return boxes
 
 

@@ -15,6 +15,13 @@ class Interval(TypedDict):
     high: float
 
 
+class CountedRate(Interval):
+    """A rate with its interval and its counts: ``count`` of ``total``."""
+
+    count: int
+    total: int
+
+
 def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE) -> Interval:
     """Return the rate ``successes / trials`` with its exact two-sided confidence interval.
 
@@ -38,6 +45,11 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
         low=float(betaincinv(successes, failures + 1, tail)) if successes else 0.0,
         high=float(betaincinv(successes + 1, failures, 1.0 - tail)) if failures else 1.0,
     )
+
+
+def counted_rate(count: int, total: int) -> CountedRate:
+    """Return the rate ``count / total`` with its 95 % Clopper-Pearson interval."""
+    return CountedRate(count=count, total=total, **clopper_pearson(count, total))
 
 
 def describe_rate(name: str, count: int, total: int) -> str:

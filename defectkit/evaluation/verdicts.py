@@ -3,9 +3,12 @@
 An *escape* is a defective image called good, an *overkill* a good image called defective.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from defectkit.evaluation.operating_points import Thresholds
+from defectkit.findings import Finding
 from defectkit.vocabulary import Outcome, Verdict
 
 
@@ -31,6 +34,16 @@ def judge(score: float, thresholds: Thresholds, *, defective: bool | None = None
         thresholds=thresholds,
         outcome=None if defective is None else outcome(decision, defective),
     )
+
+
+def list_regions(finding: Finding, judgment: Judgment, *, all_regions: bool = False) -> Finding:
+    """Return the finding of an image as it is told to the user: regions only if it is not good.
+
+    A good image keeps its scores and detections, but has no regions, unless ``all_regions``.
+    """
+    if all_regions or judgment.verdict != "good":
+        return finding
+    return replace(finding, region_map=np.zeros_like(finding.region_map), regions=())
 
 
 def verdict(score: float, thresholds: Thresholds) -> Verdict:

@@ -74,6 +74,11 @@ def read_model_weights(folder: Path, info: Mapping[str, Any]) -> bytes:
     return weights
 
 
+def warnings_of(info: Mapping[str, Any]) -> list[str]:
+    """Return the warnings about what was chosen on validation: the thresholds and the tuning."""
+    return [*info.get("warnings", ()), *info.get("tuning_warnings", ())]
+
+
 def _damaged(folder: Path, error: Exception) -> ModelError:
     if isinstance(error, FileNotFoundError):
         return ModelError(f"{error.filename} is missing. Copy it again, or train again.")

@@ -22,6 +22,7 @@ from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import write_json
+from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import write_overlay
 from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
@@ -70,6 +71,7 @@ def evaluate_split(
     split: Split,
     *,
     max_escape_rate: float | None = None,
+    all_regions: bool = False,
     console: Console,
 ) -> Evaluation:
     """Evaluate a run's model on a split, write the files of the evaluation and print a summary.
@@ -82,6 +84,7 @@ def evaluate_split(
         split: the split to judge on.
         max_escape_rate: an escape rate in [0, 1); if the result does not support it, there is a
             warning.
+        all_regions: whether regions of images with the verdict good are listed too.
         console: where to report.
 
     Raises:
@@ -95,9 +98,10 @@ def evaluate_split(
             model, dataset.split(split), title=f"evaluating {split}", console=console
         ),
         folder=results.out,
+        all_regions=all_regions,
         on_image=partial(_write_overlay, results.folder),
     )
-    warnings = list(model.info.get("warnings", ()))
+    warnings = warnings_of(model.info)
     image = evaluation.metrics["image"]
     if max_escape_rate is not None:
         warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
@@ -169,7 +173,7 @@ def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
     found = regions["found"].map({True: "yes", False: "no"})
     numbers = {
         name: regions[name].map("{:.6f}".format, na_action="ignore")
-        for name in ("coverage", "best_overlap", "score")
+        for name in ("coverage", "best_overlap", "true_fraction", "score")
     }
     return regions.assign(found=found, **numbers)
 

@@ -8,7 +8,11 @@ from rich.table import Table
 from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import describe_rate
+from defectkit.reporting.confusion_table import confusion_table
 from defectkit.terminal import one_line
+
+MAX_PRINTED_CLASSES = 8
+"""Of more classes the table is too wide for a terminal; the report has it."""
 
 
 def print_evaluation(
@@ -17,6 +21,9 @@ def print_evaluation(
     """Print the summary of an evaluation."""
     image = evaluation.metrics["image"]
     console.print(_table(evaluation))
+    confusion = evaluation.metrics["class_confusion"]
+    if 1 < len(confusion["classes"]) <= MAX_PRINTED_CLASSES:
+        console.print(confusion_table(confusion))
     console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
     console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
     if thresholds.low < thresholds.high:
@@ -41,7 +48,8 @@ def _table(evaluation: Evaluation) -> Table:
     image, pixel, region, box, speed = (
         evaluation.metrics[name] for name in ("image", "pixel", "region", "box", "speed")
     )
-    recall = region["recall"]
+    recall, precision = region["recall"], region["precision"]
+    on_good = region["good_images_with_false_alarms"]
     rows: tuple[tuple[str, float | None, str], ...] = (
         ("image average precision", image["average_precision"], "defective images rank above good"),
         ("image AUROC", image["auroc"], "chance that a random pair is ranked correctly"),
@@ -54,9 +62,19 @@ def _table(evaluation: Evaluation) -> Table:
         ("mean IoU", pixel["mean_iou"], _describe_classes(pixel["mean_iou_classes"])),
         ("region recall", recall["value"], f"{recall['found']} of {recall['total']} defects found"),
         (
+            "region precision",
+            precision["value"],
+            f"{precision['count']} of {precision['total']} listed regions right",
+        ),
+        (
             "false alarms per image",
             region["false_alarms_per_image"],
-            "found regions without a true pixel",
+            "listed regions without a true pixel",
+        ),
+        (
+            "... per good image",
+            region["false_alarms_per_good_image"],
+            f"in {on_good['count']} of {on_good['total']} good images",
         ),
         ("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them"),
         ("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}"),

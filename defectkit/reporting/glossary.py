@@ -85,15 +85,33 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
     "region": {
         "recall": (
             "Regions found",
-            "True regions of which the predicted mask covers at least 10 % of the pixels.",
+            "True regions of which the listed regions cover at least 10 % of the pixels. Regions "
+            "of images with the verdict good are not listed: the defects of an escape are missed.",
         ),
         "recall_by_area": (
             "Regions of {} pixels",
             "Regions found, among the true regions with an area in this range.",
         ),
+        "precision": (
+            "Listed regions that are right",
+            "Listed regions of which at least 10 % of the pixels are true: a mask of whole images "
+            "finds every defect, but is not right where the defects are small.",
+        ),
         "false_alarms_per_image": (
             "False alarms per image",
-            "Predicted regions that cover no true defect pixel.",
+            "Listed regions that cover no true defect pixel.",
+        ),
+        "false_alarms_per_good_image": (
+            "False alarms per good image",
+            "Listed regions of good images, which are all false.",
+        ),
+        "good_images_with_false_alarms": (
+            "Good images with false alarms",
+            "Good images with at least one listed region.",
+        ),
+        "all_regions": (
+            "Regions of all images",
+            "Whether the regions of images with the verdict good are listed and counted too.",
         ),
     },
     "box": {

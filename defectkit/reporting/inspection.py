@@ -18,7 +18,7 @@ from defectkit.data.roi_source import RoiSource, read_roi
 from defectkit.data.stored_image import StoredImage
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import DefectkitError, ImageError, OutputError, first_line, is_out_of_memory
-from defectkit.evaluation.verdicts import judge
+from defectkit.evaluation.verdicts import judge, list_regions
 from defectkit.labels.scope import read_scope
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import write_overlay
@@ -40,6 +40,7 @@ class Inspection:
         tables: where the rows are written.
         overlays: the folder of the overlays.
         first_page: whether the first page of each file is inspected alone.
+        all_regions: whether regions of good images are listed too.
         console: where to report.
         notes: what is to be said of how images were read, with their ids.
     """
@@ -49,6 +50,7 @@ class Inspection:
     tables: InspectionTables
     overlays: Path
     first_page: bool
+    all_regions: bool
     console: Console
     notes: dict[str, list[str]] = field(default_factory=dict)
     _ids: set[str] = field(default_factory=set)
@@ -107,6 +109,7 @@ class Inspection:
             scope = self.model.scope_for(size)
         finding = self.model.find(image, scope)
         judgment = judge(finding.score, self.model.thresholds)
+        finding = list_regions(finding, judgment, all_regions=self.all_regions)
         path, shown = self.overlays / overlay_name(image_id), self.model.pixels.show(image)
         write_overlay(path, shown, finding, judgment, image_id=image_id, scope=scope)
         self.tables.add(image_id, judgment, finding, self.model.approach.classes)

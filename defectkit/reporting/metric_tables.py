@@ -43,7 +43,8 @@ def format_value(value: Any) -> str:
         return f"{value:.3f}" if size < 10 else f"{value:,.1f}"
     if isinstance(value, Mapping):
         if {"value", "low", "high"} <= value.keys():
-            counts = f"{value['found']} of {value['total']}, " if "found" in value else ""
+            count = value.get("found", value.get("count"))
+            counts = "" if count is None else f"{count} of {value['total']}, "
             return counts + format_rate(value)
         return ", ".join(f"{name} {format_value(each)}" for name, each in value.items())
     if isinstance(value, list | tuple):

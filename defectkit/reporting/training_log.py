@@ -13,6 +13,7 @@ from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
+from defectkit.models.model_folder import warnings_of
 from defectkit.models.network import Network
 from defectkit.terminal import one_line
 from defectkit.training.history import Row
@@ -106,7 +107,7 @@ def print_epoch(console: Console, row: Row, *, is_best: bool) -> None:
 
 def print_end(console: Console, out: Path, model: dict[str, Any]) -> None:
     """Print what ``model.json`` says of the best epoch, and what to do next."""
-    for warning in model["warnings"]:
+    for warning in warnings_of(model):
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
     told = (
         f"best epoch {model['epoch']}; model in {out / 'model'}, curves in {out / 'curves.png'}, "

@@ -16,6 +16,7 @@ from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
+from defectkit.evaluation.region_tuning import RegionTuning
 from defectkit.models.network import Batches, Network
 from defectkit.training.failures import explain_failed_validation
 
@@ -29,7 +30,8 @@ class Validation:
 
     ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
     defective or no good images; ``dice`` in [0, 1] is that of the tuning's pixel threshold;
-    ``seconds`` is the time that validation took; ``watched`` are the predictions to draw.
+    ``warnings`` are about the thresholds, ``tuning_warnings`` about the tuning; ``seconds`` is the
+    time that validation took; ``watched`` are the predictions to draw.
     """
 
     image_ap: float | None
@@ -38,6 +40,7 @@ class Validation:
     tuning: Tuning
     thresholds: Thresholds
     warnings: tuple[str, ...]
+    tuning_warnings: tuple[str, ...]
     seconds: float
     watched: tuple[Prediction, ...]
 
@@ -59,7 +62,7 @@ def validate(
     fitted_to: Batches | None = None,
     watch: int = 0,
 ) -> Validation:
-    """Run the network on the validation split and choose the thresholds on it.
+    """Run the network on the validation split and choose tuning and thresholds on it.
 
     Args:
         approach: Finds the defects.
@@ -73,6 +76,7 @@ def validate(
         MemoryShortageError: there is too little memory for an image.
     """
     pixels = PixelMetrics(classes=approach.classes, threshold=None)
+    regions = RegionTuning(min_area=approach.tuning.min_area)
     watched_ids = {record.image_id for record in choose_watched(records, watch)}
     watched: list[Prediction] = []
     findings: list[tuple[float, tuple[float, float] | None]] = []
@@ -83,6 +87,7 @@ def validate(
         network.eval()
         for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
             pixels.update(prediction.finding.score_map, prediction.truth)
+            regions.update(prediction.finding.defect_map, prediction.truth)
             findings.append((prediction.finding.score, prediction.finding.witnesses))
             if prediction.record.image_id in watched_ids:
                 watched.append(prediction)
@@ -90,6 +95,9 @@ def validate(
     witnesses = [known for _, known in findings if known is not None]
     image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
     scores = [image_mix.score(*known) if known else score for score, known in findings]
+    tuning, tuning_warnings = regions.choose(
+        Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix)
+    )
     thresholds, warnings = choose_thresholds(np.array(scores), defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
     pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
@@ -97,9 +105,10 @@ def validate(
         image_ap=average_precision(defective, np.array(scores)),
         pixel_ap=pixels.result()["average_precision"],
         dice=dice,
-        tuning=Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix),
+        tuning=tuning,
         thresholds=thresholds,
         warnings=tuple(warnings),
+        tuning_warnings=tuple(tuning_warnings),
         seconds=time.monotonic() - start,
         watched=tuple(_mixed(one, image_mix) for one in watched),
     )

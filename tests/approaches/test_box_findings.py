@@ -127,6 +127,20 @@ def test_small_regions_are_left_out_where_asked_for_but_stay_detections():
     assert len(result.detections) == 2
 
 
+def test_detections_of_a_region_that_is_left_out_are_none():
+    weak, strong, beside = (
+        detection((1, 1, 20, 20), 0.6), detection((25, 2, 9, 9), 0.9), detection((3, 3, 9, 9), 0.7),
+    )  # fmt: skip
+    tuning = Tuning(region_threshold=0.65)
+    found = make_box_finding([strong, beside, weak], CLASSES, (30, 40), tuning=tuning)
+    assert found.regions == (strong, beside, weak)  # a fifth of the pixels of their region has 0.7
+    found = make_box_finding([strong, weak], CLASSES, (30, 40), tuning=tuning)
+    assert found.regions == (strong,)
+    np.testing.assert_array_equal(found.mask, found.score_map.max(axis=0) == np.float32(0.9))
+    assert found.detections == (strong, weak)
+    assert found.score == pytest.approx(0.9)
+
+
 def test_a_mask_paints_its_own_pixels_alone():
     mask = np.zeros((4, 5), bool)
     mask[1:3, 2] = True

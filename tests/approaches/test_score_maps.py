@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from defectkit.approaches.score_maps import SCORE_WINDOW, image_score, make_finding
+from defectkit.approaches.score_maps import (
+    SCORE_WINDOW,
+    image_score,
+    make_finding,
+    region_score,
+)
 from defectkit.approaches.tuning import Tuning
 from defectkit.labels.scope import Scope
 
@@ -61,7 +66,7 @@ def test_regions_and_mask_say_the_same(scores, threshold, area):
     assert sorted(region.area for region in finding.regions) == sorted(sizes[sizes >= area])
 
 
-def test_a_region_has_the_class_of_its_largest_mean_and_its_largest_score():
+def test_a_region_has_the_class_of_its_largest_mean():
     scores = np.zeros((2, 20, 20), np.float32)
     scores[0, 2:8, 2:8] = 0.6
     scores[1, 2:8, 2:8] = 0.5
@@ -70,9 +75,37 @@ def test_a_region_has_the_class_of_its_largest_mean_and_its_largest_score():
     finding = make_finding(scores, CLASSES, tuning=Tuning(pixel_threshold=0.5))
     first, second = finding.regions
     assert (first.class_id, first.box_xywh, first.area) == ("scratch", (2, 2, 6, 6), 36)
-    assert first.score == pytest.approx(0.9)
+    assert first.score == pytest.approx(0.6)  # one pixel of 36 is higher
     assert (second.class_id, second.box_xywh, second.area) == ("pit", (10, 12, 8, 3), 24)
     assert second.score == pytest.approx(0.7)
+
+
+@given(
+    arrays(np.float32, st.integers(1, 300), elements=st.floats(0, 1, width=32)),
+)
+def test_the_score_of_a_region_is_the_95th_percentile_of_its_pixels(scores):
+    assert region_score(scores) == np.percentile(scores, 95, method="inverted_cdf")
+    if len(scores) < 20:
+        assert region_score(scores) == scores.max()
+
+
+@given(scores=maps, threshold=st.floats(0, 1, width=32), area=st.integers(0, 5), data=st.data())
+def test_regions_below_the_region_threshold_are_left_out_and_the_others_stay(
+    scores, threshold, area, data
+):
+    scope = scope_of(data.draw, scores.shape[1:])
+    tuning = Tuning(pixel_threshold=0.25, min_area=area)
+    every = make_finding(scores, CLASSES, tuning=tuning, scope=scope)
+    tuning = Tuning(pixel_threshold=0.25, region_threshold=threshold, min_area=area)
+    kept = make_finding(scores, CLASSES, tuning=tuning, scope=scope)
+    expected = [number for number, region in enumerate(every.regions, start=1)
+                if region.score >= threshold]  # fmt: skip
+    assert kept.regions == tuple(every.regions[number - 1] for number in expected)
+    for new, old in enumerate(expected, start=1):
+        np.testing.assert_array_equal(kept.region_map == new, every.region_map == old)
+    assert kept.region_map.max(initial=0) == len(expected)
+    np.testing.assert_array_equal(kept.score_map, every.score_map)
+    assert kept.score == every.score
 
 
 def test_scores_of_a_neighbor_in_the_same_box_do_not_count():

@@ -12,7 +12,7 @@ COLUMNS = ["image_id", "group", "defective", "score", "outcome",
 
 def write_metrics(folder: Path, metrics: dict | None = None) -> None:
     """Write ``metrics.json`` of the tables that are in the folder."""
-    metrics = metrics or {"pixel": {"aupro_05": None}}
+    metrics = metrics or {"region": {"precision": None}}
     write_json(
         folder / "metrics.json", add_seal({**metrics, "tables": hash_tables(folder, TABLES)})
     )
@@ -22,7 +22,8 @@ def test_an_evaluation_is_read_back_in_the_order_of_its_ids(tmp_path):
     rows = [["b", "07", 1, 0.25, "escape", 10, 6, 4], ["a", "7", 0, 0.5, "overkill", 0, 3, 0],
             ["c", "07", 0, 0.125, "pass", 0, 0, 0]]  # fmt: skip
     write_csv(tmp_path / "images.csv", COLUMNS, rows)
-    found = [["b", "true", "yes"], ["b", "true", "no"], ["a", "false_alarm", None]]
+    found = [["b", "true", "yes"], ["b", "true", "no"], ["b", "found", None],
+             ["a", "false_alarm", None]]  # fmt: skip
     write_csv(tmp_path / "regions.csv", ["image_id", "kind", "found"], found)
     write_metrics(tmp_path)
     one = EvaluationResult.read(tmp_path, name="run")
@@ -66,7 +67,7 @@ def test_a_damaged_table_of_images_is_refused(tmp_path, cells):
 def test_an_evaluation_of_an_earlier_version_cannot_be_read(tmp_path):
     write_csv(tmp_path / "images.csv", ["image_id"], [])
     write_metrics(tmp_path, {"image": {}})
-    with pytest.raises(KeyError, match="pixel"):
+    with pytest.raises(KeyError, match="region"):
         EvaluationResult.read(tmp_path, name="run")
 
 

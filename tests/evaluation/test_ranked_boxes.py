@@ -47,7 +47,7 @@ def test_a_region_below_the_threshold_is_ranked_with_its_class_and_score():
     first, second = ranked(finding_of(scores))
     assert (first.box_xywh, first.class_id) == ((3, 2, 6, 4), "a")
     assert (second.box_xywh, second.area, second.class_id) == ((20, 10, 7, 4), 28, "b")
-    assert second.score == pytest.approx(0.32)
+    assert second.score == pytest.approx(0.3)  # one pixel of 28 is higher
 
 
 def test_a_region_is_outlined_below_its_peak_so_that_noise_is_no_region():

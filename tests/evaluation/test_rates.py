@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from defectkit.evaluation.rates import clopper_pearson, describe_rate
+from defectkit.evaluation.rates import clopper_pearson, counted_rate, describe_rate
 
 
 @pytest.mark.check(32)
@@ -24,6 +24,10 @@ def test_clopper_pearson_without_trials_knows_nothing():
 def test_clopper_pearson_refuses_the_impossible(arguments):
     with pytest.raises(ValueError, match="must be in"):
         clopper_pearson(*arguments)
+
+
+def test_a_counted_rate_has_its_counts():
+    assert counted_rate(2, 57) == {"count": 2, "total": 57, **clopper_pearson(2, 57)}
 
 
 def test_a_rate_is_described_with_counts_and_interval():

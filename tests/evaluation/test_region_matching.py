@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 from scipy import ndimage
 
+from defectkit.approaches.box_findings import make_box_finding
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
 from defectkit.evaluation.labeled_truth import LabeledTruth
@@ -15,6 +16,7 @@ from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import (
     COLUMNS,
     RegionMatch,
+    class_confusion,
     match_regions,
     region_metrics,
 )
@@ -109,14 +111,14 @@ def test_rows_agree_with_one_mask_per_region_and_pycocotools(masks):
 @pytest.mark.parametrize(("covered", "found"), [(0, False), (2, False), (3, True), (30, True)])
 def test_a_tenth_of_its_pixels_makes_a_region_found(covered, found):
     truth = np.stack([boxes_of((10, 40), (5, 5, 30, 1)), np.zeros((10, 40), bool)])
-    (row,) = match(boxes_of((10, 40), (5, 5, covered, 1)), truth)
+    (row,) = true_rows(match(boxes_of((10, 40), (5, 5, covered, 1)), truth))
     assert (row.found, row.coverage) == (found, covered / 30)
     assert row.best_overlap == covered / 30
 
 
 def test_several_predicted_regions_together_find_a_region_but_overlap_is_of_the_best():
     truth = np.stack([boxes_of((10, 40), (0, 0, 40, 1)), np.zeros((10, 40), bool)])
-    (row,) = match(boxes_of((10, 40), (0, 0, 2, 1), (10, 0, 3, 1)), truth)
+    (row,) = true_rows(match(boxes_of((10, 40), (0, 0, 2, 1), (10, 0, 3, 1)), truth))
     assert row.found
     assert (row.coverage, row.best_overlap) == (5 / 40, 3 / 40)
 
@@ -126,7 +128,83 @@ def test_touching_one_true_pixel_of_any_class_is_no_false_alarm():
     predicted = boxes_of((20, 20), (4, 4, 3, 3), (14, 14, 6, 6), (16, 0, 2, 3))
     (alarm,) = false_alarms(match(predicted, truth))
     assert alarm.region == Region(box_xywh=(16, 0, 2, 3), area=6)
-    assert alarm.score is None
+    assert (alarm.score, alarm.true_fraction) == (None, 0.0)
+
+
+@pytest.mark.parametrize(("width", "right"), [(9, True), (10, True), (11, False)])
+def test_a_tenth_of_its_pixels_makes_a_found_region_right(width, right):
+    truth = np.stack([boxes_of((20, 30), (3, 3, 1, 5)), np.zeros((20, 30), bool)])
+    (row,) = [row for row in match(boxes_of((20, 30), (3, 3, width, 5)), truth)
+              if row.kind != "true"]  # fmt: skip
+    assert (row.kind, row.right) == ("found", right)
+    assert row.true_fraction == pytest.approx(1 / width)
+
+
+def test_a_mask_of_all_pixels_finds_everything_and_is_right_nowhere():
+    rng = np.random.default_rng(3)
+    rows, defective = [], {}
+    for name in map(str, range(20)):
+        x, y = rng.integers(0, 40, 2).tolist()
+        truth = np.zeros((2, 50, 50), bool)
+        if int(name) % 2:
+            truth[0] = boxes_of((50, 50), (x, y, 10, 10))
+        whole = finding_of(np.ones((50, 50), bool))
+        rows += match_regions(whole, LabeledTruth(truth, CLASSES), image_id=name)
+        defective[name] = bool(truth.any())
+    result = region_metrics(rows, defective)
+    assert result["recall"]["value"] == 1.0
+    assert result["precision"] == {"count": 0, "total": 20, **clopper_pearson(0, 20)}
+    assert result["false_alarms_per_good_image"] == 1.0
+    good = {"count": 10, "total": 10, **clopper_pearson(10, 10)}
+    assert result["good_images_with_false_alarms"] == good
+
+
+def test_false_alarms_on_good_images_count_apart():
+    rows = [false_alarm("good"), false_alarm("good"), false_alarm("bad"), true_region(20, 0.5)]
+    result = region_metrics(rows, {"good": False, "clean": False, "bad": True, "i": True})
+    assert result["false_alarms_per_image"] == 0.75
+    assert result["false_alarms_per_good_image"] == 1.0
+    good = {"count": 1, "total": 2, **clopper_pearson(1, 2)}
+    assert result["good_images_with_false_alarms"] == good
+    assert result["precision"] == {"count": 0, "total": 3, **clopper_pearson(0, 3)}
+
+
+# --- classes ------------------------------------------------------------------------------------
+
+
+def classes_found(truth, scores, detections=()):
+    finding = make_finding(scores, CLASSES, tuning=Tuning())
+    if detections:
+        finding = make_box_finding(detections, CLASSES, scores.shape[1:], tuning=Tuning())
+    rows = match_regions(finding, LabeledTruth(truth, CLASSES), image_id="i")
+    return [row.found_class for row in true_rows(rows)], class_confusion(rows, CLASSES)
+
+
+def test_a_true_region_has_the_class_of_the_found_one_that_overlaps_it_best():
+    truth, scores = np.zeros((2, 30, 60), bool), np.zeros((2, 30, 60), np.float32)
+    truth[0, 2:10, 2:20] = True
+    scores[1, 2:10, 2:6], scores[0, 2:10, 8:20] = 0.9, 0.8  # the larger part is right
+    truth[0, 15:25, 2:12] = True
+    scores[1, 15:25, 2:12] = 0.9  # the wrong class
+    truth[1, 15:25, 30:50] = True
+    scores[0, 24, 49] = 0.9  # a pixel is not enough to be found
+    truth[1, 2:10, 40:50] = True  # missed
+    found, confusion = classes_found(truth, scores)
+    assert found == ["a", "b", None, "a"]
+    assert confusion == {"classes": ["a", "b"], "counts": [[1, 1, 0], [0, 0, 2]]}
+
+
+def test_the_classes_of_overlapping_detections_are_told_apart():
+    truth = np.zeros((2, 30, 60), bool)
+    truth[0, 2:12, 2:22], truth[1, 10:20, 20:40] = True, True
+    detections = [
+        Region(class_id="b", score=0.9, box_xywh=(20, 10, 20, 10), area=200),
+        Region(class_id="a", score=0.7, box_xywh=(2, 2, 20, 10), area=200),
+        Region(class_id="b", score=0.6, box_xywh=(2, 2, 8, 10), area=80),
+    ]
+    found, confusion = classes_found(truth, np.zeros((2, 30, 60), np.float32), detections)
+    assert found == ["a", "b"]
+    assert confusion["counts"] == [[1, 0, 0], [0, 1, 0]]
 
 
 def test_a_false_alarm_takes_class_and_score_from_the_region_that_it_is():
@@ -149,9 +227,11 @@ def test_perfect_and_empty_predictions():
     truth = np.stack([boxes_of((9, 9), (0, 0, 2, 2), (5, 5, 3, 3)), np.zeros((9, 9), bool)])
     for predicted, value in ((truth[0], 1.0), (np.zeros((9, 9), bool), 0.0)):
         rows = match(predicted, truth)
-        assert [(row.coverage, row.best_overlap) for row in rows] == [(value, value)] * 2
-        result = region_metrics(rows, 1)
+        overlaps = [(row.coverage, row.best_overlap) for row in true_rows(rows)]
+        assert overlaps == [(value, value)] * 2
+        result = region_metrics(rows, {"image": True})
         assert (result["recall"]["value"], result["false_alarms_per_image"]) == (value, 0.0)
+        assert result["precision"]["value"] == (value or None)
 
 
 def true_region(area, coverage):
@@ -161,15 +241,20 @@ def true_region(area, coverage):
     )
 
 
-def false_alarm():
+def false_alarm(image_id="i"):
     region = Region(box_xywh=(0, 0, 1, 1), area=1)
-    return RegionMatch(image_id="i", kind="false_alarm", region=region)
+    return RegionMatch(image_id=image_id, kind="false_alarm", region=region, true_fraction=0.0)
+
+
+def images(count):
+    """That many defective images, one of them called "i"."""
+    return dict.fromkeys([*"i"[:count], *map(str, range(1, count))], True)
 
 
 def test_region_metrics_of_a_known_case():
     areas = (1, 63, 64, 255, 256, 1023, 1024, 4095, 4096, 10**6)
     rows = [true_region(area, 0.1 if index % 5 else 0.09) for index, area in enumerate(areas)]
-    result = region_metrics([*rows, *[false_alarm()] * 3], 6)
+    result = region_metrics([*rows, *[false_alarm()] * 3], images(6))
     assert result["recall"] == {"found": 8, "total": 10, **clopper_pearson(8, 10)}
     assert result["false_alarms_per_image"] == 0.5
     bins = {name: (r["found"], r["total"]) for name, r in result["recall_by_area"].items()}
@@ -184,11 +269,14 @@ def test_region_metrics_of_a_known_case():
 
 
 def test_region_metrics_without_anything_claim_nothing():
-    result = region_metrics([], 0)
+    result = region_metrics([], {})
     assert result["recall"] == {"found": 0, "total": 0, "value": None, "low": 0.0, "high": 1.0}
     assert result["false_alarms_per_image"] is None
+    assert result["precision"]["value"] is None
+    assert result["false_alarms_per_good_image"] is None
+    assert result["good_images_with_false_alarms"]["value"] is None
     assert set(result["recall_by_area"]) == {"0-63", "64-255", "256-1023", "1024-4095", "4096+"}
-    assert region_metrics([], 4)["false_alarms_per_image"] == 0.0
+    assert region_metrics([], images(4))["false_alarms_per_image"] == 0.0
 
 
 def test_the_order_of_the_rows_does_not_matter():
@@ -196,15 +284,15 @@ def test_the_order_of_the_rows_does_not_matter():
     rows = [true_region(int(a), float(rng.random() / 5)) for a in rng.integers(1, 9000, 50)]
     rows += [false_alarm()] * 7
     shuffled = [rows[i] for i in rng.permutation(len(rows))]
-    assert region_metrics(shuffled, 20) == region_metrics(rows, 20)
+    assert region_metrics(shuffled, images(20)) == region_metrics(rows, images(20))
 
 
 def test_rows_have_the_columns_of_the_file():
     region = Region(class_id="b", box_xywh=(4, 3, 2, 1), area=2)
     alarm = RegionMatch(image_id="=i", kind="false_alarm", region=region, score=0.25)
-    cells = ["=i", "false_alarm", "b", 4, 3, 2, 1, 2, None, None, None, 0.25]
+    cells = ["=i", "false_alarm", "b", 4, 3, 2, 1, 2, *[None] * 5, 0.25]
     assert alarm.row() == dict(zip(COLUMNS, cells, strict=True))
-    cells = ["i", "true", "a", 0, 0, 30, 1, 30, True, 0.1, 0.0, None]
+    cells = ["i", "true", "a", 0, 0, 30, 1, 30, True, 0.1, 0.0, None, None, None]
     assert true_region(30, 0.1).row() == dict(zip(COLUMNS, cells, strict=True))
     assert false_alarm().row()["class_id"] == ""
 
@@ -212,7 +300,7 @@ def test_rows_have_the_columns_of_the_file():
 def test_many_regions_are_matched_without_a_table_of_all_pairs():
     checks = np.zeros((400, 400), bool)
     checks[::2, ::2] = True  # 40,000 regions on each side: a full table would take 12 GB
-    rows = match(checks, np.stack([checks, np.zeros_like(checks)]))
+    rows = true_rows(match(checks, np.stack([checks, np.zeros_like(checks)])))
     assert len(rows) == 40_000
     assert {(row.coverage, row.best_overlap) for row in rows} == {(1.0, 1.0)}
 

@@ -1,5 +1,10 @@
+import numpy as np
+import pytest
+
+from defectkit.approaches.score_maps import make_finding
+from defectkit.approaches.tuning import Tuning
 from defectkit.evaluation.operating_points import Thresholds
-from defectkit.evaluation.verdicts import outcome, verdict
+from defectkit.evaluation.verdicts import judge, list_regions, outcome, verdict
 
 
 def test_a_score_on_a_threshold_is_on_its_upper_side():
@@ -23,3 +28,20 @@ def test_outcomes():
         ("defective", True): "hit",
         ("defective", False): "overkill",
     }
+
+
+@pytest.mark.parametrize(
+    ("cut", "all_regions", "listed"),
+    [(0.5, False, True), (0.9, False, False), (0.9, True, True), (0.5, True, True)],
+)
+def test_regions_are_listed_where_the_verdict_is_not_good(cut, all_regions, listed):
+    scores = np.zeros((1, 20, 20), np.float32)
+    scores[0, 5:12, 5:12] = 0.75
+    finding = make_finding(scores, ("1",), tuning=Tuning())
+    for low in (cut, 0.0):  # below the high threshold it is for review
+        thresholds = Thresholds(low=low, high=cut, rule="f1")
+        shown = list_regions(finding, judge(finding.score, thresholds), all_regions=all_regions)
+        expected = listed or low == 0.0
+        assert (len(shown.regions), shown.mask.any()) == (int(expected), expected)
+        assert shown.score == finding.score
+        np.testing.assert_array_equal(shown.score_map, finding.score_map)

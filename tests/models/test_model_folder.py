@@ -2,7 +2,7 @@ import pytest
 from resealing import reseal
 
 from defectkit.errors import ModelError
-from defectkit.models.model_folder import model_folder, read_model, read_model_info
+from defectkit.models.model_folder import model_folder, read_model, read_model_info, warnings_of
 
 
 def test_weights_and_json_that_do_not_belong_together_are_refused(run_copy):
@@ -11,6 +11,11 @@ def test_weights_and_json_that_do_not_belong_together_are_refused(run_copy):
     for folder in ("model", "nothing"):
         with pytest.raises(ModelError):
             read_model(run_copy / folder)
+
+
+def test_warnings_are_those_of_thresholds_and_tuning():
+    assert warnings_of({"warnings": ["a"], "tuning_warnings": ["b"]}) == ["a", "b"]
+    assert warnings_of({}) == []
 
 
 @pytest.mark.check(57)

@@ -76,7 +76,9 @@ def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
     assert about <= metrics.keys()
     metrics = {key: value for key, value in metrics.items() if key not in about}
     assert metrics == json.loads(json.dumps(evaluation.metrics))
-    assert set(metrics) == {"image", "pixel", "region", "box", "speed"}
+    assert set(metrics) == {"image", "pixel", "region", "class_confusion", "box", "speed"}
+    confusion = metrics.pop("class_confusion")  # the report has a table for it
+    assert confusion["classes"] == ["1", "2"]
     for section, numbers in metrics.items():
         assert numbers.keys() == GLOSSARY[section].keys(), "the report must explain every number"
     assert set(metrics["image"]) == {
@@ -107,7 +109,17 @@ def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
         "aupro_05",
     }
     assert set(metrics["pixel"]["iou_by_class"]) == {"1", "2"}
-    assert set(metrics["region"]) == {"recall", "false_alarms_per_image", "recall_by_area"}
+    assert set(metrics["region"]) == {
+        "recall",
+        "recall_by_area",
+        "precision",
+        "false_alarms_per_image",
+        "false_alarms_per_good_image",
+        "good_images_with_false_alarms",
+        "all_regions",
+    }
+    for name in ("precision", "good_images_with_false_alarms"):
+        assert set(metrics["region"][name]) == INTERVAL | {"count", "total"}
     recalls = [metrics["region"]["recall"], *metrics["region"]["recall_by_area"].values()]
     assert all(set(recall) == INTERVAL | {"found", "total"} for recall in recalls)
     assert set(metrics["box"]) == {"map_50", "map_50_95"}
@@ -239,6 +251,28 @@ def test_overlays_are_not_smaller_than_their_images(evaluated):
         with Image.open(path) as overlay:
             assert overlay.width >= 96
             assert overlay.height > 96  # the header strip comes on top
+
+
+def test_what_is_missed_in_an_escape_is_not_found_unless_all_regions_are_listed(run_copy, quiet):
+    thresholds = {"low": 1.0, "high": 1.0, "rule": "f1"}
+    tuning = {"pixel_threshold": 0.01}
+    reseal(run_copy / "model" / "model.json", tuning=tuning, thresholds=thresholds)
+    results = {}
+    for all_regions in (False, True):
+        evaluation = defectkit.evaluate(
+            run_copy, all_regions=all_regions, device="cpu", console=quiet
+        )
+        region = evaluation.metrics["region"]
+        results[all_regions] = evaluation.metrics
+        assert region["all_regions"] is all_regions
+        assert (region["recall"]["found"] > 0) == all_regions
+        assert (region["precision"]["total"] > 0) == all_regions
+        assert set(evaluation.images["verdict"]) == {"good"}
+        confusion = np.array(evaluation.metrics["class_confusion"]["counts"])
+        assert confusion.sum() == region["recall"]["total"]
+        assert confusion[:, -1].sum() == region["recall"]["total"] - region["recall"]["found"]
+    for section in ("image", "pixel", "box"):
+        assert results[False][section] == results[True][section]
 
 
 def test_regions_csv_has_every_true_region_once(evaluated, dataset_folder):

@@ -2,6 +2,7 @@ import io
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,8 @@ def photos(source_csv, tmp_path) -> Path:
 
 @pytest.fixture
 def inspect(run_folder, tmp_path, quiet):
-    def call(*images: Path, model: Path = run_folder, out: Path = tmp_path / "out"):
-        return defectkit.inspect(model, *images, out=out, device="cpu", console=quiet)
+    def call(*images: Path, model: Path = run_folder, out: Path = tmp_path / "out", **options):
+        return defectkit.inspect(model, *images, out=out, device="cpu", console=quiet, **options)
 
     return call
 
@@ -56,7 +57,7 @@ def test_an_inspection_holds_exactly_its_files(photos, inspect):
 
 
 def test_findings_csv_says_what_the_model_found(photos, inspect, run_folder):
-    summary = inspect(photos)
+    summary = inspect(photos, all_regions=True)
     rows = read_csv(summary.out / "findings.csv")
     assert list(rows[0]) == ["image_id", "verdict", "score", "class_id", "rle"]
     model = defectkit.load(run_folder, device="cpu")
@@ -78,6 +79,38 @@ def test_findings_csv_says_what_the_model_found(photos, inspect, run_folder):
     assert sum(int(row["area"]) for row in regions) == sum(
         int(length) for row in rows for length in row["rle"].split()[1::2]
     )
+
+
+def test_good_images_have_no_regions_unless_asked_for(run_copy, photos, inspect, tmp_path):
+    image, name = read_image(photos / "part-00.png"), "part-00.png"
+    tuning = {"pixel_threshold": 0.01}
+    listed = {}
+    for cut, verdict in ((0.0, "defective"), (1.0, "good")):
+        thresholds = {"low": cut, "high": cut, "rule": "f1"}
+        reseal(run_copy / "model" / "model.json", tuning=tuning, thresholds=thresholds)
+        finding = defectkit.load(run_copy, device="cpu").find(image)
+        assert finding.regions
+        for all_regions in (False, True):
+            out = inspect(
+                photos / name, model=run_copy, all_regions=all_regions, out=tmp_path / "out"
+            ).out
+            rows = read_csv(out / "findings.csv")
+            assert {row["verdict"] for row in rows} == {verdict}
+            assert {row["score"] for row in rows} == {f"{finding.score:.9g}"}
+            found = all(row["rle"] for row in rows)
+            assert len(read_csv(out / "regions.csv")) == found * len(finding.regions)
+            shown = finding if found else replace(
+                finding, regions=(), region_map=np.zeros_like(finding.region_map)
+            )  # fmt: skip
+            judgment = judge(finding.score, Thresholds(**thresholds))
+            expected = draw_overlay(image, shown, judgment, image_id=name)
+            written = read_image(out / "overlays" / f"{name}.png")
+            np.testing.assert_array_equal(written, expected)
+            listed[verdict, all_regions] = found
+    assert listed == {
+        ("defective", False): True, ("defective", True): True,
+        ("good", False): False, ("good", True): True,
+    }  # fmt: skip
 
 
 def test_a_verdict_without_a_found_pixel_shows_where_the_score_is_highest(
@@ -267,14 +300,15 @@ def test_strange_names_neither_leave_the_folder_nor_become_formulas(inspect, tmp
 
 @pytest.fixture(scope="module")
 def roi_run(source_csv, tmp_path_factory, quiet) -> Path:
-    """A run trained in a region to inspect, whose model finds every pixel that it may."""
+    """A run trained in a region to inspect, whose model finds and lists every pixel that it may."""
     folder = tmp_path_factory.mktemp("roi")
     defectkit.prepare(
         source_csv, roi="8,16,64,72", out=folder / "data", split="0.5/0.25/0.25", console=quiet
     )
     train_tiny(folder / "data", folder / "run", "train.epochs=1")
     path = folder / "run" / "model" / "model.json"
-    reseal(path, tuning={"pixel_threshold": 0.0})
+    thresholds = {"low": 0.0, "high": 0.0, "rule": "f1"}
+    reseal(path, tuning={"pixel_threshold": 0.0}, thresholds=thresholds)
     return folder / "run"
 
 

@@ -48,6 +48,10 @@ def test_the_files_have_what_the_evaluation_has(evaluate, run_folder, tmp_path):
     for row, coverage in zip(true, evaluation.regions["coverage"].dropna(), strict=True):
         assert row["coverage"] == f"{coverage:.6f}"
         assert row["score"] == ""
+    listed = [row for row in regions if row["kind"] != "true"]
+    fractions = evaluation.regions["true_fraction"].dropna()
+    assert [row["true_fraction"] for row in listed] == [f"{one:.6f}" for one in fractions]
+    assert all(row["found_class"] == "" for row in listed)
     alarms = [row for row in regions if row["kind"] == "false_alarm"]
     assert all(row["found"] == row["coverage"] == row["best_overlap"] == "" for row in alarms)
 

@@ -9,16 +9,22 @@ from defectkit.evaluation.operating_points import Thresholds
 from defectkit.reporting.evaluation_summary import print_evaluation
 
 
-def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=2):
+def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2")):
     metrics = {
         "image": {
             "average_precision": 0.9, "auroc": 0.8, "escapes": 2, "n_defective": 57,
             "overkills": 0, "n_good": 43, "reviews": 5,
         },
         "pixel": {"dice": dice, "average_precision": 0.6, "mean_iou": None,
-                  "mean_iou_classes": classes},
+                  "mean_iou_classes": len(classes)},
         "region": {
             "recall": {"value": 0.75, "found": 30, "total": 40}, "false_alarms_per_image": 0.1,
+            "precision": {"value": 0.6, "count": 33, "total": 55},
+            "false_alarms_per_good_image": 0.05,
+            "good_images_with_false_alarms": {"value": 0.04, "count": 2, "total": 50},
+        },
+        "class_confusion": {
+            "classes": list(classes), "counts": [[3] * (len(classes) + 1) for _ in classes],
         },
         "box": {"map_50": 0.7},
         "speed": {"ms_per_image_median": 12.5, "device": "cpu"},
@@ -42,10 +48,18 @@ def test_rates_come_with_counts_and_intervals():
     assert "reviews 5 of 100 (5.0 %" in text
     assert "thresholds 0.2500 and 0.7500, chosen on validation by f1" in text
     assert "30 of 40 defects found" in text
+    assert "region precision │ 0.600 │ 33 of 55 listed regions right" in text
+    assert "... per good image │ 0.050 │ in 2 of 50 good images" in text
     assert "overlays in out/overlays, report in out/report.html" in text
     one = printed(low=0.5, high=0.5)
     assert "reviews" not in one
     assert "threshold 0.5000, chosen on validation by f1" in one
+
+
+def test_a_few_classes_are_told_apart_in_a_table():
+    assert "labeled class │ 1 │ 2 │ missed" in printed().replace("┃", "│")
+    for classes in (["1"], map(str, range(9))):
+        assert "labeled class" not in printed(classes=list(classes))
 
 
 def test_a_metric_without_a_value_is_a_dash():
@@ -56,7 +70,7 @@ def test_a_metric_without_a_value_is_a_dash():
 
 def test_the_mean_over_classes_says_how_many():
     assert "overlap, mean over the 2 classes that are labeled or found" in printed()
-    assert "overlap, mean over the 1 class that is labeled or found" in printed(classes=1)
+    assert "overlap, mean over the 1 class that is labeled or found" in printed(classes=["1"])
 
 
 def test_warnings_are_printed_as_they_are():

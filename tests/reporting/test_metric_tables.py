@@ -20,6 +20,10 @@ from defectkit.reporting.metric_tables import format_value, metric_tables
             {"found": 1, "total": 4, "value": 0.25, "low": 0.006, "high": 0.81},
             "1 of 4, 25.0 % (95 % interval 0.6 to 81.0 %)",
         ),
+        (
+            {"count": 3, "total": 4, "value": 0.75, "low": 0.19, "high": 0.994},
+            "3 of 4, 75.0 % (95 % interval 19.0 to 99.4 %)",
+        ),
         ({"found": 0, "total": 0, "value": None, "low": 0.0, "high": 1.0}, "0 of 0, –"),  # noqa: RUF001
         ({"torch": "2.10", "seed": 0}, "torch 2.10, seed 0"),
         ([1, 0.5], "1, 0.500"),

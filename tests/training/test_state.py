@@ -24,7 +24,8 @@ from defectkit.training.validation import Validation
 RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seconds=2.0)
 VALIDATION = Validation(
     image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
-    thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), seconds=3.0, watched=(),
+    thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), tuning_warnings=(),
+    seconds=3.0, watched=(),
 )  # fmt: skip
 
 

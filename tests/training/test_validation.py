@@ -7,6 +7,7 @@ from trial import Tiny
 
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.prediction import predict
+from defectkit.evaluation.region_tuning import RegionTuning
 from defectkit.training.validation import choose_watched, validate
 
 
@@ -26,6 +27,11 @@ def test_validation_says_what_scikit_learn_says(trial):
     called = found >= validation.tuning.pixel_threshold
     dice = 2 * (called & pixels).sum() / (called.sum() + pixels.sum())
     assert validation.dice == pytest.approx(dice, abs=5e-3)
+    regions = RegionTuning()
+    for one in predictions:
+        regions.update(one.finding.defect_map, one.truth)
+    expected = regions.choose(validation.tuning)
+    assert (validation.tuning, list(validation.tuning_warnings)) == expected
     assert len(validation.watched) == 2
     assert any("10 of either" in warning for warning in validation.warnings)
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from defectkit.files import read_limited, write_text
+from defectkit.reporting.confusion_table import confusion_rows
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.html.render import data_uri, render_page, thumbnail_jpeg
 from defectkit.reporting.metric_tables import (
@@ -75,6 +76,7 @@ def write_report(
     Raises:
         OutputError: the page cannot be written.
     """
+    confusion = metrics["class_confusion"]
     page = render_page(
         "report.html",
         title=title,
@@ -82,6 +84,8 @@ def write_report(
         cards=_cards(metrics),
         warnings=run_info.get("warnings") or (),
         sections=metric_tables(metrics),
+        classes=confusion["classes"] if len(confusion["classes"]) > 1 else [],
+        confusion=confusion_rows(confusion),
         plots=[
             (data_uri(read_limited(folder / name), "png"), text)
             for name, text in PLOTS.items()

@@ -58,6 +58,7 @@ def metrics(**image):
         "image": {"average_precision": 0.75, **thresholds, **counts, **rates, **image},
         "pixel": {"dice": 0.5, "iou_by_class": {"<b>1</b>": 0.5}, "aupro_30": None},
         "region": {"recall": recall, "false_alarms_per_image": 0.5, "recall_by_area": {}},
+        "class_confusion": {"classes": ["<b>1</b>", "pit"], "counts": [[3, 1, 0], [0, 0, 0]]},
         "speed": {"ms_per_image_median": 12.5, "device": "cpu"},
     }
 
@@ -87,6 +88,22 @@ def report(folder, rows, *, numbers=None, title="A title", run_info=None):
     )
 
 
+def test_the_classes_are_a_table_tinted_by_their_share_of_the_row(tmp_path):
+    cells = [tag["class"] for tag in Tags(report(tmp_path, [])).all("td") if "heat-" in
+             tag.get("class", "")]  # fmt: skip
+    assert cells == [
+        "number found heat-8 right", "number found heat-3", "number missed heat-0",
+        "number found heat-0", "number found heat-0 right", "number missed heat-0",
+    ]  # fmt: skip
+    text = "".join(Tags(report(tmp_path, [])).text.split())
+    assert "labeledclass<b>1</b>pitmissed<b>1</b>31·pit···" in text
+
+
+def test_one_class_needs_no_table_of_classes(tmp_path):
+    one = metrics() | {"class_confusion": {"classes": ["1"], "counts": [[3, 1]]}}
+    assert "labeled class" not in Tags(report(tmp_path, [], numbers=one)).text
+
+
 def captions(path):
     text = re.sub(r"\s+", " ", Tags(path).text)
     return re.findall(r"(\S+) · score", text)
@@ -113,7 +130,7 @@ def test_hostile_names_are_inert_wherever_they_stand(tmp_path):
         assert not {key for key in attributes if key.startswith("on")}, (name, attributes)
         assert attributes.keys() <= {
             *("lang", "charset", "name", "content", "http-equiv", "class", "src", "alt", "href"),
-            "scope",
+            *("scope", "tabindex"),
         }
     assert all(image["src"].startswith("data:image/") for image in tags.all("img"))
     for link in tags.all("a"):

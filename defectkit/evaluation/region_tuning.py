@@ -1,0 +1,164 @@
+"""Which found regions are left out: the lowest score and area, chosen on the validation split.
+
+True regions that are found are weighed against false alarms as on a FROC curve (Bunch et al., "A
+free response approach to the measurement and characterization of radiographic observer
+performance", 1978), here with a bounded loss of true regions.
+"""
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from defectkit.approaches.score_maps import SCORE_PERCENT
+from defectkit.approaches.tuning import Tuning
+from defectkit.arrays import Float32Array, Int32Array, ScoreMap
+from defectkit.evaluation.labeled_truth import LabeledTruth
+from defectkit.evaluation.region_matching import count_pairs
+from defectkit.regions import FOUND_COVERAGE, Region
+
+LEVELS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""Pixel thresholds at which regions are recorded: the chosen one is known after the last image."""
+
+MAX_LOSS = 0.02
+"""Max. fraction of the true regions found that is lost with the regions that are left out."""
+
+FEW_REGIONS = 10
+"""With fewer true regions found, no region is left out."""
+
+MAX_FALSE_ALARMS = 100
+"""Max. number of false alarms of an image that are recorded, those with the highest scores."""
+
+ROW = np.dtype([("score", "f8"), ("area", "i8"), ("true", "?"), ("good", "?")])
+"""A true region that is found, or a false alarm; ``good`` is whether its image is."""
+
+Rows = np.ndarray[tuple[int], np.dtype[np.void]]
+
+
+class RegionTuning:
+    """What is found on validation images, added one by one, and what of it to leave out.
+
+    Args:
+        min_area: regions with fewer pixels are left out anyway.
+    """
+
+    def __init__(self, *, min_area: int = 0) -> None:
+        self._min_area = min_area
+        self._rows: dict[float, list[Rows]] = {level: [] for level in LEVELS}
+
+    def update(self, defect_map: ScoreMap, truth: LabeledTruth) -> None:
+        """Add an image: its defect scores, (H, W) float32, 0 where nothing counts, and its truth.
+
+        In contrast to ``find_regions``, pixels that do not count separate regions.
+        """
+        flat = defect_map.ravel()
+        places = np.flatnonzero(flat >= LEVELS[0])
+        places = places[np.argsort(flat[places], kind="stable")]
+        scores = flat[places]
+        true = [(regions, one.ravel()[places]) for one, regions in truth.by_class.values()]
+        for level in LEVELS:
+            start = np.searchsorted(scores, np.float32(level))
+            if start == len(scores):
+                return
+            found_mask = (defect_map >= level).view(np.uint8)
+            found_map = cv2.connectedComponents(found_mask, connectivity=8)[1]
+            rows = _record(
+                scores[start:],
+                found_map.ravel()[places[start:]],
+                [(regions, numbers[start:]) for regions, numbers in true],
+                min_area=self._min_area,
+                good=not truth.present,
+            )
+            self._rows[level].append(rows)
+
+    def choose(self, tuning: Tuning) -> tuple[Tuning, list[str]]:
+        """Return ``tuning`` with a region threshold and a minimum area, and warnings.
+
+        At most 2 % of the true regions found are lost. Within that, the region threshold leaves the
+        fewest false alarms on good images, then the fewest in all, then loses the fewest true
+        regions, then is the lowest; so does the minimum area after it.
+
+        It is chosen on the regions at the next lower of ``LEVELS``. Those at the pixel threshold
+        are parts of them without their lowest scores: what is true has no lower score there.
+        """
+        level = max((one for one in LEVELS if one <= tuning.pixel_threshold), default=None)
+        rows = np.concatenate([np.empty(0, ROW), *(self._rows[level] if level else ())])
+        n_found = int(np.count_nonzero(rows["true"]))
+        region_threshold, min_area, warnings = 0.0, 0, []
+        if n_found >= FEW_REGIONS:
+            max_lost = int(MAX_LOSS * n_found)
+            region_threshold = _choose_cut(rows["score"], rows, max_lost)
+            kept = rows[rows["score"] >= region_threshold]
+            max_lost -= n_found - int(np.count_nonzero(kept["true"]))
+            min_area = math.ceil(_choose_cut(kept["area"], kept, max_lost))
+        else:
+            warnings = [_few_regions(n_found)]
+        chosen = {
+            "region_threshold": region_threshold,
+            "min_area": max(min_area, self._min_area),
+        }
+        return tuning.model_copy(update=chosen), warnings
+
+
+def _record(
+    scores: Float32Array,
+    found: Int32Array,
+    true: Sequence[tuple[Sequence[Region], Int32Array]],
+    *,
+    min_area: int,
+    good: bool,
+) -> Rows:
+    """Return the rows of an image.
+
+    Args:
+        scores: those of the found pixels, (N,), ascending.
+        found: the numbers of their found regions, from 1, (N,).
+        true: for each class its true regions, and the numbers of the true regions of the found
+            pixels, 0 for none, (N,).
+        min_area: smaller found regions do not count.
+        good: whether nothing is true in the image.
+    """
+    areas = np.bincount(found)[1:]
+    ranks = np.cumsum(areas) - areas - (-SCORE_PERCENT * areas // 100) - 1  # as region_score
+    small = found.astype(np.min_scalar_type(len(areas)))  # sorted by radix
+    region_scores = scores[np.argsort(small, kind="stable")][ranks]
+    large = areas >= min_area
+    is_alarm, rows = large.copy(), []
+    for regions, numbers in true:
+        inside = (numbers > 0) & large[found - 1]
+        is_alarm[found[numbers > 0] - 1] = False
+        own, other, shared = count_pairs(numbers[inside], found[inside])
+        by_score = np.argsort(-region_scores[other - 1], kind="stable")
+        own, other, shared = own[by_score], other[by_score] - 1, shared[by_score]
+        for number, region in enumerate(regions, start=1):
+            covered = np.cumsum(shared[own == number]) >= FOUND_COVERAGE * region.area
+            if covered.any():  # by the found regions of the highest scores, as many as it takes
+                needed = other[own == number][: covered.argmax() + 1]
+                rows.append((region_scores[needed].min(), areas[needed].min(), True, False))
+    alarms = np.flatnonzero(is_alarm)
+    alarms = alarms[np.argsort(-region_scores[alarms], kind="stable")][:MAX_FALSE_ALARMS]
+    rows += [(region_scores[index], areas[index], False, good) for index in alarms]
+    return np.array(rows, ROW)
+
+
+def _choose_cut(values: npt.NDArray[np.generic], rows: Rows, max_lost: int) -> float:
+    """Return the value below which rows are left out, 0 or halfway between two of ``values``."""
+    distinct = np.unique(values).astype(np.float64)
+    cuts = np.concatenate([[0.0], (distinct[:-1] + distinct[1:]) / 2])
+    true, good = rows["true"], rows["good"]
+    lost, alarms, alarms_on_good = (
+        np.searchsorted(np.sort(values[kind]), cuts) for kind in (true, ~true, ~true & good)
+    )
+    possible = np.flatnonzero(lost <= max_lost)
+    order = np.lexsort((lost[possible], -alarms[possible], -alarms_on_good[possible]))
+    return float(cuts[possible[order[0]]])
+
+
+def _few_regions(n_found: int) -> str:
+    return (
+        f"validation has {n_found} labeled regions that are found, fewer than {FEW_REGIONS}: no "
+        "found region is left out for its score or area, so there may be more false alarms. Add "
+        "defective images to the validation split."
+    )
