@@ -46,6 +46,7 @@ class RegionTuning:
 
     def __init__(self, *, min_area: int = 0) -> None:
         self._min_area = min_area
+        self._has_labels = False
         self._rows: dict[float, list[Rows]] = {level: [] for level in LEVELS}
 
     def update(self, defect_map: ScoreMap, truth: LabeledTruth) -> None:
@@ -53,6 +54,7 @@ class RegionTuning:
 
         In contrast to ``find_regions``, pixels that do not count separate regions.
         """
+        self._has_labels |= bool(truth.present)
         flat = defect_map.ravel()
         places = np.flatnonzero(flat >= LEVELS[0])
         places = places[np.argsort(flat[places], kind="stable")]
@@ -94,7 +96,8 @@ class RegionTuning:
             max_lost -= n_found - int(np.count_nonzero(kept["true"]))
             min_area = math.ceil(_choose_cut(kept["area"], kept, max_lost))
         else:
-            warnings = [_few_regions(n_found)]
+            # Where nothing is labeled, the thresholds have a warning that says so.
+            warnings = [_few_regions(n_found)] if self._has_labels else []
         chosen = {
             "region_threshold": region_threshold,
             "min_area": max(min_area, self._min_area),

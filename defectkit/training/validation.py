@@ -95,12 +95,12 @@ def validate(
     witnesses = [known for _, known in findings if known is not None]
     image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
     scores = [image_mix.score(*known) if known else score for score, known in findings]
-    tuning, tuning_warnings = regions.choose(
-        Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix)
-    )
     thresholds, warnings = choose_thresholds(np.array(scores), defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
     pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
+    tuning, tuning_warnings = regions.choose(
+        Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix)
+    )
     return Validation(
         image_ap=average_precision(defective, np.array(scores)),
         pixel_ap=pixels.result()["average_precision"],

@@ -97,7 +97,7 @@ def test_few_true_regions_cut_nothing_and_there_is_a_warning():
     assert "validation has 9 labeled regions that are found, fewer than 10" in warning
     assert "Add defective images to the validation split" in warning
     for nothing in ([], [scene()]):
-        assert choose(nothing)[0] == Tuning(pixel_threshold=0.5)
+        assert choose(nothing) == (Tuning(pixel_threshold=0.5), [])
     assert choose([scene([0.9] * 12, [0.6])], pixel_threshold=0.001)[0].region_threshold == 0.0
 
 
