@@ -10,13 +10,15 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import default_collate
 
-from defectkit.arrays import Float64Array, Image, Mask, Masks
+from defectkit.approaches.sample_draws import Draw, SampleDraws
+from defectkit.arrays import Image, Int64Array, Mask, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.image_cache import ImageCache
 from defectkit.data.images import resize_image
 from defectkit.errors import ModelError
-from defectkit.regions import label_regions
+from defectkit.regions import Region, label_regions
 
 
 class CropSamples:
@@ -38,6 +40,7 @@ class CropSamples:
         self.defective = [record for record in records if record.defective]
         self.scoped = any(record.roi or record.ignored for record in self.records)
         self.length = config.train.samples_per_epoch or max(2 * len(self.records), 128)
+        self.cache = ImageCache(config.data.cache_mib)
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -45,17 +48,11 @@ class CropSamples:
         return build_augmentation(self.config.augment)
 
     @cached_property
-    def _probabilities(self) -> Float64Array:
-        """Probability of each defective image, by the inverse root of its rarest class's count."""
-        counts = {
-            class_id: sum(class_id in record.rles for record in self.defective)
-            for class_id in self.classes
-        }
-        weights = np.array(
-            [max(counts[c] ** -0.5 for c in record.rles) for record in self.defective]
-        )
-        probabilities: Float64Array = weights / weights.sum()
-        return probabilities
+    def draws(self) -> SampleDraws:
+        """The images of all samples."""
+        batch_size = self.config.train.batch_size
+        per_epoch = max(self.length // batch_size, 1) * batch_size  # in whole batches
+        return SampleDraws(self.config, self.records, self.classes, per_epoch=per_epoch)
 
     def __len__(self) -> int:
         return self.length
@@ -79,7 +76,7 @@ class CropSamples:
 
     def image_id(self, key: tuple[int, int]) -> str:
         """The image that the sample ``(epoch, index)`` is taken from."""
-        return self._draw_record(np.random.default_rng([self.config.seed, *key]))[0].image_id
+        return self.draws.draw(key).record.image_id
 
     def describe(self) -> list[str]:
         """Return lines for the user; crops need none."""
@@ -88,12 +85,6 @@ class CropSamples:
     def preview(self, count: int) -> list[tuple[Image, Masks]]:
         """Return (image, masks) of the first samples of the first epoch."""
         return [self.sample((1, index)) for index in range(count)]
-
-    def _draw_record(self, rng: np.random.Generator) -> tuple[ImageRecord, bool]:
-        """Draw an image; return its record and whether the sample must contain a defect of it."""
-        if self.defective and rng.random() < self.config.data.defect_fraction:
-            return self.defective[rng.choice(len(self.defective), p=self._probabilities)], True
-        return self.records[rng.integers(len(self.records))], False
 
     def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
         """Return image (S, S, C) and masks (K, S, S) uint8 of ``(epoch, index)``."""
@@ -107,8 +98,9 @@ class CropSamples:
         around a pixel that counts.
         """
         rng = np.random.default_rng([self.config.seed, *key])
-        record, near_defect = self._draw_record(rng)
-        image, masks = record.read_image(self.channels), record.read_masks(self.classes)
+        draw = self.draws.draw(key)
+        record = draw.record
+        image, masks = self.cache.read(record, self.channels), record.read_masks(self.classes)
         if self.scoped:  # One more layer, so that it is changed as the others are.
             masks = np.concatenate([masks, _counted_layer(record)])
         if self.resize is not None:
@@ -116,33 +108,59 @@ class CropSamples:
             image = resize_image(image, size)
             masks = np.stack([resize_image(mask, size, cv2.INTER_NEAREST) for mask in masks])
         else:
-            center = None
-            if near_defect:
-                center = _draw_defect_pixel(masks[: len(self.classes)], rng)
-            elif self.scoped:
-                center = _draw_pixel(masks[-1], rng)
-            image, masks = _crop(image, masks, self.config.data.crop, center, rng)
+            corner = self._draw_corner(draw, masks, rng)
+            image, masks = _cut(image, masks, self.config.data.crop, corner)
         image, masks = augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
         if not self.scoped:
             return image, masks, None
         return image, masks[:-1], np.ascontiguousarray(masks[-1]) > 0
 
+    def _draw_corner(self, draw: Draw, masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw the first row and column of a crop.
+
+        Crops may exceed the border by a quarter of their side. Otherwise the outermost pixels of an
+        image little larger than the crop would hardly ever be seen, and in inspection every edge
+        would look like a defect.
+        """
+        crop = self.config.data.crop
+        beyond = crop // 4
+        lengths = np.array(masks.shape[1:])
+        ends = np.sort([np.full(2, -beyond), lengths - crop + beyond], axis=0)
+        if draw.class_id is not None:
+            mask = masks[self.classes.index(draw.class_id)]
+            center = _draw_defect_pixel(mask, draw.region, rng)
+        elif self.scoped:
+            center = _draw_pixel(masks[-1], rng)
+        else:  # One of as many cells as crops would cover the image.
+            cells = -(-lengths // crop)
+            cell = np.unravel_index(draw.place(int(cells.prod())), cells)
+            corner = ends[0] + (cell + rng.random(2)) / cells * (ends[1] - ends[0] + 1)
+            return tuple(np.floor(corner).astype(int).tolist())
+        low, high = np.clip([center - crop + 1, center], *ends)
+        return tuple(rng.integers(low, high + 1).tolist())
+
 
 def as_tensor(image: Image) -> torch.Tensor:
     """Copy (H, W, C) uint8 to a tensor (C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
-def _draw_defect_pixel(masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
-    """Draw a pixel of a region that is drawn first: small defects come as often as large ones."""
-    labels, regions = label_regions(masks.max(axis=0))
-    return _draw_pixel(labels == rng.integers(len(regions)) + 1, rng)
+def _draw_defect_pixel(
+    mask: npt.NDArray[np.uint8], region: Region, rng: np.random.Generator
+) -> Int64Array:
+    """Draw a pixel, its row and column, of one of the regions of a mask, (H, W)."""
+    rows, columns = region.window
+    labels, parts = label_regions(mask[rows, columns])
+    # Of others only parts lie in its box, none of which fills it.
+    number = [part.box_xywh[2:] for part in parts].index(region.box_xywh[2:])
+    row, column = _draw_pixel(labels == number + 1, rng)
+    return np.array([rows.start + row, columns.start + column])
 
 
-def _draw_pixel(mask: npt.NDArray[np.generic], rng: np.random.Generator) -> tuple[int, int]:
+def _draw_pixel(mask: npt.NDArray[np.generic], rng: np.random.Generator) -> Int64Array:
     rows, columns = np.nonzero(mask)
     chosen = rng.integers(len(rows))
-    return int(rows[chosen]), int(columns[chosen])
+    return np.array([rows[chosen], columns[chosen]], np.int64)
 
 
 def _counted_layer(record: ImageRecord) -> Masks:
@@ -153,37 +171,19 @@ def _counted_layer(record: ImageRecord) -> Masks:
     return counted.view(np.uint8)[None]
 
 
-def _crop(
-    image: Image,
-    masks: Masks,
-    size: int,
-    center: tuple[int, int] | None,
-    rng: np.random.Generator,
-) -> tuple[Image, Masks]:
-    """Cut a square of side ``size``; with ``center`` that pixel lies at a random place in it.
-
-    Crops may exceed the border by a quarter of their side (reflected there). Otherwise the
-    outermost pixels of an image little larger than the crop would hardly ever be seen, and in
-    inspection every edge would look like a defect.
-    """
-    beyond = size // 4
-    starts = []
-    for axis, length in enumerate(image.shape[:2]):
-        low, high = sorted((-beyond, length - size + beyond))
-        if center is not None:
-            low = int(np.clip(center[axis] - size + 1, low, high))
-            high = int(np.clip(center[axis], low, high))
-        starts.append(int(rng.integers(low, high + 1)))
-    around, window = [], []
-    for start, length in zip(starts, image.shape[:2], strict=True):
-        before, after = max(-start, 0), max(start + size - length, 0)
-        around.append((before, after))
-        window.append(slice(start + before, start + before + size))
-    if any(before or after for before, after in around):
+def _cut(image: Image, masks: Masks, size: int, corner: tuple[int, int]) -> tuple[Image, Masks]:
+    """Cut a square of side ``size`` whose first pixel is ``corner``; beyond borders it reflects."""
+    window, around = [], []
+    for start, length in zip(corner, image.shape[:2], strict=True):
+        first, end = max(start, 0), min(start + size, length)
+        window.append(slice(first, end))
+        around.append((first - start, start + size - end))
+    rows, columns = window
+    image, masks = image[rows, columns], masks[:, rows, columns]
+    if any(map(any, around)):
         image = np.pad(image, (*around, (0, 0)), mode="symmetric")
         masks = np.pad(masks, ((0, 0), *around), mode="symmetric")
-    rows, columns = window
-    return image[rows, columns], masks[:, rows, columns]
+    return image, masks
 
 
 def check_side(config: Config, *, divisor: int, resize: int | None) -> None:

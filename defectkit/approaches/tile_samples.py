@@ -68,10 +68,10 @@ class TileSamples(CropSamples):
     def tiles(self, key: tuple[int, int]) -> list[LabeledTile]:
         """Return the tiles of ``(epoch, index)``, cut from one image, each augmented on its own."""
         rng = np.random.default_rng([self.config.seed, *key])
-        record, near_defect = self._draw_record(rng)
-        image, masks = record.read_image(self.channels), record.read_masks(self.classes)
+        record, class_id, *_ = self.draws.draw(key)
+        image, masks = self.cache.read(record, self.channels), record.read_masks(self.classes)
         corners, labels = self._draw_corners(
-            masks, record.read_scope(), rng, near_defect=near_defect
+            masks, record.read_scope(), rng, near_defect=class_id is not None
         )
         side, margin = self.config.patch.tile + 2 * self.context, self.config.patch.tile
         around = ((margin + self.context,) * 2,) * 2

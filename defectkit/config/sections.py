@@ -127,6 +127,12 @@ class DataConfig(_Section):
     resized."""
     defect_fraction: Fraction = 0.5
     """Fraction of the training crops that are centered near a defect."""
+    class_balance: Fraction = 0.5
+    """How often rare classes are drawn near a defect: with 0 all classes by the number of their
+    images, with 0.5 by its root, with 1 equally often."""
+    cache_mib: Annotated[int, Field(ge=0, le=2**20)] | None = None
+    """Memory in MiB for decoded training images, all loader processes together; 0 caches none. By
+    default a quarter of the free memory."""
     workers: Annotated[int, Field(ge=0, le=MAX_PROCESSES)] | None = None
     """Number of loader processes; by default one less than the number of processors, at most 8."""
 

@@ -1,14 +1,19 @@
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor, check_side
+from defectkit.arrays import Image, Mask
 from defectkit.config import load_config
-from defectkit.data.dataset import Dataset
+from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.images import write_png
 from defectkit.errors import ModelError
 from defectkit.labels import rle
+from defectkit.regions import measure_regions
 
 STILL = tuple(
     f"augment.{change}=0"
@@ -61,16 +66,56 @@ def test_as_many_crops_as_asked_hold_a_defect(make):
         assert low <= share <= high
 
 
-def test_rare_classes_are_drawn_more_often_than_they_occur(make):
-    samples = make("data.defect_fraction=1")
-    (only,) = [record for record in samples.defective if "1" in record.rles][:1]
-    samples.records = samples.defective = [
-        only, *(record for record in samples.defective if "2" in record.rles),
-    ]  # fmt: skip
-    others = len(samples.defective) - 1
-    assert others >= 2
-    drawn = [samples.image_id((1, index)) == only.image_id for index in range(400)]
-    assert np.mean(drawn) == pytest.approx(1 / (1 + others**0.5), abs=0.08)
+def write_image(folder: Path, image: Image, mask: Mask) -> ImageRecord:
+    """An image file and its record, with the defects of ``mask``."""
+    write_png(folder / "x.png", image)
+    return ImageRecord(
+        image_id="x", path=folder / "x.png", height=mask.shape[0], width=mask.shape[1], channels=1,
+        sha256="", group="", split="train", rles={"a": rle.encode(mask)} if mask.any() else {},
+        regions=tuple(measure_regions(mask, "a")),
+    )  # fmt: skip
+
+
+def crops_of(record: ImageRecord, *settings: str) -> CropSamples:
+    dataset = Dataset(record.path.parent, {"classes": ["a"]}, (record,))
+    return CropSamples(load_config(None, ["data.crop=32", *STILL, *settings]), dataset, [record])
+
+
+def test_the_whole_area_is_seen_equally_often(tmp_path):
+    record = write_image(tmp_path, np.zeros((189, 111), np.uint8), np.zeros((189, 111), bool))
+    samples = crops_of(record)
+    masks = np.zeros((1, 189, 111), np.uint8)
+    corners = []
+    rng = np.random.default_rng(0)
+    for index in range(90 * 6 * 4):  # ninety times as many crops as cover the image
+        corners.append(samples._draw_corner(samples.draws.draw((0, index)), masks, rng))
+    rows, columns = np.array(corners).T
+    assert (rows.min(), rows.max()) == (-8, 189 - 32 + 8)
+    assert (columns.min(), columns.max()) == (-8, 111 - 32 + 8)
+    cells = Counter(zip((rows + 8) // 29, (columns + 8) // 24, strict=True))
+    assert len(cells) == 6 * 4
+    assert set(cells.values()) == {90}
+
+
+def test_each_defect_comes_equally_often_whatever_encloses_it(tmp_path):
+    """A ring, a spot in it, and a spot in its box: three regions, two of them in the box of one."""
+    mask = np.zeros((90, 90), bool)
+    mask[10:70, 10:70] = True
+    mask[14:66, 14:66] = False
+    mask[40, 40] = mask[20, 60] = True
+    record = write_image(tmp_path, mask.astype(np.uint8), mask)
+    samples = crops_of(record, "data.defect_fraction=1")
+    masks = mask[None].view(np.uint8)
+    corners = []
+    for index in range(300):
+        rng = np.random.default_rng(index)
+        corners.append(samples._draw_corner(samples.draws.draw((0, index)), masks, rng))
+    for region in record.regions:
+        if region.area > 1:
+            continue
+        x, y, *_ = region.box_xywh
+        inside = [row <= y < row + 32 and column <= x < column + 32 for row, column in corners]
+        assert 100 <= sum(inside) < 190
 
 
 def test_an_epoch_is_drawn_again_the_same_and_the_next_is_another(make):

@@ -1,0 +1,109 @@
+"""Which image each training sample shows: all come in turn, in an order that is drawn.
+
+Drawn independently, a third of the images would still be unseen when as many samples were drawn as
+there are images.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from defectkit.arrays import Int64Array
+from defectkit.config import Config
+from defectkit.data.dataset import ImageRecord
+from defectkit.regions import Region
+
+CLASS_TURNS = 1000
+"""About the number of samples near defects in which each class gets exactly its share."""
+ANY_IMAGE, ANY_CLASS, IMAGE_OF_CLASS, PLACE = range(2**31, 2**31 + 4)
+"""What comes in turn: the second word of the keys, which no epoch reaches."""
+
+
+class Draw(NamedTuple):
+    """The image of a sample, and how often it came before.
+
+    ``class_id`` is the class of the defect near which the sample is cut; None: it is cut anywhere.
+    ``key`` is that of the order of its places.
+    """
+
+    record: ImageRecord
+    class_id: str | None
+    visit: int
+    key: tuple[int, ...]
+
+    @property
+    def region(self) -> Region:
+        """The defect near which the sample is cut: all of its class in the image come in turn."""
+        regions = [r for r in self.record.regions if r.class_id == self.class_id]
+        return regions[self.place(len(regions))]
+
+    def place(self, count: int) -> int:
+        """Return which of ``count`` places in the image the sample shows: all come in turn."""
+        return in_turn(self.visit, count, self.key)[1]
+
+
+class SampleDraws:
+    """The images of all samples: ``data.defect_fraction`` for a defect, the rest any image.
+
+    Of the first each class gets a share, by ``data.class_balance``.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        records: Sequence[ImageRecord],
+        classes: Sequence[str],
+        *,
+        per_epoch: int,
+    ) -> None:
+        """Draw from ``records``, ``per_epoch`` samples each epoch."""
+        self.seed = config.seed
+        self.records = list(records)
+        self.per_epoch = per_epoch
+        images = {c: [record for record in records if c in record.rles] for c in classes}
+        self.by_class = {c: own for c, own in images.items() if own}
+        self.defect_fraction = config.data.defect_fraction if self.by_class else 0.0
+        counts = np.array([len(own) for own in self.by_class.values()], float)
+        weights = counts ** (1 - config.data.class_balance)
+        turns = 1 + np.rint(CLASS_TURNS * weights / weights.sum()).astype(int)
+        self.class_turns = np.repeat(np.arange(len(turns)), turns)
+
+    def draw(self, key: tuple[int, int]) -> Draw:
+        """Return the image of the sample ``(epoch, index)``."""
+        epoch, index = key
+        number = epoch * self.per_epoch + index
+        near_defects = math.floor(number * self.defect_fraction)  # among those before
+        if math.floor((number + 1) * self.defect_fraction) > near_defects:
+            return self._draw_defective(near_defects)
+        turn_key = (self.seed, ANY_IMAGE)
+        visit, image = in_turn(number - near_defects, len(self.records), turn_key)
+        return Draw(self.records[image], None, visit, (self.seed, PLACE, image))
+
+    def _draw_defective(self, number: int) -> Draw:
+        """Return the image of a sample near a defect, before which ``number`` others came."""
+        cycle, place = divmod(number, len(self.class_turns))
+        key = (self.seed, ANY_CLASS, cycle)
+        order = self.class_turns[_permutation(key, len(self.class_turns))]
+        chosen = int(order[place])
+        before = cycle * (order == chosen).sum() + (order[:place] == chosen).sum()
+        class_id, images = list(self.by_class.items())[chosen]
+        key = (self.seed, IMAGE_OF_CLASS, chosen)
+        visit, image = in_turn(int(before), len(images), key)
+        return Draw(images[image], class_id, visit, (self.seed, PLACE, chosen, image))
+
+
+def in_turn(number: int, count: int, key: tuple[int, ...]) -> tuple[int, int]:
+    """Return how often all of ``range(count)`` came before draw ``number``, and which it draws.
+
+    Each comes once before any comes again, every time in another order, which ``key`` decides.
+    """
+    cycle, place = divmod(number, count)
+    return cycle, int(_permutation((*key, cycle), count)[place])
+
+
+@lru_cache(maxsize=16)
+def _permutation(key: tuple[int, ...], count: int) -> Int64Array:
+    return np.random.default_rng(key).permutation(count)
