@@ -11,14 +11,14 @@ import torch
 from torch.utils.data import default_collate
 
 from defectkit.approaches.sample_draws import Draw, SampleDraws
-from defectkit.arrays import Image, Int64Array, Mask, Masks
+from defectkit.arrays import Image, ImageSize, Int64Array, Mask, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.image_cache import ImageCache
 from defectkit.data.images import resize_image
+from defectkit.data.injection import cut_patch, find_place, mask_of_region, paste, turn_patch
 from defectkit.errors import ModelError
-from defectkit.regions import Region, label_regions
 
 
 class CropSamples:
@@ -99,23 +99,40 @@ class CropSamples:
         """
         rng = np.random.default_rng([self.config.seed, *key])
         draw = self.draws.draw(key)
-        record = draw.record
-        image, masks = self.cache.read(record, self.channels), record.read_masks(self.classes)
-        if self.scoped:  # One more layer, so that it is changed as the others are.
-            masks = np.concatenate([masks, _counted_layer(record)])
+        image, masks = self._read(draw.record)
         if self.resize is not None:
             size = (self.resize, self.resize)
             image = resize_image(image, size)
             masks = np.stack([resize_image(mask, size, cv2.INTER_NEAREST) for mask in masks])
         else:
-            corner = self._draw_corner(draw, masks, rng)
+            center = self._draw_center(draw, masks, rng)
+            if draw.sources:
+                image, masks, center = self._inject(draw.sources, image, masks, center, rng)
+            corner = self._draw_corner(draw, masks.shape[1:], center, rng)
             image, masks = _cut(image, masks, self.config.data.crop, corner)
         image, masks = augment(self._pipeline, image, masks, seed=int(rng.integers(2**32)))
         if not self.scoped:
             return image, masks, None
         return image, masks[:-1], np.ascontiguousarray(masks[-1]) > 0
 
-    def _draw_corner(self, draw: Draw, masks: Masks, rng: np.random.Generator) -> tuple[int, int]:
+    def _read(self, record: ImageRecord) -> tuple[Image, Masks]:
+        """Return the image, not to be written to, and its masks; scoped ones have a layer more."""
+        masks = record.read_masks(self.classes)
+        if self.scoped:  # It is changed as the others are.
+            masks = np.concatenate([masks, _counted_layer(record)])
+        return self.cache.read(record, self.channels), masks
+
+    def _draw_center(self, draw: Draw, masks: Masks, rng: np.random.Generator) -> Int64Array | None:
+        """Draw a pixel that the crop must contain, if any."""
+        if draw.class_id is not None:
+            own = mask_of_region(masks[self.classes.index(draw.class_id)], draw.region)
+            x, y, *_ = draw.region.box_xywh
+            return _draw_pixel(own, rng) + np.array([y, x], np.int64)
+        return _draw_pixel(masks[-1], rng) if self.scoped else None
+
+    def _draw_corner(
+        self, draw: Draw, size: ImageSize, center: Int64Array | None, rng: np.random.Generator
+    ) -> tuple[int, int]:
         """Draw the first row and column of a crop.
 
         Crops may exceed the border by a quarter of their side. Otherwise the outermost pixels of an
@@ -124,14 +141,9 @@ class CropSamples:
         """
         crop = self.config.data.crop
         beyond = crop // 4
-        lengths = np.array(masks.shape[1:])
+        lengths = np.array(size)
         ends = np.sort([np.full(2, -beyond), lengths - crop + beyond], axis=0)
-        if draw.class_id is not None:
-            mask = masks[self.classes.index(draw.class_id)]
-            center = _draw_defect_pixel(mask, draw.region, rng)
-        elif self.scoped:
-            center = _draw_pixel(masks[-1], rng)
-        else:  # One of as many cells as crops would cover the image.
+        if center is None:  # In one of as many cells as crops would cover the image.
             cells = -(-lengths // crop)
             cell = np.unravel_index(draw.place(int(cells.prod())), cells)
             corner = ends[0] + (cell + rng.random(2)) / cells * (ends[1] - ends[0] + 1)
@@ -139,22 +151,37 @@ class CropSamples:
         low, high = np.clip([center - crop + 1, center], *ends)
         return tuple(rng.integers(low, high + 1).tolist())
 
+    def _inject(
+        self,
+        sources: Sequence[Draw],
+        image: Image,
+        masks: Masks,
+        center: Int64Array | None,
+        rng: np.random.Generator,
+    ) -> tuple[Image, Masks, Int64Array | None]:
+        """Paste a defect of the first source that fits; return a pixel of it as the center."""
+        classes = len(self.classes)
+        free = (masks[:classes].max(axis=0) == 0) & (masks[classes:] == 1).all(axis=0)
+        for source in sources:
+            assert source.class_id is not None
+            if max(source.region.box_xywh[2:]) > self.config.data.crop:
+                continue
+            theirs, layers = self._read(source.record)
+            layer = self.classes.index(source.class_id)
+            patch = cut_patch(theirs, layers[:classes], layers[classes:], layer, source.region)
+            if patch is None:
+                continue
+            patch = turn_patch(patch, self.config.augment, rng)
+            place = find_place(patch, image, free, rng)
+            if place is not None:
+                image, masks = paste(patch, image, masks, place)
+                return image, masks, _draw_pixel(patch.masks[layer], rng) + np.array(place)
+        return image, masks, center
+
 
 def as_tensor(image: Image) -> torch.Tensor:
     """Copy (H, W, C) uint8 to a tensor (C, H, W)."""
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
-
-
-def _draw_defect_pixel(
-    mask: npt.NDArray[np.uint8], region: Region, rng: np.random.Generator
-) -> Int64Array:
-    """Draw a pixel, its row and column, of one of the regions of a mask, (H, W)."""
-    rows, columns = region.window
-    labels, parts = label_regions(mask[rows, columns])
-    # Of others only parts lie in its box, none of which fills it.
-    number = [part.box_xywh[2:] for part in parts].index(region.box_xywh[2:])
-    row, column = _draw_pixel(labels == number + 1, rng)
-    return np.array([rows.start + row, columns.start + column])
 
 
 def _draw_pixel(mask: npt.NDArray[np.generic], rng: np.random.Generator) -> Int64Array:

@@ -18,7 +18,9 @@ from defectkit.regions import Region
 
 CLASS_TURNS = 1000
 """About the number of samples near defects in which each class gets exactly its share."""
-ANY_IMAGE, ANY_CLASS, IMAGE_OF_CLASS, PLACE = range(2**31, 2**31 + 4)
+SOURCES = 4
+"""Number of images from which a defect may be injected into a sample: not all fit."""
+ANY_IMAGE, NEAR_DEFECT, SOURCE, PLACE = range(2**31, 2**31 + 4)
 """What comes in turn: the second word of the keys, which no epoch reaches."""
 
 
@@ -26,13 +28,15 @@ class Draw(NamedTuple):
     """The image of a sample, and how often it came before.
 
     ``class_id`` is the class of the defect near which the sample is cut; None: it is cut anywhere.
-    ``key`` is that of the order of its places.
+    ``key`` is that of the order of its places. ``sources`` are images of one class of which a
+    defect is injected, the first that fits.
     """
 
     record: ImageRecord
     class_id: str | None
     visit: int
     key: tuple[int, ...]
+    sources: "tuple[Draw, ...]" = ()
 
     @property
     def region(self) -> Region:
@@ -66,6 +70,7 @@ class SampleDraws:
         images = {c: [record for record in records if c in record.rles] for c in classes}
         self.by_class = {c: own for c, own in images.items() if own}
         self.defect_fraction = config.data.defect_fraction if self.by_class else 0.0
+        self.injection = config.data.injection if self.by_class else 0.0
         counts = np.array([len(own) for own in self.by_class.values()], float)
         weights = counts ** (1 - config.data.class_balance)
         turns = 1 + np.rint(CLASS_TURNS * weights / weights.sum()).astype(int)
@@ -75,24 +80,40 @@ class SampleDraws:
         """Return the image of the sample ``(epoch, index)``."""
         epoch, index = key
         number = epoch * self.per_epoch + index
-        near_defects = math.floor(number * self.defect_fraction)  # among those before
-        if math.floor((number + 1) * self.defect_fraction) > near_defects:
-            return self._draw_defective(near_defects)
-        turn_key = (self.seed, ANY_IMAGE)
-        visit, image = in_turn(number - near_defects, len(self.records), turn_key)
-        return Draw(self.records[image], None, visit, (self.seed, PLACE, image))
+        near, before = _share(self.defect_fraction, number)
+        if near:
+            return self._draw_defective(NEAR_DEFECT, before)
+        number -= before
+        visit, image = in_turn(number, len(self.records), (self.seed, ANY_IMAGE))
+        injected, before = _share(self.injection, number)
+        sources = (
+            self._draw_defective(SOURCE, before, times=SOURCES, time=time)
+            for time in range(injected * SOURCES)
+        )
+        return Draw(self.records[image], None, visit, (self.seed, PLACE, image), tuple(sources))
 
-    def _draw_defective(self, number: int) -> Draw:
-        """Return the image of a sample near a defect, before which ``number`` others came."""
+    def _draw_defective(self, kind: int, number: int, *, times: int = 1, time: int = 0) -> Draw:
+        """Return an image with a defect for the sample after ``number`` others of its kind.
+
+        Each draws ``times`` images of a class; this is the one after ``time`` others.
+        """
         cycle, place = divmod(number, len(self.class_turns))
-        key = (self.seed, ANY_CLASS, cycle)
-        order = self.class_turns[_permutation(key, len(self.class_turns))]
+        order = self.class_turns[_permutation((self.seed, kind, cycle), len(self.class_turns))]
         chosen = int(order[place])
-        before = cycle * (order == chosen).sum() + (order[:place] == chosen).sum()
+        before = cycle * int((order == chosen).sum()) + int((order[:place] == chosen).sum())
         class_id, images = list(self.by_class.items())[chosen]
-        key = (self.seed, IMAGE_OF_CLASS, chosen)
-        visit, image = in_turn(int(before), len(images), key)
-        return Draw(images[image], class_id, visit, (self.seed, PLACE, chosen, image))
+        key = (self.seed, kind, chosen, 0)
+        visit, image = in_turn(times * before + time, len(images), key)
+        return Draw(images[image], class_id, visit, (self.seed, PLACE, kind, chosen, image))
+
+
+def _share(fraction: float, number: int) -> tuple[bool, int]:
+    """Return whether the sample ``number`` is of a fraction, and how many of those before are.
+
+    The fraction is spread evenly.
+    """
+    before = math.floor(number * fraction)
+    return math.floor((number + 1) * fraction) > before, before
 
 
 def in_turn(number: int, count: int, key: tuple[int, ...]) -> tuple[int, int]:

@@ -130,6 +130,9 @@ class DataConfig(_Section):
     class_balance: Fraction = 0.5
     """How often rare classes are drawn near a defect: with 0 all classes by the number of their
     images, with 0.5 by its root, with 1 equally often."""
+    injection: Fraction = 0.0
+    """Fraction of the other crops into which a real defect of another training image is pasted,
+    where the surface looks alike; not for `patch`."""
     cache_mib: Annotated[int, Field(ge=0, le=2**20)] | None = None
     """Memory in MiB for decoded training images, all loader processes together; 0 caches none. By
     default a quarter of the free memory."""

@@ -84,11 +84,11 @@ def crops_of(record: ImageRecord, *settings: str) -> CropSamples:
 def test_the_whole_area_is_seen_equally_often(tmp_path):
     record = write_image(tmp_path, np.zeros((189, 111), np.uint8), np.zeros((189, 111), bool))
     samples = crops_of(record)
-    masks = np.zeros((1, 189, 111), np.uint8)
-    corners = []
     rng = np.random.default_rng(0)
-    for index in range(90 * 6 * 4):  # ninety times as many crops as cover the image
-        corners.append(samples._draw_corner(samples.draws.draw((0, index)), masks, rng))
+    corners = [
+        samples._draw_corner(samples.draws.draw((0, index)), (189, 111), None, rng)
+        for index in range(90 * 6 * 4)  # ninety times as many crops as cover the image
+    ]
     rows, columns = np.array(corners).T
     assert (rows.min(), rows.max()) == (-8, 189 - 32 + 8)
     assert (columns.min(), columns.max()) == (-8, 111 - 32 + 8)
@@ -109,7 +109,9 @@ def test_each_defect_comes_equally_often_whatever_encloses_it(tmp_path):
     corners = []
     for index in range(300):
         rng = np.random.default_rng(index)
-        corners.append(samples._draw_corner(samples.draws.draw((0, index)), masks, rng))
+        draw = samples.draws.draw((0, index))
+        center = samples._draw_center(draw, masks, rng)
+        corners.append(samples._draw_corner(draw, mask.shape, center, rng))
     for region in record.regions:
         if region.area > 1:
             continue
@@ -203,3 +205,23 @@ def test_scopes_are_augmented_and_resized_as_the_masks_are(dataset_folder):
         for index in range(12):
             _, masks, counted = samples.scoped_sample((1, index))
             np.testing.assert_array_equal(~counted, masks.any(axis=0))
+
+
+def test_real_defects_are_pasted_into_the_asked_fraction_of_the_other_crops(make):
+    settings = (*STILL, "data.defect_fraction=0.25", "data.crop=64")
+    samples, plain = make(*settings, "data.injection=0.6"), make(*settings)
+    asked = pasted = 0
+    for index in range(80):
+        draw = samples.draws.draw((1, index))
+        image, masks = samples.sample((1, index))
+        assert samples.image_id((1, index)) == plain.image_id((1, index))
+        if draw.class_id is not None:
+            np.testing.assert_array_equal(image, plain.sample((1, index))[0])
+        asked += bool(draw.sources)
+        pasted += bool(draw.sources) and masks.any()
+        assert {source.record.split for source in draw.sources} <= {"train"}
+        assert len({source.class_id for source in draw.sources}) <= 1
+        # The squares of the dataset are the only bright things in it.
+        np.testing.assert_array_equal(masks.any(axis=0), image[..., 0] >= 190)
+    assert asked == 36
+    assert pasted > 20
