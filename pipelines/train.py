@@ -259,6 +259,7 @@ def train_epochs(
     from defectkit.deployment.best_model import save_best_model
     from defectkit.reporting.drawing.training_progress import draw_epoch
     from defectkit.reporting.training_log import print_epoch, print_finished
+    from defectkit.training.hard_places import find_hard_places
     from defectkit.training.history import write_history
     from defectkit.training.loader import EpochLoader, batches_of_one
     from defectkit.training.loop import train_one_epoch
@@ -282,6 +283,9 @@ def train_epochs(
     save_best = partial(save_best_model, out, approach, evaluated, identity=identity)
     with loader:  # its processes end first, whatever happens
         while not state.is_finished(config.train, budget):
+            state.hard_places = find_hard_places(
+                approach, evaluated, samples, known=state.hard_places, epoch=state.epoch
+            )
             result = train_one_epoch(
                 approach, learner, loader, state, budget, on_progress=on_progress
             )

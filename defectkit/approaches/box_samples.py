@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor
+from defectkit.approaches.sample_draws import SampleKey
 from defectkit.arrays import Image, Mask, Masks
 from defectkit.config import ARCHITECTURES, Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -30,11 +31,11 @@ class BoxSamples(CropSamples):
         super().__init__(config, dataset, records, resize=resize_side(config))
         self.with_masks = config.model.architecture == "mask_rcnn"
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
+    def __getitem__(self, key: SampleKey) -> Any:
         image, masks = self.sample(key)
         return as_tensor(image), detection_target(masks, with_masks=self.with_masks)
 
-    def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
+    def sample(self, key: SampleKey) -> tuple[Image, Masks]:
         """Return image and masks of ``(epoch, index)``; pixels that do not count are blank."""
         image, masks, counted = self.scoped_sample(key)
         return blank(image, counted), masks

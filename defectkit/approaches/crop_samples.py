@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import default_collate
 
-from defectkit.approaches.sample_draws import Draw, SampleDraws
+from defectkit.approaches.sample_draws import Draw, SampleDraws, SampleKey
 from defectkit.arrays import Image, ImageSize, Int64Array, Mask, Masks
 from defectkit.config import Config
 from defectkit.data.augmentation import augment, build_augmentation
@@ -57,7 +57,7 @@ class CropSamples:
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, Any]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, Any]:
         """Return image (C, S, S) and masks (K, S, S), uint8.
 
         Where pixels of any image do not count, the second is a dict of ``masks`` and ``counted``,
@@ -74,7 +74,7 @@ class CropSamples:
         inputs, targets = default_collate(samples)
         return inputs, targets
 
-    def image_id(self, key: tuple[int, int]) -> str:
+    def image_id(self, key: SampleKey) -> str:
         """The image that the sample ``(epoch, index)`` is taken from."""
         return self.draws.draw(key).record.image_id
 
@@ -86,18 +86,18 @@ class CropSamples:
         """Return (image, masks) of the first samples of the first epoch."""
         return [self.sample((1, index)) for index in range(count)]
 
-    def sample(self, key: tuple[int, int]) -> tuple[Image, Masks]:
+    def sample(self, key: SampleKey) -> tuple[Image, Masks]:
         """Return image (S, S, C) and masks (K, S, S) uint8 of ``(epoch, index)``."""
         image, masks, _ = self.scoped_sample(key)
         return image, masks
 
-    def scoped_sample(self, key: tuple[int, int]) -> tuple[Image, Masks, Mask | None]:
+    def scoped_sample(self, key: SampleKey) -> tuple[Image, Masks, Mask | None]:
         """Return image (S, S, C) and masks (K, S, S) uint8, and which pixels count, (S, S) bool.
 
         The last is None where all pixels of all images count. Crops that need no defect are taken
         around a pixel that counts.
         """
-        rng = np.random.default_rng([self.config.seed, *key])
+        rng = np.random.default_rng([self.config.seed, *key[:2]])
         draw = self.draws.draw(key)
         image, masks = self._read(draw.record)
         if self.resize is not None:
@@ -124,6 +124,8 @@ class CropSamples:
 
     def _draw_center(self, draw: Draw, masks: Masks, rng: np.random.Generator) -> Int64Array | None:
         """Draw a pixel that the crop must contain, if any."""
+        if draw.place is not None:
+            return np.array(draw.place, np.int64)
         if draw.class_id is not None:
             own = mask_of_region(masks[self.classes.index(draw.class_id)], draw.region)
             x, y, *_ = draw.region.box_xywh
@@ -145,7 +147,7 @@ class CropSamples:
         ends = np.sort([np.full(2, -beyond), lengths - crop + beyond], axis=0)
         if center is None:  # In one of as many cells as crops would cover the image.
             cells = -(-lengths // crop)
-            cell = np.unravel_index(draw.place(int(cells.prod())), cells)
+            cell = np.unravel_index(draw.turn(int(cells.prod())), cells)
             corner = ends[0] + (cell + rng.random(2)) / cells * (ends[1] - ends[0] + 1)
             return tuple(np.floor(corner).astype(int).tolist())
         low, high = np.clip([center - crop + 1, center], *ends)

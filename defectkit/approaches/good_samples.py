@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import default_collate
 
 from defectkit.approaches.crop_samples import as_tensor
+from defectkit.approaches.sample_draws import SampleKey
 from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -33,6 +34,7 @@ class GoodSamples:
                 f"group{'' if len(groups) == 1 else 's'}, and novelty compares those of at least "
                 "two. Add good images and run 'defectkit prepare' again."
             )
+        self.records = good
         self.classes, self.channels = dataset.classes, dataset.channels
         self.n_good, self.n_defective = len(good), len(records) - len(good)
         self.numbers = {group: number for number, group in enumerate(groups)}
@@ -43,7 +45,7 @@ class GoodSamples:
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, dict[str, Any]]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, dict[str, Any]]:
         """Return an image (C, H, W) uint8 and a dict: ``counted`` (H, W) bool, ``group`` int."""
         record, tile = self.tiles[key[1]]
         scope, counted = record.read_scope().counted, np.ones((tile.height, tile.width), np.bool_)
@@ -57,7 +59,7 @@ class GoodSamples:
         inputs, targets = default_collate(samples)
         return inputs, targets
 
-    def image_id(self, key: tuple[int, int]) -> str:
+    def image_id(self, key: SampleKey) -> str:
         """The image that the sample ``(epoch, index)`` is taken from."""
         return self.tiles[key[1]][0].image_id
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
+from defectkit.approaches.sample_draws import SampleKey
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Image, Masks
 from defectkit.config import Config
@@ -18,22 +19,27 @@ from defectkit.models.network import Network
 
 
 class Samples(Protocol):
-    """Training samples, drawn again for each epoch: equal for an equal (seed, epoch, index)."""
+    """Training samples, drawn again for each epoch: equal for an equal seed and key."""
+
+    @property
+    def records(self) -> Sequence[ImageRecord]:
+        """The images that they are drawn from."""
+        ...
 
     def __len__(self) -> int:
         """Samples in an epoch."""
         ...
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
-        """Return input and target of the sample ``(epoch, index)``, for ``collate``."""
+    def __getitem__(self, key: SampleKey) -> Any:
+        """Return input and target of a sample, for ``collate``."""
         ...
 
     def collate(self, samples: list[Any]) -> tuple[Any, Any]:
         """Join samples to inputs and targets of a batch: tensors, or lists and dicts of them."""
         ...
 
-    def image_id(self, key: tuple[int, int]) -> str:
-        """The image that the sample ``(epoch, index)`` is taken from."""
+    def image_id(self, key: SampleKey) -> str:
+        """The image that a sample is taken from."""
         ...
 
     def describe(self) -> list[str]:

@@ -20,16 +20,31 @@ CLASS_TURNS = 1000
 """About the number of samples near defects in which each class gets exactly its share."""
 SOURCES = 4
 """Number of images from which a defect may be injected into a sample: not all fit."""
-ANY_IMAGE, NEAR_DEFECT, SOURCE, PLACE = range(2**31, 2**31 + 4)
+ANY_IMAGE, NEAR_DEFECT, SOURCE, PART = range(2**31, 2**31 + 4)
 """What comes in turn: the second word of the keys, which no epoch reaches."""
+
+
+class HardPlace(NamedTuple):
+    """A pixel of a training image that shows no defect, and its score in [0, 1]."""
+
+    image_id: str
+    row: int
+    column: int
+    score: float
+
+
+SampleKey = tuple[int, int] | tuple[int, int, HardPlace]
+"""The epoch and the index of a sample; and the place near which it is cut, should it be a hard one:
+loader processes, which live for many epochs, get it so."""
 
 
 class Draw(NamedTuple):
     """The image of a sample, and how often it came before.
 
     ``class_id`` is the class of the defect near which the sample is cut; None: it is cut anywhere.
-    ``key`` is that of the order of its places. ``sources`` are images of one class of which a
-    defect is injected, the first that fits.
+    ``key`` is that of the order of its parts. ``sources`` are images of one class of which a
+    defect is injected, the first that fits. ``place`` is the row and the column of a hard place
+    near which the sample is cut.
     """
 
     record: ImageRecord
@@ -37,15 +52,16 @@ class Draw(NamedTuple):
     visit: int
     key: tuple[int, ...]
     sources: "tuple[Draw, ...]" = ()
+    place: tuple[int, int] | None = None
 
     @property
     def region(self) -> Region:
         """The defect near which the sample is cut: all of its class in the image come in turn."""
         regions = [r for r in self.record.regions if r.class_id == self.class_id]
-        return regions[self.place(len(regions))]
+        return regions[self.turn(len(regions))]
 
-    def place(self, count: int) -> int:
-        """Return which of ``count`` places in the image the sample shows: all come in turn."""
+    def turn(self, count: int) -> int:
+        """Return which of ``count`` parts of the image the sample shows: all come in turn."""
         return in_turn(self.visit, count, self.key)[1]
 
 
@@ -71,26 +87,31 @@ class SampleDraws:
         self.by_class = {c: own for c, own in images.items() if own}
         self.defect_fraction = config.data.defect_fraction if self.by_class else 0.0
         self.injection = config.data.injection if self.by_class else 0.0
+        self.hard_negatives = config.data.hard_negatives
+        self.by_id = {record.image_id: record for record in records}
         counts = np.array([len(own) for own in self.by_class.values()], float)
         weights = counts ** (1 - config.data.class_balance)
         turns = 1 + np.rint(CLASS_TURNS * weights / weights.sum()).astype(int)
         self.class_turns = np.repeat(np.arange(len(turns)), turns)
 
-    def draw(self, key: tuple[int, int]) -> Draw:
-        """Return the image of the sample ``(epoch, index)``."""
-        epoch, index = key
+    def draw(self, key: SampleKey) -> Draw:
+        """Return the image of a sample."""
+        epoch, index, *hard = key
         number = epoch * self.per_epoch + index
-        near, before = _share(self.defect_fraction, number)
-        if near:
-            return self._draw_defective(NEAR_DEFECT, before)
-        number -= before
+        is_near, near = _share(self.defect_fraction, number)
+        if is_near:
+            return self._draw_defective(NEAR_DEFECT, near)
+        number -= near
+        is_injected, injected = _share(self.injection, number)
+        if hard and not is_injected and _share(self.hard_negatives, number - injected)[0]:
+            image_id, row, column, _ = hard[0]
+            return Draw(self.by_id[image_id], None, 0, (), place=(row, column))
         visit, image = in_turn(number, len(self.records), (self.seed, ANY_IMAGE))
-        injected, before = _share(self.injection, number)
         sources = (
-            self._draw_defective(SOURCE, before, times=SOURCES, time=time)
-            for time in range(injected * SOURCES)
+            self._draw_defective(SOURCE, injected, times=SOURCES, time=time)
+            for time in range(is_injected * SOURCES)
         )
-        return Draw(self.records[image], None, visit, (self.seed, PLACE, image), tuple(sources))
+        return Draw(self.records[image], None, visit, (self.seed, PART, image), tuple(sources))
 
     def _draw_defective(self, kind: int, number: int, *, times: int = 1, time: int = 0) -> Draw:
         """Return an image with a defect for the sample after ``number`` others of its kind.
@@ -104,7 +125,7 @@ class SampleDraws:
         class_id, images = list(self.by_class.items())[chosen]
         key = (self.seed, kind, chosen, 0)
         visit, image = in_turn(times * before + time, len(images), key)
-        return Draw(images[image], class_id, visit, (self.seed, PLACE, kind, chosen, image))
+        return Draw(images[image], class_id, visit, (self.seed, PART, kind, chosen, image))
 
 
 def _share(fraction: float, number: int) -> tuple[bool, int]:

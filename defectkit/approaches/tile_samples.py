@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor
+from defectkit.approaches.sample_draws import SampleKey
 from defectkit.approaches.tile_labels import TileLabel, count_labels, label_tiles, scope_tiles
 from defectkit.arrays import Corners, Image, ImageSize, Int8Array, Int64Array, Masks
 from defectkit.config import Config
@@ -49,7 +50,7 @@ class TileSamples(CropSamples):
         super().__init__(config, dataset, records)
         self.context = context
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor]:
         """Return tiles (T, C, S, S) uint8 and labels (T, K) int8."""
         tiles = self.tiles(key)
         images = torch.stack([as_tensor(tile.image) for tile in tiles])
@@ -65,9 +66,9 @@ class TileSamples(CropSamples):
         several = (self.tiles((1, index)) for index in range(count))
         return [tiles[index % len(tiles)][:2] for index, tiles in enumerate(several)]
 
-    def tiles(self, key: tuple[int, int]) -> list[LabeledTile]:
+    def tiles(self, key: SampleKey) -> list[LabeledTile]:
         """Return the tiles of ``(epoch, index)``, cut from one image, each augmented on its own."""
-        rng = np.random.default_rng([self.config.seed, *key])
+        rng = np.random.default_rng([self.config.seed, *key[:2]])
         record, class_id, *_ = self.draws.draw(key)
         image, masks = self.cache.read(record, self.channels), record.read_masks(self.classes)
         corners, labels = self._draw_corners(

@@ -25,7 +25,7 @@ BEST_FRACTION = 0.02
 """The place is drawn among this fraction of those that are free, whose surface fits best."""
 MAX_DIFFERENCE = 12.0
 """Max. difference between ring and place in gray levels, root mean square."""
-BRIGHTNESS_WEIGHT = 0.05
+BRIGHTNESS_WEIGHT = 0.2
 """Weight of a difference in mean brightness in that, after the gain: it is matched."""
 MAX_GAIN = 1.4
 """Max. factor by which a patch is made brighter or darker."""

@@ -4,15 +4,17 @@ Every random draw is keyed by (seed, epoch, sample), so the number of loader pro
 change nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from defectkit.approaches.interface import Samples
+from defectkit.approaches.sample_draws import HardPlace, SampleKey
 from defectkit.config import TrainConfig
 from defectkit.devices import usable_processors
 from defectkit.errors import DefectkitError
@@ -68,9 +70,9 @@ class EpochLoader:
         """Number of batches in an epoch."""
         return len(self.batches)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Any, Any]]:
-        """Yield (inputs, targets) of each batch of an epoch."""
-        self.batches.epoch = epoch
+    def epoch(self, epoch: int, hard_places: Sequence[HardPlace] = ()) -> Iterator[tuple[Any, Any]]:
+        """Yield (inputs, targets) of each batch of an epoch, some near the hard places."""
+        self.batches.epoch, self.batches.hard_places = epoch, hard_places
         with explain_failed_start(NO_WORKERS):
             batches = iter(self.loader)
         for batch in batches:
@@ -84,8 +86,8 @@ class EpochLoader:
 
     def image_ids(self, epoch: int, batch: int) -> list[str]:
         """Return the images of a batch, which counts from 0."""
-        keys = batch_keys(epoch, batch, self.batches.batch_size)
-        return [self.samples.image_id(key) for key in keys]
+        assert epoch == self.batches.epoch, (epoch, self.batches.epoch)
+        return [self.samples.image_id(key) for key in self.batches.keys(batch)]
 
 
 def batches_of_one(samples: Samples, device: torch.device) -> Iterator[tuple[torch.Tensor, Any]]:
@@ -100,18 +102,30 @@ def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]
     return [(epoch, batch * batch_size + place) for place in range(batch_size)]
 
 
-class _EpochBatches(Sampler[list[tuple[int, int]]]):
-    """Yields lists of (epoch, index): loader processes learn the epoch with each sample."""
+class _EpochBatches(Sampler[list[SampleKey]]):
+    """Yields lists of keys: loader processes learn the epoch and a hard place with each sample."""
 
     def __init__(self, samples: int, batch_size: int) -> None:
         self.samples, self.batch_size, self.epoch = samples, batch_size, 0
+        self.hard_places: Sequence[HardPlace] = ()
 
     def __len__(self) -> int:
         return max(self.samples // self.batch_size, 1)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[SampleKey]]:
         for batch in range(len(self)):
-            yield batch_keys(self.epoch, batch, self.batch_size)
+            yield self.keys(batch)
+
+    def keys(self, batch: int) -> list[SampleKey]:
+        """Return the keys of one batch of the epoch, which counts from 0."""
+        keys: list[SampleKey] = []
+        for epoch, index in batch_keys(self.epoch, batch, self.batch_size):
+            if self.hard_places:
+                place = np.random.default_rng((epoch, index)).integers(len(self.hard_places))
+                keys.append((epoch, index, self.hard_places[int(place)]))
+            else:
+                keys.append((epoch, index))
+        return keys
 
 
 class _KeyedSamples(Dataset[Any]):
@@ -120,7 +134,7 @@ class _KeyedSamples(Dataset[Any]):
     def __init__(self, samples: Samples) -> None:
         self.samples = samples
 
-    def __getitem__(self, key: tuple[int, int]) -> Any:
+    def __getitem__(self, key: SampleKey) -> Any:
         try:
             return self.samples[key]
         except DefectkitError as error:

@@ -50,7 +50,7 @@ def train_one_epoch(
     sums: dict[str, float] = {}
     start, done, rate = time.monotonic(), 0, 0.0
 
-    for inputs, targets in loader.epoch(epoch):
+    for inputs, targets in loader.epoch(epoch, state.hard_places):
         progress = budget.progress(state.steps)
         if progress >= 1.0 and done:
             break

@@ -12,6 +12,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 
+from defectkit.approaches.sample_draws import HardPlace
 from defectkit.config import TrainConfig
 from defectkit.devices import autocast_dtype
 from defectkit.errors import TrainingError
@@ -81,6 +82,8 @@ class TrainState:
     """Time of training in all sessions of the run."""
     validation_seconds: float = 0.0
     """Time of the last validation; 0 before the first."""
+    hard_places: list[HardPlace] = field(default_factory=list)
+    """Good places of training images that were mistaken for defects."""
     history: list[Row] = field(default_factory=list)
     """The rows of ``history.csv``, one per epoch."""
 
@@ -142,6 +145,7 @@ def save_state(run: Path, state: TrainState, learner: Learner, *, identity: str)
             "seconds": state.seconds,
             "validation_seconds": state.validation_seconds,
             "scaler": learner.scaler.state_dict(),
+            "hard_places": state.hard_places,
             "history": state.history,
             "run": identity,
         },
@@ -173,6 +177,7 @@ def load_state(run: Path, learner: Learner, *, identity: str) -> TrainState:
         epochs_since_best=numbers["since_best"],
         seconds=numbers["seconds"],
         validation_seconds=numbers["validation_seconds"],
+        hard_places=[HardPlace(*place) for place in numbers.get("hard_places", ())],
         history=numbers.get("history") or _read_history(run, epoch),
     )
 

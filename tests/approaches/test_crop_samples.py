@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, as_tensor, check_side
+from defectkit.approaches.sample_draws import HardPlace
 from defectkit.arrays import Image, Mask
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -225,3 +226,24 @@ def test_real_defects_are_pasted_into_the_asked_fraction_of_the_other_crops(make
         np.testing.assert_array_equal(masks.any(axis=0), image[..., 0] >= 190)
     assert asked == 36
     assert pasted > 20
+
+
+def test_the_asked_fraction_of_good_crops_is_cut_around_a_hard_place(make):
+    settings = (*STILL, "data.crop=32", "data.defect_fraction=0.5")
+    samples, plain = make(*settings, "data.hard_negatives=0.5"), make(*settings)
+    record = samples.records[0]
+    whole = record.read_image(1)[..., 0]
+    place = HardPlace(record.image_id, 40, 60, 0.9)
+    around = np.lib.stride_tricks.sliding_window_view(whole[9:72, 29:92], (32, 32))
+    hard = 0
+    for index in range(80):
+        image, _ = samples.sample((1, index, place))
+        np.testing.assert_array_equal(
+            samples.sample((1, index))[0], plain.sample((1, index, place))[0]
+        )
+        if np.array_equal(image, plain.sample((1, index))[0]):
+            continue
+        hard += 1
+        assert samples.image_id((1, index, place)) == record.image_id
+        assert (around == image[..., 0]).all(axis=(2, 3)).any()
+    assert hard == 20

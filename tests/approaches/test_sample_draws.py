@@ -87,7 +87,7 @@ def test_rare_classes_come_as_often_as_wanted(balance, share):
     assert np.mean(rare[:500]) == pytest.approx(share, abs=0.06)
 
 
-def test_each_defect_of_an_image_and_each_place_comes_equally_often():
+def test_each_defect_of_an_image_and_each_part_comes_equally_often():
     draws = draws_of(records_of(a=3), "data.defect_fraction=0.5")
     all_of_them = drawn(draws, 240)
     regions = Counter(
@@ -97,11 +97,11 @@ def test_each_defect_of_an_image_and_each_place_comes_equally_often():
     )
     assert set(regions.values()) == {20}
     assert len(regions) == 6
-    places = Counter(
-        (draw.record.image_id, draw.place(4)) for draw in all_of_them if draw.class_id is None
+    parts = Counter(
+        (draw.record.image_id, draw.turn(4)) for draw in all_of_them if draw.class_id is None
     )
-    assert set(places.values()) == {10}
-    assert len(places) == 12
+    assert set(parts.values()) == {10}
+    assert len(parts) == 12
 
 
 def test_the_seed_changes_what_is_drawn():

@@ -12,8 +12,9 @@ from trial import Tiny, equal, weights
 
 from defectkit.config import Config
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
+from defectkit.files import read_json
 from defectkit.models.segmentation.segmenter import SegmenterOutput
-from defectkit.training import validation
+from defectkit.training import hard_places, validation
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
 
@@ -250,6 +251,28 @@ def test_a_finished_run_has_nothing_left(trial):
     run.epochs()
     assert run.epochs(resume=True) == []
     assert len(lasting(run.folder)) == 4
+
+
+def test_hard_places_are_looked_for_after_each_epoch_and_survive_a_resume(trial, monkeypatch):
+    mined = ("data.hard_negatives=0.9", "data.defect_fraction=0.2", "data.injection=0.2")
+    monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 3.0)  # three images at a time
+    network, plain = Tiny(), Tiny()
+    trial(*mined, folder="unbroken").epochs(network)
+    trial(*mined[1:], folder="plain").epochs(plain)
+    assert not equal(weights(network), weights(plain))
+
+    def stop(epoch):
+        if epoch.epoch == 3:
+            raise KeyboardInterrupt
+
+    broken, resumed = trial(*mined), Tiny(seed=99)
+    with pytest.raises(KeyboardInterrupt):
+        broken.epochs(before_checkpoint=stop)
+    trial(*mined).epochs(resumed, resume=True)
+    assert equal(weights(resumed), weights(network))
+    numbers = read_json(broken.folder / "checkpoints" / "epoch-0004.json")
+    images = {image_id for image_id, *_ in numbers["hard_places"]}
+    assert len(images) > 3
 
 
 def test_there_must_be_something_to_resume(trial):

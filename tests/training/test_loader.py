@@ -8,6 +8,7 @@ import torch
 
 from defectkit.approaches import crop_samples as crops
 from defectkit.approaches.build import build_approach
+from defectkit.approaches.sample_draws import HardPlace
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one
@@ -43,6 +44,33 @@ def test_the_same_seed_gives_the_same_samples_with_any_loaders(approach, trial, 
             seen.append([fingerprint(batch) for epoch in (1, 2) for batch in loader.epoch(epoch)])
             assert seen[-1] == seen[0]
     assert len({*seen[0]}) == len(seen[0])
+
+
+@pytest.mark.check(22)
+@pytest.mark.parametrize("approach", ["segment", "patch", "box"])
+def test_hard_places_reach_all_loaders_in_the_epoch_after_they_were_found(approach, trial):
+    seen = []
+    for workers in (0, 1, 2):
+        settings = ("data.hard_negatives=0.8", "data.injection=0.3", "train.batch_size=6")
+        run = trial(f"approach={approach}", *settings, folder=f"{workers}")
+        loader = EpochLoader(run.samples, run.approach.config.train, workers=workers, device=CPU)
+        places = [HardPlace(record.image_id, 9, 60, 0.5) for record in run.samples.records[:3]]
+        seen.append([
+            [fingerprint(batch) for batch in loader.epoch(epoch, hard)]
+            for epoch, hard in ((1, ()), (2, places), (3, places[:1]), (3, ()))
+        ])  # fmt: skip
+        assert seen[-1] == seen[0]
+    assert len({tuple(epoch) for epoch in seen[0]}) == 4
+
+
+def test_the_images_of_a_batch_are_named_hard_places_included(trial):
+    run = trial("data.hard_negatives=1", "data.defect_fraction=0")
+    loader = EpochLoader(run.samples, run.approach.config.train, workers=0, device=CPU)
+    hard = [HardPlace(run.samples.records[0].image_id, 9, 60, 0.5)]
+    assert len(list(loader.epoch(1, hard))) == 3
+    assert loader.image_ids(1, 2) == [hard[0].image_id] * 4
+    assert len(list(loader.epoch(2))) == 3
+    assert len(set(loader.image_ids(2, 2))) == 4
 
 
 def fingerprint(batch: object) -> str:
