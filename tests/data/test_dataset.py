@@ -182,7 +182,7 @@ def without_last_line(text):
 DAMAGE = {
     "dataset.json is cut": ("dataset.json", lambda text: text[: len(text) // 2]),
     "dataset.json is a list": ("dataset.json", lambda _: "[]"),
-    "dataset.json has other classes": ("dataset.json", lambda text: text.replace('"1"', "1")),
+    "dataset.json has other classes": ("dataset.json", lambda text: text.replace('"1"', "1", 1)),
     "images.csv is cut": ("images.csv", lambda text: text[: len(text) * 2 // 3]),
     "images.csv has a word for a number": ("images.csv", lambda text: text.replace("96", "x", 1)),
     "images.csv has an unknown split": ("images.csv", lambda text: text.replace("val", "dev")),
