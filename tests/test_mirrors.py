@@ -22,6 +22,7 @@ ABOUT_THE_WHOLE = {
     "test_doctests.py",
     "test_forbidden_calls.py",
     "test_mirrors.py",
+    "test_novelty.py",
     "test_packaging.py",
     "test_quality.py",
     "test_readme.py",
