@@ -168,6 +168,17 @@ def test_there_is_no_place_in_what_is_too_small_or_not_free():
     assert find_place(patch_of(), surface(2), free, rng) is None
 
 
+def test_the_last_place_of_the_reduced_image_is_checked_where_it_really_is():
+    """Of 118 rows a patch of 28 starts at row 90 at most, but in the reduced image at row 92."""
+    host, free = surface(2)[:118], np.ones((118, 140), bool)
+    free[:92] = False
+    assert find_place(patch_of(), host, free, np.random.default_rng(0)) is None
+    free[90:92] = True
+    place = find_place(patch_of(), host, free, np.random.default_rng(0))
+    assert place
+    assert place[0] == 90
+
+
 def test_pixels_that_do_not_count_are_not_carried_over():
     image, masks, region = scratched()
     counted = np.ones((1, 120, 140), np.uint8)
