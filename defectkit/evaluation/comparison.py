@@ -102,7 +102,13 @@ def metric_cells(
         **_rate_cells("region_recall", recall),  # The same interval as in the run's own report.
         "regions_found": recall["found"],
         "regions_total": recall["total"],
+        **_rate_cells("region_precision", region["precision"]),
+        "regions_right": region["precision"]["count"],
+        "regions_listed": region["precision"]["total"],
         **_estimate_cells("false_alarms_per_image", estimates),
+        "false_alarms_per_good_image": region["false_alarms_per_good_image"],
+        **_rate_cells("good_with_false_alarms", region["good_images_with_false_alarms"]),
+        "n_good_with_false_alarms": region["good_images_with_false_alarms"]["count"],
         **{f"box_{key}": box[key] for key in ("map_50", "map_50_95")},
         "ms_per_image": speed["ms_per_image_median"],
         **{key: speed[key] for key in ("device", "threads")},
@@ -126,6 +132,13 @@ def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[st
             "Escapes and overkills cannot be compared: the thresholds were chosen by different "
             f"rules: {_list_by_run(results, rules)}. Choose them by one rule with "
             "'defectkit evaluate'."
+        )
+    listed = ["all" if one.metrics["region"]["all_regions"] else "not good" for one in results]
+    if len(set(listed)) > 1:
+        warnings.append(
+            "Regions cannot be compared: they were listed for different images: "
+            f"{_list_by_run(results, listed)}. Run 'defectkit evaluate' for all runs with "
+            "--all-regions, or for none."
         )
     if few := _describe_few(results[0]):
         warnings.append(f"{few} are few: most differences between runs may be chance.")

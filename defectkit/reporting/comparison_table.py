@@ -76,7 +76,14 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
     ),
     "Regions": (
         _metric_line("region_recall", "region", "recall", "rate"),
+        _metric_line("region_precision", "region", "precision", "rate"),
         _metric_line("false_alarms_per_image", "region", "false_alarms_per_image", "number", -1),
+        _metric_line(
+            "false_alarms_per_good_image", "region", "false_alarms_per_good_image", "number", -1
+        ),
+        _metric_line(
+            "good_with_false_alarms", "region", "good_images_with_false_alarms", "rate", -1
+        ),
     ),
     "Boxes": (
         _metric_line("box_map_50", "box", "map_50"),
@@ -108,6 +115,8 @@ RATE_COUNTS = {
     "escape_rate": ("escapes", "n_defective"),
     "overkill_rate": ("overkills", "n_good"),
     "region_recall": ("regions_found", "regions_total"),
+    "region_precision": ("regions_right", "regions_listed"),
+    "good_with_false_alarms": ("n_good_with_false_alarms", "n_good"),
 }
 """The two counts of each rate."""
 

@@ -225,10 +225,14 @@ def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     one, two = (
         replace(
             result(name, scores=noisy(0, 1)),
-            metrics={"speed": {"device": device}},
+            metrics={"speed": {"device": device}, "region": {"all_regions": False}},
         )
         for name, device in (("a", "cpu (2 threads)"), ("b", "cuda"))
     )
+    every = replace(one, metrics={**one.metrics, "region": {"all_regions": True}}, name="c")
+    (regions,) = warn_of_incomparable([one, every], ["f1", "f1"])
+    assert regions.startswith("Regions cannot be compared: they were listed for different images: ")
+    assert "a: not good; c: all. Run 'defectkit evaluate' for all runs with" in regions
     assert warn_of_incomparable([one, one], ["f1", "f1"]) == []
     devices, rules = warn_of_incomparable([one, two], ["f1", "cost_ratio=50"])
     assert devices.startswith("The milliseconds cannot be compared: a: cpu (2 threads); b: cuda. ")

@@ -35,6 +35,7 @@ HEADLINE = {
     "pixel_aupro_30": ("pixel", "aupro_30"),
     "pixel_aupro_05": ("pixel", "aupro_05"),
     "false_alarms_per_image": ("region", "false_alarms_per_image"),
+    "false_alarms_per_good_image": ("region", "false_alarms_per_good_image"),
     "box_map_50": ("box", "map_50"),
     "box_map_50_95": ("box", "map_50_95"),
     "ms_per_image": ("speed", "ms_per_image_median"),
@@ -108,6 +109,8 @@ def test_a_run_has_a_row_with_the_metrics_of_its_evaluation(compared, two_runs):
             ("escape_rate", metrics["image"]["escape_rate"]),
             ("overkill_rate", metrics["image"]["overkill_rate"]),
             ("region_recall", metrics["region"]["recall"]),
+            ("region_precision", metrics["region"]["precision"]),
+            ("good_with_false_alarms", metrics["region"]["good_images_with_false_alarms"]),
         ):
             assert [row[f"{key}{end}"] for end in ("", "_low", "_high")] == [
                 rate[name] for name in ("value", "low", "high")
