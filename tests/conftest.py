@@ -25,8 +25,8 @@ from defectkit.process_settings import let_idle_threads_sleep
 
 let_idle_threads_sleep()  # before any test module imports torch
 
-# A shell lets what it starts in the background ignore Ctrl-C, and processes hand that down: tests of
-# it would see nothing.
+# A shell lets what it starts in the background ignore Ctrl-C, and processes hand that down: tests
+# of it would see nothing.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

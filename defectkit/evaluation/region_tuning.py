@@ -26,7 +26,10 @@ MAX_LOSS = 0.02
 """Max. fraction of the true regions found that is lost with the regions that are left out."""
 
 FEW_REGIONS = 10
-"""With fewer true regions found, no region is left out."""
+"""With fewer true regions found, regions are left out with a margin, and none for its area."""
+
+MARGIN = 4.0
+"""With few true regions: how much higher the odds of the lowest true one are than the threshold."""
 
 MAX_FALSE_ALARMS = 100
 """Max. number of false alarms of an image that are recorded, those with the highest scores."""
@@ -82,6 +85,9 @@ class RegionTuning:
         fewest false alarms on good images, then the fewest in all, then loses the fewest true
         regions, then is the lowest; so does the minimum area after it.
 
+        Of fewer than 10 true regions none is lost: the region threshold has a quarter of the odds
+        of the lowest of them, and there is no minimum area.
+
         It is chosen on the regions at the next lower of ``LEVELS``. Those at the pixel threshold
         are parts of them without their lowest scores: what is true has no lower score there.
         """
@@ -95,9 +101,12 @@ class RegionTuning:
             kept = rows[rows["score"] >= region_threshold]
             max_lost -= n_found - int(np.count_nonzero(kept["true"]))
             min_area = math.ceil(_choose_cut(kept["area"], kept, max_lost))
-        else:
+        elif n_found:
+            lowest = float(rows["score"][rows["true"]].min())
+            region_threshold = lowest / (lowest + MARGIN * (1.0 - lowest))
+        if self._has_labels and n_found < FEW_REGIONS:
             # Where nothing is labeled, the thresholds have a warning that says so.
-            warnings = [_few_regions(n_found)] if self._has_labels else []
+            warnings = [_few_regions(n_found)]
         chosen = {
             "region_threshold": region_threshold,
             "min_area": max(min_area, self._min_area),
@@ -161,7 +170,7 @@ def _choose_cut(values: npt.NDArray[np.generic], rows: Rows, max_lost: int) -> f
 
 def _few_regions(n_found: int) -> str:
     return (
-        f"validation has {n_found} labeled regions that are found, fewer than {FEW_REGIONS}: no "
-        "found region is left out for its score or area, so there may be more false alarms. Add "
-        "defective images to the validation split."
+        f"validation has {n_found} labeled regions that are found, fewer than {FEW_REGIONS}: which "
+        "scores of regions are false alarms is little known, and more may be listed. Add defective "
+        "images to the validation split."
     )

@@ -9,7 +9,7 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.evaluation import region_tuning
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.region_matching import match_regions, region_metrics
-from defectkit.evaluation.region_tuning import FEW_REGIONS, LEVELS, MAX_LOSS, RegionTuning
+from defectkit.evaluation.region_tuning import FEW_REGIONS, LEVELS, MARGIN, MAX_LOSS, RegionTuning
 from defectkit.labels.scope import Scope
 
 SHAPE = (24, 80)
@@ -90,10 +90,13 @@ def test_the_loss_of_both_cuts_together_is_bounded():
     assert metrics(scenes, tuning)["recall"]["found"] >= 51
 
 
-def test_few_true_regions_cut_nothing_and_there_is_a_warning():
-    scenes = [scene([0.9] * (FEW_REGIONS - 1), [0.6]), scene([0.1])]
+def test_few_true_regions_leave_a_margin_below_them_and_there_is_a_warning():
+    scenes = [scene([0.9] * (FEW_REGIONS - 1), [0.6, 0.7]), scene([0.1])]
     tuning, (warning,) = choose(scenes, min_area=3)
-    assert tuning == Tuning(pixel_threshold=0.5, min_area=3)
+    assert tuning.region_threshold == pytest.approx(9 / (9 + MARGIN))  # the odds of 0.9 are 9
+    assert (tuning.pixel_threshold, tuning.min_area) == (0.5, 3)
+    result = metrics(scenes, tuning)
+    assert (result["recall"]["found"], result["false_alarms_per_image"]) == (9, 0.5)
     assert "validation has 9 labeled regions that are found, fewer than 10" in warning
     assert "Add defective images to the validation split" in warning
     for nothing in ([], [scene()]):
