@@ -84,6 +84,7 @@ def test_a_source_that_is_missing_is_said(label_format, tmp_path):
             prepared(tmp_path / name, tmp_path / "out", label_format=label_format)
 
 
+@pytest.mark.check(62)
 def test_masks_are_in_a_folder(tmp_path):
     (tmp_path / "train.csv").write_text("ImageId,EncodedPixels\na.png,1 2\n")
     with pytest.raises(LabelError, match=r"train\.csv is one file\. Name the folder of the masks"):
