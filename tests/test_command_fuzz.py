@@ -1,5 +1,6 @@
 """Random calls of the whole command line: nothing is lost, nothing lies, all ends in words."""
 
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,8 @@ FOUND_FAULTS = (
     ("prepare", {"source": ".", "images": "photos"}),
     ("prepare", {"source": "source/train.csv", "label_format": "masks", "skip_bad_rows": True}),
     ("inspect", {"model": "runs/c", "images": ["source", "lot/../source/Train"], "out": "two"}),
+    ("prepare", {"source": "source/train.csv", "out": "a" * 300}),
+    ("synth", {"out": "mine", "images": "2", "size": "128", "force": True}),
 )
 """Calls in which the fuzz once found a fault, its own too: files of the user, loops, two names."""
 
@@ -84,6 +87,11 @@ def test_a_real_process_ends_as_a_fork_does(fuzz):
 def test_a_kill_comes_when_signals_are_answered(fuzz, case, number):
     call = Call("inspect", {}, ("inspect", "runs/a", "lot"), kill=Kill(number, 0.0))
     assert fuzz.run(call).status == 128 + number
+
+
+def test_a_fork_starts_workers_as_a_real_process_does(fuzz):
+    used = call_forked(fuzz.context, multiprocessing.get_start_method)
+    assert used == multiprocessing.get_start_method()
 
 
 # The oracle sees what it is there for.

@@ -104,7 +104,7 @@ def call_forked(context: Any, function: Callable[..., Any], *arguments: Any) -> 
 
 
 def _call(connection: Connection, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
-    _obey_permissions()
+    _be_as_others()
     connection.send(function(*arguments))
 
 
@@ -125,7 +125,7 @@ def _run(
     os.dup2(output, 2)
     faulthandler.enable()
     os.chdir(folder)
-    _obey_permissions()
+    _be_as_others()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     if max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
@@ -146,6 +146,12 @@ def _telling(orderly_end: Callable[[], AbstractContextManager[None]], ready: Con
             yield
 
     return end
+
+
+def _be_as_others() -> None:
+    """Start workers as a process that is no fork does, and obey permissions as a user does."""
+    multiprocessing.set_start_method(None, force=True)
+    _obey_permissions()
 
 
 def _obey_permissions() -> None:

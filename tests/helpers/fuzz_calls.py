@@ -267,7 +267,7 @@ def _encodable(arguments: list[str]) -> tuple[str, ...]:
 
 
 def writes_to(call: Call, case: Path) -> dict[str, list[Path]]:
-    """Where a call may write, by the commands whose files it may change there."""
+    """Where a call may write, by the commands whose files it may change there; "" is the user."""
     values = call.values
     out = [case / values["out"]] if values.get("out") else []
     match call.command:
@@ -282,6 +282,11 @@ def writes_to(call: Call, case: Path) -> dict[str, list[Path]]:
         case "compare":
             runs = [case / run / "evaluation" for run in values.get("runs", [])]
             return {"compare": out or [case / "comparison"], "evaluate": runs}
+        case "synth" if "force" in values:
+            return {
+                "synth": out,
+                "": [top / name for top in out for name in ("train.csv", "Train")],
+            }
         case "suspects":
             return {"suspects": out or [case / values.get("run", "") / "suspects"]}
         case _ if call.command in OUTPUTS:

@@ -18,7 +18,8 @@ from PIL import Image
 
 from defectkit.csv_cells import read_cell, write_cell
 from defectkit.data.image_kinds import IMAGE_SUFFIXES, is_data
-from defectkit.errors import INTERRUPTED, TERMINATED, DefectkitError
+from defectkit.errors import INTERRUPTED, TERMINATED
+from defectkit.failures import known_failure
 from defectkit.files import TEMP_MARK, read_csv, sha256_file
 
 COMMON = {0, 2, 5, 6}
@@ -121,9 +122,10 @@ def judge_results(
         return found
     try:
         return [*found, *judge(call, status, state, place)]
-    except DefectkitError as error:
-        return [*found, *([f"status 0, but its result is refused: {error}"] if status == 0 else [])]
     except Exception as error:
+        if known_failure(error):
+            refused = f"status 0, but its result is refused: {error}"
+            return [*found, *([refused] if status == 0 else [])]
         where = [f"{one.name}:{one.lineno}" for one in extract_tb(error.__traceback__)]
         return [*found, f"loading its result: {type(error).__name__}: {error} ({where})"]
 
@@ -185,7 +187,9 @@ def true_dataset(folder: Path, state: State, place: Place, *, must: bool) -> Ite
 
     try:
         data = Dataset.load(folder)
-    except (DefectkitError, PermissionError) as error:
+    except Exception as error:
+        if known_failure(error) is None:
+            raise
         if must:
             yield f"{folder} does not load: {error}"
         return
