@@ -90,7 +90,7 @@ def test_a_kill_comes_when_signals_are_answered(fuzz, case, number):
 
 
 def test_a_fork_starts_workers_as_a_real_process_does(fuzz):
-    used = call_forked(fuzz.context, multiprocessing.get_start_method)
+    used = call_forked(fuzz.context, eval, "__import__('multiprocessing').get_start_method()")
     assert used == multiprocessing.get_start_method()
 
 

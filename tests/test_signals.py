@@ -32,14 +32,19 @@ with signals.orderly_end():
 def command(tmp_path):
     """Start a command that waits, then cleans up; return it when it waits."""
 
-    def start(cleanup: str, ignored: tuple[int, ...] = ()) -> "subprocess.Popen[str]":
+    def start(
+        cleanup: str, ignored: tuple[int, ...] = (), text: str = COMMAND
+    ) -> "subprocess.Popen[str]":
         def set_signals() -> None:  # Of a job in the background the shell ignores some.
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
 
         ready = tmp_path / "ready"
-        words = [sys.executable, "-c", COMMAND.format(cleanup=cleanup), str(ready)]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, preexec_fn=set_signals)
+        words = [sys.executable, "-c", text.format(cleanup=cleanup), str(ready)]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            words, stdout=pipe, stderr=pipe, text=True, preexec_fn=set_signals
+        )
         while not ready.exists():
             time.sleep(0.01)
         return process
@@ -80,6 +85,31 @@ def test_what_nohup_ignores_stays_ignored(command):
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[0] == "cleaned\n"
+
+
+IN_A_DESTRUCTOR = """
+import sys, time
+from pathlib import Path
+from defectkit.signals import orderly_end
+class Slow:
+    def __del__(self):
+        Path(sys.argv[1]).touch()
+        time.sleep(60)
+with orderly_end():
+    try:
+        Slow()
+        time.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_comes_again_where_python_drops_its_exception(number, command):
+    process = command("", text=IN_A_DESTRUCTOR)
+    process.send_signal(number)
+    assert process.communicate(timeout=6) == ("cleaned\n", "")
+    assert process.returncode == 128 + number
 
 
 LATE = """
