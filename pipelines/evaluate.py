@@ -106,12 +106,17 @@ def _choose_thresholds(
 
     records = dataset.split("val")
     with hold_run(run):  # before the work, which a training would make useless
-        predictions = predict_with_progress(
-            model, records, title="choosing thresholds on val", console=console
-        )
+        if model.out_of_fold:  # the model was trained on validation
+            scores, defective = model.out_of_fold
+        else:
+            predictions = predict_with_progress(
+                model, records, title="choosing thresholds on val", console=console
+            )
+            scores = [prediction.finding.score for prediction in predictions]
+            defective = [record.defective for record in records]
         thresholds, warnings = choose_thresholds(
-            [prediction.finding.score for prediction in predictions],
-            [record.defective for record in records],
+            scores,
+            defective,
             max_escape_rate=max_escape_rate,
             cost_ratio=cost_ratio,
         )

@@ -146,7 +146,7 @@ def _open_roi(
 ) -> "RoiSource | None":
     """Return what ``--roi`` names; without it, say where the model has no region of its own."""
     from defectkit.data.roi_source import open_roi
-    from defectkit.deployment.bundle import ROI_BY_IMAGE
+    from defectkit.deployment.model_info import ROI_BY_IMAGE
 
     if roi is None and model.info.get("roi") == ROI_BY_IMAGE:
         console.print(

@@ -5,7 +5,7 @@
 # uses them, pydantic) is imported inside the functions that need it.
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,22 +22,27 @@ from defectkit.vocabulary import ApproachName, Device
 if TYPE_CHECKING:
     import torch
 
-    from defectkit.approaches.interface import Approach, Samples
     from defectkit.config import Config
-    from defectkit.data.dataset import Dataset, ImageRecord
-    from defectkit.models.network import Network
+    from defectkit.data.dataset import Dataset
+    from defectkit.training.job import TrainingJob
+    from defectkit.training.state import TrainState
+    from defectkit.training.validator import Validator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSummary:
-    """Where a run is and what its best epoch reached on validation."""
+    """Where a run is and what its model reached on validation; ``kept_epoch`` is its epoch.
+
+    Of several ``seeds``: the folder of their runs, the sum of their epochs, and the means.
+    """
 
     run: Path
     epochs: int
-    best_epoch: int
+    kept_epoch: int | None
     image_ap: float | None
     pixel_ap: float | None
     dice: float | None
+    seeds: "tuple[TrainSummary, ...]" = ()
 
 
 def run(
@@ -48,8 +53,10 @@ def run(
     out: str | Path | None = None,
     epochs: int | None = None,
     max_time: str | float | None = None,
+    folds: int | None = None,
     device: Device | None = None,
     seed: int | None = None,
+    seeds: int | None = None,
     resume: bool = False,
     allow_download: bool = False,
     settings: Sequence[str] = (),
@@ -65,6 +72,8 @@ def run(
         defectkit train --approach segment
         defectkit train --max-time 25m --data dataset --out runs/tiles
         defectkit train --config segnet --set train.lr=3e-4
+        defectkit train --folds 5 --max-time 2h
+        defectkit train --seeds 3 --out runs/thrice
         defectkit train --resume --out runs/tiles
 
     Exit status:
@@ -79,14 +88,19 @@ def run(
         epochs: Number of epochs.
         max_time: Wall-clock limit, such as 90s, 20m or 1.5h; the schedule is fitted to it.
         device: Where to compute; auto takes a GPU if there is one.
+        folds: Number of folds of training and validation together, for few defective images; every
+            image is validated by a network that was not trained on it, and the model is trained on
+            all of them.
         seed: Seed of every random draw.
+        seeds: Number of trainings with this seed and the next ones, each into a run of its own
+            below OUT, to see how much of a result is chance.
         resume: Continue the run in OUT, by default the newest one.
         allow_download: Allow fetching pretrained weights from the network.
         settings: Change of one setting, such as train.lr=3e-4; may be repeated.
         console: Where to report; by default the standard error stream.
 
     Returns:
-        Where the run is and what its best epoch reached.
+        Where the run is and what its model reached.
 
     Raises:
         DefectkitError: An option, the dataset, the weights or the run folder does not fit, or the
@@ -95,29 +109,34 @@ def run(
     from defectkit.config import Config
     from defectkit.config.options import options_as_settings, resolve_config
     from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
+    from defectkit.training.seeds import check_seeds, first_run
 
+    if seeds is not None:
+        check_seeds(seeds)
     options = options_as_settings(
-        approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time
+        approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time, folds=folds
     )
     settings = [*settings, *options]  # an option counts more than a setting
     folder = Path(out) if out else None
     if resume and config is not None:
         raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
     if resume:
-        folder = folder or newest_run(approach or Config().approach)
-        resolved = load_resumed_config(folder, settings)
+        begun = first_run(folder) if seeds else folder or newest_run(approach or Config().approach)
+        resolved = load_resumed_config(begun, settings)
+        folder = folder or begun
     else:
         resolved = resolve_config(config, settings)
+    console = console or SafeConsole()
+    train = partial(
+        _run, data=Path(data) if data else None, allow_download=allow_download, console=console
+    )
+    if seeds is not None:
+        return _train_seeds(
+            train, resolved, folder, seeds, settings, resume=resume, console=console
+        )
     if folder:
         check_run_folder(folder, resume=resume)  # before the seconds that importing torch takes
-    return _run(
-        data=Path(data) if data else None,
-        out=folder,
-        config=resolved,
-        resume=resume,
-        allow_download=allow_download,
-        console=console or SafeConsole(),
-    )
+    return train(out=folder, config=resolved, resume=resume)
 
 
 @own_torch_settings()
@@ -134,15 +153,12 @@ def _run(
 
     Without ``data`` a resumed run takes its own dataset. ``run`` has checked a given ``out``.
     """
-    import torch
-
-    from defectkit.approaches.build import build_approach
     from defectkit.data.dataset import Dataset
     from defectkit.reporting.plan_tables import measure_with_progress, print_changes
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.job import make_job
     from defectkit.training.plan import make_plan
-    from defectkit.training.trial import try_training
 
     before = runs.read_run_info(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
@@ -153,34 +169,145 @@ def _run(
         plan = make_plan(measure_with_progress(dataset, console), config)
         print_changes(console, plan)
         config = plan.config
-    device = choose_device(config.device)
-    approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
-    torch.manual_seed(config.seed)  # for the weights that are not pretrained
-    network = approach.network(allow_download=allow_download)
-    samples = approach.samples(dataset, dataset.split("train"))
-    seconds = 0.0
+    if config.train.folds:
+        return _train_folds(
+            dataset, out, config, before=before, allow_download=allow_download, console=console
+        )
+    job = make_job(dataset, config, allow_download=allow_download)
     if not (out and before and has_checkpoint(out / "checkpoints")):
-        seconds = try_training(approach, network, samples, dataset.split("val"), device)
+        job = job.tried(choose_device(config.device))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     with runs.lock_run(out, resume=resume):
-        _train(dataset, out, approach, network, samples, before=before, device=device,
-               validation_seconds=seconds, console=console)  # fmt: skip
+        _train(job, dataset, config, out, before=before, console=console)
+        return _summarize(out, console)
+
+
+def _train_seeds(
+    train: Callable[..., TrainSummary],
+    config: "Config",
+    folder: Path | None,
+    count: int,
+    settings: Sequence[str],
+    *,
+    resume: bool,
+    console: Console,
+) -> TrainSummary:
+    """Call ``train``, which is ``_run``, for each seed, and tell how far the results differ."""
+    from defectkit.config.options import resolve_config
+    from defectkit.reporting.training_log import print_seeds
+    from defectkit.tables import table_rows, write_table
+    from defectkit.training import runs
+    from defectkit.training.seeds import (
+        METRICS,
+        SEEDS_TABLE,
+        check_table,
+        run_of_seed,
+        tabulate_seeds,
+    )
+
+    seeds = range(config.seed, config.seed + count)
+    configs = {seed: resolve_config(config, [f"seed={seed}"]) for seed in seeds}
+    out = folder or runs.create_run_folder(config.approach)
+    check_table(out, resume=resume)
+    changes = [one for one in settings if one.partition("=")[0].strip() != "seed"]
+    begun = set()
+    for seed in seeds:  # all of them, before any is trained
+        run = run_of_seed(out, seed)
+        if resume and (run / "config.yaml").is_file():
+            begun.add(seed)
+            configs[seed] = runs.load_resumed_config(run, changes)
+        runs.check_run_folder(run, resume=seed in begun)
+    summaries = []
+    for number, seed in enumerate(seeds, start=1):
+        console.print(f"\n[bold]seed {seed}[/], {number} of {count}")
+        run = run_of_seed(out, seed)
+        summaries.append(train(out=run, config=configs[seed], resume=seed in begun))
+    rows = [
+        {"seed": seed, "run": one.run.name, **{name: getattr(one, name) for name in METRICS}}
+        for seed, one in zip(seeds, summaries, strict=True)
+    ]
+    table = tabulate_seeds(rows)
+    write_table(out / SEEDS_TABLE, table)
+    print_seeds(console, table, out)
+    means = next(row for row in table_rows(table) if row["seed"] == "mean")
+    return TrainSummary(
+        run=out,
+        epochs=sum(one.epochs for one in summaries),
+        kept_epoch=None,
+        **{name: means[name] for name in METRICS},
+        seeds=tuple(summaries),
+    )
+
+
+def _train_folds(
+    dataset: "Dataset",
+    out: Path | None,
+    config: "Config",
+    *,
+    before: Mapping[str, Any],
+    allow_download: bool,
+    console: Console,
+) -> TrainSummary:
+    """Train on all folds but one, for each of them, and at last on all images.
+
+    The trainings of the folds are runs of their own, in ``folds/`` of the run ``out``.
+    """
+    from defectkit.config import save_config
+    from defectkit.deployment.out_of_fold import validate_out_of_fold
+    from defectkit.training import runs
+    from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.folds import config_of_fold, config_of_last, make_folds
+    from defectkit.training.job import make_job
+    from defectkit.training.schedule import CAUTION
+
+    count, device = config.train.folds or 0, choose_device(config.device)
+    folds = make_folds(dataset, count, seed=config.seed)
+    records = [record for record in dataset.records if record.split != "test"]
+    make = partial(make_job, allow_download=allow_download)
+    tried = make(folds[0], config).tried(device, trainings=count + 1)
+    validation_seconds = CAUTION * tried.expected.validation(len(records))
+    own = config_of_fold(config, validation_seconds=validation_seconds)
+    last = config_of_last(
+        config, validation_seconds=validation_seconds, samples_per_epoch=len(tried.samples)
+    )
+    out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
+    in_folders = [(out / "folds" / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
+    info = runs.make_run_info(dataset, config, describe_device(device), before)
+    with runs.lock_run(out, resume=bool(before)), runs.record_status(out, info):
+        save_config(config, out / "config.yaml")
+        for number, (folder, fold) in enumerate(in_folders, start=1):
+            console.print(f"\n[bold]fold {number} of {count}[/]")
+            earlier = runs.read_run_info(folder) if (folder / "run.json").is_file() else {}
+            if earlier.get("status") == "finished" and before.get("config") == info["config"]:
+                console.print("finished before")
+                continue
+            job = replace(make(fold, own), expected=tried.expected)
+            with runs.lock_run(folder, resume=bool(earlier)):
+                _train(job, fold, own, folder, before=earlier, console=console, resumable=out)
+        console.print("\n[bold]the model, of all images[/]")
+        job = replace(make(dataset, last, records=records), expected=tried.expected)
+        choose = partial(validate_out_of_fold, out, job.approach, in_folders)
+        job = replace(job, out_of_fold=choose)
+        begun = before if has_checkpoint(out / "checkpoints") else {}
+        _train(job, dataset, config, out, before=begun, console=console)
         return _summarize(out, console)
 
 
 def _train(
+    job: "TrainingJob",
     dataset: "Dataset",
+    config: "Config",
     out: Path,
-    approach: "Approach",
-    network: "Network",
-    samples: "Samples",
     *,
     before: Mapping[str, Any],
-    device: "torch.device",
-    validation_seconds: float,
     console: Console,
+    resumable: Path | None = None,
 ) -> None:
-    """Train into ``out``; ``before`` is the ``run.json`` of a run to resume, else empty."""
+    """Do a job, whose dataset and configuration are told, in the run ``out``.
+
+    ``before`` is the ``run.json`` of a run to resume, else empty; ``resumable`` is the run that a
+    user resumes where ``out`` is one of its folds.
+    """
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
@@ -193,20 +320,20 @@ def _train(
     from defectkit.training.failures import explain_failures
     from defectkit.training.runs import make_run_info, record_status
 
-    config = approach.config
+    device = choose_device(config.device)
     run_info = make_run_info(dataset, config, describe_device(device), before)
-    if before:
+    if before and not job.out_of_fold:  # else the model is written at the end alone
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
     resuming = bool(before) and has_checkpoint(out / "checkpoints")
     if not resuming:
-        training_progress.draw_augmentations(out / "augmentations.png", samples, dataset)
-    print_introduction(console, approach, network, dataset, samples, device=device, out=out)
-    if before and not resuming and network.learns:
+        training_progress.draw_augmentations(out / "augmentations.png", job.samples, dataset)
+    print_introduction(console, job, dataset, device=device, out=out)
+    if before and not resuming and job.network.learns:
         console.print("no epoch was finished: starting from epoch 1")
 
     with (
-        tell_how_to_resume(console, out),
+        tell_how_to_resume(console, resumable or out),
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
         record_status(out, run_info),
         explain_failures(config),
@@ -215,18 +342,14 @@ def _train(
         # After run.json: a run that has its configuration can be resumed.
         save_config(config, out / "config.yaml")
         train: Callable[..., None] = train_in_one_pass
-        if network.learns:
+        if job.network.learns:
             train = partial(train_epochs, resuming=resuming)
         train(
-            approach,
-            network,
-            samples=samples,
-            validation_records=dataset.split("val"),
+            job,
             out=out,
             device=device,
             dataset_facts=describe_dataset(dataset),
             identity=run_info["identity"],
-            validation_seconds=validation_seconds,
             console=console,
             on_progress=on_progress,
         )
@@ -234,21 +357,20 @@ def _train(
 
 
 def train_epochs(
-    approach: "Approach",
-    network: "Network",
+    job: "TrainingJob",
     *,
-    samples: "Samples",
-    validation_records: "Sequence[ImageRecord]",
     out: Path,
     device: "torch.device",
     dataset_facts: dict[str, Any],
     identity: str,
     resuming: bool,
     console: Console,
-    validation_seconds: float = 0.0,
     on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> None:
     """Train until epochs or time are over, or nothing improves; write each epoch to ``out``.
+
+    Between the epochs a part of the validation images is validated, and at the end all of them, for
+    the model that is kept.
 
     Raises:
         NotFiniteError: the loss, its gradient or a score is not finite.
@@ -265,22 +387,24 @@ def train_epochs(
     from defectkit.training.loop import train_one_epoch
     from defectkit.training.schedule import Budget
     from defectkit.training.state import TrainState, build_learner, load_state, save_state
-    from defectkit.training.validation import WATCHED_IMAGES, validate
+    from defectkit.training.validator import Validator
 
-    config = approach.config
-    network = network.to(device).to(memory_format=torch.channels_last)
+    approach, samples, config = job.approach, job.samples, job.approach.config
+    network = job.network.to(device).to(memory_format=torch.channels_last)
     if not resuming:  # a checkpoint has what is fitted
         network.fit_before_training(batches_of_one(samples, device))
     learner = build_learner(network, config.train, device)
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
-    fresh = TrainState(validation_seconds=validation_seconds)
+    validator = Validator(job, network=evaluated, device=device)
+    fresh = TrainState(validation_seconds=validator.expected_seconds)
     state = load_state(out, learner, identity=identity) if resuming else fresh
     budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
-    check = partial(validate, approach, evaluated, validation_records, watch=WATCHED_IMAGES)
     if resuming and state.is_finished(config.train, budget):
         print_finished(console, out, state.epoch)
-    save_best = partial(save_best_model, out, approach, evaluated, identity=identity)
+    save = partial(
+        save_best_model, out, approach, evaluated, identity=identity, dataset_facts=dataset_facts
+    )
     with loader:  # its processes end first, whatever happens
         while not state.is_finished(config.train, budget):
             state.hard_places = find_hard_places(
@@ -289,33 +413,53 @@ def train_epochs(
             result = train_one_epoch(
                 approach, learner, loader, state, budget, on_progress=on_progress
             )
-            on_progress(budget.progress(state.steps), f"epoch {state.epoch + 1}  validation")
-            validation = check(fitted_to=batches_of_one(samples, device))
-            budget.validation_seconds = validation.seconds
+            validation = validator.after_epoch(state, budget, result, on_progress=on_progress)
             state.add_epoch(result, validation, seconds=budget.elapsed())
             # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
             # writes the same row, model and picture again; nothing of a finished epoch is lost.
             write_history(out / "history.csv", state.history)
-            if state.is_best:
-                save_best(validation, epoch=state.epoch, dataset_facts=dataset_facts)
-            draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
-            print_epoch(console, state.history[-1], is_best=state.is_best)
-            state.seconds = budget.elapsed()
+            if validation and state.is_kept:
+                save(validation, epoch=state.epoch)
+            draw_epoch(out, validation, epoch=state.epoch, kept_epoch=state.kept_epoch)
+            print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
+            state.seconds, state.validation_seconds = budget.elapsed(), budget.validation_seconds
             save_state(out, state, learner, identity=identity)
+    _settle(job, out, state, validator, save, identity=identity, console=console)
+
+
+def _settle(
+    job: "TrainingJob",
+    out: Path,
+    state: "TrainState",
+    validator: "Validator",
+    save: Callable[..., None],
+    *,
+    identity: str,
+    console: Console,
+) -> None:
+    """Validate all images for the model that is kept, unless that was done; ``save`` writes it."""
+    from defectkit.deployment.best_model import is_settled, load_kept_weights
+    from defectkit.reporting.training_log import print_validation
+
+    # A run that is killed before this has a model whose thresholds rest on a part of the images.
+    images, epoch = len(job.validation_records), state.kept_epoch
+    if is_settled(out, identity=identity, epoch=epoch, images=images):
+        return
+    if not state.is_kept:
+        load_kept_weights(out, validator.network)
+    validation = validator.at_the_end()
+    save(validation, epoch=epoch)
+    print_validation(console, validation, job, epoch=epoch)
 
 
 def train_in_one_pass(
-    approach: "Approach",
-    network: "Network",
+    job: "TrainingJob",
     *,
-    samples: "Samples",
-    validation_records: "Sequence[ImageRecord]",
     out: Path,
     device: "torch.device",
     dataset_facts: dict[str, Any],
     identity: str,
     console: Console,
-    validation_seconds: float = 0.0,
     on_progress: Callable[[float, str], None] = lambda *_: None,
 ) -> None:
     """Fit a network that learns nothing by gradients, and write it to ``out`` as its only epoch.
@@ -331,23 +475,24 @@ def train_in_one_pass(
     from defectkit.training.loop import fit_in_one_pass
     from defectkit.training.schedule import Budget
     from defectkit.training.state import TrainState
-    from defectkit.training.validation import WATCHED_IMAGES, validate
+    from defectkit.training.validator import Validator
 
-    network = network.to(device).to(memory_format=torch.channels_last)
-    state = TrainState()
-    one_epoch = approach.config.train.model_copy(update={"epochs": 1})
-    budget = Budget(one_epoch, len(samples), validation_seconds=validation_seconds)
+    network = job.network.to(device).to(memory_format=torch.channels_last)
+    validator, state = Validator(job, network=network, device=device), TrainState()
+    one_epoch = job.approach.config.train.model_copy(update={"epochs": 1})
+    seconds = validator.expected_seconds
+    budget = Budget(one_epoch, len(job.samples), validation_seconds=seconds)
     result = fit_in_one_pass(
-        network, samples, state, budget, device=device, on_progress=on_progress
+        network, job.samples, state, budget, device=device, on_progress=on_progress
     )
     on_progress(1.0, "validation")
-    validation = validate(approach, network, validation_records, watch=WATCHED_IMAGES)
+    validation = validator.at_the_end()
     state.add_epoch(result, validation, seconds=budget.elapsed())
     write_history(out / "history.csv", state.history)
-    save_best_model(out, approach, network, validation, epoch=state.epoch, identity=identity,
+    save_best_model(out, job.approach, network, validation, epoch=state.epoch, identity=identity,
                     dataset_facts=dataset_facts)  # fmt: skip
-    draw_epoch(out, validation, epoch=state.epoch, best_epoch=state.best_epoch)
-    print_epoch(console, state.history[-1], is_best=True)
+    draw_epoch(out, validation, epoch=state.epoch, kept_epoch=state.kept_epoch)
+    print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
 
 
 def _summarize(out: Path, console: Console) -> TrainSummary:
@@ -361,7 +506,7 @@ def _summarize(out: Path, console: Console) -> TrainSummary:
     return TrainSummary(
         run=out,
         epochs=len(read_history(out / "history.csv")),
-        best_epoch=model["epoch"],
+        kept_epoch=model["epoch"],
         image_ap=validation["image_average_precision"],
         pixel_ap=validation["pixel_average_precision"],
         dice=validation["dice"],

@@ -20,6 +20,7 @@ def options_as_settings(
     seed: int | None,
     epochs: int | None,
     max_time: str | float | None,
+    folds: int | None = None,
 ) -> list[str]:
     """Return the options that are given as ``KEY=VALUE`` settings.
 
@@ -33,6 +34,7 @@ def options_as_settings(
         "device": device,
         "seed": seed,
         "train.epochs": epochs,
+        "train.folds": folds,
         "train.max_time": None if max_time is None else parse_seconds(max_time),
     }
     return [f"{key}={value}" for key, value in given.items() if value is not None]

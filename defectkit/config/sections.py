@@ -290,6 +290,19 @@ class TrainConfig(_Section):
     patience: Count | None = None
     """Number of epochs without improvement on validation after which training stops; null never
     stops early."""
+    folds: Annotated[int, Field(ge=2, le=20)] | None = None
+    """Number of folds: with few defective images, thresholds that rest on all of them. For each
+    fold of the training and validation images a network is trained on the others and validated on
+    it, and a last one is trained on all. `max_time` is the time of all of them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.folds and self.patience:
+            raise ValueError(
+                "folds and patience cannot both be set: the last training, of all images, has no "
+                "validation that could stop it"
+            )
+        return self
 
 
 class InferConfig(_Section):

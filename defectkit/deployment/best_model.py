@@ -1,24 +1,28 @@
-"""The best model of a training: kept twice in the run, so that a kill damages one at most."""
+"""The model that a training keeps: twice in the run, so that a kill damages one at most."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load
+
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.bundle import ROI_BY_IMAGE, save_model
+from defectkit.deployment.bundle import save_model
+from defectkit.deployment.model_info import ROI_BY_IMAGE
 from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_limited, write_bytes
-from defectkit.models.model_folder import read_model
+from defectkit.models.model_folder import read_model, read_model_info
 from defectkit.models.network import Network
 from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.training.checkpoint import has_checkpoint
+from defectkit.training.folds import describe_folds
 from defectkit.training.runs import identify_run
 from defectkit.training.validation import Validation
 
 SECOND_COPY = Path("checkpoints") / "best"
-"""Where in a run the best model is kept a second time."""
+"""Where in a run the model is kept a second time."""
 
 
 def save_best_model(
@@ -48,14 +52,44 @@ def save_best_model(
                 "run": identity,
                 **dataset_facts,
                 "validation": {
+                    "images": validation.images,
                     "image_average_precision": validation.image_ap,
                     "pixel_average_precision": validation.pixel_ap,
                     "dice": validation.dice,
                 },
                 "warnings": list(validation.warnings),
                 "tuning_warnings": list(validation.tuning_warnings),
+                **_describe_folds(approach.config.train.folds, validation),
             },
         )
+
+
+def _describe_folds(folds: int | None, validation: Validation) -> dict[str, Any]:
+    """Return what a model keeps to choose thresholds again, where it was trained on all images."""
+    if not folds:
+        return {}
+    scores, defective = validation.scores.tolist(), validation.defective.tolist()
+    return {
+        "note": describe_folds(folds),
+        "out_of_fold": {"scores": scores, "defective": defective},
+    }
+
+
+def is_settled(run: Path, *, identity: str, epoch: int, images: int) -> bool:
+    """Return whether a run has its model of ``epoch``, and all validation images chose for it.
+
+    ``identity`` is that of the run, ``images`` the number of these images.
+    """
+    if not _is_own_model(run / "model", identity):
+        return False
+    info = read_model_info(run / "model")
+    return bool(info["epoch"] == epoch and info["validation"]["images"] == images)
+
+
+def load_kept_weights(run: Path, network: Network) -> None:
+    """Load the weights of the run's model into the network that was trained."""
+    _, weights = read_model(run / "model")
+    network.load_state_dict(load(weights))
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:

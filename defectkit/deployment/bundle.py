@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -17,11 +17,11 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import ImageSize
 from defectkit.config import Config, flatten_settings, make_config
 from defectkit.config.load import MAX_MISTAKES
-from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
+from defectkit.deployment.model_info import ModelInfo
 from defectkit.devices import choose_device
-from defectkit.errors import ConfigError, ImageError, LabelError, ModelError, shown
+from defectkit.errors import ConfigError, ImageError, ModelError, shown
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
@@ -37,53 +37,10 @@ from defectkit.models.weight_shapes import check_shapes
 from defectkit.process_settings import is_forked, own_thread_settings
 from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
-from defectkit.vocabulary import MAX_CLASSES, Device
-
-MAX_ROI_LENGTH = 2**23
-Word = Annotated[str, Field(max_length=200)]
-Sentence = Annotated[str, Field(max_length=2000)]
+from defectkit.vocabulary import Device
 
 FOR_TRAINING_ALONE = {"train", "augment"}
 """Sections of the configuration that inspection does not read: a later version may add to them."""
-ROI_BY_IMAGE = "by image"
-"""The entry ``roi`` of a model that was trained with a region to inspect of each image."""
-
-
-class _Roi(BaseModel):
-    """The region to inspect in images of one size, as the text of a scope."""
-
-    model_config = ConfigDict(strict=True)
-
-    shape: Annotated[str, Field(max_length=MAX_ROI_LENGTH)]
-    height: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-    width: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-
-    @model_validator(mode="after")
-    def _can_be_decoded(self) -> Self:
-        try:
-            check_size(self.height, self.width, name="roi")
-            decode_roi(self.shape, (self.height, self.width))
-        except (ImageError, LabelError) as error:
-            raise ValueError(str(error)) from error
-        return self
-
-
-class _ModelInfo(BaseModel):
-    """The entries of ``model.json`` that are checked; it may have further ones."""
-
-    model_config = ConfigDict(strict=True)
-
-    classes: Annotated[list[Word], Field(min_length=1, max_length=MAX_CLASSES)]
-    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
-    thresholds: dict[str, Annotated[float, Field(ge=0.0, le=1.0)] | Word]
-    config: dict[str, Any]
-    epoch: Annotated[int, Field(ge=0, le=10**6)]
-    dataset: Word = ""
-    run: Word = ""
-    versions: dict[str, Word] = {}
-    roi: _Roi | Literal["by image"] | None = None
-    warnings: Annotated[list[Sentence], Field(max_length=100)] = []
-    tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +63,7 @@ class TrainedModel:
         info = read_model_info(folder)
         warn_if_not_sealed(info, what=str(folder), way_out="Train again")
         try:
-            _ModelInfo.model_validate(info)
+            ModelInfo.model_validate(info)
             PixelFormat.from_dict(info.get("pixels"))
             approach = build_approach(
                 _without_weights(_read_config(info, name=str(folder / "model.json"))),
@@ -160,6 +117,15 @@ class TrainedModel:
                 "their own, with inspect --roi X,Y,W,H."
             )
         return Scope(roi=decode_roi(roi["shape"], size))
+
+    @property
+    def out_of_fold(self) -> tuple[list[float], list[bool]] | None:
+        """Scores and truth of the images it was trained on, by networks that never saw them.
+
+        Only a model that was trained with folds has them: thresholds are chosen by these.
+        """
+        kept = self.info.get("out_of_fold")
+        return (kept["scores"], kept["defective"]) if kept else None
 
     @property
     def pixels(self) -> PixelFormat:

@@ -17,6 +17,7 @@ from defectkit.deployment.evaluate_images import (
     describe_evaluated,
     evaluate_images,
 )
+from defectkit.deployment.out_of_fold import SCORES_TABLE
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
@@ -102,6 +103,11 @@ def evaluate_split(
         on_image=partial(_write_overlay, results.folder),
     )
     warnings = warnings_of(model.info)
+    if model.out_of_fold and split != "test":
+        warnings.append(
+            f"the model was trained on the images of {split}, so this result is too good. "
+            f"{SCORES_TABLE} of the run has their scores by networks that were not."
+        )
     image = evaluation.metrics["image"]
     if max_escape_rate is not None:
         warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
@@ -200,7 +206,7 @@ def _write_report(
             "dataset": str(dataset.folder),
             "split": split,
             "thresholds": model.thresholds.rule,
-            "best epoch": model.info["epoch"],
+            "epoch": model.info["epoch"],
             "warnings": warnings,
         },
     )

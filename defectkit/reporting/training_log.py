@@ -3,36 +3,36 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
-from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
 from defectkit.models.model_folder import warnings_of
-from defectkit.models.network import Network
+from defectkit.reporting.metric_tables import format_value
+from defectkit.tables import table_rows
 from defectkit.terminal import one_line
 from defectkit.training.history import Row
+from defectkit.training.job import TrainingJob
+from defectkit.training.seeds import METRICS, SEEDS_TABLE
+from defectkit.training.validation import Validation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def print_introduction(
-    console: Console,
-    approach: Approach,
-    network: Network,
-    dataset: Dataset,
-    samples: Samples,
-    *,
-    device: torch.device,
-    out: Path,
+    console: Console, job: TrainingJob, dataset: Dataset, *, device: torch.device, out: Path
 ) -> None:
     """Print what is trained, on which data, where and for how long."""
-    config = approach.config
+    config, network, samples = job.approach.config, job.network, job.samples
+    n_validation = 0 if job.out_of_fold else len(job.validation_records)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
-    counts = {name: len(dataset.split(name)) for name in ("train", "val")}
     epochs, n_classes = config.train.epochs, len(dataset.classes)
     length = f"{epochs} epoch{'' if epochs == 1 else 's'}" if network.learns else "one pass"
     if config.train.max_time:
@@ -44,7 +44,7 @@ def print_introduction(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
         f"({millions:.2f} M parameters, {pretrained}), {n_classes} "
         f"class{'' if n_classes == 1 else 'es'}\n"
-        f"data {one_line(str(dataset.folder))}: {counts['train']} training and {counts['val']} "
+        f"data {one_line(str(dataset.folder))}: {job.training_images} training and {n_validation} "
         f"validation images, {len(samples)} samples per epoch\n"
         f"on {describe_device(device)}, for {length}, into {one_line(str(out))}"
     )
@@ -90,27 +90,58 @@ def print_finished(console: Console, out: Path, epochs: int) -> None:
     )
 
 
-def print_epoch(console: Console, row: Row, *, is_best: bool) -> None:
+def print_epoch(console: Console, row: Row, *, kept_epoch: int) -> None:
     """Print the row that ``history.csv`` has of an epoch, in a line."""
-
-    def show(value: float | int | None) -> str:
-        return "-" if value is None else f"{value:.3f}"
-
-    loss = f"loss {row['train_loss']:.4f}  " if "train_loss" in row else ""
+    told = worse = ""
+    if row["validated_images"]:
+        values = (row[f"val_{name}"] for name in ("image_ap", "pixel_ap", "dice"))
+        told = f"  validation: {_show_metrics(*values)}"
+        worse = f"  (clearly worse: epoch {kept_epoch} is kept)"
+    loss = f"  loss {row['train_loss']:.4f}" if "train_loss" in row else ""
     console.print(
-        f"epoch {row['epoch']:3d}  {loss}validation: image AP "
-        f"{show(row['val_image_ap'])}  pixel AP {show(row['val_pixel_ap'])}  Dice "
-        f"{show(row['val_dice'])}  {row['seconds']:.0f} s{'  (best)' if is_best else ''}",
+        f"epoch {row['epoch']:3d}{loss}{told}  {row['seconds']:.0f} s"
+        f"{worse if kept_epoch != row['epoch'] else ''}",
         soft_wrap=True,
     )
 
 
+def print_validation(
+    console: Console, validation: Validation, job: TrainingJob, *, epoch: int
+) -> None:
+    """Print what the validation at the end says of the model of ``epoch``, which is kept."""
+    count = validation.images
+    which = f"the folds, {count} images" if job.out_of_fold else f"all {count} validation images"
+    metrics = _show_metrics(validation.image_ap, validation.pixel_ap, validation.dice)
+    console.print(
+        f"epoch {epoch} is kept; {which}: {metrics}",
+        soft_wrap=True,
+    )
+
+
+def _show_metrics(*values: float | int | None) -> str:
+    image_ap, pixel_ap, dice = ("-" if value is None else f"{value:.3f}" for value in values)
+    return f"image AP {image_ap}  pixel AP {pixel_ap}  Dice {dice}"
+
+
 def print_end(console: Console, out: Path, model: dict[str, Any]) -> None:
-    """Print what ``model.json`` says of the best epoch, and what to do next."""
+    """Print the warnings of ``model.json``, where things are, and what to do next."""
     for warning in warnings_of(model):
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
+    if "note" in model:
+        console.print(f"[yellow]note:[/] {one_line(model['note'])}")
+    gif = out / "progress.gif"
     told = (
-        f"best epoch {model['epoch']}; model in {out / 'model'}, curves in {out / 'curves.png'}, "
-        f"progress in {out / 'progress.gif'}"
+        f"model of epoch {model['epoch']} in {out / 'model'}, curves in {out / 'curves.png'}"
+        f"{f', progress in {gif}' if gif.exists() else ''}"
     )
     console.print(f"\n{one_line(told)}\nnext: defectkit evaluate {one_line(str(out))}")
+
+
+def print_seeds(console: Console, table: "pd.DataFrame", out: Path) -> None:
+    """Print the table of the runs of several seeds, and what to do next."""
+    shown = Table("seed", *METRICS, title="validation of each seed")
+    for row in table_rows(table):
+        shown.add_row(row["seed"], *(format_value(row[metric]) for metric in METRICS))
+    console.print(shown)
+    told = f"table in {out / SEEDS_TABLE}\nnext: defectkit compare {out / 'seed-*'}"
+    console.print("\n".join(map(one_line, told.splitlines())))

@@ -16,6 +16,7 @@ from defectkit.files import check_place, ensure_writable, write_json
 from defectkit.results_folder import hold_lock
 from defectkit.results_marker import check_out
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
+from defectkit.training.folds import describe_folds
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
 
@@ -31,9 +32,9 @@ CHANGEABLE_ON_RESUME = (
 SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """The folders in a run's folder that training writes to."""
 
-WRITTEN_LATER = ("history.csv", "curves.png", "progress.gif")
-"""The files in a run's folder that training writes after the configuration: where one of them is
-and no configuration, it is the user's."""
+WRITTEN_LATER = ("history.csv", "curves.png", "progress.gif", "folds", "out_of_fold.csv")
+"""What training writes to a run's folder after the configuration: where one of these is and no
+configuration, it is the user's."""
 
 LOCK_SECONDS = 10.0
 """Time to wait for the lock: loader processes of a killed training keep it for some seconds."""
@@ -222,9 +223,8 @@ def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -
     """
     if before and before["dataset"] != dataset.fingerprint:
         raise DatasetError(
-            f"{run} was trained on other data than {dataset.folder} has now. "
-            "Name the same dataset with --data, or start a new run without --resume and with "
-            "another --out."
+            f"{run} was trained on other data than {dataset.folder} has now. Name the same dataset "
+            "with --data, or start a new run without --resume and with another --out."
         )
 
 
@@ -240,6 +240,7 @@ def make_run_info(
         "dataset": dataset.fingerprint,
         "dataset_folder": str(dataset.folder.resolve()),
         "config": settings,
+        **({"note": describe_folds(config.train.folds)} if config.train.folds else {}),
         "device": device,
         "started": before.get("started", now),
         **({"resumed": [*before.get("resumed", []), now]} if before else {}),

@@ -77,12 +77,16 @@ def freeze(network: Network, *, stages: int, encoder: bool) -> None:
             parameter.requires_grad_(False)
 
 
+CAUTION = 1.3
+"""How many times the expected time of a validation is reserved for it."""
+
+
 @dataclass
 class Budget:
     """How much of a training is done: by steps, or by the clock where ``max_time`` is set.
 
     ``spent`` is the time in seconds of earlier sessions of a resumed run. By the clock, time is
-    reserved for the last validation.
+    reserved for the validation after the last epoch and that of the whole split.
     """
 
     config: TrainConfig
@@ -95,10 +99,17 @@ class Budget:
         """Return the seconds of training so far, earlier sessions included."""
         return self.spent + time.monotonic() - self._start
 
+    def epochs(self, epoch_seconds: float) -> int:
+        """Return the number of epochs of the training, if each takes ``epoch_seconds``."""
+        limit = self.config.max_time
+        if limit is None:
+            return self.config.epochs
+        return math.ceil(limit / max(epoch_seconds, 1e-9))
+
     def progress(self, steps: int) -> float:
         """Return the fraction of the training that is done after ``steps``, in [0, 1]."""
         limit = self.config.max_time
         if limit is None:
             return min(steps / (self.config.epochs * self.steps_per_epoch), 1.0)
-        reserve = max(0.03 * limit, 1.3 * self.validation_seconds)
+        reserve = max(0.03 * limit, CAUTION * self.validation_seconds)
         return min(self.elapsed() / max(limit - reserve, 1e-9), 1.0)

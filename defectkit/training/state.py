@@ -4,7 +4,7 @@ Both are written to the checkpoint, so that a resumed run continues as if it had
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -18,9 +18,15 @@ from defectkit.devices import autocast_dtype
 from defectkit.errors import TrainingError
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
-from defectkit.training.history import Row, read_history
+from defectkit.training.history import Row
 from defectkit.training.schedule import Budget, build_optimizer
 from defectkit.training.validation import Validation
+from defectkit.training.validation_part import ValidationPlan
+
+CLEARLY_WORSE = 0.1
+"""A model is not kept if its quality on validation is lower by more than this than the best one's.
+
+Smaller differences between epochs are mostly chance: the images of a validation are few."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,56 +82,71 @@ class TrainState:
 
     epoch: int = 0
     steps: int = 0
+    plan: ValidationPlan | None = None
+    """Which validations there are; not known before the first epoch."""
     best_quality: float = -math.inf
-    epochs_since_best: int = 0
+    best_epoch: int = 0
+    """The epoch of the best quality, by which the others are judged."""
+    kept_epoch: int = 0
+    """The epoch whose model is kept: the last validated one that is not clearly worse."""
     seconds: float = 0.0
     """Time of training in all sessions of the run."""
     validation_seconds: float = 0.0
-    """Time of the last validation; 0 before the first."""
+    """Time of the validations that are still to come when the last epoch ends."""
     hard_places: list[HardPlace] = field(default_factory=list)
     """Good places of training images that were mistaken for defects."""
     history: list[Row] = field(default_factory=list)
     """The rows of ``history.csv``, one per epoch."""
 
     @property
-    def best_epoch(self) -> int:
-        """The epoch whose model is kept."""
-        return self.epoch - self.epochs_since_best
-
-    @property
-    def is_best(self) -> bool:
-        """Whether the last epoch is the best so far."""
-        return self.epochs_since_best == 0
+    def is_kept(self) -> bool:
+        """Whether the model of the last epoch is kept."""
+        return self.kept_epoch == self.epoch
 
     def is_finished(self, config: TrainConfig, budget: Budget) -> bool:
         """Whether the epochs or the time are over, or nothing has improved for long enough."""
-        if config.patience and self.epochs_since_best >= config.patience:
+        if self.best_epoch and not self.history[-1]["validated_images"]:
+            return False  # the clock ran out just after an epoch: one more step is made and judged
+        if config.patience and self.epoch - self.best_epoch >= config.patience:
             return True
-        if config.max_time is None and self.epoch >= config.epochs:
+        return self.is_last(self.epoch, config, budget)
+
+    def is_last(self, epoch: int, config: TrainConfig, budget: Budget) -> bool:
+        """Whether the epochs or the time are over after ``epoch``."""
+        if config.max_time is None and epoch >= config.epochs:
             return True
         # However short the time, one step is made: a run without a model helps nobody.
         return self.steps > 0 and budget.progress(self.steps) >= 1.0
 
-    def add_epoch(self, result: EpochResult, validation: Validation, *, seconds: float) -> None:
+    def add_epoch(
+        self, result: EpochResult, validation: Validation | None, *, seconds: float
+    ) -> None:
         """Count a finished epoch and append its row to the history."""
         self.epoch += 1
-        self.seconds, self.validation_seconds = seconds, validation.seconds
-        if validation.quality > self.best_quality or math.isinf(validation.quality):
-            self.best_quality, self.epochs_since_best = validation.quality, 0
-        else:
-            self.epochs_since_best += 1
+        self.seconds = seconds
+        if validation:
+            self._judge(validation.quality)
+        elif not self.best_epoch:  # nothing is validated before the end
+            self.kept_epoch = self.epoch
         row: Row = {"epoch": self.epoch, "steps": self.steps}
         names = sorted(result.losses, key=lambda name: name != "loss")  # the sum comes first
         row |= {f"train_{name}": round(result.losses[name], 6) for name in names}
         row |= {
-            "val_image_ap": validation.image_ap,
-            "val_pixel_ap": validation.pixel_ap,
-            "val_dice": validation.dice,
+            "val_image_ap": validation.image_ap if validation else None,
+            "val_pixel_ap": validation.pixel_ap if validation else None,
+            "val_dice": validation.dice if validation else None,
+            "validated_images": validation.images if validation else 0,
             "learning_rate": result.learning_rate,
             "train_seconds": round(result.seconds, 3),
             "seconds": round(seconds, 3),
         }
         self.history.append(row)
+
+    def _judge(self, quality: float) -> None:
+        if quality > self.best_quality or math.isinf(quality):
+            self.best_quality, self.best_epoch = quality, self.epoch
+        if quality >= self.best_quality - CLEARLY_WORSE:
+            self.kept_epoch = self.epoch
 
 
 def save_state(run: Path, state: TrainState, learner: Learner, *, identity: str) -> None:
@@ -140,8 +161,10 @@ def save_state(run: Path, state: TrainState, learner: Learner, *, identity: str)
         optimizer=learner.optimizer,
         numbers={
             "steps": state.steps,
+            "plan": state.plan and asdict(state.plan),
             "best": state.best_quality if math.isfinite(state.best_quality) else None,
-            "since_best": state.epochs_since_best,
+            "best_epoch": state.best_epoch,
+            "kept_epoch": state.kept_epoch,
             "seconds": state.seconds,
             "validation_seconds": state.validation_seconds,
             "scaler": learner.scaler.state_dict(),
@@ -163,6 +186,11 @@ def load_state(run: Path, learner: Learner, *, identity: str) -> TrainState:
     numbers = load_checkpoint(
         run / "checkpoints", modules=learner.modules, optimizer=learner.optimizer
     )
+    if "kept_epoch" not in numbers:
+        raise TrainingError(
+            f"{run / 'checkpoints'} was written by an earlier version of defectkit. Start a new "
+            "run without --resume and with another --out."
+        )
     epoch = numbers["epoch"]
     if numbers.get("run", identity) != identity:  # Earlier versions did not record it.
         raise TrainingError(
@@ -173,16 +201,12 @@ def load_state(run: Path, learner: Learner, *, identity: str) -> TrainState:
     return TrainState(
         epoch=epoch,
         steps=numbers["steps"],
+        plan=numbers["plan"] and ValidationPlan(**numbers["plan"]),
         best_quality=-math.inf if numbers["best"] is None else numbers["best"],
-        epochs_since_best=numbers["since_best"],
+        best_epoch=numbers["best_epoch"],
+        kept_epoch=numbers["kept_epoch"],
         seconds=numbers["seconds"],
         validation_seconds=numbers["validation_seconds"],
         hard_places=[HardPlace(*place) for place in numbers.get("hard_places", ())],
-        history=numbers.get("history") or _read_history(run, epoch),
+        history=numbers["history"],
     )
-
-
-def _read_history(run: Path, epoch: int) -> list[Row]:
-    """Return the rows up to ``epoch``, of a run whose checkpoints do not have them yet."""
-    # A run that was killed between the two has a row more than its checkpoint.
-    return [row for row in read_history(run / "history.csv") if (row["epoch"] or 0) <= epoch]

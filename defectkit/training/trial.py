@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -24,7 +25,23 @@ ABOUT_SAMPLES = re.compile(r"more than 1 value per channel|\b(sizes?|shapes?|hei
 TRIED_SAMPLES = 2
 """Number of samples that a network is tried with which learns nothing by gradients."""
 TIMED_IMAGES = 4
-"""Number of validation images by which the time of a validation is estimated."""
+"""Number of validation images by which the time of an image is estimated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedTime:
+    """The times in seconds that are expected: of an image in validation, and of what is fitted."""
+
+    image: float
+    fitting: float = 0.0
+
+    def validation(self, images: int) -> float:
+        """Return the seconds of a validation."""
+        return self.fitting + images * self.image
+
+
+UNKNOWN_TIME = ExpectedTime(image=0.0)
+"""Where nothing was tried: a resumed training measures its own times."""
 
 
 def try_training(
@@ -33,11 +50,14 @@ def try_training(
     samples: Samples,
     validation_records: Sequence[ImageRecord],
     device: torch.device,
-) -> float:
+    *,
+    trainings: int = 1,
+) -> ExpectedTime:
     """Try a step of training and a part of a validation on a copy of ``network``.
 
     What would end a training in its first epoch ends it here, before there is a run. Returns the
-    seconds that a validation takes, which are exact enough where ``train.max_time`` is set.
+    times that validation takes. ``trainings`` is the number of trainings that share the time that
+    the user gave.
 
     Raises:
         ConfigError: the network does not take the samples or images, or ``train.max_time`` is too
@@ -50,19 +70,21 @@ def try_training(
         try:
             with explain_failures(config):
                 step = _try_step(approach, trial, samples, device)
-                validation = _try_validation(approach, trial, samples, validation_records, device)
+                expected = _try_validation(approach, trial, samples, validation_records, device)
         except (AssertionError, RuntimeError, ValueError) as error:
             if reason := _refused_samples(error, config):
                 raise ConfigError(reason) from error
             raise
     max_time = config.train.max_time
-    if max_time is not None and max_time < step + validation:
+    validation = expected.validation(len(validation_records))
+    if max_time is not None and max_time < trainings * (step + validation):
+        each = f" for {trainings} trainings" if trainings > 1 else ""
         raise ConfigError(
-            f"--max-time {max_time:g}s is too short: here a step takes about {step:.1f} s and a "
-            f"validation about {validation:.1f} s. Give at least --max-time "
-            f"{math.ceil(2 * (step + validation))}s."
+            f"--max-time {max_time:g}s is too short{each}: here a step takes about "
+            f"{step:.1f} s and a validation about {validation:.1f} s. Give at least --max-time "
+            f"{math.ceil(2 * trainings * (step + validation))}s."
         )
-    return validation
+    return expected
 
 
 def _try_step(
@@ -89,13 +111,14 @@ def _try_validation(
     samples: Samples,
     records: Sequence[ImageRecord],
     device: torch.device,
-) -> float:
-    tried, fitting = records[:1], 0.0
+) -> ExpectedTime:
+    start, fitting = time.monotonic(), 0.0
     if approach.config.train.max_time is not None:  # only then the time matters
-        tried, start = records[:TIMED_IMAGES], time.monotonic()
         network.fit_after_epoch(batches_of_one(samples, device))
         fitting = time.monotonic() - start
-    return fitting + validate(approach, network, tried).seconds * len(records) / len(tried)
+    validate(approach, network, records[:1])  # the first image pays for what is set up once
+    tried = records[:: max(len(records) // TIMED_IMAGES, 1)][:TIMED_IMAGES]
+    return ExpectedTime(image=validate(approach, network, tried).image_seconds, fitting=fitting)
 
 
 def _refused_samples(error: Exception, config: Config) -> str:

@@ -1,8 +1,8 @@
-"""Validation after each epoch: metrics, the thresholds, and a few predictions to draw."""
+"""Validation of a network: metrics, the thresholds, and a few predictions to draw."""
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
+from defectkit.arrays import BoolArray, Float64Array
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.calibration import fit_image_mix
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
@@ -21,17 +22,19 @@ from defectkit.models.network import Batches, Network
 from defectkit.training.failures import explain_failed_validation
 
 WATCHED_IMAGES = 6
-"""Number of validation images whose predictions are drawn after each epoch."""
+"""Number of validation images whose predictions are drawn after each validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Validation:
-    """Metrics of the validation split after an epoch, and what is chosen on it.
+    """Metrics of validation images, and what is chosen on them.
 
     ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
     defective or no good images; ``dice`` in [0, 1] is that of the tuning's pixel threshold;
-    ``warnings`` are about the thresholds, ``tuning_warnings`` about the tuning; ``seconds`` is the
-    time that validation took; ``watched`` are the predictions to draw.
+    ``warnings`` are about the thresholds, ``tuning_warnings`` about the tuning;
+    ``scores`` (N,) float64 and ``defective`` (N,) bool are those of the images; ``seconds`` is the
+    time that it took, and ``image_seconds`` that of an image, without what is fitted before;
+    ``watched`` are the predictions to draw.
     """
 
     image_ap: float | None
@@ -41,17 +44,32 @@ class Validation:
     thresholds: Thresholds
     warnings: tuple[str, ...]
     tuning_warnings: tuple[str, ...]
+    scores: Float64Array
+    defective: BoolArray
     seconds: float
+    image_seconds: float
     watched: tuple[Prediction, ...]
 
     @property
-    def quality(self) -> float:
-        """The mean of image and pixel average precision, by which the best epoch is chosen.
+    def images(self) -> int:
+        """The number of images that were validated."""
+        return len(self.scores)
 
-        Infinite where neither is known: then the last epoch is the best.
+    @property
+    def quality(self) -> float:
+        """The mean of image and pixel average precision, by which an epoch is compared with others.
+
+        Infinite where neither is known: then no epoch is worse than another.
         """
         known = [value for value in (self.image_ap, self.pixel_ap) if value is not None]
         return sum(known) / len(known) if known else math.inf
+
+    def seconds_to_the_end(self, images: int) -> float:
+        """Return the seconds that such a validation after the last epoch and what follows take.
+
+        What follows is one of all ``images``, unless this one is.
+        """
+        return self.seconds + (images * self.image_seconds if self.images < images else 0.0)
 
 
 def validate(
@@ -62,12 +80,12 @@ def validate(
     fitted_to: Batches | None = None,
     watch: int = 0,
 ) -> Validation:
-    """Run the network on the validation split and choose tuning and thresholds on it.
+    """Run the network on validation images and choose tuning and thresholds on them.
 
     Args:
         approach: Finds the defects.
         network: The network.
-        records: The validation split.
+        records: The validation split, or a part of it.
         fitted_to: Training samples; what is not learned by gradients is fitted to them first.
         watch: Number of predictions that are kept in the result, for the same images each time.
 
@@ -75,41 +93,62 @@ def validate(
         NotFiniteError: a score is not finite; the message names the image.
         MemoryShortageError: there is too little memory for an image.
     """
-    pixels = PixelMetrics(classes=approach.classes, threshold=None)
-    regions = RegionTuning(min_area=approach.tuning.min_area)
-    watched_ids = {record.image_id for record in choose_watched(records, watch)}
-    watched: list[Prediction] = []
-    findings: list[tuple[float, tuple[float, float] | None]] = []
     start = time.monotonic()
     with explain_failed_validation(approach.config):
         if fitted_to is not None:
             network.fit_after_epoch(fitted_to)
+        fitting = time.monotonic() - start
         network.eval()
-        for prediction in predict(approach, network, records, batch_size=batch_size_for(network)):
-            pixels.update(prediction.finding.score_map, prediction.truth)
-            regions.update(prediction.finding.defect_map, prediction.truth)
-            findings.append((prediction.finding.score, prediction.finding.witnesses))
-            if prediction.record.image_id in watched_ids:
-                watched.append(prediction)
-    defective = np.array([record.defective for record in records])
+        predictions = predict(approach, network, records, batch_size=batch_size_for(network))
+        watched_ids = {record.image_id for record in choose_watched(records, watch)}
+        validation = validate_predictions(approach, predictions, watched_ids=watched_ids)
+    return replace(validation, seconds=validation.seconds + fitting)
+
+
+def validate_predictions(
+    approach: Approach, predictions: Iterable[Prediction], *, watched_ids: Set[str] = frozenset()
+) -> Validation:
+    """Return the metrics of predictions, each held only until the next, and choose on them.
+
+    Those of ``watched_ids`` are kept in the result. The predictions may be those of several
+    networks.
+    """
+    start = time.monotonic()
+    pixels = PixelMetrics(classes=approach.classes, threshold=None)
+    regions = RegionTuning(min_area=approach.tuning.min_area)
+    watched: list[Prediction] = []
+    findings: list[tuple[float, tuple[float, float] | None]] = []
+    truth: list[bool] = []
+    for prediction in predictions:
+        pixels.update(prediction.finding.score_map, prediction.truth)
+        regions.update(prediction.finding.defect_map, prediction.truth)
+        findings.append((prediction.finding.score, prediction.finding.witnesses))
+        truth.append(prediction.record.defective)
+        if prediction.record.image_id in watched_ids:
+            watched.append(prediction)
+    defective = np.array(truth)
     witnesses = [known for _, known in findings if known is not None]
     image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
-    scores = [image_mix.score(*known) if known else score for score, known in findings]
-    thresholds, warnings = choose_thresholds(np.array(scores), defective)
+    scores = np.array([image_mix.score(*known) if known else score for score, known in findings])
+    thresholds, warnings = choose_thresholds(scores, defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
     pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
     tuning, tuning_warnings = regions.choose(
         Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix)
     )
+    seconds = time.monotonic() - start
     return Validation(
-        image_ap=average_precision(defective, np.array(scores)),
+        image_ap=average_precision(defective, scores),
         pixel_ap=pixels.result()["average_precision"],
         dice=dice,
         tuning=tuning,
         thresholds=thresholds,
         warnings=tuple(warnings),
         tuning_warnings=tuple(tuning_warnings),
-        seconds=time.monotonic() - start,
+        scores=scores,
+        defective=defective,
+        seconds=seconds,
+        image_seconds=seconds / len(scores),
         watched=tuple(_mixed(one, image_mix) for one in watched),
     )
 

@@ -6,7 +6,7 @@ from defectkit.config import Config
 from defectkit.config.options import options_as_settings, parse_seconds, resolve_config
 from defectkit.errors import ConfigError
 
-NOTHING = dict.fromkeys(("approach", "device", "seed", "epochs", "max_time"))
+NOTHING = dict.fromkeys(("approach", "device", "seed", "epochs", "max_time", "folds"))
 
 
 def test_only_the_options_that_are_given_are_settings():
@@ -15,6 +15,7 @@ def test_only_the_options_that_are_given_are_settings():
         "approach=box", "seed=0", "train.epochs=3",
     ]  # fmt: skip
     assert options_as_settings(**{**NOTHING, "max_time": "2m"}) == ["train.max_time=120.0"]
+    assert options_as_settings(**{**NOTHING, "folds": 5}) == ["train.folds=5"]
 
 
 def test_a_given_configuration_is_changed_and_stays_as_it_is():

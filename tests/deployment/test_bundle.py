@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from bounds import unbounded
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
@@ -19,7 +18,6 @@ from defectkit.data.images import convert_channels, read_image
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.bundle import (
     TrainedModel,
-    _ModelInfo,
     replace_thresholds,
     save_model,
 )
@@ -436,8 +434,3 @@ def test_a_region_that_cannot_be_is_refused(run_copy, roi):
     edit(run_copy, roi=roi)
     with pytest.raises(ModelError, match="roi"):
         defectkit.load(run_copy, device="cpu")
-
-
-@pytest.mark.check(58)
-def test_every_entry_of_a_model_that_is_checked_is_bounded():
-    assert unbounded(_ModelInfo) == []

@@ -68,7 +68,8 @@ ODD_PATHS = (
 )  # fmt: skip
 NUMBERS = {
     "images": "1 2 3", "size": "128 130", "textures": "1 6", "levels": "2 256", "difficulty": "0 1",
-    "epochs": "1 2", "seed": "0 1 7", "workers": "0 0 0 1 2", "max_images": "1 3",
+    "epochs": "1 2", "seed": "0 1 7", "seeds": "1 2", "folds": "2",
+    "workers": "0 0 0 1 2", "max_images": "1 3",
     "max_escape_rate": "0 0.01 0.5 1", "cost_ratio": "0.1 1 50", "pixel_pitch": "0.01 2",
     "mask_threshold": "1 128 255",
 }  # fmt: skip

@@ -214,7 +214,8 @@ def _run(call: Call, status: int, state: State, place: Place) -> list[str]:
     if status != 2:
         state.models.discard(out)
     if status == 0 and call.values.get("out"):
-        load(out, device="cpu")
+        for run in Path(out).glob("seed-*") if "seeds" in call.values else [out]:
+            load(run, device="cpu")
     return []
 
 

@@ -21,6 +21,7 @@ from defectkit.pipelines import train
 from defectkit.reporting.drawing import training_progress
 from defectkit.training import state
 from defectkit.training.history import Row, read_history
+from defectkit.training.job import TrainingJob
 from defectkit.training.state import Learner, TrainState, save_state
 from defectkit.training.validation import Validation
 
@@ -49,9 +50,9 @@ class Epoch:
 
     epoch: int
     row: Row
-    validation: Validation
+    validation: Validation | None
     network: Network
-    is_best: bool
+    is_kept: bool
 
 
 class Trial:
@@ -64,9 +65,22 @@ class Trial:
                     "loss.classes=0", *changes]  # fmt: skip
         config = load_config(None, settings)
         self.approach: Approach = build_approach(config, classes=dataset.classes, channels=1)
-        self.samples = self.approach.samples(dataset, dataset.split("train"))
+        records = dataset.split("train")
+        self.samples = self.approach.samples(dataset, records)
         self.records = dataset.split("val")
+        self.training_images = len(records)
         self.folder = folder
+
+    def job(self, network: Network, **changes: Any) -> TrainingJob:
+        """The job of training ``network``."""
+        return TrainingJob(
+            approach=self.approach,
+            network=network,
+            samples=self.samples,
+            training_images=self.training_images,
+            validation_records=self.records,
+            **changes,
+        )
 
     def epochs(
         self,
@@ -78,27 +92,25 @@ class Trial:
     ) -> list[Epoch]:
         """Train as ``defectkit train`` does, without its pictures and models."""
         ended: list[Epoch] = []
-        validations: list[Validation] = []
+        validations: list[Validation | None] = []
 
         def write(run: Path, progress: TrainState, learner: Learner, *, identity: str) -> None:
             row = read_history(run / "history.csv")[-1]
-            network, is_best = learner.evaluated, progress.is_best
-            ended.append(Epoch(progress.epoch, row, validations[-1], network, is_best))
+            network, is_kept = learner.evaluated, progress.is_kept
+            ended.append(Epoch(progress.epoch, row, validations[-1], network, is_kept))
             before_checkpoint(ended[-1])
             save_state(run, progress, learner, identity=identity)
 
-        def draw(_: Path, validation: Validation, **__: int) -> None:
+        def draw(_: Path, validation: Validation | None, **__: int) -> None:
             validations.append(validation)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(state, "save_state", write)
             patch.setattr(best_model, "save_best_model", lambda *_, **__: None)
+            patch.setattr(best_model, "is_settled", lambda *_, **__: True)
             patch.setattr(training_progress, "draw_epoch", draw)
             train.train_epochs(
-                self.approach,
-                network or Tiny(),
-                samples=self.samples,
-                validation_records=self.records,
+                self.job(network or Tiny()),
                 out=self.folder,
                 device=CPU,
                 dataset_facts={},

@@ -70,7 +70,7 @@ def test_history_has_a_row_per_epoch(run_folder):
         weights = Config().loss
         weighted = (
             getattr(weights, name) * float(row[f"train_{name}"])
-            for name in ("bce", "classes", "dice")
+            for name in ("bce", "classes", "dice", "image")
         )
         assert float(row["train_loss"]) == pytest.approx(sum(weighted), abs=2e-5)
         assert 0 < float(row["train_seconds"]) <= float(row["seconds"])
@@ -109,7 +109,7 @@ def test_nothing_but_the_run_is_written_or_changed(source_csv, dataset_folder, t
     before = hashes_of(source_csv.parent)
     summary = train_tiny(dataset_folder, tmp_path / "run", "train.epochs=1")
     assert summary.run == tmp_path / "run"
-    assert (summary.epochs, summary.best_epoch) == (1, 1)
+    assert (summary.epochs, summary.kept_epoch) == (1, 1)
     after = hashes_of(source_csv.parent)
     assert {name: after[name] for name in before} == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+from tiny_training import train_tiny
 from trial import Tiny, equal, weights
 
 from defectkit.config import Config
+from defectkit.data.dataset import Dataset
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
 from defectkit.files import read_json
 from defectkit.models.segmentation.segmenter import SegmenterOutput
-from defectkit.training import hard_places, validation
+from defectkit.training import hard_places, validation, validation_part, validator
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
 
@@ -92,7 +96,7 @@ def test_progress_rises_from_0_towards_1(trial):
 
 def test_a_few_validation_images_are_handed_on_the_same_each_time(trial, monkeypatch):
     run = trial("train.epochs=2")
-    monkeypatch.setattr(validation, "WATCHED_IMAGES", 3)
+    monkeypatch.setattr(validator, "WATCHED_IMAGES", 3)
     seen = [[one.record.image_id for one in epoch.validation.watched] for epoch in run.epochs()]
     assert seen[0] == seen[1]
     defective = {record.image_id for record in run.records if record.defective}
@@ -143,25 +147,25 @@ def qualities(monkeypatch):
 
     def give(*values: float | None) -> None:
         turn = itertools.chain(values, itertools.repeat(values[-1]))
-        real = validation.validate
+        real = validator.validate
 
         def pretended(*arguments, **options):
             value = next(turn)
             return replace(real(*arguments, **options), image_ap=value, pixel_ap=value)
 
-        monkeypatch.setattr(validation, "validate", pretended)
+        monkeypatch.setattr(validator, "validate", pretended)
 
     return give
 
 
-def test_the_best_epoch_is_the_first_of_the_highest_quality(trial, qualities):
-    qualities(0.2, 0.5, 0.5, 0.4)
-    assert [epoch.is_best for epoch in trial().epochs()] == [True, True, False, False]
+def test_the_last_epoch_is_kept_unless_it_is_clearly_worse(trial, qualities):
+    qualities(0.2, 0.5, 0.41, 0.39)
+    assert [epoch.is_kept for epoch in trial().epochs()] == [True, True, True, False]
 
 
-def test_where_nothing_can_be_said_the_last_epoch_is_the_best(trial, qualities):
+def test_where_nothing_can_be_said_the_last_epoch_is_kept(trial, qualities):
     qualities(None)
-    assert [epoch.is_best for epoch in trial().epochs()] == [True] * 4
+    assert [epoch.is_kept for epoch in trial().epochs()] == [True] * 4
 
 
 def test_patience_ends_training(trial, qualities):
@@ -328,3 +332,67 @@ def test_a_rate_far_too_high_is_an_error_and_no_traceback(trial, samples):
     )
     with pytest.raises(TrainingError, match=r"not finite.*--set train\.lr="):
         trial(*changes, "train.optimizer=sgd", "train.clip_norm=null").epochs()
+
+
+# --- what is validated --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def in_parts(monkeypatch):
+    """Let validation between the epochs take only a part of the images, as in long trainings."""
+    monkeypatch.setattr(validation_part, "ALWAYS_ALLOWED", 0.0)
+    monkeypatch.setattr(validation_part, "MAX_SHARE", 0.0)
+    monkeypatch.setattr(validation_part, "FEWEST_OF_A_KIND", 1)
+
+
+def test_a_part_is_validated_between_the_epochs_and_all_for_the_kept_model(
+    dataset_folder, tmp_path, in_parts
+):
+    summary = train_tiny(dataset_folder, tmp_path / "run", "train.epochs=3")
+    rows = read_history(tmp_path / "run" / "history.csv")
+    assert [row["validated_images"] for row in rows] == [2, 0, 2]
+    assert [row["val_dice"] is None for row in rows] == [False, True, False]
+    info = read_json(tmp_path / "run" / "model" / "model.json")
+    assert (info["epoch"], summary.kept_epoch) == (3, 3)
+    model = TrainedModel.load(tmp_path / "run", device="cpu")
+    whole = validation.validate(
+        model.approach, model.network, Dataset.load(dataset_folder).split("val")
+    )
+    assert info["validation"]["images"] == whole.images == 5
+    assert info["validation"]["image_average_precision"] == pytest.approx(whole.image_ap)
+    assert info["thresholds"] == whole.thresholds.to_dict()
+
+
+def test_stopped_before_all_images_are_validated_it_is_done_on_resume(
+    dataset_folder, tmp_path, in_parts, monkeypatch
+):
+    train_tiny(dataset_folder, tmp_path / "unbroken")
+
+    def stop(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(validator.Validator, "at_the_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(dataset_folder, tmp_path / "run")
+    model = tmp_path / "run" / "model"
+    assert read_json(model / "model.json")["validation"]["images"] == 2
+    train_tiny(dataset_folder, tmp_path / "run", resume=True)
+    assert read_json(model / "model.json") == read_json(tmp_path / "unbroken/model/model.json")
+    assert len(read_history(tmp_path / "run" / "history.csv")) == 2
+
+
+def test_where_the_last_epoch_is_clearly_worse_all_images_are_validated_with_the_kept_weights(
+    dataset_folder, tmp_path, in_parts, qualities
+):
+    qualities(0.9, 0.3)
+    train_tiny(dataset_folder, tmp_path / "two", "train.schedule=constant", "train.warmup=0")
+    states = [
+        load_file(tmp_path / "two" / name / "model.safetensors")
+        for name in ("model", "checkpoints/best")
+    ]
+    first = load_file(tmp_path / "two" / "checkpoints" / "epoch-0001.safetensors")
+    for state in states:
+        assert all(torch.equal(state[key], first[f"ema.module.{key}"]) for key in state)
+    info = read_json(tmp_path / "two" / "model" / "model.json")
+    assert (info["epoch"], info["validation"]["images"]) == (1, 5)

@@ -6,7 +6,7 @@ from defectkit.reporting.training_log import print_end, print_epoch, progress_ba
 
 ROW = {
     "epoch": 3, "train_loss": 0.25, "val_image_ap": 0.5, "val_pixel_ap": None, "val_dice": 0.125,
-    "seconds": 12.4,
+    "validated_images": 20, "seconds": 12.4,
 }  # fmt: skip
 
 
@@ -17,18 +17,22 @@ def printed(call) -> str:
 
 
 def test_an_epoch_is_a_line_and_what_is_unknown_is_a_dash():
-    line = printed(lambda console: print_epoch(console, ROW, is_best=True))
+    line = printed(lambda console: print_epoch(console, ROW, kept_epoch=3))
     assert line == (
-        "epoch   3  loss 0.2500  validation: image AP 0.500  pixel AP -  Dice 0.125  12 s  (best)\n"
+        "epoch   3  loss 0.2500  validation: image AP 0.500  pixel AP -  Dice 0.125  12 s\n"
     )
-    assert "(best)" not in printed(lambda console: print_epoch(console, ROW, is_best=False))
+    worse = printed(lambda console: print_epoch(console, ROW, kept_epoch=2))
+    assert worse.endswith("12 s  (clearly worse: epoch 2 is kept)\n")
+    row = {**ROW, "val_image_ap": None, "val_dice": None, "validated_images": 0}
+    line = printed(lambda console: print_epoch(console, row, kept_epoch=2))
+    assert line == "epoch   3  loss 0.2500  12 s\n"
 
 
 def test_the_end_warns_and_names_the_next_command(tmp_path):
     model = {"epoch": 7, "warnings": ["few [images]"]}
     text = printed(lambda console: print_end(console, tmp_path, model))
     assert "warning: few [images]" in text
-    assert "best epoch 7" in text
+    assert "model of epoch 7 in" in text
     assert f"next: defectkit evaluate {tmp_path}" in text.replace("\n", "")
 
 

@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from trial import CPU, Tiny, equal, weights
@@ -9,8 +10,8 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.config import TrainConfig
 from defectkit.errors import TrainingError
 from defectkit.evaluation.operating_points import Thresholds
-from defectkit.files import read_json
-from defectkit.training.history import write_history
+from defectkit.files import read_json, write_json
+from defectkit.seals import add_seal
 from defectkit.training.schedule import Budget
 from defectkit.training.state import (
     EpochResult,
@@ -20,33 +21,58 @@ from defectkit.training.state import (
     save_state,
 )
 from defectkit.training.validation import Validation
+from defectkit.training.validation_part import ValidationPlan
 
 RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seconds=2.0)
 VALIDATION = Validation(
     image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
     thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), tuning_warnings=(),
-    seconds=3.0, watched=(),
+    scores=np.zeros(20), defective=np.zeros(20, bool), seconds=3.0, image_seconds=0.1, watched=(),
 )  # fmt: skip
 
 
 def add(state: TrainState, *qualities: float | None) -> list[int]:
-    """The best epoch after each of the given qualities."""
-    best = []
+    """The epoch that is kept after each of the given qualities."""
+    kept = []
     for value in qualities:
         validation = replace(VALIDATION, image_ap=value, pixel_ap=value)
         state.add_epoch(RESULT, validation, seconds=9.0)
-        best.append(state.best_epoch)
-    return best
+        kept.append(state.kept_epoch)
+    return kept
 
 
-def test_the_best_epoch_is_the_first_of_the_highest_quality():
+def test_the_last_epoch_is_kept_unless_it_is_clearly_worse_than_the_best():
     state = TrainState()
-    assert add(state, 0.2, 0.5, 0.5, 0.4) == [1, 2, 2, 2]
-    assert (state.epoch, state.epochs_since_best, state.is_best) == (4, 2, False)
+    assert add(state, 0.2, 0.5, 0.45, 0.39, 0.41, 0.2) == [1, 2, 3, 3, 5, 5]
+    assert (state.epoch, state.best_epoch, state.is_kept) == (6, 2, False)
 
 
-def test_without_a_quality_the_last_epoch_is_the_best():
+def test_without_a_quality_the_last_epoch_is_kept():
     assert add(TrainState(), None, None, None) == [1, 2, 3]
+
+
+def test_an_epoch_that_is_not_validated_is_not_kept_and_never_the_last():
+    state, config = TrainState(steps=1), TrainConfig(epochs=2)
+    budget = Budget(config, 5)
+    add(state, 0.5)
+    state.add_epoch(RESULT, None, seconds=9.0)
+    assert (state.epoch, state.kept_epoch) == (2, 1)
+    assert state.history[-1]["validated_images"] == 0
+    assert state.history[-1]["val_dice"] is None
+    assert not state.is_finished(config, budget)
+    add(state, 0.5)
+    assert state.is_finished(config, budget)
+
+
+def test_patience_counts_epochs_and_is_asked_after_a_validation_alone():
+    state, config = TrainState(steps=1), TrainConfig(epochs=20, patience=2)
+    budget = Budget(config, 5)
+    add(state, 0.5)
+    for _ in range(2):
+        state.add_epoch(RESULT, None, seconds=9.0)
+    assert not state.is_finished(config, budget)
+    add(state, 0.4)
+    assert state.is_finished(config, budget)
 
 
 def test_a_row_has_the_loss_first_then_its_terms():
@@ -55,7 +81,7 @@ def test_a_row_has_the_loss_first_then_its_terms():
     (row,) = state.history
     assert list(row) == [
         "epoch", "steps", "train_loss", "train_bce", "val_image_ap", "val_pixel_ap", "val_dice",
-        "learning_rate", "train_seconds", "seconds",
+        "validated_images", "learning_rate", "train_seconds", "seconds",
     ]  # fmt: skip
     assert (row["epoch"], row["steps"], row["train_loss"], row["seconds"]) == (1, 7, 0.5, 9.0)
 
@@ -65,7 +91,8 @@ def test_a_state_is_loaded_as_it_was_saved(tmp_path, quality):
     config = TrainConfig(ema=0.9)
     learner, state = build_learner(Tiny(), config, CPU), TrainState(steps=12)
     add(state, 0.1, quality)
-    state.seconds = 30.0
+    state.seconds, state.validation_seconds = 30.0, 4.0
+    state.plan = ValidationPlan(images=12, every=3)
     learner.network(torch.zeros(1, 1, 8, 8)).pixels.sum().backward()
     learner.optimizer.step()
     save_state(tmp_path, state, learner, identity="one")
@@ -80,12 +107,17 @@ def test_a_state_is_loaded_as_it_was_saved(tmp_path, quality):
     assert torch.equal(one[0]["exp_avg"], two[0]["exp_avg"])
 
 
-def test_the_history_of_an_earlier_version_is_read_from_its_file(tmp_path):
+def test_a_checkpoint_of_an_earlier_version_is_refused(tmp_path):
     learner, state = build_learner(Tiny(), TrainConfig(), CPU), TrainState(steps=12)
-    add(state, 0.1, 0.2)
-    write_history(tmp_path / "history.csv", [*state.history, {"epoch": 3}])  # killed after the row
-    save_state(tmp_path, replace(state, history=[]), learner, identity="one")
-    assert [row["epoch"] for row in load_state(tmp_path, learner, identity="one").history] == [1, 2]
+    add(state, 0.1)
+    save_state(tmp_path, state, learner, identity="one")
+    path = tmp_path / "checkpoints" / "epoch-0001.json"
+    numbers = read_json(path)
+    del numbers["kept_epoch"], numbers["seal"]
+    write_json(path, add_seal(numbers))
+    message = "checkpoints was written by an earlier version .*Start a new run"
+    with pytest.raises(TrainingError, match=message):
+        load_state(tmp_path, learner, identity="one")
 
 
 @pytest.mark.check(55)
@@ -103,9 +135,9 @@ def test_a_checkpoint_names_its_numbers(tmp_path):
     add(state, 0.5)
     save_state(tmp_path, state, build_learner(Tiny(), TrainConfig(), CPU), identity="one")
     numbers = read_json(tmp_path / "checkpoints" / "epoch-0001.json")
-    names = {"steps", "best", "since_best", "seconds", "validation_seconds", "scaler"}
+    names = {"steps", "plan", "best", "kept_epoch", "seconds", "validation_seconds", "scaler"}
     assert names <= numbers.keys()
-    assert (numbers["epoch"], numbers["best"], numbers["since_best"]) == (1, 0.5, 0)
+    assert (numbers["epoch"], numbers["best"], numbers["best_epoch"]) == (1, 0.5, 1)
 
 
 def test_however_short_the_time_one_step_is_made():

@@ -9,8 +9,8 @@ from defectkit.approaches.build import build_approach
 from defectkit.config import ARCHITECTURES, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError
-from defectkit.training import trial
-from defectkit.training.trial import try_training
+from defectkit.training import job, trial
+from defectkit.training.trial import UNKNOWN_TIME, ExpectedTime, try_training
 
 pytestmark = pytest.mark.check(56)
 
@@ -35,7 +35,7 @@ def try_small(folder, approach: str, name: str, *changes: str) -> float:
     dataset = Dataset.load(folder)
     built = build_approach(load_config(None, settings), classes=dataset.classes, channels=1)
     samples = built.samples(dataset, dataset.split("train"))
-    return try_training(built, built.network(), samples, dataset.split("val")[:1], CPU)
+    return try_training(built, built.network(), samples, dataset.split("val")[:1], CPU).image
 
 
 @pytest.mark.parametrize(("approach", "name"), NETWORKS)
@@ -101,7 +101,7 @@ def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_estimate_is_that_of_the_whole_split(dataset_folder, monkeypatch):
+def test_the_time_of_an_image_is_measured_on_a_few_after_a_first(dataset_folder, monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(trial.time, "monotonic", lambda: next(clock))
     dataset = Dataset.load(dataset_folder)
@@ -110,10 +110,18 @@ def test_the_estimate_is_that_of_the_whole_split(dataset_folder, monkeypatch):
     built = build_approach(config, classes=dataset.classes, channels=1)
     samples = built.samples(dataset, dataset.split("train"))
     records = dataset.split("val")
-    monkeypatch.setattr(trial, "validate", lambda *_, **__: type("Timed", (), {"seconds": 8.0})())
-    assert len(records) == 5
-    # A second for what is fitted, and two for each of four images.
-    assert try_training(built, built.network(), samples, records, CPU) == 1 + 5 * 2
+    tried = []
+
+    def validate(approach, network, chosen):
+        tried.append([record.image_id for record in chosen])
+        return type("Timed", (), {"image_seconds": 2.0})()
+
+    monkeypatch.setattr(trial, "validate", validate)
+    expected = try_training(built, built.network(), samples, records, CPU)
+    assert expected == ExpectedTime(image=2.0, fitting=1.0)  # a tick of the clock to fit
+    assert expected.validation(5) == 11.0
+    ids = [record.image_id for record in records]
+    assert tried == [ids[:1], ids[:4]]
 
 
 def test_the_trial_changes_nothing_of_the_training(dataset_folder, tmp_path, monkeypatch):
@@ -122,5 +130,5 @@ def test_the_trial_changes_nothing_of_the_training(dataset_folder, tmp_path, mon
     for name in ("tried", "not tried"):
         train_tiny(dataset_folder, tmp_path / name, *settings)
         states.append(load_file(tmp_path / name / "checkpoints" / "epoch-0001.safetensors"))
-        monkeypatch.setattr(trial, "try_training", lambda *_: 0.0)
+        monkeypatch.setattr(job, "try_training", lambda *_, **__: UNKNOWN_TIME)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])

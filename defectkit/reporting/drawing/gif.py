@@ -1,4 +1,4 @@
-"""``progress.gif``: the same few validation images after each epoch."""
+"""``progress.gif``: the same few validation images after each validation."""
 
 import io
 from collections.abc import Sequence

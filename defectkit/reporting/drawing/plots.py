@@ -41,14 +41,14 @@ METRIC_LABELS = {
 }
 
 
-def plot_history(path: Path | str, rows: HistoryRows, *, best_epoch: int | None = None) -> None:
+def plot_history(path: Path | str, rows: HistoryRows, *, kept_epoch: int | None = None) -> None:
     """Write ``curves.png``: losses, validation metrics and learning rate over the epochs.
 
     Args:
         path: the PNG to write.
         rows: a row per epoch with ``epoch``, ``train_loss``, any ``train_<term>`` and
-            ``val_<metric>``, and ``learning_rate``; a missing value or None leaves a gap.
-        best_epoch: the epoch whose weights were kept; a dashed line marks it.
+            ``val_<metric>``, and ``learning_rate``; a missing value or None has no point.
+        kept_epoch: the epoch whose weights were kept; a dashed line marks it.
     """
     figure = _figure(13, 3.6)
     loss, validation, rate = figure.subplots(1, 3)
@@ -67,11 +67,11 @@ def plot_history(path: Path | str, rows: HistoryRows, *, best_epoch: int | None 
     _plot_columns(rate, rows, rates, title="Learning rate")
     validation.set_ylim(0, 1.02)
     rate.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if best_epoch is not None:
-        label = f"best epoch: {best_epoch}"
+    if kept_epoch is not None:
+        label = f"kept epoch: {kept_epoch}"
         for axes in (loss, validation, rate):
             axes.axvline(
-                best_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1, label=label
+                kept_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1, label=label
             )
         validation.legend(edgecolor="none", framealpha=0.85)
     _write(path, figure)
@@ -222,9 +222,11 @@ def _square_root_scale(axis: Axis) -> FuncScale:
 def _plot_columns(axes: Axes, rows: HistoryRows, names: Mapping[str, str], *, title: str) -> None:
     epochs = _column(rows, "epoch")
     for index, (name, label) in enumerate(names.items()):
+        values = _column(rows, name)
+        known = ~np.isnan(values)  # not every epoch is validated
         axes.plot(
-            epochs,
-            _column(rows, name),
+            epochs[known],
+            values[known],
             label=label,
             color=LINE_COLORS[index % len(LINE_COLORS)],
             linewidth=1.6,

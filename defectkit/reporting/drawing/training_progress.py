@@ -1,4 +1,4 @@
-"""The pictures of a training: curves, a frame after each epoch, the GIF of them, augmentations."""
+"""The pictures of a training: curves, a frame for each validation, their GIF, augmentations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,11 +18,11 @@ MAX_FRAMES = 60
 PREVIEWED_SAMPLES = 24
 
 
-def draw_epoch(run: Path, validation: Validation, *, epoch: int, best_epoch: int) -> None:
-    """Draw ``curves.png`` from the run's history, and the predictions after ``epoch``."""
-    plot_history(run / "curves.png", read_history(run / "history.csv"), best_epoch=best_epoch)
-    watched = validation.watched
-    if not watched:
+def draw_epoch(run: Path, validation: Validation | None, *, epoch: int, kept_epoch: int) -> None:
+    """Draw ``curves.png`` from the run's history, and what validation saw after ``epoch``."""
+    plot_history(run / "curves.png", read_history(run / "history.csv"), kept_epoch=kept_epoch)
+    watched = validation.watched if validation else ()
+    if not validation or not watched:
         return
     dice = validation.dice
     frame = progress_frame(
@@ -61,7 +61,7 @@ def draw_augmentations(path: Path, samples: Samples, dataset: Dataset) -> None:
 
 
 def write_progress_gif(run: Path) -> None:
-    """Write ``progress.gif`` of the frames of the epochs."""
+    """Write ``progress.gif`` of the frames of the validations."""
     paths = sorted((run / "progress").glob("epoch-*.png"))
     if paths:
         step = -(-len(paths) // MAX_FRAMES)

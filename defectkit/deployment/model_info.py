@@ -1,0 +1,73 @@
+"""The entries of ``model.json`` that are checked before anything is built from them."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
+from defectkit.errors import ImageError, LabelError
+from defectkit.labels.scope import decode_roi
+from defectkit.vocabulary import MAX_CLASSES
+
+MAX_ROI_LENGTH = 2**23
+MAX_IMAGES = 10**6
+"""Max. number of images whose scores a model keeps."""
+Word = Annotated[str, Field(max_length=200)]
+Sentence = Annotated[str, Field(max_length=2000)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+ROI_BY_IMAGE = "by image"
+"""The entry ``roi`` of a model that was trained with a region to inspect of each image."""
+
+
+class _Roi(BaseModel):
+    """The region to inspect in images of one size, as the text of a scope."""
+
+    model_config = ConfigDict(strict=True)
+
+    shape: Annotated[str, Field(max_length=MAX_ROI_LENGTH)]
+    height: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    width: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+
+    @model_validator(mode="after")
+    def _can_be_decoded(self) -> Self:
+        try:
+            check_size(self.height, self.width, name="roi")
+            decode_roi(self.shape, (self.height, self.width))
+        except (ImageError, LabelError) as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class _OutOfFold(BaseModel):
+    """The scores of the images by which thresholds are chosen, and whether each is defective."""
+
+    model_config = ConfigDict(strict=True)
+
+    scores: Annotated[list[Share], Field(max_length=MAX_IMAGES)]
+    defective: Annotated[list[bool], Field(max_length=MAX_IMAGES)]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.scores) != len(self.defective):
+            raise ValueError("scores and defective are not those of the same images")
+        return self
+
+
+class ModelInfo(BaseModel):
+    """The entries of ``model.json`` that are checked; it may have further ones."""
+
+    model_config = ConfigDict(strict=True)
+
+    classes: Annotated[list[Word], Field(min_length=1, max_length=MAX_CLASSES)]
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+    thresholds: dict[str, Share | Word]
+    config: dict[str, Any]
+    epoch: Annotated[int, Field(ge=0, le=10**6)]
+    dataset: Word = ""
+    run: Word = ""
+    versions: dict[str, Word] = {}
+    roi: _Roi | Literal["by image"] | None = None
+    warnings: Annotated[list[Sentence], Field(max_length=100)] = []
+    tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
+    out_of_fold: _OutOfFold | None = None

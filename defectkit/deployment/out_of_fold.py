@@ -1,0 +1,50 @@
+"""What is chosen for a model that was trained on all images: by the models of the folds."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from defectkit.approaches.interface import Approach
+from defectkit.data.dataset import Dataset
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
+from defectkit.tables import make_table, write_table
+from defectkit.training.failures import explain_failed_validation
+from defectkit.training.validation import Validation, validate_predictions
+
+SCORES_TABLE = "out_of_fold.csv"
+"""The scores of the images in a run of folds, each by the model that never saw it."""
+
+
+def validate_out_of_fold(
+    run: Path, approach: Approach, folds: Sequence[tuple[Path, Dataset]]
+) -> Validation:
+    """Validate each fold by its own model, choose on all of them, and write the scores to ``run``.
+
+    Args:
+        run: the run whose model was trained on all images.
+        approach: its approach.
+        folds: the run of each fold and its dataset, whose validation split is the fold.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def predictions() -> Iterator[Prediction]:
+        for number, (folder, dataset) in enumerate(folds, start=1):
+            network = TrainedModel.load(folder, device=approach.config.device).network
+            records = dataset.split("val")
+            for one in predict(approach, network, records, batch_size=batch_size_for(network)):
+                rows.append(
+                    {
+                        "image_id": one.record.image_id,
+                        "group": one.record.group,
+                        "fold": number,
+                        "defective": one.record.defective,
+                    }
+                )
+                yield one
+
+    with explain_failed_validation(approach.config):
+        validation = validate_predictions(approach, predictions())
+    scored = zip(rows, validation.scores.tolist(), strict=True)
+    write_table(run / SCORES_TABLE, make_table([{**row, "score": score} for row, score in scored]))
+    return validation

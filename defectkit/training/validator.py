@@ -1,0 +1,74 @@
+"""Validation during a training: of a part of the images between epochs, of all at the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from defectkit.models.network import Network
+from defectkit.training.job import TrainingJob
+from defectkit.training.loader import batches_of_one
+from defectkit.training.schedule import Budget
+from defectkit.training.state import EpochResult, TrainState
+from defectkit.training.validation import WATCHED_IMAGES, Validation, validate
+from defectkit.training.validation_part import choose_part, plan_validation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validator:
+    """Validates ``network``, the one of a job that is saved, while it is trained."""
+
+    job: TrainingJob
+    network: Network
+    device: torch.device
+
+    @property
+    def expected_seconds(self) -> float:
+        """The time that the validations after a last epoch are expected to take."""
+        return self.job.expected.validation(len(self.job.validation_records))
+
+    def after_epoch(
+        self,
+        state: TrainState,
+        budget: Budget,
+        result: EpochResult,
+        *,
+        on_progress: Callable[[float, str], None],
+    ) -> Validation | None:
+        """Validate a part of the images, if that is due after the epoch that follows ``state``.
+
+        After the first epoch, whose ``result`` says how long one takes, it is decided how many
+        images are validated and how often: ``state.plan``, which is kept in the checkpoint.
+        """
+        job = self.job
+        if job.out_of_fold:
+            return None
+        records, config, epoch = job.validation_records, job.approach.config, state.epoch + 1
+        is_last = state.is_last(epoch, config.train, budget)
+        if state.plan is None:
+            state.plan = plan_validation(
+                records,
+                image_seconds=job.expected.image,
+                epoch_seconds=result.seconds,
+                epochs=1 if is_last else budget.epochs(result.seconds),
+            )
+        if not (state.plan.is_due(epoch) or is_last):
+            return None
+        on_progress(budget.progress(state.steps), f"epoch {epoch}  validation")
+        validation = validate(
+            job.approach,
+            self.network,
+            choose_part(records, state.plan.images, seed=config.seed),
+            fitted_to=batches_of_one(job.samples, self.device),
+            watch=WATCHED_IMAGES,
+        )
+        budget.validation_seconds = validation.seconds_to_the_end(len(records))
+        return validation
+
+    def at_the_end(self) -> Validation:
+        """Validate all images, with the weights that are kept, or out of fold."""
+        if self.job.out_of_fold:
+            return self.job.out_of_fold()
+        return validate(
+            self.job.approach, self.network, self.job.validation_records, watch=WATCHED_IMAGES
+        )

@@ -1,0 +1,75 @@
+"""``train --seeds``: runs that differ in their seed alone, and how far their results do."""
+
+import io
+import shutil
+
+import pytest
+from rich.console import Console
+from tiny_training import train_tiny
+
+import defectkit
+from defectkit.config import load_config
+from defectkit.errors import ConfigError, OutputError, TrainingError
+from defectkit.files import read_csv, sha256_file
+
+SMALL = ("model.architecture=pixel_net", "data.crop=32", "train.epochs=1")
+
+
+def weights(run) -> str:
+    return sha256_file(run / "model" / "model.safetensors")
+
+
+def test_each_seed_has_an_ordinary_run_and_a_table_tells_mean_and_deviation(
+    dataset_folder, tmp_path
+):
+    console = Console(file=io.StringIO(), width=200)
+    summary = train_tiny(
+        dataset_folder, tmp_path / "runs", *SMALL, seed=3, seeds=2, console=console
+    )
+    runs = [tmp_path / "runs" / f"seed-{seed}" for seed in (3, 4)]
+    assert (summary.run, summary.epochs) == (tmp_path / "runs", 2)
+    assert [one.run for one in summary.seeds] == runs
+    assert [load_config(run / "config.yaml").seed for run in runs] == [3, 4]
+    alone = train_tiny(dataset_folder, tmp_path / "alone", *SMALL, seed=4)
+    assert weights(alone.run) == weights(runs[1]) != weights(runs[0])
+
+    rows = read_csv(tmp_path / "runs" / "seeds.csv")
+    assert [row["seed"] for row in rows] == ["3", "4", "mean", "deviation"]
+    ours = [one.dice for one in summary.seeds]
+    assert [float(row["dice"]) for row in rows[:2]] == ours
+    assert float(rows[2]["dice"]) == pytest.approx(sum(ours) / 2) == summary.dice
+    assert float(rows[3]["dice"]) == pytest.approx(abs(ours[0] - ours[1]) / 2**0.5)
+    told = console.file.getvalue()
+    assert "seed 4, 2 of 2" in told
+    assert f"next: defectkit compare {tmp_path / 'runs' / 'seed-*'}" in told
+
+
+def test_resumed_finished_runs_stay_and_missing_ones_are_trained(dataset_folder, tmp_path):
+    out = tmp_path / "runs"
+    train_tiny(dataset_folder, out, *SMALL, seeds=2)
+    before = [weights(out / name) for name in ("seed-0", "seed-1")]
+    shutil.rmtree(out / "seed-1")
+    console = Console(file=io.StringIO(), width=2000)
+    defectkit.train(data=dataset_folder, out=out, seeds=2, resume=True, console=console)
+    assert "seed-0 is finished after 1 epoch" in console.file.getvalue()
+    assert [weights(out / name) for name in ("seed-0", "seed-1")] == before
+    assert load_config(out / "seed-1" / "config.yaml").seed == 1
+
+
+def test_what_cannot_be_is_refused_before_anything_is_trained(dataset_folder, tmp_path):
+    with pytest.raises(ConfigError, match="--seeds must be from 1 to 100 but is 0"):
+        train_tiny(dataset_folder, tmp_path / "runs", seeds=0)
+    with pytest.raises(ConfigError, match="--seeds with --resume needs the folder"):
+        train_tiny(dataset_folder, None, seeds=2, resume=True)
+    with pytest.raises(ConfigError, match="seed"):
+        train_tiny(dataset_folder, tmp_path / "runs", seed=2**32 - 1, seeds=2)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "seeds.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"seeds\.csv stands where training writes\. Move it"):
+        train_tiny(dataset_folder, tmp_path / "mine", seeds=2)
+    (tmp_path / "runs" / "seed-1").mkdir(parents=True)
+    (tmp_path / "runs" / "seed-1" / "config.yaml").touch()
+    with pytest.raises(TrainingError, match="seed-1 already has a run"):
+        train_tiny(dataset_folder, tmp_path / "runs", seeds=2)
+    assert not (tmp_path / "runs" / "seed-0").exists()

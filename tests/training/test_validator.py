@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+from trial import CPU, Tiny
+
+from defectkit.training import validation_part
+from defectkit.training.schedule import Budget
+from defectkit.training.state import EpochResult, TrainState
+from defectkit.training.trial import ExpectedTime
+from defectkit.training.validation_part import ValidationPlan
+from defectkit.training.validator import Validator
+
+RESULT = EpochResult(losses={"loss": 0.5}, learning_rate=1e-3, seconds=1.0)
+
+
+@pytest.fixture
+def validator(trial, monkeypatch):
+    """One with which a part of two images may be validated after every second epoch."""
+    monkeypatch.setattr(validation_part, "ALWAYS_ALLOWED", 0.0)
+    monkeypatch.setattr(validation_part, "FEWEST_OF_A_KIND", 1)
+    run = trial("train.epochs=100")
+    network = Tiny()
+    job = run.job(network, expected=ExpectedTime(image=0.098, fitting=0.5))
+    return Validator(job, network=network, device=CPU)
+
+
+def test_a_part_is_validated_after_the_epochs_that_are_due_and_all_at_the_end(validator):
+    assert validator.expected_seconds == pytest.approx(0.5 + 5 * 0.098)
+    state, told = TrainState(), []
+    budget = Budget(validator.job.approach.config.train, 3)
+    numbers = []
+    for _ in range(4):
+        state.steps += 3
+        validation = validator.after_epoch(
+            state, budget, RESULT, on_progress=lambda _, text: told.append(text)
+        )
+        state.add_epoch(RESULT, validation, seconds=1.0)
+        numbers.append(validation.images if validation else None)
+    assert state.plan == ValidationPlan(images=2, every=3)
+    assert numbers == [2, None, None, 2]
+    assert told == ["epoch 1  validation", "epoch 4  validation"]
+    assert validator.at_the_end().images == 5
+
+
+def test_the_plan_of_a_resumed_training_stays(validator):
+    state = TrainState(plan=ValidationPlan(images=4, every=1))
+    budget = Budget(validator.job.approach.config.train, 3)
+    validation = validator.after_epoch(state, budget, RESULT, on_progress=lambda *_: None)
+    assert validation.images == 4
+    assert state.plan == ValidationPlan(images=4, every=1)
+
+
+def test_time_is_kept_for_all_images_at_the_end(validator):
+    budget = Budget(validator.job.approach.config.train, 3)
+    validation = validator.after_epoch(TrainState(), budget, RESULT, on_progress=lambda *_: None)
+    assert 0 < 2 * validation.image_seconds <= validation.seconds
+    expected = validation.seconds + 5 * validation.image_seconds
+    assert budget.validation_seconds == pytest.approx(expected)
+    assert validation.seconds_to_the_end(2) == validation.seconds
+
+
+def test_out_of_fold_nothing_is_validated_before_the_end(validator):
+    chosen = validator.at_the_end()
+    validator = replace(validator, job=replace(validator.job, out_of_fold=lambda: chosen))
+    state, budget = TrainState(steps=3), Budget(validator.job.approach.config.train, 3)
+    validation = validator.after_epoch(state, budget, RESULT, on_progress=lambda *_: None)
+    assert validation is None
+    state.add_epoch(RESULT, None, seconds=1.0)
+    assert state.is_kept
+    assert state.plan is None
+    assert validator.at_the_end() is chosen
