@@ -232,18 +232,19 @@ def sends(number: int) -> Callable:
     return lambda _: os.kill(os.getpid(), number)
 
 
-def become_nan(patch: pytest.MonkeyPatch) -> None:
-    real = nn.Module.__call__
-    patch.setattr(nn.Module, "__call__", lambda *arguments: real(*arguments) * np.nan)
-
-
-def become_nan_in_validation(patch: pytest.MonkeyPatch) -> None:
+def become_nan(patch: pytest.MonkeyPatch, *, in_training: bool = True) -> None:
     real = nn.Module.__call__
 
     def call(module: nn.Module, *arguments: object) -> object:
-        return real(module, *arguments) * (1 if module.training else np.nan)
+        outputs = real(module, *arguments)
+        spared = module.training and not in_training
+        return outputs * np.nan if isinstance(outputs, torch.Tensor) and not spared else outputs
 
     patch.setattr(nn.Module, "__call__", call)
+
+
+def become_nan_in_validation(patch: pytest.MonkeyPatch) -> None:
+    become_nan(patch, in_training=False)
 
 
 def kill_a_loader(_: object) -> None:
