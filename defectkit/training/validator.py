@@ -66,8 +66,12 @@ class Validator:
         return validation
 
     def at_the_end(self) -> Validation:
-        """Validate all images, with the weights that are kept, or out of fold."""
+        """Validate all images, with the weights that are kept, or out of fold.
+
+        Out of fold nothing was validated before: what is fitted after an epoch is fitted here.
+        """
         if self.job.out_of_fold:
+            self.network.fit_after_epoch(batches_of_one(self.job.samples, self.device))
             return self.job.out_of_fold()
         return validate(
             self.job.approach, self.network, self.job.validation_records, watch=WATCHED_IMAGES

@@ -69,3 +69,14 @@ def test_out_of_fold_nothing_is_validated_before_the_end(validator):
     assert state.is_kept
     assert state.plan is None
     assert validator.at_the_end() is chosen
+
+
+def test_out_of_fold_the_network_is_fitted_at_the_end(validator, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(
+        validator.network, "fit_after_epoch", lambda samples: fitted.append(len(list(samples)))
+    )
+    chosen = validator.at_the_end()
+    assert fitted == []
+    replace(validator, job=replace(validator.job, out_of_fold=lambda: chosen)).at_the_end()
+    assert fitted == [len(validator.job.samples)]
