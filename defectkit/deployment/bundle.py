@@ -39,8 +39,22 @@ from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_seale
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import Device
 
-FOR_TRAINING_ALONE = {"train", "augment"}
-"""Sections of the configuration that inspection does not read: a later version may add to them."""
+FOR_TRAINING_ALONE: dict[str, Any] = {
+    "plan": True,
+    "train": True,
+    "augment": True,
+    "data": {
+        *("workers", "cache_mib", "defect_fraction"),
+        *("class_balance", "injection", "hard_negatives"),
+    },
+}
+"""What inspection does not read of the configuration: models of earlier versions may lack it."""
+
+BEFORE_ADDED: dict[str, dict[str, Any]] = {
+    "loss": {"image": 0.0},
+    "infer": {"margin": 0, "flip": False},
+}
+"""What models did that lack these settings, since they are older: not the defaults of today."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,10 +264,14 @@ def _read_tuning(info: dict[str, Any]) -> Tuning:
 
 def _read_config(info: dict[str, Any], *, name: str) -> Config:
     """Return the configuration in ``model.json``; what inspection reads has no defaults there."""
-    config = make_config(info["config"], name=name)
-    others = FOR_TRAINING_ALONE | ({"novelty"} - {config.approach})
+    given = info["config"]
+    for section, settings in BEFORE_ADDED.items():
+        if isinstance(own := given.get(section), dict):
+            given = {**given, section: {**settings, **own}}
+    config = make_config(given, name=name)
+    others = FOR_TRAINING_ALONE | dict.fromkeys({"novelty"} - {config.approach}, True)
     needed = flatten_settings(config.model_dump(mode="json", exclude=others))
-    if missing := needed.keys() - flatten_settings(info["config"]).keys():
+    if missing := needed.keys() - flatten_settings(given).keys():
         raise ConfigError(
             f"{name} lacks settings: {', '.join(sorted(missing))}. Inspect with the version of "
             f"defectkit that wrote it ({shown(info.get('defectkit'))}), or train again."

@@ -86,7 +86,8 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         "recall": (
             "Regions found",
             "True regions of which the listed regions cover at least 10 % of the pixels. Regions "
-            "of images with the verdict good are not listed: the defects of an escape are missed.",
+            "of images with the verdict good are not listed, so the defects of an escape are "
+            "missed, unless 'Regions of all images' says yes.",
         ),
         "recall_by_area": (
             "Regions of {} pixels",
@@ -95,7 +96,8 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         "precision": (
             "Listed regions that are right",
             "Listed regions of which at least 10 % of the pixels are true: a mask of whole images "
-            "finds every defect, but is not right where the defects are small.",
+            "finds every defect, but is not right where the defects are small. Nor is the box "
+            "around a thin, slanted defect, most of whose pixels are good.",
         ),
         "false_alarms_per_image": (
             "False alarms per image",

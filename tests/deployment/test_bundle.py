@@ -10,9 +10,11 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit.approaches.tuning import Tuning
+from defectkit.config import flatten_settings
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import convert_channels, read_image
 from defectkit.data.pixel_format import PixelFormat
@@ -322,7 +324,10 @@ def test_no_setting_of_a_model_is_left_to_its_default(run_copy, kept):
 @pytest.mark.check(55)
 def test_a_setting_of_training_that_a_later_version_adds_is_no_matter(run_copy):
     config = read_json(run_copy / "model" / "model.json")["config"]
-    edit(run_copy, config={**config, "train": {}, "augment": {}})
+    data = {name: config["data"][name] for name in ("crop", "resize")}
+    config = {**config, "train": {}, "augment": {}, "data": data}
+    del config["plan"]
+    edit(run_copy, config=config)
     defectkit.load(run_copy, device="cpu")
     del config["loss"]["classes"]  # It decides what the channels of the output mean.
     edit(run_copy, config=config)
@@ -331,6 +336,22 @@ def test_a_setting_of_training_that_a_later_version_adds_is_no_matter(run_copy):
     )
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy, device="cpu")
+
+
+def test_a_model_that_is_older_than_a_setting_does_what_it_did(dataset_folder, tmp_path):
+    before = {"loss.image": 0.0, "infer.margin": 0, "infer.flip": False}
+    settings = [f"{name}={value}" for name, value in before.items()]
+    run = train_tiny(dataset_folder, tmp_path / "run", *settings, "train.epochs=1").run
+    score_map = defectkit.load(run, device="cpu").find(IMAGE).score_map
+    config = read_json(run / "model" / "model.json")["config"]
+    for name in before:
+        section, _, setting = name.partition(".")
+        del config[section][setting]
+    edit(run, config=config)
+    model = defectkit.load(run, device="cpu")
+    np.testing.assert_array_equal(model.find(IMAGE).score_map, score_map)
+    settings = flatten_settings(model.approach.config.model_dump())
+    assert {name: settings[name] for name in before} == before
 
 
 def test_a_model_of_an_earlier_version_loads_with_a_warning(run_copy):
