@@ -76,7 +76,7 @@ def segmentation_losses(
     - ``classes``: ``class_loss``, where there are several classes.
     - ``dice``: ``dice_loss``.
     - ``cross_entropy``: takes the place of ``bce``; the classes then exclude each other.
-    - ``image``: the cross-entropy of ``image_logits`` with whether an image has a defect.
+    - ``image``: ``image_loss``.
     """
     layout = choose_layout(cross_entropy=cross_entropy, classes=classes)
     logits, masks = logits.float(), masks.float()
@@ -93,8 +93,7 @@ def segmentation_losses(
     if dice:
         terms["dice"] = dice_loss(logits, masks, layout, counted)
     if image and image_logits is not None:
-        defective = masks.amax(dim=(1, 2, 3))
-        terms["image"] = F.binary_cross_entropy_with_logits(image_logits.float(), defective)
+        terms["image"] = image_loss(image_logits, masks, counted)
     weights = {
         "bce": bce,
         "classes": classes,
@@ -186,6 +185,22 @@ def dice_loss(
     present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
     overlap: torch.Tensor = DiceLoss(mode="multilabel", from_logits=False)(probabilities, masks)
     return overlap * masks.shape[1] / present
+
+
+def image_loss(
+    image_logits: torch.Tensor, masks: torch.Tensor, counted: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the cross-entropy of the logits of whole images, (B,), with whether each has a defect.
+
+    Images without a defect of which a pixel is not ``counted``, (B, H, W) bool, are left out: one
+    may lie there. Where no image is left the loss is 0.
+    """
+    defective = masks.float().amax(dim=(1, 2, 3))
+    by_image = F.binary_cross_entropy_with_logits(image_logits.float(), defective, reduction="none")
+    if counted is None:
+        return by_image.mean()
+    known = (defective > 0) | counted.all(dim=2).all(dim=1)
+    return (by_image * known).sum() / known.sum().clamp(min=1)
 
 
 def _class_indices(masks: torch.Tensor) -> torch.Tensor:

@@ -375,3 +375,21 @@ def test_the_judgment_of_whole_images_is_that_of_scikit_learn():
     assert terms["image"].item() == pytest.approx(expected, rel=1e-6)
     assert terms["loss"].item() == pytest.approx((terms["bce"] + 0.5 * terms["image"]).item())
     assert "image" not in segmentation_losses(logits, masks, **given)  # a network without the head
+
+
+def test_images_whose_defect_may_lie_where_no_pixel_counts_are_no_good_ones():
+    logits, masks = batch()
+    masks[1:] = 0
+    of_images = torch.tensor([2.0, -0.5, 0.3], requires_grad=True)
+    counted = torch.ones(3, 8, 10, dtype=torch.bool)
+    counted[:2, 0, 0] = False  # of one with a defect elsewhere, and of one without
+    given = {**ZERO, "image": 1, "image_logits": of_images}
+    terms = segmentation_losses(logits, masks * counted[:, None], **given, counted=counted)
+    terms["loss"].backward()
+    expected = log_loss([1, 0], of_images.detach()[[0, 2]].double().sigmoid().numpy())
+    assert terms["image"].item() == pytest.approx(expected, rel=1e-6)
+    assert of_images.grad[1] == 0
+    nothing = torch.zeros_like(counted)
+    loss = segmentation_losses(logits, 0 * masks, **given, counted=nothing)["loss"]
+    loss.backward()
+    assert loss == 0
