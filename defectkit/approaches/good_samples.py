@@ -12,6 +12,7 @@ from defectkit.approaches.sample_draws import SampleKey
 from defectkit.arrays import Image, Masks
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.image_cache import ImageCache
 from defectkit.data.tiles import Tile, cover_with_tiles
 from defectkit.errors import DatasetError
 
@@ -35,6 +36,7 @@ class GoodSamples:
                 "two. Add good images and run 'defectkit prepare' again."
             )
         self.records = good
+        self.cache = ImageCache(config.data.cache_mib)
         self.classes, self.channels = dataset.classes, dataset.channels
         self.n_good, self.n_defective = len(good), len(records) - len(good)
         self.numbers = {group: number for number, group in enumerate(groups)}
@@ -76,7 +78,7 @@ class GoodSamples:
         ]
 
     def _read(self, record: ImageRecord, tile: Tile) -> Image:
-        return record.read_image(self.channels)[tile.window]
+        return self.cache.read(record, self.channels)[tile.window]
 
 
 def _counted_tiles(config: Config, record: ImageRecord) -> list[Tile]:

@@ -17,13 +17,15 @@ class ImageCache:
     """The decoded images of one process, as many as fit; what came in first stays.
 
     Samples draw images in turn, so that dropping the oldest would drop what is needed next. Loader
-    processes have a cache each and share the budget. Images must not be written to.
+    processes have a cache each and share the budget that the images they inherit leave: these are
+    in memory once. Images must not be written to.
     """
 
     def __init__(self, mib: int | None) -> None:
         """Take ``mib`` MiB at most, by default a quarter of the memory that is free now."""
         self.budget = _default_budget() if mib is None else mib * MIB
         self.taken = 0
+        self._inherited: int | None = None
         self._images: dict[str, Image] = {}
 
     def __reduce__(self) -> tuple[type["ImageCache"], tuple[int]]:
@@ -39,11 +41,19 @@ class ImageCache:
         if image is None:
             image = record.read_image(channels)
             image.flags.writeable = False
-            worker = get_worker_info()
-            if self.taken + image.nbytes <= self.budget // (worker.num_workers if worker else 1):
+            if self.taken + image.nbytes <= self._limit():
                 self._images[record.image_id] = image
                 self.taken += image.nbytes
         return image
+
+    def _limit(self) -> int:
+        """Return the bytes that the images of this process may take, inherited ones included."""
+        worker = get_worker_info()
+        if worker is None:
+            return self.budget
+        if self._inherited is None:  # the first call in this process
+            self._inherited = self.taken
+        return self._inherited + (self.budget - self._inherited) // worker.num_workers
 
 
 def _default_budget() -> int:

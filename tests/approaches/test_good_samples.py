@@ -6,7 +6,7 @@ import torch
 
 from defectkit.approaches.good_samples import GoodSamples
 from defectkit.config import load_config
-from defectkit.data.dataset import Dataset
+from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import DatasetError
 from defectkit.labels import rle
 
@@ -89,3 +89,15 @@ def test_it_is_told_which_images_are_left_out(make):
     image, masks = make().preview(2)[1]
     assert (image.shape, masks.shape) == ((96, 96, 1), (2, 96, 96))
     assert not masks.any()
+
+
+def test_a_large_image_is_decoded_once_for_all_of_its_tiles(make, monkeypatch):
+    decoded = []
+    read = ImageRecord.read_image
+    monkeypatch.setattr(
+        ImageRecord, "read_image", lambda self, n: decoded.append(self.image_id) or read(self, n)
+    )
+    samples = make("infer.tile=64", "infer.overlap=16")
+    for index in range(len(samples)):
+        samples[0, index]
+    assert sorted(decoded) == sorted(record.image_id for record in samples.records)

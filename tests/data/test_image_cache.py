@@ -80,3 +80,11 @@ def test_loader_processes_share_the_budget(records):
     for workers, taken in ((0, 4), (1, 4), (2, 2)):
         loader = DataLoader(Readings(records), num_workers=workers)
         assert {int(value) for value in loader} == {taken * SIDE**2}
+
+
+def test_what_loader_processes_inherit_leaves_each_a_share_of_the_rest(records):
+    readings = Readings(records)
+    for record in records[:2]:
+        readings.cache.read(record, 1)
+    loader = DataLoader(readings, num_workers=2, multiprocessing_context="fork")
+    assert {int(value) for value in loader} == {3 * SIDE**2}
