@@ -18,6 +18,8 @@ CROP_STEP = 128
 """The side of a proposed crop is a multiple of it: every network takes such a side."""
 SMALLEST_TILE = 64
 """The smallest ``infer.tile``."""
+NO_CACHE = "--set data.cache_mib=0"
+"""The setting that keeps no decoded image in memory."""
 
 
 @contextmanager
@@ -28,15 +30,16 @@ def explain_failures(config: Config) -> Iterator[None]:
         MemoryShortageError: the machine or its GPU has too little memory.
         WorkerError: a loader process was killed, crashed, or found no shared memory.
     """
-    with _explain_memory_shortage(_way_out(needs_less_memory(config))):
+    with _explain_memory_shortage(_way_out(needs_less_memory(config), config)):
         try:
             yield
         except RuntimeError as error:
+            cached = f"; or with fewer images in memory: {NO_CACHE}" if _caches(config) else ""
             text = str(error)
             if text.startswith("DataLoader worker"):
                 raise WorkerError(
                     f"a loader process died ({first_line(error)}), most likely for lack of memory. "
-                    f"Continue with --resume and fewer of them: {NO_WORKERS} needs none."
+                    f"Continue with --resume and fewer of them: {NO_WORKERS} needs none{cached}."
                 ) from error
             if "shared memory" in text or "unable to write to file </torch" in text:
                 raise WorkerError(
@@ -50,7 +53,7 @@ def explain_failed_validation(config: Config) -> AbstractContextManager[None]:
     """As ``explain_failures``, for validation: it needs memory for whole images."""
     tile = config.infer.tile // 2
     allowed = tile >= SMALLEST_TILE and tile > config.infer.overlap
-    return _explain_memory_shortage(_way_out(f"infer.tile={tile}" if allowed else None))
+    return _explain_memory_shortage(_way_out(f"infer.tile={tile}" if allowed else None, config))
 
 
 def needs_less_memory(config: Config) -> str | None:
@@ -82,9 +85,15 @@ def _explain_memory_shortage(way_out: str) -> Iterator[None]:
         raise
 
 
-def _way_out(setting: str | None) -> str:
+def _way_out(setting: str | None, config: Config) -> str:
     less = f"--set {setting}" if setting else "a smaller network, such as another model.encoder"
+    cached = f", such as that of cached images ({NO_CACHE})," if _caches(config) else ""
     return (
-        f"Start a new run with {less}; or free some memory and try again, with --resume where an "
-        "epoch is finished."
+        f"Start a new run with {less}; or free some memory{cached} and try again, with --resume "
+        "where an epoch is finished."
     )
+
+
+def _caches(config: Config) -> bool:
+    """Return whether decoded images are kept in memory."""
+    return config.data.cache_mib != 0

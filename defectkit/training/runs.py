@@ -23,6 +23,7 @@ from defectkit.vocabulary import ApproachName
 CHANGEABLE_ON_RESUME = (
     "device",
     "data.workers",
+    "data.cache_mib",
     "train.epochs",
     "train.max_time",
     "train.patience",

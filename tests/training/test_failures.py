@@ -39,7 +39,10 @@ LACKS = {
 @pytest.mark.check(36)
 @pytest.mark.parametrize("lack", LACKS)
 def test_a_real_lack_of_memory_is_told_with_the_way_out(lack):
-    message = r"out of memory \(.+\)\. Start a new run with --set train\.batch_size=3;.*--resume"
+    message = (
+        r"out of memory \(.+\)\. Start a new run with --set train\.batch_size=3; or free some "
+        r"memory, such as that of cached images \(--set data\.cache_mib=0\), and .*--resume"
+    )
     with pytest.raises(MemoryShortageError, match=message):
         in_training(LACKS[lack])
 
@@ -51,10 +54,22 @@ def test_a_dead_loader_process_is_told_with_the_way_out():
 
     message = (
         r"a loader process died \(DataLoader worker \(pid 7\) is killed by signal: Killed\), .*"
-        r"--set data\.workers=0"
+        r"--set data\.workers=0.*--set data\.cache_mib=0"
     )
     with pytest.raises(WorkerError, match=message):
         in_training(work)
+
+
+def test_the_cache_is_not_named_where_there_is_none():
+    config = load_config(None, ["data.cache_mib=0"])
+    for error, kind in (
+        (MemoryError(), MemoryShortageError),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), WorkerError),
+    ):
+        with pytest.raises(kind) as told, explain_failures(config):
+            raise error
+        assert "--resume" in str(told.value)
+        assert "cache" not in str(told.value)
 
 
 @pytest.mark.check(56)

@@ -108,6 +108,7 @@ def test_a_resumed_run_may_change_what_leaves_it_the_same_run(run_copy):
     changes = ["train.epochs=9", "data.workers=2", "train.patience=5", "train.max_time=60"]
     changed = load_resumed_config(run_copy, [*changes, "device=auto"])
     assert (changed.train.epochs, changed.data.workers, changed.device) == (9, 2, "auto")
+    assert load_resumed_config(run_copy, ["data.cache_mib=0"]).data.cache_mib == 0
     assert load_resumed_config(run_copy, [f"train.lr={config.train.lr}"]) == config
 
 
