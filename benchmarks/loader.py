@@ -47,7 +47,7 @@ def main() -> None:
     network = approach.network().to(device, memory_format=torch.channels_last).train()
     optimizer = build_optimizer(network, config.train)
     samples = approach.samples(dataset, dataset.split("train"))
-    loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
+    loader = EpochLoader(samples, config, workers=config.data.workers, device=device)
 
     batches = list(loader.epoch(0))  # Also starts the loader's processes.
     _time_steps(approach, network, optimizer, batches)  # Warm-up.

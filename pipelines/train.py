@@ -395,7 +395,7 @@ def train_epochs(
         network.fit_before_training(batches_of_one(samples, device))
     learner = build_learner(network, config.train, device)
     evaluated = learner.evaluated
-    loader = EpochLoader(samples, config.train, workers=config.data.workers, device=device)
+    loader = EpochLoader(samples, config, workers=config.data.workers, device=device)
     validator = Validator(job, network=evaluated, device=device)
     fresh = TrainState(validation_seconds=validator.expected_seconds)
     state = load_state(out, learner, identity=identity) if resuming else fresh

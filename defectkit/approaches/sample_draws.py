@@ -20,7 +20,7 @@ CLASS_TURNS = 1000
 """About the number of samples near defects in which each class gets exactly its share."""
 SOURCES = 4
 """Number of images from which a defect may be injected into a sample: not all fit."""
-ANY_IMAGE, NEAR_DEFECT, SOURCE, PART = range(2**31, 2**31 + 4)
+ANY_IMAGE, NEAR_DEFECT, SOURCE, PART, INSTEAD_OF_HARD = range(2**31, 2**31 + 5)
 """What comes in turn: the second word of the keys, which no epoch reaches."""
 
 
@@ -86,8 +86,8 @@ class SampleDraws:
         images = {c: [record for record in records if c in record.rles] for c in classes}
         self.by_class = {c: own for c, own in images.items() if own}
         self.defect_fraction = config.data.defect_fraction if self.by_class else 0.0
-        self.injection = config.data.injection if self.by_class else 0.0
-        self.hard_negatives = config.data.hard_negatives
+        self.injection = config.data.injection if self.by_class and cuts_crops(config) else 0.0
+        self.hard_negatives = config.data.hard_negatives if cuts_crops(config) else 0.0
         self.by_id = {record.image_id: record for record in records}
         counts = np.array([len(own) for own in self.by_class.values()], float)
         weights = counts ** (1 - config.data.class_balance)
@@ -103,15 +103,25 @@ class SampleDraws:
             return self._draw_defective(NEAR_DEFECT, near)
         number -= near
         is_injected, injected = _share(self.injection, number)
-        if hard and not is_injected and _share(self.hard_negatives, number - injected)[0]:
-            image_id, row, column, _ = hard[0]
-            return Draw(self.by_id[image_id], None, 0, (), place=(row, column))
-        visit, image = in_turn(number, len(self.records), (self.seed, ANY_IMAGE))
+        is_hard, before = _share(self.hard_negatives, number - injected)
+        if is_hard and not is_injected:
+            if hard:
+                image_id, row, column, _ = hard[0]
+                return Draw(self.by_id[image_id], None, 0, (), place=(row, column))
+            # No place is known yet: these images come in turn by themselves, since the number of
+            # epochs without a place is not known here.
+            return self._draw_any(INSTEAD_OF_HARD, before)
+        plain = self._draw_any(ANY_IMAGE, number - before)
         sources = (
             self._draw_defective(SOURCE, injected, times=SOURCES, time=time)
             for time in range(is_injected * SOURCES)
         )
-        return Draw(self.records[image], None, visit, (self.seed, PART, image), tuple(sources))
+        return plain._replace(sources=tuple(sources))
+
+    def _draw_any(self, kind: int, number: int) -> Draw:
+        """Return an image for the sample after ``number`` others of its kind."""
+        visit, image = in_turn(number, len(self.records), (self.seed, kind))
+        return Draw(self.records[image], None, visit, (self.seed, PART, image))
 
     def _draw_defective(self, kind: int, number: int, *, times: int = 1, time: int = 0) -> Draw:
         """Return an image with a defect for the sample after ``number`` others of its kind.
@@ -126,6 +136,19 @@ class SampleDraws:
         key = (self.seed, kind, chosen, 0)
         visit, image = in_turn(times * before + time, len(images), key)
         return Draw(images[image], class_id, visit, (self.seed, PART, kind, chosen, image))
+
+
+def cuts_crops(config: Config) -> bool:
+    """Return whether samples are crops around places of images: no tiles, no whole images.
+
+    Only then ``data.injection`` and ``data.hard_negatives`` have an effect.
+    """
+    return config.approach != "patch" and not shows_whole_images(config)
+
+
+def shows_whole_images(config: Config) -> bool:
+    """Return whether samples are whole images, resized; the localizer's always are."""
+    return config.data.resize is not None or config.model.architecture == "localizer"
 
 
 def _share(fraction: float, number: int) -> tuple[bool, int]:

@@ -132,10 +132,11 @@ class DataConfig(_Section):
     images, with 0.5 by its root, with 1 equally often."""
     injection: Fraction = 0.0
     """Fraction of the other crops into which a real defect of another training image is pasted,
-    where the surface looks alike; not for `patch`."""
+    where the surface looks alike; not for `patch`, with `data.resize` or for `localizer`."""
     hard_negatives: Fraction = 0.0
     """Fraction of the crops near no defect and without an injected one that are cut around good
-    places which the network takes for defects. They are looked for after each epoch."""
+    places which the network takes for defects. They are looked for after each epoch; not for
+    `patch`, with `data.resize` or for `localizer`."""
     cache_mib: Annotated[int, Field(ge=0, le=2**20)] | None = None
     """Memory in MiB for decoded training images, all loader processes together; 0 caches none. By
     default a quarter of the free memory."""

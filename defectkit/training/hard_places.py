@@ -1,12 +1,13 @@
 """Hard places: good pixels of training images that the network takes for defects."""
 
+import math
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from defectkit.approaches.interface import Approach, Samples
-from defectkit.approaches.sample_draws import HardPlace, in_turn
+from defectkit.approaches.sample_draws import HardPlace, cuts_crops, in_turn
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.models.network import Network
 
@@ -31,22 +32,25 @@ def find_hard_places(
 ) -> list[HardPlace]:
     """Score the next part of the training images after ``epoch``; return the hardest good places.
 
-    All images come in turn, epoch by epoch; what is ``known`` of others is kept. Before the first
-    epoch, and where ``data.hard_negatives`` is 0, there are none.
+    All images come in turn, epoch by epoch; what is ``known`` of others is kept. Where images are
+    large, there is none in most epochs. Before the first epoch, where ``data.hard_negatives`` is 0,
+    and where samples are no crops, there are no places.
 
     Raises:
         NotFiniteError: a score is not finite; the message names the image.
     """
     config = approach.config
-    if not config.data.hard_negatives or epoch == 0:
+    if not config.data.hard_negatives or not cuts_crops(config) or epoch == 0:
         return []
     records = samples.records
     size = sum(record.height * record.width for record in records) / len(records)
-    trained = len(samples) * (config.data.resize or config.data.crop) ** 2
-    count = min(max(round(PIXELS_PER_TRAINED * trained / size), 1), len(records))
-    key = (config.seed, 0)
-    turns = (in_turn((epoch - 1) * count + number, len(records), key) for number in range(count))
+    trained = len(samples) * config.data.crop**2
+    per_epoch = min(PIXELS_PER_TRAINED * trained / size, len(records))
+    due = range(math.floor((epoch - 1) * per_epoch), math.floor(epoch * per_epoch))
+    turns = (in_turn(number, len(records), (config.seed, 0)) for number in due)
     scored = [records[number] for number in sorted({number for _, number in turns})]
+    if not scored:
+        return list(known)
     ids = {record.image_id for record in scored}
     places = [place for place in known if place.image_id not in ids]
     network.eval()

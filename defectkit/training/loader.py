@@ -15,7 +15,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from defectkit.approaches.interface import Samples
 from defectkit.approaches.sample_draws import HardPlace, SampleKey
-from defectkit.config import TrainConfig
+from defectkit.config import Config
 from defectkit.devices import usable_processors
 from defectkit.errors import DefectkitError
 from defectkit.processes import allowed_workers, explain_failed_start, prepare_worker
@@ -32,16 +32,16 @@ class EpochLoader:
     """Batches of an epoch's samples, on the device; loader processes live for the whole run."""
 
     def __init__(
-        self, samples: Samples, config: TrainConfig, *, workers: int | None, device: torch.device
+        self, samples: Samples, config: Config, *, workers: int | None, device: torch.device
     ) -> None:
         if workers is None:
             workers = min(max(usable_processors() - 1, 0), MAX_WORKERS)
         if workers:
-            needed = _prefetched_bytes(samples, config.batch_size)
+            needed = _prefetched_bytes(samples, config.train.batch_size)
             workers = allowed_workers(workers, option=NO_WORKERS, shared_bytes=needed)
         self.samples = samples
         self.device = device
-        self.batches = _EpochBatches(len(samples), config.batch_size)
+        self.batches = _EpochBatches(len(samples), config)
         keyed = _KeyedSamples(samples)
         self.loader = DataLoader(
             keyed,
@@ -105,8 +105,9 @@ def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]
 class _EpochBatches(Sampler[list[SampleKey]]):
     """Yields lists of keys: loader processes learn the epoch and a hard place with each sample."""
 
-    def __init__(self, samples: int, batch_size: int) -> None:
-        self.samples, self.batch_size, self.epoch = samples, batch_size, 0
+    def __init__(self, samples: int, config: Config) -> None:
+        self.samples, self.batch_size, self.epoch = samples, config.train.batch_size, 0
+        self.seed = config.seed
         self.hard_places: Sequence[HardPlace] = ()
 
     def __len__(self) -> int:
@@ -121,8 +122,9 @@ class _EpochBatches(Sampler[list[SampleKey]]):
         keys: list[SampleKey] = []
         for epoch, index in batch_keys(self.epoch, batch, self.batch_size):
             if self.hard_places:
-                place = np.random.default_rng((epoch, index)).integers(len(self.hard_places))
-                keys.append((epoch, index, self.hard_places[int(place)]))
+                rng = np.random.default_rng((self.seed, epoch, index))
+                place = int(rng.integers(len(self.hard_places)))
+                keys.append((epoch, index, self.hard_places[place]))
             else:
                 keys.append((epoch, index))
         return keys

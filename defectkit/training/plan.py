@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from defectkit.approaches.sample_draws import shows_whole_images
 from defectkit.config import Config, flatten_settings, make_config
 from defectkit.data.dataset_facts import DatasetFacts
 from defectkit.vocabulary import ApproachName
@@ -108,7 +109,7 @@ def make_plan(facts: DatasetFacts, config: Config) -> Plan:
 def plan_crop(basis: Basis) -> Choice | None:
     """Plan ``data.crop``: defects with their surroundings, or where parts are aligned the most."""
     facts, config, given = basis
-    if _resizes(config) or facts.defects is None:
+    if shows_whole_images(config) or facts.defects is None:
         return None
     divisor = DIVISOR_OF_PAN if config.model.architecture == "pan" else DIVISOR
     shorter_side = min(facts.height.p50, facts.width.p50)
@@ -137,7 +138,7 @@ def plan_batch_size(basis: Basis) -> Choice | None:
     """Plan ``train.batch_size``: a step has about as many pixels whatever the crop."""
     data = basis.config.data
     side = data.resize or data.crop
-    if data.resize is None and _resizes(basis.config):
+    if data.resize is None and shows_whole_images(basis.config):
         return None
     batch = min(max(round(PIXELS_PER_STEP / side**2), MIN_BATCH), MAX_BATCH)
     return Choice(batch, f"a step has about as many pixels as 8 crops of {CROP}x{CROP}")
@@ -150,7 +151,7 @@ def plan_defect_fraction(basis: Basis) -> Choice | None:
     if facts.defects is None:
         return None
     anywhere = train.defective / train.images
-    if not _resizes(config):
+    if not shows_whole_images(config):
         missed = 1 - _chance_of_region(facts, config.data.crop)
         anywhere *= 1 - missed ** (facts.defects.regions / train.defective)
     wanted = (SHARE_OF_DEFECTS - anywhere) / max(1 - anywhere, 1e-9)
@@ -203,11 +204,6 @@ RULES: Mapping[ApproachName, Mapping[str, Rule]] = {
 }
 """The settings that are planned, by approach; for tiles no rule is clear enough, and `novelty` has
 nothing to plan."""
-
-
-def _resizes(config: Config) -> bool:
-    """Return whether samples are whole images, resized; the localizer's always are."""
-    return config.data.resize is not None or config.model.architecture == "localizer"
 
 
 def _round_up(side: float, divisor: int) -> int:

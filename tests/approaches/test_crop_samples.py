@@ -230,7 +230,7 @@ def test_real_defects_are_pasted_into_the_asked_fraction_of_the_other_crops(make
 
 def test_the_asked_fraction_of_good_crops_is_cut_around_a_hard_place(make):
     settings = (*STILL, "data.crop=32", "data.defect_fraction=0.5")
-    samples, plain = make(*settings, "data.hard_negatives=0.5"), make(*settings)
+    samples = make(*settings, "data.hard_negatives=0.5")
     record = samples.records[0]
     whole = record.read_image(1)[..., 0]
     place = HardPlace(record.image_id, 40, 60, 0.9)
@@ -238,10 +238,8 @@ def test_the_asked_fraction_of_good_crops_is_cut_around_a_hard_place(make):
     hard = 0
     for index in range(80):
         image, _ = samples.sample((1, index, place))
-        np.testing.assert_array_equal(
-            samples.sample((1, index))[0], plain.sample((1, index, place))[0]
-        )
-        if np.array_equal(image, plain.sample((1, index))[0]):
+        if samples.draws.draw((1, index, place)).place is None:
+            np.testing.assert_array_equal(image, samples.sample((1, index))[0])
             continue
         hard += 1
         assert samples.image_id((1, index, place)) == record.image_id

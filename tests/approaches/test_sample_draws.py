@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defectkit.approaches.sample_draws import SampleDraws, in_turn
+from defectkit.approaches.sample_draws import HardPlace, SampleDraws, in_turn
 from defectkit.config import load_config
 from defectkit.data.dataset import ImageRecord
 from defectkit.regions import Region
@@ -118,3 +118,33 @@ def test_classes_without_an_image_and_data_without_a_defect_are_no_fault():
     assert near == {"b", None}
     near = {draw.class_id for draw in drawn(draws_of(records_of(none=3)), 20)}
     assert near == {None}
+
+
+def test_hard_places_take_no_image_its_turn():
+    records = records_of(a=4, none=9)
+    draws = draws_of(records, "data.hard_negatives=0.5", "data.defect_fraction=0")
+    place = HardPlace("a-0", 1, 1, 0.5)
+    for keys in (
+        [(*divmod(number, 40), place) for number in range(2 * 13)],  # half of them there
+        [divmod(number, 40) for number in range(2 * 13)],  # before a place is known
+    ):
+        plain = [draw for draw in map(draws.draw, keys) if draw.place is None]
+        kinds = [plain] if len(plain) == 13 else [plain[::2], plain[1::2]]
+        for kind in kinds:
+            assert len({draw.record.image_id for draw in kind}) == len(kind) == 13
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["approach=patch"],
+        ["data.resize=64"],
+        ["approach=box", "model.architecture=localizer"],
+    ],
+)
+def test_samples_that_are_no_crops_have_no_places_and_no_injected_defect(settings):
+    more = ("data.hard_negatives=0.5", "data.injection=0.5", "data.defect_fraction=0")
+    draws, plain = (draws_of(records_of(a=4, none=9), *settings, *m) for m in (more, more[2:]))
+    place = HardPlace("a-0", 1, 1, 0.5)
+    keys = [(*divmod(number, 40), place) for number in range(40)]
+    assert [draws.draw(key) for key in keys] == [plain.draw(key) for key in keys]

@@ -84,7 +84,7 @@ def test_all_images_come_in_turn_and_what_is_known_of_others_is_kept(find, monke
     assert find(epoch=0, known=[HardPlace("x", 1, 1, 1.0)]) == []
     records = find.samples.records
     trained = len(find.samples) * 32**2
-    monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 3 * SIDE**2 / trained)
+    monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 3.0001 * SIDE**2 / trained)
     known, seen = [], []
     for epoch in range(1, 1 + -(-len(records) // 3)):
         before, known = known, find(epoch=epoch, known=known)
@@ -103,3 +103,20 @@ def test_only_the_hardest_places_are_kept(find, all_at_once, monkeypatch):
     everything = find()
     monkeypatch.setattr(hard_places, "MAX_PLACES", 5)
     assert find() == everything[:5]
+
+
+def test_of_large_images_one_is_scored_when_a_whole_one_is_due(find, monkeypatch):
+    trained = len(find.samples) * 32**2
+    monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 0.26 * SIDE**2 / trained)
+    known, counts = [], []
+    for epoch in range(1, 9):
+        known = find(epoch=epoch, known=known)
+        counts.append(len({place.image_id for place in known}))
+    assert counts == [0, 0, 0, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("settings", [["approach=patch"], ["data.resize=64"]])
+def test_nothing_is_scored_where_samples_are_no_crops(trial, monkeypatch, settings):
+    monkeypatch.setattr(hard_places, "predict", None)
+    run = trial("data.hard_negatives=0.5", *settings)
+    assert find_hard_places(run.approach, Tiny(), run.samples, known=[], epoch=1) == []

@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 def test_an_epoch_holds_whole_batches_and_at_least_one(trial):
     run = trial("train.samples_per_epoch=10")
-    config = run.approach.config.train
+    config = run.approach.config
     loader = EpochLoader(run.samples, config, workers=0, device=CPU)
     batches = list(loader.epoch(3))
     assert len(loader) == len(batches) == 2
@@ -29,7 +29,7 @@ def test_an_epoch_holds_whole_batches_and_at_least_one(trial):
             assert torch.equal(inputs[place], image)
             assert torch.equal(targets[place], masks)
     few = trial("train.samples_per_epoch=2")
-    loader = EpochLoader(few.samples, few.approach.config.train, workers=0, device=CPU)
+    loader = EpochLoader(few.samples, few.approach.config, workers=0, device=CPU)
     assert [len(inputs) for inputs, _ in loader.epoch(1)] == [4]
 
 
@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_samples_with_any_loaders(approach, trial, 
     seen = []
     for workers in (0, 0, 1, 4)[:: tally.number(short=2, full=1)]:
         run = trial(f"approach={approach}", "train.batch_size=6", folder=f"{workers}")
-        loader = EpochLoader(run.samples, run.approach.config.train, workers=workers, device=CPU)
+        loader = EpochLoader(run.samples, run.approach.config, workers=workers, device=CPU)
         with tally.case(f"{workers} loaders"):
             seen.append([fingerprint(batch) for epoch in (1, 2) for batch in loader.epoch(epoch)])
             assert seen[-1] == seen[0]
@@ -47,13 +47,13 @@ def test_the_same_seed_gives_the_same_samples_with_any_loaders(approach, trial, 
 
 
 @pytest.mark.check(22)
-@pytest.mark.parametrize("approach", ["segment", "patch", "box"])
+@pytest.mark.parametrize("approach", ["segment", "box"])
 def test_hard_places_reach_all_loaders_in_the_epoch_after_they_were_found(approach, trial):
     seen = []
     for workers in (0, 1, 2):
         settings = ("data.hard_negatives=0.8", "data.injection=0.3", "train.batch_size=6")
         run = trial(f"approach={approach}", *settings, folder=f"{workers}")
-        loader = EpochLoader(run.samples, run.approach.config.train, workers=workers, device=CPU)
+        loader = EpochLoader(run.samples, run.approach.config, workers=workers, device=CPU)
         places = [HardPlace(record.image_id, 9, 60, 0.5) for record in run.samples.records[:3]]
         seen.append([
             [fingerprint(batch) for batch in loader.epoch(epoch, hard)]
@@ -65,12 +65,24 @@ def test_hard_places_reach_all_loaders_in_the_epoch_after_they_were_found(approa
 
 def test_the_images_of_a_batch_are_named_hard_places_included(trial):
     run = trial("data.hard_negatives=1", "data.defect_fraction=0")
-    loader = EpochLoader(run.samples, run.approach.config.train, workers=0, device=CPU)
+    loader = EpochLoader(run.samples, run.approach.config, workers=0, device=CPU)
     hard = [HardPlace(run.samples.records[0].image_id, 9, 60, 0.5)]
     assert len(list(loader.epoch(1, hard))) == 3
     assert loader.image_ids(1, 2) == [hard[0].image_id] * 4
     assert len(list(loader.epoch(2))) == 3
     assert len(set(loader.image_ids(2, 2))) == 4
+
+
+def test_another_seed_takes_other_hard_places(trial):
+    taken = []
+    for seed in (0, 0, 1):
+        settings = ("data.hard_negatives=1", "data.defect_fraction=0", f"seed={seed}")
+        run = trial(*settings, folder=f"{len(taken)}")
+        loader = EpochLoader(run.samples, run.approach.config, workers=0, device=CPU)
+        places = [HardPlace(record.image_id, 9, 60, 0.5) for record in run.samples.records]
+        list(loader.epoch(1, places))
+        taken.append([loader.image_ids(1, batch) for batch in range(len(loader))])
+    assert taken[0] == taken[1] != taken[2]
 
 
 def fingerprint(batch: object) -> str:
@@ -115,7 +127,7 @@ def augmented(trial, monkeypatch):
 
     def collect(epochs: int, *changes: str) -> list[list[bytes]]:
         run = trial("train.batch_size=16", "train.samples_per_epoch=64", *changes)
-        loader = EpochLoader(run.samples, run.approach.config.train, workers=4, device=CPU)
+        loader = EpochLoader(run.samples, run.approach.config, workers=4, device=CPU)
         return [
             [image.numpy().tobytes() for images, _ in loader.epoch(epoch) for image in images]
             for epoch in range(1, epochs + 1)
@@ -154,7 +166,7 @@ def test_loader_processes_end_before_their_error_is_dealt_with(trial):
     before = multiprocessing.active_children()
 
     def fail() -> None:
-        with EpochLoader(run.samples, run.approach.config.train, workers=1, device=CPU) as loader:
+        with EpochLoader(run.samples, run.approach.config, workers=1, device=CPU) as loader:
             for _ in loader.epoch(1):
                 raise ValueError("enough")
 

@@ -16,7 +16,7 @@ def setup(trial):
     def build(*changes: str):
         run = trial(*changes)
         config = run.approach.config.train
-        loader = EpochLoader(run.samples, config, workers=0, device=CPU)
+        loader = EpochLoader(run.samples, run.approach.config, workers=0, device=CPU)
         return build_learner(Tiny(), config, CPU), loader, TrainState(), run
 
     return build
