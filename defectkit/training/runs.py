@@ -21,12 +21,8 @@ from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
 
 CHANGEABLE_ON_RESUME = (
-    "device",
-    "data.workers",
-    "data.cache_mib",
-    "train.epochs",
-    "train.max_time",
-    "train.patience",
+    *("device", "data.workers", "data.cache_mib"),
+    *("train.epochs", "train.max_time", "train.patience"),
 )
 """Settings that may change when a run is resumed; any other would make it another run."""
 

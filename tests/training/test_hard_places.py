@@ -118,5 +118,6 @@ def test_of_large_images_one_is_scored_when_a_whole_one_is_due(find, monkeypatch
 @pytest.mark.parametrize("settings", [["approach=patch"], ["data.resize=64"]])
 def test_nothing_is_scored_where_samples_are_no_crops(trial, monkeypatch, settings):
     monkeypatch.setattr(hard_places, "predict", None)
+    monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 1e6)
     run = trial("data.hard_negatives=0.5", *settings)
     assert find_hard_places(run.approach, Tiny(), run.samples, known=[], epoch=1) == []
