@@ -16,6 +16,7 @@ def result(hits, outcomes, *, true=None):
         name="",
         metrics={},
         image_ids=tuple(f"{n:03d}" for n in range(count)),
+        groups=tuple(f"{n:03d}" for n in range(count)),
         defective=true > 0,
         scores=np.zeros(count),
         outcomes=tuple(outcomes),

@@ -66,7 +66,7 @@ def metrics_of(model, records, batch_size):
         )
         scores.append((prediction.finding.score, prediction.record.defective))
     image = image_metrics(*zip(*scores, strict=True), model.thresholds)
-    region = region_metrics(regions, len(records))
+    region = region_metrics(regions, {one.image_id: one.defective for one in records})
     return dict(numbers_of("", [image, pixels.result(), boxes.result(), region]))
 
 

@@ -72,7 +72,7 @@ def test_mistakes_are_said_before_anything_is_imported_or_written(tmp_path, monk
         train.run(max_time="soon")
     with pytest.raises(ConfigError, match="exclude each other: give --epochs or --max-time"):
         train.run(max_time="2m", epochs=3)
-    with pytest.raises(ConfigError, match="approach: 'look' is not one of 'patch', 'box' or 'seg"):
+    with pytest.raises(ConfigError, match="approach: 'look' is not one of 'patch', 'box', 'seg"):
         train.run(approach="look")
     with pytest.raises(ConfigError, match="device: 'tpu' is not one of"):
         train.run(device="tpu")
