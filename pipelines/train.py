@@ -5,6 +5,7 @@
 # uses them, pydantic) is imported inside the functions that need it.
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -148,13 +149,16 @@ def _run(
     resume: bool,
     allow_download: bool,
     console: Console,
+    of_several: bool = False,
 ) -> TrainSummary:
     """Load the dataset, try a step, take the run's folder for this process alone, and train.
 
     Without ``data`` a resumed run takes its own dataset. ``run`` has checked a given ``out``.
+    ``of_several`` says that the caller tells how all runs are resumed.
     """
     from defectkit.data.dataset import Dataset
     from defectkit.reporting.plan_tables import measure_with_progress, print_changes
+    from defectkit.reporting.training_log import tell_how_to_resume
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.job import make_job
@@ -171,13 +175,20 @@ def _run(
         config = plan.config
     if config.train.folds:
         return _train_folds(
-            dataset, out, config, before=before, allow_download=allow_download, console=console
+            dataset,
+            out,
+            config,
+            before=before,
+            allow_download=allow_download,
+            console=console,
+            of_several=of_several,
         )
     job = make_job(dataset, config, allow_download=allow_download)
     if not (out and before and has_checkpoint(out / "checkpoints")):
         job = job.tried(choose_device(config.device))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
-    with runs.lock_run(out, resume=resume):
+    tell = nullcontext() if of_several else tell_how_to_resume(console, out)
+    with runs.lock_run(out, resume=resume), tell:
         _train(job, dataset, config, out, before=before, console=console)
         return _summarize(out, console)
 
@@ -194,7 +205,7 @@ def _train_seeds(
 ) -> TrainSummary:
     """Call ``train``, which is ``_run``, for each seed, and tell how far the results differ."""
     from defectkit.config.options import resolve_config
-    from defectkit.reporting.training_log import print_seeds
+    from defectkit.reporting.training_log import print_seeds, tell_how_to_resume
     from defectkit.tables import table_rows, write_table
     from defectkit.training import runs
     from defectkit.training.seeds import (
@@ -218,10 +229,11 @@ def _train_seeds(
             configs[seed] = runs.load_resumed_config(run, changes)
         runs.check_run_folder(run, resume=seed in begun)
     summaries = []
-    for number, seed in enumerate(seeds, start=1):
-        console.print(f"\n[bold]seed {seed}[/], {number} of {count}")
-        run = run_of_seed(out, seed)
-        summaries.append(train(out=run, config=configs[seed], resume=seed in begun))
+    with tell_how_to_resume(console, out, seeds=count):
+        for number, seed in enumerate(seeds, start=1):
+            console.print(f"\n[bold]seed {seed}[/], {number} of {count}")
+            run, resumed = run_of_seed(out, seed), seed in begun
+            summaries.append(train(out=run, config=configs[seed], resume=resumed, of_several=True))
     rows = [
         {"seed": seed, "run": one.run.name, **{name: getattr(one, name) for name in METRICS}}
         for seed, one in zip(seeds, summaries, strict=True)
@@ -247,6 +259,7 @@ def _train_folds(
     before: Mapping[str, Any],
     allow_download: bool,
     console: Console,
+    of_several: bool,
 ) -> TrainSummary:
     """Train on all folds but one, for each of them, and at last on all images.
 
@@ -254,9 +267,14 @@ def _train_folds(
     """
     from defectkit.config import save_config
     from defectkit.deployment.out_of_fold import validate_out_of_fold
+    from defectkit.reporting.training_log import tell_how_to_resume
     from defectkit.training import runs
-    from defectkit.training.checkpoint import has_checkpoint
-    from defectkit.training.folds import config_of_fold, config_of_last, make_folds
+    from defectkit.training.folds import (
+        config_of_fold,
+        config_of_last,
+        make_folds,
+        trains_the_same,
+    )
     from defectkit.training.job import make_job
     from defectkit.training.schedule import CAUTION
 
@@ -264,32 +282,34 @@ def _train_folds(
     folds = make_folds(dataset, count, seed=config.seed)
     records = [record for record in dataset.records if record.split != "test"]
     make = partial(make_job, allow_download=allow_download)
-    tried = make(folds[0], config).tried(device, trainings=count + 1)
+    tried = make(folds[0], config).tried(device, images=len(records))
     validation_seconds = CAUTION * tried.expected.validation(len(records))
     own = config_of_fold(config, validation_seconds=validation_seconds)
     last = config_of_last(
         config, validation_seconds=validation_seconds, samples_per_epoch=len(tried.samples)
     )
+    for fold in folds[1:]:  # what these refuse is refused before hours are spent on the first
+        tried.approach.samples(fold, fold.split("train"))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     in_folders = [(out / "folds" / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
     info = runs.make_run_info(dataset, config, describe_device(device), before)
-    with runs.lock_run(out, resume=bool(before)), runs.record_status(out, info):
+    tell = nullcontext() if of_several else tell_how_to_resume(console, out)
+    with runs.lock_run(out, resume=bool(before)), tell, runs.record_status(out, info):
         save_config(config, out / "config.yaml")
         for number, (folder, fold) in enumerate(in_folders, start=1):
             console.print(f"\n[bold]fold {number} of {count}[/]")
             earlier = runs.read_run_info(folder) if (folder / "run.json").is_file() else {}
-            if earlier.get("status") == "finished" and before.get("config") == info["config"]:
+            if earlier.get("status") == "finished" and trains_the_same(before, info):
                 console.print("finished before")
                 continue
             job = replace(make(fold, own), expected=tried.expected)
             with runs.lock_run(folder, resume=bool(earlier)):
-                _train(job, fold, own, folder, before=earlier, console=console, resumable=out)
+                _train(job, fold, own, folder, before=earlier, console=console)
         console.print("\n[bold]the model, of all images[/]")
         job = replace(make(dataset, last, records=records), expected=tried.expected)
         choose = partial(validate_out_of_fold, out, job.approach, in_folders)
         job = replace(job, out_of_fold=choose)
-        begun = before if has_checkpoint(out / "checkpoints") else {}
-        _train(job, dataset, config, out, before=begun, console=console)
+        _train(job, dataset, config, out, before=before, console=console)
         return _summarize(out, console)
 
 
@@ -301,21 +321,15 @@ def _train(
     *,
     before: Mapping[str, Any],
     console: Console,
-    resumable: Path | None = None,
 ) -> None:
     """Do a job, whose dataset and configuration are told, in the run ``out``.
 
-    ``before`` is the ``run.json`` of a run to resume, else empty; ``resumable`` is the run that a
-    user resumes where ``out`` is one of its folds.
+    ``before`` is the ``run.json`` of a run to resume, else empty.
     """
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
-    from defectkit.reporting.training_log import (
-        print_introduction,
-        progress_bar,
-        tell_how_to_resume,
-    )
+    from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
     from defectkit.training.runs import make_run_info, record_status
@@ -325,15 +339,14 @@ def _train(
     if before and not job.out_of_fold:  # else the model is written at the end alone
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
-    resuming = bool(before) and has_checkpoint(out / "checkpoints")
+    resuming = has_checkpoint(out / "checkpoints")
     if not resuming:
         training_progress.draw_augmentations(out / "augmentations.png", job.samples, dataset)
     print_introduction(console, job, dataset, device=device, out=out)
-    if before and not resuming and job.network.learns:
+    if before and not resuming and job.network.learns and not job.out_of_fold:
         console.print("no epoch was finished: starting from epoch 1")
 
     with (
-        tell_how_to_resume(console, resumable or out),
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
         record_status(out, run_info),
         explain_failures(config),

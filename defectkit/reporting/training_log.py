@@ -69,14 +69,20 @@ def progress_bar(console: Console) -> Iterator[Callable[[float, str], None]]:
 
 
 @contextmanager
-def tell_how_to_resume(console: Console, out: Path) -> Iterator[None]:
-    """Say how an interrupted training is continued, if there is something to continue."""
+def tell_how_to_resume(console: Console, out: Path, *, seeds: int | None = None) -> Iterator[None]:
+    """Say how an interrupted training is continued, if there is something to continue.
+
+    With ``seeds``, the number of them, ``out`` is the folder of their runs.
+    """
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if (out / "config.yaml").exists():
+        if any(out.glob("seed-*/config.yaml" if seeds else "config.yaml")):
+            option = f" --seeds {seeds}" if seeds else ""
             console.print(
-                f"continue with: defectkit train --resume --out {out}", markup=False, soft_wrap=True
+                f"continue with: defectkit train --resume --out {out}{option}",
+                markup=False,
+                soft_wrap=True,
             )
         raise
 

@@ -5,18 +5,19 @@ from the others and is validated on its own, and a last one learns from all.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from defectkit.arrays import Float64Array
-from defectkit.config import Config
+from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import ConfigError
 
-MIN_SECONDS = 0.1
-"""The shortest time of a training; one step is made in any case."""
+WITHOUT_EFFECT = ("device", "data.workers")
+"""Settings that may differ from those a finished fold was trained with."""
 
 
 def max_folds(records: Sequence[ImageRecord]) -> int:
@@ -67,33 +68,48 @@ def describe_folds(count: int) -> str:
     )
 
 
+def folds_reserve(validation_seconds: float) -> float:
+    """Return the seconds that are reserved for validation in all trainings together.
+
+    That is two validations of all images, which take ``validation_seconds`` each: one by the
+    trainings of the folds, and one for what is chosen on all of them.
+    """
+    return 2 * validation_seconds
+
+
+def trains_the_same(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the settings in two ``run.json`` give the folds the same training."""
+    ignored = dict.fromkeys(WITHOUT_EFFECT)
+    one, two = (flatten_settings(each.get("config", {})) | ignored for each in (info, other))
+    return one == two
+
+
 def config_of_fold(config: Config, *, validation_seconds: float) -> Config:
     """Return the configuration of the training of a fold: an ordinary one in its share of time.
 
-    Of ``train.max_time`` all trainings, the last one included, have the same part, after the time
-    of two validations of all images, ``validation_seconds`` each: one by the trainings of the folds
-    and one for what is chosen on all of them.
+    Of ``train.max_time`` all trainings, the last one included, have the same part, after what is
+    reserved for validations of all images, which take ``validation_seconds`` each.
     """
-    count = config.train.folds
-    assert count, "a configuration without folds"
-    limit = _share(config, validation_seconds, validation_seconds / count)
+    assert config.train.folds, "a configuration without folds"
+    limit = _share(config, validation_seconds, parts=config.train.folds)
     train = config.train.model_copy(update={"folds": None, "max_time": limit})
     return config.model_copy(update={"train": train})
 
 
 def config_of_last(config: Config, *, validation_seconds: float, samples_per_epoch: int) -> Config:
     """Return the configuration of the last training, of all images: as many steps as for a fold."""
-    limit = _share(config, validation_seconds, validation_seconds)
+    limit = _share(config, validation_seconds, parts=1)
     changes = {"max_time": limit, "samples_per_epoch": samples_per_epoch}
     return config.model_copy(update={"train": config.train.model_copy(update=changes)})
 
 
-def _share(config: Config, validation_seconds: float, own: float) -> float | None:
+def _share(config: Config, validation_seconds: float, *, parts: int) -> float | None:
+    """Return the time of a training that validates all images, or one of so many ``parts``."""
     count, limit = config.train.folds, config.train.max_time
     if limit is None or count is None:
         return None
-    training = (limit - 2 * validation_seconds) / (count + 1)
-    return max(training, MIN_SECONDS) + own
+    reserve = folds_reserve(validation_seconds)
+    return (limit - reserve) / (count + 1) + reserve / 2 / parts
 
 
 def _assign_folds(records: Sequence[ImageRecord], count: int, seed: int) -> dict[str, int]:

@@ -32,10 +32,10 @@ class TrainingJob:
     expected: ExpectedTime = UNKNOWN_TIME
     out_of_fold: Callable[[], Validation] | None = None
 
-    def tried(self, device: torch.device, *, trainings: int = 1) -> Self:
+    def tried(self, device: torch.device, *, images: int | None = None) -> Self:
         """Return the job with the times that a trial measures.
 
-        ``trainings`` is the number of trainings that share the time that the user gave.
+        With ``train.folds``, ``images`` is the number of images in all folds together.
 
         Raises:
             ConfigError, MemoryShortageError: as ``try_training``.
@@ -46,7 +46,7 @@ class TrainingJob:
             self.samples,
             self.validation_records,
             device,
-            trainings=trainings,
+            images=images,
         )
         return replace(self, expected=expected)
 

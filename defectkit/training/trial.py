@@ -11,13 +11,15 @@ from itertools import islice
 import torch
 
 from defectkit.approaches.interface import Approach, Samples
-from defectkit.config import Config
+from defectkit.config import Config, TrainConfig
 from defectkit.data.dataset import ImageRecord
 from defectkit.devices import autocast_dtype
 from defectkit.errors import ConfigError, first_line
 from defectkit.models.network import Network
 from defectkit.training.failures import explain_failures
+from defectkit.training.folds import folds_reserve
 from defectkit.training.loader import batch_keys, batches_of_one, to_device
+from defectkit.training.schedule import CAUTION
 from defectkit.training.validation import validate
 
 ABOUT_SAMPLES = re.compile(r"more than 1 value per channel|\b(sizes?|shapes?|height|width)\b", re.I)
@@ -51,13 +53,13 @@ def try_training(
     validation_records: Sequence[ImageRecord],
     device: torch.device,
     *,
-    trainings: int = 1,
+    images: int | None = None,
 ) -> ExpectedTime:
     """Try a step of training and a part of a validation on a copy of ``network``.
 
     What would end a training in its first epoch ends it here, before there is a run. Returns the
-    times that validation takes. ``trainings`` is the number of trainings that share the time that
-    the user gave.
+    times that validation takes. With ``train.folds``, ``images`` is the number of images in all
+    folds together.
 
     Raises:
         ConfigError: the network does not take the samples or images, or ``train.max_time`` is too
@@ -75,16 +77,23 @@ def try_training(
             if reason := _refused_samples(error, config):
                 raise ConfigError(reason) from error
             raise
-    max_time = config.train.max_time
-    validation = expected.validation(len(validation_records))
-    if max_time is not None and max_time < trainings * (step + validation):
-        each = f" for {trainings} trainings" if trainings > 1 else ""
+    validation = expected.validation(len(validation_records) if images is None else images)
+    _check_time(config.train, step=step, validation=validation)
+    return expected
+
+
+def _check_time(config: TrainConfig, *, step: float, validation: float) -> None:
+    """Check that ``max_time`` is enough; ``step`` and ``validation`` are seconds."""
+    max_time, each, needed = config.max_time, "", step + validation
+    if config.folds:
+        each = f" for {config.folds + 1} trainings"
+        needed = (config.folds + 1) * step + folds_reserve(CAUTION * validation)
+    if max_time is not None and max_time < needed:
         raise ConfigError(
             f"--max-time {max_time:g}s is too short{each}: here a step takes about "
             f"{step:.1f} s and a validation about {validation:.1f} s. Give at least --max-time "
-            f"{math.ceil(2 * trainings * (step + validation))}s."
+            f"{math.ceil(2 * needed)}s."
         )
-    return expected
 
 
 def _try_step(

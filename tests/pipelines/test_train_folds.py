@@ -11,11 +11,13 @@ from safetensors.torch import load_file
 from tiny_training import TINY, train_tiny
 
 import defectkit
+from defectkit.approaches.crop_samples import CropSamples
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, DatasetError
 from defectkit.evaluation.operating_points import choose_thresholds
-from defectkit.files import read_csv, read_json
+from defectkit.files import read_csv, read_json, write_json
+from defectkit.seals import add_seal
 from defectkit.training.history import read_history
 from defectkit.training.loop import train_one_epoch
 
@@ -123,3 +125,39 @@ def test_what_cannot_be_is_refused_before_there_is_a_run(dataset_folder, tmp_pat
     with pytest.raises(ConfigError, match=message):
         train_tiny(dataset_folder, tmp_path / "run", folds=2, max_time=0.03)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_later_fold_refuses_is_refused_before_there_is_a_run(
+    dataset_folder, tmp_path, monkeypatch
+):
+    real, calls = CropSamples.__init__, []
+
+    def refuse_the_second(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2:
+            raise DatasetError("refused")
+        real(*arguments, **options)
+
+    monkeypatch.setattr(CropSamples, "__init__", refuse_the_second)
+    with pytest.raises(DatasetError, match="refused"):
+        train_tiny(dataset_folder, tmp_path / "run", *SMALL, folds=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_keeps_its_identity_although_the_last_training_had_not_begun(
+    dataset_folder, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as once:
+        once.setattr("defectkit.training.loop.train_one_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(dataset_folder, run, *SMALL, folds=2)
+    info = read_json(run / "run.json")
+    del info["seal"]
+    write_json(run / "run.json", add_seal({**info, "identity": "recorded"}))
+    defectkit.train(out=run, resume=True, console=Console(file=io.StringIO()))
+    assert read_json(run / "model" / "model.json")["run"] == "recorded"
+    assert read_json(run / "run.json")["identity"] == "recorded"

@@ -73,3 +73,17 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(dataset_folder, tm
     with pytest.raises(TrainingError, match="seed-1 already has a run"):
         train_tiny(dataset_folder, tmp_path / "runs", seeds=2)
     assert not (tmp_path / "runs" / "seed-0").exists()
+
+
+def test_after_an_interruption_it_tells_how_all_runs_are_resumed(
+    dataset_folder, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    console = Console(file=io.StringIO(), width=2000)
+    monkeypatch.setattr("defectkit.training.loop.train_one_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(dataset_folder, tmp_path / "runs", *SMALL, seeds=2, console=console)
+    (told,) = [line for line in console.file.getvalue().splitlines() if "continue with" in line]
+    assert told == f"continue with: defectkit train --resume --out {tmp_path / 'runs'} --seeds 2"

@@ -11,12 +11,13 @@ from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import ConfigError
 from defectkit.training.folds import (
-    MIN_SECONDS,
     config_of_fold,
     config_of_last,
     describe_folds,
+    folds_reserve,
     make_folds,
     max_folds,
+    trains_the_same,
 )
 
 
@@ -147,8 +148,7 @@ def test_the_time_is_that_of_all_trainings_together():
     last = config_of_last(config, validation_seconds=10.0, samples_per_epoch=150)
     assert (last.train.folds, last.train.max_time, last.train.samples_per_epoch) == (4, 26.0, 150)
     assert 4 * own.train.max_time + last.train.max_time == 100
-    short = config_of_last(config, validation_seconds=90.0, samples_per_epoch=1)
-    assert short.train.max_time == 90 + MIN_SECONDS
+    assert folds_reserve(10.0) == 20.0
     endless = load_config(None, ["train.folds=4", "train.epochs=7"])
     without = config_of_fold(endless, validation_seconds=10.0)
     assert (without.train.max_time, without.train.epochs) == (None, 7)
@@ -156,3 +156,12 @@ def test_the_time_is_that_of_all_trainings_together():
 
 def test_what_is_to_be_known_names_the_number():
     assert "chosen by 4 other networks" in describe_folds(4)
+
+
+def test_a_fold_is_trained_again_for_what_changes_its_training_alone():
+    def info(*settings: str) -> dict:
+        return {"config": load_config(None, settings).model_dump(mode="json")}
+
+    assert trains_the_same(info(), info("device=cpu", "data.workers=3"))
+    assert not trains_the_same(info(), info("train.epochs=99"))
+    assert not trains_the_same({}, info())

@@ -6,10 +6,11 @@ from safetensors.torch import load_file
 from tiny_training import train_tiny
 
 from defectkit.approaches.build import build_approach
-from defectkit.config import ARCHITECTURES, load_config
+from defectkit.config import ARCHITECTURES, TrainConfig, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError
 from defectkit.training import job, trial
+from defectkit.training.schedule import CAUTION
 from defectkit.training.trial import UNKNOWN_TIME, ExpectedTime, try_training
 
 pytestmark = pytest.mark.check(56)
@@ -132,3 +133,13 @@ def test_the_trial_changes_nothing_of_the_training(dataset_folder, tmp_path, mon
         states.append(load_file(tmp_path / name / "checkpoints" / "epoch-0001.safetensors"))
         monkeypatch.setattr(job, "try_training", lambda *_, **__: UNKNOWN_TIME)
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_folds_need_a_step_for_each_training_and_what_is_reserved_for_validations():
+    needed = 6 * 2.0 + 2 * CAUTION * 10.0
+    enough = TrainConfig(folds=5, max_time=needed + 0.1)
+    trial._check_time(enough, step=2.0, validation=10.0)
+    message = r"too short for 6 trainings: .* Give at least --max-time 76s"
+    short = TrainConfig(folds=5, max_time=needed - 0.1)
+    with pytest.raises(ConfigError, match=message):
+        trial._check_time(short, step=2.0, validation=10.0)
