@@ -53,7 +53,7 @@ class EvaluationResult:
         whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()
         if not (whole and np.isfinite(images["score"].to_numpy(np.float64)).all()):
             raise ValueError("images.csv has a score or a number of pixels that is none")
-        text = ("image_id", "kind", "class_id", "found")
+        text = ("image_id", "kind", "class_id", "found", "found_class")
         regions = read_table(folder / "regions.csv", text=text).set_index("image_id")
         if not regions.index.isin(images["image_id"]).all():
             raise ValueError("regions.csv has an image that images.csv has not")
