@@ -192,25 +192,25 @@ def _inspect_examples(
 
     examples: list[ImageRecord] = []
     inspected = []
-    for run in track(
-        runs, "inspecting the same images", console=console, disable=not console.is_terminal
-    ):
+    progress = track(runs, "inspecting images", console=console, disable=not console.is_terminal)
+    for run, result in zip(progress, results, strict=True):
         model = TrainedModel.load(run, device=device)
         examples = examples or _choose_examples(run, model, results, split=split, data=data)
-        findings = [_find(model, record) for record in examples]
+        all_regions = result.metrics["region"]["all_regions"]
+        findings = [_find(model, record, all_regions=all_regions) for record in examples]
         inspected.append(InspectedRun(_run_facts(run, model), model.thresholds.rule, findings))
     return examples, inspected
 
 
-def _find(model: "TrainedModel", record: "ImageRecord") -> "RunFinding":
-    from defectkit.evaluation.verdicts import judge
+def _find(model: "TrainedModel", record: "ImageRecord", *, all_regions: bool) -> "RunFinding":
+    from defectkit.evaluation.verdicts import judge, list_regions
     from defectkit.reporting.drawing.comparison import RunFinding
 
-    finding = model.find(record.read_image(model.approach.channels))
+    finding = model.find(record.read_image(model.approach.channels), record.read_scope())
     judgment = judge(finding.score, model.thresholds, defective=record.defective)
     assert judgment.outcome is not None
     return RunFinding(
-        predicted=finding.mask,
+        predicted=list_regions(finding, judgment, all_regions=all_regions).mask,
         score=finding.score,
         verdict=judgment.verdict,
         outcome=judgment.outcome,

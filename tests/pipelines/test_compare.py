@@ -3,6 +3,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from file_hashes import hashes_of, hashes_of_results
@@ -11,12 +12,16 @@ from rich.console import Console
 from tiny_training import train_tiny
 
 import defectkit
+from defectkit.data.dataset import ImageRecord
 from defectkit.data.images import read_image
 from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.errors import ConfigError, DatasetError, ModelError
 from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.files import read_csv, read_json, write_csv, write_json
+from defectkit.labels.scope import Scope
+from defectkit.reporting.drawing import comparison
+from defectkit.reporting.drawing.comparison import draw_comparison
 from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import table_rows
 from defectkit.training.history import read_history
@@ -158,6 +163,41 @@ def test_the_page_and_the_picture_are_of_these_runs(compared):
     picture = read_image(out / "comparison.png")
     assert picture.shape[1] == 3 * 248 + 8
     assert picture.shape[0] > 5 * 240, "a row for each of the five test images"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The pixels that the pictures of comparisons show as found, in all images and runs."""
+    counts = []
+
+    def draw(images, titles):
+        counts.append(sum(int(own.predicted.sum()) for one in images for own in one.findings))
+        return draw_comparison(images, titles)
+
+    monkeypatch.setattr(comparison, "draw_comparison", draw)
+    return counts
+
+
+def test_the_picture_shows_the_regions_that_are_listed(copies, tmp_path, drawn, quiet):
+    run = copies[0]
+    change(
+        run / "model" / "model.json", "thresholds", value={"low": 1.0, "high": 1.0, "rule": "f1"}
+    )
+    for all_regions in (False, True):
+        defectkit.evaluate(run, all_regions=all_regions, device="cpu", console=quiet)
+        compare([run], tmp_path)
+    assert drawn[0] == 0 < drawn[1]
+
+
+def test_the_picture_shows_nothing_outside_of_the_region_to_inspect(
+    copies, tmp_path, drawn, quiet, monkeypatch
+):
+    run = copies[0]
+    defectkit.evaluate(run, all_regions=True, device="cpu", console=quiet)
+    nowhere = Scope(roi=np.zeros((96, 96), bool))
+    monkeypatch.setattr(ImageRecord, "read_scope", lambda _: nowhere)
+    compare([run], tmp_path)
+    assert drawn == [0]
 
 
 def test_runs_with_equal_findings_differ_in_nothing(copies, tmp_path):
