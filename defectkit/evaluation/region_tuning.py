@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from defectkit.approaches.image_mix import logit, sigmoid
 from defectkit.approaches.score_maps import SCORE_PERCENT
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Float32Array, Int32Array, ScoreMap
@@ -19,7 +20,7 @@ from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.region_matching import count_pairs
 from defectkit.regions import FOUND_COVERAGE, Region
 
-LEVELS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+LEVELS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pixel thresholds at which regions are recorded: the chosen one is known after the last image."""
 
 MAX_LOSS = 0.02
@@ -89,10 +90,14 @@ class RegionTuning:
         of the lowest of them, and there is no minimum area.
 
         It is chosen on the regions at the next lower of ``LEVELS``. Those at the pixel threshold
-        are parts of them without their lowest scores: what is true has no lower score there.
+        are parts of them without their lowest scores: what is true has no lower score there. Below
+        the lowest of ``LEVELS`` regions are larger than those recorded, and their scores may be
+        lower: there is no region threshold.
         """
-        level = max((one for one in LEVELS if one <= tuning.pixel_threshold), default=None)
-        rows = np.concatenate([np.empty(0, ROW), *(self._rows[level] if level else ())])
+        level = max((one for one in LEVELS if one <= tuning.pixel_threshold), default=LEVELS[0])
+        rows = np.concatenate([np.empty(0, ROW), *self._rows[level]])
+        is_recorded = level <= tuning.pixel_threshold
+        rows["score"] *= is_recorded
         n_found = int(np.count_nonzero(rows["true"]))
         region_threshold, min_area, warnings = 0.0, 0, []
         if n_found >= FEW_REGIONS:
@@ -101,9 +106,9 @@ class RegionTuning:
             kept = rows[rows["score"] >= region_threshold]
             max_lost -= n_found - int(np.count_nonzero(kept["true"]))
             min_area = math.ceil(_choose_cut(kept["area"], kept, max_lost))
-        elif n_found:
+        elif n_found and is_recorded:
             lowest = float(rows["score"][rows["true"]].min())
-            region_threshold = lowest / (lowest + MARGIN * (1.0 - lowest))
+            region_threshold = sigmoid(logit(lowest) - math.log(MARGIN))
         if self._has_labels and n_found < FEW_REGIONS:
             # Where nothing is labeled, the thresholds have a warning that says so.
             warnings = [_few_regions(n_found)]

@@ -101,7 +101,30 @@ def test_few_true_regions_leave_a_margin_below_them_and_there_is_a_warning():
     assert "Add defective images to the validation split" in warning
     for nothing in ([], [scene()]):
         assert choose(nothing) == (Tuning(pixel_threshold=0.5), [])
-    assert choose([scene([0.9] * 12, [0.6])], pixel_threshold=0.001)[0].region_threshold == 0.0
+
+
+def test_a_saturated_score_leaves_a_margin_too():
+    tuning, _ = choose([scene([1.0])])
+    assert tuning.region_threshold < 1 - 2e-6
+    assert metrics([scene([1 - 2.0**-20])], tuning)["recall"]["found"] == 1
+
+
+@pytest.mark.parametrize(
+    ("pixel_threshold", "region_threshold"), [(0.01, 0.75), (0.001, 0.75), (0.0005, 0.0)]
+)
+def test_regions_are_known_at_low_pixel_thresholds(pixel_threshold, region_threshold):
+    scenes = [scene([0.9] * 12, [0.6])]
+    tuning, warnings = choose(scenes, pixel_threshold=pixel_threshold)
+    assert warnings == []
+    assert tuning.region_threshold == pytest.approx(region_threshold)
+
+
+def test_below_the_lowest_level_no_region_is_left_out_by_its_score():
+    scores, truth = scene([0.9])
+    scores[scores == 0] = LEVELS[0] / 2
+    tuning, _ = choose([(scores, truth)], pixel_threshold=LEVELS[0] / 2)
+    assert tuning.region_threshold == 0.0
+    assert metrics([(scores, truth)], tuning)["recall"]["found"] == 1
 
 
 def test_the_user_s_min_area_is_a_floor():
@@ -146,7 +169,7 @@ def test_what_is_recorded_is_what_is_found(scores, true, min_area):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.floats(0.02, 1.0))
+@given(st.data(), st.floats(0.0, 1.0))
 def test_what_is_lost_is_bounded_at_every_pixel_threshold(data, pixel_threshold):
     score = st.floats(0, 1, width=32)
     squares = st.lists(score, max_size=13)
@@ -158,7 +181,7 @@ def test_what_is_lost_is_bounded_at_every_pixel_threshold(data, pixel_threshold)
     before = metrics(scenes, Tuning(pixel_threshold=pixel_threshold))
     after = metrics(scenes, tuning)
     lost = before["recall"]["found"] - after["recall"]["found"]
-    at_level = max(level for level in LEVELS if level <= pixel_threshold)
+    at_level = max((level for level in LEVELS if level <= pixel_threshold), default=LEVELS[0])
     recorded = metrics(scenes, Tuning(pixel_threshold=at_level))["recall"]["found"]
     assert 0 <= lost <= int(MAX_LOSS * recorded)
     assert after["false_alarms_per_image"] <= before["false_alarms_per_image"]
