@@ -120,7 +120,6 @@ def _check_predictions(
             truth,
             image_id=image_id,
             pixel_threshold=approach.tuning.pixel_threshold,
-            min_area=approach.tuning.min_area,
         )
         yield from suspects_by_pixels(prediction.image, truth, image_id=image_id)
 

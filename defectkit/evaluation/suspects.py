@@ -47,8 +47,8 @@ class Suspect:
     """A label that is contradicted, or that seems to be missing.
 
     ``suspicion`` is in [0, 1], 1 for a label that cannot be right. ``class_id`` is the labeled
-    class, or the class that the model finds where nothing is labeled. For ``copies``, ``class_id``
-    is empty, ``box_xywh`` and ``area`` (in pixels) are None.
+    class, or the class that the model finds where nothing is labeled, empty if it tells none. For
+    ``copies``, ``class_id`` is empty, ``box_xywh`` and ``area`` (in pixels) are None.
     """
 
     image_id: str
@@ -72,20 +72,18 @@ def suspects_by_model(
     *,
     image_id: str,
     pixel_threshold: float,
-    min_area: int,
 ) -> Iterator[Suspect]:
     """Yield the labels of one image that a finding contradicts.
 
     The score of a region is the one that a tenth of its pixels reach, because a region is found
-    when a tenth of it is. Found pixels that are near to each other are one region; those near to
-    a label are none of their own, nor are those of fewer than ``min_area`` pixels.
+    when a tenth of it is. Regions of the finding that are near to each other are one; those near
+    to a label are none of their own.
 
     Args:
         finding: the model's finding of the image.
         truth: the labels.
         image_id: the image id of the suspects.
         pixel_threshold: the score from which a pixel is called defective.
-        min_area: min. number of pixels of a found region.
     """
     defect_map = finding.defect_map
     classes = truth.classes
@@ -99,28 +97,30 @@ def suspects_by_model(
             best = int(scores.argmax())
             if score < pixel_threshold:
                 yield suspect("missed", 1.0 - score, f"the model's score is {score:.2f}")
-            elif best != index and not truth.masks[best][region.window][pixels].any():
+            elif (
+                scores[best] > scores[index] and not truth.masks[best][region.window][pixels].any()
+            ):
                 yield suspect(
                     "class",
                     float(scores[best] - scores[index]),
                     f"the model predicts {classes[best]} ({scores[best]:.2f}), "
                     f"not {class_id} ({scores[index]:.2f})",
                 )
-    found = defect_map >= pixel_threshold
+    found = finding.mask
     for group, surroundings in _join_near(found):
         pixels = surroundings & found[group.window]
-        area = int(np.count_nonzero(pixels))
-        if area >= min_area and not truth.mask[group.window][surroundings].any():
+        if not truth.mask[group.window][surroundings].any():
             score = _region_score(defect_map[group.window][pixels])
-            inside = finding.score_map[:, *group.window][:, pixels]
+            means = finding.score_map[:, *group.window][:, pixels].mean(axis=1)
+            largest = np.flatnonzero(means == means.max())
             x, y, width, height = cv2.boundingRect(pixels.view(np.uint8))
             left, top, *_ = group.box_xywh
             yield Suspect(
                 image_id=image_id,
                 kind="unlabeled",
-                class_id=classes[int(inside.mean(axis=1).argmax())],
+                class_id=classes[largest[0]] if len(largest) == 1 else "",
                 box_xywh=(left + x, top + y, width, height),
-                area=area,
+                area=int(np.count_nonzero(pixels)),
                 suspicion=score,
                 reason=f"the model's score is {score:.2f}",
             )

@@ -3,6 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from defectkit.approaches.score_maps import find_regions
+from defectkit.approaches.tuning import Tuning
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.suspects import (
     TINY_AREA,
@@ -13,9 +15,9 @@ from defectkit.evaluation.suspects import (
     suspects_by_pixels,
 )
 from defectkit.findings import Finding
-from defectkit.regions import label_regions
 
 CLASSES = ("scratch", "stain")
+TUNING = Tuning(pixel_threshold=0.5, min_area=20)
 BOXES = {"a": (5, 5, 20, 10), "b": (40, 30, 12, 12), "c": (70, 60, 15, 20)}
 
 
@@ -27,10 +29,10 @@ def layer(*names: str) -> np.ndarray:
     return mask
 
 
-def contradicted(truth, scores):
+def contradicted(truth, scores, tuning=TUNING):
     finding = Finding(
         score_map=np.float32(scores),
-        region_map=label_regions(np.max(scores, axis=0) >= 0.5)[0],
+        region_map=find_regions(np.float32(scores).max(axis=0), tuning=tuning)[0],
         regions=(),
         score=float(np.max(scores)),
         class_scores=np.float32(np.max(scores, axis=(1, 2))),
@@ -38,7 +40,7 @@ def contradicted(truth, scores):
     return list(
         suspects_by_model(
             finding, LabeledTruth(np.stack(truth), CLASSES), image_id="one.png",
-            pixel_threshold=0.5, min_area=20,
+            pixel_threshold=tuning.pixel_threshold,
         )
     )  # fmt: skip
 
@@ -70,6 +72,20 @@ def test_a_tenth_of_a_region_is_enough_to_be_found_and_a_region_below_the_min_ar
     scores[0, y : y + height, x : x + 3] = 0.9  # three of twenty columns
     scores[0, 80:84, 80:84] = 0.9  # 16 pixels where nothing is labeled
     assert contradicted([layer("a"), layer()], scores) == []
+
+
+def test_a_region_that_inspect_leaves_out_is_not_unlabeled():
+    scores = [layer(), 0.9 * layer("a") + 0.6 * layer("c")]
+    assert len(contradicted([layer(), layer()], scores)) == 2
+    tuning = TUNING.model_copy(update={"region_threshold": 0.7})
+    suspects = contradicted([layer(), layer()], scores, tuning)
+    assert told(suspects) == [("unlabeled", "stain", BOXES["a"])]
+
+
+def test_of_a_model_that_tells_no_classes_no_class_is_suspected():
+    found = 0.9 * layer("a", "c")
+    suspects = contradicted([layer(), layer("a")], [found, found])
+    assert told(suspects) == [("unlabeled", "", BOXES["c"])]
 
 
 def test_a_label_of_another_class():
