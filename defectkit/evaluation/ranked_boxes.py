@@ -22,6 +22,9 @@ from defectkit.regions import Region
 HALVINGS = 10
 """Number of levels below the pixel threshold: down to a thousandth of its odds."""
 
+MAX_START = 1.0 - 1e-4
+"""Above it, the odds that are halved are those of this pixel threshold: those of 1 are infinite."""
+
 DEPTH = 2
 """Number of levels below its peak at which a region is outlined: no speck of noise is one."""
 
@@ -33,7 +36,8 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
     connected regions that contain none of those before and whose peak is ``DEPTH`` levels higher.
     As at the threshold, such a region has the class with the largest mean score in it and the 95th
     percentile of its scores as its own. There are no more of them than ``BoxMetrics`` judges: where
-    there would be, the largest of a level are taken.
+    there would be, the largest of a level are taken. At a pixel threshold of 0 there is no level
+    below, and the whole image is found: these are the regions of the finding alone.
 
     Args:
         finding: what an approach says of an image.
@@ -43,6 +47,8 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
     """
     if finding.detections:
         return list(finding.detections)
+    if not tuning.pixel_threshold:
+        return list(finding.regions)
     boxes, taken = list(finding.regions), finding.mask
     defect_map = finding.defect_map
     for lowest_peak, level in _falling_levels(tuning.pixel_threshold):
@@ -61,7 +67,8 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
 
 def _falling_levels(pixel_threshold: float) -> list[tuple[float, float]]:
     """Return the pixel threshold and the levels below it, each after the lowest peak it takes."""
-    odds = pixel_threshold / max(1.0 - pixel_threshold, float(np.finfo(np.float32).epsneg))
+    start = min(pixel_threshold, MAX_START)
+    odds = start / (1.0 - start)
     falling = [odds / 2.0**times for times in range(1, HALVINGS + 1)]
     levels = [pixel_threshold, *(value / (1.0 + value) for value in falling)]
     return [(pixel_threshold, pixel_threshold), *zip(levels, levels[DEPTH:], strict=False)]

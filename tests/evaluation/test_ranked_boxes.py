@@ -105,6 +105,17 @@ def test_the_ends_of_the_scale_are_thresholds_too(threshold):
     assert ranks == (both if threshold else [((0, 0, 8, 8), "a")])
 
 
+def test_below_a_threshold_of_1_the_levels_start_near_it():
+    scores = np.zeros((2, 8, 8))
+    scores[0, 2:5, 2:5] = 0.99
+    assert boxes_of(finding_of(scores, threshold=1.0), threshold=1.0) == [((2, 2, 3, 3), "a")]
+
+
+def test_at_a_threshold_of_0_the_whole_image_is_no_region_that_was_left_out():
+    scores = np.full((2, 8, 8), 0.3)
+    assert ranked(finding_of(scores, threshold=0.0, regions=False), threshold=0.0) == []
+
+
 def test_of_a_detector_its_own_boxes_are_ranked_and_no_others():
     sure, doubtful = (
         Region(box_xywh=box, area=4, class_id="a", score=score)
