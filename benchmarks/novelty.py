@@ -104,7 +104,7 @@ def report(dataset: Dataset, evaluation: Evaluation, name: str, class_id: str | 
         low, high = percentile_interval(resampled) or (np.nan, np.nan)
         cells.append(f"{value:.3f} ({low:.3f} to {high:.3f})" if value is not None else "-")
     regions = evaluation.regions
-    true = regions[regions["kind"] != "false_alarm"]
+    true = regions[regions["kind"] == "true"]
     if class_id is not None:
         true = true[true["class_id"] == class_id]
     found = int(true["found"].astype(bool).sum())

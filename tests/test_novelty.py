@@ -1,14 +1,51 @@
 """``benchmarks/novelty.py`` from end to end, on tiny data."""
 
+import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from small_sources import make_source
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def novelty(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("novelty")
+
+
+def test_a_row_counts_labeled_regions_whatever_else_is_found(novelty, capsys):
+    images = pd.DataFrame(
+        [("a", 1, 0.9), ("b", 1, 0.8), ("c", 0, 0.1), ("d", 0, 0.85)],
+        columns=["image_id", "defective", "score"],
+    )
+    regions = pd.DataFrame(
+        [
+            *(("true", "1", True), ("true", "2", True), ("true", "1", False)),
+            *(("found", "1", None), ("found", "2", None), ("false_alarm", "1", None)),
+        ],
+        columns=["kind", "class_id", "found"],
+    )
+    evaluation = SimpleNamespace(images=images.assign(group=images["image_id"]), regions=regions)
+    defects = pd.DataFrame([("a", "1"), ("b", "2")], columns=["image_id", "class_id"])
+    rows = []
+    for class_id in (None, "1"):
+        novelty.report(SimpleNamespace(defects=defects), evaluation, "novelty", class_id)
+        rows.append([cell.strip() for cell in capsys.readouterr().out.split("|")[1:-1]])
+    assert [re.sub(r" \(.*\)", "", cell) for cell in rows[0]] == [
+        *("all", "novelty", "0.750", "0.833", "2 of 3")
+    ]
+    assert [re.sub(r" \(.*\)", "", cell) for cell in rows[1]] == [
+        *("class 1, never labeled", "novelty", "1.000", "1.000", "1 of 2")
+    ]
+    assert all(re.search(r" \(0\.\d{3} to [01]\.\d{3}\)$", cell) for cell in rows[0][2:4])
 
 
 @pytest.mark.slow
