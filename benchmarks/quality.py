@@ -9,7 +9,7 @@ A source is a folder with ``train.csv``, ``Train/`` and, if it has one, ``images
 makes a split (grouped; unless ``images.csv`` gives one) and is the seed of the trainings.
 
 Competitors: ``script``, ``script_crops`` and ``mask_rcnn`` (``benchmarks/competitors/``); an
-approach or a configuration of defectkit; and ``NAME@REVISION`` or ``NAME@FOLDER``, the same with
+approach or a configuration of defectkit; and of these ``NAME@REVISION`` or ``NAME@FOLDER``, with
 the code of another commit or checkout. Each is pinned to its own processors, so with
 ``--processors 1`` several run at the same time. All predict the same test images, and one code
 scores them (``quality_scores.py``).
@@ -131,6 +131,10 @@ def read_options() -> argparse.Namespace:
     if not 1 <= options.processors <= usable:
         parser.error(f"--processors {options.processors}: this process may use {usable}")
     parse_seconds(options.max_time)
+    for name in options.competitors:
+        peer, at, _ = name.partition("@")
+        if at and peer in PEERS:
+            parser.error(f"--competitors {name}: a script is that of this checkout: name it {peer}")
     return options
 
 

@@ -282,24 +282,42 @@ class Scores:
         return np.where(good.sum(axis=1) > 0, best, np.nan)
 
 
+MetricFunction = Callable[[Scores, Int64Array], Float64Array]
+"""From results and how often each image is drawn, (R, N), to the metric of each resample, (R,)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric of the table: ``error`` is 1 minus it; without, smaller is better."""
+    """A metric of the table.
+
+    ``like`` is the column of ``comparison.csv`` that rests on the same images; ``error`` is 1 minus
+    the metric; without, smaller is better.
+    """
 
     name: str
-    function: Callable[[Scores, Int64Array], Float64Array]
+    function: MetricFunction
+    like: str
     error: bool = True
 
 
 METRICS = (
-    Metric("Images: average precision", Scores.image_ap),
-    Metric("Images: AUROC", Scores.auroc),
-    Metric("Pixels: average precision", Scores.pixel_ap),
-    Metric("Pixels: Dice", Scores.dice),
-    Metric("Pixels: mean IoU of the classes", Scores.mean_iou),
-    Metric("Regions: found", Scores.region_recall),
-    Metric("Regions: found at ≤ 0.3 false alarms a good image", Scores.recall_at_false_alarms),
-    Metric("Regions: false alarms a good image", Scores.false_alarms, error=False),
+    Metric("Images: average precision", Scores.image_ap, "image_ap"),
+    Metric("Images: AUROC", Scores.auroc, "auroc"),
+    Metric("Pixels: average precision", Scores.pixel_ap, "pixel_dice"),
+    Metric("Pixels: Dice", Scores.dice, "pixel_dice"),
+    Metric("Pixels: mean IoU of the classes", Scores.mean_iou, "pixel_dice"),
+    Metric("Regions: found", Scores.region_recall, "region_recall"),
+    Metric(
+        "Regions: found at ≤ 0.3 false alarms a good image",
+        Scores.recall_at_false_alarms,
+        "region_recall",
+    ),
+    Metric(
+        "Regions: false alarms a good image",
+        Scores.false_alarms,
+        "false_alarms_per_good_image",
+        error=False,
+    ),
 )
 """The headline metrics, which are compared."""
 

@@ -6,10 +6,11 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from quality_scores import METRICS, Metric, Scores
+from quality_scores import METRICS, Metric, MetricFunction, Scores
 
 from defectkit.arrays import Float64Array, Int64Array
 from defectkit.evaluation.bootstrap import draw_resamples, percentile_interval
+from defectkit.evaluation.comparison import count_groups
 from defectkit.evaluation.estimates import holm, two_sided_p
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.region_matching import AREA_EDGES
@@ -22,11 +23,12 @@ BySeed = Mapping[int, Scores]
 """The results of a competitor."""
 
 EXPLANATION = """\
-A value is the mean over the seeds ± its standard deviation, and below it that of each seed. A seed
-is a split of its own, unless the source gives one, and a training of its own. Thresholds were
-chosen on validation: that of the verdict by the best F1; that of the pixels by the best Dice, or as
-defectkit chooses it. Regions are those in images that are not called good. *Error ratio*: the
-errors (1 - value; of false alarms the value itself) of the one divided by those of the other.
+A value is the mean over the seeds ± its standard deviation, and below it that of each seed; where
+it is not defined for all seeds, it says for how many. A seed is a split of its own, unless the
+source gives one, and a training of its own. Thresholds were chosen on validation: that of the
+verdict by the best F1; that of the pixels by the best Dice, or as defectkit chooses it. Regions are
+those in images that are not called good. *Error ratio*: the errors (1 - value; of false alarms the
+value itself) of the one divided by those of the other.
 *Difference*: above 0 where the one is better, with its 95 % interval, from a bootstrap that draws
 groups of images, the same for both and in all seeds. **▲** ahead, **▼** behind: by more than chance
 (5 %), after Holm's correction for all differences of the table.
@@ -95,8 +97,14 @@ def compare(one: BySeed, other: BySeed, metric: Metric, name: str) -> Difference
         ratio=float(errors[0] / errors[1]) if errors[1] > 0 else np.nan,
         value=float(sign * (means[0] - means[1])),
         interval=percentile_interval(resampled),
-        p_value=max(p_value, 2.0 ** (1 - len(groups))),  # As ``compare`` has it.
+        p_value=max(p_value, 2.0 ** (1 - _count_groups([one[seed] for seed in seeds], metric))),
     )
+
+
+def _count_groups(results: Sequence[Scores], metric: Metric) -> int:
+    """Return the number of groups that a metric rests on: it limits the p-value, as in compare."""
+    groups = np.unique([name for one in results for name in one.groups], return_inverse=True)[1]
+    return count_groups(metric.like, groups, np.concatenate([one.defective for one in results]))
 
 
 @cache
@@ -139,7 +147,7 @@ def _describe(results: Mapping[str, BySeed]) -> str:
 def _values(results: Mapping[str, BySeed]) -> str:
     rows = []
     for metric in METRICS:
-        cells = [_metric_cell(by_seed, metric) for by_seed in results.values()]
+        cells = [_metric_cell(by_seed, metric.function) for by_seed in results.values()]
         rows.append([metric.name, *cells])
         if metric.name == "Images: AUROC":
             rows.append(["Images: escapes, overkills", *map(_wrong_verdicts, results.values())])
@@ -152,8 +160,7 @@ def _values(results: Mapping[str, BySeed]) -> str:
         ("Regions: good images with false alarms", Scores.with_false_alarms),
         ("Regions: false alarms an image", Scores.false_alarms_per_image),
     ):
-        metric = Metric(name, function, error=False)
-        rows.append([name, *(_metric_cell(by_seed, metric) for by_seed in results.values())])
+        rows.append([name, *(_metric_cell(by_seed, function) for by_seed in results.values())])
     return _table(["", *results], rows)
 
 
@@ -167,12 +174,14 @@ def _class_rows(results: Mapping[str, BySeed]) -> Iterator[list[str]]:
         yield [f"… class {name}", *map(_mean, values)]
 
 
-def _metric_cell(by_seed: BySeed, metric: Metric) -> str:
-    values = [float(metric.function(one, _once(one))[0]) for _, one in sorted(by_seed.items())]
-    if len(values) == 1 or np.isnan(values).all():
+def _metric_cell(by_seed: BySeed, function: MetricFunction) -> str:
+    values = [float(function(one, _once(one))[0]) for _, one in sorted(by_seed.items())]
+    n_known = np.count_nonzero(~np.isnan(values))
+    if len(values) == 1 or not n_known:
         return _mean(values)
-    single = " ".join(f"{value:.3f}" for value in values)
-    return f"{_mean(values)} ± {np.std(values, ddof=1):.3f}<br>{single}"
+    deviation = f"{np.nanstd(values, ddof=1):.3f}" if n_known > 1 else "-"
+    single = " ".join("-" if np.isnan(value) else f"{value:.3f}" for value in values)
+    return f"{_mean(values)} ± {deviation}<br>{single}"
 
 
 def _pixel_ap(by_seed: BySeed) -> str:
@@ -262,7 +271,10 @@ def _facts(results: Mapping[str, BySeed]) -> str:
 
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None and not np.isnan(value)]
-    return f"{np.mean(known):.3f}" if known else "-"
+    if not known:
+        return "-"
+    missing = f" ({len(known)} of {len(values)} seeds)" if len(known) < len(values) else ""
+    return f"{np.mean(known):.3f}{missing}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,9 @@
 """The benchmark scores as ``evaluate`` does, compares as it says, and runs from end to end."""
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.ranking import auroc, average_precision
@@ -33,6 +37,13 @@ def quality():
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
     return SimpleNamespace(scores=quality_scores, table=quality_table, predictions=predictions)
+
+
+@pytest.fixture
+def competitors(monkeypatch):
+    """The modules of ``benchmarks/competitors``, by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "competitors"))
+    return importlib.import_module
 
 
 def draw_image(rng, *, defective):
@@ -113,6 +124,70 @@ def test_certain_probabilities_can_be_written(quality, tmp_path):
     writer.finish(classes=["a"], pixel_threshold=0.5, thresholds=(0.5, 0.5))
     [(_, one)] = quality.predictions.read_predictions(tmp_path)
     assert one.probabilities == pytest.approx(certain, abs=1e-6)
+
+
+@pytest.mark.parametrize("pixel_threshold", [0.0, 1e-9, 0.3, 0.5003, 0.97, 1.0])
+def test_pixels_that_reach_the_threshold_still_do_when_both_are_rounded(
+    quality, tmp_path, pixel_threshold
+):
+    writer = quality.predictions.Writer(tmp_path)
+    exact = np.full((1, 1, 1), pixel_threshold, np.float32)
+    mask = np.array([[True]])
+    writer.add("x", quality.predictions.ImagePrediction(probabilities=exact, mask=mask, score=1.0))
+    writer.finish(classes=["a"], pixel_threshold=pixel_threshold, thresholds=(0.5, 0.5))
+    [(_, one)] = quality.predictions.read_predictions(tmp_path)
+    threshold = quality.predictions.read_head(tmp_path)["pixel_threshold"]
+    assert (one.probabilities >= threshold).all()
+    assert threshold == pytest.approx(pixel_threshold, abs=0.003)
+
+
+COUNTED = np.zeros((40, 40), bool)
+COUNTED[:20] = True
+
+
+@pytest.mark.parametrize(("top", "score"), [(4, 1.0), (30, 0.0)])
+def test_the_script_scores_an_image_by_the_pixels_that_count(competitors, top, score):
+    script = competitors("script")
+    found = np.zeros((2, 40, 40), np.float32)
+    found[1, top : top + 8, 4:36] = 1.0
+    for counted in (None, COUNTED):
+        probabilities, value = script.predict_image(lambda _: found, None, counted)
+        expected = 1.0 if counted is None else score
+        assert value == pytest.approx(expected, abs=0.05)
+        assert probabilities.max() == expected
+
+
+@pytest.mark.parametrize(("top", "score"), [(4, 0.9), (30, 0.0)])
+def test_mask_rcnn_scores_an_image_by_the_detections_that_count(competitors, top, score):
+    masks = torch.zeros(1, 1, 40, 40)
+    masks[..., top : top + 8, 4:36] = 1.0
+    masks[..., 10, 10] = max(masks[..., 10, 10], 0.1)  # a trace is no pixel of the mask
+    found = {"labels": torch.tensor([2]), "scores": torch.tensor([0.9]), "masks": masks}
+    image = np.zeros((40, 40, 3), np.uint8)
+    for counted in (None, COUNTED):
+        probabilities, value = competitors("mask_rcnn").predict(
+            lambda _: [found], image, counted, classes=2
+        )
+        expected = 0.9 if counted is None else score
+        assert (value, probabilities.max()) == pytest.approx((expected, expected))
+
+
+def test_predictions_of_scripts_are_asked_for_the_pixels_that_count(
+    competitors, dataset_folder, tmp_path, monkeypatch
+):
+    """On validation, where the thresholds are chosen, and on test."""
+    asked = []
+
+    def predict(image, counted):
+        asked.append(counted)
+        return np.full((2, *image.shape[:2]), 0.5, np.float32), 0.5
+
+    scope = Scope(roi=np.ones((96, 96), bool))
+    monkeypatch.setattr(ImageRecord, "read_scope", lambda _: scope)
+    peers, dataset = competitors("peers"), Dataset.load(dataset_folder)
+    peers.write_predictions(peers.Job(dataset, tmp_path, 1.0, 0), predict)
+    assert len(asked) == len(dataset.split("val")) + len(dataset.split("test"))
+    assert all(counted is scope.counted for counted in asked)
 
 
 def test_metrics_are_those_of_evaluate(quality, images):
@@ -270,6 +345,53 @@ def test_groups_are_drawn_and_not_images(quality, images):
         low, high = quality.table.compare({0: pair[0]}, {0: pair[1]}, dice, "x").interval
         widths.append(high - low)
     assert widths[1] > 1.4 * widths[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [
+        *(("Images: average precision", 3), ("Images: AUROC", 3)),
+        *(("Pixels: average precision", 3), ("Pixels: Dice", 3)),
+        *(("Pixels: mean IoU of the classes", 3), ("Regions: found", 3)),
+        ("Regions: found at ≤ 0.3 false alarms a good image", 3),
+        ("Regions: false alarms a good image", 12),
+    ],
+)
+def test_no_p_value_is_smaller_than_the_groups_of_a_metric_allow(
+    quality, images, monkeypatch, name, groups
+):
+    """Images with even numbers are defective: they are of 3 groups, in both seeds the same."""
+    monkeypatch.setattr(quality.table, "two_sided_p", lambda _: 1e-9)
+    names = [f"bad {number % 3}" if number % 2 == 0 else str(number) for number in range(24)]
+    one, other = (result_of(quality, some, groups=names) for some in (images, worse(images, [0])))
+    metric = next(metric for metric in quality.scores.METRICS if metric.name == name)
+    found = quality.table.compare({0: one, 1: one}, {0: other, 1: other}, metric, "x")
+    assert found.p_value == 2.0 ** (1 - groups)
+
+
+def test_a_value_that_some_seeds_lack_is_the_mean_of_the_others(quality, images):
+    known, unknown = (result_of(quality, some) for some in (images, images[::2]))
+    other = result_of(quality, worse(images, [0]))
+    auroc = [float(one.auroc(ones(24))[0]) for one in (known, other)]
+    results = {"segment": {0: known, 1: unknown, 2: other}, "patch": {0: known, 1: unknown}}
+    text = quality.table.section("some", results, peers=["patch"])
+    row = next(line for line in text.splitlines() if line.startswith("| Images: AUROC"))
+    assert row == (
+        f"| Images: AUROC | {np.mean(auroc):.3f} (2 of 3 seeds) ± {np.std(auroc, ddof=1):.3f}"
+        f"<br>{auroc[0]:.3f} - {auroc[1]:.3f} | {auroc[0]:.3f} (1 of 2 seeds) ± -"
+        f"<br>{auroc[0]:.3f} - |"
+    )
+
+
+def test_a_script_of_another_commit_is_refused(competitors, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", "script@c83d1f2"])
+    with pytest.raises(SystemExit):
+        competitors("quality").read_options()
+    told = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "script@c83d1f2: a script is that of this checkout: name it script" in told
+    monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", "segment@c83d1f2"])
+    assert competitors("quality").read_options().competitors == ["segment@c83d1f2"]
 
 
 def test_the_table_shows_what_is_there(quality, images):

@@ -24,7 +24,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.transforms.v2 import functional as F
 
-from defectkit.arrays import Image, ScoreMap
+from defectkit.arrays import Image, Mask, ScoreMap
 from defectkit.data.dataset import ImageRecord
 from defectkit.models.encoders import load_into_encoder
 from defectkit.models.weights import pretrained_weights
@@ -34,6 +34,8 @@ SIDE = 512
 """Shorter side, in pixels, to which images are resized."""
 BATCH_SIZE = 2
 LEARNING_RATE = 1e-3
+MASK_THRESHOLD = 0.5
+"""Mask scores that reach it belong to a detection, as the network is trained."""
 LEVELS = ("0", "1", "2", "3")
 
 Target = dict[str, torch.Tensor]
@@ -160,15 +162,26 @@ def collate(batch: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(zip(*batch, strict=True))
 
 
-def predict(model: MaskRCNN, image: Image, classes: int) -> tuple[ScoreMap, float]:
-    """Return the probabilities (K, H, W), of each pixel's best detection, and the best score."""
+def predict(
+    model: MaskRCNN, image: Image, counted: Mask | None, *, classes: int
+) -> tuple[ScoreMap, float]:
+    """Return the probabilities (K, H, W), of each pixel's best detection, and the best score.
+
+    Detections without a pixel that counts, in their masks, have no score.
+    """
     with torch.inference_mode():
         found = model([F.to_dtype(F.to_image(image), torch.float32, scale=True)])[0]
-    probabilities = np.zeros((classes, *image.shape[:2]), np.float32)
+    probabilities, best = np.zeros((classes, *image.shape[:2]), np.float32), 0.0
     for label, score, mask in zip(found["labels"], found["scores"], found["masks"], strict=True):
+        pixels = mask[0].numpy()
+        if counted is not None:
+            pixels = np.where(counted, pixels, np.float32(0))
+            if pixels.max() < MASK_THRESHOLD:
+                continue
         layer = probabilities[int(label) - 1]
-        np.maximum(layer, float(score) * mask[0].numpy(), out=layer)
-    return probabilities, float(found["scores"].max()) if len(found["scores"]) else 0.0
+        np.maximum(layer, float(score) * pixels, out=layer)
+        best = max(best, float(score))
+    return probabilities, best
 
 
 def main() -> None:
@@ -177,7 +190,7 @@ def main() -> None:
     job = read_job(__doc__)
     model, epochs = train(job)
     classes = len(job.dataset.classes)
-    write_predictions(job, lambda image: predict(model, image, classes), epochs=epochs)
+    write_predictions(job, partial(predict, model, classes=classes), epochs=epochs)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ import numpy as np
 import torch
 from predictions import ImagePrediction, Writer
 
-from defectkit.arrays import Image, ScoreMap
-from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.arrays import Image, Mask, ScoreMap
+from defectkit.data.dataset import Dataset
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 
-Predict = Callable[[Image], tuple[ScoreMap, float]]
-"""From an RGB image (H, W, 3) uint8 to probabilities (K, H, W) and the image's defect score."""
+Predict = Callable[[Image, Mask | None], tuple[ScoreMap, float]]
+"""From an RGB image (H, W, 3) uint8 to probabilities (K, H, W) and the image's defect score.
+
+The mask, (H, W) bool, has the pixels that count; None where all do. Others have the probability 0.
+"""
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,17 @@ def write_predictions(job: Job, predict: Predict, **facts: Any) -> None:
     pixels, scores = PixelMetrics(classes=classes, threshold=None), []
     validation = job.dataset.split("val")
     for record in validation:
-        probabilities, score = predict(record.read_image(3))
-        pixels.update(probabilities, _truth(record, classes))
+        truth = LabeledTruth(record.read_masks(classes), classes, record.read_scope())
+        probabilities, score = predict(record.read_image(3), truth.scope.counted)
+        pixels.update(probabilities, truth)
         scores.append(score)
     pixel_threshold, _ = pixels.best_dice() or (0.5, 0.0)
     thresholds, _ = choose_thresholds(scores, [record.defective for record in validation])
     writer, seconds = Writer(job.out), []
     for record in job.dataset.split("test"):
-        image = record.read_image(3)
+        image, counted = record.read_image(3), record.read_scope().counted
         start = time.monotonic()
-        probabilities, score = predict(image)
+        probabilities, score = predict(image, counted)
         seconds.append(time.monotonic() - start)
         mask = probabilities.max(axis=0) >= pixel_threshold
         writer.add(
@@ -109,7 +113,3 @@ def write_predictions(job: Job, predict: Predict, **facts: Any) -> None:
         ms_per_image=1000 * float(np.median(seconds)),
         **facts,
     )
-
-
-def _truth(record: ImageRecord, classes: Sequence[str]) -> LabeledTruth:
-    return LabeledTruth(record.read_masks(classes), classes, record.read_scope())

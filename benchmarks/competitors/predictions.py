@@ -65,14 +65,15 @@ class Writer:
 
         Args:
             classes: the names of the K classes.
-            pixel_threshold: chosen on validation, in [0, 1].
+            pixel_threshold: chosen on validation, in [0, 1]; rounded as the probabilities are, so
+                that those that reach it still do.
             thresholds: the scores at which *good* ends and *defective* begins, of validation.
             facts: JSON values to show beside the results, such as the number of epochs.
         """
         content = {
             "image_ids": self.image_ids,
             "classes": list(classes),
-            "pixel_threshold": pixel_threshold,
+            "pixel_threshold": float(_from_steps(_to_steps(np.float32(pixel_threshold)))),
             "thresholds": list(thresholds),
             "facts": facts,
         }
@@ -89,20 +90,24 @@ def read_predictions(folder: Path) -> Iterator[tuple[str, ImagePrediction]]:
     """Yield image ids with their predictions, in the order in which they were written."""
     for number, image_id in enumerate(read_head(folder)["image_ids"]):
         with np.load(folder / f"{number}.npz") as file:
-            logits = file["logits"].astype(np.float32) * np.float32(STEP)
-            width = logits.shape[2]
+            probabilities = _from_steps(file["logits"])
+            width = probabilities.shape[2]
             yield (
                 image_id,
                 ImagePrediction(
-                    probabilities=1 / (1 + np.exp(-logits)),
+                    probabilities=probabilities,
                     mask=np.unpackbits(file["mask"], axis=1, count=width).astype(np.bool_),
                     score=float(file["score"]),
                 ),
             )
 
 
-def _to_steps(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+def _to_steps(probabilities: npt.ArrayLike) -> npt.NDArray[np.int16]:
     with np.errstate(divide="ignore"):
-        values = probabilities.astype(np.float64)
+        values = np.asarray(probabilities, np.float64)
         logits = np.log(values) - np.log1p(-values)
     return np.rint(np.clip(logits, -LIMIT, LIMIT) / STEP).astype(np.int16)
+
+
+def _from_steps(steps: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    return 1 / (1 + np.exp(-steps.astype(np.float32) * np.float32(STEP)))

@@ -21,7 +21,7 @@ import torch
 from peers import Clock, Job, cosine, read_job, timed, write_predictions
 from torch.utils.data import DataLoader
 
-from defectkit.arrays import Image, ScoreMap
+from defectkit.arrays import Image, Mask, ScoreMap
 from defectkit.data.dataset import ImageRecord
 from defectkit.models.encoders import load_into_encoder
 from defectkit.models.weights import pretrained_weights
@@ -157,12 +157,18 @@ def run(description: str, transforms: Sequence[A.BasicTransform], predict: Predi
     transform = A.Compose([*transforms, *AUGMENTATIONS, *NORMALIZE], seed=job.seed)
     model, epochs = train(job, transform, predict)
 
-    def predict_image(image: Image) -> tuple[ScoreMap, float]:
-        probabilities = predict(model, image)
-        smooth = cv2.GaussianBlur(probabilities.max(axis=0), (0, 0), SMOOTHING)
-        return probabilities, float(np.clip(smooth.max(), 0.0, 1.0))
+    write_predictions(job, partial(predict_image, partial(predict, model)), epochs=epochs)
 
-    write_predictions(job, predict_image, epochs=epochs)
+
+def predict_image(
+    predict: Callable[[Image], ScoreMap], image: Image, counted: Mask | None
+) -> tuple[ScoreMap, float]:
+    """Return the probabilities (K, H, W) of the pixels that count, and the image's score."""
+    probabilities = predict(image)
+    if counted is not None:
+        probabilities = np.where(counted, probabilities, np.float32(0))
+    smooth = cv2.GaussianBlur(probabilities.max(axis=0), (0, 0), SMOOTHING)
+    return probabilities, float(np.clip(smooth.max(), 0.0, 1.0))
 
 
 if __name__ == "__main__":

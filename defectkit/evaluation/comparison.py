@@ -62,7 +62,7 @@ def compare_results(results: Sequence[EvaluationResult]) -> dict[str, list[Metri
             [own[place] for own in resampled],
             sign=sign,
             fraction=name != "false_alarms_per_image",
-            groups=_count_groups(name, groups, defective),
+            groups=count_groups(name, groups, defective),
         )
         for place, (name, sign) in enumerate(COMPARED_METRICS.items())
     }
@@ -72,6 +72,29 @@ def compare_results(results: Sequence[EvaluationResult]) -> dict[str, list[Metri
 def count_resamples(runs: int) -> int:
     """Return the number of resamples for a comparison of ``runs`` runs."""
     return max(RESAMPLES, RESAMPLES_PER_TEST * len(COMPARED_METRICS) * (runs - 1))
+
+
+def count_groups(name: str, groups: Int64Array, defective: BoolArray) -> int:
+    """Return the number of groups that a metric rests on.
+
+    Rankings rest on the groups with defective or on those with good images, whichever are fewer,
+    overlap and recall on those with defective ones, false alarms on good images on those with good
+    ones, other false alarms on all.
+
+    Args:
+        name: the column of ``comparison.csv``.
+        groups: (N,) int64, the group of each image.
+        defective: (N,) bool, the truth of each image.
+    """
+    with_defective, with_good = (len(np.unique(groups[one])) for one in (defective, ~defective))
+    match name:
+        case "image_ap" | "auroc":
+            return min(with_defective, with_good)
+        case "pixel_dice" | "region_recall":
+            return with_defective
+        case "false_alarms_per_good_image":
+            return with_good
+    return len(np.unique(groups))
 
 
 def metric_cells(
@@ -187,21 +210,6 @@ def _value(name: str, result: EvaluationResult) -> float | None:
         "false_alarms_per_image": region["false_alarms_per_image"],
     }
     return values[name]
-
-
-def _count_groups(name: str, groups: Int64Array, defective: BoolArray) -> int:
-    """Return the number of groups that a metric rests on.
-
-    Rankings rest on the groups with defective or on those with good images, whichever are fewer,
-    overlap and recall on those with defective ones, false alarms on all.
-    """
-    with_defective, with_good = (len(np.unique(groups[one])) for one in (defective, ~defective))
-    match name:
-        case "image_ap" | "auroc":
-            return min(with_defective, with_good)
-        case "pixel_dice" | "region_recall":
-            return with_defective
-    return len(np.unique(groups))
 
 
 def _check_same_images(one: EvaluationResult, other: EvaluationResult) -> None:
