@@ -89,10 +89,12 @@ class RegionTuning:
         Of fewer than 10 true regions none is lost: the region threshold has a quarter of the odds
         of the lowest of them, and there is no minimum area.
 
-        It is chosen on the regions at the next lower of ``LEVELS``. Those at the pixel threshold
-        are parts of them without their lowest scores: what is true has no lower score there. Below
+        The region threshold is chosen on the regions at the next lower of ``LEVELS``. Those at the
+        pixel threshold are parts of them without their lowest scores: what is true has no lower
+        score there. Below
         the lowest of ``LEVELS`` regions are larger than those recorded, and their scores may be
-        lower: there is no region threshold.
+        lower: there is no region threshold. The minimum area is chosen on those at the next higher
+        level.
         """
         level = max((one for one in LEVELS if one <= tuning.pixel_threshold), default=LEVELS[0])
         rows = np.concatenate([np.empty(0, ROW), *self._rows[level]])
@@ -104,8 +106,14 @@ class RegionTuning:
             max_lost = int(MAX_LOSS * n_found)
             region_threshold = _choose_cut(rows["score"], rows, max_lost)
             kept = rows[rows["score"] >= region_threshold]
-            max_lost -= n_found - int(np.count_nonzero(kept["true"]))
-            min_area = math.ceil(_choose_cut(kept["area"], kept, max_lost))
+            # At the next higher level regions are no larger than at the threshold, so no more is
+            # lost there; what is not found at that level counts as lost.
+            higher = min((one for one in LEVELS if one >= tuning.pixel_threshold), default=math.inf)
+            above = np.concatenate([np.empty(0, ROW), *self._rows.get(higher, ())])
+            above = above[above["score"] >= region_threshold]
+            max_lost -= n_found - min(int(np.count_nonzero(one["true"])) for one in (kept, above))
+            if max_lost >= 0:
+                min_area = math.ceil(_choose_cut(above["area"], above, max_lost))
         elif n_found and is_recorded:
             lowest = float(rows["score"][rows["true"]].min())
             region_threshold = sigmoid(logit(lowest) - math.log(MARGIN))

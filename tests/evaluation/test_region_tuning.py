@@ -186,3 +186,18 @@ def test_what_is_lost_is_bounded_at_every_pixel_threshold(data, pixel_threshold)
     assert 0 <= lost <= int(MAX_LOSS * recorded)
     assert after["false_alarms_per_image"] <= before["false_alarms_per_image"]
     assert choose(scenes, pixel_threshold)[0] == tuning
+
+
+@pytest.mark.parametrize("pixel_threshold", [0.2, 0.29, 0.39, 0.55, 0.89])
+def test_the_minimum_area_loses_no_more_where_soft_edges_make_regions_smaller(pixel_threshold):
+    scenes = []
+    for place in range(40):
+        rows, columns = np.mgrid[:40, :40]
+        distance = np.hypot(rows - 20, columns - 20)
+        scores = np.clip(1.2 - distance / (11.3 + place / 400), 0, 1).astype(np.float32)[None]
+        scenes.append((scores, LabeledTruth(distance[None] < 3, ("1",))))
+        speck = np.zeros((1, 40, 40), np.float32)
+        speck[0, 10:26, 10:26] = 1.0
+        scenes.append((speck, LabeledTruth(np.zeros((1, 40, 40), bool), ("1",))))
+    tuning, _ = choose(scenes, pixel_threshold=pixel_threshold)
+    assert metrics(scenes, tuning)["recall"]["found"] >= 0.98 * 40
