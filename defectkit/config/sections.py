@@ -317,8 +317,7 @@ class InferConfig(_Section):
     """Pixels by which `segment` reflects an image beyond its border, so that the network sees there
     what it sees elsewhere."""
     flip: bool = False
-    """Whether `segment` also scores the mirrored image and takes the mean: somewhat better, in
-    twice the time."""
+    """Whether `segment` also scores the mirrored image and takes the mean, in twice the time."""
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are left out, whatever validation chooses. It changes no image
     score, so no verdict."""
