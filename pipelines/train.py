@@ -477,11 +477,11 @@ def train_in_one_pass(
 ) -> None:
     """Fit a network that learns nothing by gradients, and write it to ``out`` as its only epoch.
 
-    There is no checkpoint: a resumed run makes the pass again.
+    There is no checkpoint: a resumed run makes the pass again, unless it has its model.
     """
     import torch
 
-    from defectkit.deployment.best_model import save_best_model
+    from defectkit.deployment.best_model import is_settled, save_best_model
     from defectkit.reporting.drawing.training_progress import draw_epoch
     from defectkit.reporting.training_log import print_epoch
     from defectkit.training.history import write_history
@@ -490,6 +490,9 @@ def train_in_one_pass(
     from defectkit.training.state import TrainState
     from defectkit.training.validator import Validator
 
+    if is_settled(out, identity=identity, epoch=1, images=len(job.validation_records)):
+        console.print(f"{out} is finished", markup=False)
+        return
     network = job.network.to(device).to(memory_format=torch.channels_last)
     validator, state = Validator(job, network=network, device=device), TrainState()
     one_epoch = job.approach.config.train.model_copy(update={"epochs": 1})

@@ -1,6 +1,7 @@
 """Shared fixtures: one tiny dataset and one tiny run, made once by the real pipelines."""
 
 import errno
+import importlib
 import io
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import hypothesis
@@ -56,6 +58,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def checks_of(item: pytest.Item) -> list[int]:
     """The lines of the scorecard that a test belongs to."""
     return [mark.args[0] for mark in item.iter_markers("check")]
+
+
+@pytest.fixture(scope="module")
+def benchmark_module() -> Iterator[Callable[[str], ModuleType]]:
+    """Imports a module of ``benchmarks`` by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+        yield importlib.import_module
 
 
 class Tally:

@@ -1,6 +1,5 @@
 """``benchmarks/novelty.py`` from end to end, on tiny data."""
 
-import importlib
 import os
 import re
 import subprocess
@@ -16,9 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def novelty(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return importlib.import_module("novelty")
+def novelty(benchmark_module):
+    return benchmark_module("novelty")
 
 
 def test_a_row_counts_labeled_regions_whatever_else_is_found(novelty, capsys):

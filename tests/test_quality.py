@@ -28,15 +28,12 @@ THRESHOLD = 0.5
 
 
 @pytest.fixture(scope="module")
-def quality():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import quality_scores
-        import quality_table
-        from competitors import predictions
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return SimpleNamespace(scores=quality_scores, table=quality_table, predictions=predictions)
+def quality(benchmark_module):
+    return SimpleNamespace(
+        scores=benchmark_module("quality_scores"),
+        table=benchmark_module("quality_table"),
+        predictions=benchmark_module("competitors.predictions"),
+    )
 
 
 @pytest.fixture
@@ -383,15 +380,14 @@ def test_a_value_that_some_seeds_lack_is_the_mean_of_the_others(quality, images)
     )
 
 
-def test_a_script_of_another_commit_is_refused(competitors, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_a_script_of_another_commit_is_refused(benchmark_module, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", "script@c83d1f2"])
     with pytest.raises(SystemExit):
-        competitors("quality").read_options()
+        benchmark_module("quality").read_options()
     told = re.sub(r"\s+", " ", capsys.readouterr().err)
     assert "script@c83d1f2: a script is that of this checkout: name it script" in told
     monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", "segment@c83d1f2"])
-    assert competitors("quality").read_options().competitors == ["segment@c83d1f2"]
+    assert benchmark_module("quality").read_options().competitors == ["segment@c83d1f2"]
 
 
 def test_the_table_shows_what_is_there(quality, images):

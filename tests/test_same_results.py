@@ -1,23 +1,13 @@
 """The comparison of two checkouts sees what differs, and nothing else."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from defectkit.files import write_csv, write_json
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def differences():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        from same_results import differences
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
-    return differences
+def differences(benchmark_module):
+    return benchmark_module("same_results").differences
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ judgment of the whole knows what a surface looks like, but overlooks what is sma
 images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
 """
 
-import math
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from scipy import special
 
 MAX_LOGIT = 14.0
 """Scores nearer to 0 or 1 than this logit, 8e-7, count as this one."""
@@ -53,11 +53,9 @@ class ImageMix(BaseModel):
 
 def logit(score: float) -> float:
     """Return the logit of a score in [0, 1], at most ``MAX_LOGIT`` away from 0."""
-    if 0.0 < score < 1.0:
-        return min(max(math.log(score) - math.log1p(-score), -MAX_LOGIT), MAX_LOGIT)
-    return math.copysign(MAX_LOGIT, score - 0.5)
+    return min(max(float(special.logit(score)), -MAX_LOGIT), MAX_LOGIT)
 
 
 def sigmoid(logit: float) -> float:
-    """Return the score in [0, 1] of a logit, without overflow."""
-    return 0.5 * (1.0 + math.tanh(0.5 * logit))
+    """Return the score in [0, 1] of a logit."""
+    return float(special.expit(logit))

@@ -84,6 +84,11 @@ def test_a_run_is_the_same_again_and_when_resumed(run, dataset_folder, tmp_path)
     again = train(dataset_folder, tmp_path / "run")
     weights = "model/model.safetensors"
     assert sha256_file(again / weights) == sha256_file(run / weights)
+    model = again / "model" / "model.json"
+    defectkit.evaluate(again, split="val", max_escape_rate=0.5)
+    chosen = model.read_bytes()
+    train(dataset_folder, again, resume=True)
+    assert model.read_bytes() == chosen  # it is finished: what was chosen since then stays
     (again / weights).unlink()
     train(dataset_folder, again, resume=True)
     assert sha256_file(again / weights) == sha256_file(run / weights)
