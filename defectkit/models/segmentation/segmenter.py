@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import segmentation_models_pytorch as smp
 import torch
+from scipy.special import logit
 from segmentation_models_pytorch.base import SegmentationHead, SegmentationModel
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
@@ -19,6 +20,8 @@ from defectkit.models.segmentation.pixel_net import PixelNet
 from defectkit.models.segmentation.segnet import SegNet
 
 ENCODER_STAGES = 5
+DEFECT_PRIOR = 0.05
+"""The probability of a defect that a pixel has before training."""
 _TAKES_DECODER_CHANNELS = ("unet", "manet")
 _WITHOUT_HEADS = ("dpt",)
 """Its encoder gives tokens, no maps of several sizes: what heads add is left out."""
@@ -209,6 +212,8 @@ def build_smp(
         out_channels=1 if class_head else out_channels,
         decoder_channels=decoder_channels,
     )
+    if class_head or out_channels == 1:
+        _start_at_prior(body.segmentation_head)
     if state is not None:
         load_into_encoder(body.encoder.model, state)
     mean, std = normalization(encoder)
@@ -229,6 +234,16 @@ def build_smp(
         image_head=ImageHead(channels, window=image_window) if image_window else None,
         **common,
     )
+
+
+def _start_at_prior(head: nn.Module) -> None:
+    """Set the bias of the only output, whether there is a defect (Lin et al. 2017, focal loss).
+
+    At 0 nearly all pixels pull it down from the start, by features that are active on the good
+    surface; on defects the last ReLU then gives 0, and no gradient raises their score above 0.5.
+    """
+    last = [one for one in head.modules() if isinstance(one, nn.Conv2d)][-1]
+    nn.init.constant_(cast(torch.Tensor, last.bias), logit(DEFECT_PRIOR))
 
 
 def _build_body(

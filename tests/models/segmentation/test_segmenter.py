@@ -8,7 +8,7 @@ from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.errors import ModelError
 from defectkit.models.encoders import normalization
-from defectkit.models.segmentation.segmenter import build_fcn, build_smp
+from defectkit.models.segmentation.segmenter import DEFECT_PRIOR, build_fcn, build_smp
 
 
 def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str, ...] = ()):
@@ -51,6 +51,22 @@ def test_classes_and_whole_images_are_judged_by_heads_of_their_own_where_they_ar
             pixels, images = net(torch.zeros(2, 1, 64, 32))
         assert pixels.shape == (2, 2 + classes, 64, 32)
         assert images is None if not whole else images.shape == (2,)
+
+
+@pytest.mark.parametrize("classes", [("1",), ("1", "2")])
+@pytest.mark.parametrize("architecture", ["unet", "fpn", "upernet"])
+def test_before_training_a_defect_is_unlikely(architecture, classes):
+    # From 0.5 on, a network learns what is good alone: its last features are 0 on defects.
+    torch.manual_seed(0)
+    settings = [
+        f"model.architecture={architecture}",
+        "model.encoder=resnet18",
+        "model.weights=none",
+    ]
+    net = Segment(load_config(None, settings), classes, 1).network().eval()
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert net(images).pixels[:, 0].sigmoid().mean() == pytest.approx(DEFECT_PRIOR, abs=0.05)
 
 
 @pytest.mark.parametrize("count", [0, 6])
