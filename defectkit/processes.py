@@ -104,6 +104,10 @@ def end_workers(started_before: Collection[BaseProcess]) -> None:
             worker.kill()
         for worker in workers:
             worker.join()
+        # Where a thread of their pool learned of an end first, it says so a moment later.
+        deadline = time.monotonic() + 1.0
+        while any(one.exitcode is None for one in workers) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
 
 def _end_with_parent() -> None:

@@ -103,7 +103,8 @@ def test_a_network_without_padding_says_the_same_densely_as_tile_by_tile(
     assert found.shape == alone.shape == (1, 3, rows, columns)
     torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
     if rows * columns > 1:
-        assert alone.flatten(2).std(dim=2).min() > 1e-4  # tiles do differ
+        # Tiles do differ, though one output of two of them may be equal by chance.
+        assert alone.flatten(2).std(dim=2).norm(dim=1).min() > 1e-4
 
 
 def padded_network(*, tile: int, context: int, reduction: int) -> TileClassifier:
