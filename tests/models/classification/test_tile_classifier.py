@@ -96,15 +96,14 @@ def test_a_network_without_padding_says_the_same_densely_as_tile_by_tile(
 ):
     network = valid_networks()[name]
     height, width = ((n - 1) * stride + network.tile for n in (rows, columns))
-    images = noise(1, 1, height, width, seed=stride)
+    images = noise(1, 1, height, width, seed=100 + stride)  # no output is equal by chance
     with torch.inference_mode():
         found = score_densely(network, images, stride=stride)
         alone = score_one_by_one(network, images, stride=stride)
     assert found.shape == alone.shape == (1, 3, rows, columns)
     torch.testing.assert_close(found, alone, atol=1e-4, rtol=1e-4)
     if rows * columns > 1:
-        # Tiles do differ, though one output of two of them may be equal by chance.
-        assert alone.flatten(2).std(dim=2).norm(dim=1).min() > 1e-4
+        assert alone.flatten(2).std(dim=2).min() > 1e-4  # tiles do differ
 
 
 def padded_network(*, tile: int, context: int, reduction: int) -> TileClassifier:
