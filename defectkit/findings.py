@@ -12,7 +12,8 @@ from defectkit.regions import Region
 class Finding:
     """What an approach found in one image, validated when made.
 
-    - ``score_map``: (K, H, W) float32 in [0, 1] at the image's own size, a layer per defect class.
+    - ``score_map``: (K, H, W) float32 in [0, 1] at the image's own size, a layer for each of the
+      approach's ``found_classes``.
     - ``region_map``: (H, W) int32, the number of the connected region of the found mask that a
       pixel belongs to, from 1; 0 on the background. The found mask has the pixels whose largest
       class score reaches the pixel threshold, without regions below the minimum area.

@@ -9,6 +9,9 @@ from scipy import ndimage
 
 from defectkit.arrays import BoxXywh, Mask, RegionMap
 
+DEFECT_OR_NOT = ("",)
+"""The classes of what only says *defect or not*: a single one, without a name."""
+
 FOUND_COVERAGE = 0.1
 """Fraction of a true region's pixels that the predicted mask must cover for it to be found."""
 

@@ -118,6 +118,7 @@ def _check_predictions(
         yield from suspects_by_model(
             prediction.finding,
             truth,
+            found_classes=approach.found_classes,
             image_id=image_id,
             pixel_threshold=approach.tuning.pixel_threshold,
         )

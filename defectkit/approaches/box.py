@@ -40,6 +40,11 @@ class Box:
     channels: int
     tuning: Tuning = UNTUNED
 
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes, which it tells apart."""
+        return self.classes
+
     def network(self, *, allow_download: bool = False) -> Detector:
         """Build the network, with pretrained weights as ``model.weights`` says.
 

@@ -61,7 +61,12 @@ class Approach(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The defect classes, in the order of a score map's layers."""
+        """The defect classes of the labels."""
+        ...
+
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes of a score map's layers: ``classes``, or ``DEFECT_OR_NOT``."""
         ...
 
     @property

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from defectkit.approaches.good_samples import GoodSamples
@@ -20,16 +19,22 @@ from defectkit.models.losses import class_probabilities
 from defectkit.models.network import Network
 from defectkit.models.novelty.patch_core import PatchCore, build_patch_core, seen_side
 from defectkit.models.weights import encoder_weights
+from defectkit.regions import DEFECT_OR_NOT
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Distances of features to those of good images. It tells no classes apart: all get a score."""
+    """Distances of features to those of good images. Several classes it does not tell apart."""
 
     config: Config
     classes: tuple[str, ...]
     channels: int
     tuning: Tuning = UNTUNED
+
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The only class, or none of several."""
+        return self.classes if len(self.classes) == 1 else DEFECT_OR_NOT
 
     def network(self, *, allow_download: bool = False) -> PatchCore:
         """Build the network, with pretrained weights as ``model.weights`` says.
@@ -61,7 +66,7 @@ class Novelty:
         return find_by_scores(
             partial(self._score, network),
             images,
-            self.classes,
+            self.found_classes,
             tuning=self.tuning,
             scopes=scopes,
         )
@@ -69,7 +74,7 @@ class Novelty:
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
         infer = self.config.infer
-        scores, _ = score_in_tiles(
+        return score_in_tiles(
             lambda part: (self._novelty(network, part), None),
             batch,
             n_classes=1,
@@ -77,7 +82,6 @@ class Novelty:
             overlap=infer.overlap,
             padded=seen_side,
         )
-        return np.repeat(scores, len(self.classes), axis=1), None
 
     def _novelty(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, 1, H, W)."""

@@ -43,6 +43,11 @@ class Patch:
     channels: int
     tuning: Tuning = UNTUNED
 
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes, which it tells apart."""
+        return self.classes
+
     def network(self, *, allow_download: bool = False) -> TileClassifier:
         """Build the network, with pretrained weights as ``model.weights`` says.
 

@@ -46,6 +46,11 @@ class Segment:
     tuning: Tuning = UNTUNED
 
     @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes, which it tells apart."""
+        return self.classes
+
+    @property
     def layout(self) -> Layout:
         """The meaning of the network's output channels."""
         loss = self.config.loss

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from defectkit.approaches.interface import Approach
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.devices import describe_device
 from defectkit.evaluation.box_metrics import BoxMetrics
@@ -70,23 +71,25 @@ def evaluate_images(
         on_image: called with each prediction, as it is listed, and its judgment.
     """
     approach = model.approach
-    pixels = PixelMetrics(classes=approach.classes, threshold=approach.tuning.pixel_threshold)
-    boxes = BoxMetrics(classes=approach.classes)
+    classes = approach.found_classes
+    pixels = PixelMetrics(classes=classes, threshold=approach.tuning.pixel_threshold)
+    boxes = BoxMetrics(classes=classes)
     rows: list[dict[str, Any]] = []
     matches: list[RegionMatch] = []
     seconds: list[float] = []
     for prediction in predictions:
         record, finding = prediction.record, prediction.finding
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
-        pixels.update(finding.score_map, prediction.truth)
-        ranked = ranked_boxes(finding, approach.classes, approach.tuning)
-        boxes.update(ranked, prediction.truth.regions)
+        truth = prediction.truth.as_found(classes)
+        pixels.update(finding.score_map, truth)
+        boxes.update(ranked_boxes(finding, classes, approach.tuning), truth.regions)
         listed = list_regions(finding, judgment, all_regions=all_regions)
         matches += match_regions(listed, prediction.truth, image_id=record.image_id)
-        rows.append(_image_row(prediction, judgment, approach.tuning.pixel_threshold))
+        rows.append(_image_row(prediction, judgment, approach))
         seconds.append(prediction.seconds)
         on_image(replace(prediction, finding=listed), judgment)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
+    confusion = class_confusion(matches, classes) if classes == approach.classes else None
     metrics = {
         "image": image_metrics(scores, defective, model.thresholds),
         "pixel": pixels.result(),
@@ -94,7 +97,7 @@ def evaluate_images(
             **region_metrics(matches, {row["image_id"]: row["defective"] for row in rows}),
             "all_regions": all_regions,
         },
-        "class_confusion": class_confusion(matches, approach.classes),
+        "class_confusion": confusion,
         "box": boxes.result(),
         "speed": _speed(seconds, model),
     }
@@ -115,12 +118,10 @@ def describe_evaluated(info: Mapping[str, Any], split: Split) -> dict[str, str]:
     return {"model": seal_of(info), "dataset": info["dataset"], "split": split}
 
 
-def _image_row(
-    prediction: Prediction, judgment: Judgment, pixel_threshold: float
-) -> dict[str, Any]:
+def _image_row(prediction: Prediction, judgment: Judgment, approach: Approach) -> dict[str, Any]:
     """Return a row of ``images.csv``."""
     record, finding, truth = prediction.record, prediction.finding, prediction.truth
-    found = finding.defect_map >= pixel_threshold
+    found = finding.defect_map >= approach.tuning.pixel_threshold
     if truth.scope.counted is not None:
         found &= truth.scope.counted
     return {
@@ -132,7 +133,8 @@ def _image_row(
         "outcome": judgment.outcome,
         **{
             f"score_{name}": float(score)
-            for name, score in zip(truth.classes, finding.class_scores, strict=True)
+            for name, score in zip(approach.found_classes, finding.class_scores, strict=True)
+            if name  # else it is the score of any defect
         },
         # The counts from which the pooled Dice is made: of the score map, without min_area.
         "true_pixels": int(np.count_nonzero(truth.mask)),

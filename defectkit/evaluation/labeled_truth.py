@@ -7,7 +7,7 @@ import numpy as np
 
 from defectkit.arrays import Mask, Masks, RegionMap
 from defectkit.labels.scope import EVERYWHERE, Scope
-from defectkit.regions import Region, label_regions
+from defectkit.regions import DEFECT_OR_NOT, Region, label_regions
 
 
 class LabeledTruth:
@@ -64,6 +64,15 @@ class LabeledTruth:
         if len(self.present) == 1:
             return self.by_class[self.present[0]][0]
         return label_regions(self.mask)[0]
+
+    def as_found(self, found_classes: Sequence[str]) -> "LabeledTruth":
+        """Return the truth that findings of these classes are judged by.
+
+        It is this one, or where they are not its classes, that of *defect or not*.
+        """
+        if tuple(found_classes) == self.classes:
+            return self
+        return LabeledTruth(self.mask[None].view(np.uint8), DEFECT_OR_NOT, self.scope)
 
     def mask_of(self, class_id: str) -> Mask:
         """Return the pixels of one class, (H, W) bool."""

@@ -16,6 +16,7 @@ from defectkit.arrays import Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
+from defectkit.regions import DEFECT_OR_NOT
 
 
 class PixelResult(TypedDict):
@@ -52,7 +53,8 @@ class PixelMetrics:
         """Start without images.
 
         Args:
-            classes: the K defect classes in the order of the score map's layers.
+            classes: the K defect classes in the order of the score map's layers; of
+                ``DEFECT_OR_NOT`` the metrics that ask for classes are ``None``.
             threshold: in [0, 1]; with ``None`` the metrics that depend on it are ``None``.
 
         Raises:
@@ -153,12 +155,14 @@ class PixelMetrics:
         - ``dice_defective_mean``: the mean over defective images of the "defect or not" Dice.
         - ``kaggle_dice``: the mean over image and class, 1 where truth and prediction are both
           empty (Severstal); ``kaggle_dice_floor`` is what an empty submission gets.
+
+        What asks for classes, the IoUs and the two of Kaggle, is ``None`` for ``DEFECT_OR_NOT``.
         """
         pairs = self._images * len(self.classes)
         ious = dict(zip(self.classes, _iou(*self._areas[:, :-1]), strict=True))
         present = [iou for iou in ious.values() if iou is not None]
         given = self.threshold is not None
-        return PixelResult(
+        result = PixelResult(
             average_precision=average_precision_of_counts(self._positive, self._negative),
             dice=_dice(*self._areas[:, -1:])[0] if given else None,
             mean_iou=_mean(present),
@@ -170,6 +174,10 @@ class PixelMetrics:
             aupro_30=self._aupro(0.30),
             aupro_05=self._aupro(0.05),
         )
+        if self.classes == DEFECT_OR_NOT:
+            result.update({"mean_iou": None, "mean_iou_classes": None, "iou_by_class": None})
+            result.update({"kaggle_dice": None, "kaggle_dice_floor": None})
+        return result
 
     def _check(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         if score_map.ndim != 3 or score_map.dtype != np.float32 or score_map.size == 0:

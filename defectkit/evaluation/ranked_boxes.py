@@ -41,7 +41,7 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
 
     Args:
         finding: what an approach says of an image.
-        classes: the names of the K classes.
+        classes: the classes of the score map's layers, K names.
         tuning: that of the finding. Regions of fewer than ``min_area`` pixels are left out until
             they have grown.
     """

@@ -70,6 +70,7 @@ def suspects_by_model(
     finding: Finding,
     truth: LabeledTruth,
     *,
+    found_classes: Sequence[str],
     image_id: str,
     pixel_threshold: float,
 ) -> Iterator[Suspect]:
@@ -82,29 +83,28 @@ def suspects_by_model(
     Args:
         finding: the model's finding of the image.
         truth: the labels.
+        found_classes: the classes of the finding's layers, K names; of ``DEFECT_OR_NOT`` no class
+            is contradicted.
         image_id: the image id of the suspects.
         pixel_threshold: the score from which a pixel is called defective.
     """
     defect_map = finding.defect_map
-    classes = truth.classes
     for class_id, (region_map, regions) in truth.by_class.items():
-        index = classes.index(class_id)
         for region, pixels in _with_pixels(region_map, regions):
             suspect = partial(_suspect, image_id, class_id, region)
             score = _region_score(defect_map[region.window][pixels])
             inside = finding.score_map[:, *region.window][:, pixels]  # (K, area)
-            scores = inside.mean(axis=1, dtype=np.float64)
-            best = int(scores.argmax())
+            by_layer = inside.mean(axis=1, dtype=np.float64).tolist()
+            scores = dict(zip(found_classes, by_layer, strict=True))
+            best = max(scores, key=scores.__getitem__)
+            own = scores.get(class_id, 1.0)  # where no class is told, none contradicts
             if score < pixel_threshold:
                 yield suspect("missed", 1.0 - score, f"the model's score is {score:.2f}")
-            elif (
-                scores[best] > scores[index] and not truth.masks[best][region.window][pixels].any()
-            ):
+            elif scores[best] > own and not truth.mask_of(best)[region.window][pixels].any():
                 yield suspect(
                     "class",
-                    float(scores[best] - scores[index]),
-                    f"the model predicts {classes[best]} ({scores[best]:.2f}), "
-                    f"not {class_id} ({scores[index]:.2f})",
+                    scores[best] - own,
+                    f"the model predicts {best} ({scores[best]:.2f}), not {class_id} ({own:.2f})",
                 )
     found = finding.mask
     for group, surroundings in _join_near(found):
@@ -112,13 +112,12 @@ def suspects_by_model(
         if not truth.mask[group.window][surroundings].any():
             score = _region_score(defect_map[group.window][pixels])
             means = finding.score_map[:, *group.window][:, pixels].mean(axis=1)
-            largest = np.flatnonzero(means == means.max())
             x, y, width, height = cv2.boundingRect(pixels.view(np.uint8))
             left, top, *_ = group.box_xywh
             yield Suspect(
                 image_id=image_id,
                 kind="unlabeled",
-                class_id=classes[largest[0]] if len(largest) == 1 else "",
+                class_id=found_classes[int(means.argmax())],
                 box_xywh=(left + x, top + y, width, height),
                 area=int(np.count_nonzero(pixels)),
                 suspicion=score,

@@ -22,7 +22,7 @@ def print_evaluation(
     image = evaluation.metrics["image"]
     console.print(_table(evaluation))
     confusion = evaluation.metrics["class_confusion"]
-    if 1 < len(confusion["classes"]) <= MAX_PRINTED_CLASSES:
+    if confusion and 1 < len(confusion["classes"]) <= MAX_PRINTED_CLASSES:
         console.print(confusion_table(confusion))
     console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
     console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
@@ -39,7 +39,9 @@ def print_evaluation(
     console.print(f"\n{one_line(told)}")
 
 
-def _describe_classes(count: int) -> str:
+def _describe_classes(count: int | None) -> str:
+    if count is None:
+        return "of the classes, which the approach does not tell apart"
     named = "1 class that is" if count == 1 else f"{count} classes that are"
     return f"overlap, mean over the {named} labeled or found"
 

@@ -52,7 +52,7 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
             "Mean IoU",
             "Intersection over union of found and true pixels, averaged over the defect classes. A "
             "class that is neither labeled nor found is left out; one that is only found counts "
-            "as 0.",
+            "as 0. Not defined where the approach does not tell classes apart.",
         ),
         "mean_iou_classes": (
             "Classes in the mean IoU",
@@ -120,7 +120,8 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         "map_50": (
             "mAP at 50 % overlap",
             "Mean average precision of the boxes at an IoU of 0.5, as COCO defines it. Regions "
-            "below the pixel threshold are ranked too.",
+            "below the pixel threshold are ranked too. Where the approach does not tell classes "
+            "apart, all boxes are of one class.",
         ),
         "map_50_95": (
             "mAP at 50 to 95 % overlap",

@@ -112,7 +112,7 @@ class Inspection:
         finding = list_regions(finding, judgment, all_regions=self.all_regions)
         path, shown = self.overlays / overlay_name(image_id), self.model.pixels.show(image)
         write_overlay(path, shown, finding, judgment, image_id=image_id, scope=scope)
-        self.tables.add(image_id, judgment, finding, self.model.approach.classes)
+        self.tables.add(image_id, judgment, finding, self.model.approach.found_classes)
         for note in _notes(stored, self.model.pixels):
             self._note(note, image_id)
 

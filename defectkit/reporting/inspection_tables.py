@@ -45,9 +45,12 @@ class InspectionTables:
         self._files.close()
 
     def add(
-        self, image_id: str, judgment: Judgment, finding: Finding, classes: Sequence[str]
+        self, image_id: str, judgment: Judgment, finding: Finding, found_classes: Sequence[str]
     ) -> None:
-        """Add an image: a row per class found, or one with both last cells empty."""
+        """Add an image: a row per class found, or one with both last cells empty.
+
+        ``found_classes`` are those of the finding's layers.
+        """
         head = (image_id, judgment.verdict, f"{finding.score:.9g}")
         mask = finding.mask
         best = finding.score_map[:, mask].argmax(axis=0)  # the class of each found pixel
@@ -55,7 +58,7 @@ class InspectionTables:
         for index in np.unique(best).tolist():
             of_class = np.zeros_like(mask)
             of_class[mask] = best == index
-            rows.append((*head, classes[index], rle.encode(of_class)))
+            rows.append((*head, found_classes[index], rle.encode(of_class)))
         self._regions.append(
             (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
             for region in finding.regions

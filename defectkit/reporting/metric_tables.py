@@ -21,7 +21,7 @@ def metric_tables(metrics: Mapping[str, Any]) -> list[tuple[str, list[tuple[str,
             if "{}" in name:
                 rows += [
                     (name.replace("{}", part), format_value(value), meaning)
-                    for part, value in values[key].items()
+                    for part, value in (values[key] or {}).items()
                 ]
             else:
                 rows.append((name, format_value(values[key]), meaning))

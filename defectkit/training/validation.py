@@ -114,13 +114,14 @@ def validate_predictions(
     networks.
     """
     start = time.monotonic()
-    pixels = PixelMetrics(classes=approach.classes, threshold=None)
+    pixels = PixelMetrics(classes=approach.found_classes, threshold=None)
     regions = RegionTuning(min_area=approach.tuning.min_area)
     watched: list[Prediction] = []
     findings: list[tuple[float, tuple[float, float] | None]] = []
     truth: list[bool] = []
     for prediction in predictions:
-        pixels.update(prediction.finding.score_map, prediction.truth)
+        judged = prediction.truth.as_found(approach.found_classes)
+        pixels.update(prediction.finding.score_map, judged)
         regions.update(prediction.finding.defect_map, prediction.truth)
         findings.append((prediction.finding.score, prediction.finding.witnesses))
         truth.append(prediction.record.defective)

@@ -9,6 +9,7 @@ from tiny_training import train_tiny
 import defectkit
 from defectkit.approaches.build import build_approach
 from defectkit.config import load_config
+from defectkit.data.dataset import Dataset
 from defectkit.data.images import write_png
 from defectkit.errors import DatasetError
 from defectkit.files import read_csv, read_json, sha256_file
@@ -47,11 +48,51 @@ def test_it_ranks_defects_that_it_never_saw(run, quiet):
     assert (row["epoch"], "train_loss" in row) == ("1", False)
 
 
-def test_all_classes_get_the_same_score(run):
-    finding = defectkit.load(run, device="cpu").find(draw_image(0)[0])
-    assert finding.score_map.shape == (2, 96, 96)
-    np.testing.assert_array_equal(*finding.score_map)
-    assert finding.class_scores[0] == finding.class_scores[1] == np.float32(finding.score)
+def test_several_classes_are_not_told_apart(run):
+    model = defectkit.load(run, device="cpu")
+    assert (model.approach.classes, model.approach.found_classes) == (("1", "2"), ("",))
+    finding = model.find(draw_image(0)[0])
+    assert finding.score_map.shape == (1, 96, 96)
+    assert finding.class_scores == np.float32(finding.score)
+    assert finding.regions
+    assert {region.class_id for region in finding.regions} == {""}
+
+
+def test_an_evaluation_claims_nothing_of_classes(run, cli):
+    told = cli("evaluate", run, "--device", "cpu")
+    folder = run / "evaluation" / "test"
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["class_confusion"] is None
+    assert metrics["box"]["map_50"] > 0.5
+    assert {name for name, value in metrics["pixel"].items() if value is None} == {
+        *("mean_iou", "mean_iou_classes", "iou_by_class", "kaggle_dice", "kaggle_dice_floor")
+    }
+    assert "of the classes, which the approach does not tell apart" in " ".join(told.err.split())
+    assert "labeled class" not in told.err + (folder / "report.html").read_text()
+    assert not [name for name in read_csv(folder / "images.csv")[0] if name.startswith("score_")]
+    regions = read_csv(folder / "regions.csv")
+    by_kind = {
+        kind: {(one["class_id"], one["found_class"]) for one in regions if one["kind"] == kind}
+        for kind in ("true", "found")
+    }
+    assert by_kind == {"true": {("1", ""), ("2", "")}, "found": {("", "")}}
+    assert metrics["region"]["recall"]["found"] > 0
+
+
+def test_tables_of_an_inspection_have_no_class(run, dataset_folder, tmp_path, quiet):
+    images = Dataset.load(dataset_folder).folder.parent / "Train"
+    defectkit.inspect(run, images, out=tmp_path / "out", device="cpu", console=quiet)
+    findings = read_csv(tmp_path / "out" / "findings.csv")
+    found = [one for one in findings if one["rle"]]
+    assert len({one["image_id"] for one in found}) == len(found) > 0  # one mask of each image
+    assert {one["class_id"] for one in findings} == {""}
+    assert {one["class_id"] for one in read_csv(tmp_path / "out" / "regions.csv")} == {""}
+
+
+def test_suspects_claim_no_class(run, tmp_path, quiet):
+    suspects = defectkit.suspects(run, out=tmp_path / "out", device="cpu", console=quiet)
+    by_model = [one for one in suspects if one.kind in ("class", "unlabeled")]
+    assert {(one.kind, one.class_id) for one in by_model} <= {("unlabeled", "")}
 
 
 def test_data_without_any_defect_go_all_the_way(good_alone, tmp_path, cli):
@@ -103,7 +144,7 @@ def test_large_images_are_inspected_in_tiles(run):
     whole, parts = (
         one.find(model.network, [image[..., None]])[0] for one in (model.approach, tiled)
     )
-    assert whole.score_map.shape == parts.score_map.shape == (2, 192, 288)
+    assert whole.score_map.shape == parts.score_map.shape == (1, 192, 288)
     assert not np.array_equal(whole.score_map, parts.score_map)
     for finding in (whole, parts):
         assert np.unravel_index(finding.defect_map.argmax(), (192, 288)) > (90, 140)

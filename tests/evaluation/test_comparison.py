@@ -225,7 +225,11 @@ def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     one, two = (
         replace(
             result(name, scores=noisy(0, 1)),
-            metrics={"speed": {"device": device}, "region": {"all_regions": False}},
+            metrics={
+                "speed": {"device": device},
+                "region": {"all_regions": False},
+                "class_confusion": {"classes": ["1"], "counts": [[1, 0]]},
+            },
         )
         for name, device in (("a", "cpu (2 threads)"), ("b", "cuda"))
     )
@@ -234,6 +238,10 @@ def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     assert regions.startswith("Regions cannot be compared: they were listed for different images: ")
     assert "a: not good; c: all. Run 'defectkit evaluate' for all runs with" in regions
     assert warn_of_incomparable([one, one], ["f1", "f1"]) == []
+    unnamed = replace(one, metrics={**one.metrics, "class_confusion": None}, name="d")
+    (boxes,) = warn_of_incomparable([one, unnamed], ["f1", "f1"])
+    assert boxes.startswith("The mAP of boxes cannot be compared: ")
+    assert boxes.endswith("all boxes are of one class: a: told apart; d: not.")
     devices, rules = warn_of_incomparable([one, two], ["f1", "cost_ratio=50"])
     assert devices.startswith("The milliseconds cannot be compared: a: cpu (2 threads); b: cuda. ")
     assert "chosen by different rules: a: f1; b: cost_ratio=50. Choose them by one rule" in rules

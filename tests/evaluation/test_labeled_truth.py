@@ -6,7 +6,8 @@ from hypothesis.extra.numpy import arrays
 
 from defectkit.evaluation import labeled_truth
 from defectkit.evaluation.labeled_truth import LabeledTruth
-from defectkit.regions import label_regions
+from defectkit.labels.scope import Scope
+from defectkit.regions import DEFECT_OR_NOT, label_regions
 
 CLASSES = ("a", "b")
 
@@ -22,6 +23,19 @@ def test_regions_are_those_of_each_class_and_of_all(masks):
         assert regions == expected
     np.testing.assert_array_equal(truth.mask, masks.any(axis=0))
     np.testing.assert_array_equal(truth.region_map, label_regions(masks.any(axis=0))[0])
+
+
+def test_findings_without_a_class_are_judged_by_defect_or_not():
+    masks = np.zeros((2, 4, 9), np.uint8)
+    masks[0, :, :2] = masks[1, :, 1:4] = masks[1, :, 6:] = 1
+    scope = Scope(roi=np.ones((4, 9), bool))
+    truth = LabeledTruth(masks, CLASSES, scope)
+    assert truth.as_found(CLASSES) is truth
+    judged = truth.as_found(DEFECT_OR_NOT)
+    assert (judged.classes, judged.scope) == (("",), scope)
+    np.testing.assert_array_equal(judged.masks, masks.any(axis=0)[None])
+    boxes = [(one.class_id, one.box_xywh) for one in judged.regions]
+    assert boxes == [("", (0, 0, 4, 4)), ("", (6, 0, 3, 4))]
 
 
 @pytest.mark.parametrize(("layers", "labelings"), [((1, 0), 1), ((1, 1), 3)])

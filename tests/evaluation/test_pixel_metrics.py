@@ -301,6 +301,17 @@ def test_without_a_threshold_only_what_needs_it_is_none():
     assert [key for key, value in result.items() if value is None] == list(NONE_WITHOUT_THRESHOLD)
 
 
+def test_defect_or_not_has_no_metrics_of_classes():
+    images = random_images(np.random.default_rng(9), 3, shape=(1, 9, 12))
+    one, unnamed = (
+        pooled(images, threshold=0.5, classes=classes).result() for classes in (("a",), ("",))
+    )
+    of_classes = {"mean_iou", "mean_iou_classes", "iou_by_class", "kaggle_dice"}
+    of_classes.add("kaggle_dice_floor")
+    assert {name for name in one if unnamed[name] is None} == of_classes
+    assert all(unnamed[name] == one[name] for name in one.keys() - of_classes)
+
+
 def test_without_images_nothing_is_claimed():
     result = PixelMetrics(classes=CLASSES, threshold=0.5).result()
     assert result.pop("iou_by_class") == {"a": None, "b": None}

@@ -15,6 +15,7 @@ from defectkit.evaluation.suspects import (
     suspects_by_pixels,
 )
 from defectkit.findings import Finding
+from defectkit.regions import DEFECT_OR_NOT
 
 CLASSES = ("scratch", "stain")
 TUNING = Tuning(pixel_threshold=0.5, min_area=20)
@@ -29,7 +30,7 @@ def layer(*names: str) -> np.ndarray:
     return mask
 
 
-def contradicted(truth, scores, tuning=TUNING):
+def contradicted(truth, scores, tuning=TUNING, found_classes=CLASSES):
     finding = Finding(
         score_map=np.float32(scores),
         region_map=find_regions(np.float32(scores).max(axis=0), tuning=tuning)[0],
@@ -39,8 +40,8 @@ def contradicted(truth, scores, tuning=TUNING):
     )
     return list(
         suspects_by_model(
-            finding, LabeledTruth(np.stack(truth), CLASSES), image_id="one.png",
-            pixel_threshold=tuning.pixel_threshold,
+            finding, LabeledTruth(np.stack(truth), CLASSES), found_classes=found_classes,
+            image_id="one.png", pixel_threshold=tuning.pixel_threshold,
         )
     )  # fmt: skip
 
@@ -83,9 +84,9 @@ def test_a_region_that_inspect_leaves_out_is_not_unlabeled():
 
 
 def test_of_a_model_that_tells_no_classes_no_class_is_suspected():
-    found = 0.9 * layer("a", "c")
-    suspects = contradicted([layer(), layer("a")], [found, found])
-    assert told(suspects) == [("unlabeled", "", BOXES["c"])]
+    found, truth = 0.9 * layer("a", "c"), [layer("b"), layer("a")]
+    suspects = contradicted(truth, [found], found_classes=DEFECT_OR_NOT)
+    assert told(suspects) == [("missed", "scratch", BOXES["b"]), ("unlabeled", "", BOXES["c"])]
 
 
 def test_a_label_of_another_class():

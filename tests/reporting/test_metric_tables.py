@@ -49,3 +49,4 @@ def test_every_number_is_listed_and_the_unknown_ones_come_last():
         ("IoU of class {0.__class__}", "–"),  # noqa: RUF001
     ]
     assert all(meaning for name, _, meaning in tables["Pixels"])
+    assert dict(metric_tables({"pixel": {"iou_by_class": None}})) == {}

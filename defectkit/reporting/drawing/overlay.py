@@ -148,6 +148,7 @@ def _line_width(image: Image) -> int:
 
 
 def region_tags(finding: Finding) -> list[Tag]:
-    """Return class and score of a finding's regions, the largest first, with their boxes."""
+    """Return class, if any, and score of a finding's regions, the largest first, with boxes."""
     largest = sorted(finding.regions, key=lambda region: -region.area)
-    return [(f"{region.class_id} {region.score:.2f}", region.box_xywh) for region in largest]
+    texts = (f"{region.class_id} {region.score:.2f}".lstrip() for region in largest)
+    return [(text, region.box_xywh) for text, region in zip(texts, largest, strict=True)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from defectkit.evaluation.region_matching import ClassConfusion
 from defectkit.files import read_limited, write_text
 from defectkit.reporting.confusion_table import confusion_rows
 from defectkit.reporting.drawing.overlay import overlay_name
@@ -76,7 +77,7 @@ def write_report(
     Raises:
         OutputError: the page cannot be written.
     """
-    confusion = metrics["class_confusion"]
+    confusion = metrics["class_confusion"] or ClassConfusion(classes=[], counts=[])
     page = render_page(
         "report.html",
         title=title,

@@ -1,5 +1,6 @@
 """The overlay must be readable, complete and true to the pixel."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +186,8 @@ def test_the_largest_regions_are_named():
         class_scores=scores[:, 0, 0],
     )
     assert region_tags(finding)[:2] == [("3 0.30", (3, 0, 3, 2)), ("2 0.20", (2, 0, 2, 2))]
+    unnamed = replace(finding, regions=(replace(regions[0], class_id=""),))
+    assert region_tags(unnamed) == [("0.10", (1, 0, 1, 2))]
 
 
 HOSTILE_IDS = [
