@@ -49,10 +49,22 @@ def autocast_dtype(
     import torch
 
     if amp == "auto":
+        if device.type == "cpu":
+            return torch.bfloat16 if _multiplies_bfloat16() else None
         if device.type != "cuda":
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+def _multiplies_bfloat16() -> bool:
+    """Return whether the processor multiplies matrices in bfloat16 faster than in float32 (AMX)."""
+    import torch
+
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    if capabilities is None:  # an earlier release of torch
+        return False
+    return bool(capabilities().get("amx_bf16", False))
 
 
 def usable_processors() -> int:

@@ -51,6 +51,10 @@ def test_devices_are_described_for_people(monkeypatch):
 
 
 def test_reduced_precision_by_device(monkeypatch):
+    for capabilities, chosen in (({}, None), ({"amx_bf16": True}, torch.bfloat16)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=capabilities: known)
+        assert autocast_dtype("auto", CPU) is chosen
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert autocast_dtype("auto", CPU) is None
     assert autocast_dtype("auto", torch.device("mps")) is None
     for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):

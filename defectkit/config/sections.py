@@ -287,7 +287,8 @@ class TrainConfig(_Section):
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of the weights that is validated and saved; 0 switches it off."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
-    """Reduced precision; `auto` takes bf16 or fp16 on a GPU and none on a CPU."""
+    """Reduced precision; `auto` takes bf16 or fp16 on a GPU, bf16 on a CPU that multiplies matrices
+    in it (AMX), else none. Networks that find boxes are always trained in full precision."""
     patience: Count | None = None
     """Number of epochs without improvement on validation after which training stops; null never
     stops early."""

@@ -11,6 +11,7 @@ from defectkit.approaches.interface import Approach, Samples
 from defectkit.errors import NotFiniteError
 from defectkit.models.network import Batches, Network
 from defectkit.training.loader import EpochLoader, batches_of_one
+from defectkit.training.reduced_precision import reduced_precision
 from defectkit.training.schedule import Budget, freeze, learning_rate, set_learning_rate
 from defectkit.training.state import EpochResult, Learner, TrainState
 
@@ -56,7 +57,7 @@ def train_one_epoch(
             break
         rate = learning_rate(config, progress=progress, epoch=epoch - 1)
         set_learning_rate(optimizer, rate)
-        with torch.autocast(device.type, learner.dtype, enabled=learner.dtype is not None):
+        with reduced_precision(device, learner.dtype):
             terms = approach.loss(network, inputs, targets)
         loss = terms["loss"].item()
         if not math.isfinite(loss):

@@ -14,11 +14,11 @@ from torch import nn
 
 from defectkit.approaches.sample_draws import HardPlace
 from defectkit.config import TrainConfig
-from defectkit.devices import autocast_dtype
 from defectkit.errors import TrainingError
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import Row
+from defectkit.training.reduced_precision import choose_dtype
 from defectkit.training.schedule import Budget, build_optimizer
 from defectkit.training.validation import Validation
 from defectkit.training.validation_part import ValidationPlan
@@ -53,7 +53,7 @@ class Learner:
 
 def build_learner(network: Network, config: TrainConfig, device: torch.device) -> Learner:
     """Return what trains ``network``, which is on ``device``; its moving average starts here."""
-    dtype = autocast_dtype(config.amp, device)
+    dtype = choose_dtype(network, config, device)
     return Learner(
         network=network,
         ema=ModelEmaV3(network, decay=config.ema, use_warmup=True) if config.ema else None,

@@ -13,12 +13,12 @@ import torch
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import Config, TrainConfig
 from defectkit.data.dataset import ImageRecord
-from defectkit.devices import autocast_dtype
 from defectkit.errors import ConfigError, first_line
 from defectkit.models.network import Network
 from defectkit.training.failures import explain_failures
 from defectkit.training.folds import folds_reserve
 from defectkit.training.loader import batch_keys, batches_of_one, to_device
+from defectkit.training.reduced_precision import choose_dtype, reduced_precision
 from defectkit.training.schedule import CAUTION
 from defectkit.training.validation import validate
 
@@ -105,9 +105,8 @@ def _try_step(
         return time.monotonic() - start
     keys = batch_keys(1, 0, config.batch_size)
     inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
-    dtype = autocast_dtype(config.amp, device)
     network.train()
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+    with reduced_precision(device, choose_dtype(network, config, device)):
         loss = approach.loss(network, inputs, targets)["loss"]
     loss.backward()  # type: ignore[no-untyped-call]
     loss.item()  # waits for a GPU
