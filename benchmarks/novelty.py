@@ -1,13 +1,15 @@
-"""What novelty finds of defects that were never labeled, and what segment finds of them.
+"""What novelty finds of defects that were never labeled, alone and fused with segment.
 
     python benchmarks/novelty.py ../shared/data/magnetic_tile --max-time 10m
     python benchmarks/novelty.py ../shared/data/magnetic_tile --leave-out
 
 Trains ``novelty`` on the good training images alone and ranks the test images by it; their labels
 serve to score it. With ``--leave-out`` a class after the other has all its images removed from
-train and val, and ``segment`` learns from the rest: what it finds of the class on test stands
-beside what ``novelty`` finds. Intervals (95 %) are from resampled groups of images; regions are
-those found at the thresholds that validation chose. Existing runs are not trained again.
+train and val, and ``segment`` learns from the rest. What it finds on test of that class, and of the
+classes that it knows, stands beside what it finds when ``novelty`` is fused with it
+(``novelty.fuse``), and what ``novelty`` finds alone. Intervals (95 %) are from resampled groups of
+images; regions are those found at the thresholds that validation chose. Existing runs are not
+trained again.
 """
 
 import argparse
@@ -54,8 +56,12 @@ def main() -> None:
             leave_out(options.source, dataset, class_id, data)
         run = options.out / f"segment-without-{class_id}"
         segment = evaluated(run, data, "segment", options.set, max_time=options.max_time)
-        report(dataset, segment, f"segment without {class_id}", class_id)
-        report(dataset, novelty, "novelty", class_id)
+        settings = [*options.set, f"novelty.fuse={run}"]
+        fused = evaluated(options.out / f"fused-without-{class_id}", data, "novelty", settings)
+        for known in (False, True):
+            report(dataset, segment, f"segment without {class_id}", class_id, known=known)
+            report(dataset, fused, "fused with novelty", class_id, known=known)
+            report(dataset, novelty, "novelty", class_id, known=known)
 
 
 def evaluated(
@@ -84,14 +90,24 @@ def leave_out(source: Path, dataset: Dataset, class_id: str, out: Path) -> None:
     )
 
 
-def report(dataset: Dataset, evaluation: Evaluation, name: str, class_id: str | None) -> None:
-    """Print a row: all defects on test, or the good images and those with defects of one class."""
+def report(
+    dataset: Dataset,
+    evaluation: Evaluation,
+    name: str,
+    class_id: str | None,
+    *,
+    known: bool = False,
+) -> None:
+    """Print a row: all defects on test, or the good images and those with defects of one class.
+
+    With ``known`` it is of the good images and those without a defect of that class.
+    """
     images, defects = evaluation.images, dataset.defects
     if class_id is not None:
-        defects = defects[defects["class_id"] == class_id]
-        images = images[
-            ~images["defective"].astype(bool) | images["image_id"].isin(defects["image_id"])
-        ]
+        with_class = images["image_id"].isin(
+            defects.loc[defects["class_id"] == class_id, "image_id"]
+        )
+        images = images[~with_class if known else ~images["defective"].astype(bool) | with_class]
     truth, scores = images["defective"].to_numpy(bool), images["score"].to_numpy(np.float64)
     groups = np.unique(images["group"], return_inverse=True)[1]
     ranked = [resampled_auroc(truth, scores), resampled_average_precision(truth, scores)]
@@ -105,10 +121,11 @@ def report(dataset: Dataset, evaluation: Evaluation, name: str, class_id: str | 
         cells.append(f"{value:.3f} ({low:.3f} to {high:.3f})" if value is not None else "-")
     regions = evaluation.regions
     true = regions[regions["kind"] == "true"]
+    shown = "all"
     if class_id is not None:
-        true = true[true["class_id"] == class_id]
+        true = true[(true["class_id"] == class_id) != known]
+        shown = f"all but class {class_id}" if known else f"class {class_id}, never labeled"
     found = int(true["found"].astype(bool).sum())
-    shown = f"class {class_id}, never labeled" if class_id is not None else "all"
     print(f"| {shown} | {name} | {' | '.join(cells)} | {found} of {len(true)} |", flush=True)
 
 

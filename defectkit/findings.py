@@ -25,6 +25,9 @@ class Finding:
       [0, 1] and the logit of that judgment, of which ``score`` is mixed; else None.
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
+    - ``novelty``: where novelty is joined to a trained approach, the score in [0, 1] of the most
+      novel place; else None. ``witnesses`` are then the trained approach's own score of the image
+      and the logit of this one.
 
     Raises:
         ValueError: a shape, dtype or value range is wrong.
@@ -37,6 +40,7 @@ class Finding:
     class_scores: Float32Array
     witnesses: tuple[float, float] | None = None
     detections: tuple[Region, ...] = ()
+    novelty: float | None = None
 
     def __post_init__(self) -> None:
         scores = self.score_map

@@ -23,8 +23,10 @@ from defectkit.vocabulary import ApproachName, Device
 if TYPE_CHECKING:
     import torch
 
+    from defectkit.approaches.interface import Approach
     from defectkit.config import Config
     from defectkit.data.dataset import Dataset
+    from defectkit.models.network import Network
     from defectkit.training.job import TrainingJob
     from defectkit.training.state import TrainState
     from defectkit.training.validator import Validator
@@ -183,7 +185,8 @@ def _run(
             console=console,
             of_several=of_several,
         )
-    job = make_job(dataset, config, allow_download=allow_download)
+    trained = _load_run_to_fuse(config, dataset, console)
+    job = make_job(dataset, config, trained=trained, allow_download=allow_download)
     if not (out and before and has_checkpoint(out / "checkpoints")):
         job = job.tried(choose_device(config.device))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
@@ -191,6 +194,24 @@ def _run(
     with runs.lock_run(out, resume=resume), tell:
         _train(job, dataset, config, out, before=before, console=console)
         return _summarize(out, console)
+
+
+def _load_run_to_fuse(
+    config: "Config", dataset: "Dataset", console: Console
+) -> "tuple[Approach, Network] | None":
+    """Return the approach of the run that novelty is joined to, if it is, and its network."""
+    from defectkit.deployment.fusing import load_run_to_fuse
+
+    if config.novelty.fuse is None:
+        return None
+    model = load_run_to_fuse(Path(config.novelty.fuse), dataset)
+    console.print(
+        f"joined to {config.novelty.fuse}: {model.approach.config.approach}, epoch "
+        f"{model.info['epoch']}",
+        markup=False,
+        soft_wrap=True,
+    )
+    return model.approach, model.network
 
 
 def _train_seeds(

@@ -34,14 +34,18 @@ def test_a_row_counts_labeled_regions_whatever_else_is_found(novelty, capsys):
     evaluation = SimpleNamespace(images=images.assign(group=images["image_id"]), regions=regions)
     defects = pd.DataFrame([("a", "1"), ("b", "2")], columns=["image_id", "class_id"])
     rows = []
-    for class_id in (None, "1"):
-        novelty.report(SimpleNamespace(defects=defects), evaluation, "novelty", class_id)
+    for class_id, known in ((None, False), ("1", False), ("1", True)):
+        dataset = SimpleNamespace(defects=defects)
+        novelty.report(dataset, evaluation, "novelty", class_id, known=known)
         rows.append([cell.strip() for cell in capsys.readouterr().out.split("|")[1:-1]])
     assert [re.sub(r" \(.*\)", "", cell) for cell in rows[0]] == [
         *("all", "novelty", "0.750", "0.833", "2 of 3")
     ]
     assert [re.sub(r" \(.*\)", "", cell) for cell in rows[1]] == [
         *("class 1, never labeled", "novelty", "1.000", "1.000", "1 of 2")
+    ]
+    assert [re.sub(r" \(.*\)", "", cell) for cell in rows[2]] == [
+        *("all but class 1", "novelty", "0.500", "0.500", "1 of 1")
     ]
     assert all(re.search(r" \(0\.\d{3} to [01]\.\d{3}\)$", cell) for cell in rows[0][2:4])
 
@@ -66,6 +70,9 @@ def test_from_end_to_end(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert [line.split(" | ")[:2] for line in ended.stdout.splitlines()[2:]] == [
         ["| all", "novelty"],
-        ["| class 1, never labeled", "segment without 1"],
-        ["| class 1, never labeled", "novelty"],
+        *(
+            [f"| {defects}", name]
+            for defects in ("class 1, never labeled", "all but class 1")
+            for name in ("segment without 1", "fused with novelty", "novelty")
+        ),
     ]

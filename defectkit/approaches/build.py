@@ -1,6 +1,7 @@
 """The approach that a configuration names."""
 
 from defectkit.approaches.box import Box
+from defectkit.approaches.fused import Fused
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.novelty import Novelty
 from defectkit.approaches.patch import Patch
@@ -10,11 +11,17 @@ from defectkit.config import Config
 
 
 def build_approach(
-    config: Config, *, classes: tuple[str, ...], channels: int, tuning: Tuning = UNTUNED
+    config: Config,
+    *,
+    classes: tuple[str, ...],
+    channels: int,
+    tuning: Tuning = UNTUNED,
+    trained: Approach | None = None,
 ) -> Approach:
     """Return the approach that ``config`` names, for images of 1 (gray) or 3 (RGB) channels.
 
     ``tuning`` is what was chosen on validation; its minimum area is raised to ``infer.min_area``.
+    ``trained`` is what ``novelty`` is joined to, if it is; other approaches are joined to nothing.
     """
     min_area = max(tuning.min_area, config.infer.min_area)
     tuning = tuning.model_copy(update={"min_area": min_area})
@@ -26,4 +33,5 @@ def build_approach(
         case "box":
             return Box(config, classes, channels, tuning)
         case "novelty":
-            return Novelty(config, classes, channels, tuning)
+            novelty = Novelty(config, classes, channels, tuning)
+            return Fused(novelty, trained, tuning) if trained else novelty

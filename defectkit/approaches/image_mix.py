@@ -3,6 +3,9 @@
 The map's largest score finds the smallest defect, but also the one odd spot on a good image; a
 judgment of the whole knows what a surface looks like, but overlooks what is small. Mixed, they rank
 images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
+
+Where novelty is joined to a trained approach, that one's score takes the place of the map's, and
+the novelty of the image that of the judgment of the whole.
 """
 
 from typing import Annotated, Self

@@ -28,7 +28,10 @@ class Tuning(BaseModel):
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are left out; at least ``infer.min_area``."""
     image_mix: ImageMix = ImageMix()
-    """How the image's score is mixed, where a network judges the image as a whole, too."""
+    """How the image's score is mixed, where there are two witnesses of it."""
+    novelty_threshold: Share | None = None
+    """Where novelty is joined to a trained approach, the score of novelty from which pixels that
+    the trained approach does not see are found, too; None: none are."""
 
 
 UNTUNED = Tuning()

@@ -216,6 +216,9 @@ class NoveltyConfig(_Section):
     bank: Annotated[int, Field(ge=1, le=20_000)] = 1024
     """Number of features of good images that are kept, chosen so that none is far from all of them.
     A larger bank knows rarer kinds of good surface, and takes more time."""
+    fuse: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """An earlier run of `segment`, `patch` or `box` on the same dataset, which is joined to
+    `novelty` in one model: it finds what that run learned, and places that are new to both."""
 
 
 class AugmentConfig(_Section):
@@ -379,6 +382,16 @@ class Config(_Section):
             raise ValueError(
                 f"model.architecture '{self.model.architecture}' belongs to the approach {theirs}, "
                 f"not to {self.approach}. Use --approach {theirs}, or one of: {', '.join(own)}"
+            )
+        if self.novelty.fuse and self.approach != "novelty":
+            raise ValueError(
+                f"novelty.fuse joins novelty to an earlier run, but the approach is "
+                f"{self.approach}. Use --approach novelty, or leave novelty.fuse out"
+            )
+        if self.novelty.fuse and self.train.folds:
+            raise ValueError(
+                "train.folds and novelty.fuse cannot both be set: the run that is fused was "
+                "trained on images of most folds. Train without --folds"
             )
         pixels = self.train.batch_size * self._sample_pixels
         if pixels > MAX_BATCH_PIXELS:

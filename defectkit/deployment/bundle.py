@@ -11,17 +11,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from defectkit import __version__
-from defectkit.approaches.build import build_approach
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import ImageSize
-from defectkit.config import Config, flatten_settings, make_config
 from defectkit.config.load import MAX_MISTAKES
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
+from defectkit.deployment.approach_entries import describe_approach, read_approach
 from defectkit.deployment.model_info import ModelInfo
 from defectkit.devices import choose_device
-from defectkit.errors import ConfigError, ImageError, ModelError, shown
+from defectkit.errors import ConfigError, ImageError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
@@ -38,23 +37,6 @@ from defectkit.process_settings import is_forked, own_thread_settings
 from defectkit.seals import FORMAT_VERSION, add_seal, seal_of, warn_if_not_sealed
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import Device
-
-FOR_TRAINING_ALONE: dict[str, Any] = {
-    "plan": True,
-    "train": True,
-    "augment": True,
-    "data": {
-        *("workers", "cache_mib", "defect_fraction"),
-        *("class_balance", "injection", "hard_negatives"),
-    },
-}
-"""What inspection does not read of the configuration: models of earlier versions may lack it."""
-
-BEFORE_ADDED: dict[str, dict[str, Any]] = {
-    "loss": {"image": 0.0},
-    "infer": {"margin": 0, "flip": False},
-}
-"""What models did that lack these settings, since they are older: not the defaults of today."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +61,7 @@ class TrainedModel:
         try:
             ModelInfo.model_validate(info)
             PixelFormat.from_dict(info.get("pixels"))
-            approach = build_approach(
-                _without_weights(_read_config(info, name=str(folder / "model.json"))),
-                classes=tuple(info["classes"]),
-                channels=info["channels"],
-                tuning=_read_tuning(info),
-            )
+            approach = read_approach(info, name=str(folder / "model.json"))
             check_shapes(folder / "model.safetensors", approach.network)
             state = _check_finite(load(read_model_weights(folder, info)))
             network = approach.network()
@@ -207,11 +184,10 @@ def save_model(
         "defectkit": __version__,
         "classes": list(approach.classes),
         "channels": approach.channels,
-        "tuning": tuning.model_dump(),
         "thresholds": thresholds.to_dict(),
         "sha256": sha256_bytes(weights),
         **facts,
-        "config": approach.config.model_dump(mode="json"),
+        **describe_approach(approach, tuning),
         "versions": installed_versions(),
     }
     write_json(folder / "model.json", add_seal(info))
@@ -249,31 +225,3 @@ def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if not tensor.float().isfinite().all():
             raise ValueError(f"the weight '{name}' has values that are not finite")
     return state
-
-
-def _without_weights(config: Config) -> Config:
-    # The trained weights follow: no pretrained ones are searched for.
-    return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
-
-
-def _read_tuning(info: dict[str, Any]) -> Tuning:
-    """Return what was chosen on validation; earlier versions wrote the pixel threshold alone."""
-    earlier = {"pixel_threshold": info.get("pixel_threshold")}
-    return Tuning.model_validate(info.get("tuning", earlier))
-
-
-def _read_config(info: dict[str, Any], *, name: str) -> Config:
-    """Return the configuration in ``model.json``; what inspection reads has no defaults there."""
-    given = info["config"]
-    for section, settings in BEFORE_ADDED.items():
-        if isinstance(own := given.get(section), dict):
-            given = {**given, section: {**settings, **own}}
-    config = make_config(given, name=name)
-    others = FOR_TRAINING_ALONE | dict.fromkeys({"novelty"} - {config.approach}, True)
-    needed = flatten_settings(config.model_dump(mode="json", exclude=others))
-    if missing := needed.keys() - flatten_settings(given).keys():
-        raise ConfigError(
-            f"{name} lacks settings: {', '.join(sorted(missing))}. Inspect with the version of "
-            f"defectkit that wrote it ({shown(info.get('defectkit'))}), or train again."
-        )
-    return config

@@ -54,6 +54,15 @@ class _OutOfFold(BaseModel):
         return self
 
 
+class _Trained(BaseModel):
+    """What is kept of the trained approach that novelty was joined to."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: dict[str, Any]
+    tuning: dict[str, Any]
+
+
 class ModelInfo(BaseModel):
     """The entries of ``model.json`` that are checked; it may have further ones."""
 
@@ -71,3 +80,4 @@ class ModelInfo(BaseModel):
     warnings: Annotated[list[Sentence], Field(max_length=100)] = []
     tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
     out_of_fold: _OutOfFold | None = None
+    trained: _Trained | None = None

@@ -13,6 +13,12 @@ from defectkit.arrays import Float64Array
 STRENGTH = 4.0
 """How strongly the weights are held near those of ``ImageMix()``, in images of doubt."""
 
+NOVEL_GOOD_IMAGES = 0.05
+"""Fraction of the good validation images that may have a novel place."""
+LEAST_NOVELTY = 0.5
+"""The lowest novelty threshold, the score that one good place in a thousand exceeds: a few good
+images, none of them conspicuous, do not make all others so."""
+
 
 def fit_image_mix(
     witnesses: Sequence[tuple[float, float]], defective: npt.ArrayLike
@@ -48,3 +54,28 @@ def fit_image_mix(
     if not found[:2].any():
         return start
     return ImageMix(map_weight=float(found[0]), image_weight=float(found[1]), bias=float(found[2]))
+
+
+def choose_novelty_threshold(
+    novelties: Sequence[float | None], defective: npt.ArrayLike
+) -> float | None:
+    """Return the score of novelty from which a place is novel that a trained approach overlooks.
+
+    The most novel places of good images say it alone. What is labeled says little: that is what the
+    trained approach has learned, and others are looked for.
+
+    Args:
+        novelties: of N images the score in [0, 1] of the most novel place, or None where novelty is
+            not joined to a trained approach.
+        defective: (N,) bool, the truth.
+
+    Returns:
+        The threshold in [0, 1], or ``None`` where there is no good image to know it from.
+    """
+    truth = np.asarray(defective, np.bool_)
+    pairs = zip(novelties, truth, strict=True)
+    of_good = [novelty for novelty, bad in pairs if novelty is not None and not bad]
+    if not of_good:
+        return None
+    usual = float(np.quantile(of_good, 1.0 - NOVEL_GOOD_IMAGES, method="higher"))
+    return max(usual, LEAST_NOVELTY)

@@ -11,6 +11,7 @@ from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.models.network import Network
+from defectkit.models.novelty.fused_network import FusedNetwork
 from defectkit.training.trial import UNKNOWN_TIME, ExpectedTime, try_training
 from defectkit.training.validation import Validation
 
@@ -56,6 +57,7 @@ def make_job(
     config: Config,
     *,
     records: Sequence[ImageRecord] | None = None,
+    trained: tuple[Approach, Network] | None = None,
     allow_download: bool = False,
 ) -> TrainingJob:
     """Return the job of training on a dataset, with its network before training.
@@ -64,11 +66,17 @@ def make_job(
         dataset: the dataset; its training and validation splits are taken.
         config: the configuration.
         records: images to train on in place of both.
+        trained: the approach that novelty is joined to, and its network.
         allow_download: whether pretrained weights may be fetched from the network.
     """
-    approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
+    joined_to, weights = trained or (None, None)
+    approach = build_approach(
+        config, classes=dataset.classes, channels=dataset.channels, trained=joined_to
+    )
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
     network = approach.network(allow_download=allow_download)
+    if isinstance(network, FusedNetwork) and weights:
+        network.trained.load_state_dict(weights.state_dict())
     training = dataset.split("train") if records is None else records
     return TrainingJob(
         approach=approach,

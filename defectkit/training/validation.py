@@ -12,7 +12,7 @@ from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.data.dataset import ImageRecord
-from defectkit.evaluation.calibration import fit_image_mix
+from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
@@ -118,12 +118,14 @@ def validate_predictions(
     regions = RegionTuning(min_area=approach.tuning.min_area)
     watched: list[Prediction] = []
     findings: list[tuple[float, tuple[float, float] | None]] = []
+    novelties: list[float | None] = []
     truth: list[bool] = []
     for prediction in predictions:
         judged = prediction.truth.as_found(approach.found_classes)
         pixels.update(prediction.finding.score_map, judged)
         regions.update(prediction.finding.defect_map, prediction.truth)
         findings.append((prediction.finding.score, prediction.finding.witnesses))
+        novelties.append(prediction.finding.novelty)
         truth.append(prediction.record.defective)
         if prediction.record.image_id in watched_ids:
             watched.append(prediction)
@@ -135,7 +137,11 @@ def validate_predictions(
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
     pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
     tuning, tuning_warnings = regions.choose(
-        Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix)
+        Tuning(
+            pixel_threshold=pixel_threshold,
+            image_mix=image_mix,
+            novelty_threshold=choose_novelty_threshold(novelties, defective),
+        )
     )
     seconds = time.monotonic() - start
     return Validation(

@@ -4,6 +4,7 @@ import torch
 
 from defectkit.approaches.box import Box
 from defectkit.approaches.build import build_approach
+from defectkit.approaches.fused import Fused
 from defectkit.approaches.novelty import Novelty
 from defectkit.approaches.patch import Patch
 from defectkit.approaches.segment import Segment
@@ -22,6 +23,17 @@ def test_the_approach_of_the_configuration_is_built(name, kind):
     assert isinstance(built, kind)
     assert built.config is config
     assert (built.classes, built.channels, built.tuning) == (("scratch", "stain"), 3, tuning)
+
+
+def test_novelty_is_joined_to_a_trained_approach():
+    known = {"classes": ("scratch", "stain"), "channels": 3}
+    trained = build_approach(load_config(None, []), **known, tuning=Tuning(min_area=7))
+    config = load_config(None, ["approach=novelty", "infer.min_area=5"])
+    fused = build_approach(config, **known, trained=trained)
+    assert isinstance(fused, Fused)
+    assert (fused.config, fused.trained, fused.tuning.min_area) == (config, trained, 5)
+    assert (fused.classes, fused.found_classes) == (known["classes"], known["classes"])
+    assert fused.channels == 3
 
 
 @pytest.mark.parametrize(("chosen", "asked", "expected"), [(5, 9, 9), (9, 5, 9), (0, 0, 0)])

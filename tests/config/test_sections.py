@@ -28,6 +28,11 @@ from defectkit.errors import ConfigError
         (["model.decoder_channels=[8, 0]"], r"decoder_channels.1: 0: .*greater than or equal to 1"),
         (["train.ema=1"], r"train.ema: 1: .*less than 1"),
         (["seed=-1"], r"seed: -1: .*greater than or equal to 0"),
+        (["novelty.fuse=runs/box-1"], r"novelty.fuse joins .* but the approach is segment. Use"),
+        (
+            ["approach=novelty", "novelty.fuse=runs/box-1", "train.folds=3"],
+            r"train.folds and novelty.fuse cannot both be set: .*Train without --folds",
+        ),
         (["augment.hflip=1.01"], r"augment.hflip: 1.01: .*less than or equal to 1"),
     ],
 )

@@ -10,11 +10,9 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
-from tiny_training import train_tiny
 
 import defectkit
 from defectkit.approaches.tuning import Tuning
-from defectkit.config import flatten_settings
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import convert_channels, read_image
 from defectkit.data.pixel_format import PixelFormat
@@ -27,7 +25,6 @@ from defectkit.errors import DefectkitWarning, ImageError, ModelError
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file, write_json
 from defectkit.labels.scope import Scope, decode_roi
-from defectkit.seals import add_seal
 
 IMAGE = np.random.default_rng(2).integers(0, 256, (96, 96), np.uint8)
 
@@ -59,27 +56,6 @@ def test_what_is_loaded_is_what_was_validated(run_folder, dataset_folder):
     assert float(row["val_image_ap"]) == info["validation"]["image_average_precision"]
 
 
-def test_a_model_of_an_earlier_version_has_the_pixel_threshold_alone(run_copy):
-    path = run_copy / "model" / "model.json"
-    info = {**read_json(path), "pixel_threshold": 0.25}
-    write_json(path, add_seal({name: info[name] for name in info if name != "tuning"}))
-    assert defectkit.load(run_copy, device="cpu").approach.tuning == Tuning(pixel_threshold=0.25)
-
-
-@pytest.mark.parametrize(
-    ("tuning", "message"),
-    [
-        ({"pixel_threshold": 1.5}, "pixel_threshold: Input should be less than or equal to 1"),
-        ({"min_area": -1}, "min_area: Input should be greater than or equal to 0"),
-        ({"of_a_later_version": 1}, "of_a_later_version: Extra inputs are not permitted"),
-    ],
-)
-def test_a_tuning_out_of_range_is_refused(run_copy, tuning, message):
-    edit(run_copy, tuning=tuning)
-    with pytest.raises(ModelError, match=f"cannot be used by this version of defectkit: {message}"):
-        defectkit.load(run_copy, device="cpu")
-
-
 def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_path):
     score = defectkit.load(run_folder, device="cpu").find(IMAGE).score
     moved = shutil.copytree(run_folder / "model", tmp_path / "elsewhere" / "model 零件")
@@ -89,16 +65,6 @@ def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_
         assert defectkit.load(moved, device="cpu").find(IMAGE).score == score
     finally:
         hidden.rename(source_csv.parent)
-
-
-def test_loading_searches_for_no_pretrained_weights(run_copy, monkeypatch):
-    info = read_json(run_copy / "model" / "model.json")
-    info["config"]["model"]["weights"] = "auto"
-    edit(run_copy, config=info["config"])
-    monkeypatch.setattr(
-        "defectkit.models.weights.pretrained_weights", lambda *_, **__: pytest.fail("looked")
-    )
-    defectkit.load(run_copy, device="cpu")
 
 
 def test_gray_and_color_images_are_both_inspected(run_folder):
@@ -311,47 +277,6 @@ def test_an_edited_threshold_is_refused_with_the_way_out(run_copy):
     message = r"model is damaged: model\.json was changed after it was written\. Copy it again, or"
     with pytest.raises(ModelError, match=message):
         defectkit.load(run_copy)
-
-
-@pytest.mark.check(55)
-@pytest.mark.parametrize("kept", [{}, {"model": {}}, {"approach": "segment"}])
-def test_no_setting_of_a_model_is_left_to_its_default(run_copy, kept):
-    edit(run_copy, config=kept)
-    with pytest.raises(ModelError, match=r"model\.json lacks settings: .*data\.crop, .*loss\.bce"):
-        defectkit.load(run_copy)
-
-
-@pytest.mark.check(55)
-def test_a_setting_of_training_that_a_later_version_adds_is_no_matter(run_copy):
-    config = read_json(run_copy / "model" / "model.json")["config"]
-    data = {name: config["data"][name] for name in ("crop", "resize")}
-    config = {**config, "train": {}, "augment": {}, "data": data}
-    del config["plan"]
-    edit(run_copy, config=config)
-    defectkit.load(run_copy, device="cpu")
-    del config["loss"]["classes"]  # It decides what the channels of the output mean.
-    edit(run_copy, config=config)
-    message = (
-        r"lacks settings: loss\.classes\. Inspect with the version .* wrote it \('\d.*train again"
-    )
-    with pytest.raises(ModelError, match=message):
-        defectkit.load(run_copy, device="cpu")
-
-
-def test_a_model_that_is_older_than_a_setting_does_what_it_did(dataset_folder, tmp_path):
-    before = {"loss.image": 0.0, "infer.margin": 0, "infer.flip": False}
-    settings = [f"{name}={value}" for name, value in before.items()]
-    run = train_tiny(dataset_folder, tmp_path / "run", *settings, "train.epochs=1").run
-    score_map = defectkit.load(run, device="cpu").find(IMAGE).score_map
-    config = read_json(run / "model" / "model.json")["config"]
-    for name in before:
-        section, _, setting = name.partition(".")
-        del config[section][setting]
-    edit(run, config=config)
-    model = defectkit.load(run, device="cpu")
-    np.testing.assert_array_equal(model.find(IMAGE).score_map, score_map)
-    settings = flatten_settings(model.approach.config.model_dump())
-    assert {name: settings[name] for name in before} == before
 
 
 def test_a_model_of_an_earlier_version_loads_with_a_warning(run_copy):

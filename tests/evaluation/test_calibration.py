@@ -3,7 +3,11 @@ import pytest
 from scipy.special import expit
 
 from defectkit.approaches.image_mix import ImageMix
-from defectkit.evaluation.calibration import fit_image_mix
+from defectkit.evaluation.calibration import (
+    LEAST_NOVELTY,
+    choose_novelty_threshold,
+    fit_image_mix,
+)
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.random(400) < 0.3
@@ -49,3 +53,21 @@ def test_with_one_kind_of_image_there_is_nothing_to_fit():
     assert fit_image_mix(pairs, np.ones(400)) is None
     assert fit_image_mix(pairs, np.zeros(400)) is None
     assert isinstance(fit_image_mix(pairs, TRUTH), ImageMix)
+
+
+def test_one_good_image_in_twenty_has_a_novel_place():
+    novelties = RNG.uniform(0.5, 1.0, 400)
+    threshold = choose_novelty_threshold(novelties.tolist(), TRUTH)
+    assert np.mean(novelties[~TRUTH] > threshold) == pytest.approx(0.05, abs=0.005)
+    worst = np.where(TRUTH, 1.0, novelties)  # what is labeled does not matter
+    assert choose_novelty_threshold(worst.tolist(), TRUTH) == threshold
+
+
+def test_a_few_inconspicuous_images_do_not_make_all_others_novel():
+    assert choose_novelty_threshold([0.1, 0.2, 0.9], [False, False, True]) == LEAST_NOVELTY
+    assert choose_novelty_threshold([0.1, 0.6, 0.9], [False, False, True]) == 0.6
+
+
+def test_without_good_images_or_novelty_there_is_no_novelty_threshold():
+    assert choose_novelty_threshold([0.8, 0.9], [True, True]) is None
+    assert choose_novelty_threshold([None, None], [True, False]) is None

@@ -1,0 +1,196 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from small_sources import draw_image
+from tiny_training import train_tiny
+
+import defectkit
+from defectkit.approaches.fused import REACH
+from defectkit.approaches.image_mix import logit
+from defectkit.approaches.tuning import UNTUNED, Tuning
+from defectkit.data.dataset import Dataset
+from defectkit.data.images import write_png
+from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
+from defectkit.files import read_csv, read_json, sha256_file
+from defectkit.labels.scope import Scope
+from defectkit.regions import label_regions
+
+SMALL = ("novelty.bank=200", "model.weights=auto")
+
+
+def fuse(data, out, run, *settings):
+    fused = (*SMALL, f"novelty.fuse={run}", *settings)
+    return train_tiny(data, out, *fused, approach="novelty").run
+
+
+@pytest.fixture(scope="module")
+def run(dataset_folder, run_folder, tmp_path_factory):
+    """The tiny U-Net and novelty in one model, without the run that it was taken from."""
+    folder = tmp_path_factory.mktemp("fused")
+    earlier = shutil.copytree(run_folder, folder / "earlier")
+    fused = fuse(dataset_folder, folder / "fused", earlier)
+    shutil.rmtree(earlier)
+    return fused
+
+
+@pytest.fixture
+def model(run):
+    return defectkit.load(run, device="cpu")
+
+
+@pytest.fixture
+def earlier(run_folder):
+    return defectkit.load(run_folder, device="cpu")
+
+
+@pytest.fixture
+def blind(model):
+    """The fused model with a U-Net that gives every pixel a score of 0."""
+    head = model.network.trained.body.segmentation_head[0]
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.fill_(-200.0)
+    return model
+
+
+def test_a_place_is_found_that_the_trained_approach_gives_0(blind):
+    for index in range(0, 20, 2):
+        image, masks = draw_image(index)
+        (truth,) = masks.values()
+        own = blind.approach.trained.find(blind.network.trained, [image[..., None]])[0]
+        assert not own.score_map.any()
+        finding = blind.find(image)
+        assert finding.mask[truth].mean() > 0.5
+        assert max(region.score for region in finding.regions) == pytest.approx(
+            finding.score_map.max(), abs=0.2
+        )
+        assert finding.score_map[:, truth].max() >= blind.approach.tuning.pixel_threshold
+        assert finding.class_scores.max() >= blind.approach.tuning.pixel_threshold
+        assert {region.class_id for region in finding.regions} <= {"1", "2"}
+        assert np.unique(finding.region_map).tolist() == [*range(len(finding.regions) + 1)]
+
+
+def test_what_the_trained_approach_finds_stays_as_it_is(model, earlier):
+    n_found = 0
+    for index in range(20):
+        image, _ = draw_image(index)
+        known, fused = earlier.find(image), model.find(image)
+        n_known = len(known.regions)
+        n_found += n_known
+        assert fused.regions[:n_known] == known.regions
+        np.testing.assert_array_equal(fused.region_map[known.mask], known.region_map[known.mask])
+        assert (fused.score_map >= known.score_map).all()
+        assert (fused.class_scores >= known.class_scores).all()
+        for row, column in np.argwhere(known.mask)[:1]:
+            near = (slice(max(row - REACH, 0), row + REACH + 1), slice(column, column + 1))
+            np.testing.assert_array_equal(fused.score_map[:, *near], known.score_map[:, *near])
+    assert n_found > 3
+
+
+def test_novel_places_are_added_beyond_the_reach_of_what_is_known(model):
+    image = np.concatenate([draw_image(index)[0] for index in (0, 2, 4)], axis=1)[..., None]
+    approach, network = model.approach, model.network
+    (known,) = approach.trained.find(network.trained, [image])
+    tuning = Tuning(pixel_threshold=float(known.defect_map.max()), novelty_threshold=0.9)
+    trained = replace(approach.trained, tuning=tuning)  # finds its highest score alone
+    (known,) = trained.find(network.trained, [image])
+    (novel,) = approach.novelty.find(network.novelty, [image])
+    (fused,) = replace(approach, trained=trained, tuning=tuning).find(network, [image])
+    beyond = ndimage.distance_transform_cdt(~known.mask, "chessboard") > REACH
+    added_map, added = label_regions((novel.defect_map >= 0.9) & beyond)
+    assert len(known.regions) == 1
+    assert len(added) > 0
+    assert [one.box_xywh for one in fused.regions[1:]] == [one.box_xywh for one in added]
+    np.testing.assert_array_equal(
+        fused.region_map, np.where(added_map > 0, added_map + 1, known.region_map)
+    )
+    np.testing.assert_array_equal(fused.score_map[:, ~beyond], known.score_map[:, ~beyond])
+
+
+def test_both_are_weighed_on_validation(model, earlier, dataset_folder):
+    records = Dataset.load(dataset_folder).split("val")
+    known = [earlier.find(record.path) for record in records]
+    fused = [model.find(record.path) for record in records]
+    defective = [record.defective for record in records]
+    novelties = [one.novelty for one in fused]
+    witnesses = [(k.score, logit(n)) for k, n in zip(known, novelties, strict=True)]
+    assert [one.witnesses for one in fused] == [pytest.approx(each) for each in witnesses]
+    tuning, mix = model.approach.tuning, fit_image_mix(witnesses, defective)
+    assert tuning.image_mix.map_weight == pytest.approx(mix.map_weight, abs=1e-3)
+    assert tuning.image_mix.image_weight == pytest.approx(mix.image_weight, abs=1e-3)
+    assert [one.score for one in fused] == pytest.approx([mix.score(*w) for w in witnesses])
+    novelty_threshold = choose_novelty_threshold(novelties, defective)
+    assert tuning.novelty_threshold == pytest.approx(novelty_threshold)
+
+
+def test_the_novelty_threshold_becomes_the_pixel_threshold(blind):
+    image, _ = draw_image(0)
+    (novel,) = blind.approach.novelty.find(blind.network.novelty, [image[..., None]])
+    tuning = blind.approach.tuning
+    is_novel = novel.defect_map >= tuning.novelty_threshold
+    found = blind.find(image).defect_map >= tuning.pixel_threshold
+    assert is_novel.any()
+    assert np.count_nonzero(is_novel != found) < 10  # by rounding
+
+
+def test_without_a_threshold_the_map_is_that_of_the_trained_approach(model, earlier):
+    untuned = replace(model.approach, tuning=UNTUNED)
+    image, _ = draw_image(0)
+    (finding,) = untuned.find(model.network, [image[..., None]])
+    known = earlier.find(image)
+    np.testing.assert_array_equal(finding.score_map, known.score_map)
+    assert finding.regions == known.regions
+    assert finding.score == pytest.approx(UNTUNED.image_mix.score(*finding.witnesses))
+
+
+def test_nothing_is_found_outside_of_the_scope(blind):
+    image, masks = draw_image(0)
+    (truth,) = masks.values()
+    for scope in (Scope(roi=~truth), Scope(ignored=truth)):
+        finding = blind.find(image, scope)
+        assert not finding.score_map[:, truth].any()
+        assert not finding.mask[truth].any()
+
+
+def test_the_model_needs_nothing_of_the_earlier_run(run, earlier, tmp_path, cli):
+    moved = shutil.copytree(run / "model", tmp_path / "elsewhere" / "model")
+    model, image = defectkit.load(moved, device="cpu"), draw_image(0)[0]
+    trained = model.approach.trained
+    assert trained.tuning == earlier.approach.tuning
+    np.testing.assert_array_equal(
+        trained.find(model.network.trained, [image[..., None]])[0].score_map,
+        earlier.find(image).score_map,
+    )
+    write_png(tmp_path / "image.png", image)
+    inspected = cli("inspect", moved, tmp_path / "image.png", "--out", tmp_path / "out")
+    assert inspected.code == 0, inspected.err
+    (row,) = read_csv(tmp_path / "out" / "findings.csv")[:1]
+    assert float(row["score"]) == pytest.approx(model.find(image).score, abs=1e-4)
+
+
+def test_it_is_evaluated_and_compared_like_any_run(run, run_copy, cli, tmp_path):
+    compared = cli("compare", run, run_copy, "--out", tmp_path / "out", "--device", "cpu")
+    assert compared.code == 0, compared.err
+    metrics = read_json(run / "evaluation" / "test" / "metrics.json")
+    assert metrics["class_confusion"]["classes"] == ["1", "2"]
+
+
+def test_a_finished_run_is_the_same_again(run, run_folder, dataset_folder, tmp_path):
+    again = fuse(dataset_folder, tmp_path / "run", run_folder)
+    weights = "model/model.safetensors"
+    assert sha256_file(again / weights) == sha256_file(run / weights)
+
+
+def test_boxes_of_a_detector_stay(dataset_folder, tmp_path):
+    box = train_tiny(dataset_folder, tmp_path / "box", "train.epochs=1", approach="box").run
+    model = defectkit.load(fuse(dataset_folder, tmp_path / "fused", box), device="cpu")
+    detector = defectkit.load(box, device="cpu")
+    for index in (0, 2):
+        image, _ = draw_image(index)
+        known, fused = detector.find(image), model.find(image)
+        assert fused.detections == known.detections
+        assert fused.regions[: len(known.regions)] == known.regions
