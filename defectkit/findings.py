@@ -22,7 +22,8 @@ class Finding:
     - ``score``: the image's defect score in [0, 1], which the verdict compares with the thresholds.
     - ``class_scores``: (K,) float32 in [0, 1].
     - ``witnesses``: where a network also judges the image as a whole, the score of the map in
-      [0, 1] and the logit of that judgment, of which ``score`` is mixed; else None.
+      [0, 1] and the logit of that judgment, of which ``score`` is mixed; else None. The logit is
+      None where pixels do not count, which that judgment would see.
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
     - ``novelty``: where novelty is joined to a trained approach, the score in [0, 1] of the most
@@ -38,7 +39,7 @@ class Finding:
     regions: tuple[Region, ...]
     score: float
     class_scores: Float32Array
-    witnesses: tuple[float, float] | None = None
+    witnesses: tuple[float, float | None] | None = None
     detections: tuple[Region, ...] = ()
     novelty: float | None = None
 

@@ -17,10 +17,15 @@ MAX_LOGIT = 14.0
 """Scores nearer to 0 or 1 than this logit, 8e-7, count as this one."""
 
 Weight = Annotated[float, Field(ge=0.0, le=1e3)]
+Bias = Annotated[float, Field(ge=-1e3, le=1e3)]
 
 
 class ImageMix(BaseModel):
     """The logit of an image's defect score: both weighed logits, and a bias.
+
+    Where pixels do not count, the judgment of the whole is of no use, since it saw them too: then
+    the score is that of the map alone, with a weight and a bias of its own. Fitted to the same
+    images, both are probabilities, so that the same thresholds hold.
 
     Raises:
         pydantic.ValidationError: a value is out of range, both weights are 0, or there is an
@@ -33,8 +38,12 @@ class ImageMix(BaseModel):
     """Weight of the logit of the map's score."""
     image_weight: Weight = 0.5
     """Weight of the logit of the judgment of the whole."""
-    bias: Annotated[float, Field(ge=-1e3, le=1e3)] = 0.0
+    bias: Bias = 0.0
     """What is added."""
+    alone_weight: Annotated[float, Field(gt=0.0, le=1e3)] = 1.0
+    """Weight of the logit of the map's score where it is the only witness."""
+    alone_bias: Bias = 0.0
+    """What is added there."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -42,13 +51,16 @@ class ImageMix(BaseModel):
             raise ValueError("one of the weights of an image score must be above 0")
         return self
 
-    def score(self, map_score: float, image_logit: float) -> float:
+    def score(self, map_score: float, image_logit: float | None) -> float:
         """Return the defect score in [0, 1] of an image.
 
         Args:
             map_score: the score of its map, in [0, 1].
-            image_logit: the logit of the judgment of the whole.
+            image_logit: the logit of the judgment of the whole; None where the map is the only
+                witness.
         """
+        if image_logit is None:
+            return sigmoid(self.alone_weight * logit(map_score) + self.alone_bias)
         return sigmoid(
             self.map_weight * logit(map_score) + self.image_weight * image_logit + self.bias
         )

@@ -6,7 +6,6 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from defectkit.approaches.image_mix import logit
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float32Array, Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding
@@ -61,15 +60,16 @@ def make_finding(
             scores[:, *region.window][:, own] = _give_class(inside, class_index)
         regions.append(replace(region, class_id=classes[class_index]))
     map_score = image_score(defect_map, scope.counted)
-    if image_logit is not None and scope.counted is not None:
-        # What is judged as a whole has pixels that do not count: the map speaks for both.
-        image_logit = logit(map_score)
+    witnesses = None
+    if image_logit is not None:
+        # What is judged as a whole has pixels that do not count: then the map alone is heard.
+        witnesses = (map_score, image_logit if scope.counted is None else None)
     return Finding(
         score_map=scores,
         region_map=region_map,
         regions=tuple(regions),
-        score=map_score if image_logit is None else tuning.image_mix.score(map_score, image_logit),
-        witnesses=None if image_logit is None else (map_score, image_logit),
+        score=tuning.image_mix.score(*witnesses) if witnesses else map_score,
+        witnesses=witnesses,
         class_scores=np.array([image_score(one, scope.counted) for one in scores], np.float32),
     )
 

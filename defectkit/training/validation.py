@@ -117,7 +117,7 @@ def validate_predictions(
     pixels = PixelMetrics(classes=approach.found_classes, threshold=None)
     regions = RegionTuning(min_area=approach.tuning.min_area)
     watched: list[Prediction] = []
-    findings: list[tuple[float, tuple[float, float] | None]] = []
+    findings: list[tuple[float, tuple[float, float | None] | None]] = []
     novelties: list[float | None] = []
     truth: list[bool] = []
     for prediction in predictions:
@@ -131,7 +131,7 @@ def validate_predictions(
             watched.append(prediction)
     defective = np.array(truth)
     witnesses = [known for _, known in findings if known is not None]
-    image_mix = (fit_image_mix(witnesses, defective) if witnesses else None) or ImageMix()
+    image_mix = fit_image_mix(witnesses, defective) if witnesses else ImageMix()
     scores = np.array([image_mix.score(*known) if known else score for score, known in findings])
     thresholds, warnings = choose_thresholds(scores, defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.

@@ -41,6 +41,11 @@ def test_with_one_weight_the_score_is_that_witness():
     )
 
 
+def test_without_a_judgment_of_the_whole_the_map_has_its_own_weight():
+    mix = ImageMix(map_weight=9.0, bias=9.0, alone_weight=2.0, alone_bias=-1.0)
+    assert exact_logit(mix.score(0.6, None)) == pytest.approx(2 * exact_logit(0.6) - 1)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"map_weight": -1}, {"bias": math.nan}, {"image_weight": math.inf}]
 )

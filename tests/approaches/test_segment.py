@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,13 +165,15 @@ def test_an_image_is_scored_by_its_map_and_by_what_is_said_of_the_whole():
         np.testing.assert_array_equal(finding.score_map, alone.score_map)
 
 
-def test_where_not_all_pixels_count_the_map_speaks_for_both():
+def test_where_not_all_pixels_count_the_map_alone_is_heard():
     image = np.full((40, 30, 1), 230, np.uint8)
     scope = Scope(ignored=np.eye(40, 30, dtype=bool))
-    (finding,) = segment().find(Judging(reach=0), [image], [scope])
+    mix = ImageMix(map_weight=3.0, bias=2.0, alone_weight=0.5, alone_bias=-1.0)
+    approach = replace(segment(), tuning=Tuning(image_mix=mix))
+    (finding,) = approach.find(Judging(reach=0), [image], [scope])
     of_map, whole = finding.witnesses
-    assert whole == pytest.approx(logit(of_map))
-    assert finding.score == pytest.approx(of_map)
+    assert whole is None
+    assert logit(finding.score) == pytest.approx(0.5 * logit(of_map) - 1)
 
 
 def test_images_up_to_the_limit_are_not_tiled():

@@ -14,7 +14,7 @@ TRUTH = RNG.random(400) < 0.3
 SIGNS = np.where(TRUTH, 1.0, -1.0)
 
 
-def witnesses(of_map: np.ndarray, whole: np.ndarray) -> list[tuple[float, float]]:
+def witnesses(of_map: np.ndarray, whole: np.ndarray) -> list[tuple[float, float | None]]:
     return list(zip(expit(of_map).tolist(), whole.tolist(), strict=True))
 
 
@@ -48,11 +48,31 @@ def test_a_few_images_cannot_silence_a_witness():
     assert mix.map_weight < 3.0  # nor trust one without end
 
 
+def test_the_map_alone_gives_probabilities_too_with_and_without_a_judgment_of_the_whole():
+    far_too_high = SIGNS + RNG.normal(size=400) + 3
+    pairs = witnesses(far_too_high, 3 * SIGNS)
+    only_map = [(score, None) for score, _ in pairs]
+    some = [only if number % 2 else both for number, (both, only) in enumerate(
+        zip(pairs, only_map, strict=True))]  # fmt: skip
+    mixes = [fit_image_mix(known, TRUTH) for known in (pairs, some, only_map)]
+    for mix in mixes:
+        scores = np.array([mix.score(*one) for one in only_map])
+        assert scores.mean() == pytest.approx(TRUTH.mean(), abs=0.05)  # that of the map is 0.8
+        assert mix.alone_weight == pytest.approx(mixes[0].alone_weight)
+    assert mixes[1].image_weight == pytest.approx(mixes[0].image_weight, rel=0.5)
+    assert mixes[2].image_weight == ImageMix().image_weight  # nothing is known of it
+
+
 def test_with_one_kind_of_image_there_is_nothing_to_fit():
     pairs = witnesses(SIGNS, SIGNS)
-    assert fit_image_mix(pairs, np.ones(400)) is None
-    assert fit_image_mix(pairs, np.zeros(400)) is None
-    assert isinstance(fit_image_mix(pairs, TRUTH), ImageMix)
+    assert fit_image_mix(pairs, np.ones(400)) == ImageMix()
+    assert fit_image_mix(pairs, np.zeros(400)) == ImageMix()
+    assert fit_image_mix(pairs, TRUTH) != ImageMix()
+
+
+def test_a_map_that_contradicts_keeps_its_weight_where_it_is_alone():
+    mix = fit_image_mix(witnesses(-SIGNS, SIGNS), TRUTH)
+    assert (mix.map_weight, mix.alone_weight) == (0.0, 1.0)
 
 
 def test_one_good_image_in_twenty_has_a_novel_place():
