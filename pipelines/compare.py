@@ -36,12 +36,13 @@ PAGE_FILES = ("comparison.png", "comparison.html")
 class InspectedRun(NamedTuple):
     """What the model of a run gives for the comparison, so that no two models are in memory.
 
-    ``facts`` are cells of ``comparison.csv``; ``rule`` is that of the thresholds; ``findings`` has
-    one finding for each example image.
+    ``facts`` are cells of ``comparison.csv``; ``rule`` is that of the thresholds; ``notes`` are
+    about this run alone; ``findings`` has one finding for each example image.
     """
 
     facts: Row
     rule: str
+    notes: list[str]
     findings: "list[RunFinding]"
 
 
@@ -110,6 +111,7 @@ def run(
             for index, (result, one) in enumerate(zip(results, inspected, strict=True))
         ]
         notes = warn_of_incomparable(results, [one.rule for one in inspected])
+        notes += [note for one in inspected for note in one.notes]
         picture = _draw_examples(examples, [one.findings for one in inspected], rows)
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
@@ -189,6 +191,7 @@ def _inspect_examples(
 ) -> "tuple[list[ImageRecord], list[InspectedRun]]":
     """Return the images to show and what each run finds in them, one model in memory at a time."""
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.out_of_fold import warn_of_trained_images
 
     examples: list[ImageRecord] = []
     inspected = []
@@ -198,7 +201,9 @@ def _inspect_examples(
         examples = examples or _choose_examples(run, model, results, split=split, data=data)
         all_regions = result.metrics["region"]["all_regions"]
         findings = [_find(model, record, all_regions=all_regions) for record in examples]
-        inspected.append(InspectedRun(_run_facts(run, model), model.thresholds.rule, findings))
+        notes = [f"{result.name}: {note}" for note in warn_of_trained_images(model, split)]
+        facts = _run_facts(run, model)
+        inspected.append(InspectedRun(facts, model.thresholds.rule, notes, findings))
     return examples, inspected
 
 
@@ -248,6 +253,7 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
     from defectkit.config import WITHOUT_ENCODER
     from defectkit.evaluation.cost import count_flops, count_parameters
     from defectkit.training.history import read_history
+    from defectkit.training.runs import training_seconds
 
     config = model.approach.config
     history = run / "history.csv"
@@ -259,7 +265,7 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
         "encoder": None if config.model.architecture in WITHOUT_ENCODER else encoder,
         "parameters": count_parameters(model.network),
         "flops": count_flops(model.approach, model.network),
-        "train_seconds": last.get("seconds"),
+        "train_seconds": training_seconds(run) or None,
         "epochs": last.get("epoch"),
     }
 

@@ -11,9 +11,20 @@ from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.tables import make_table, write_table
 from defectkit.training.failures import explain_failed_validation
 from defectkit.training.validation import Validation, validate_predictions
+from defectkit.vocabulary import Split
 
 SCORES_TABLE = "out_of_fold.csv"
 """The scores of the images in a run of folds, each by the model that never saw it."""
+
+
+def warn_of_trained_images(model: TrainedModel, split: Split) -> list[str]:
+    """Return a sentence if the model was trained on the images of ``split``, since it had folds."""
+    if not model.out_of_fold or split == "test":
+        return []
+    return [
+        f"the model was trained on the images of {split}, so this result is too good. "
+        f"{SCORES_TABLE} of the run has their scores by networks that were not."
+    ]
 
 
 def validate_out_of_fold(

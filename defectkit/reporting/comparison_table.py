@@ -57,7 +57,7 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
         Line("approach", "Approach", "The way of finding defects.", "text"),
         Line("network", "Network", "Architecture of the network.", "text"),
         Line("encoder", "Encoder", "The part that may start from pretrained weights.", "text"),
-        Line("train_seconds", "Training", "Wall clock time, including validation.", "time"),
+        Line("train_seconds", "Training", "Wall clock time, with validations and folds.", "time"),
         Line("epochs", "Epochs", "Number of epochs that were trained.", "count"),
     ),
     "Images": (

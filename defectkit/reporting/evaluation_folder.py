@@ -17,7 +17,7 @@ from defectkit.deployment.evaluate_images import (
     describe_evaluated,
     evaluate_images,
 )
-from defectkit.deployment.out_of_fold import SCORES_TABLE
+from defectkit.deployment.out_of_fold import warn_of_trained_images
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
@@ -102,12 +102,7 @@ def evaluate_split(
         all_regions=all_regions,
         on_image=partial(_write_overlay, results.folder),
     )
-    warnings = warnings_of(model.info)
-    if model.out_of_fold and split != "test":
-        warnings.append(
-            f"the model was trained on the images of {split}, so this result is too good. "
-            f"{SCORES_TABLE} of the run has their scores by networks that were not."
-        )
+    warnings = [*warnings_of(model.info), *warn_of_trained_images(model, split)]
     image = evaluation.metrics["image"]
     if max_escape_rate is not None:
         warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)

@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from defectkit.results_folder import hold_lock
 from defectkit.results_marker import check_out
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
 from defectkit.training.folds import describe_folds
+from defectkit.training.history import read_history
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
 
@@ -248,11 +250,19 @@ def make_run_info(
 
 @contextmanager
 def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
-    """Write the status to ``run.json``: running, then finished, interrupted (signal) or failed."""
+    """Write the status to ``run.json``: running, then finished, interrupted (signal) or failed.
+
+    With the last ones come the seconds of all sessions.
+    """
+    start, earlier = time.monotonic(), training_seconds(run)
 
     def write(status: str) -> None:
-        ended = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(run / "run.json", add_seal({**info, "status": status, "ended": ended}))
+        ended = {
+            "status": status,
+            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(earlier + time.monotonic() - start, 3),
+        }
+        write_json(run / "run.json", add_seal({**info, **ended}))
 
     write_json(run / "run.json", add_seal({**info, "status": "running"}))
     try:
@@ -263,6 +273,20 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
             write("interrupted" if stopped else "failed")
         raise
     write("finished")
+
+
+def training_seconds(run: Path) -> float:
+    """Return the seconds of all sessions of a run, with validations and the trainings of folds.
+
+    Of a session that was killed, its finished epochs count alone. What is missing or damaged counts
+    as 0.
+    """
+    recorded, epochs = 0.0, 0.0
+    with suppress(TrainingError):
+        recorded = read_run_info(run).get("seconds", 0.0)
+    with suppress(TrainingError):
+        epochs = sum(row.get("seconds") or 0.0 for row in read_history(run / "history.csv")[-1:])
+    return max(recorded, epochs + sum(map(training_seconds, run.glob("folds/fold-*"))))
 
 
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:

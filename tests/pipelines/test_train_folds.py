@@ -71,7 +71,13 @@ def test_the_configuration_is_the_one_that_was_asked_for(folded):
     assert load_config(folded / "folds" / "fold-1" / "config.yaml").train.folds is None
 
 
-def test_thresholds_are_chosen_again_by_the_folds_and_its_own_images_are_warned_of(folded, quiet):
+def all_trainings(run: Path) -> list[Path]:
+    return [run, *(run / "folds").glob("fold-*")]
+
+
+def test_thresholds_are_chosen_again_by_the_folds_and_its_own_images_are_warned_of(
+    folded, tmp_path, quiet
+):
     info = read_json(folded / "model" / "model.json")
     kept = info["out_of_fold"]
     expected, _ = choose_thresholds(kept["scores"], kept["defective"], max_escape_rate=0.3)
@@ -79,7 +85,14 @@ def test_thresholds_are_chosen_again_by_the_folds_and_its_own_images_are_warned_
     assert defectkit.load(folded, device="cpu").thresholds == expected
     console = Console(file=io.StringIO(), width=2000)
     defectkit.evaluate(folded, split="val", best_f1=True, device="cpu", console=console)
-    assert "trained on the images of val, so this result is too good" in console.file.getvalue()
+    warning = "the model was trained on the images of val, so this result is too good"
+    assert warning in console.file.getvalue()
+    console = Console(file=io.StringIO(), width=2000)
+    out = tmp_path / "comparison"
+    table = defectkit.compare(folded, split="val", out=out, device="cpu", console=console)
+    assert f"note: {folded.name}: {warning}" in console.file.getvalue()
+    parts = [read_history(one / "history.csv")[-1]["seconds"] for one in all_trainings(folded)]
+    assert table["train_seconds"][0] > sum(parts)
     restored = read_json(folded / "model" / "model.json")
     assert restored["thresholds"] == info["thresholds"]
 

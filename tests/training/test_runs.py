@@ -3,6 +3,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from contextlib import suppress
 
 import pytest
 from file_hashes import mark
@@ -22,6 +24,7 @@ from defectkit.errors import (
 from defectkit.files import TEMP_MARK, read_csv, read_json, write_json
 from defectkit.seals import add_seal, read_sealed
 from defectkit.training import runs
+from defectkit.training.history import write_history
 from defectkit.training.runs import (
     CHANGEABLE_ON_RESUME,
     check_run_folder,
@@ -34,6 +37,7 @@ from defectkit.training.runs import (
     newest_run,
     read_run_info,
     record_status,
+    training_seconds,
 )
 
 
@@ -317,6 +321,24 @@ def test_the_status_is_true_at_any_time(tmp_path, failure, status):
     facts = read_sealed(tmp_path / "run.json")
     assert facts["status"] == status
     assert "ended" in facts
+    assert facts["seconds"] >= 0.0
+
+
+def test_seconds_are_those_of_all_sessions_and_of_all_folds(tmp_path):
+    facts = {"dataset": "", "dataset_folder": ""}
+    assert training_seconds(tmp_path) == 0.0
+    for folder, seconds in ((tmp_path / "folds" / "fold-1", 7.5), (tmp_path, 1.5)):
+        write_history(folder / "history.csv", [{"epoch": 1, "seconds": 0.5 * seconds},
+                                               {"epoch": 2, "seconds": seconds}])  # fmt: skip
+    assert training_seconds(tmp_path) == 9.0  # killed: what is known of its epochs
+    with record_status(tmp_path, facts):
+        time.sleep(0.05)
+    first = training_seconds(tmp_path)
+    assert 9.05 <= first == read_sealed(tmp_path / "run.json")["seconds"]
+    with suppress(KeyboardInterrupt), record_status(tmp_path, facts):
+        (tmp_path / "history.csv").write_text("seconds\ndamaged")
+        raise KeyboardInterrupt
+    assert first <= training_seconds(tmp_path) < first + 1.0
 
 
 def test_what_ended_the_training_is_told_even_where_the_status_cannot_be_kept(tmp_path):
