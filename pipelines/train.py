@@ -291,6 +291,7 @@ def _train_folds(
     from defectkit.reporting.training_log import tell_how_to_resume
     from defectkit.training import runs
     from defectkit.training.folds import (
+        FOLDER,
         config_of_fold,
         config_of_last,
         make_folds,
@@ -312,7 +313,7 @@ def _train_folds(
     for fold in folds[1:]:  # what these refuse is refused before hours are spent on the first
         tried.approach.samples(fold, fold.split("train"))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
-    in_folders = [(out / "folds" / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
+    in_folders = [(out / FOLDER / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
     info = runs.make_run_info(dataset, config, describe_device(device), before)
     tell = nullcontext() if of_several else tell_how_to_resume(console, out)
     with runs.lock_run(out, resume=bool(before)), tell, runs.record_status(out, info):
@@ -476,11 +477,12 @@ def _settle(
     from defectkit.reporting.training_log import print_validation
 
     # A run that is killed before this has a model whose thresholds rest on a part of the images.
-    images, epoch = len(job.validation_records), state.kept_epoch
+    images, epoch = len(job.validation_records), state.epoch if state.is_kept else None
     if is_settled(out, identity=identity, epoch=epoch, images=images):
         return
-    if not state.is_kept:
-        load_kept_weights(out, validator.network)
+    if epoch is None:
+        # By its own account: one that was killed between model and checkpoint has a later epoch.
+        epoch = load_kept_weights(out, validator.network)
     validation = validator.at_the_end()
     save(validation, epoch=epoch)
     print_validation(console, validation, job, epoch=epoch)

@@ -293,8 +293,8 @@ class TrainConfig(_Section):
     """Reduced precision; `auto` takes bf16 or fp16 on a GPU, bf16 on a CPU that multiplies matrices
     in it (AMX), else none. Networks that find boxes are always trained in full precision."""
     patience: Count | None = None
-    """Number of epochs without improvement on validation after which training stops; null never
-    stops early."""
+    """Number of epochs without improvement, in at least two validations if it is above 1, after
+    which training stops; null never stops early."""
     folds: Annotated[int, Field(ge=2, le=20)] | None = None
     """Number of folds: with few defective images, thresholds that rest on all of them. For each
     fold of the training and validation images a network is trained on the others and validated on

@@ -75,21 +75,23 @@ def _describe_folds(folds: int | None, validation: Validation) -> dict[str, Any]
     }
 
 
-def is_settled(run: Path, *, identity: str, epoch: int, images: int) -> bool:
+def is_settled(run: Path, *, identity: str, epoch: int | None, images: int) -> bool:
     """Return whether a run has its model of ``epoch``, and all validation images chose for it.
 
-    ``identity`` is that of the run, ``images`` the number of these images.
+    ``identity`` is that of the run, ``images`` the number of these images. With None any epoch will
+    do: the model that an earlier one left.
     """
     if not _is_own_model(run / "model", identity):
         return False
     info = read_model_info(run / "model")
-    return bool(info["epoch"] == epoch and info["validation"]["images"] == images)
+    return epoch in (None, info["epoch"]) and bool(info["validation"]["images"] == images)
 
 
-def load_kept_weights(run: Path, network: Network) -> None:
-    """Load the weights of the run's model into the network that was trained."""
-    _, weights = read_model(run / "model")
+def load_kept_weights(run: Path, network: Network) -> int:
+    """Load the weights of the run's model into the network that was trained; return their epoch."""
+    info, weights = read_model(run / "model")
     network.load_state_dict(load(weights))
+    return int(info["epoch"])
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, Any]:

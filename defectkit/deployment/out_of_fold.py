@@ -10,11 +10,9 @@ from defectkit.deployment.bundle import TrainedModel
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.tables import make_table, write_table
 from defectkit.training.failures import explain_failed_validation
+from defectkit.training.folds import SCORES_TABLE
 from defectkit.training.validation import Validation, validate_predictions
 from defectkit.vocabulary import Split
-
-SCORES_TABLE = "out_of_fold.csv"
-"""The scores of the images in a run of folds, each by the model that never saw it."""
 
 
 def warn_of_trained_images(model: TrainedModel, split: Split) -> list[str]:

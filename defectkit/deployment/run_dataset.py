@@ -10,6 +10,7 @@ from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import DatasetError, ModelError
 from defectkit.models.model_folder import model_folder, read_model_info
 from defectkit.seals import read_sealed
+from defectkit.training.folds import check_no_fold
 
 
 def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None) -> Dataset:
@@ -23,8 +24,9 @@ def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None
     Raises:
         ModelError: no dataset is named, and ``run.json`` is missing or damaged; or the model is
             that of another run.
-        DatasetError: the dataset is missing, or it is another one.
+        DatasetError: the dataset is missing, or it is another one; or the run is that of a fold.
     """
+    check_no_fold(run)
     try:
         recorded = _read_run(run)
     except ModelError:
@@ -49,9 +51,11 @@ def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> No
     """Check that all runs were trained on the same data; ``names`` are those for messages.
 
     Raises:
-        DatasetError: two runs were not.
+        DatasetError: two runs were not, or one is that of a fold.
         ModelError: a model folder is missing or damaged.
     """
+    for run in runs:
+        check_no_fold(run)
     fingerprints = [read_model_info(model_folder(run)).get("dataset") for run in runs]
     for name, fingerprint in zip(names, fingerprints, strict=True):
         if fingerprint != fingerprints[0]:

@@ -7,6 +7,7 @@ from the others and is validated on its own, and a last one learns from all.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ import numpy as np
 from defectkit.arrays import Float64Array
 from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, DatasetError
+
+SCORES_TABLE = "out_of_fold.csv"
+"""The scores of the images in a run of folds, each by the model that never saw it."""
+FOLDER = "folds"
+"""The folder of the trainings of the folds in their run."""
 
 WITHOUT_EFFECT = ("device", "data.workers")
 """Settings that may differ from those a finished fold was trained with."""
@@ -75,6 +81,21 @@ def folds_reserve(validation_seconds: float) -> float:
     trainings of the folds, and one for what is chosen on all of them.
     """
     return 2 * validation_seconds
+
+
+def check_no_fold(run: Path) -> None:
+    """Check that a run is not the training of a fold, whose validation split is in no dataset.
+
+    Raises:
+        DatasetError: it is.
+    """
+    folder = run.resolve().parent
+    if folder.name == FOLDER and (folder.parent / "config.yaml").is_file():
+        raise DatasetError(
+            f"{run} is the training of a fold of {folder.parent}: its validation images are no "
+            f"split of a dataset. Name {folder.parent}; {SCORES_TABLE} there has the score of each "
+            "image by the network that was not trained on it."
+        )
 
 
 def trains_the_same(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -17,7 +17,7 @@ from defectkit.files import check_place, ensure_writable, write_json
 from defectkit.results_folder import hold_lock
 from defectkit.results_marker import check_out
 from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
-from defectkit.training.folds import describe_folds
+from defectkit.training.folds import FOLDER, SCORES_TABLE, check_no_fold, describe_folds
 from defectkit.training.history import read_history
 from defectkit.versions import installed_versions, warn_of_other_versions
 from defectkit.vocabulary import ApproachName
@@ -31,7 +31,7 @@ CHANGEABLE_ON_RESUME = (
 SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """The folders in a run's folder that training writes to."""
 
-WRITTEN_LATER = ("history.csv", "curves.png", "progress.gif", "folds", "out_of_fold.csv")
+WRITTEN_LATER = ("history.csv", "curves.png", "progress.gif", FOLDER, SCORES_TABLE)
 """What training writes to a run's folder after the configuration: where one of these is and no
 configuration, it is the user's."""
 
@@ -78,6 +78,7 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
 
     Raises:
         TrainingError: ``run`` is not a run.
+        DatasetError: it is that of a fold.
         ConfigError: a setting is changed that would make it another run, or ``config.yaml`` was
             edited.
     """
@@ -86,6 +87,7 @@ def load_resumed_config(run: Path, settings: Sequence[str]) -> Config:
             f"{run} is not a run (it has no config.yaml): there is nothing to resume. Name one "
             "with --out, or start it without --resume."
         )
+    check_no_fold(run)
     info = read_run_info(run)
     warn_if_not_sealed(info, what=str(run / "run.json"), way_out="Start a new run")
     warn_of_other_versions(info.get("versions", {}), what=str(run))
@@ -286,7 +288,7 @@ def training_seconds(run: Path) -> float:
         recorded = read_run_info(run).get("seconds", 0.0)
     with suppress(TrainingError):
         epochs = sum(row.get("seconds") or 0.0 for row in read_history(run / "history.csv")[-1:])
-    return max(recorded, epochs + sum(map(training_seconds, run.glob("folds/fold-*"))))
+    return max(recorded, epochs + sum(map(training_seconds, run.glob(f"{FOLDER}/fold-*"))))
 
 
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:

@@ -23,10 +23,12 @@ from defectkit.training.schedule import Budget, build_optimizer
 from defectkit.training.validation import Validation
 from defectkit.training.validation_part import ValidationPlan
 
-CLEARLY_WORSE = 0.1
-"""A model is not kept if its quality on validation is lower by more than this than the best one's.
+CLEARLY_WORSE = 2.0
+"""A model is not kept if its quality on validation is lower than the best one's by more standard
+errors than this: smaller differences between epochs are mostly chance."""
 
-Smaller differences between epochs are mostly chance: the images of a validation are few."""
+FEWEST_JUDGMENTS = 2
+"""Number of validations without improvement before ``train.patience`` ends a training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -107,9 +109,17 @@ class TrainState:
         """Whether the epochs or the time are over, or nothing has improved for long enough."""
         if self.best_epoch and not self.history[-1]["validated_images"]:
             return False  # the clock ran out just after an epoch: one more step is made and judged
-        if config.patience and self.epoch - self.best_epoch >= config.patience:
-            return True
-        return self.is_last(self.epoch, config, budget)
+        return self.is_out_of_patience(config) or self.is_last(self.epoch, config, budget)
+
+    def is_out_of_patience(self, config: TrainConfig) -> bool:
+        """Whether nothing has improved for ``patience`` epochs, nor in two validations.
+
+        One validation is enough for a patience of one epoch.
+        """
+        if config.patience is None or self.epoch - self.best_epoch < config.patience:
+            return False
+        judged = sum(bool(row["validated_images"]) for row in self.history[self.best_epoch :])
+        return judged >= min(config.patience, FEWEST_JUDGMENTS)
 
     def is_last(self, epoch: int, config: TrainConfig, budget: Budget) -> bool:
         """Whether the epochs or the time are over after ``epoch``."""
@@ -125,7 +135,7 @@ class TrainState:
         self.epoch += 1
         self.seconds = seconds
         if validation:
-            self._judge(validation.quality)
+            self._judge(validation)
         elif not self.best_epoch:  # nothing is validated before the end
             self.kept_epoch = self.epoch
         row: Row = {"epoch": self.epoch, "steps": self.steps}
@@ -142,11 +152,22 @@ class TrainState:
         }
         self.history.append(row)
 
-    def _judge(self, quality: float) -> None:
-        if quality > self.best_quality or math.isinf(quality):
-            self.best_quality, self.best_epoch = quality, self.epoch
-        if quality >= self.best_quality - CLEARLY_WORSE:
+    def _judge(self, validation: Validation) -> None:
+        quality, best = validation.quality, self.best_quality
+        if quality > best or math.isinf(quality):
+            self.best_quality, self.best_epoch, self.kept_epoch = quality, self.epoch, self.epoch
+        elif quality >= best - CLEARLY_WORSE * _standard_error(best, validation.defective.sum()):
             self.kept_epoch = self.epoch
+
+
+def _standard_error(quality: float, defective: int) -> float:
+    """Return the standard error of a quality in [0, 1], taken as a rate of so many images.
+
+    After Agresti and Coull (1998): with two images of both kinds added it is above 0 for all rates.
+    """
+    count = defective + 4
+    rate = (quality * defective + 2) / count
+    return math.sqrt(rate * (1.0 - rate) / count)
 
 
 def save_state(run: Path, state: TrainState, learner: Learner, *, identity: str) -> None:

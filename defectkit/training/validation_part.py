@@ -23,10 +23,14 @@ FEWEST_OF_A_KIND = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationPlan:
-    """The number of images of each validation, and the number of epochs from one to the next."""
+    """The number of images of each validation, and the number of epochs from one to the next.
+
+    ``limit`` is the epochs or seconds of the training that it is for.
+    """
 
     images: int
     every: int
+    limit: float | None = None
 
     def is_due(self, epoch: int) -> bool:
         """Whether a validation follows ``epoch``, from 1; one always follows the last epoch."""

@@ -1,7 +1,7 @@
 """Validation during a training: of a part of the images between epochs, of all at the end."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -38,20 +38,23 @@ class Validator:
         """Validate a part of the images, if that is due after the epoch that follows ``state``.
 
         After the first epoch, whose ``result`` says how long one takes, it is decided how many
-        images are validated and how often: ``state.plan``, which is kept in the checkpoint.
+        images are validated and how often: ``state.plan``, which is kept in the checkpoint. A
+        training that is resumed with other epochs, or another time, decides again.
         """
         job = self.job
         if job.out_of_fold:
             return None
         records, config, epoch = job.validation_records, job.approach.config, state.epoch + 1
         is_last = state.is_last(epoch, config.train, budget)
-        if state.plan is None:
-            state.plan = plan_validation(
+        limit = config.train.max_time or config.train.epochs
+        if state.plan is None or state.plan.limit != limit:
+            plan = plan_validation(
                 records,
                 image_seconds=job.expected.image,
                 epoch_seconds=result.seconds,
                 epochs=1 if is_last else budget.epochs(result.seconds),
             )
+            state.plan = replace(plan, limit=limit)
         if not (state.plan.is_due(epoch) or is_last):
             return None
         on_progress(budget.progress(state.steps), f"epoch {epoch}  validation")

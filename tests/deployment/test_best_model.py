@@ -3,11 +3,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.dataset import Dataset
-from defectkit.deployment.best_model import SECOND_COPY, describe_dataset, repair_model
+from defectkit.deployment.best_model import (
+    SECOND_COPY,
+    describe_dataset,
+    is_settled,
+    load_kept_weights,
+    repair_model,
+)
 from defectkit.errors import TrainingError
 from defectkit.files import sha256_file
 from defectkit.training.runs import read_run_info
@@ -55,6 +62,26 @@ def test_a_lost_model_is_said_plainly(run_copy):
         repair_model(run_copy, identity=identity)
     shutil.rmtree(run_copy / "checkpoints")
     repair_model(run_copy, identity=identity)  # No epoch was finished: there is none to lose.
+
+
+def test_weights_are_loaded_with_their_own_epoch(run_copy):
+    trained = defectkit.load(run_copy, device="cpu")
+    network = trained.approach.network()
+    assert load_kept_weights(run_copy, network) == trained.info["epoch"] == 2
+    expected = trained.network.state_dict()
+    assert all(torch.equal(one, expected[name]) for name, one in network.state_dict().items())
+
+
+def test_a_run_is_settled_by_its_own_model_alone_that_all_images_chose_for(run_copy):
+    images = defectkit.load(run_copy, device="cpu").info["validation"]["images"]
+    for epoch, identity, count, settled in (
+        (2, identity_of(run_copy), images, True),
+        (None, identity_of(run_copy), images, True),
+        (1, identity_of(run_copy), images, False),
+        (2, "other", images, False),
+        (None, identity_of(run_copy), images + 1, False),
+    ):
+        assert is_settled(run_copy, identity=identity, epoch=epoch, images=count) == settled
 
 
 def test_a_region_to_inspect_is_kept_where_it_is_that_of_all_images(dataset_folder):

@@ -18,7 +18,7 @@ from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import DefectkitWarning, NotFiniteError, TrainingError
 from defectkit.files import read_json
 from defectkit.models.segmentation.segmenter import SegmenterOutput
-from defectkit.training import hard_places, validation, validation_part, validator
+from defectkit.training import hard_places, state, validation, validation_part, validator
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.history import read_history
 
@@ -159,7 +159,7 @@ def qualities(monkeypatch):
 
 
 def test_the_last_epoch_is_kept_unless_it_is_clearly_worse(trial, qualities):
-    qualities(0.2, 0.5, 0.41, 0.39)
+    qualities(0.2, 0.9, 0.6, 0.3)
     assert [epoch.is_kept for epoch in trial().epochs()] == [True, True, True, False]
 
 
@@ -392,7 +392,34 @@ def test_where_the_last_epoch_is_clearly_worse_all_images_are_validated_with_the
         for name in ("model", "checkpoints/best")
     ]
     first = load_file(tmp_path / "two" / "checkpoints" / "epoch-0001.safetensors")
-    for state in states:
-        assert all(torch.equal(state[key], first[f"ema.module.{key}"]) for key in state)
+    for one in states:
+        assert all(torch.equal(one[key], first[f"ema.module.{key}"]) for key in one)
     info = read_json(tmp_path / "two" / "model" / "model.json")
     assert (info["epoch"], info["validation"]["images"]) == (1, 5)
+
+
+def test_a_model_that_a_killed_training_left_keeps_its_own_epoch(
+    dataset_folder, tmp_path, qualities, monkeypatch
+):
+    """Killed after the model of epoch 3 was written, its checkpoint was not; and resumed."""
+    qualities(0.9, 0.1, 0.8, 0.1)
+    settings = ("train.epochs=3", "train.schedule=constant", "train.warmup=0")
+    real = state.save_state
+
+    def save(run: Path, reached: state.TrainState, *arguments: object, **options: object) -> None:
+        if reached.epoch == 3:
+            raise KeyboardInterrupt
+        real(run, reached, *arguments, **options)
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as once:
+        once.setattr(state, "save_state", save)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny(dataset_folder, run, *settings)
+    model = run / "model"
+    left = load_file(model / "model.safetensors")
+    assert read_json(model / "model.json")["epoch"] == 3
+    train_tiny(dataset_folder, run, resume=True)  # to epoch 2, which is reached
+    kept = load_file(model / "model.safetensors")
+    assert all(torch.equal(kept[name], left[name]) for name in left)
+    assert read_json(model / "model.json")["epoch"] == 3

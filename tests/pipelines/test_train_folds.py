@@ -97,6 +97,19 @@ def test_thresholds_are_chosen_again_by_the_folds_and_its_own_images_are_warned_
     assert restored["thresholds"] == info["thresholds"]
 
 
+def test_a_fold_is_no_run_of_its_own(folded, tmp_path, quiet):
+    fold, data = folded / "folds" / "fold-1", {"device": "cpu", "console": quiet}
+    for refused in (
+        lambda: defectkit.evaluate(fold, **data),
+        lambda: defectkit.compare(folded, fold, out=tmp_path / "comparison", **data),
+        lambda: defectkit.suspects(fold, out=tmp_path / "suspects", **data),
+        lambda: defectkit.train(out=fold, resume=True, **data),
+    ):
+        with pytest.raises(DatasetError, match=rf"of a fold of {folded}: .* Name {folded}; out_of"):
+            refused()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("stopped", [2, 3])
 def test_stopped_in_a_fold_or_in_the_last_training_it_ends_with_the_same_model(
     stopped, dataset_folder, tmp_path, monkeypatch

@@ -9,8 +9,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, DatasetError
 from defectkit.training.folds import (
+    check_no_fold,
     config_of_fold,
     config_of_last,
     describe_folds,
@@ -165,3 +166,14 @@ def test_a_fold_is_trained_again_for_what_changes_its_training_alone():
     assert trains_the_same(info(), info("device=cpu", "data.workers=3"))
     assert not trains_the_same(info(), info("train.epochs=99"))
     assert not trains_the_same({}, info())
+
+
+def test_a_fold_is_known_by_its_place(tmp_path):
+    fold = tmp_path / "run" / "folds" / "fold-1"
+    fold.mkdir(parents=True)
+    check_no_fold(fold)  # of nothing
+    (tmp_path / "run" / "config.yaml").touch()
+    check_no_fold(tmp_path / "run")
+    message = rf"fold-1 is the training of a fold of {tmp_path}/run: .* Name {tmp_path}/run; out_of"
+    with pytest.raises(DatasetError, match=message):
+        check_no_fold(fold)

@@ -27,7 +27,7 @@ RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seco
 VALIDATION = Validation(
     image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
     thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), tuning_warnings=(),
-    scores=np.zeros(20), defective=np.zeros(20, bool), seconds=3.0, image_seconds=0.1, watched=(),
+    scores=np.zeros(20), defective=np.arange(20) < 10, seconds=3.0, image_seconds=0.1, watched=(),
 )  # fmt: skip
 
 
@@ -43,8 +43,24 @@ def add(state: TrainState, *qualities: float | None) -> list[int]:
 
 def test_the_last_epoch_is_kept_unless_it_is_clearly_worse_than_the_best():
     state = TrainState()
-    assert add(state, 0.2, 0.5, 0.45, 0.39, 0.41, 0.2) == [1, 2, 3, 3, 5, 5]
+    assert add(state, 0.2, 0.7, 0.5, 0.43, 0.45, 0.2) == [1, 2, 3, 3, 5, 5]
     assert (state.epoch, state.best_epoch, state.is_kept) == (6, 2, False)
+
+
+@pytest.mark.parametrize(("defective", "allowed"), [(10, 0.25), (200, 0.06)])
+def test_the_more_defective_images_there_are_the_less_is_chance(defective, allowed):
+    validation = replace(VALIDATION, defective=np.arange(2 * defective) < defective)
+    best = replace(validation, image_ap=0.7, pixel_ap=0.7)
+    for lower, kept in ((allowed, 2), (allowed + 0.01, 1)):
+        state = TrainState()
+        state.add_epoch(RESULT, best, seconds=1.0)
+        worse = replace(best, image_ap=0.7 - lower, pixel_ap=0.7 - lower)
+        state.add_epoch(RESULT, worse, seconds=1.0)
+        assert state.kept_epoch == kept
+
+
+def test_of_a_perfect_validation_of_few_images_the_next_may_be_lower():
+    assert add(TrainState(), 1.0, 0.85, 0.75) == [1, 2, 2]
 
 
 def test_without_a_quality_the_last_epoch_is_kept():
@@ -72,7 +88,15 @@ def test_patience_counts_epochs_and_is_asked_after_a_validation_alone():
         state.add_epoch(RESULT, None, seconds=9.0)
     assert not state.is_finished(config, budget)
     add(state, 0.4)
+    assert not state.is_finished(config, budget)  # a single one may be chance
+    add(state, 0.4)
     assert state.is_finished(config, budget)
+
+
+def test_a_patience_of_one_epoch_needs_one_validation():
+    state, config = TrainState(steps=1), TrainConfig(epochs=20, patience=1)
+    add(state, 0.5, 0.4)
+    assert state.is_finished(config, Budget(config, 5))
 
 
 def test_a_row_has_the_loss_first_then_its_terms():

@@ -36,18 +36,29 @@ def test_a_part_is_validated_after_the_epochs_that_are_due_and_all_at_the_end(va
         )
         state.add_epoch(RESULT, validation, seconds=1.0)
         numbers.append(validation.images if validation else None)
-    assert state.plan == ValidationPlan(images=2, every=3)
+    assert state.plan == ValidationPlan(images=2, every=3, limit=100)
     assert numbers == [2, None, None, 2]
     assert told == ["epoch 1  validation", "epoch 4  validation"]
     assert validator.at_the_end().images == 5
 
 
 def test_the_plan_of_a_resumed_training_stays(validator):
-    state = TrainState(plan=ValidationPlan(images=4, every=1))
+    state = TrainState(plan=ValidationPlan(images=4, every=1, limit=100))
     budget = Budget(validator.job.approach.config.train, 3)
     validation = validator.after_epoch(state, budget, RESULT, on_progress=lambda *_: None)
     assert validation.images == 4
-    assert state.plan == ValidationPlan(images=4, every=1)
+    assert state.plan == ValidationPlan(images=4, every=1, limit=100)
+
+
+@pytest.mark.parametrize(("changes", "limit"), [({}, 100), ({"max_time": 70.0}, 70.0)])
+def test_with_other_epochs_or_another_time_it_is_planned_again(validator, changes, limit):
+    state = TrainState(plan=ValidationPlan(images=5, every=1, limit=1), epoch=1, steps=3)
+    config = validator.job.approach.config
+    train = config.train.model_copy(update=changes)
+    approach = replace(validator.job.approach, config=config.model_copy(update={"train": train}))
+    validator = replace(validator, job=replace(validator.job, approach=approach))
+    validator.after_epoch(state, Budget(train, 3), RESULT, on_progress=lambda *_: None)
+    assert (state.plan.images, state.plan.limit) == (2, limit)
 
 
 def test_time_is_kept_for_all_images_at_the_end(validator):
