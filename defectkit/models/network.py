@@ -80,6 +80,15 @@ class Network(nn.Module):
         Called once in a run, on the samples of epoch 0, in batches of one.
         """
 
+    def seconds_to_fit(self, size: tuple[int, int], samples: int) -> float:  # noqa: ARG002
+        """Return about the seconds of ``fit_before_training`` after its last sample; by default 0.
+
+        Args:
+            size: (height, width) of a sample.
+            samples: the number of samples like it.
+        """
+        return 0.0
+
     def fit_after_epoch(self, samples: Batches) -> None:
         """Fit what is not learned by gradients, before validation; by default nothing.
 

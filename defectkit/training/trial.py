@@ -32,7 +32,10 @@ TIMED_IMAGES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExpectedTime:
-    """The times in seconds that are expected: of an image in validation, and of what is fitted."""
+    """The times in seconds that are expected: of an image in validation, and of what is fitted.
+
+    That is fitted after the last sample or epoch, and not learned by gradients.
+    """
 
     image: float
     fitting: float = 0.0
@@ -91,8 +94,8 @@ def _check_time(config: TrainConfig, *, step: float, validation: float) -> None:
     if max_time is not None and max_time < needed:
         raise ConfigError(
             f"--max-time {max_time:g}s is too short{each}: here a step takes about "
-            f"{step:.1f} s and a validation about {validation:.1f} s. Give at least --max-time "
-            f"{math.ceil(2 * needed)}s."
+            f"{step:.1f} s, and a validation with what is fitted before it about "
+            f"{validation:.1f} s. Give at least --max-time {math.ceil(2 * needed)}s."
         )
 
 
@@ -124,6 +127,9 @@ def _try_validation(
     if approach.config.train.max_time is not None:  # only then the time matters
         network.fit_after_epoch(batches_of_one(samples, device))
         fitting = time.monotonic() - start
+        images, _ = next(iter(batches_of_one(samples, device)))
+        height, width = images.shape[2:]
+        fitting += network.seconds_to_fit((height, width), len(samples))
     validate(approach, network, records[:1])  # the first image pays for what is set up once
     tried = records[:: max(len(records) // TIMED_IMAGES, 1)][:TIMED_IMAGES]
     return ExpectedTime(image=validate(approach, network, tried).image_seconds, fitting=fitting)

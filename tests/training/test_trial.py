@@ -91,8 +91,8 @@ def test_a_time_that_cannot_hold_a_step_and_a_validation_is_told_before_there_is
     dataset_folder, tmp_path, monkeypatch
 ):
     message = (
-        r"--max-time 0\.001s is too short: here a step takes about \d+\.\d s and a validation "
-        r"about \d+\.\d s\. Give at least --max-time \d+s\."
+        r"--max-time 0\.001s is too short: here a step takes about \d+\.\d s, and a validation "
+        r"with what is fitted before it about \d+\.\d s\. Give at least --max-time \d+s\."
     )
     with pytest.raises(ConfigError, match=message):
         train_tiny(dataset_folder, tmp_path / "run", max_time=0.001)
@@ -123,6 +123,18 @@ def test_the_time_of_an_image_is_measured_on_a_few_after_a_first(dataset_folder,
     assert expected.validation(5) == 11.0
     ids = [record.image_id for record in records]
     assert tried == [ids[:1], ids[:4]]
+
+
+def test_the_time_of_choosing_a_bank_is_reserved_too(dataset_folder):
+    dataset, fitting = Dataset.load(dataset_folder), {}
+    for bank in (20, 2000):
+        settings = ["approach=novelty", "model.encoder=test_resnet", "model.weights=none"]
+        settings += [f"novelty.bank={bank}", "train.max_time=1000"]
+        built = build_approach(load_config(None, settings), classes=dataset.classes, channels=1)
+        samples = built.samples(dataset, dataset.split("train"))
+        records = dataset.split("val")
+        fitting[bank] = try_training(built, built.network(), samples, records, CPU).fitting
+    assert fitting[2000] > 5 * fitting[20] > 0
 
 
 def test_the_trial_changes_nothing_of_the_training(dataset_folder, tmp_path, monkeypatch):

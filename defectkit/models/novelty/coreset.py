@@ -3,12 +3,18 @@
 Shapes: N features, M in the bank, D numbers each.
 """
 
+import time
+from collections.abc import Callable
+from functools import partial
+
 import torch
 
 PROJECTED = 64
 """Numbers of a feature while the bank is chosen: random projections keep distances well enough."""
 BLOCK_BYTES = 2**25
 """Bytes of the distances that are in memory at a time, 32 MiB."""
+TIMED_STEPS = 10
+"""Number of features that are chosen to know how long each takes."""
 
 
 def choose_coreset(features: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
@@ -57,3 +63,25 @@ def nearest_distances(
             distances.masked_fill_(own, torch.inf)
         nearest.append(distances.amin(dim=1) + block.square().sum(dim=1))
     return torch.cat(nearest).clamp_min(0.0).sqrt()
+
+
+def seconds_of_coreset(count: int, bank: torch.Tensor) -> float:
+    """Return about the seconds of choosing a bank from ``count`` features, and of their distances.
+
+    A part of both is done with features of 0, and timed. ``bank``, (M, D), has its size and device.
+    """
+    features = torch.zeros((count, bank.shape[1]), device=bank.device)
+    generator = torch.Generator()
+    once, more = (
+        _timed(partial(choose_coreset, features, steps, generator))
+        for steps in (1, 1 + TIMED_STEPS)
+    )
+    part = features[: max(BLOCK_BYTES // (4 * len(bank)), 1)]
+    distances = _timed(partial(nearest_distances, part, bank)) * count / len(part)
+    return once + max(more - once, 0.0) / TIMED_STEPS * len(bank) + distances
+
+
+def _timed(function: Callable[[], torch.Tensor]) -> float:
+    start = time.monotonic()
+    function().sum().item()  # waits for a GPU
+    return time.monotonic() - start

@@ -14,7 +14,11 @@ from torch import nn
 
 from defectkit.models.encoders import StateDict, build_features, normalization
 from defectkit.models.network import Batches, Network, require_finite
-from defectkit.models.novelty.coreset import choose_coreset, nearest_distances
+from defectkit.models.novelty.coreset import (
+    choose_coreset,
+    nearest_distances,
+    seconds_of_coreset,
+)
 
 CELL = 8
 """Side in pixels of a cell, the finer of the two feature maps."""
@@ -107,6 +111,12 @@ class PatchCore(Network):
                 there = known
             if there.any():
                 self.far[place] = distances[there].quantile(FAR_QUANTILE)
+
+    def seconds_to_fit(self, size: tuple[int, int], samples: int) -> float:
+        """Return about the seconds of choosing the bank, from so many images of (height, width)."""
+        height, width = (-(-side // CELL) for side in size)
+        pool = min(samples * height * width, POOL_FACTOR * len(self.bank))
+        return seconds_of_coreset(pool, self.bank)
 
     def _draw_pool(self, samples: Batches, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         """Return cells (N, D), their groups (N,), and which are near a border, (N,) bool.

@@ -1,9 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 import torch
 
 from defectkit.models.novelty import coreset
-from defectkit.models.novelty.coreset import choose_coreset, nearest_distances
+from defectkit.models.novelty.coreset import choose_coreset, nearest_distances, seconds_of_coreset
 
 
 def draw(count: int, size: int, seed: int = 0) -> torch.Tensor:
@@ -69,3 +71,17 @@ def test_entries_of_the_own_group_do_not_count():
     torch.testing.assert_close(found, distances.amin(dim=1), rtol=1e-4, atol=1e-4)
     alone = nearest_distances(features, bank, groups=torch.zeros(60), bank_groups=torch.zeros(30))
     assert alone.isinf().all()
+
+
+def test_the_time_of_a_bank_is_known_before_it_is_chosen():
+    features, count = draw(8000, 100), 300
+
+    def choose() -> float:
+        start = time.monotonic()
+        bank = features[choose_coreset(features, count, generator())]
+        nearest_distances(features, bank)
+        return time.monotonic() - start
+
+    taken = min(choose() for _ in range(3))
+    told = min(seconds_of_coreset(8000, features[:count]) for _ in range(3))
+    assert 0.2 * taken < told < 5 * taken
