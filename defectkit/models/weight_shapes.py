@@ -40,5 +40,6 @@ def check_shapes(file: Path, build: Callable[[], nn.Module]) -> None:
         if needed.get(name) != found.get(name):
             raise ValueError(
                 f"the weight '{name[:100]}' has shape {found.get(name, 'none')} but "
-                f"{needed.get(name, 'none')} is needed: it belongs to another network"
+                f"{needed.get(name, 'none')} is needed: it belongs to another network, or to this "
+                "one as an earlier version built it. Use that version of defectkit, or train again."
             )

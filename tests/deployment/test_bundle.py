@@ -10,6 +10,7 @@ import torch
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
+from safetensors.torch import load_file, save_file
 
 import defectkit
 from defectkit.approaches.tuning import Tuning
@@ -54,6 +55,16 @@ def test_what_is_loaded_is_what_was_validated(run_folder, dataset_folder):
     assert any(outcomes)
     row = read_csv(run_folder / "history.csv")[info["epoch"] - 1]
     assert float(row["val_image_ap"]) == info["validation"]["image_average_precision"]
+
+
+def test_a_model_whose_network_is_built_in_another_way_now_says_what_to_do(run_copy):
+    path = run_copy / "model" / "model.safetensors"
+    weights = load_file(path)  # earlier, classes were channels of the decoder
+    save_file({name: one for name, one in weights.items() if "class_head" not in name}, path)
+    edit(run_copy, sha256=sha256_file(path))
+    message = "model cannot be used .* 'class_head.*' has shape none but .*, or train again"
+    with pytest.raises(ModelError, match=message):
+        defectkit.load(run_copy, device="cpu")
 
 
 def test_a_model_needs_neither_its_data_nor_its_run(run_folder, source_csv, tmp_path):
