@@ -15,7 +15,7 @@ import numpy.typing as npt
 from defectkit.approaches.image_mix import logit, sigmoid
 from defectkit.approaches.score_maps import SCORE_PERCENT
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import Float32Array, Int32Array, ScoreMap
+from defectkit.arrays import Float32Array, IndexArray, Int32Array, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.region_matching import count_pairs
 from defectkit.regions import FOUND_COVERAGE, Region
@@ -61,11 +61,15 @@ class RegionTuning:
         self._has_labels |= bool(truth.present)
         flat = defect_map.ravel()
         places = np.flatnonzero(flat >= LEVELS[0])
-        places = places[np.argsort(flat[places], kind="stable")]
+        places = places[np.argsort(flat[places])]
         scores = flat[places]
-        true = [(regions, one.ravel()[places]) for one, regions in truth.by_class.values()]
+        true = []
+        for true_map, regions in truth.by_class.values():
+            numbers = true_map.ravel()[places]
+            inside = np.flatnonzero(numbers)
+            true.append((regions, inside, numbers[inside]))
         for level in LEVELS:
-            start = np.searchsorted(scores, np.float32(level))
+            start = int(np.searchsorted(scores, np.float32(level)))
             if start == len(scores):
                 return
             found_mask = (defect_map >= level).view(np.uint8)
@@ -73,7 +77,7 @@ class RegionTuning:
             rows = _record(
                 scores[start:],
                 found_map.ravel()[places[start:]],
-                [(regions, numbers[start:]) for regions, numbers in true],
+                [_from(start, *one) for one in true],
                 min_area=self._min_area,
                 good=not truth.present,
             )
@@ -130,7 +134,7 @@ class RegionTuning:
 def _record(
     scores: Float32Array,
     found: Int32Array,
-    true: Sequence[tuple[Sequence[Region], Int32Array]],
+    true: Sequence[tuple[Sequence[Region], IndexArray, Int32Array]],
     *,
     min_area: int,
     good: bool,
@@ -140,21 +144,22 @@ def _record(
     Args:
         scores: those of the found pixels, (N,), ascending.
         found: the numbers of their found regions, from 1, (N,).
-        true: for each class its true regions, and the numbers of the true regions of the found
-            pixels, 0 for none, (N,).
+        true: for each class its true regions, which of the found pixels are in one, (T,), and the
+            numbers of these regions, (T,).
         min_area: smaller found regions do not count.
         good: whether nothing is true in the image.
     """
     areas = np.bincount(found)[1:]
     ranks = np.cumsum(areas) - areas - (-SCORE_PERCENT * areas // 100) - 1  # as region_score
     small = found.astype(np.min_scalar_type(len(areas)))  # sorted by radix
-    region_scores = scores[np.argsort(small, kind="stable")][ranks]
+    region_scores = scores[np.argsort(small, kind="stable")[ranks]]
     large = areas >= min_area
     is_alarm, rows = large.copy(), []
-    for regions, numbers in true:
-        inside = (numbers > 0) & large[found - 1]
-        is_alarm[found[numbers > 0] - 1] = False
-        own, other, shared = count_pairs(numbers[inside], found[inside])
+    for regions, pixels, numbers in true:
+        found_as = found[pixels]
+        is_alarm[found_as - 1] = False
+        counted = large[found_as - 1]
+        own, other, shared = count_pairs(numbers[counted], found_as[counted])
         by_score = np.argsort(-region_scores[other - 1], kind="stable")
         own, other, shared = own[by_score], other[by_score] - 1, shared[by_score]
         for number, region in enumerate(regions, start=1):
@@ -163,9 +168,22 @@ def _record(
                 needed = other[own == number][: covered.argmax() + 1]
                 rows.append((region_scores[needed].min(), areas[needed].min(), True, False))
     alarms = np.flatnonzero(is_alarm)
-    alarms = alarms[np.argsort(-region_scores[alarms], kind="stable")][:MAX_FALSE_ALARMS]
+    if len(alarms) > MAX_FALSE_ALARMS:
+        highest = np.argpartition(-region_scores[alarms], MAX_FALSE_ALARMS)[:MAX_FALSE_ALARMS]
+        alarms = alarms[highest]
     rows += [(region_scores[index], areas[index], False, good) for index in alarms]
     return np.array(rows, ROW)
+
+
+def _from(
+    start: int, regions: Sequence[Region], pixels: IndexArray, numbers: Int32Array
+) -> tuple[Sequence[Region], IndexArray, Int32Array]:
+    """Return the true regions of a class with those of their ``pixels``, (T,), from ``start`` on.
+
+    Pixels are ascending; from then on they are counted from there.
+    """
+    first = np.searchsorted(pixels, start)
+    return regions, pixels[first:] - start, numbers[first:]
 
 
 def _choose_cut(values: npt.NDArray[np.generic], rows: Rows, max_lost: int) -> float:
