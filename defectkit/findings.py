@@ -27,8 +27,7 @@ class Finding:
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
     - ``novelty``: where novelty is joined to a trained approach, the score in [0, 1] of the most
-      novel place; else None. ``witnesses`` are then the trained approach's own score of the image
-      and the logit of this one.
+      novel place; else None.
 
     Raises:
         ValueError: a shape, dtype or value range is wrong.

@@ -13,7 +13,7 @@ import torch
 from scipy import special
 
 from defectkit.approaches.good_samples import GoodSamples
-from defectkit.approaches.image_mix import logit
+from defectkit.approaches.image_mix import add_novelty, logit
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.novelty import Novelty
 from defectkit.approaches.score_maps import find_regions, image_score
@@ -40,7 +40,8 @@ class Fused:
     the tuning, which good images rarely reach, becomes the pixel threshold. Which class a novel
     place has is told by the trained approach, too: the one that it thinks most likely there.
 
-    The image's score is mixed from the trained approach's own and that of the most novel place.
+    The odds of an image's score are the sum of the trained approach's and of those of its most
+    novel place.
     """
 
     novelty: Novelty
@@ -99,14 +100,14 @@ class Fused:
 
     def _join(self, known: Finding, novel: Finding, scope: Scope) -> Finding:
         """Return the finding of an image from those of both."""
-        witnesses = (known.score, logit(novel.score))
+        threshold = self.tuning.novelty_threshold
         joined = replace(
             known,
-            score=self.tuning.image_mix.score(*witnesses),
-            witnesses=witnesses,
+            score=add_novelty(known.score, novel.score, threshold),
+            witnesses=None,  # they were mixed as the trained approach was tuned
             novelty=novel.score,
         )
-        if self.tuning.novelty_threshold is None:
+        if threshold is None:
             return joined
         return self._add_novel_places(joined, novel.defect_map, scope)
 

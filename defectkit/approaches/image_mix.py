@@ -3,13 +3,11 @@
 The map's largest score finds the smallest defect, but also the one odd spot on a good image; a
 judgment of the whole knows what a surface looks like, but overlooks what is small. Mixed, they rank
 images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
-
-Where novelty is joined to a trained approach, that one's score takes the place of the map's, and
-the novelty of the image that of the judgment of the whole.
 """
 
 from typing import Annotated, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from scipy import special
 
@@ -64,6 +62,23 @@ class ImageMix(BaseModel):
         return sigmoid(
             self.map_weight * logit(map_score) + self.image_weight * image_logit + self.bias
         )
+
+
+def add_novelty(score: float, novelty: float, threshold: float | None) -> float:
+    """Return the defect score in [0, 1] of an image by a trained approach and by novelty.
+
+    Their odds add up: an image is defective if either says so. Weights fitted to labeled defects
+    would silence novelty, since the trained approach has learned all of these.
+
+    Args:
+        score: that of the trained approach, in [0, 1].
+        novelty: the score of the most novel place, in [0, 1].
+        threshold: the novelty with odds of 1, which good images rarely reach; None: novelty does
+            not count.
+    """
+    if threshold is None:
+        return score
+    return sigmoid(float(np.logaddexp(logit(score), logit(novelty) - logit(threshold))))
 
 
 def logit(score: float) -> float:

@@ -28,10 +28,11 @@ class Tuning(BaseModel):
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are left out; at least ``infer.min_area``."""
     image_mix: ImageMix = ImageMix()
-    """How the image's score is mixed, where there are two witnesses of it."""
+    """How the image's score is mixed, where a network judges the image as a whole, too."""
     novelty_threshold: Share | None = None
     """Where novelty is joined to a trained approach, the score of novelty from which pixels that
-    the trained approach does not see are found, too; None: none are."""
+    the trained approach does not see are found, too, and which alone gives an image a score of
+    0.5; None: novelty does not count."""
 
 
 UNTUNED = Tuning()

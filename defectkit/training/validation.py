@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from defectkit.approaches.image_mix import ImageMix
+from defectkit.approaches.image_mix import ImageMix, add_novelty
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float64Array
@@ -18,6 +19,7 @@ from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
 from defectkit.evaluation.region_tuning import RegionTuning
+from defectkit.findings import Finding
 from defectkit.models.network import Batches, Network
 from defectkit.training.failures import explain_failed_validation
 
@@ -117,22 +119,21 @@ def validate_predictions(
     pixels = PixelMetrics(classes=approach.found_classes, threshold=None)
     regions = RegionTuning(min_area=approach.tuning.min_area)
     watched: list[Prediction] = []
-    findings: list[tuple[float, tuple[float, float | None] | None]] = []
-    novelties: list[float | None] = []
+    judged_images: list[_ImageScore] = []
     truth: list[bool] = []
     for prediction in predictions:
         judged = prediction.truth.as_found(approach.found_classes)
         pixels.update(prediction.finding.score_map, judged)
         regions.update(prediction.finding.defect_map, prediction.truth)
-        findings.append((prediction.finding.score, prediction.finding.witnesses))
-        novelties.append(prediction.finding.novelty)
+        judged_images.append(_ImageScore.of(prediction.finding))
         truth.append(prediction.record.defective)
         if prediction.record.image_id in watched_ids:
             watched.append(prediction)
     defective = np.array(truth)
-    witnesses = [known for _, known in findings if known is not None]
+    witnesses = [one.witnesses for one in judged_images if one.witnesses is not None]
     image_mix = fit_image_mix(witnesses, defective) if witnesses else ImageMix()
-    scores = np.array([image_mix.score(*known) if known else score for score, known in findings])
+    novelty_threshold = choose_novelty_threshold([one.novelty for one in judged_images], defective)
+    scores = np.array([one.tuned(image_mix, novelty_threshold) for one in judged_images])
     thresholds, warnings = choose_thresholds(scores, defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
     pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
@@ -140,7 +141,7 @@ def validate_predictions(
         Tuning(
             pixel_threshold=pixel_threshold,
             image_mix=image_mix,
-            novelty_threshold=choose_novelty_threshold(novelties, defective),
+            novelty_threshold=novelty_threshold,
         )
     )
     seconds = time.monotonic() - start
@@ -156,17 +157,35 @@ def validate_predictions(
         defective=defective,
         seconds=seconds,
         image_seconds=seconds / len(scores),
-        watched=tuple(_mixed(one, image_mix) for one in watched),
+        watched=tuple(_tuned(one, image_mix, novelty_threshold) for one in watched),
     )
 
 
-def _mixed(prediction: Prediction, image_mix: ImageMix) -> Prediction:
+class _ImageScore(NamedTuple):
+    """The score of a finding and what it is made of, as there."""
+
+    score: float
+    witnesses: tuple[float, float | None] | None
+    novelty: float | None
+
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        return cls(finding.score, finding.witnesses, finding.novelty)
+
+    def tuned(self, image_mix: ImageMix, novelty_threshold: float | None) -> float:
+        """Return the score that the image gets from now on."""
+        score = image_mix.score(*self.witnesses) if self.witnesses else self.score
+        return (
+            score if self.novelty is None else add_novelty(score, self.novelty, novelty_threshold)
+        )
+
+
+def _tuned(
+    prediction: Prediction, image_mix: ImageMix, novelty_threshold: float | None
+) -> Prediction:
     """Return the prediction with the score that its image gets from now on."""
-    finding = prediction.finding
-    if finding.witnesses is None:
-        return prediction
-    score = image_mix.score(*finding.witnesses)
-    return replace(prediction, finding=replace(finding, score=score))
+    score = _ImageScore.of(prediction.finding).tuned(image_mix, novelty_threshold)
+    return replace(prediction, finding=replace(prediction.finding, score=score))
 
 
 def choose_watched(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:

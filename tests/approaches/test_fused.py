@@ -10,11 +10,12 @@ from tiny_training import train_tiny
 
 import defectkit
 from defectkit.approaches.fused import REACH
-from defectkit.approaches.image_mix import logit
+from defectkit.approaches.image_mix import add_novelty
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import write_png
-from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
+from defectkit.evaluation.calibration import choose_novelty_threshold
+from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.labels.scope import Scope
 from defectkit.regions import label_regions
@@ -111,20 +112,19 @@ def test_novel_places_are_added_beyond_the_reach_of_what_is_known(model):
     np.testing.assert_array_equal(fused.score_map[:, ~beyond], known.score_map[:, ~beyond])
 
 
-def test_both_are_weighed_on_validation(model, earlier, dataset_folder):
+def test_what_good_validation_images_rarely_reach_is_novel(model, earlier, dataset_folder):
     records = Dataset.load(dataset_folder).split("val")
-    known = [earlier.find(record.path) for record in records]
+    known = [earlier.find(record.path).score for record in records]
     fused = [model.find(record.path) for record in records]
     defective = [record.defective for record in records]
     novelties = [one.novelty for one in fused]
-    witnesses = [(k.score, logit(n)) for k, n in zip(known, novelties, strict=True)]
-    assert [one.witnesses for one in fused] == [pytest.approx(each) for each in witnesses]
-    tuning, mix = model.approach.tuning, fit_image_mix(witnesses, defective)
-    assert tuning.image_mix.map_weight == pytest.approx(mix.map_weight, abs=1e-3)
-    assert tuning.image_mix.image_weight == pytest.approx(mix.image_weight, abs=1e-3)
-    assert [one.score for one in fused] == pytest.approx([mix.score(*w) for w in witnesses])
-    novelty_threshold = choose_novelty_threshold(novelties, defective)
-    assert tuning.novelty_threshold == pytest.approx(novelty_threshold)
+    threshold = model.approach.tuning.novelty_threshold
+    assert threshold == pytest.approx(choose_novelty_threshold(novelties, defective))
+    scores = [add_novelty(k, n, threshold) for k, n in zip(known, novelties, strict=True)]
+    assert [one.score for one in fused] == pytest.approx(scores)
+    assert model.thresholds.low == pytest.approx(choose_thresholds(scores, defective)[0].low)
+    assert max(n for n, bad in zip(novelties, defective, strict=True) if not bad) <= threshold
+    assert min(n for n, bad in zip(novelties, defective, strict=True) if bad) > threshold
 
 
 def test_the_novelty_threshold_becomes_the_pixel_threshold(blind):
@@ -144,7 +144,7 @@ def test_without_a_threshold_the_map_is_that_of_the_trained_approach(model, earl
     known = earlier.find(image)
     np.testing.assert_array_equal(finding.score_map, known.score_map)
     assert finding.regions == known.regions
-    assert finding.score == pytest.approx(UNTUNED.image_mix.score(*finding.witnesses))
+    assert finding.score == pytest.approx(known.score)
 
 
 def test_nothing_is_found_outside_of_the_scope(blind):

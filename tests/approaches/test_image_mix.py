@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from scipy.special import expit
 from scipy.special import logit as exact_logit
 
-from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix, logit, sigmoid
+from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix, add_novelty, logit, sigmoid
 
 weights = st.floats(0.01, 10)
 scores = st.floats(0, 1)
@@ -54,3 +54,17 @@ def test_weights_that_make_no_score_are_refused(wrong):
         ImageMix(**wrong)
     with pytest.raises(ValidationError, match="above 0"):
         ImageMix(map_weight=0.0, image_weight=0.0)
+
+
+@given(score=scores, novelty=scores, threshold=st.floats(0.5, 1))
+def test_novelty_raises_a_score_and_never_lowers_it(score, novelty, threshold):
+    joined = add_novelty(score, novelty, threshold)
+    assert sigmoid(logit(score)) - 1e-12 <= joined <= 1.0
+    assert joined <= add_novelty(score, max(novelty, threshold), threshold)
+    assert add_novelty(score, novelty, None) == score
+
+
+def test_the_odds_of_both_add_up():
+    assert add_novelty(0.0, 0.7, 0.7) == pytest.approx(0.5, abs=1e-5)
+    assert add_novelty(0.75, 0.7, 0.7) == pytest.approx(0.8)  # odds of 3 and 1
+    assert add_novelty(0.6, 0.01, 0.7) == pytest.approx(0.6, abs=2e-3)
