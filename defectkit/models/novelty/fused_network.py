@@ -22,3 +22,7 @@ class FusedNetwork(Network):
     def fit_before_training(self, samples: Batches) -> None:
         """Fill the bank from good images, as ``PatchCore`` does."""
         self.novelty.fit_before_training(samples)
+
+    def seconds_to_fit(self, size: tuple[int, int], samples: int) -> float:
+        """Return about the seconds of choosing the bank, as ``PatchCore`` does."""
+        return self.novelty.seconds_to_fit(size, samples)

@@ -28,3 +28,4 @@ def test_only_the_bank_is_fitted_and_both_are_saved():
     assert changed == {"novelty.bank", "novelty.far"}
     assert {f"trained.{name}" for name in trained.state_dict()} <= before.keys()
     assert not network.learns
+    assert network.seconds_to_fit((64, 64), 3) > 0
