@@ -24,7 +24,9 @@ from defectkit.config import load_config  # noqa: E402
 from defectkit.data.dataset import Dataset  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
 from defectkit.errors import DatasetError  # noqa: E402
+from defectkit.models.network import Network  # noqa: E402
 from defectkit.training.loader import EpochLoader  # noqa: E402
+from defectkit.training.reduced_precision import choose_dtype, reduced_precision  # noqa: E402
 from defectkit.training.schedule import build_optimizer  # noqa: E402
 
 
@@ -68,13 +70,15 @@ def main() -> None:
 
 def _time_steps(
     approach: Approach,
-    network: torch.nn.Module,
+    network: Network,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
 ) -> float:
     start = time.perf_counter()
+    dtype = choose_dtype(network, approach.config.train, network.mean.device)
     for inputs, targets in batches:
-        loss = approach.loss(network, inputs, targets)["loss"]
+        with reduced_precision(inputs.device, dtype):
+            loss = approach.loss(network, inputs, targets)["loss"]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
