@@ -12,11 +12,14 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Int64Array, Mask, ScoreMap
+from defectkit.arrays import Float64Array, Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
 from defectkit.regions import DEFECT_OR_NOT
+
+COARSE_BITS = 8
+"""The Dice of single images is kept for every 256th level, 16 to an octave of the odds."""
 
 
 class PixelResult(TypedDict):
@@ -38,11 +41,10 @@ class PixelMetrics:
     """Pixel metrics of a split, one image at a time, in constant memory.
 
     Scores are pooled in histograms of 262,144 levels, evenly spaced in logits (``score_levels``):
-    ``average_precision``, ``aupro_30``, ``aupro_05`` and ``best_dice`` are exact for scores that
-    are equal within a level. Metrics that depend on ``threshold`` use the scores as they are
-    (``score >= threshold``, in float32). Besides the histograms only K + 1 numbers per image are
-    kept. The order of the images does not matter. Pixels outside of the scope of the truth are left
-    out.
+    ``average_precision``, ``aupro_30`` and ``aupro_05`` are exact for scores that are equal within
+    a level. Metrics that depend on ``threshold`` use the scores as they are (``score >=
+    threshold``, in float32). Besides the histograms only K + 1 numbers per image are kept. The
+    order of the images does not matter. Pixels outside of the scope of the truth are left out.
 
     "Defect or not" metrics compare the largest class score of a pixel with the truth of any class.
     For the others a pixel's found class is the one with the largest score (the first of equal ones)
@@ -76,6 +78,8 @@ class PixelMetrics:
         self._areas: Int64Array = np.zeros((3, len(self.classes) + 1), np.int64)
         self._defective_dice: list[float] = []  # one per defective image
         self._pair_dice: list[float] = []  # one per image and class
+        # The sum over defective images of the Dice of all pixels from a coarse level on.
+        self._image_dice = np.zeros(LEVELS >> COARSE_BITS)
 
     def update(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         """Add one image.
@@ -121,9 +125,15 @@ class PixelMetrics:
         self._areas += other._areas
         self._defective_dice += other._defective_dice
         self._pair_dice += other._pair_dice
+        self._image_dice += other._image_dice
 
-    def best_dice(self) -> tuple[float, float] | None:
-        """Return the threshold in [0, 1] with the best pooled "defect or not" Dice, and that Dice.
+    def best_threshold(self) -> tuple[float, float] | None:
+        """Return the threshold in [0, 1] with the best "defect or not" Dice, and the pooled Dice.
+
+        The best one has the largest sum of the pooled Dice and the mean of the Dice of each
+        defective image, each as a fraction of the best that it could be. The pooled Dice alone
+        would be decided by the few images with the largest defects, the mean by those with the
+        smallest.
 
         The threshold lies halfway between the two neighboring occupied levels that it separates
         (below the lowest one 0 takes its place), and in float32 it marks the same pixels. Of
@@ -136,7 +146,9 @@ class PixelMetrics:
         hits = counts_from_above(self._positive)[occupied]
         marked = hits + counts_from_above(self._negative)[occupied]
         dice = 2 * hits / (marked + hits.max())
-        chosen = int(np.flatnonzero(dice == dice.max())[-1])
+        image_dice = self._image_dice[occupied >> COARSE_BITS]
+        quality = dice / dice.max() + image_dice / image_dice.max()
+        chosen = int(np.flatnonzero(quality == quality.max())[-1])
         upper = lowest_score(int(occupied[chosen]))
         above_lower = lowest_score(int(occupied[chosen - 1]) + 1) if chosen else 0.0
         return float(np.float32((above_lower + upper) / 2)), float(dice[chosen])
@@ -201,6 +213,7 @@ class PixelMetrics:
             areas = np.bincount(numbers)
             positive = np.bincount(true_levels, minlength=LEVELS)
             self._positive += positive
+            self._image_dice += _dice_by_coarse_level(positive, everywhere)
             self._region_weight += np.bincount(
                 true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
             )
@@ -259,6 +272,20 @@ def _class_areas(
         ],
         np.int64,
     )
+
+
+def _dice_by_coarse_level(positive: Int64Array, everywhere: Int64Array) -> Float64Array:
+    """Return the Dice of an image whose pixels are found from each coarse level on.
+
+    Args:
+        positive: the true pixels by level.
+        everywhere: all pixels by level.
+    """
+    hits, marked = (
+        counts_from_above(counts.reshape(-1, 1 << COARSE_BITS).sum(axis=1))
+        for counts in (positive, everywhere)
+    )
+    return np.asarray(2 * hits / (marked + hits[0]))
 
 
 def _dice(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:

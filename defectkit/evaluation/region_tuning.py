@@ -15,13 +15,17 @@ import numpy.typing as npt
 from defectkit.approaches.image_mix import logit, sigmoid
 from defectkit.approaches.score_maps import SCORE_PERCENT
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import Float32Array, IndexArray, Int32Array, ScoreMap
+from defectkit.arrays import BoolArray, Float32Array, IndexArray, Int32Array, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.region_matching import count_pairs
 from defectkit.regions import FOUND_COVERAGE, Region
 
 LEVELS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Pixel thresholds at which regions are recorded: the chosen one is known after the last image."""
+
+MAX_PER_GOOD_IMAGE, MAX_PER_DEFECTIVE_IMAGE = 0.1, 1.0
+"""Numbers of false alarms that may stay: what is left out for the last of them are, in other
+images, true regions."""
 
 MAX_LOSS = 0.02
 """Max. fraction of the true regions found that is lost with the regions that are left out."""
@@ -35,8 +39,8 @@ MARGIN = 4.0
 MAX_FALSE_ALARMS = 100
 """Max. number of false alarms of an image that are recorded, those with the highest scores."""
 
-ROW = np.dtype([("score", "f8"), ("area", "i8"), ("true", "?"), ("good", "?")])
-"""A true region that is found, or a false alarm; ``good`` is whether its image is."""
+ROW = np.dtype([("score", "f8"), ("area", "i8"), ("true", "?"), ("image", "i8")])
+"""A true region that is found, or a false alarm; ``image`` is the number of its image."""
 
 Rows = np.ndarray[tuple[int], np.dtype[np.void]]
 
@@ -50,7 +54,7 @@ class RegionTuning:
 
     def __init__(self, *, min_area: int = 0) -> None:
         self._min_area = min_area
-        self._has_labels = False
+        self._good: list[bool] = []
         self._rows: dict[float, list[Rows]] = {level: [] for level in LEVELS}
 
     def update(self, defect_map: ScoreMap, truth: LabeledTruth) -> None:
@@ -58,7 +62,7 @@ class RegionTuning:
 
         In contrast to ``find_regions``, pixels that do not count separate regions.
         """
-        self._has_labels |= bool(truth.present)
+        self._good.append(not truth.present)
         flat = defect_map.ravel()
         places = np.flatnonzero(flat >= LEVELS[0])
         places = places[np.argsort(flat[places])]
@@ -79,16 +83,19 @@ class RegionTuning:
                 found_map.ravel()[places[start:]],
                 [_from(start, *one) for one in true],
                 min_area=self._min_area,
-                good=not truth.present,
+                image=len(self._good) - 1,
             )
             self._rows[level].append(rows)
 
-    def choose(self, tuning: Tuning) -> tuple[Tuning, list[str]]:
+    def choose(
+        self, tuning: Tuning, listed: npt.ArrayLike | None = None
+    ) -> tuple[Tuning, list[str]]:
         """Return ``tuning`` with a region threshold and a minimum area, and warnings.
 
-        At most 2 % of the true regions found are lost. Within that, the region threshold leaves the
-        fewest false alarms on good images, then the fewest in all, then loses the fewest true
-        regions, then is the lowest; so does the minimum area after it.
+        At most 2 % of the true regions found are lost. Within that, the region threshold is the
+        lowest that leaves at most 0.1 false alarms per good image and 1 per defective image. If
+        none does, it leaves the fewest on good images, then the fewest in all, then loses the
+        fewest true regions, then is the lowest. So is the minimum area after it.
 
         Of fewer than 10 true regions none is lost: the region threshold has a quarter of the odds
         of the lowest of them, and there is no minimum area.
@@ -99,7 +106,14 @@ class RegionTuning:
         the lowest of ``LEVELS`` regions are larger than those recorded, and their scores may be
         lower: there is no region threshold. The minimum area is chosen on those at the next higher
         level.
+
+        Args:
+            tuning: its pixel threshold is taken.
+            listed: of N images, in their order, whether their regions are shown to the user; the
+                false alarms of the others do not count. By default all are.
         """
+        good = np.array(self._good, np.bool_)
+        shown = np.ones(len(good), np.bool_) if listed is None else np.asarray(listed, np.bool_)
         level = max((one for one in LEVELS if one <= tuning.pixel_threshold), default=LEVELS[0])
         rows = np.concatenate([np.empty(0, ROW), *self._rows[level]])
         is_recorded = level <= tuning.pixel_threshold
@@ -108,7 +122,7 @@ class RegionTuning:
         region_threshold, min_area, warnings = 0.0, 0, []
         if n_found >= FEW_REGIONS:
             max_lost = int(MAX_LOSS * n_found)
-            region_threshold = _choose_cut(rows["score"], rows, max_lost)
+            region_threshold = _choose_cut("score", rows, max_lost, good=good, shown=shown)
             kept = rows[rows["score"] >= region_threshold]
             # At the next higher level regions are no larger than at the threshold, so no more is
             # lost there; what is not found at that level counts as lost.
@@ -117,11 +131,12 @@ class RegionTuning:
             above = above[above["score"] >= region_threshold]
             max_lost -= n_found - min(int(np.count_nonzero(one["true"])) for one in (kept, above))
             if max_lost >= 0:
-                min_area = math.ceil(_choose_cut(above["area"], above, max_lost))
+                cut = _choose_cut("area", above, max_lost, good=good, shown=shown)
+                min_area = math.ceil(cut)
         elif n_found and is_recorded:
             lowest = float(rows["score"][rows["true"]].min())
             region_threshold = sigmoid(logit(lowest) - math.log(MARGIN))
-        if self._has_labels and n_found < FEW_REGIONS:
+        if not good.all() and n_found < FEW_REGIONS:
             # Where nothing is labeled, the thresholds have a warning that says so.
             warnings = [_few_regions(n_found)]
         chosen = {
@@ -137,7 +152,7 @@ def _record(
     true: Sequence[tuple[Sequence[Region], IndexArray, Int32Array]],
     *,
     min_area: int,
-    good: bool,
+    image: int,
 ) -> Rows:
     """Return the rows of an image.
 
@@ -147,7 +162,7 @@ def _record(
         true: for each class its true regions, which of the found pixels are in one, (T,), and the
             numbers of these regions, (T,).
         min_area: smaller found regions do not count.
-        good: whether nothing is true in the image.
+        image: the number of the image.
     """
     areas = np.bincount(found)[1:]
     ranks = np.cumsum(areas) - areas - (-SCORE_PERCENT * areas // 100) - 1  # as region_score
@@ -166,12 +181,12 @@ def _record(
             covered = np.cumsum(shared[own == number]) >= FOUND_COVERAGE * region.area
             if covered.any():  # by the found regions of the highest scores, as many as it takes
                 needed = other[own == number][: covered.argmax() + 1]
-                rows.append((region_scores[needed].min(), areas[needed].min(), True, False))
+                rows.append((region_scores[needed].min(), areas[needed].min(), True, image))
     alarms = np.flatnonzero(is_alarm)
     if len(alarms) > MAX_FALSE_ALARMS:
         highest = np.argpartition(-region_scores[alarms], MAX_FALSE_ALARMS)[:MAX_FALSE_ALARMS]
         alarms = alarms[highest]
-    rows += [(region_scores[index], areas[index], False, good) for index in alarms]
+    rows += [(region_scores[index], areas[index], False, image) for index in alarms]
     return np.array(rows, ROW)
 
 
@@ -186,17 +201,36 @@ def _from(
     return regions, pixels[first:] - start, numbers[first:]
 
 
-def _choose_cut(values: npt.NDArray[np.generic], rows: Rows, max_lost: int) -> float:
-    """Return the value below which rows are left out, 0 or halfway between two of ``values``."""
+def _choose_cut(
+    name: str, rows: Rows, max_lost: int, *, good: BoolArray, shown: BoolArray
+) -> float:
+    """Return the score or area below which rows are left out, 0 or halfway between two of them.
+
+    Args:
+        name: ``score`` or ``area``.
+        rows: true regions and false alarms.
+        max_lost: of the true regions.
+        good: whether each image is, (N,).
+        shown: whether the false alarms of each image count, (N,).
+    """
+    values, true, image = rows[name], rows["true"], rows["image"]
     distinct = np.unique(values).astype(np.float64)
     cuts = np.concatenate([[0.0], (distinct[:-1] + distinct[1:]) / 2])
-    true, good = rows["true"], rows["good"]
-    lost, alarms, alarms_on_good = (
-        np.searchsorted(np.sort(values[kind]), cuts) for kind in (true, ~true, ~true & good)
+    alarm = ~true & shown[image]
+    lost = np.searchsorted(np.sort(values[true]), cuts)
+    on_good, on_defective = (
+        np.count_nonzero(kind) - np.searchsorted(np.sort(values[kind]), cuts)
+        for kind in (alarm & good[image], alarm & ~good[image])
     )
-    possible = np.flatnonzero(lost <= max_lost)
-    order = np.lexsort((lost[possible], -alarms[possible], -alarms_on_good[possible]))
-    return float(cuts[possible[order[0]]])
+    is_possible = lost <= max_lost
+    few_on_good = on_good <= MAX_PER_GOOD_IMAGE * np.count_nonzero(good)
+    few_on_defective = on_defective <= MAX_PER_DEFECTIVE_IMAGE * np.count_nonzero(~good)
+    enough = np.flatnonzero(is_possible & few_on_good & few_on_defective)
+    if len(enough):
+        return float(cuts[enough[0]])
+    possible = np.flatnonzero(is_possible)
+    counts = lost[possible], on_defective[possible], on_good[possible]
+    return float(cuts[possible[np.lexsort(counts)[0]]])
 
 
 def _few_regions(n_found: int) -> str:

@@ -136,13 +136,14 @@ def validate_predictions(
     scores = np.array([one.tuned(image_mix, novelty_threshold) for one in judged_images])
     thresholds, warnings = choose_thresholds(scores, defective)
     # Where no defect is labeled, a region begins where an image begins to be no longer good.
-    pixel_threshold, dice = pixels.best_dice() or (thresholds.low, None)
+    pixel_threshold, dice = pixels.best_threshold() or (thresholds.low, None)
     tuning, tuning_warnings = regions.choose(
         Tuning(
             pixel_threshold=pixel_threshold,
             image_mix=image_mix,
             novelty_threshold=novelty_threshold,
-        )
+        ),
+        listed=scores >= thresholds.low,
     )
     seconds = time.monotonic() - start
     return Validation(

@@ -9,7 +9,7 @@ from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
 from defectkit.evaluation.labeled_truth import LabeledTruth
-from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.pixel_metrics import COARSE_BITS, PixelMetrics
 from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
 from defectkit.labels.scope import Scope
 
@@ -27,9 +27,9 @@ def as_scores(levels):
     return lowest[index].reshape(np.shape(levels))
 
 
-def random_images(rng, count, *, shape=(2, 9, 12), distinct=12):
+def random_images(rng, count, *, shape=(2, 9, 12), distinct=12, step=1):
     """Return (levels, score_map, truth) of images with few distinct scores, so with many ties."""
-    choices = np.sort(as_scores(rng.integers(0, LEVELS, distinct)))
+    choices = np.sort(as_scores(rng.integers(0, LEVELS // step, distinct) * step))
     images = []
     for _ in range(count):
         scores = rng.choice(choices, shape)
@@ -282,7 +282,7 @@ def test_order_and_merging_change_nothing():
         merged = pooled(order[:5], threshold=0.6)
         merged.merge(pooled(order[5:], threshold=0.6))
         assert_same(merged.result(), whole.result())
-        assert merged.best_dice() == whole.best_dice()
+        assert merged.best_threshold() == whole.best_threshold()
     with pytest.raises(ValueError, match="same classes and threshold"):
         whole.merge(pooled(images, threshold=0.7))
 
@@ -321,22 +321,34 @@ def test_without_images_nothing_is_claimed():
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
-def test_best_dice_is_the_best_of_all_thresholds(seed, distinct):
-    images = random_images(np.random.default_rng(seed), 2, distinct=distinct)
+def test_the_best_threshold_is_good_for_all_pixels_and_for_each_image(seed, distinct):
+    step = 1 << COARSE_BITS  # no two thresholds share a level of single images
+    images = random_images(np.random.default_rng(seed), 3, distinct=distinct, step=step)
     scores = np.concatenate([score_map.max(axis=0).ravel() for _, score_map, _ in images])
     truth = np.concatenate([truth.any(axis=0).ravel() for *_, truth in images])
-    best = pooled(images).best_dice()
+    best = pooled(images).best_threshold()
     if not truth.any():
         assert best is None
         return
     threshold, value = best
-    dice = [slow_dice(scores >= score, truth) for score in np.unique(scores)]
-    assert value == slow_dice(scores >= np.float32(threshold), truth) == max(dice)
+    assert value == slow_dice(scores >= np.float32(threshold), truth)
     # The same number comes out when it is used as the threshold.
     assert pooled(images, threshold=threshold).result()["dice"] == value
-    # Of equally good ones it is the highest: above it Dice is smaller.
-    above = [slow_dice(scores >= s, truth) for s in np.unique(scores[scores >= threshold])[1:]]
-    assert all(other < value for other in above)
+    thresholds = np.unique(scores)
+    defective = [(one.max(axis=0), own.any(axis=0)) for _, one, own in images if own.any()]
+    dice = np.array(
+        [
+            [
+                slow_dice(scores >= one, truth),
+                sum(slow_dice(own >= one, true) for own, true in defective),
+            ]
+            for one in thresholds
+        ]
+    )
+    quality = (dice / dice.max(axis=0)).sum(axis=1)
+    # Of equally good ones it is the highest.
+    best = np.flatnonzero(quality >= quality.max() - 1e-9)[-1]
+    assert np.searchsorted(thresholds, np.float32(threshold)) == best
 
 
 def test_without_a_good_pixel_there_is_no_ranking_and_no_false_positive_rate():
@@ -346,29 +358,29 @@ def test_without_a_good_pixel_there_is_no_ranking_and_no_false_positive_rate():
     assert result["dice"] == 1.0
 
 
-def test_of_two_equally_good_thresholds_best_dice_takes_the_higher():
+def test_of_two_equally_good_thresholds_the_higher_is_taken():
     scores = np.array([[[0.8, 0.6, 0.4, 0.2]]], np.float32)
     truth = np.array([[[True, False, False, True]]])
     images = [(None, scores, truth)]  # 2 of 3 with one pixel marked, 4 of 6 with all
-    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.7, abs=1e-3), 2 / 3)
+    assert pooled(images, classes=("a",)).best_threshold() == (pytest.approx(0.7, abs=1e-3), 2 / 3)
 
 
-def test_best_dice_threshold_lies_halfway_between_neighbors():
+def test_the_best_threshold_lies_halfway_between_neighbors():
     scores = np.array([[[0.1, 0.2, 0.6, 0.9]]], np.float32)
     truth = np.array([[[False, False, True, True]]])
     images = [(None, scores, truth)]
-    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.4, abs=1e-3), 1.0)
+    assert pooled(images, classes=("a",)).best_threshold() == (pytest.approx(0.4, abs=1e-3), 1.0)
     images = [(None, scores, np.ones_like(truth))]
-    assert pooled(images, classes=("a",)).best_dice() == (pytest.approx(0.05, abs=1e-3), 1.0)
+    assert pooled(images, classes=("a",)).best_threshold() == (pytest.approx(0.05, abs=1e-3), 1.0)
 
 
 @pytest.mark.parametrize("gap", [1, 2, 3, 40, 10000])
-def test_best_dice_threshold_separates_neighbors_that_float32_hardly_tells_apart(gap):
+def test_the_best_threshold_separates_neighbors_that_float32_hardly_tells_apart(gap):
     lower = np.float32(1 - 2**-12)
     upper = (lower.view(np.int32) + np.int32(gap)).view(np.float32)
     scores = np.array([[[0.5, lower, min(upper, np.float32(1))]]], np.float32)
     truth = np.array([[[False, False, True]]])
-    threshold, dice = pooled([(None, scores, truth)], classes=("a",)).best_dice()
+    threshold, dice = pooled([(None, scores, truth)], classes=("a",)).best_threshold()
     assert dice == slow_dice(scores >= np.float32(threshold), truth)
     assert (dice == 1.0) == (levels_of(scores[0, 0, 1:])[0] != levels_of(scores[0, 0, 1:])[1])
 
@@ -430,4 +442,4 @@ def test_the_metrics_are_those_of_the_pixels_that_count(seed, threshold):
             LabeledTruth(np.ascontiguousarray(truth[crop]), CLASSES),
         )
     assert_same(scoped.result(), cropped.result())
-    assert scoped.best_dice() == cropped.best_dice()
+    assert scoped.best_threshold() == cropped.best_threshold()

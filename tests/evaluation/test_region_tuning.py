@@ -53,8 +53,28 @@ def test_false_alarms_below_the_true_regions_are_left_out():
     assert (result["recall"]["value"], result["false_alarms_per_image"]) == (1.0, 0.0)
 
 
-def test_where_there_is_no_false_alarm_nothing_is_left_out():
-    assert choose([scene([0.9] * 10), scene([0.6])])[0] == Tuning(pixel_threshold=0.5)
+def test_where_there_are_few_false_alarms_nothing_is_left_out():
+    """At most one in ten good images, and one in each defective image."""
+    scenes = [scene([0.9] * 10, [0.6, 0.6]), scene([0.6]), *[scene()] * 9, scene([], [0.6])]
+    assert choose(scenes)[0] == Tuning(pixel_threshold=0.5)
+    for more in (scene([0.9] * 10, [0.55] * 2), scene([], [0.55])):
+        tuning, _ = choose([*scenes, more])
+        assert tuning.region_threshold == pytest.approx((0.55 + 0.6) / 2)
+
+
+def test_false_alarms_of_images_that_are_not_shown_do_not_count():
+    scenes = [scene([0.9] * 10), scene([0.6]), scene([], [0.5, 0.5]), scene([], [0.55])]
+    regions = RegionTuning()
+    for scores, truth in scenes:
+        regions.update(scores.max(axis=0), truth)
+    tuning = Tuning(pixel_threshold=0.5)
+    for listed, threshold in (
+        ([True, True, True, True], (0.55 + 0.6) / 2),
+        ([True, True, True, False], (0.5 + 0.55) / 2),
+        ([True, True, False, False], 0.0),
+    ):
+        chosen, _ = regions.choose(tuning, listed)
+        assert chosen.region_threshold == pytest.approx(threshold)
 
 
 @pytest.mark.parametrize("n_low", [1, 2, 3])
@@ -113,7 +133,7 @@ def test_a_saturated_score_leaves_a_margin_too():
     ("pixel_threshold", "region_threshold"), [(0.01, 0.75), (0.001, 0.75), (0.0005, 0.0)]
 )
 def test_regions_are_known_at_low_pixel_thresholds(pixel_threshold, region_threshold):
-    scenes = [scene([0.9] * 12, [0.6])]
+    scenes = [scene([0.9] * 12, [0.6] * 2)]
     tuning, warnings = choose(scenes, pixel_threshold=pixel_threshold)
     assert warnings == []
     assert tuning.region_threshold == pytest.approx(region_threshold)
@@ -134,7 +154,7 @@ def test_the_user_s_min_area_is_a_floor():
 
 
 def test_pixels_that_do_not_count_are_no_false_alarms():
-    scores, truth = scene([0.9] * 10, [0.95, 0.6])
+    scores, truth = scene([0.9] * 10, [0.95, 0.6, 0.6])
     ignored = np.zeros(SHAPE, bool)
     ignored[12:, :5] = True
     scoped = LabeledTruth(truth.masks, truth.classes, Scope(ignored=ignored))
