@@ -87,6 +87,7 @@ def run(
         metric_cells,
         warn_of_incomparable,
     )
+    from defectkit.reporting.comparison_table import print_comparison
 
     console = console or SafeConsole()
     folders = [Path(run) for run in runs]
@@ -116,7 +117,7 @@ def run(
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
         _write_page(written.folder, rows, picture, results[0], split=split, notes=notes)
-    _print(console, rows, notes, written.out)
+    print_comparison(console, rows, notes, written.out)
     return table
 
 
@@ -253,7 +254,7 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
     from defectkit.config import WITHOUT_ENCODER
     from defectkit.evaluation.cost import count_flops, count_parameters
     from defectkit.training.history import read_history
-    from defectkit.training.runs import training_seconds
+    from defectkit.training.run_info import training_seconds
 
     config = model.approach.config
     history = run / "history.csv"
@@ -288,18 +289,3 @@ def _write_page(
     images, groups = len(result.image_ids), len(set(result.groups.tolist()))
     page = comparison_page(rows, picture, title=title, images=images, groups=groups, notes=notes)
     write_text(out / "comparison.html", page)
-
-
-def _print(console: Console, rows: Sequence[Row], notes: Sequence[str], out: Path) -> None:
-    from defectkit.reporting.comparison_table import console_table
-
-    console.print(console_table(rows))
-    if len(rows) > 1:
-        console.print("[bold]bold[/]: best  ▼: significantly worse than the best")
-    for note in notes:
-        console.print(f"[yellow]note:[/] {one_line(note)}", highlight=False)
-    told = (
-        f"table in {out / 'comparison.csv'}, page in {out / 'comparison.html'}, "
-        f"picture in {out / 'comparison.png'}"
-    )
-    console.print(f"\n{one_line(told)}")

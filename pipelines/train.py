@@ -165,8 +165,9 @@ def _run(
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.job import make_job
     from defectkit.training.plan import make_plan
+    from defectkit.training.run_info import read_run_info
 
-    before = runs.read_run_info(out) if out and resume else {}
+    before = read_run_info(out) if out and resume else {}
     dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
     runs.check_dataset(dataset, config.approach)
     if out:
@@ -298,6 +299,7 @@ def _train_folds(
         trains_the_same,
     )
     from defectkit.training.job import make_job
+    from defectkit.training.run_info import make_run_info, read_run_info, record_status
     from defectkit.training.schedule import CAUTION
 
     count, device = config.train.folds or 0, choose_device(config.device)
@@ -314,13 +316,13 @@ def _train_folds(
         tried.approach.samples(fold, fold.split("train"))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     in_folders = [(out / FOLDER / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
-    info = runs.make_run_info(dataset, config, describe_device(device), before)
+    info = make_run_info(dataset, config, describe_device(device), before)
     tell = nullcontext() if of_several else tell_how_to_resume(console, out)
-    with runs.lock_run(out, resume=bool(before)), tell, runs.record_status(out, info):
+    with runs.lock_run(out, resume=bool(before)), tell, record_status(out, info):
         save_config(config, out / "config.yaml")
         for number, (folder, fold) in enumerate(in_folders, start=1):
             console.print(f"\n[bold]fold {number} of {count}[/]")
-            earlier = runs.read_run_info(folder) if (folder / "run.json").is_file() else {}
+            earlier = read_run_info(folder) if (folder / "run.json").is_file() else {}
             if earlier.get("status") == "finished" and trains_the_same(before, info):
                 console.print("finished before")
                 continue
@@ -354,7 +356,7 @@ def _train(
     from defectkit.reporting.training_log import print_introduction, progress_bar
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
-    from defectkit.training.runs import make_run_info, record_status
+    from defectkit.training.run_info import make_run_info, record_status
 
     device = choose_device(config.device)
     run_info = make_run_info(dataset, config, describe_device(device), before)

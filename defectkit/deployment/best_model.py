@@ -18,7 +18,7 @@ from defectkit.models.network import Network
 from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.folds import describe_folds
-from defectkit.training.runs import identify_run
+from defectkit.training.run_info import identify_run
 from defectkit.training.validation import Validation
 
 SECOND_COPY = Path("checkpoints") / "best"

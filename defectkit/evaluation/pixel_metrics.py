@@ -12,14 +12,16 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Float64Array, Int64Array, Mask, ScoreMap
+from defectkit.arrays import Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
+from defectkit.evaluation.pixel_threshold import (
+    COARSE_BITS,
+    best_threshold,
+    dice_by_coarse_level,
+)
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
-from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
+from defectkit.evaluation.score_levels import LEVELS, levels_of
 from defectkit.regions import DEFECT_OR_NOT
-
-COARSE_BITS = 8
-"""The Dice of single images is kept for every 256th level, 16 to an octave of the odds."""
 
 
 class PixelResult(TypedDict):
@@ -128,30 +130,11 @@ class PixelMetrics:
         self._image_dice += other._image_dice
 
     def best_threshold(self) -> tuple[float, float] | None:
-        """Return the threshold in [0, 1] with the best "defect or not" Dice, and the pooled Dice.
+        """Return the best threshold in [0, 1] and the pooled Dice, as ``pixel_threshold`` has it.
 
-        The best one has the largest sum of the pooled Dice and the mean of the Dice of each
-        defective image, each as a fraction of the best that it could be. The pooled Dice alone
-        would be decided by the few images with the largest defects, the mean by those with the
-        smallest.
-
-        The threshold lies halfway between the two neighboring occupied levels that it separates
-        (below the lowest one 0 takes its place), and in float32 it marks the same pixels. Of
-        several equally good ones the highest is taken: it marks the fewest pixels. ``None`` when no
-        pixel is true.
+        ``None`` when no pixel is true.
         """
-        occupied = np.flatnonzero(self._positive + self._negative)
-        if not self._positive.any():
-            return None
-        hits = counts_from_above(self._positive)[occupied]
-        marked = hits + counts_from_above(self._negative)[occupied]
-        dice = 2 * hits / (marked + hits.max())
-        image_dice = self._image_dice[occupied >> COARSE_BITS]
-        quality = dice / dice.max() + image_dice / image_dice.max()
-        chosen = int(np.flatnonzero(quality == quality.max())[-1])
-        upper = lowest_score(int(occupied[chosen]))
-        above_lower = lowest_score(int(occupied[chosen - 1]) + 1) if chosen else 0.0
-        return float(np.float32((above_lower + upper) / 2)), float(dice[chosen])
+        return best_threshold(self._positive, self._negative, self._image_dice)
 
     def result(self) -> PixelResult:
         """Return the ``pixel`` section of ``metrics.json``.
@@ -213,7 +196,7 @@ class PixelMetrics:
             areas = np.bincount(numbers)
             positive = np.bincount(true_levels, minlength=LEVELS)
             self._positive += positive
-            self._image_dice += _dice_by_coarse_level(positive, everywhere)
+            self._image_dice += dice_by_coarse_level(positive, everywhere)
             self._region_weight += np.bincount(
                 true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
             )
@@ -272,20 +255,6 @@ def _class_areas(
         ],
         np.int64,
     )
-
-
-def _dice_by_coarse_level(positive: Int64Array, everywhere: Int64Array) -> Float64Array:
-    """Return the Dice of an image whose pixels are found from each coarse level on.
-
-    Args:
-        positive: the true pixels by level.
-        everywhere: all pixels by level.
-    """
-    hits, marked = (
-        counts_from_above(counts.reshape(-1, 1 << COARSE_BITS).sum(axis=1))
-        for counts in (positive, everywhere)
-    )
-    return np.asarray(2 * hits / (marked + hits[0]))
 
 
 def _dice(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:

@@ -6,14 +6,17 @@ the best run by more than chance.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from defectkit.control_characters import show_controls
 from defectkit.reporting.glossary import GLOSSARY
 from defectkit.reporting.metric_tables import NO_VALUE
+from defectkit.terminal import one_line
 
 Row = Mapping[str, Any]
 Form = Literal["number", "rate", "count", "large", "time", "milliseconds", "text"]
@@ -160,6 +163,22 @@ def format_cell(value: Any, form: Form) -> str:
             return _format_large(value)
         case "count" | "text":
             return str(value)
+
+
+def print_comparison(
+    console: Console, rows: Sequence[Row], notes: Sequence[str], out: Path
+) -> None:
+    """Print the table, the notes, and where the comparison was written."""
+    console.print(console_table(rows))
+    if len(rows) > 1:
+        console.print("[bold]bold[/]: best  ▼: significantly worse than the best")
+    for note in notes:
+        console.print(f"[yellow]note:[/] {one_line(note)}", highlight=False)
+    told = (
+        f"table in {out / 'comparison.csv'}, page in {out / 'comparison.html'}, "
+        f"picture in {out / 'comparison.png'}"
+    )
+    console.print(f"\n{one_line(told)}")
 
 
 def console_table(rows: Sequence[Row]) -> Table:

@@ -1,32 +1,23 @@
-"""A run's folder: its name and lock, ``config.yaml``, ``run.json``, checks before a resume."""
+"""A run's folder: its name and lock, and checks before it is resumed."""
 
 import os
 import re
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
-from defectkit.files import check_place, ensure_writable, write_json
+from defectkit.files import check_place, ensure_writable
 from defectkit.results_folder import hold_lock
 from defectkit.results_marker import check_out
-from defectkit.seals import add_seal, read_sealed, seal_of, warn_if_not_sealed
-from defectkit.training.folds import FOLDER, SCORES_TABLE, check_no_fold, describe_folds
-from defectkit.training.history import read_history
-from defectkit.versions import installed_versions, warn_of_other_versions
+from defectkit.seals import warn_if_not_sealed
+from defectkit.training.folds import FOLDER, SCORES_TABLE, check_no_fold
+from defectkit.training.run_info import CHANGEABLE_ON_RESUME, read_run_info
+from defectkit.versions import warn_of_other_versions
 from defectkit.vocabulary import ApproachName
-
-CHANGEABLE_ON_RESUME = (
-    *("device", "data.workers", "data.cache_mib"),
-    *("train.epochs", "train.max_time", "train.patience"),
-)
-"""Settings that may change when a run is resumed; any other would make it another run."""
 
 SUBFOLDERS = ("checkpoints", "checkpoints/best", "model", "progress")
 """The folders in a run's folder that training writes to."""
@@ -121,41 +112,6 @@ def _refuse_other_settings(
         )
 
 
-def identify_run(dataset: str, config: Mapping[str, Any]) -> str:
-    """Return a hash of what makes a run: its data, and the settings that a resume cannot change.
-
-    Checkpoints and models of another run are known by it.
-
-    Args:
-        dataset: the fingerprint of the dataset.
-        config: the configuration, as in ``run.json`` and ``model.json``.
-    """
-    settings = sorted(flatten_settings(config).items())
-    kept = {key: value for key, value in settings if key not in CHANGEABLE_ON_RESUME}
-    return seal_of({"dataset": dataset, "settings": kept})
-
-
-def read_run_info(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``.
-
-    Raises:
-        TrainingError: it is missing, damaged or changed.
-    """
-    try:
-        info = read_sealed(run / "run.json")
-        for needed in ("dataset", "dataset_folder"):
-            if not isinstance(info[needed], str):
-                raise TypeError(f"{needed} is not a text")
-        if not isinstance(info.get("resumed", []), list):
-            raise TypeError("resumed is not a list")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
-            "known which data the run was trained on. Start a new run with another --out."
-        ) from error
-    return info
-
-
 def check_run_folder(run: Path, *, resume: bool) -> None:
     """Check that a run can be written to the folder ``run``.
 
@@ -227,68 +183,6 @@ def check_same_dataset(run: Path, dataset: Dataset, before: Mapping[str, Any]) -
             f"{run} was trained on other data than {dataset.folder} has now. Name the same dataset "
             "with --data, or start a new run without --resume and with another --out."
         )
-
-
-def make_run_info(
-    dataset: Dataset, config: Config, device: str, before: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the content of ``run.json``; ``before`` is that of a run to resume, else empty."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    settings = config.model_dump(mode="json")
-    return {
-        # A version with more settings would find another one: what is recorded stays.
-        "identity": before.get("identity") or identify_run(dataset.fingerprint, settings),
-        "dataset": dataset.fingerprint,
-        "dataset_folder": str(dataset.folder.resolve()),
-        "config": settings,
-        **({"note": describe_folds(config.train.folds)} if config.train.folds else {}),
-        "device": device,
-        "started": before.get("started", now),
-        **({"resumed": [*before.get("resumed", []), now]} if before else {}),
-        "versions": installed_versions(),
-        "command": sys.argv,
-    }
-
-
-@contextmanager
-def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
-    """Write the status to ``run.json``: running, then finished, interrupted (signal) or failed.
-
-    With the last ones come the seconds of all sessions.
-    """
-    start, earlier = time.monotonic(), training_seconds(run)
-
-    def write(status: str) -> None:
-        ended = {
-            "status": status,
-            "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-            "seconds": round(earlier + time.monotonic() - start, 3),
-        }
-        write_json(run / "run.json", add_seal({**info, **ended}))
-
-    write_json(run / "run.json", add_seal({**info, "status": "running"}))
-    try:
-        yield
-    except BaseException as error:
-        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-        with suppress(OutputError):  # The error that ended the training matters more than this one.
-            write("interrupted" if stopped else "failed")
-        raise
-    write("finished")
-
-
-def training_seconds(run: Path) -> float:
-    """Return the seconds of all sessions of a run, with validations and the trainings of folds.
-
-    Of a session that was killed, its finished epochs count alone. What is missing or damaged counts
-    as 0.
-    """
-    recorded, epochs = 0.0, 0.0
-    with suppress(TrainingError):
-        recorded = read_run_info(run).get("seconds", 0.0)
-    with suppress(TrainingError):
-        epochs = sum(row.get("seconds") or 0.0 for row in read_history(run / "history.csv")[-1:])
-    return max(recorded, epochs + sum(map(training_seconds, run.glob(f"{FOLDER}/fold-*"))))
 
 
 def _check_writable(run: Path, *, resume: bool, locked: bool) -> None:

@@ -17,7 +17,7 @@ from defectkit.deployment.best_model import (
 )
 from defectkit.errors import TrainingError
 from defectkit.files import sha256_file
-from defectkit.training.runs import read_run_info
+from defectkit.training.run_info import read_run_info
 
 WEIGHTS = "model.safetensors"
 

@@ -9,7 +9,8 @@ from sklearn import config_context
 from sklearn.metrics import average_precision_score
 
 from defectkit.evaluation.labeled_truth import LabeledTruth
-from defectkit.evaluation.pixel_metrics import COARSE_BITS, PixelMetrics
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.pixel_threshold import COARSE_BITS
 from defectkit.evaluation.score_levels import LEVELS, levels_of, lowest_score
 from defectkit.labels.scope import Scope
 

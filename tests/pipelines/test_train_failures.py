@@ -35,7 +35,7 @@ from defectkit.models.model_folder import read_model
 from defectkit.pipelines import train as pipeline
 from defectkit.reporting.drawing import training_progress
 from defectkit.synthesis import generator
-from defectkit.training import loop, runs
+from defectkit.training import loop, run_info
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
 from defectkit.training.history import read_history, write_history
 from defectkit.training.runs import lock_run
@@ -186,7 +186,7 @@ def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_fold
 
     with monkeypatch.context() as once:
         places = {
-            "nothing": (runs, "record_status"),
+            "nothing": (run_info, "record_status"),
             "run.json": (config_module, "save_config"),
             "config.yaml": (pipeline, "train_epochs"),
             "half an epoch": (loop, "set_learning_rate"),
