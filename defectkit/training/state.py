@@ -128,6 +128,15 @@ class TrainState:
         # However short the time, one step is made: a run without a model helps nobody.
         return self.steps > 0 and budget.progress(self.steps) >= 1.0
 
+    def take_plan(self, plan: ValidationPlan) -> None:
+        """Validate by ``plan`` from now on.
+
+        The best quality on another part of the images is forgotten: it says nothing about this one.
+        """
+        if self.plan and self.plan.images != plan.images:
+            self.best_quality = -math.inf
+        self.plan = plan
+
     def add_epoch(
         self, result: EpochResult, validation: Validation | None, *, seconds: float
     ) -> None:

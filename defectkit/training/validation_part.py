@@ -25,11 +25,13 @@ FEWEST_OF_A_KIND = 10
 class ValidationPlan:
     """The number of images of each validation, and the number of epochs from one to the next.
 
-    ``limit`` is the epochs or seconds of the training that it is for.
+    ``image_seconds`` is the time that an image was expected to take, and ``limit`` the epochs or
+    seconds of the training that it is for; earlier versions did not record them.
     """
 
     images: int
     every: int
+    image_seconds: float = 0.0
     limit: float | None = None
 
     def is_due(self, epoch: int) -> bool:

@@ -47,21 +47,25 @@ class Validator:
         records, config, epoch = job.validation_records, job.approach.config, state.epoch + 1
         is_last = state.is_last(epoch, config.train, budget)
         limit = config.train.max_time or config.train.epochs
-        if state.plan is None or state.plan.limit != limit:
+        plan = state.plan
+        # Before a resumed session nothing is tried. Checkpoints of earlier versions lack the time.
+        image_seconds = job.expected.image or (plan.image_seconds if plan else 0.0)
+        if plan is None or (plan.limit != limit and image_seconds):
             plan = plan_validation(
                 records,
-                image_seconds=job.expected.image,
+                image_seconds=image_seconds,
                 epoch_seconds=result.seconds,
                 epochs=1 if is_last else budget.epochs(result.seconds),
             )
-            state.plan = replace(plan, limit=limit)
-        if not (state.plan.is_due(epoch) or is_last):
+            plan = replace(plan, image_seconds=image_seconds, limit=limit)
+            state.take_plan(plan)
+        if not (plan.is_due(epoch) or is_last):
             return None
         on_progress(budget.progress(state.steps), f"epoch {epoch}  validation")
         validation = validate(
             job.approach,
             self.network,
-            choose_part(records, state.plan.images, seed=config.seed),
+            choose_part(records, plan.images, seed=config.seed),
             fitted_to=batches_of_one(job.samples, self.device),
             watch=WATCHED_IMAGES,
         )

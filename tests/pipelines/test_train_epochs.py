@@ -363,6 +363,16 @@ def test_a_part_is_validated_between_the_epochs_and_all_for_the_kept_model(
     assert info["thresholds"] == whole.thresholds.to_dict()
 
 
+def test_resumed_with_more_epochs_a_part_is_validated_between_them(
+    dataset_folder, tmp_path, in_parts
+):
+    run = tmp_path / "run"
+    train_tiny(dataset_folder, run, "train.epochs=1")
+    train_tiny(dataset_folder, run, resume=True, epochs=4)
+    rows = read_history(run / "history.csv")
+    assert [row["validated_images"] for row in rows] == [5, 0, 0, 2]
+
+
 def test_stopped_before_all_images_are_validated_it_is_done_on_resume(
     dataset_folder, tmp_path, in_parts, monkeypatch
 ):

@@ -67,6 +67,16 @@ def test_without_a_quality_the_last_epoch_is_kept():
     assert add(TrainState(), None, None, None) == [1, 2, 3]
 
 
+@pytest.mark.parametrize(("images", "kept"), [(20, 1), (12, 2)])
+def test_qualities_on_different_parts_of_the_images_are_not_compared(images, kept):
+    state = TrainState()
+    state.take_plan(ValidationPlan(images=20, every=1))
+    add(state, 0.9)
+    state.take_plan(ValidationPlan(images=images, every=1, limit=9.0))
+    assert add(state, 0.2) == [kept]
+    assert (state.best_epoch, state.plan.limit) == (kept, 9.0)
+
+
 def test_an_epoch_that_is_not_validated_is_not_kept_and_never_the_last():
     state, config = TrainState(steps=1), TrainConfig(epochs=2)
     budget = Budget(config, 5)

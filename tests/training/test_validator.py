@@ -6,7 +6,7 @@ from trial import CPU, Tiny
 from defectkit.training import validation_part
 from defectkit.training.schedule import Budget
 from defectkit.training.state import EpochResult, TrainState
-from defectkit.training.trial import ExpectedTime
+from defectkit.training.trial import UNKNOWN_TIME, ExpectedTime
 from defectkit.training.validation_part import ValidationPlan
 from defectkit.training.validator import Validator
 
@@ -36,7 +36,7 @@ def test_a_part_is_validated_after_the_epochs_that_are_due_and_all_at_the_end(va
         )
         state.add_epoch(RESULT, validation, seconds=1.0)
         numbers.append(validation.images if validation else None)
-    assert state.plan == ValidationPlan(images=2, every=3, limit=100)
+    assert state.plan == ValidationPlan(images=2, every=3, image_seconds=0.098, limit=100)
     assert numbers == [2, None, None, 2]
     assert told == ["epoch 1  validation", "epoch 4  validation"]
     assert validator.at_the_end().images == 5
@@ -59,6 +59,24 @@ def test_with_other_epochs_or_another_time_it_is_planned_again(validator, change
     validator = replace(validator, job=replace(validator.job, approach=approach))
     validator.after_epoch(state, Budget(train, 3), RESULT, on_progress=lambda *_: None)
     assert (state.plan.images, state.plan.limit) == (2, limit)
+
+
+def test_what_an_image_takes_is_known_from_the_first_session(validator):
+    plan = ValidationPlan(images=5, every=1, image_seconds=0.098, limit=1)
+    state = TrainState(plan=plan, epoch=1, steps=3)
+    validator = replace(validator, job=replace(validator.job, expected=UNKNOWN_TIME))
+    budget = Budget(validator.job.approach.config.train, 3)
+    validator.after_epoch(state, budget, RESULT, on_progress=lambda *_: None)
+    assert state.plan == ValidationPlan(images=2, every=3, image_seconds=0.098, limit=100)
+
+
+def test_the_plan_of_a_checkpoint_of_an_earlier_version_stays(validator):
+    state = TrainState(plan=ValidationPlan(images=4, every=2), epoch=2, steps=6)
+    validator = replace(validator, job=replace(validator.job, expected=UNKNOWN_TIME))
+    budget = Budget(validator.job.approach.config.train, 3)
+    validation = validator.after_epoch(state, budget, RESULT, on_progress=lambda *_: None)
+    assert state.plan == ValidationPlan(images=4, every=2)
+    assert validation.images == 4
 
 
 def test_time_is_kept_for_all_images_at_the_end(validator):
