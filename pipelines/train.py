@@ -293,6 +293,7 @@ def _train_folds(
     from defectkit.training import runs
     from defectkit.training.folds import (
         FOLDER,
+        RUN_SETTINGS,
         config_of_fold,
         config_of_last,
         make_folds,
@@ -317,18 +318,20 @@ def _train_folds(
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     in_folders = [(out / FOLDER / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
     info = make_run_info(dataset, config, describe_device(device), before)
+    facts = {RUN_SETTINGS: info["config"]}
     tell = nullcontext() if of_several else tell_how_to_resume(console, out)
     with runs.lock_run(out, resume=bool(before)), tell, record_status(out, info):
         save_config(config, out / "config.yaml")
         for number, (folder, fold) in enumerate(in_folders, start=1):
             console.print(f"\n[bold]fold {number} of {count}[/]")
             earlier = read_run_info(folder) if (folder / "run.json").is_file() else {}
-            if earlier.get("status") == "finished" and trains_the_same(before, info):
+            is_same = trains_the_same(earlier.get(RUN_SETTINGS, {}), info["config"])
+            if earlier.get("status") == "finished" and is_same:
                 console.print("finished before")
                 continue
             job = replace(make(fold, own), expected=tried.expected)
             with runs.lock_run(folder, resume=bool(earlier)):
-                _train(job, fold, own, folder, before=earlier, console=console)
+                _train(job, fold, own, folder, before=earlier, facts=facts, console=console)
         console.print("\n[bold]the model, of all images[/]")
         job = replace(make(dataset, last, records=records), expected=tried.expected)
         choose = partial(validate_out_of_fold, out, job.approach, in_folders)
@@ -344,11 +347,13 @@ def _train(
     out: Path,
     *,
     before: Mapping[str, Any],
+    facts: Mapping[str, Any] | None = None,
     console: Console,
 ) -> None:
     """Do a job, whose dataset and configuration are told, in the run ``out``.
 
-    ``before`` is the ``run.json`` of a run to resume, else empty.
+    ``before`` is the ``run.json`` of a run to resume, else empty; ``facts`` are added to the new
+    one.
     """
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
@@ -359,7 +364,7 @@ def _train(
     from defectkit.training.run_info import make_run_info, record_status
 
     device = choose_device(config.device)
-    run_info = make_run_info(dataset, config, describe_device(device), before)
+    run_info = {**make_run_info(dataset, config, describe_device(device), before), **(facts or {})}
     if before and not job.out_of_fold:  # else the model is written at the end alone
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.

@@ -22,6 +22,10 @@ SCORES_TABLE = "out_of_fold.csv"
 FOLDER = "folds"
 """The folder of the trainings of the folds in their run."""
 
+RUN_SETTINGS = "settings_with_folds"
+"""The entry in the ``run.json`` of a fold for the settings of the run that it was trained for.
+
+Its own differ in each session, since its share of the time is measured."""
 WITHOUT_EFFECT = ("device", "data.workers")
 """Settings that may differ from those a finished fold was trained with."""
 
@@ -98,11 +102,13 @@ def check_no_fold(run: Path) -> None:
         )
 
 
-def trains_the_same(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether the settings in two ``run.json`` give the folds the same training."""
+def trains_the_same(settings: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether these settings of a run with folds and other ones give the folds the same training.
+
+    Both are those of a ``run.json``, by section.
+    """
     ignored = dict.fromkeys(WITHOUT_EFFECT)
-    one, two = (flatten_settings(each.get("config", {})) | ignored for each in (info, other))
-    return one == two
+    return flatten_settings(settings) | ignored == flatten_settings(other) | ignored
 
 
 def config_of_fold(config: Config, *, validation_seconds: float) -> Config:

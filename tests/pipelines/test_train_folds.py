@@ -142,6 +142,26 @@ def test_stopped_in_a_fold_or_in_the_last_training_it_ends_with_the_same_model(
     assert np.isclose(summary.dice, infos[1]["validation"]["dice"])
 
 
+def test_resumed_twice_with_more_epochs_no_fold_is_left_at_fewer(
+    dataset_folder, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    train_tiny(dataset_folder, run, *SMALL, folds=2)
+    with monkeypatch.context() as once:
+        once.setattr("defectkit.training.loop.train_one_epoch", interrupted)
+        with pytest.raises(KeyboardInterrupt):  # in the first fold
+            defectkit.train(out=run, resume=True, epochs=2, console=Console(file=io.StringIO()))
+    for finished_before in (0, 2):
+        console = Console(file=io.StringIO(), width=2000)
+        defectkit.train(out=run, resume=True, console=console)
+        assert console.file.getvalue().count("finished before") == finished_before
+        epochs = [len(read_history(one / "history.csv")) for one in all_trainings(run)]
+        assert epochs == [2, 2, 2]
+
+
 def test_what_cannot_be_is_refused_before_there_is_a_run(dataset_folder, tmp_path):
     with pytest.raises(ConfigError, match="--folds 20 needs as many groups with defective images"):
         train_tiny(dataset_folder, tmp_path / "run", folds=20)

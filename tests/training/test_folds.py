@@ -160,12 +160,12 @@ def test_what_is_to_be_known_names_the_number():
 
 
 def test_a_fold_is_trained_again_for_what_changes_its_training_alone():
-    def info(*settings: str) -> dict:
-        return {"config": load_config(None, settings).model_dump(mode="json")}
+    def settings(*changes: str) -> dict:
+        return load_config(None, changes).model_dump(mode="json")
 
-    assert trains_the_same(info(), info("device=cpu", "data.workers=3"))
-    assert not trains_the_same(info(), info("train.epochs=99"))
-    assert not trains_the_same({}, info())
+    assert trains_the_same(settings(), settings("device=cpu", "data.workers=3"))
+    assert not trains_the_same(settings(), settings("train.epochs=99"))
+    assert not trains_the_same({}, settings())
 
 
 def test_a_fold_is_known_by_its_place(tmp_path):
