@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from defectkit.arrays import Float32Array, Mask, RegionMap, ScoreMap
+from defectkit.arrays import Float32Array, IndexArray, Mask, RegionMap, ScoreMap
 from defectkit.regions import Region
+
+NO_CLASS = -1
+"""In place of the index of a layer: the layers of all classes have the same score."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,8 +29,8 @@ class Finding:
       None where pixels do not count, which that judgment would see.
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
-    - ``novelty``: where novelty is joined to a trained approach, the score in [0, 1] of the most
-      novel place; else None.
+    - Where a finding of several classes has the same score in all layers, no class is told: such
+      regions have the class ``""``.
 
     Raises:
         ValueError: a shape, dtype or value range is wrong.
@@ -40,7 +43,6 @@ class Finding:
     class_scores: Float32Array
     witnesses: tuple[float, float | None] | None = None
     detections: tuple[Region, ...] = ()
-    novelty: float | None = None
 
     def __post_init__(self) -> None:
         scores = self.score_map
@@ -83,3 +85,14 @@ class Finding:
         """The largest class score of each pixel, (H, W) float32: defect or not."""
         largest: ScoreMap = np.max(self.score_map, axis=0)
         return largest
+
+
+def best_layers(scores: Float32Array) -> IndexArray:
+    """Return the layer with the largest score, of scores (K, ...) the index (...), int64.
+
+    It is ``NO_CLASS`` where there are several layers and all have the same score.
+    """
+    best: IndexArray = scores.argmax(axis=0)
+    if len(scores) > 1:
+        best[(scores == scores[0]).all(axis=0)] = NO_CLASS
+    return best

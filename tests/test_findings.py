@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.findings import Finding
+from defectkit.findings import NO_CLASS, Finding, best_layers
 from defectkit.regions import Region
 
 
@@ -78,3 +78,9 @@ def test_findings_that_cannot_be(changes, message):
 def test_a_finding_does_not_change():
     with pytest.raises(AttributeError, match="cannot assign to field 'score'"):
         finding().score = 0.1
+
+
+def test_where_all_layers_are_equal_no_class_is_told():
+    scores = np.array([[0.1, 0.4, 0.3, 0.0], [0.2, 0.4, 0.1, 0.0]], np.float32)
+    assert best_layers(scores).tolist() == [1, NO_CLASS, 0, NO_CLASS]
+    assert best_layers(scores[:1]).tolist() == [0, 0, 0, 0]

@@ -1,11 +1,11 @@
-"""``novelty`` joined to a trained approach: what that one knows, and what is new to both.
+"""``novelty`` fused with a trained approach: what that one knows, and what is new to both.
 
 Shapes: K classes, an image of H x W pixels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -13,15 +13,15 @@ import torch
 from scipy import special
 
 from defectkit.approaches.good_samples import GoodSamples
-from defectkit.approaches.image_mix import add_novelty, logit
+from defectkit.approaches.image_mix import ImageMix, add_novelty, logit
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.novelty import Novelty
-from defectkit.approaches.score_maps import find_regions, image_score
+from defectkit.approaches.score_maps import best_class, find_regions, image_score
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.arrays import Image, Mask, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.findings import Finding
+from defectkit.findings import NO_CLASS, Finding, best_layers
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.network import Network
 from defectkit.models.novelty.fused_network import FusedNetwork
@@ -37,8 +37,10 @@ class Fused:
 
     Novelty adds to the score map where the trained approach finds nothing near; all that this one
     finds stays as it is. The scores of novel places are stretched so that ``novelty_threshold`` of
-    the tuning, which good images rarely reach, becomes the pixel threshold. Which class a novel
-    place has is told by the trained approach, too: the one that it thinks most likely there.
+    the tuning, which good images rarely reach, becomes the pixel threshold, which is that of the
+    trained approach. Which class a novel place has is told by the trained approach, too: the one
+    that it thinks most likely there. Where all are equally likely, it has none, and all layers of
+    the score map have its scores.
 
     The odds of an image's score are the sum of the trained approach's and of those of its most
     novel place.
@@ -51,7 +53,7 @@ class Fused:
 
     @property
     def config(self) -> Config:
-        """The configuration of the run that joined both."""
+        """The configuration of the run that fused both."""
         return self.novelty.config
 
     @property
@@ -96,37 +98,48 @@ class Fused:
         known = self.trained.find(network.trained, images, scopes)
         novel = self.novelty.find(network.novelty, images, scopes)
         everywhere = scopes or [EVERYWHERE] * len(images)
-        return [self._join(*one) for one in zip(known, novel, everywhere, strict=True)]
+        return [self._fuse(*one) for one in zip(known, novel, everywhere, strict=True)]
 
-    def _join(self, known: Finding, novel: Finding, scope: Scope) -> Finding:
+    def tuned(self, novelty_threshold: float | None) -> Self:
+        """Return it with a novelty threshold, and all else as the trained approach is tuned."""
+        tuning = self.trained.tuning.model_copy(
+            update={"image_mix": ImageMix(), "novelty_threshold": novelty_threshold}
+        )
+        return replace(self, tuning=tuning)
+
+    def _fuse(self, known: Finding, novel: Finding, scope: Scope) -> Finding:
         """Return the finding of an image from those of both."""
         threshold = self.tuning.novelty_threshold
-        joined = replace(
+        fused = replace(
             known,
             score=add_novelty(known.score, novel.score, threshold),
             witnesses=None,  # they were mixed as the trained approach was tuned
-            novelty=novel.score,
         )
         if threshold is None:
-            return joined
-        return self._add_novel_places(joined, novel.defect_map, scope)
+            return fused
+        return self._add_novel_places(fused, novel.defect_map, scope)
 
     def _add_novel_places(self, known: Finding, novelty: ScoreMap, scope: Scope) -> Finding:
         """Return a finding with the novel places, of scores (H, W), that it has nothing near."""
         unseen = self._stretch(novelty)
         unseen[_within_reach(known)] = 0.0
-        tuning = self.tuning.model_copy(update={"region_threshold": 0.0})  # that of known regions
+        above_0 = max(self.tuning.pixel_threshold, float(np.finfo(np.float32).tiny))
+        # The region threshold is that of known regions.
+        tuning = self.tuning.model_copy(
+            update={"region_threshold": 0.0, "pixel_threshold": above_0}
+        )
         added_map, added = find_regions(unseen, tuning=tuning, scope=scope)
-        layers = known.score_map.argmax(axis=0)  # (H, W): the most likely class of each pixel
+        layers = best_layers(known.score_map)  # (H, W): the most likely class of each pixel
         regions = []
         for number, region in enumerate(added, start=1):
             own = added_map[region.window] == number
-            index = int(known.score_map[:, *region.window][:, own].mean(axis=1).argmax())
+            index = best_class(known.score_map[:, *region.window][:, own])
             layers[region.window][own] = index
-            regions.append(replace(region, class_id=self.found_classes[index]))
-        scores = known.score_map.copy()
+            class_id = "" if index == NO_CLASS else self.found_classes[index]
+            regions.append(replace(region, class_id=class_id, mask=own))
         largest = np.maximum(known.defect_map, unseen)
-        np.put_along_axis(scores, layers[None], largest[None], axis=0)
+        of_layer = layers == np.arange(len(known.score_map))[:, None, None]
+        scores = np.where(of_layer | (layers == NO_CLASS), largest, known.score_map)
         added_map[added_map > 0] += known.region_map.max()
         raised = np.array([image_score(one, scope.counted) for one in scores], np.float32)
         return replace(
@@ -135,6 +148,8 @@ class Fused:
             region_map=np.maximum(known.region_map, added_map),
             regions=(*known.regions, *regions),
             class_scores=np.maximum(known.class_scores, raised),
+            # Without detections the boxes to rank are those of the map, as of other approaches.
+            detections=(*known.detections, *regions) if known.detections else (),
         )
 
     def _stretch(self, novelty: ScoreMap) -> ScoreMap:

@@ -8,7 +8,7 @@ import numpy as np
 
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float32Array, Mask, RegionMap, ScoreMap
-from defectkit.findings import Finding
+from defectkit.findings import Finding, best_layers
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import Region, label_regions, measure_region_map
 
@@ -139,6 +139,11 @@ def region_score(scores: Float32Array) -> float:
     """
     rank = -(-SCORE_PERCENT * len(scores) // 100) - 1
     return float(np.partition(scores, rank)[rank])
+
+
+def best_class(scores: Float32Array) -> int:
+    """Return the layer with the largest mean of a region's scores, (K, N), or ``NO_CLASS``."""
+    return int(best_layers(scores.mean(axis=1, keepdims=True))[0])
 
 
 def _keep(

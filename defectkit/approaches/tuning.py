@@ -30,7 +30,7 @@ class Tuning(BaseModel):
     image_mix: ImageMix = ImageMix()
     """How the image's score is mixed, where a network judges the image as a whole, too."""
     novelty_threshold: Share | None = None
-    """Where novelty is joined to a trained approach, the score of novelty from which pixels that
+    """Where novelty is fused with a trained approach, the score of novelty from which pixels that
     the trained approach does not see are found, too, and which alone gives an image a score of
     0.5; None: novelty does not count."""
 

@@ -83,26 +83,21 @@ def _fit_logistic(
     return tuple(found.tolist()) if found[:-1].any() else prior
 
 
-def choose_novelty_threshold(
-    novelties: Sequence[float | None], defective: npt.ArrayLike
-) -> float | None:
+def choose_novelty_threshold(novelties: Sequence[float], defective: npt.ArrayLike) -> float | None:
     """Return the score of novelty from which a place is novel that a trained approach overlooks.
 
     The most novel places of good images say it alone. What is labeled says little: that is what the
     trained approach has learned, and others are looked for.
 
     Args:
-        novelties: of N images the score in [0, 1] of the most novel place, or None where novelty is
-            not joined to a trained approach.
+        novelties: of N images the score in [0, 1] of the most novel place.
         defective: (N,) bool, the truth.
 
     Returns:
         The threshold in [0, 1], or ``None`` where there is no good image to know it from.
     """
-    truth = np.asarray(defective, np.bool_)
-    pairs = zip(novelties, truth, strict=True)
-    of_good = [novelty for novelty, bad in pairs if novelty is not None and not bad]
-    if not of_good:
+    of_good = np.asarray(novelties, np.float64)[~np.asarray(defective, np.bool_)]
+    if not of_good.size:
         return None
     usual = float(np.quantile(of_good, 1.0 - NOVEL_GOOD_IMAGES, method="higher"))
     return max(usual, LEAST_NOVELTY)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
 from defectkit.arrays import Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth
@@ -21,6 +20,7 @@ from defectkit.evaluation.pixel_threshold import (
 )
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 from defectkit.evaluation.score_levels import LEVELS, levels_of
+from defectkit.findings import NO_CLASS, best_layers
 from defectkit.regions import DEFECT_OR_NOT
 
 
@@ -94,7 +94,7 @@ class PixelMetrics:
             ValueError: a shape, dtype or value range is wrong.
         """
         self._check(score_map, truth)
-        largest, winner = _largest(score_map)
+        largest: ScoreMap = score_map.max(axis=0)
         if not (largest.min() >= 0.0 and largest.max() <= 1.0):  # a NaN fails both comparisons
             raise ValueError("score_map must be in [0, 1] and finite")
         true_areas = np.array(
@@ -107,7 +107,7 @@ class PixelMetrics:
             found = largest >= self.threshold
             if truth.scope.counted is not None:
                 found &= truth.scope.counted
-            areas = _class_areas(found, winner, truth, true_areas)
+            areas = _class_areas(found, score_map, truth, true_areas)
             self._areas += areas
             dice = _dice(*areas)
             self._pair_dice += [1.0 if value is None else value for value in dice[:-1]]
@@ -221,37 +221,24 @@ class PixelMetrics:
         return min(area / limit, 1.0)
 
 
-def _largest(score_map: ScoreMap) -> tuple[ScoreMap, npt.NDArray[np.uint16]]:
-    """Return the largest score of each pixel and the index of its class (the first of equal ones).
-
-    The same as ``max`` and ``argmax`` over the first axis, in a quarter of the time: whole layers
-    are compared, without a branch per pixel.
-    """
-    largest = score_map[0].copy()
-    winner = np.zeros(largest.shape, np.uint16)
-    for index, layer in enumerate(score_map[1:], start=1):
-        np.maximum(winner, (layer > largest) * np.uint16(index), out=winner)  # indices only grow
-        np.maximum(largest, layer, out=largest)
-    return largest, winner
-
-
 def _class_areas(
-    found: Mask,
-    winner: npt.NDArray[np.uint16],
-    truth: LabeledTruth,
-    true_areas: Int64Array,
+    found: Mask, score_map: ScoreMap, truth: LabeledTruth, true_areas: Int64Array
 ) -> Int64Array:
-    """Return (3, K + 1) pixels of truth, finding and both, by class and for any defect."""
+    """Return (3, K + 1) pixels of truth, finding and both, by class and for any defect.
+
+    What is found without a class counts for none of several.
+    """
     count = len(truth.classes)
     pixels = np.flatnonzero(found)
-    classes = winner.ravel()[pixels]
+    any_defect = len(pixels), np.count_nonzero(truth.mask.ravel()[pixels])
+    classes = best_layers(score_map.reshape(count, -1)[:, pixels])
+    pixels, classes = pixels[classes != NO_CLASS], classes[classes != NO_CLASS]
     correct = truth.masks.reshape(count, -1)[classes, pixels] != 0
-    both_any = np.count_nonzero(truth.mask.ravel()[pixels])
     return np.array(
         [
             true_areas,
-            [*np.bincount(classes, minlength=count), len(pixels)],
-            [*np.bincount(classes[correct], minlength=count), both_any],
+            [*np.bincount(classes, minlength=count), any_defect[0]],
+            [*np.bincount(classes[correct], minlength=count), any_defect[1]],
         ],
         np.int64,
     )

@@ -12,11 +12,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from defectkit.approaches.score_maps import region_score
+from defectkit.approaches.score_maps import best_class, region_score
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Mask
 from defectkit.evaluation.box_metrics import MAX_DETECTIONS
-from defectkit.findings import Finding
+from defectkit.findings import NO_CLASS, Finding
 from defectkit.regions import Region
 
 HALVINGS = 10
@@ -39,17 +39,18 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
     there would be, the largest of a level are taken. At a pixel threshold of 0 there is no level
     below, and the whole image is found: these are the regions of the finding alone.
 
+    Precision is averaged by class, so what is found without a class among others is left out.
+
     Args:
         finding: what an approach says of an image.
         classes: the classes of the score map's layers, K names.
         tuning: that of the finding. Regions of fewer than ``min_area`` pixels are left out until
             they have grown.
     """
-    if finding.detections:
-        return list(finding.detections)
-    if not tuning.pixel_threshold:
-        return list(finding.regions)
-    boxes, taken = list(finding.regions), finding.mask
+    boxes = [one for one in finding.detections or finding.regions if one.class_id in classes]
+    if finding.detections or not tuning.pixel_threshold:
+        return boxes
+    taken = finding.mask
     defect_map = finding.defect_map
     for lowest_peak, level in _falling_levels(tuning.pixel_threshold):
         peaks = (defect_map >= lowest_peak) & ~taken
@@ -60,8 +61,10 @@ def ranked_boxes(finding: Finding, classes: Sequence[str], tuning: Tuning) -> li
         for region, pixels in new:
             scores = finding.score_map[:, *region.window][:, pixels]  # (K, area)
             taken[region.window] |= pixels
-            class_id = classes[int(scores.mean(axis=1).argmax())]
-            boxes.append(replace(region, class_id=class_id, score=region_score(scores.max(axis=0))))
+            best = best_class(scores)
+            if best != NO_CLASS:
+                score = region_score(scores.max(axis=0))
+                boxes.append(replace(region, class_id=classes[best], score=score))
     return boxes
 
 

@@ -49,7 +49,8 @@ class ClassConfusion(TypedDict):
     """The ``class_confusion`` section of ``metrics.json``: as what true regions are found.
 
     ``counts`` has a row for each true class: the number of its regions by the class of the found
-    region that overlaps them best, in the order of ``classes``, and last that of missed ones.
+    region that overlaps them best, in the order of ``classes``, and last that of missed ones. True
+    regions that are found without a class are not counted.
     """
 
     classes: list[str]
@@ -178,7 +179,7 @@ def class_confusion(matches: Sequence[RegionMatch], classes: Sequence[str]) -> C
     places = {name: index for index, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes) + 1), np.int64)
     for match in matches:
-        if match.kind == "true":
+        if match.kind == "true" and not (match.found and match.found_class == ""):
             found_as = places.get(match.found_class or "", -1) if match.found else -1
             counts[places[match.region.class_id], found_as] += 1
     return ClassConfusion(classes=list(classes), counts=counts.tolist())
@@ -241,10 +242,10 @@ def _with_pixels(finding: Finding) -> Iterator[tuple[Region, Mask]]:
     """Yield the finding's regions, each with the mask of its own pixels in its window."""
     for number, region in enumerate(finding.regions, start=1):
         inside = finding.region_map[region.window]
-        if not finding.detections:
-            yield region, inside == number
+        if region.mask is not None:
+            yield region, region.mask
         else:
-            yield region, np.ones_like(inside, np.bool_) if region.mask is None else region.mask
+            yield region, np.ones_like(inside) > 0 if finding.detections else inside == number
 
 
 def _areas(regions: Sequence[Region]) -> Int64Array:

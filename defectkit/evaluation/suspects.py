@@ -10,10 +10,11 @@ from functools import partial
 import cv2
 import numpy as np
 
+from defectkit.approaches.score_maps import best_class
 from defectkit.arrays import BoxXywh, Float32Array, Image, Mask, RegionMap
 from defectkit.evaluation.flatness import MIN_COMPARED_AREA, flatness_features, measure_flatness
 from defectkit.evaluation.labeled_truth import LabeledTruth
-from defectkit.findings import Finding
+from defectkit.findings import NO_CLASS, Finding
 from defectkit.regions import FOUND_COVERAGE, Region, label_regions
 from defectkit.vocabulary import SuspectKind
 
@@ -111,13 +112,13 @@ def suspects_by_model(
         pixels = surroundings & found[group.window]
         if not truth.mask[group.window][surroundings].any():
             score = _region_score(defect_map[group.window][pixels])
-            means = finding.score_map[:, *group.window][:, pixels].mean(axis=1)
+            layer = best_class(finding.score_map[:, *group.window][:, pixels])
             x, y, width, height = cv2.boundingRect(pixels.view(np.uint8))
             left, top, *_ = group.box_xywh
             yield Suspect(
                 image_id=image_id,
                 kind="unlabeled",
-                class_id=found_classes[int(means.argmax())],
+                class_id="" if layer == NO_CLASS else found_classes[layer],
                 box_xywh=(left + x, top + y, width, height),
                 area=int(np.count_nonzero(pixels)),
                 suspicion=score,

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from defectkit.evaluation.verdicts import Judgment
-from defectkit.findings import Finding
+from defectkit.findings import NO_CLASS, Finding, best_layers
 from defectkit.growing_csv import GrowingCsv
 from defectkit.labels import rle
 
@@ -49,16 +49,18 @@ class InspectionTables:
     ) -> None:
         """Add an image: a row per class found, or one with both last cells empty.
 
-        ``found_classes`` are those of the finding's layers.
+        ``found_classes`` are those of the finding's layers. What has none of them is a row without
+        a class.
         """
         head = (image_id, judgment.verdict, f"{finding.score:.9g}")
         mask = finding.mask
-        best = finding.score_map[:, mask].argmax(axis=0)  # the class of each found pixel
+        best = best_layers(finding.score_map[:, mask])  # the class of each found pixel
         rows: list[tuple[object, ...]] = []
         for index in np.unique(best).tolist():
             of_class = np.zeros_like(mask)
             of_class[mask] = best == index
-            rows.append((*head, found_classes[index], rle.encode(of_class)))
+            class_id = "" if index == NO_CLASS else found_classes[index]
+            rows.append((*head, class_id, rle.encode(of_class)))
         self._regions.append(
             (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
             for region in finding.regions

@@ -4,11 +4,11 @@ import math
 import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
 
 import numpy as np
 
-from defectkit.approaches.image_mix import ImageMix, add_novelty
+from defectkit.approaches.fused import Fused
+from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float64Array
@@ -19,8 +19,8 @@ from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
 from defectkit.evaluation.region_tuning import RegionTuning
-from defectkit.findings import Finding
 from defectkit.models.network import Batches, Network
+from defectkit.models.novelty.fused_network import FusedNetwork
 from defectkit.training.failures import explain_failed_validation
 
 WATCHED_IMAGES = 6
@@ -101,10 +101,27 @@ def validate(
             network.fit_after_epoch(fitted_to)
         fitting = time.monotonic() - start
         network.eval()
+        if isinstance(approach, Fused):
+            approach = _tune_novelty(approach, network, records)
         predictions = predict(approach, network, records, batch_size=batch_size_for(network))
         watched_ids = {record.image_id for record in choose_watched(records, watch)}
         validation = validate_predictions(approach, predictions, watched_ids=watched_ids)
-    return replace(validation, seconds=validation.seconds + fitting)
+    seconds = time.monotonic() - start
+    return replace(
+        validation, seconds=seconds, image_seconds=(seconds - fitting) / validation.images
+    )
+
+
+def _tune_novelty(approach: Fused, network: Network, records: Sequence[ImageRecord]) -> Fused:
+    """Return the approach with the novelty from which places are found, of validation images.
+
+    It comes before the validation, whose metrics are then those of the model that is written.
+    """
+    assert isinstance(network, FusedNetwork)
+    novelty = network.novelty
+    predictions = predict(approach.novelty, novelty, records, batch_size=batch_size_for(novelty))
+    judged = [(one.finding.score, one.record.defective) for one in predictions]
+    return approach.tuned(choose_novelty_threshold(*zip(*judged, strict=True)))
 
 
 def validate_predictions(
@@ -116,35 +133,39 @@ def validate_predictions(
     networks.
     """
     start = time.monotonic()
-    pixels = PixelMetrics(classes=approach.found_classes, threshold=None)
+    # What is fused is found as before: the trained approach is tuned already.
+    kept = approach.tuning if isinstance(approach, Fused) else None
+    pixels = PixelMetrics(
+        classes=approach.found_classes, threshold=kept.pixel_threshold if kept else None
+    )
     regions = RegionTuning(min_area=approach.tuning.min_area)
     watched: list[Prediction] = []
-    judged_images: list[_ImageScore] = []
+    given: list[tuple[float, tuple[float, float | None] | None]] = []  # score, witnesses
     truth: list[bool] = []
     for prediction in predictions:
         judged = prediction.truth.as_found(approach.found_classes)
         pixels.update(prediction.finding.score_map, judged)
-        regions.update(prediction.finding.defect_map, prediction.truth)
-        judged_images.append(_ImageScore.of(prediction.finding))
+        if not kept:
+            regions.update(prediction.finding.defect_map, prediction.truth)
+        given.append((prediction.finding.score, prediction.finding.witnesses))
         truth.append(prediction.record.defective)
         if prediction.record.image_id in watched_ids:
             watched.append(prediction)
     defective = np.array(truth)
-    witnesses = [one.witnesses for one in judged_images if one.witnesses is not None]
+    witnesses = [pair for _, pair in given if pair is not None]
     image_mix = fit_image_mix(witnesses, defective) if witnesses else ImageMix()
-    novelty_threshold = choose_novelty_threshold([one.novelty for one in judged_images], defective)
-    scores = np.array([one.tuned(image_mix, novelty_threshold) for one in judged_images])
+    scores = np.array([image_mix.score(*pair) if pair else score for score, pair in given])
     thresholds, warnings = choose_thresholds(scores, defective)
-    # Where no defect is labeled, a region begins where an image begins to be no longer good.
-    pixel_threshold, dice = pixels.best_threshold() or (thresholds.low, None)
-    tuning, tuning_warnings = regions.choose(
-        Tuning(
-            pixel_threshold=pixel_threshold,
-            image_mix=image_mix,
-            novelty_threshold=novelty_threshold,
-        ),
-        listed=scores >= thresholds.low,
-    )
+    tuning_warnings: list[str] = []
+    if kept:
+        tuning, dice = kept, pixels.result()["dice"]
+    else:
+        # Where no defect is labeled, a region begins where an image begins to be no longer good.
+        pixel_threshold, dice = pixels.best_threshold() or (thresholds.low, None)
+        tuning, tuning_warnings = regions.choose(
+            Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix),
+            listed=scores >= thresholds.low,
+        )
     seconds = time.monotonic() - start
     return Validation(
         image_ap=average_precision(defective, scores),
@@ -158,34 +179,16 @@ def validate_predictions(
         defective=defective,
         seconds=seconds,
         image_seconds=seconds / len(scores),
-        watched=tuple(_tuned(one, image_mix, novelty_threshold) for one in watched),
+        watched=tuple(_mixed(one, image_mix) for one in watched),
     )
 
 
-class _ImageScore(NamedTuple):
-    """The score of a finding and what it is made of, as there."""
-
-    score: float
-    witnesses: tuple[float, float | None] | None
-    novelty: float | None
-
-    @classmethod
-    def of(cls, finding: Finding) -> Self:
-        return cls(finding.score, finding.witnesses, finding.novelty)
-
-    def tuned(self, image_mix: ImageMix, novelty_threshold: float | None) -> float:
-        """Return the score that the image gets from now on."""
-        score = image_mix.score(*self.witnesses) if self.witnesses else self.score
-        return (
-            score if self.novelty is None else add_novelty(score, self.novelty, novelty_threshold)
-        )
-
-
-def _tuned(
-    prediction: Prediction, image_mix: ImageMix, novelty_threshold: float | None
-) -> Prediction:
+def _mixed(prediction: Prediction, image_mix: ImageMix) -> Prediction:
     """Return the prediction with the score that its image gets from now on."""
-    score = _ImageScore.of(prediction.finding).tuned(image_mix, novelty_threshold)
+    witnesses = prediction.finding.witnesses
+    if witnesses is None:
+        return prediction
+    score = image_mix.score(*witnesses)
     return replace(prediction, finding=replace(prediction.finding, score=score))
 
 

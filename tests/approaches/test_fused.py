@@ -9,16 +9,24 @@ from small_sources import draw_image
 from tiny_training import train_tiny
 
 import defectkit
+from defectkit.approaches.box_findings import make_box_finding
 from defectkit.approaches.fused import REACH
-from defectkit.approaches.image_mix import add_novelty
+from defectkit.approaches.image_mix import ImageMix, add_novelty
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import write_png
 from defectkit.evaluation.calibration import choose_novelty_threshold
-from defectkit.evaluation.operating_points import choose_thresholds
+from defectkit.evaluation.labeled_truth import LabeledTruth
+from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.pixel_metrics import PixelMetrics
+from defectkit.evaluation.prediction import predict
+from defectkit.evaluation.ranked_boxes import ranked_boxes
+from defectkit.evaluation.region_matching import class_confusion, match_regions
+from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv, read_json, sha256_file
-from defectkit.labels.scope import Scope
-from defectkit.regions import label_regions
+from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.regions import Region, label_regions
+from defectkit.reporting.inspection_tables import InspectionTables
 
 SMALL = ("novelty.bank=200", "model.weights=auto")
 
@@ -71,7 +79,9 @@ def test_a_place_is_found_that_the_trained_approach_gives_0(blind):
         )
         assert finding.score_map[:, truth].max() >= blind.approach.tuning.pixel_threshold
         assert finding.class_scores.max() >= blind.approach.tuning.pixel_threshold
-        assert {region.class_id for region in finding.regions} <= {"1", "2"}
+        # The U-Net tells no class there, and so does nothing else.
+        assert {region.class_id for region in finding.regions} == {""}
+        np.testing.assert_array_equal(*finding.score_map)
         assert np.unique(finding.region_map).tolist() == [*range(len(finding.regions) + 1)]
 
 
@@ -117,7 +127,9 @@ def test_what_good_validation_images_rarely_reach_is_novel(model, earlier, datas
     known = [earlier.find(record.path).score for record in records]
     fused = [model.find(record.path) for record in records]
     defective = [record.defective for record in records]
-    novelties = [one.novelty for one in fused]
+    novelty, network = model.approach.novelty, model.network.novelty
+    images = [record.read_image(1) for record in records]
+    novelties = [novelty.find(network, [image])[0].score for image in images]
     threshold = model.approach.tuning.novelty_threshold
     assert threshold == pytest.approx(choose_novelty_threshold(novelties, defective))
     scores = [add_novelty(k, n, threshold) for k, n in zip(known, novelties, strict=True)]
@@ -125,6 +137,26 @@ def test_what_good_validation_images_rarely_reach_is_novel(model, earlier, datas
     assert model.thresholds.low == pytest.approx(choose_thresholds(scores, defective)[0].low)
     assert max(n for n, bad in zip(novelties, defective, strict=True) if not bad) <= threshold
     assert min(n for n, bad in zip(novelties, defective, strict=True) if bad) > threshold
+
+
+def test_all_else_is_tuned_as_before(model, earlier):
+    added = {"novelty_threshold": model.approach.tuning.novelty_threshold, "image_mix": ImageMix()}
+    assert model.approach.tuning == earlier.approach.tuning.model_copy(update=added)
+    assert "tuning_warnings" in model.info
+    assert not model.info["tuning_warnings"]
+
+
+def test_validation_is_of_the_model_that_is_written(run, model, dataset_folder):
+    pixels = PixelMetrics(
+        classes=model.approach.found_classes, threshold=model.approach.tuning.pixel_threshold
+    )
+    for one in predict(model.approach, model.network, Dataset.load(dataset_folder).split("val")):
+        pixels.update(one.finding.score_map, one.truth)
+    told, expected = model.info["validation"], pixels.result()
+    assert told["pixel_average_precision"] == pytest.approx(expected["average_precision"])
+    assert told["dice"] == pytest.approx(expected["dice"])
+    (row,) = read_csv(run / "history.csv")
+    assert float(row["val_dice"]) == pytest.approx(told["dice"], abs=1e-4)
 
 
 def test_the_novelty_threshold_becomes_the_pixel_threshold(blind):
@@ -192,5 +224,65 @@ def test_boxes_of_a_detector_stay(dataset_folder, tmp_path):
     for index in (0, 2):
         image, _ = draw_image(index)
         known, fused = detector.find(image), model.find(image)
-        assert fused.detections == known.detections
-        assert fused.regions[: len(known.regions)] == known.regions
+        n_known, n_detections = len(known.regions), len(known.detections)
+        assert fused.regions[:n_known] == known.regions
+        assert fused.detections[:n_detections] == known.detections
+        assert fused.detections[n_detections:] == fused.regions[n_known:]
+
+
+BOX = Region(class_id="2", score=0.9, box_xywh=(2, 3, 4, 5), area=20)
+
+
+@pytest.fixture
+def beside_a_box(model):
+    """What is found beside the box of a detector, whose scores are 0 outside of it."""
+    image = np.concatenate([draw_image(index)[0] for index in (0, 2)], axis=1)[..., None]
+    (novel,) = model.approach.novelty.find(model.network.novelty, [image])
+    tuning = Tuning(novelty_threshold=0.9)
+    known = make_box_finding([BOX], ("1", "2"), image.shape[:2], tuning=tuning)
+    return replace(model.approach, tuning=tuning)._fuse(known, novel, EVERYWHERE)
+
+
+def test_novel_places_beside_boxes_have_a_mask_but_no_class(beside_a_box):
+    first, *added = beside_a_box.regions
+    assert first == BOX
+    assert added
+    assert beside_a_box.detections == beside_a_box.regions
+    for number, one in enumerate(added, start=2):
+        assert one.class_id == ""
+        np.testing.assert_array_equal(one.mask, beside_a_box.region_map[one.window] == number)
+        np.testing.assert_array_equal(*beside_a_box.score_map[:, *one.window][:, one.mask])
+
+
+def test_boxes_of_novel_places_are_ranked_by_their_class(beside_a_box):
+    tuning = Tuning(novelty_threshold=0.9)
+    assert ranked_boxes(beside_a_box, ("1", "2"), tuning) == [BOX]
+    named = tuple(replace(one, class_id="2") for one in beside_a_box.regions)
+    finding = replace(beside_a_box, regions=named, detections=named)
+    assert ranked_boxes(finding, ("1", "2"), tuning) == list(named)
+
+
+def test_what_is_found_without_a_class_is_found_but_not_confused(beside_a_box):
+    true = np.stack([np.zeros_like(beside_a_box.mask), beside_a_box.mask])
+    truth = LabeledTruth(true, ("1", "2"))
+    matches = match_regions(beside_a_box, truth, image_id="a.png")
+    found = [one for one in matches if one.kind == "true"]
+    assert all(one.found for one in found)
+    n_added = len(beside_a_box.regions) - 1
+    assert sorted(one.found_class for one in found) == [*[""] * n_added, "2"]
+    assert class_confusion(matches, ("1", "2"))["counts"] == [[0, 0, 0], [0, 1, 0]]
+    pixels = PixelMetrics(classes=("1", "2"), threshold=0.5)
+    pixels.update(beside_a_box.score_map, truth)
+    result = pixels.result()
+    assert result["dice"] == pytest.approx(1.0, abs=0.01)
+    assert result["iou_by_class"]["1"] is None
+    assert result["iou_by_class"]["2"] == pytest.approx(BOX.area / true.sum())
+
+
+def test_tables_have_what_is_found_without_a_class(beside_a_box, tmp_path):
+    judgment = judge(0.9, Thresholds(low=0.5, high=0.5, rule="f1"))
+    with InspectionTables(tmp_path) as tables:
+        tables.add("a.png", judgment, beside_a_box, ("1", "2"))
+    assert [row["class_id"] for row in read_csv(tmp_path / "findings.csv")] == ["", "2"]
+    classes = [row["class_id"] for row in read_csv(tmp_path / "regions.csv")]
+    assert classes == [one.class_id for one in beside_a_box.regions]

@@ -88,6 +88,5 @@ def test_a_few_inconspicuous_images_do_not_make_all_others_novel():
     assert choose_novelty_threshold([0.1, 0.6, 0.9], [False, False, True]) == 0.6
 
 
-def test_without_good_images_or_novelty_there_is_no_novelty_threshold():
+def test_without_good_images_there_is_no_novelty_threshold():
     assert choose_novelty_threshold([0.8, 0.9], [True, True]) is None
-    assert choose_novelty_threshold([None, None], [True, False]) is None
