@@ -5,7 +5,7 @@ judgment of the whole knows what a surface looks like, but overlooks what is sma
 images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -38,10 +38,22 @@ class ImageMix(BaseModel):
     """Weight of the logit of the judgment of the whole."""
     bias: Bias = 0.0
     """What is added."""
-    alone_weight: Annotated[float, Field(gt=0.0, le=1e3)] = 1.0
+    alone_weight: Annotated[float, Field(gt=0.0, le=2e3)] = 1.0
     """Weight of the logit of the map's score where it is the only witness."""
     alone_bias: Bias = 0.0
     """What is added there."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, content: Any) -> Any:
+        """Return what a model has stored, with weights of the map alone if it has none.
+
+        In those of earlier versions the map took the place of the judgment of the whole.
+        """
+        match content:
+            case {"map_weight": float(of_map), "image_weight": float(of_image), "bias": bias}:
+                return {"alone_weight": of_map + of_image, "alone_bias": bias, **content}
+        return content
 
     @model_validator(mode="after")
     def _check(self) -> Self:

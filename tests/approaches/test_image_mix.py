@@ -46,6 +46,16 @@ def test_without_a_judgment_of_the_whole_the_map_has_its_own_weight():
     assert exact_logit(mix.score(0.6, None)) == pytest.approx(2 * exact_logit(0.6) - 1)
 
 
+def test_in_models_of_earlier_versions_the_map_takes_the_place_of_the_whole():
+    stored = {"map_weight": 0.75, "image_weight": 1.5, "bias": -0.5}
+    mix = ImageMix.model_validate(stored)
+    assert mix.score(0.6, None) == mix.score(0.6, exact_logit(0.6)) != 0.6
+    given = {**stored, "alone_weight": 2.0, "alone_bias": 1.0}
+    assert ImageMix.model_validate(given).model_dump() == given
+    with pytest.raises(ValidationError, match="valid number"):
+        ImageMix.model_validate({**stored, "image_weight": "1.5"})
+
+
 @pytest.mark.parametrize(
     "wrong", [{"map_weight": -1}, {"bias": math.nan}, {"image_weight": math.inf}]
 )
