@@ -13,7 +13,7 @@ from defectkit.data.dataset import Dataset
 from defectkit.errors import OutputError, TrainingError
 from defectkit.files import write_json
 from defectkit.seals import add_seal, read_sealed, seal_of
-from defectkit.training.folds import FOLDER, describe_folds
+from defectkit.training.folds import FOLDER, RUN_SETTINGS, describe_folds
 from defectkit.training.history import read_history
 from defectkit.versions import installed_versions
 
@@ -49,14 +49,23 @@ def read_run_info(run: Path) -> dict[str, Any]:
         for needed in ("dataset", "dataset_folder"):
             if not isinstance(info[needed], str):
                 raise TypeError(f"{needed} is not a text")
-        if not isinstance(info.get("resumed", []), list):
-            raise TypeError("resumed is not a list")
+        for name, kind in (("resumed", list), ("config", dict), (RUN_SETTINGS, dict)):
+            if not isinstance(info.get(name, kind()), kind):
+                raise TypeError(f"{name} is not a {kind.__name__}")
+        _check_seconds(info.get("seconds", 0.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
             f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
             "known which data the run was trained on. Start a new run with another --out."
         ) from error
     return info
+
+
+def _check_seconds(seconds: Any) -> None:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError("seconds is not a number")
+    if not 0.0 <= seconds <= sys.float_info.max:
+        raise ValueError("seconds is negative or not finite")
 
 
 def make_run_info(
@@ -84,7 +93,7 @@ def make_run_info(
 def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
     """Write the status to ``run.json``: running, then finished, interrupted (signal) or failed.
 
-    With the last ones come the seconds of all sessions.
+    With each come the seconds of all sessions that have ended, so that a kill loses none of them.
     """
     start, earlier = time.monotonic(), training_seconds(run)
 
@@ -96,7 +105,7 @@ def record_status(run: Path, info: Mapping[str, Any]) -> Iterator[None]:
         }
         write_json(run / "run.json", add_seal({**info, **ended}))
 
-    write_json(run / "run.json", add_seal({**info, "status": "running"}))
+    write_json(run / "run.json", add_seal({**info, "status": "running", "seconds": earlier}))
     try:
         yield
     except BaseException as error:

@@ -12,6 +12,7 @@ from defectkit.errors import (
     TrainingError,
 )
 from defectkit.seals import read_sealed
+from defectkit.training.folds import RUN_SETTINGS
 from defectkit.training.history import write_history
 from defectkit.training.run_info import (
     CHANGEABLE_ON_RESUME,
@@ -45,6 +46,22 @@ def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
     message = r"run\.json is missing or damaged \(\w+\), so it is not known which data"
     with pytest.raises(TrainingError, match=message):
         read_run_info(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seconds": "1"}, {"seconds": None}, {"seconds": True}, {"seconds": -1}, {"seconds": 10**400},
+     {"config": "x"}, {RUN_SETTINGS: []}, {"resumed": "x"}],
+)  # fmt: skip
+def test_an_entry_of_another_type_is_damage(tmp_path, wrong):
+    """In a file without a seal, as earlier versions wrote."""
+    facts = {"dataset": "", "dataset_folder": "", "format_version": 1, "seconds": 7, **wrong}
+    (tmp_path / "run.json").write_text(json.dumps(facts))
+    with pytest.raises(TrainingError, match=r"run\.json is missing or damaged \(\w+\)"):
+        read_run_info(tmp_path)
+    assert training_seconds(tmp_path) == 0.0
+    with record_status(tmp_path, {}):
+        pass
 
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
@@ -101,6 +118,7 @@ def test_seconds_are_those_of_all_sessions_and_of_all_folds(tmp_path):
     first = training_seconds(tmp_path)
     assert 9.05 <= first == read_sealed(tmp_path / "run.json")["seconds"]
     with suppress(KeyboardInterrupt), record_status(tmp_path, facts):
+        assert read_sealed(tmp_path / "run.json")["seconds"] == first  # killed: known until then
         (tmp_path / "history.csv").write_text("seconds\ndamaged")
         raise KeyboardInterrupt
     assert first <= training_seconds(tmp_path) < first + 1.0
