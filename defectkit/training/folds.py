@@ -5,6 +5,7 @@ from the others and is validated on its own, and a last one learns from all.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from defectkit.arrays import Float64Array
 from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import ConfigError, DatasetError
+from defectkit.seals import read_sealed
 
 SCORES_TABLE = "out_of_fold.csv"
 """The scores of the images in a run of folds, each by the model that never saw it."""
@@ -94,12 +96,21 @@ def check_no_fold(run: Path) -> None:
         DatasetError: it is.
     """
     folder = run.resolve().parent
-    if folder.name == FOLDER and (folder.parent / "config.yaml").is_file():
+    parent, name = folder.parent, run.resolve().name
+    if folder.name == FOLDER and re.fullmatch(r"fold-\d+", name) and _has_folds(parent):
         raise DatasetError(
-            f"{run} is the training of a fold of {folder.parent}: its validation images are no "
-            f"split of a dataset. Name {folder.parent}; {SCORES_TABLE} there has the score of each "
-            "image by the network that was not trained on it."
+            f"{run} is the training of a fold of {parent}: its validation images are no split of a "
+            f"dataset. Name {parent}; {SCORES_TABLE} there has the score of each image by the "
+            "network that was not trained on it."
         )
+
+
+def _has_folds(run: Path) -> bool:
+    """Whether a run is one with folds, by its ``run.json``; any other folder is not."""
+    try:
+        return bool(read_sealed(run / "run.json")["config"]["train"]["folds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def trains_the_same(settings: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

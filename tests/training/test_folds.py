@@ -10,6 +10,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.errors import ConfigError, DatasetError
+from defectkit.files import write_json
+from defectkit.seals import add_seal
 from defectkit.training.folds import (
     check_no_fold,
     config_of_fold,
@@ -169,11 +171,17 @@ def test_a_fold_is_trained_again_for_what_changes_its_training_alone():
 
 
 def test_a_fold_is_known_by_its_place(tmp_path):
-    fold = tmp_path / "run" / "folds" / "fold-1"
+    fold, record = tmp_path / "run" / "folds" / "fold-1", tmp_path / "run" / "run.json"
     fold.mkdir(parents=True)
     check_no_fold(fold)  # of nothing
     (tmp_path / "run" / "config.yaml").touch()
+    for content in ([], {}, {"config": []}, {"config": {"train": {"folds": None}}}):
+        write_json(record, add_seal(content) if content else content)
+        check_no_fold(fold)  # of a run without folds, or of none that is known
+    write_json(record, add_seal({"config": {"train": {"folds": 3}}}))
     check_no_fold(tmp_path / "run")
+    for name in ("other", "fold-x", "fold-1b"):
+        check_no_fold(fold.parent / name)
     message = rf"fold-1 is the training of a fold of {tmp_path}/run: .* Name {tmp_path}/run; out_of"
     with pytest.raises(DatasetError, match=message):
         check_no_fold(fold)
