@@ -15,7 +15,15 @@ import numpy.typing as npt
 from defectkit.approaches.image_mix import logit, sigmoid
 from defectkit.approaches.score_maps import SCORE_PERCENT
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import BoolArray, Float32Array, IndexArray, Int32Array, ScoreMap
+from defectkit.arrays import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    IndexArray,
+    Int32Array,
+    Int64Array,
+    ScoreMap,
+)
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.region_matching import count_pairs
 from defectkit.regions import FOUND_COVERAGE, Region
@@ -37,10 +45,13 @@ MARGIN = 4.0
 """With few true regions: how much higher the odds of the lowest true one are than the threshold."""
 
 MAX_FALSE_ALARMS = 100
-"""Max. number of false alarms of an image that are recorded, those with the highest scores."""
+"""Max. number of false alarms of an image with rows of their own, those with the highest scores."""
 
-ROW = np.dtype([("score", "f8"), ("area", "i8"), ("true", "?"), ("image", "i8")])
-"""A true region that is found, or a false alarm; ``image`` is the number of its image."""
+ROW = np.dtype([("score", "f8"), ("area", "i8"), ("true", "?"), ("image", "i8"), ("count", "i8")])
+"""A true region that is found, or a false alarm; ``image`` is the number of its image.
+
+The further false alarms of an image are counted in one row, with the highest of their scores and
+the largest of their areas: they are left out where all of them are."""
 
 Rows = np.ndarray[tuple[int], np.dtype[np.void]]
 
@@ -102,10 +113,9 @@ class RegionTuning:
 
         The region threshold is chosen on the regions at the next lower of ``LEVELS``. Those at the
         pixel threshold are parts of them without their lowest scores: what is true has no lower
-        score there. Below
-        the lowest of ``LEVELS`` regions are larger than those recorded, and their scores may be
-        lower: there is no region threshold. The minimum area is chosen on those at the next higher
-        level.
+        score there. Below the lowest of ``LEVELS`` regions are larger than those recorded, and
+        their scores may be lower: there is no region threshold. The minimum area is chosen on those
+        at the next higher level.
 
         Args:
             tuning: its pixel threshold is taken.
@@ -181,12 +191,13 @@ def _record(
             covered = np.cumsum(shared[own == number]) >= FOUND_COVERAGE * region.area
             if covered.any():  # by the found regions of the highest scores, as many as it takes
                 needed = other[own == number][: covered.argmax() + 1]
-                rows.append((region_scores[needed].min(), areas[needed].min(), True, image))
+                rows.append((region_scores[needed].min(), areas[needed].min(), True, image, 1))
     alarms = np.flatnonzero(is_alarm)
     if len(alarms) > MAX_FALSE_ALARMS:
-        highest = np.argpartition(-region_scores[alarms], MAX_FALSE_ALARMS)[:MAX_FALSE_ALARMS]
-        alarms = alarms[highest]
-    rows += [(region_scores[index], areas[index], False, image) for index in alarms]
+        alarms = alarms[np.argpartition(-region_scores[alarms], MAX_FALSE_ALARMS)]
+        alarms, others = np.split(alarms, [MAX_FALSE_ALARMS])
+        rows.append((region_scores[others].max(), areas[others].max(), False, image, len(others)))
+    rows += [(region_scores[index], areas[index], False, image, 1) for index in alarms]
     return np.array(rows, ROW)
 
 
@@ -219,7 +230,7 @@ def _choose_cut(
     alarm = ~true & shown[image]
     lost = np.searchsorted(np.sort(values[true]), cuts)
     on_good, on_defective = (
-        np.count_nonzero(kind) - np.searchsorted(np.sort(values[kind]), cuts)
+        _count_from(cuts, values[kind], rows["count"][kind])
         for kind in (alarm & good[image], alarm & ~good[image])
     )
     is_possible = lost <= max_lost
@@ -231,6 +242,20 @@ def _choose_cut(
     possible = np.flatnonzero(is_possible)
     counts = lost[possible], on_defective[possible], on_good[possible]
     return float(cuts[possible[np.lexsort(counts)[0]]])
+
+
+def _count_from(cuts: Float64Array, values: Float64Array, counts: Int64Array) -> Int64Array:
+    """Return the number of false alarms that are not below each cut, (C,).
+
+    Args:
+        cuts: scores or areas, (C,).
+        values: those of the rows, (N,).
+        counts: the number of false alarms in each row, (N,).
+    """
+    order = np.argsort(values)
+    below: Int64Array = np.concatenate([[0], np.cumsum(counts[order])])
+    from_each: Int64Array = below[-1] - below[np.searchsorted(values[order], cuts)]
+    return from_each
 
 
 def _few_regions(n_found: int) -> str:

@@ -166,8 +166,33 @@ def test_an_image_of_noise_takes_little_memory(monkeypatch):
     tuning = RegionTuning()
     for scores, truth in (scene([0.9] * 10, [0.6] * 2), scene([], [0.6, 0.7] * 5)):
         tuning.update(scores.max(axis=0), truth)
-    assert [len(rows) for rows in tuning._rows[0.5]] == [12, 3]
-    assert tuning._rows[0.5][1]["score"].tolist() == pytest.approx([0.7] * 3)
+    assert [len(rows) for rows in tuning._rows[0.5]] == [12, 4]
+    assert tuning._rows[0.5][1]["score"].tolist() == pytest.approx([0.7] * 4)
+    assert sorted(tuning._rows[0.5][1]["count"]) == [1, 1, 1, 7]
+
+
+@pytest.mark.parametrize(("n_low", "threshold"), [(2, 0.0), (3, (0.55 + 0.6) / 2)])
+def test_false_alarms_without_a_row_of_their_own_count(monkeypatch, n_low, threshold):
+    monkeypatch.setattr(region_tuning, "MAX_FALSE_ALARMS", 3)
+    scenes = [scene([0.9] * 10), *[scene()] * 49, scene([], [0.6] * 3 + [0.55] * n_low)]
+    assert choose(scenes)[0].region_threshold == pytest.approx(threshold)
+    tuning = RegionTuning()
+    for scores, truth in scenes:
+        tuning.update(scores.max(axis=0), truth)
+    shown = np.arange(51) < 50
+    assert tuning.choose(Tuning(pixel_threshold=0.5), shown)[0].region_threshold == 0.0
+
+
+def test_false_alarms_without_a_row_of_their_own_are_left_out_by_the_largest_of_their_areas(
+    monkeypatch,
+):
+    monkeypatch.setattr(region_tuning, "MAX_FALSE_ALARMS", 1)
+    scores, truth = scene([], [0.9] * 2, side=3)
+    scores[0, 1, 1] = 0.95
+    scenes = [scene([0.85] * 10), (scores, truth)]
+    tuning, _ = choose(scenes)
+    assert (tuning.region_threshold, tuning.min_area) == (0.0, 13)  # between 9 and 16 pixels
+    assert metrics(scenes, tuning)["false_alarms_per_image"] == 0.0
 
 
 @settings(max_examples=100, deadline=None)
