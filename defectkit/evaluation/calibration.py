@@ -15,7 +15,7 @@ STRENGTH = 4.0
 
 NOVEL_GOOD_IMAGES = 0.05
 """Fraction of the good validation images that may have a novel place."""
-LEAST_NOVELTY = 0.5
+MIN_NOVELTY = 0.5
 """The lowest novelty threshold, the score that one good place in a thousand exceeds: a few good
 images, none of them conspicuous, do not make all others so."""
 
@@ -100,4 +100,4 @@ def choose_novelty_threshold(novelties: Sequence[float], defective: npt.ArrayLik
     if not of_good.size:
         return None
     usual = float(np.quantile(of_good, 1.0 - NOVEL_GOOD_IMAGES, method="higher"))
-    return max(usual, LEAST_NOVELTY)
+    return max(usual, MIN_NOVELTY)

@@ -163,11 +163,11 @@ def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[st
             f"{_list_by_run(results, listed)}. Run 'defectkit evaluate' for all runs with "
             "--all-regions, or for none."
         )
-    told = ["told apart" if one.metrics["class_confusion"] else "not" for one in results]
-    if len(set(told)) > 1:
+    classes = ["told apart" if one.metrics["class_confusion"] else "not" for one in results]
+    if len(set(classes)) > 1:
         warnings.append(
             "The mAP of boxes cannot be compared: where the classes are not told apart, all boxes "
-            f"are of one class: {_list_by_run(results, told)}."
+            f"are of one class: {_list_by_run(results, classes)}."
         )
     if few := _describe_few(results[0]):
         warnings.append(f"{few} are few: most differences between runs may be chance.")

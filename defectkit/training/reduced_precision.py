@@ -19,7 +19,7 @@ def choose_dtype(network: Network, config: TrainConfig, device: torch.device) ->
 
 @contextmanager
 def reduced_precision(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
-    """Compute in ``dtype`` what bears it, as ``torch.autocast`` does; None changes nothing."""
+    """Compute most layers in ``dtype``, as ``torch.autocast`` does; None changes nothing."""
     if dtype is None:
         yield
         return

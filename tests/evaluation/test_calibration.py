@@ -4,7 +4,7 @@ from scipy.special import expit
 
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.evaluation.calibration import (
-    LEAST_NOVELTY,
+    MIN_NOVELTY,
     choose_novelty_threshold,
     fit_image_mix,
 )
@@ -84,7 +84,7 @@ def test_one_good_image_in_twenty_has_a_novel_place():
 
 
 def test_a_few_inconspicuous_images_do_not_make_all_others_novel():
-    assert choose_novelty_threshold([0.1, 0.2, 0.9], [False, False, True]) == LEAST_NOVELTY
+    assert choose_novelty_threshold([0.1, 0.2, 0.9], [False, False, True]) == MIN_NOVELTY
     assert choose_novelty_threshold([0.1, 0.6, 0.9], [False, False, True]) == 0.6
 
 
