@@ -300,6 +300,7 @@ def _train_folds(
         trains_the_same,
     )
     from defectkit.training.job import make_job
+    from defectkit.training.reduced_precision import describe_precision
     from defectkit.training.run_info import make_run_info, read_run_info, record_status
     from defectkit.training.schedule import CAUTION
 
@@ -317,7 +318,10 @@ def _train_folds(
         tried.approach.samples(fold, fold.split("train"))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     in_folders = [(out / FOLDER / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
-    info = make_run_info(dataset, config, describe_device(device), before)
+    precision = describe_precision(tried.network, config.train, device)
+    info = make_run_info(
+        dataset, config, before, device=describe_device(device), precision=precision
+    )
     facts = {RUN_SETTINGS: info["config"]}
     tell = nullcontext() if of_several else tell_how_to_resume(console, out)
     with runs.lock_run(out, resume=bool(before)), tell, record_status(out, info):
@@ -358,13 +362,24 @@ def _train(
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
-    from defectkit.reporting.training_log import print_introduction, progress_bar
+    from defectkit.reporting.training_log import (
+        print_introduction,
+        print_other_precision,
+        progress_bar,
+    )
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
+    from defectkit.training.reduced_precision import describe_precision
     from defectkit.training.run_info import make_run_info, record_status
 
     device = choose_device(config.device)
-    run_info = {**make_run_info(dataset, config, describe_device(device), before), **(facts or {})}
+    precision = describe_precision(job.network, config.train, device)
+    run_info = {
+        **make_run_info(
+            dataset, config, before, device=describe_device(device), precision=precision
+        ),
+        **(facts or {}),
+    }
     if before and not job.out_of_fold:  # else the model is written at the end alone
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
@@ -374,6 +389,8 @@ def _train(
     print_introduction(console, job, dataset, device=device, out=out)
     if before and not resuming and job.network.learns and not job.out_of_fold:
         console.print("no epoch was finished: starting from epoch 1")
+    if resuming and before.get("precision", precision) != precision:
+        print_other_precision(console, str(before["precision"]), precision)
 
     with (
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time

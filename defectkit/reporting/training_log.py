@@ -19,6 +19,7 @@ from defectkit.tables import table_rows
 from defectkit.terminal import one_line
 from defectkit.training.history import Row
 from defectkit.training.job import TrainingJob
+from defectkit.training.reduced_precision import describe_precision
 from defectkit.training.seeds import METRICS, SEEDS_TABLE
 from defectkit.training.validation import Validation
 
@@ -39,6 +40,7 @@ def print_introduction(
         length = f"{config.train.max_time:.0f} s"
     has_encoder = config.model.architecture not in WITHOUT_ENCODER
     encoder = f" on {config.model.encoder}" if has_encoder else ""
+    precision = describe_precision(network, config.train, device)
     pretrained = "random weights" if network.encoder is None else "pretrained"
     console.print(
         f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
@@ -46,10 +48,16 @@ def print_introduction(
         f"class{'' if n_classes == 1 else 'es'}\n"
         f"data {one_line(str(dataset.folder))}: {job.training_images} training and {n_validation} "
         f"validation images, {len(samples)} samples per epoch\n"
-        f"on {describe_device(device)}, for {length}, into {one_line(str(out))}"
+        f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
     for line in samples.describe():
         console.print(one_line(line), soft_wrap=True)
+
+
+def print_other_precision(console: Console, before: str, now: str) -> None:
+    """Say that a training is continued in another precision."""
+    told = f"trained in {before} before and in {now} from here on: results differ a little"
+    console.print(f"[yellow]note:[/] {one_line(told)}", soft_wrap=True)
 
 
 @contextmanager

@@ -14,7 +14,15 @@ from defectkit.models.network import Network
 
 def choose_dtype(network: Network, config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the reduced precision in which a network is trained; None: full precision."""
-    return autocast_dtype(config.amp, device) if network.takes_reduced_precision else None
+    if not (network.learns and network.takes_reduced_precision):
+        return None
+    return autocast_dtype(config.amp, device)
+
+
+def describe_precision(network: Network, config: TrainConfig, device: torch.device) -> str:
+    """Return the name of the dtype in which a network is trained, for example ``bfloat16``."""
+    dtype = choose_dtype(network, config, device) or torch.float32
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager

@@ -69,9 +69,17 @@ def _check_seconds(seconds: Any) -> None:
 
 
 def make_run_info(
-    dataset: Dataset, config: Config, device: str, before: Mapping[str, Any]
+    dataset: Dataset, config: Config, before: Mapping[str, Any], *, device: str, precision: str
 ) -> dict[str, Any]:
-    """Return the content of ``run.json``; ``before`` is that of a run to resume, else empty."""
+    """Return the content of ``run.json``.
+
+    Args:
+        dataset: the data of the run.
+        config: its configuration.
+        before: the content before this session, of a run to resume; else empty.
+        device: what ``describe_device`` says.
+        precision: what ``describe_precision`` says.
+    """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     settings = config.model_dump(mode="json")
     return {
@@ -82,6 +90,7 @@ def make_run_info(
         "config": settings,
         **({"note": describe_folds(config.train.folds)} if config.train.folds else {}),
         "device": device,
+        "precision": precision,
         "started": before.get("started", now),
         **({"resumed": [*before.get("resumed", []), now]} if before else {}),
         "versions": installed_versions(),

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file
 from tiny_training import TINY, train_tiny
 
 import defectkit
-from defectkit import results_folder
+from defectkit import devices, results_folder
 from defectkit.config import Config, dump_config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
@@ -198,6 +199,21 @@ def test_a_resumed_run_knows_its_data_and_keeps_later_settings(run_copy, quiet):
     assert [row["epoch"] for row in read_csv(run_copy / "history.csv")] == ["1", "2", "3"]
     assert load_config(run_copy / "config.yaml").train.epochs == 3
     assert len(read_json(run_copy / "run.json")["resumed"]) == 1
+
+
+def test_the_precision_is_told_and_that_it_is_another_on_a_resume(run_copy, monkeypatch):
+    before = read_json(run_copy / "run.json")["precision"]
+    now = {"float32": "bfloat16", "bfloat16": "float32"}[before]
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", lambda: now == "bfloat16")
+    console = Console(file=io.StringIO(), width=2000)
+    defectkit.train(out=run_copy, resume=True, epochs=3, console=console)
+    told = console.file.getvalue()
+    assert re.search(rf"on cpu \(\d+ threads?\), {now}, for 3 epochs, into", told)
+    assert f"note: trained in {before} before and in {now} from here on" in told
+    assert read_json(run_copy / "run.json")["precision"] == now
+    console = Console(file=io.StringIO(), width=2000)
+    defectkit.train(out=run_copy, resume=True, console=console)
+    assert "note:" not in console.file.getvalue()
 
 
 def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):

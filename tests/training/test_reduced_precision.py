@@ -6,7 +6,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from defectkit.config import TrainConfig
 from defectkit.models.detection.localizer import Localizer
 from defectkit.models.network import Network
-from defectkit.training.reduced_precision import choose_dtype, reduced_precision
+from defectkit.training.reduced_precision import (
+    choose_dtype,
+    describe_precision,
+    reduced_precision,
+)
 
 CPU = torch.device("cpu")
 
@@ -73,6 +77,14 @@ def test_without_a_dtype_nothing_is_changed():
         found = layer(images)
     assert found.dtype == torch.float32
     assert torch.equal(found, layer(images))
+
+
+def test_the_precision_has_the_name_of_its_dtype():
+    network = Network(mean=0.0, std=1.0)
+    for amp, name in (("bf16", "bfloat16"), ("fp16", "float16"), ("off", "float32")):
+        assert describe_precision(network, TrainConfig(amp=amp), CPU) == name
+    network.learns = False  # nothing is trained by gradients
+    assert describe_precision(network, TrainConfig(amp="bf16"), CPU) == "float32"
 
 
 def test_networks_that_find_boxes_are_trained_in_full_precision():

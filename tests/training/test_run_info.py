@@ -66,13 +66,15 @@ def test_an_entry_of_another_type_is_damage(tmp_path, wrong):
 
 def test_facts_of_a_resumed_run_keep_its_start(dataset_folder):
     dataset = Dataset.load(dataset_folder)
-    first = make_run_info(dataset, Config(), "cpu", {})
+    how = {"device": "cpu", "precision": "bfloat16"}
+    first = make_run_info(dataset, Config(), {}, **how)
     assert first["dataset"] == dataset.fingerprint
     assert "resumed" not in first
+    assert (first["device"], first["precision"]) == ("cpu", "bfloat16")
     assert {"defectkit", "python", "torch", "numpy"} <= set(first["versions"])
     before = {**first, "started": "2020-01-01T00:00:00+00:00"}
-    second = make_run_info(dataset, Config(), "cpu", before)
-    third = make_run_info(dataset, Config(), "cpu", second)
+    second = make_run_info(dataset, Config(), before, **how)
+    third = make_run_info(dataset, Config(), second, **how)
     assert third["started"] == "2020-01-01T00:00:00+00:00"
     assert len(third["resumed"]) == 2
     json.dumps(third)
