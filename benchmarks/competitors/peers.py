@@ -83,8 +83,8 @@ def timed(function: Callable[[], object]) -> float:
 def write_predictions(job: Job, predict: Predict, **facts: Any) -> None:
     """Choose the thresholds on the validation split, and predict the test split.
 
-    The pixel threshold has the best pooled Dice, the verdict's threshold the best F1. This is not
-    counted as time of training.
+    The pixel threshold is chosen as defectkit chooses its own, the verdict's has the best F1. This
+    is not counted as time of training.
     """
     classes = job.dataset.classes
     pixels, scores = PixelMetrics(classes=classes, threshold=None), []
@@ -94,7 +94,7 @@ def write_predictions(job: Job, predict: Predict, **facts: Any) -> None:
         probabilities, score = predict(record.read_image(3), truth.scope.counted)
         pixels.update(probabilities, truth)
         scores.append(score)
-    pixel_threshold, _ = pixels.best_dice() or (0.5, 0.0)
+    pixel_threshold, _ = pixels.best_threshold() or (0.5, 0.0)
     thresholds, _ = choose_thresholds(scores, [record.defective for record in validation])
     writer, seconds = Writer(job.out), []
     for record in job.dataset.split("test"):
