@@ -251,6 +251,7 @@ def _draw_examples(
 
 def _run_facts(run: Path, model: "TrainedModel") -> Row:
     """Return the cells of ``comparison.csv`` about the run's model and its cost."""
+    from defectkit.approaches.fused import approach_name, network_name
     from defectkit.config import WITHOUT_ENCODER
     from defectkit.evaluation.cost import count_flops, count_parameters
     from defectkit.training.history import read_history
@@ -261,8 +262,8 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
     last: Mapping[str, Any] = read_history(history)[-1] if history.is_file() else {}
     encoder = config.model.encoder
     return {
-        "approach": config.approach,
-        "network": config.model.architecture,
+        "approach": approach_name(model.approach),
+        "network": network_name(model.approach),
         "encoder": None if config.model.architecture in WITHOUT_ENCODER else encoder,
         "parameters": count_parameters(model.network),
         "flops": count_flops(model.approach, model.network),

@@ -23,10 +23,9 @@ from defectkit.vocabulary import ApproachName, Device
 if TYPE_CHECKING:
     import torch
 
-    from defectkit.approaches.interface import Approach
+    from defectkit.approaches.fused import EarlierRun
     from defectkit.config import Config
     from defectkit.data.dataset import Dataset
-    from defectkit.models.network import Network
     from defectkit.training.job import TrainingJob
     from defectkit.training.state import TrainState
     from defectkit.training.validator import Validator
@@ -186,8 +185,8 @@ def _run(
             console=console,
             of_several=of_several,
         )
-    trained = _load_run_to_fuse(config, dataset, console)
-    job = make_job(dataset, config, trained=trained, allow_download=allow_download)
+    earlier = _load_earlier_run(config, dataset, out, before=before, console=console)
+    job = make_job(dataset, config, earlier=earlier, allow_download=allow_download)
     if not (out and before and has_checkpoint(out / "checkpoints")):
         job = job.tried(choose_device(config.device))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
@@ -197,22 +196,32 @@ def _run(
         return _summarize(out, console)
 
 
-def _load_run_to_fuse(
-    config: "Config", dataset: "Dataset", console: Console
-) -> "tuple[Approach, Network] | None":
-    """Return the approach of the run that novelty is joined to, if it is, and its network."""
-    from defectkit.deployment.fusing import load_run_to_fuse
+def _load_earlier_run(
+    config: "Config",
+    dataset: "Dataset",
+    out: Path | None,
+    *,
+    before: Mapping[str, Any],
+    console: Console,
+) -> "EarlierRun | None":
+    """Return the run that novelty is fused with, if it is.
+
+    A run ``out`` to resume, whose ``run.json`` was ``before``, may have it in its own model.
+    """
+    from defectkit.deployment.fusing import load_run_to_fuse, take_over, take_over_again
 
     if config.novelty.fuse is None:
         return None
+    if out and before and (kept := take_over_again(out, identity=before["identity"])):
+        return kept
     model = load_run_to_fuse(Path(config.novelty.fuse), dataset)
     console.print(
-        f"joined to {config.novelty.fuse}: {model.approach.config.approach}, epoch "
+        f"fused with {config.novelty.fuse}: {model.approach.config.approach}, epoch "
         f"{model.info['epoch']}",
         markup=False,
         soft_wrap=True,
     )
-    return model.approach, model.network
+    return take_over(model)
 
 
 def _train_seeds(

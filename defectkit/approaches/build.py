@@ -17,11 +17,13 @@ def build_approach(
     channels: int,
     tuning: Tuning = UNTUNED,
     trained: Approach | None = None,
+    trained_run: str = "",
 ) -> Approach:
     """Return the approach that ``config`` names, for images of 1 (gray) or 3 (RGB) channels.
 
     ``tuning`` is what was chosen on validation; its minimum area is raised to ``infer.min_area``.
-    ``trained`` is what ``novelty`` is joined to, if it is; other approaches are joined to nothing.
+    ``trained`` is what ``novelty`` is fused with, if it is, and ``trained_run`` the identity of its
+    run; other approaches are fused with nothing.
     """
     min_area = max(tuning.min_area, config.infer.min_area)
     tuning = tuning.model_copy(update={"min_area": min_area})
@@ -34,4 +36,4 @@ def build_approach(
             return Box(config, classes, channels, tuning)
         case "novelty":
             novelty = Novelty(config, classes, channels, tuning)
-            return Fused(novelty, trained, tuning) if trained else novelty
+            return Fused(novelty, trained, tuning, trained_run) if trained else novelty

@@ -31,6 +31,15 @@ REACH = 32
 see that far, so beside a defect everything is unlike good images."""
 
 
+@dataclass(frozen=True, eq=False)
+class EarlierRun:
+    """What novelty is fused with: a tuned approach, its network, and the identity of its run."""
+
+    approach: Approach
+    network: Network
+    identity: str
+
+
 @dataclass(frozen=True)
 class Fused:
     """The findings of a trained approach, and the novel places that it does not see.
@@ -50,6 +59,8 @@ class Fused:
     trained: Approach
     """Has its own configuration and tuning, those of the run that it was trained in."""
     tuning: Tuning = UNTUNED
+    trained_run: str = ""
+    """The identity of the run that it was trained in."""
 
     @property
     def config(self) -> Config:
@@ -101,11 +112,17 @@ class Fused:
         return [self._fuse(*one) for one in zip(known, novel, everywhere, strict=True)]
 
     def tuned(self, novelty_threshold: float | None) -> Self:
-        """Return it with a novelty threshold, and all else as the trained approach is tuned."""
-        tuning = self.trained.tuning.model_copy(
-            update={"image_mix": ImageMix(), "novelty_threshold": novelty_threshold}
-        )
-        return replace(self, tuning=tuning)
+        """Return it with a novelty threshold, and all else as the trained approach is tuned.
+
+        A larger minimum area of its own stays: that of novel places.
+        """
+        tuning = self.trained.tuning
+        own = {
+            "image_mix": ImageMix(),
+            "min_area": max(self.tuning.min_area, tuning.min_area),
+            "novelty_threshold": novelty_threshold,
+        }
+        return replace(self, tuning=tuning.model_copy(update=own))
 
     def _fuse(self, known: Finding, novel: Finding, scope: Scope) -> Finding:
         """Return the finding of an image from those of both."""
@@ -158,6 +175,18 @@ class Fused:
         shift = logit(self.tuning.pixel_threshold) - logit(self.tuning.novelty_threshold)
         stretched: ScoreMap = special.expit(special.logit(novelty) + np.float32(shift))
         return stretched
+
+
+def approach_name(approach: Approach) -> str:
+    """Return the name of an approach as people read it: that of a fused one names both."""
+    name: str = approach.config.approach
+    return f"{name} + {approach_name(approach.trained)}" if isinstance(approach, Fused) else name
+
+
+def network_name(approach: Approach) -> str:
+    """Return the name of an approach's network; those of a fused one are both named."""
+    name: str = approach.config.model.architecture
+    return f"{name} + {network_name(approach.trained)}" if isinstance(approach, Fused) else name
 
 
 def _within_reach(finding: Finding) -> Mask:

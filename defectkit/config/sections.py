@@ -4,6 +4,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -35,6 +36,11 @@ Side = Annotated[int, Field(ge=32, le=4096)]
 Channels = Annotated[int, Field(ge=1, le=1024)]
 AnchorSide = Annotated[float, Field(gt=0.0, le=4096.0)]
 FROM_LIST = Field(strict=False)  # YAML and JSON have no tuples
+
+
+def _absolute(path: str) -> str:
+    # A run is resumed from other folders, too.
+    return str(Path(path).absolute())
 
 
 def _plain_name(name: str) -> str:
@@ -216,8 +222,10 @@ class NoveltyConfig(_Section):
     bank: Annotated[int, Field(ge=1, le=20_000)] = 1024
     """Number of features of good images that are kept, chosen so that none is far from all of them.
     A larger bank knows rarer kinds of good surface, and takes more time."""
-    fuse: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    """An earlier run of `segment`, `patch` or `box` on the same dataset, which is joined to
+    fuse: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_absolute)] | None = (
+        None
+    )
+    """An earlier run of `segment`, `patch` or `box` on the same dataset, which is fused with
     `novelty` in one model: it finds what that run learned, and places that are new to both."""
 
 
@@ -385,7 +393,7 @@ class Config(_Section):
             )
         if self.novelty.fuse and self.approach != "novelty":
             raise ValueError(
-                f"novelty.fuse joins novelty to an earlier run, but the approach is "
+                f"novelty.fuse fuses novelty with an earlier run, but the approach is "
                 f"{self.approach}. Use --approach novelty, or leave novelty.fuse out"
             )
         if self.novelty.fuse and self.train.folds:

@@ -33,7 +33,10 @@ def describe_approach(approach: Approach, tuning: Tuning) -> dict[str, Any]:
     described = {"config": approach.config.model_dump(mode="json"), "tuning": tuning.model_dump()}
     if isinstance(approach, Fused):
         trained = approach.trained
-        described["trained"] = describe_approach(trained, trained.tuning)
+        described["trained"] = {
+            **describe_approach(trained, trained.tuning),
+            "run": approach.trained_run,
+        }
     return described
 
 
@@ -43,16 +46,18 @@ def read_approach(info: dict[str, Any], *, name: str) -> Approach:
     Raises:
         ConfigError: its configuration cannot be read.
     """
-    config, trained = _read_config(info, name=name), None
+    config, trained, trained_run = _read_config(info, name=name), None, ""
     if config.approach == "novelty" and (kept := info.get("trained")):
         own = {"config": kept["config"], "tuning": kept["tuning"], "trained": None}
         trained = read_approach({**info, **own}, name=f"{name} (trained)")
+        trained_run = kept.get("run", "")
     return build_approach(
         _without_weights(config),
         classes=tuple(info["classes"]),
         channels=info["channels"],
         tuning=_read_tuning(info),
         trained=trained,
+        trained_run=trained_run,
     )
 
 

@@ -129,6 +129,12 @@ def repair_model(run: Path, *, identity: str) -> None:
         )
 
 
+def find_own_model(run: Path, *, identity: str) -> Path | None:
+    """Return the folder of the run's own model or of its second copy; None if neither is whole."""
+    folders = (run / "model", run / SECOND_COPY)
+    return next((one for one in folders if _is_own_model(one, identity)), None)
+
+
 def _is_own_model(folder: Path, identity: str) -> bool:
     try:
         info, _ = read_model(folder)

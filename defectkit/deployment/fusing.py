@@ -1,15 +1,37 @@
-"""The earlier run that ``novelty`` is joined to: its model, taken over into a new one."""
+"""The earlier run that ``novelty`` is fused with: its model, taken over into a new one."""
 
 from pathlib import Path
 
-from defectkit.approaches.fused import Fused
+from defectkit.approaches.fused import EarlierRun, Fused
 from defectkit.data.dataset import Dataset
+from defectkit.deployment.best_model import find_own_model, identify_model
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.errors import DatasetError, ModelError
+from defectkit.models.novelty.fused_network import FusedNetwork
+
+
+def take_over_again(run: Path, *, identity: str) -> EarlierRun | None:
+    """Return what the model of a fused run has of the earlier run, which may be gone by now.
+
+    ``identity`` is that of the run. Without a model there is None.
+    """
+    folder = find_own_model(run, identity=identity)
+    if folder is None:
+        return None
+    model = TrainedModel.load(folder, device="cpu")
+    approach, network = model.approach, model.network
+    assert isinstance(approach, Fused)
+    assert isinstance(network, FusedNetwork)
+    return EarlierRun(approach.trained, network.trained, approach.trained_run)
+
+
+def take_over(model: TrainedModel) -> EarlierRun:
+    """Return what is taken over of the model of an earlier run."""
+    return EarlierRun(model.approach, model.network, identify_model(model.info))
 
 
 def load_run_to_fuse(run: Path, dataset: Dataset) -> TrainedModel:
-    """Load the model of a run that novelty is to be joined to, on the CPU.
+    """Load the model of a run that novelty is to be fused with, on the CPU.
 
     Args:
         run: the run or its model folder, as ``novelty.fuse`` names it.
@@ -49,7 +71,7 @@ def _check_same_data(run: Path, model: TrainedModel, dataset: Dataset) -> None:
         return
     raise DatasetError(
         f"{given.folder} is not the dataset that {run} was trained on: {different}. novelty.fuse "
-        "joins what is learned from the same data: give that dataset with --data, or train a new "
+        "fuses what is learned from the same data: give that dataset with --data, or train a new "
         "run on this one."
     )
 

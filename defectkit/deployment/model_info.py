@@ -55,12 +55,13 @@ class _OutOfFold(BaseModel):
 
 
 class _Trained(BaseModel):
-    """What is kept of the trained approach that novelty was joined to."""
+    """What is kept of the trained approach that novelty was fused with."""
 
     model_config = ConfigDict(strict=True)
 
     config: dict[str, Any]
     tuning: dict[str, Any]
+    run: Word = ""
 
 
 class ModelInfo(BaseModel):

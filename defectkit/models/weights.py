@@ -16,7 +16,7 @@ from torchvision import models
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
-from defectkit.models.model_folder import read_model
+from defectkit.models.model_folder import read_model, read_model_info
 from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 
 # Weights in a package of the Python index: timm's name of the same network, the package, the file
@@ -86,7 +86,7 @@ def read_weights(path: str, *, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDict:
 
     Raises:
         ModelError: there is no such file, it has more than ``max_bytes`` bytes, it is not
-            safetensors, a weight is not finite, or the model is damaged.
+            safetensors, a weight is not finite, or the model is damaged or fused.
     """
     given = Path(path)
     candidates = (given, given / "model.safetensors", given / "model" / "model.safetensors")
@@ -95,8 +95,14 @@ def read_weights(path: str, *, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDict:
         raise ModelError(
             f"model.weights={path}: no such file, run or model folder. Give one, or auto or none."
         )
+    is_model = file.name == "model.safetensors" and file.with_name("model.json").is_file()
+    if is_model and read_model_info(file.parent).get("trained"):
+        raise ModelError(
+            f"model.weights={path}: this model is fused of two networks, each with an encoder of "
+            "its own. Give the run that novelty was fused with, or another one."
+        )
     state = _read_safetensors(file, max_bytes)
-    if file.name == "model.safetensors" and file.with_name("model.json").is_file():
+    if is_model:
         read_model(file.parent)  # It has the hash of the weights.
     # A network of ours has its normalization with it. Other files may have names like ours too:
     # VGG's own layers are called features.

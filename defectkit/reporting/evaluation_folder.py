@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import track
 
+from defectkit.approaches.fused import approach_name, network_name
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.evaluate_images import (
@@ -188,7 +189,6 @@ def _write_report(
     split: Split,
     warnings: Sequence[str],
 ) -> None:
-    config = model.approach.config
     rows: list[dict[Any, Any]] = evaluation.images.to_dict("records")
     write_report(
         folder,
@@ -196,8 +196,8 @@ def _write_report(
         images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
         title=f"{run.name}: {split} split",
         run_info={
-            "approach": config.approach,
-            "network": config.model.architecture,
+            "approach": approach_name(model.approach),
+            "network": network_name(model.approach),
             "dataset": str(dataset.folder),
             "split": split,
             "thresholds": model.thresholds.rule,

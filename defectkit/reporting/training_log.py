@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from defectkit.approaches.fused import Fused, approach_name
+from defectkit.approaches.interface import Approach
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
@@ -31,19 +33,18 @@ def print_introduction(
     console: Console, job: TrainingJob, dataset: Dataset, *, device: torch.device, out: Path
 ) -> None:
     """Print what is trained, on which data, where and for how long."""
-    config, network, samples = job.approach.config, job.network, job.samples
+    approach, network, samples = job.approach, job.network, job.samples
+    config = approach.config
     n_validation = 0 if job.out_of_fold else len(job.validation_records)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     epochs, n_classes = config.train.epochs, len(dataset.classes)
     length = f"{epochs} epoch{'' if epochs == 1 else 's'}" if network.learns else "one pass"
     if config.train.max_time:
         length = f"{config.train.max_time:.0f} s"
-    has_encoder = config.model.architecture not in WITHOUT_ENCODER
-    encoder = f" on {config.model.encoder}" if has_encoder else ""
     precision = describe_precision(network, config.train, device)
     pretrained = "random weights" if network.encoder is None else "pretrained"
     console.print(
-        f"[bold]{config.approach}[/]: {config.model.architecture}{encoder} "
+        f"[bold]{approach_name(approach)}[/]: {_describe_network(approach)} "
         f"({millions:.2f} M parameters, {pretrained}), {n_classes} "
         f"class{'' if n_classes == 1 else 'es'}\n"
         f"data {one_line(str(dataset.folder))}: {job.training_images} training and {n_validation} "
@@ -58,6 +59,13 @@ def print_other_precision(console: Console, before: str, now: str) -> None:
     """Say that a training is continued in another precision."""
     told = f"trained in {before} before and in {now} from here on: results differ a little"
     console.print(f"[yellow]note:[/] {one_line(told)}", soft_wrap=True)
+
+
+def _describe_network(approach: Approach) -> str:
+    model = approach.config.model
+    encoder = "" if model.architecture in WITHOUT_ENCODER else f" on {model.encoder}"
+    own = f"{model.architecture}{encoder}"
+    return f"{own} + {_describe_network(approach.trained)}" if isinstance(approach, Fused) else own
 
 
 @contextmanager

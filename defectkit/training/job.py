@@ -7,6 +7,7 @@ from typing import Self
 import torch
 
 from defectkit.approaches.build import build_approach
+from defectkit.approaches.fused import EarlierRun
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -57,7 +58,7 @@ def make_job(
     config: Config,
     *,
     records: Sequence[ImageRecord] | None = None,
-    trained: tuple[Approach, Network] | None = None,
+    earlier: EarlierRun | None = None,
     allow_download: bool = False,
 ) -> TrainingJob:
     """Return the job of training on a dataset, with its network before training.
@@ -66,17 +67,20 @@ def make_job(
         dataset: the dataset; its training and validation splits are taken.
         config: the configuration.
         records: images to train on in place of both.
-        trained: the approach that novelty is joined to, and its network.
+        earlier: the run that novelty is fused with.
         allow_download: whether pretrained weights may be fetched from the network.
     """
-    joined_to, weights = trained or (None, None)
     approach = build_approach(
-        config, classes=dataset.classes, channels=dataset.channels, trained=joined_to
+        config,
+        classes=dataset.classes,
+        channels=dataset.channels,
+        trained=earlier.approach if earlier else None,
+        trained_run=earlier.identity if earlier else "",
     )
     torch.manual_seed(config.seed)  # for the weights that are not pretrained
     network = approach.network(allow_download=allow_download)
-    if isinstance(network, FusedNetwork) and weights:
-        network.trained.load_state_dict(weights.state_dict())
+    if isinstance(network, FusedNetwork) and earlier:
+        network.trained.load_state_dict(earlier.network.state_dict())
     training = dataset.split("train") if records is None else records
     return TrainingJob(
         approach=approach,

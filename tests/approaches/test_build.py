@@ -25,15 +25,17 @@ def test_the_approach_of_the_configuration_is_built(name, kind):
     assert (built.classes, built.channels, built.tuning) == (("scratch", "stain"), 3, tuning)
 
 
-def test_novelty_is_joined_to_a_trained_approach():
+def test_novelty_is_fused_with_a_trained_approach():
     known = {"classes": ("scratch", "stain"), "channels": 3}
     trained = build_approach(load_config(None, []), **known, tuning=Tuning(min_area=7))
     config = load_config(None, ["approach=novelty", "infer.min_area=5"])
-    fused = build_approach(config, **known, trained=trained)
+    fused = build_approach(config, **known, trained=trained, trained_run="abc")
     assert isinstance(fused, Fused)
     assert (fused.config, fused.trained, fused.tuning.min_area) == (config, trained, 5)
     assert (fused.classes, fused.found_classes) == (known["classes"], known["classes"])
-    assert fused.channels == 3
+    assert (fused.channels, fused.trained_run) == (3, "abc")
+    tuned = fused.tuned(0.8).tuning
+    assert (tuned.min_area, tuned.novelty_threshold) == (7, 0.8)
 
 
 @pytest.mark.parametrize(("chosen", "asked", "expected"), [(5, 9, 9), (9, 5, 9), (0, 0, 0)])

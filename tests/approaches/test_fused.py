@@ -15,6 +15,7 @@ from defectkit.approaches.image_mix import ImageMix, add_novelty
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.data.images import write_png
+from defectkit.errors import ModelError
 from defectkit.evaluation.calibration import choose_novelty_threshold
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
@@ -25,6 +26,7 @@ from defectkit.evaluation.region_matching import class_confusion, match_regions
 from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.labels.scope import EVERYWHERE, Scope
+from defectkit.models.weights import read_weights
 from defectkit.regions import Region, label_regions
 from defectkit.reporting.inspection_tables import InspectionTables
 
@@ -204,11 +206,48 @@ def test_the_model_needs_nothing_of_the_earlier_run(run, earlier, tmp_path, cli)
     assert float(row["score"]) == pytest.approx(model.find(image).score, abs=1e-4)
 
 
+def test_the_earlier_run_is_known_by_its_identity(model, run_folder):
+    identity = read_json(run_folder / "run.json")["identity"]
+    assert model.approach.trained_run == model.info["trained"]["run"] == identity
+
+
+@pytest.mark.parametrize("damaged", [None, "model.safetensors", "model.json"])
+def test_a_finished_run_is_resumed_without_the_earlier_one(
+    run, dataset_folder, tmp_path, monkeypatch, damaged
+):
+    copied = shutil.copytree(run, tmp_path / "copied")
+    monkeypatch.chdir(tmp_path)
+    if damaged:
+        (copied / "model" / damaged).unlink()
+    summary = defectkit.train(data=dataset_folder, out=copied, device="cpu", resume=True)
+    assert summary.run == copied
+    for name in ("model.safetensors", "model.json"):
+        assert sha256_file(copied / "model" / name) == sha256_file(run / "model" / name)
+
+
+def test_an_unfinished_run_needs_the_earlier_one(run, dataset_folder, tmp_path):
+    copied = shutil.copytree(run, tmp_path / "copied")
+    shutil.rmtree(copied / "model")
+    shutil.rmtree(copied / "checkpoints")
+    with pytest.raises(ModelError, match=r"earlier does not exist\. Check the path"):
+        defectkit.train(data=dataset_folder, out=copied, device="cpu", resume=True)
+
+
+def test_a_fused_model_is_no_start_for_an_encoder(run):
+    with pytest.raises(ModelError, match=r"is fused of two networks, .* Give the run that novelty"):
+        read_weights(str(run))
+
+
 def test_it_is_evaluated_and_compared_like_any_run(run, run_copy, cli, tmp_path):
     compared = cli("compare", run, run_copy, "--out", tmp_path / "out", "--device", "cpu")
     assert compared.code == 0, compared.err
     metrics = read_json(run / "evaluation" / "test" / "metrics.json")
     assert metrics["class_confusion"]["classes"] == ["1", "2"]
+    fused, _ = read_csv(tmp_path / "out" / "comparison.csv")
+    assert (fused["approach"], fused["network"]) == ("novelty + segment", "patch_core + unet")
+    report = (run / "evaluation" / "test" / "report.html").read_text()
+    assert "novelty + segment" in report
+    assert "patch_core + unet" in report
 
 
 def test_a_finished_run_is_the_same_again(run, run_folder, dataset_folder, tmp_path):

@@ -28,7 +28,7 @@ from defectkit.errors import ConfigError
         (["model.decoder_channels=[8, 0]"], r"decoder_channels.1: 0: .*greater than or equal to 1"),
         (["train.ema=1"], r"train.ema: 1: .*less than 1"),
         (["seed=-1"], r"seed: -1: .*greater than or equal to 0"),
-        (["novelty.fuse=runs/box-1"], r"novelty.fuse joins .* but the approach is segment. Use"),
+        (["novelty.fuse=runs/box-1"], r"novelty.fuse fuses .* but the approach is segment. Use"),
         (
             ["approach=novelty", "novelty.fuse=runs/box-1", "train.folds=3"],
             r"train.folds and novelty.fuse cannot both be set: .*Train without --folds",
@@ -47,6 +47,15 @@ def test_values_that_just_fit():
     )
     assert got.loss.cross_entropy == 1
     assert got.infer.tile == 147
+
+
+def test_the_run_to_fuse_is_found_from_other_folders_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = ["approach=novelty", "novelty.fuse=runs/box-1"]
+    given = load_config(None, settings)
+    assert given.novelty.fuse == str(tmp_path / "runs" / "box-1")
+    monkeypatch.chdir(tmp_path.parent)
+    assert make_config(given.model_dump(mode="json"), name="test") == given
 
 
 def test_a_config_does_not_change():

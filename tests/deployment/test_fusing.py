@@ -47,8 +47,8 @@ def test_other_classes_and_channels_are_refused(run_folder, dataset):
     renamed = replace(dataset, info={**dataset.info, "classes": ["1", "7"]})
     colored = replace(dataset, records=tuple(replace(one, channels=3) for one in dataset.records))
     for other, message in (
-        (renamed, "it has the classes 1, 7, not 1, 2. novelty.fuse joins"),
-        (colored, "its images have 3 channels, not 1. novelty.fuse joins"),
+        (renamed, "it has the classes 1, 7, not 1, 2. novelty.fuse fuses"),
+        (colored, "its images have 3 channels, not 1. novelty.fuse fuses"),
     ):
         with pytest.raises(DatasetError, match=f"is not the dataset that .* trained on: {message}"):
             load_run_to_fuse(run_folder, other)
@@ -59,7 +59,7 @@ def test_another_split_is_refused_before_anything_is_written(run_folder, dataset
     images.write_text(images.read_text().replace(",train,", ",test,", 1))
     reseal_dataset(dataset_copy)
     settings = (*SMALL, f"novelty.fuse={run_folder}")
-    with pytest.raises(DatasetError, match="masks or splits differ. novelty.fuse joins.*--data"):
+    with pytest.raises(DatasetError, match="masks or splits differ. novelty.fuse fuses.*--data"):
         train_tiny(dataset_copy, tmp_path / "fused", *settings, approach="novelty")
     assert not (tmp_path / "fused").exists()
     assert defectkit.load(run_folder, device="cpu").approach.classes == ("1", "2")
