@@ -1,9 +1,11 @@
+import io
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from scipy import ndimage
 from small_sources import draw_image
 from tiny_training import train_tiny
@@ -33,9 +35,9 @@ from defectkit.reporting.inspection_tables import InspectionTables
 SMALL = ("novelty.bank=200", "model.weights=auto")
 
 
-def fuse(data, out, run, *settings):
-    fused = (*SMALL, f"novelty.fuse={run}", *settings)
-    return train_tiny(data, out, *fused, approach="novelty").run
+def fuse(data, out, run, **options):
+    settings = (*SMALL, f"novelty.fuse={run}")
+    return train_tiny(data, out, *settings, approach="novelty", **options).run
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +253,13 @@ def test_it_is_evaluated_and_compared_like_any_run(run, run_copy, cli, tmp_path)
 
 
 def test_a_finished_run_is_the_same_again(run, run_folder, dataset_folder, tmp_path):
-    again = fuse(dataset_folder, tmp_path / "run", run_folder)
+    told = io.StringIO()
+    again = fuse(
+        dataset_folder, tmp_path / "run", run_folder, console=Console(file=told, width=300)
+    )
+    assert f"fused with {run_folder}: segment, epoch" in told.getvalue()
+    assert "novelty + segment: patch_core on " in told.getvalue()
+    assert " + unet on " in told.getvalue()
     weights = "model/model.safetensors"
     assert sha256_file(again / weights) == sha256_file(run / weights)
 

@@ -68,9 +68,9 @@ def test_weights_that_make_no_score_are_refused(wrong):
 
 @given(score=scores, novelty=scores, threshold=st.floats(0.5, 1))
 def test_novelty_raises_a_score_and_never_lowers_it(score, novelty, threshold):
-    joined = add_novelty(score, novelty, threshold)
-    assert sigmoid(logit(score)) - 1e-12 <= joined <= 1.0
-    assert joined <= add_novelty(score, max(novelty, threshold), threshold)
+    fused = add_novelty(score, novelty, threshold)
+    assert sigmoid(logit(score)) - 1e-12 <= fused <= 1.0
+    assert fused <= add_novelty(score, max(novelty, threshold), threshold)
     assert add_novelty(score, novelty, None) == score
 
 
