@@ -171,6 +171,11 @@ def cli(
     """Run the real ``main`` in this process, as ``defectkit ARGUMENTS`` would be run."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background
+
+    def unheard(number: int, _: object) -> None:
+        raise AssertionError(f"the command does not hear signal {number}")
+
+    signal.signal(signal.SIGTERM, unheard)  # its default would end the tests
     monkeypatch.setattr(cli_module, "console", Console(stderr=True, width=1000))
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
