@@ -26,7 +26,7 @@ EXPLANATION = """\
 A value is the mean over the seeds ± its standard deviation, and below it that of each seed; where
 it is not defined for all seeds, it says for how many. A seed is a split of its own, unless the
 source gives one, and a training of its own. Thresholds were chosen on validation: that of the
-verdict by the best F1; that of the pixels by the best Dice, or as defectkit chooses it. Regions are
+verdict by the best F1, that of the pixels for all competitors as defectkit chooses it. Regions are
 those in images that are not called good. *Error ratio*: the errors (1 - value; of false alarms the
 value itself) of the one divided by those of the other.
 *Difference*: above 0 where the one is better, with its 95 % interval, from a bootstrap that draws
