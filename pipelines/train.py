@@ -309,8 +309,7 @@ def _train_folds(
         trains_the_same,
     )
     from defectkit.training.job import make_job
-    from defectkit.training.reduced_precision import describe_precision
-    from defectkit.training.run_info import make_run_info, read_run_info, record_status
+    from defectkit.training.run_info import read_run_info, record_status
     from defectkit.training.schedule import CAUTION
 
     count, device = config.train.folds or 0, choose_device(config.device)
@@ -327,10 +326,7 @@ def _train_folds(
         tried.approach.samples(fold, fold.split("train"))
     out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
     in_folders = [(out / FOLDER / f"fold-{n}", fold) for n, fold in enumerate(folds, start=1)]
-    precision = describe_precision(tried.network, config.train, device)
-    info = make_run_info(
-        dataset, config, before, device=describe_device(device), precision=precision
-    )
+    info = _describe_run(tried, dataset, config, before)
     facts = {RUN_SETTINGS: info["config"]}
     tell = nullcontext() if of_several else tell_how_to_resume(console, out)
     with runs.lock_run(out, resume=bool(before)), tell, record_status(out, info):
@@ -351,6 +347,20 @@ def _train_folds(
         job = replace(job, out_of_fold=choose)
         _train(job, dataset, config, out, before=before, console=console)
         return _summarize(out, console)
+
+
+def _describe_run(
+    job: "TrainingJob", dataset: "Dataset", config: "Config", before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of ``run.json``; ``before`` is that of a run to resume, else empty."""
+    from defectkit.training.reduced_precision import describe_precision
+    from defectkit.training.run_info import make_run_info
+
+    device = choose_device(config.device)
+    precision = describe_precision(job.network, config.train, device)
+    return make_run_info(
+        dataset, config, before, device=describe_device(device), precision=precision
+    )
 
 
 def _train(
@@ -378,17 +388,10 @@ def _train(
     )
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
-    from defectkit.training.reduced_precision import describe_precision
-    from defectkit.training.run_info import make_run_info, record_status
+    from defectkit.training.run_info import record_status
 
     device = choose_device(config.device)
-    precision = describe_precision(job.network, config.train, device)
-    run_info = {
-        **make_run_info(
-            dataset, config, before, device=describe_device(device), precision=precision
-        ),
-        **(facts or {}),
-    }
+    run_info = {**_describe_run(job, dataset, config, before), **(facts or {})}
     if before and not job.out_of_fold:  # else the model is written at the end alone
         repair_model(out, identity=run_info["identity"])
     # A run that was stopped before its first checkpoint starts again.
@@ -398,8 +401,8 @@ def _train(
     print_introduction(console, job, dataset, device=device, out=out)
     if before and not resuming and job.network.learns and not job.out_of_fold:
         console.print("no epoch was finished: starting from epoch 1")
-    if resuming and before.get("precision", precision) != precision:
-        print_other_precision(console, str(before["precision"]), precision)
+    if resuming and before.get("precision", run_info["precision"]) != run_info["precision"]:
+        print_other_precision(console, str(before["precision"]), run_info["precision"])
 
     with (
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
