@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from defectkit.approaches.good_samples import GoodSamples
+from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import UNTUNED, Tuning
-from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import Scored, find_by_scores
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -17,7 +18,7 @@ from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.losses import class_probabilities
 from defectkit.models.network import Network
-from defectkit.models.novelty.patch_core import PatchCore, build_patch_core, seen_side
+from defectkit.models.novelty.patch_core import MARGIN, REDUCTIONS, PatchCore, build_patch_core
 from defectkit.models.weights import encoder_weights
 from defectkit.regions import DEFECT_OR_NOT
 
@@ -72,16 +73,15 @@ class Novelty:
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
-        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
-        infer = self.config.infer
-        return score_in_tiles(
-            lambda part: (self._novelty(network, part), None),
-            batch,
-            n_classes=1,
-            tile=infer.tile,
-            overlap=infer.overlap,
-            padded=seen_side,
+        """Score (B, H, W, C) of any size."""
+        return self.passes(network).score(
+            lambda part: (self._novelty(network, part), None), batch, n_classes=1
         )
+
+    def passes(self, _: Network) -> Passes:
+        """How images of any size go through the network."""
+        infer = self.config.infer
+        return Passes(tile=infer.tile, overlap=infer.overlap, margin=MARGIN, divisor=REDUCTIONS[-1])
 
     def _novelty(self, network: Network, batch: ImageBatch) -> ScoreMap:
         """(B, H, W, C) -> (B, 1, H, W)."""

@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import torch
 
+from defectkit.approaches.passes import Passes
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
 from defectkit.approaches.tuning import UNTUNED, Tuning
-from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import Scored, find_by_scores
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
@@ -113,16 +114,23 @@ class Patch:
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
-        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
+        """Score (B, H, W, C) of any size."""
         assert isinstance(network, TileClassifier)
-        infer = self.config.infer
-        return score_in_tiles(
+        return self.passes(network).score(
             lambda part: (self._pixel_scores(network, part), None),
             batch,
             n_classes=len(self.classes),
+        )
+
+    def passes(self, network: TileClassifier) -> Passes:
+        """How images of any size go through the network."""
+        infer, patch = self.config.infer, self.config.patch
+        beyond = -tile_starts(1, tile=patch.tile, stride=patch.stride)[0]
+        return Passes(
             tile=infer.tile,
             overlap=infer.overlap,
-            padded=lambda length: length + sum(self._margins(network, length)),
+            margin=max(int(beyond), 0) + network.context,
+            divisor=patch.stride,
         )
 
     def _pixel_scores(self, network: Network, batch: ImageBatch) -> ScoreMap:

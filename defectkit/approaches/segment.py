@@ -9,12 +9,13 @@ import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
+from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import UNTUNED, Tuning
-from defectkit.approaches.whole_images import Scored, find_by_scores, score_in_tiles
+from defectkit.approaches.whole_images import Scored, find_by_scores
 from defectkit.arrays import Image, ImageBatch, ScoreMap
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import pad_image, padded_side, resize_image
+from defectkit.data.images import pad_image
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.losses import (
@@ -134,23 +135,21 @@ class Segment:
             scopes=scopes,
         )
 
-    def _score(self, network: Network, batch: ImageBatch) -> Scored:
-        """Score (B, H, W, C): at once, or in blended tiles if the images are large."""
-        height, width = batch.shape[1:3]
+    def passes(self, network: Network) -> Passes:
+        """How images of any size go through the network."""
         infer, resize = self.config.infer, self.config.data.resize
-        if resize is not None:
-            small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            scores, decisions = self._probabilities(network, small)
-            enlarged = [resize_image(one.transpose(1, 2, 0), (width, height)) for one in scores]
-            return np.stack(enlarged).transpose(0, 3, 1, 2), decisions
-        return score_in_tiles(
-            partial(self._probabilities, network),
-            batch,
-            n_classes=len(self.classes),
+        return Passes(
             tile=infer.tile,
             overlap=infer.overlap,
-            padded=lambda length: padded_side(length + 2 * infer.margin, network.size_divisor),
+            margin=0 if resize else infer.margin,
+            divisor=network.size_divisor,
+            resize=resize,
         )
+
+    def _score(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C) of any size."""
+        run = partial(self._probabilities, network)
+        return self.passes(network).score(run, batch, n_classes=len(self.classes))
 
     def _probabilities(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) in one pass, or with ``infer.flip`` in two, mirrored and averaged."""
@@ -164,7 +163,7 @@ class Segment:
 
     def _pass(self, network: Network, batch: ImageBatch) -> Scored:
         height, width = batch.shape[1:3]
-        margin = 0 if self.config.data.resize else self.config.infer.margin
+        margin = self.passes(network).margin
         around = ((margin, margin), (margin, margin), (0, 0))
         padded = np.stack(
             [
