@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from defectkit import errors
 
 if TYPE_CHECKING:
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.pipelines.compare import run as compare
     from defectkit.pipelines.evaluate import run as evaluate
     from defectkit.pipelines.inspect import run as inspect
@@ -51,19 +51,19 @@ __all__ = [
 ]
 
 
-def load(model: "str | Path", *, device: "Device" = "auto") -> "TrainedModel":
-    """Load a run or its ``model/`` folder; ``load(...).find(image)`` gives a ``Finding``.
+def load(model: "str | Path", *, device: "Device" = "auto") -> "LoadedModel":
+    """Load a run, its ``model/`` folder or an exported folder.
+
+    ``load(...).find(image)`` gives a ``Finding``; several threads may call it at a time.
 
     Raises:
         ModelError: a file is missing or damaged.
         ConfigError: the device is not on this machine.
+        MissingPackageError: what computes the model is not installed.
     """
-    from defectkit.process_settings import own_torch_settings
+    from defectkit.deployment.load_model import load_model
 
-    with own_torch_settings():
-        from defectkit.deployment.bundle import TrainedModel
-
-        return TrainedModel.load(model, device=device)
+    return load_model(model, device=device)
 
 
 def __getattr__(name: str) -> Any:

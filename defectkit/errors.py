@@ -28,6 +28,8 @@ MAX_SEED = 2**32 - 1
 """The largest seed of numpy's random generators."""
 MAX_SHOWN = 100
 """Max. number of characters of a value in a message."""
+MAX_MISTAKES = 20
+"""Max. number of mistakes that are named."""
 
 
 def shown(value: object) -> str:
@@ -79,6 +81,10 @@ class DatasetError(DefectkitError):
 
 class ModelError(DefectkitError):
     """A network, its weights or a model folder that cannot be built or loaded."""
+
+
+class MissingPackageError(DefectkitError):
+    """A package that is not installed, since it comes with an extra of defectkit."""
 
 
 class TrainingError(DefectkitError):

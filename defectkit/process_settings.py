@@ -6,10 +6,13 @@ the command line (``cli.py``) does, whose process is its own.
 
 import csv
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
+
+from defectkit.optional_packages import import_package
 
 IDLE_THREADS_SLEEP = ("OMP_WAIT_POLICY", "PASSIVE")
 """The variable that lets idle threads of the numeric libraries sleep; torch reads it when imported.
@@ -22,7 +25,7 @@ several times as long.
 _LOCK = threading.RLock()
 _IMPORTED_IN = os.getpid()
 _single_threaded: set[int] = set()
-"""The forked processes, this one and those before it, in which ``_compute_in_one_thread`` was."""
+"""The forked processes, this one and those before it, in which ``compute_in_one_thread`` was."""
 
 Settings = Callable[[], AbstractContextManager[None]]
 
@@ -125,9 +128,12 @@ def own_torch_settings() -> Iterator[None]:
     """Import torch and use our settings of it: numbers of 32 bits, and random draws of our own.
 
     Afterwards all is as before. Where several threads are inside, the last one restores it.
+
+    Raises:
+        MissingPackageError: torch is not installed.
     """
     with environment(*IDLE_THREADS_SLEEP):
-        import torch  # noqa: F401
+        import_package("torch", extra="train", what="what trains, or uses a trained model,")
     with _numbers_and_draws(), own_thread_settings():
         yield
 
@@ -156,17 +162,18 @@ def own_thread_settings() -> Iterator[None]:
             if torch.is_autocast_enabled(kind):
                 changed.enter_context(torch.autocast(kind, enabled=False))
         if is_forked():
-            _compute_in_one_thread()
+            compute_in_one_thread()
         yield
 
 
-def _compute_in_one_thread() -> None:
+def compute_in_one_thread() -> None:
+    """Let torch, where it is imported, and OpenCV start no threads in a process that was forked."""
     import cv2
-    import torch
 
     if os.getpid() not in _single_threaded:
         _single_threaded.add(os.getpid())
-        torch.set_num_threads(1)
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)
         cv2.setNumThreads(0)  # With 1, which it then says it has, it waits for its threads to end.
 
 

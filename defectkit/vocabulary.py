@@ -12,6 +12,12 @@ ApproachName = Literal["patch", "box", "segment", "novelty"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """The device to compute on; ``auto`` takes a GPU if there is one."""
 
+ExportFormat = Literal["openvino", "onnx"]
+"""The formats of exported models."""
+
+Precision = Literal["f32", "bf16", "int8"]
+"""The numbers that an exported model computes with."""
+
 Split = Literal["train", "val", "test"]
 """The splits of a dataset."""
 SPLITS: tuple[Split, ...] = get_args(Split)

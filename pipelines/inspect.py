@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from defectkit.errors import ConfigError
-from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
     from defectkit.data.image_search import ImageSearch
     from defectkit.data.roi_source import RoiSource
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.reporting.inspection import Inspection
     from defectkit.results_folder import Results
 
@@ -42,7 +41,6 @@ class InspectSummary:
     skipped: int
 
 
-@own_torch_settings()
 def run(
     model: str | Path,
     *images: str | Path,
@@ -72,7 +70,7 @@ def run(
         1: something was not inspected; `errors.csv` lists it.
 
     Args:
-        model: A run or its model/ folder.
+        model: A run, its model/ folder, or an exported model.
         images: Image files, or folders of them.
         out: The folder to write; an earlier inspection there is replaced.
         roi: The region to inspect: X,Y,W,H in pixels, a mask image (0 is outside), or a folder with
@@ -93,7 +91,7 @@ def run(
         OutputError: ``out`` cannot be written, or has other results.
     """
     from defectkit.data.image_search import search_images
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.load_model import load_model
     from defectkit.reporting.drawing.overlay import overlay_name
     from defectkit.reporting.inspection import Inspection
     from defectkit.reporting.inspection_tables import InspectionTables
@@ -103,8 +101,8 @@ def run(
     if not images:
         raise ConfigError("there is no image to inspect. Name images or folders of them.")
     console = console or SafeConsole()
-    trained = TrainedModel.load(model, device=device)
-    source = _open_roi(roi, trained, console)
+    loaded = load_model(model, device=device)
+    source = _open_roi(roi, loaded, console)
     search = search_images(
         images,
         follow_links=follow_links,
@@ -121,11 +119,12 @@ def run(
             out, kind="inspection", head="findings.csv", names=names, sources=sources
         ) as results,
         InspectionTables(results.folder) as tables,
+        loaded.own_settings(),
     ):
         if had_rows:
             console.print("[yellow]note:[/] removed the rows that a stopped inspection had left")
         inspection = Inspection(
-            model=trained,
+            model=loaded,
             roi=source,
             tables=tables,
             overlays=results.folder / "overlays",
@@ -141,9 +140,7 @@ def run(
     return _summarize(inspection, search, results.out, console)
 
 
-def _open_roi(
-    roi: str | Path | None, model: "TrainedModel", console: Console
-) -> "RoiSource | None":
+def _open_roi(roi: str | Path | None, model: "LoadedModel", console: Console) -> "RoiSource | None":
     """Return what ``--roi`` names; without it, say where the model has no region of its own."""
     from defectkit.data.roi_source import open_roi
     from defectkit.deployment.model_info import ROI_BY_IMAGE

@@ -307,8 +307,13 @@ def test_threads_are_calmed_unless_the_user_says_otherwise(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "inspect", "load"])
-def test_threads_are_calmed_before_torch_is_imported(name, dataset_folder, tmp_path):
-    arguments = {"train": f"data={str(dataset_folder)!r}, out={str(tmp_path / 'run')!r}"}
+def test_threads_are_calmed_before_torch_is_imported(name, dataset_folder, run_folder, tmp_path):
+    run = repr(str(run_folder))
+    arguments = {
+        "train": f"data={str(dataset_folder)!r}, out={str(tmp_path / 'run')!r}",
+        "inspect": f"{run}, {run}",
+        "load": run,
+    }
     code = (
         "import os, sys\n"
         "class Watch:\n"

@@ -25,6 +25,8 @@ GENERATED = "{}"
 """Stands for what a message fills in."""
 FOR_EVERY_COMMAND = ("files.py", "results_folder.py", "results_marker.py", "control_characters.py")
 """Modules of every command: what they propose must be an option of each."""
+FILE_ENDS = r"json|yaml|safetensors|xml|bin|onnx|csv|png|txt"
+"""What may follow a point that is that of a file's name."""
 OF_TYPER = {"--help", "--version"}
 
 
@@ -78,7 +80,9 @@ def mistakes(name: str, text: str) -> Iterator[str]:
             yield f"{name}: the command {command} in {text!r}"
     for section, key, value in re.findall(rf"\b({SECTIONS})\.([a-z_0-9]+)(=[^\s,;:)'`]*)?", text):
         fields = getattr(Config.model_fields[section].annotation, "model_fields", {})
-        if key not in fields and not re.fullmatch(r"json|yaml|safetensors|csv|png|txt", key):
+        if key not in fields and not re.fullmatch(
+            r"json|yaml|safetensors|xml|bin|onnx|csv|png|txt", key
+        ):
             yield f"{name}: the setting {section}.{key} in {text!r}"
         elif value and not re.fullmatch(r"=(\{\}.*|[A-Z]+(\.safetensors)?)\.?", value):
             load_config(None, [f"{section}.{key}{value.rstrip('.')}"])

@@ -1,6 +1,7 @@
 """``Tuning``: what is chosen on the validation split, beside the thresholds of the verdict."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -37,3 +38,15 @@ class Tuning(BaseModel):
 
 UNTUNED = Tuning()
 """The tuning before anything was chosen."""
+
+
+def read_tuning(info: Mapping[str, Any]) -> Tuning:
+    """Return what was chosen on validation, from the content of ``model.json``.
+
+    Earlier versions wrote the pixel threshold alone.
+
+    Raises:
+        pydantic.ValidationError: as ``Tuning``.
+    """
+    earlier = {"pixel_threshold": info.get("pixel_threshold")}
+    return Tuning.model_validate(info.get("tuning", earlier))

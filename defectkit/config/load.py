@@ -14,13 +14,11 @@ from pydantic import ValidationError
 
 from defectkit.config.sections import Config
 from defectkit.config.yaml_file import MAX_YAML_BYTES, parse_yaml
-from defectkit.errors import ConfigError, shown
+from defectkit.errors import MAX_MISTAKES, ConfigError, shown
 from defectkit.files import read_limited
 
 MAX_SETTINGS = 1000
 """Max. number of ``KEY=VALUE`` settings; a file takes more."""
-MAX_MISTAKES = 20
-"""Max. number of mistakes that are named."""
 
 
 def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> Config:

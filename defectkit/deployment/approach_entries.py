@@ -5,7 +5,7 @@ from typing import Any
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.fused import Fused
 from defectkit.approaches.interface import Approach
-from defectkit.approaches.tuning import Tuning
+from defectkit.approaches.tuning import Tuning, read_tuning
 from defectkit.config import Config, flatten_settings, make_config
 from defectkit.errors import ConfigError, shown
 
@@ -55,7 +55,7 @@ def read_approach(info: dict[str, Any], *, name: str) -> Approach:
         _without_weights(config),
         classes=tuple(info["classes"]),
         channels=info["channels"],
-        tuning=_read_tuning(info),
+        tuning=read_tuning(info),
         trained=trained,
         trained_run=trained_run,
     )
@@ -64,12 +64,6 @@ def read_approach(info: dict[str, Any], *, name: str) -> Approach:
 def _without_weights(config: Config) -> Config:
     # The trained weights follow: no pretrained ones are searched for.
     return config.model_copy(update={"model": config.model.model_copy(update={"weights": "none"})})
-
-
-def _read_tuning(info: dict[str, Any]) -> Tuning:
-    """Return what was chosen on validation; earlier versions wrote the pixel threshold alone."""
-    earlier = {"pixel_threshold": info.get("pixel_threshold")}
-    return Tuning.model_validate(info.get("tuning", earlier))
 
 
 def _read_config(info: dict[str, Any], *, name: str) -> Config:

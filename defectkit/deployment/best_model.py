@@ -13,9 +13,8 @@ from defectkit.deployment.bundle import save_model
 from defectkit.deployment.model_info import ROI_BY_IMAGE
 from defectkit.errors import ModelError, TrainingError
 from defectkit.files import read_limited, write_bytes
-from defectkit.models.model_folder import read_model, read_model_info
+from defectkit.models.model_folder import MAX_WEIGHT_BYTES, read_model, read_model_info
 from defectkit.models.network import Network
-from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.training.checkpoint import has_checkpoint
 from defectkit.training.folds import describe_folds
 from defectkit.training.run_info import identify_run

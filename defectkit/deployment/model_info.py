@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from defectkit.approaches.passes import Passes
 from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
 from defectkit.errors import ImageError, LabelError
 from defectkit.labels.scope import decode_roi
-from defectkit.vocabulary import MAX_CLASSES
+from defectkit.vocabulary import MAX_CLASSES, ExportFormat, Precision
 
 MAX_ROI_LENGTH = 2**23
 MAX_IMAGES = 10**6
@@ -64,6 +65,23 @@ class _Trained(BaseModel):
     run: Word = ""
 
 
+class Exported(BaseModel):
+    """How a model was exported: what its files are, and all that scoring by them needs."""
+
+    model_config = ConfigDict(strict=True)
+
+    format: ExportFormat
+    precision: Precision
+    files: Annotated[dict[Word, Word], Field(max_length=10)]
+    """The SHA-256 of each file."""
+    found_classes: Annotated[list[Word], Field(min_length=1, max_length=MAX_CLASSES)]
+    """The classes of the score map's layers."""
+    one_class: bool = False
+    """Whether all pixels of a region get its class."""
+    passes: Passes
+    parity: dict[str, Any] = {}
+
+
 class ModelInfo(BaseModel):
     """The entries of ``model.json`` that are checked; it may have further ones."""
 
@@ -82,3 +100,4 @@ class ModelInfo(BaseModel):
     tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
     out_of_fold: _OutOfFold | None = None
     trained: _Trained | None = None
+    exported: Exported | None = None

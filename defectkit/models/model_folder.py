@@ -6,8 +6,10 @@ from typing import Any
 
 from defectkit.errors import ModelError
 from defectkit.files import read_limited, sha256_bytes
-from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
 from defectkit.seals import SealError, read_sealed
+
+MAX_WEIGHT_BYTES = 2**32
+"""4 GiB: larger files of weights are refused, since defectkit writes none."""
 
 
 def model_folder(path: Path | str) -> Path:
@@ -62,16 +64,24 @@ def read_model_weights(folder: Path, info: Mapping[str, Any]) -> bytes:
     Raises:
         ModelError: they are missing, damaged or changed.
     """
+    return read_model_file(folder, "model.safetensors", info.get("sha256"))
+
+
+def read_model_file(folder: Path, name: str, recorded: object) -> bytes:
+    """Return the bytes of a file of a model folder, whose SHA-256 ``model.json`` has ``recorded``.
+
+    Raises:
+        ModelError: it is missing, damaged or changed.
+    """
     try:
-        weights = read_limited(folder / "model.safetensors", MAX_WEIGHT_BYTES)
-        recorded = info["sha256"]
-    except (OSError, ValueError, KeyError) as error:
+        content = read_limited(folder / name, MAX_WEIGHT_BYTES)
+    except (OSError, ValueError) as error:
         raise _damaged(folder, error) from error
-    if sha256_bytes(weights) != recorded:
-        raise ModelError(
-            f"{folder / 'model.safetensors'} is damaged: its SHA-256 differs. Copy it again."
-        )
-    return weights
+    if recorded is None:
+        raise _damaged(folder, KeyError("sha256"))
+    if sha256_bytes(content) != recorded:
+        raise ModelError(f"{folder / name} is damaged: its SHA-256 differs. Copy it again.")
+    return content
 
 
 def warnings_of(info: Mapping[str, Any]) -> list[str]:

@@ -9,8 +9,6 @@ from torch import nn
 
 from defectkit.files import open_limited
 
-MAX_WEIGHT_BYTES = 2**32
-"""4 GiB: larger files of weights are refused, since defectkit writes none."""
 MAX_NUMBER_BYTES = 8
 MAX_HEADER_BYTES = 2**24
 

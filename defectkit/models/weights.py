@@ -16,8 +16,7 @@ from torchvision import models
 from defectkit.errors import DefectkitWarning, ModelError
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
-from defectkit.models.model_folder import read_model, read_model_info
-from defectkit.models.weight_shapes import MAX_WEIGHT_BYTES
+from defectkit.models.model_folder import MAX_WEIGHT_BYTES, read_model, read_model_info
 
 # Weights in a package of the Python index: timm's name of the same network, the package, the file
 # in it, its SHA-256. The tensors match timm's one to one, in order and shape.

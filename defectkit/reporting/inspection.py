@@ -16,7 +16,7 @@ from defectkit.data.images import describe_shapes, read_image_bytes, takes_shape
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.data.roi_source import RoiSource, read_roi
 from defectkit.data.stored_image import StoredImage
-from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import DefectkitError, ImageError, OutputError, first_line, is_out_of_memory
 from defectkit.evaluation.verdicts import judge, list_regions
 from defectkit.labels.scope import read_scope
@@ -45,7 +45,7 @@ class Inspection:
         notes: what is to be said of how images were read, with their ids.
     """
 
-    model: TrainedModel
+    model: LoadedModel
     roi: RoiSource | None
     tables: InspectionTables
     overlays: Path
@@ -95,7 +95,7 @@ class Inspection:
     def _inspect_page(self, file: ImageFile, image_id: str, stored: StoredImage) -> None:
         """Judge an image; its overlay and rows are written last, and the verdict after all."""
         image = self.model.pixels.to_8_bits(stored.values, name=str(file.path))
-        channels = self.model.approach.channels
+        channels = self.model.channels
         if not takes_shape(image.shape, channels):
             raise ImageError(
                 f"the image has the shape {image.shape}, but the model takes "
@@ -112,7 +112,7 @@ class Inspection:
         finding = list_regions(finding, judgment, all_regions=self.all_regions)
         path, shown = self.overlays / overlay_name(image_id), self.model.pixels.show(image)
         write_overlay(path, shown, finding, judgment, image_id=image_id, scope=scope)
-        self.tables.add(image_id, judgment, finding, self.model.approach.found_classes)
+        self.tables.add(image_id, judgment, finding, self.model.found_classes)
         for note in _notes(stored, self.model.pixels):
             self._note(note, image_id)
 

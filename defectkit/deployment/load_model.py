@@ -1,0 +1,27 @@
+"""Loads a model, whether it was trained here or exported for the line."""
+
+from pathlib import Path
+
+from defectkit.deployment.loaded_model import LoadedModel
+from defectkit.models.model_folder import model_folder, read_model_info
+from defectkit.process_settings import own_torch_settings
+from defectkit.vocabulary import Device
+
+
+def load_model(path: Path | str, *, device: Device = "auto") -> LoadedModel:
+    """Load a run, its ``model/`` folder, or an exported folder, which needs no torch.
+
+    Raises:
+        ModelError: a file is missing, damaged, changed, or of another format version.
+        ConfigError: the device is not on this machine.
+        MissingPackageError: what computes the model is not installed.
+    """
+    folder = model_folder(path)
+    if read_model_info(folder).get("exported") is not None:
+        from defectkit.deployment.runtime import ExportedModel
+
+        return ExportedModel.load(folder, device=device)
+    with own_torch_settings():
+        from defectkit.deployment.bundle import TrainedModel
+
+        return TrainedModel.load(folder, device=device)

@@ -1,0 +1,139 @@
+"""``LoadedModel``: what inspection and evaluation know of a model, whatever computes its scores.
+
+It needs no torch, since at the line there is none.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from defectkit.arrays import Image, ImageSize
+from defectkit.data.images import ImageSource, read_given
+from defectkit.data.pixel_format import PixelFormat
+from defectkit.errors import MAX_MISTAKES, ImageError, ModelError
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.findings import Finding
+from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
+
+
+class LoadedModel(ABC):
+    """A model with all it needs for verdicts; several threads may use it at a time."""
+
+    info: dict[str, Any]
+    """The content of ``model.json``."""
+    thresholds: Thresholds
+
+    @property
+    @abstractmethod
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes of a score map's layers."""
+
+    @property
+    @abstractmethod
+    def device_name(self) -> str:
+        """Where it computes, for people to read."""
+
+    @abstractmethod
+    def own_settings(self) -> AbstractContextManager[None]:
+        """Use our settings of the libraries that compute; afterwards all is as before."""
+
+    @abstractmethod
+    def _computing(self) -> AbstractContextManager[None]:
+        """Use our settings for this thread, while images are read and scored.
+
+        Raises:
+            ModelError: this process is a fork that cannot use the model.
+        """
+
+    @abstractmethod
+    def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
+        """Return the findings of images (H, W, C) uint8 as the network takes them."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes: 1 gray, 3 RGB, or another number up to 16."""
+        channels: int = self.info["channels"]
+        return channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The defect classes of the labels."""
+        return tuple(self.info["classes"])
+
+    @property
+    def pixels(self) -> PixelFormat:
+        """How images are read: as those that it was trained on."""
+        return PixelFormat.from_dict(self.info.get("pixels"))
+
+    @property
+    def out_of_fold(self) -> tuple[list[float], list[bool]] | None:
+        """Scores and truth of the images it was trained on, by networks that never saw them.
+
+        Only a model that was trained with folds has them: thresholds are chosen by these.
+        """
+        kept = self.info.get("out_of_fold")
+        return (kept["scores"], kept["defective"]) if kept else None
+
+    def scope_for(self, size: ImageSize) -> Scope:
+        """Return the scope of images of (height, width): the model's own region to inspect.
+
+        Raises:
+            ImageError: the model has one, but for images of another size.
+        """
+        roi = self.info.get("roi")
+        if not isinstance(roi, dict):
+            return EVERYWHERE
+        if size != (roi["height"], roi["width"]):
+            raise ImageError(
+                f"the model has a region to inspect in images of {roi['width']}x{roi['height']} "
+                f"pixels, but this image has {size[1]}x{size[0]}. Inspect such images on "
+                "their own, with inspect --roi X,Y,W,H."
+            )
+        return Scope(roi=decode_roi(roi["shape"], size))
+
+    def find(self, image: ImageSource, scope: Scope | None = None) -> Finding:
+        """Return the finding of one image of any size: an array, an image of Pillow, or a path.
+
+        An array is (H, W) gray, (H, W, 3) RGB, or (H, W, C) where the training images had other
+        channels: uint8, or the stored values of a camera of more bits where the training images had
+        these.
+
+        Nothing is found outside of ``scope``, by default that of ``scope_for``.
+
+        Raises:
+            ImageError: it is none of these, empty, or cannot be read; or as ``scope_for``.
+            ModelError, NotFiniteError: as ``find_all``.
+        """
+        return self.find_all([image], None if scope is None else [scope])[0]
+
+    def find_all(
+        self, images: Sequence[ImageSource], scopes: Sequence[Scope] | None = None
+    ) -> list[Finding]:
+        """Return the findings of several images; those of equal size share a batch.
+
+        Nothing is found outside of the ``scopes``, one for each image, by default those of
+        ``scope_for``.
+
+        Raises:
+            ImageError: an image cannot be taken, as for ``find``.
+            ModelError: this process is a fork, and cannot use the model.
+            NotFiniteError: a score is not finite.
+        """
+        with self._computing():
+            ready = [read_given(one, self.channels, self.pixels) for one in images]
+            if scopes is None:
+                scopes = [self.scope_for((image.shape[0], image.shape[1])) for image in ready]
+            return self._find_ready(ready, scopes)
+
+
+def cannot_be_used(folder: Path, error: Exception) -> ModelError:
+    """Return the error for a model folder whose content makes no model."""
+    reason = str(error)
+    if isinstance(error, ValidationError):
+        found = error.errors()[:MAX_MISTAKES]
+        reason = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
+    return ModelError(f"{folder} cannot be used by this version of defectkit: {reason}")

@@ -1,0 +1,152 @@
+"""``ExportedModel``: verdicts by a model that ``defectkit export`` wrote, without torch."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from defectkit.approaches.tuning import Tuning, read_tuning
+from defectkit.approaches.whole_images import Scored, find_by_scores
+from defectkit.arrays import Image, ImageBatch
+from defectkit.data.pixel_format import PixelFormat
+from defectkit.deployment.engines import FILES, IMAGE_LOGIT, SCORE_MAP, Engine, load_engine
+from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
+from defectkit.deployment.model_info import Exported, ModelInfo
+from defectkit.errors import ConfigError, ModelError, NotFiniteError, is_out_of_memory, shown
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
+from defectkit.models.model_folder import model_folder, read_model_file, read_model_info
+from defectkit.process_settings import compute_in_one_thread, is_forked
+from defectkit.vocabulary import Device
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ExportedModel(LoadedModel):
+    """The compiled graph of a model with all it needs for verdicts.
+
+    Attributes:
+        folder: the exported folder.
+        engine: computes the graph.
+        exported: how it was exported.
+        tuning: how findings are made from scores.
+        thresholds: those of the verdict.
+        info: the content of ``model.json``.
+    """
+
+    folder: Path
+    engine: Engine
+    exported: Exported
+    tuning: Tuning
+    thresholds: Thresholds
+    info: dict[str, Any]
+    _process: int = field(default_factory=os.getpid)
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: Device = "auto") -> Self:
+        """Load an exported folder; it computes on the CPU.
+
+        Raises:
+            ConfigError: another device is asked for.
+            ModelError: a file is missing, damaged, changed, or of another format version.
+            MissingPackageError: the package that computes such models is not installed.
+        """
+        if device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"an exported model computes on the CPU, not on {shown(device)}. Use --device cpu "
+                "or auto, or give the run that it was exported from."
+            )
+        folder = model_folder(path)
+        info = read_model_info(folder)
+        try:
+            exported = ModelInfo.model_validate(info).exported
+            if exported is None:
+                raise ValueError("it is no exported model (model.json has no entry 'exported')")
+            PixelFormat.from_dict(info.get("pixels"))
+            tuning, thresholds = read_tuning(info), Thresholds.from_dict(info["thresholds"])
+            files = {
+                name: read_model_file(folder, name, exported.files.get(name))
+                for name in FILES[exported.format]
+            }
+            engine = load_engine(exported.format, exported.precision, files)
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            raise cannot_be_used(folder, error) from error
+        return cls(
+            folder=folder,
+            engine=engine,
+            exported=exported,
+            tuning=tuning,
+            thresholds=thresholds,
+            info=info,
+        )
+
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes of a score map's layers."""
+        return tuple(self.exported.found_classes)
+
+    @property
+    def device_name(self) -> str:
+        """Where it computes, for people to read."""
+        return self.engine.name
+
+    def own_settings(self) -> AbstractContextManager[None]:
+        """Change nothing: an engine has no settings that other code shares."""
+        return nullcontext()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        if os.getpid() != self._process:
+            raise ModelError(
+                "an exported model cannot be used in a process that was forked after it was "
+                "loaded. Load it there, or start processes by the method 'spawn'."
+            )
+        if is_forked():
+            compute_in_one_thread()
+        yield
+
+    def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
+        return find_by_scores(
+            self._score,
+            images,
+            self.found_classes,
+            tuning=self.tuning,
+            one_class=self.exported.one_class,
+            scopes=scopes,
+        )
+
+    def _score(self, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C) of any size."""
+        return self.exported.passes.score(self._run, batch, n_classes=len(self.found_classes))
+
+    def _run(self, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C) at once.
+
+        Raises:
+            ModelError: the graph gives scores of another shape.
+            NotFiniteError: a score is not finite.
+        """
+        try:
+            outputs = self.engine.run(np.ascontiguousarray(batch))
+            scores, logits = outputs[SCORE_MAP], outputs.get(IMAGE_LOGIT)
+        except (RuntimeError, ValueError, KeyError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise cannot_be_used(self.folder, error) from error
+        wanted = (len(batch), len(self.found_classes), *batch.shape[1:3])
+        if scores.shape != wanted or (logits is not None and logits.shape != wanted[:1]):
+            raise ModelError(
+                f"{self.folder} gives scores of shape {scores.shape} where {wanted} is needed: its "
+                "files do not belong together. Export the run again."
+            )
+        # A sum is finite where all are, and takes a fraction of the time of looking at each.
+        if not np.isfinite(scores.sum() + (0.0 if logits is None else logits.sum())):
+            raise NotFiniteError(
+                f"{self.folder} gives scores that are not finite. Export the run again; if it "
+                "gives such scores itself, train again with a lower train.lr (--set)."
+            )
+        return scores, logits
