@@ -1,6 +1,9 @@
 """Packages that not every installation has: those of the extras in ``pyproject.toml``."""
 
 import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Literal
 
@@ -25,3 +28,19 @@ def import_package(name: str, *, extra: Extra, what: str) -> ModuleType:
             f"{what} needs {name}, which is not installed. Install it with: "
             f"pip install 'defectkit[{extra}]'"
         ) from error
+
+
+@contextmanager
+def without_package(name: str) -> Iterator[None]:
+    """Let a package appear as not installed to what is imported meanwhile, unless it is there.
+
+    Afterwards it can be imported as before.
+    """
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)

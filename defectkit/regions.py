@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from defectkit.arrays import BoxXywh, Mask, RegionMap
 
@@ -122,14 +121,20 @@ def label_regions(
 
 def measure_region_map(region_map: RegionMap) -> list[Region]:
     """Return the regions of a region map, in the order of their numbers."""
-    if not region_map.any():
+    rows, columns = np.nonzero(region_map)
+    if not rows.size:
         return []
-    areas = np.bincount(region_map[region_map > 0])[1:].tolist()
-    regions = []
-    for (rows, columns), area in zip(ndimage.find_objects(region_map), areas, strict=True):
-        width, height = columns.stop - columns.start, rows.stop - rows.start
-        regions.append(Region(box_xywh=(columns.start, rows.start, width, height), area=area))
-    return regions
+    numbers = region_map[rows, columns] - 1
+    count = int(numbers.max()) + 1
+    top, bottom, left, right = np.empty((4, count), np.intp)
+    top[numbers[::-1]] = rows[::-1]  # Pixels come row by row: the first one stays.
+    bottom[numbers] = rows
+    left[:], right[:] = region_map.shape[1], 0
+    np.minimum.at(left, numbers, columns)
+    np.maximum.at(right, numbers, columns)
+    boxes = np.stack([left, top, right - left + 1, bottom - top + 1], axis=1).tolist()
+    areas = np.bincount(numbers).tolist()
+    return [Region(box_xywh=tuple(box), area=area) for box, area in zip(boxes, areas, strict=True)]
 
 
 def _crop_to_defects(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:

@@ -5,14 +5,16 @@ judgment of the whole knows what a surface looks like, but overlooks what is sma
 images better than either (Bozic et al., "Mixed supervision for surface-defect detection", 2021).
 """
 
+import math
 from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy import special
 
 MAX_LOGIT = 14.0
 """Scores nearer to 0 or 1 than this logit, 8e-7, count as this one."""
+MAX_EXPONENT = 700.0
+"""An exponential of more overflows."""
 
 Weight = Annotated[float, Field(ge=0.0, le=1e3)]
 Bias = Annotated[float, Field(ge=-1e3, le=1e3)]
@@ -95,9 +97,11 @@ def add_novelty(score: float, novelty: float, threshold: float | None) -> float:
 
 def logit(score: float) -> float:
     """Return the logit of a score in [0, 1], at most ``MAX_LOGIT`` away from 0."""
-    return min(max(float(special.logit(score)), -MAX_LOGIT), MAX_LOGIT)
+    if not 0.0 < score < 1.0:
+        return math.copysign(MAX_LOGIT, score - 0.5)
+    return min(max(math.log(score) - math.log1p(-score), -MAX_LOGIT), MAX_LOGIT)
 
 
 def sigmoid(logit: float) -> float:
     """Return the score in [0, 1] of a logit."""
-    return float(special.expit(logit))
+    return 1.0 / (1.0 + math.exp(min(-logit, MAX_EXPONENT)))

@@ -14,7 +14,7 @@ import numpy as np
 
 from defectkit.arrays import Float32Array, ImageBatch
 from defectkit.errors import first_line
-from defectkit.optional_packages import import_package
+from defectkit.optional_packages import import_package, without_package
 from defectkit.vocabulary import ExportFormat, Precision
 
 FILES: dict[ExportFormat, tuple[str, ...]] = {
@@ -24,6 +24,9 @@ FILES: dict[ExportFormat, tuple[str, ...]] = {
 """The files of each format; other names are not read."""
 SCORE_MAP, IMAGE_LOGIT = "score_map", "image_logit"
 """The outputs that are read: (B, K, H, W) in [0, 1]; (B,), which not every model has."""
+
+TELEMETRY = "openvino_telemetry"
+"""With this package each import of OpenVINO would be reported over the network, and wait for it."""
 
 Outputs = dict[str, Float32Array]
 
@@ -51,7 +54,8 @@ def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, by
 
 
 def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
-    openvino = import_package("openvino", extra="openvino", what="this model (OpenVINO)")
+    with without_package(TELEMETRY):
+        openvino = import_package("openvino", extra="openvino", what="this model (OpenVINO)")
     core = openvino.Core()
     model = core.read_model(files["model.xml"], files["model.bin"])
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]

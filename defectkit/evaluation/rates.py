@@ -2,8 +2,6 @@
 
 from typing import TypedDict
 
-from scipy.special import betaincinv
-
 CONFIDENCE = 0.95
 
 
@@ -38,6 +36,8 @@ def clopper_pearson(successes: int, trials: int, confidence: float = CONFIDENCE)
         raise ValueError(f"successes must be in 0..{trials} but got {successes}")
     if not 0.0 < confidence < 1.0:
         raise ValueError(f"confidence must be in (0, 1) but got {confidence}")
+    from scipy.special import betaincinv  # slow to import, and of no use to inspection
+
     tail = (1.0 - confidence) / 2.0
     failures = trials - successes
     return Interval(

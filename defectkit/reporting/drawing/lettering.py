@@ -1,7 +1,7 @@
 """Text on pictures: any Unicode string, shortened to a given width.
 
-``cv2.putText`` supports ASCII only, so Pillow draws. The font is DejaVu Sans, which comes with
-matplotlib. A text that it cannot show (for example a Chinese file name) is drawn with the first
+``cv2.putText`` supports ASCII only, so Pillow draws. The font is DejaVu Sans, which lies beside
+this module. A text that it cannot show (for example a Chinese file name) is drawn with the first
 installed system font that can; if there is none, the missing characters are written as escapes.
 """
 
@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.ft2font import FT2Font
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from defectkit.arrays import Color, Image
 
 ELLIPSIS = "…"
+
+BUNDLED_FONT = Path(__file__).with_name("fonts") / "DejaVuSans.ttf"
+NO_CHARACTER = "\uffff"
+"""A code that Unicode gives to no character: fonts have the same picture for all that they lack."""
+PROBE_SIZE = 20
+"""Size in pixels at which characters are compared with it."""
 
 # File names that Pillow looks for in the font folders of Linux, macOS and Windows.
 SYSTEM_FONTS = (
@@ -43,7 +47,7 @@ class PlacedText(NamedTuple):
 def choose_font(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Return the font of ``size`` pixels that shows ``text``, or DejaVu Sans if none does."""
     for path in _font_paths():
-        if _glyphs(path).issuperset(map(ord, text)):
+        if _shows(path, text):
             return _load_font(path, size)
     return _load_font(_font_paths()[0], size)
 
@@ -54,13 +58,12 @@ def printable(text: str) -> str:
     >>> printable("a\tb")
     'a\\tb'
     """
-    codes = set(map(ord, text))
-    if text.isprintable() and any(codes <= _glyphs(path) for path in _font_paths()):
+    if text.isprintable() and any(_shows(path, text) for path in _font_paths()):
         return text
-    known = _glyphs(_font_paths()[0])
+    known = _font_paths()[0]
     return "".join(
         character
-        if character.isprintable() and ord(character) in known
+        if character.isprintable() and _has_glyph(known, character)
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
@@ -119,8 +122,7 @@ def _without_middle(text: str, kept: int) -> str:
 
 @functools.cache
 def _font_paths() -> tuple[str, ...]:
-    bundled = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    paths = [str(bundled)]
+    paths = [str(BUNDLED_FONT)]
     for name in SYSTEM_FONTS:
         try:
             paths.append(str(ImageFont.truetype(name).path))
@@ -129,11 +131,24 @@ def _font_paths() -> tuple[str, ...]:
     return tuple(paths)
 
 
-@functools.cache
-def _glyphs(path: str) -> frozenset[int]:
-    return frozenset(FT2Font(path).get_charmap())
+def _shows(path: str, text: str) -> bool:
+    return all(_has_glyph(path, character) for character in set(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _has_glyph(path: str, character: str) -> bool:
+    """Return whether a printable character looks unlike one that no font has."""
+    return character.isspace() or _picture(path, character) != _picture(path, NO_CHARACTER)
+
+
+def _picture(path: str, character: str) -> tuple[tuple[int, int], bytes]:
+    # Without shaping, which would make something of a mark that stands alone.
+    mask = _load_font(path, PROBE_SIZE, ImageFont.Layout.BASIC).getmask(character)
+    return mask.size, bytes(mask)
 
 
 @functools.lru_cache(maxsize=64)
-def _load_font(path: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
+def _load_font(
+    path: str, size: int, layout: ImageFont.Layout | None = None
+) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(path, size, layout_engine=layout)

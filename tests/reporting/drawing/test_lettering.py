@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.ft2font import FT2Font
 
 from defectkit.reporting.drawing import lettering
 from defectkit.reporting.drawing.lettering import (
@@ -39,11 +40,20 @@ def test_what_the_font_lacks_is_escaped(text, shown):
     assert printable(shown) == shown
 
 
+def test_the_characters_of_a_font_are_those_that_it_lists():
+    listed = set(FT2Font(str(lettering.BUNDLED_FONT)).get_charmap())
+    codes = [code for code in range(32, 0x3000) if chr(code).isprintable()]
+    shown = {code for code in codes if lettering._has_glyph(str(lettering.BUNDLED_FONT), chr(code))}
+    blank = {code for code in codes if chr(code).isspace()}
+    assert len(shown) > 4000
+    assert shown - blank == listed.intersection(codes) - blank
+
+
 def test_a_system_font_with_the_letters_is_used(monkeypatch):
     fonts = ("bundled", "cjk")
-    glyphs = {"bundled": frozenset(map(ord, "ab_1")), "cjk": frozenset(map(ord, "ab_1划痕"))}
+    glyphs = {"bundled": "ab_1", "cjk": "ab_1划痕"}
     monkeypatch.setattr(lettering, "_font_paths", lambda: fonts)
-    monkeypatch.setattr(lettering, "_glyphs", glyphs.__getitem__)
+    monkeypatch.setattr(lettering, "_has_glyph", lambda path, one: one in glyphs[path])
     monkeypatch.setattr(lettering, "_load_font", lambda path, size: (path, size))
     assert printable("划痕_1") == "划痕_1"
     assert lettering.choose_font("划痕_1", 12) == ("cjk", 12)
