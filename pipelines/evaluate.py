@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.evaluate_images import Evaluation
+    from defectkit.evaluation.threshold_rule import ThresholdRule
 
 
 @own_torch_settings()
@@ -25,7 +26,10 @@ def run(
     split: Split = "test",
     data: str | Path | None = None,
     max_escape_rate: float | None = None,
+    confidence: float = 0.95,
+    max_review_rate: float | None = None,
     cost_ratio: float | None = None,
+    prevalence: float | None = None,
     best_f1: bool = False,
     all_regions: bool = False,
     device: Device = "auto",
@@ -35,19 +39,31 @@ def run(
 
     Thresholds come from the validation split, never from the test split. New ones,
     chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
+
+    An escape rate is promised: with the given confidence no more of the groups of images have an
+    escape, on images like those of validation. Where these are too few for that, none of them may
+    escape, and a warning says which rate they support.
+
     Regions of images with the verdict good are not listed, so what is missed there was not found.
 
     Examples:
         defectkit evaluate runs/segment-1
         defectkit evaluate runs/segment-1 --max-escape-rate 0.01
-        defectkit evaluate runs/segment-1 --cost-ratio 50
+        defectkit evaluate runs/segment-1 --max-escape-rate 0.05 --max-review-rate 0.02
+        defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
 
     Args:
         run: The run folder.
         split: The split to evaluate on.
         data: The dataset folder; by default the one that the run was trained on.
-        max_escape_rate: Maximum fraction of defective images that are called good.
+        max_escape_rate: The fraction of defective images called good that is promised not to be
+            exceeded.
+        confidence: The probability with which that promise holds.
+        max_review_rate: With an escape rate, the fraction of images that people may review; by
+            default all between the promise and the threshold of the best F1 score.
         cost_ratio: Cost of an escape, in overkills.
+        prevalence: The fraction of defective images at the line, by which F1, cost and reviews are
+            weighed; by default that of the validation images.
         best_f1: Choose the threshold with the best F1 again.
         all_regions: List the regions of images with the verdict good too, and count them.
         device: Where to compute; auto takes a GPU if there is one.
@@ -61,26 +77,31 @@ def run(
     """
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.run_dataset import load_dataset_of_run
-    from defectkit.evaluation.operating_points import check_options
+    from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 
     console = console or SafeConsole()
-    check_options(max_escape_rate, cost_ratio, best_f1=best_f1)
+    rule = ThresholdRule(
+        max_escape_rate=max_escape_rate,
+        confidence=confidence,
+        max_review_rate=max_review_rate,
+        cost_ratio=cost_ratio,
+        prevalence=prevalence,
+        best_f1=best_f1,
+    )
     run = Path(run)
     model = TrainedModel.load(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     with open_evaluation(run, dataset, split) as results:
-        if max_escape_rate is not None or cost_ratio is not None or best_f1:
-            model = _choose_thresholds(
-                run, model, dataset, split, max_escape_rate, cost_ratio, console
-            )
+        if rule.is_asked:
+            model = _choose_thresholds(run, model, dataset, split, rule, console)
         return evaluate_split(
             results,
             run,
             model,
             dataset,
             split,
-            max_escape_rate=max_escape_rate,
+            rule=rule,
             all_regions=all_regions,
             console=console,
         )
@@ -91,8 +112,7 @@ def _choose_thresholds(
     model: "TrainedModel",
     dataset: "Dataset",
     split: Split,
-    max_escape_rate: float | None,
-    cost_ratio: float | None,
+    rule: "ThresholdRule",
     console: Console,
 ) -> "TrainedModel":
     """Return the model with thresholds chosen again on validation, and keep them in its folder.
@@ -107,19 +127,15 @@ def _choose_thresholds(
     records = dataset.split("val")
     with hold_run(run):  # before the work, which a training would make useless
         if model.out_of_fold:  # the model was trained on validation
-            scores, defective = model.out_of_fold
+            scores, defective, groups = model.out_of_fold
         else:
             predictions = predict_with_progress(
                 model, records, title="choosing thresholds on val", console=console
             )
             scores = [prediction.finding.score for prediction in predictions]
             defective = [record.defective for record in records]
-        thresholds, warnings = choose_thresholds(
-            scores,
-            defective,
-            max_escape_rate=max_escape_rate,
-            cost_ratio=cost_ratio,
-        )
+            groups = [record.group for record in records]
+        thresholds, warnings = choose_thresholds(scores, defective, rule, groups=groups)
         model = replace_thresholds(run, model, thresholds, warnings)
     console.print("the new thresholds are saved in the model; inspect uses them from now on")
     evaluated = sorted(path.parent.name for path in run.glob("evaluation/*/metrics.json"))

@@ -70,7 +70,11 @@ def _describe_folds(folds: int | None, validation: Validation) -> dict[str, Any]
     scores, defective = validation.scores.tolist(), validation.defective.tolist()
     return {
         "note": describe_folds(folds),
-        "out_of_fold": {"scores": scores, "defective": defective},
+        "out_of_fold": {
+            "scores": scores,
+            "defective": defective,
+            "groups": list(validation.groups),
+        },
     }
 
 

@@ -70,13 +70,13 @@ class LoadedModel(ABC):
         return PixelFormat.from_dict(self.info.get("pixels"))
 
     @property
-    def out_of_fold(self) -> tuple[list[float], list[bool]] | None:
-        """Scores and truth of the images it was trained on, by networks that never saw them.
+    def out_of_fold(self) -> tuple[list[float], list[bool], list[str] | None] | None:
+        """Scores, truth, groups of the images it was trained on, by networks that never saw them.
 
         Only a model that was trained with folds has them: thresholds are chosen by these.
         """
         kept = self.info.get("out_of_fold")
-        return (kept["scores"], kept["defective"]) if kept else None
+        return (kept["scores"], kept["defective"], kept.get("groups")) if kept else None
 
     def scope_for(self, size: ImageSize) -> Scope:
         """Return the scope of images of (height, width): the model's own region to inspect.

@@ -41,17 +41,19 @@ class _Roi(BaseModel):
 
 
 class _OutOfFold(BaseModel):
-    """The scores of the images by which thresholds are chosen, and whether each is defective."""
+    """The images by which thresholds are chosen: scores, whether each is defective, groups."""
 
     model_config = ConfigDict(strict=True)
 
     scores: Annotated[list[Share], Field(max_length=MAX_IMAGES)]
     defective: Annotated[list[bool], Field(max_length=MAX_IMAGES)]
+    groups: Annotated[list[Word], Field(max_length=MAX_IMAGES)] | None = None
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
-        if len(self.scores) != len(self.defective):
-            raise ValueError("scores and defective are not those of the same images")
+        groups = self.scores if self.groups is None else self.groups
+        if not len(self.scores) == len(self.defective) == len(groups):
+            raise ValueError("scores, defective and groups are not those of the same images")
         return self
 
 

@@ -4,17 +4,20 @@
 An *escape* is a defective image called good, an *overkill* a good image called defective.
 """
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
+from defectkit.approaches.image_mix import MAX_LOGIT
 from defectkit.arrays import BoolArray, Float64Array, Int64Array
-from defectkit.errors import ConfigError, ModelError
-from defectkit.evaluation.rates import CONFIDENCE, clopper_pearson, describe_rate
+from defectkit.errors import ModelError
+from defectkit.evaluation.promise import allowed_escapes, least_rate, needed_units, shows_rate
+from defectkit.evaluation.rates import describe_rate
+from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 
 FEW_IMAGES = 10
 """With fewer defective or fewer good validation images, thresholds come with a warning."""
@@ -69,20 +72,25 @@ class Thresholds:
 def choose_thresholds(
     scores: npt.ArrayLike,
     defective: npt.ArrayLike,
+    rule: ThresholdRule = BEST_F1,
     *,
-    max_escape_rate: float | None = None,
-    cost_ratio: float | None = None,
+    groups: Sequence[str] | None = None,
 ) -> tuple[Thresholds, list[str]]:
     """Choose the thresholds from the validation split.
 
-    Thresholds lie halfway between neighboring distinct scores, so that a small change of a score
-    changes no verdict; beyond the lowest and the highest score 0 and 1 take their place. Of equally
-    good thresholds the lowest is taken: it has the fewest escapes.
+    Thresholds lie halfway between neighboring distinct scores, in logits, so that a small change of
+    a score changes no verdict; beyond the lowest and the highest score 0 and 1 take their place. Of
+    equally good thresholds the lowest is taken: it has the fewest escapes.
 
     - By default one threshold with the best F1 score.
-    - ``max_escape_rate`` R: ``low`` is the largest at which at most R of the defective images
-      escape; ``high`` is the F1-best one, or ``low`` if that is larger.
+    - ``max_escape_rate`` R with confidence C: ``low`` is the largest at which the groups with an
+      escape are so few that they show R (``promise.py``). Where the groups are too few for any
+      promise, none may have an escape, and a warning says what they would show. ``high`` is the
+      F1-best one, or with ``max_review_rate`` the largest at which no larger share of the images
+      lies between both; it is never below ``low``.
     - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``.
+
+    With ``prevalence`` F1, cost and reviews are those of a line with this share of defects.
 
     Without defective images the threshold is just above the largest score, without good ones just
     below the smallest that is not 0, without images 0.5; the rule and a warning say so.
@@ -90,39 +98,37 @@ def choose_thresholds(
     Args:
         scores: (N,) float in [0, 1].
         defective: (N,) bool.
-        max_escape_rate: in [0, 1), or ``None``.
-        cost_ratio: number of overkills that an escape costs, above 0, or ``None``.
+        rule: what is asked for.
+        groups: (N,) the group of each image. Images of one group are alike, so that together they
+            count once; by default each image is a group.
 
     Returns:
         The thresholds, and warnings: sentences with counts.
 
     Raises:
-        ConfigError: both options are given, or one is out of range.
         ValueError: the shapes differ or a score is not in [0, 1].
     """
-    check_options(max_escape_rate, cost_ratio)
     values, truth = check_scores(scores, defective)
     n_defective = int(np.count_nonzero(truth))
     n_good = len(truth) - n_defective
     if not n_defective or not n_good:
         return _choose_from_one_kind(values, n_defective)
-
-    cuts, escapes, overkills = _candidates(values, truth)
-    hits = n_defective - escapes
-    best_f1 = float(cuts[np.argmax(2 * hits / (hits + overkills + n_defective))])
+    points = _Points(values, truth, rule.prevalence)
     warnings = _few_images(n_defective, n_good)
-    if max_escape_rate is not None:
-        # The small term keeps 0.29 * 100 from being 28.999999999999996.
-        chosen = np.flatnonzero(escapes <= max_escape_rate * n_defective + 1e-9)[-1]
-        low = float(cuts[chosen])
-        rule = f"max_escape_rate={max_escape_rate:g}"
-        thresholds = Thresholds(low=low, high=max(low, best_f1), rule=rule)
-        warnings += _too_few_defective(n_defective, max_escape_rate)
-    elif cost_ratio is not None:
-        cut = float(cuts[np.argmin(cost_ratio * escapes + overkills)])
-        thresholds = Thresholds(low=cut, high=cut, rule=f"cost_ratio={cost_ratio:g}")
+    if rule.max_escape_rate is not None:
+        worst = lowest_of_groups(values[truth], _select(groups, truth))
+        allowed = allowed_escapes(len(worst), rule.max_escape_rate, rule.confidence)
+        low = points.largest_cut(worst, allowed or 0)
+        high = points.best_f1()
+        if rule.max_review_rate is not None:
+            high = points.largest_high(low, rule.max_review_rate)
+        described = rule.describe(shown=allowed is not None)
+        thresholds = Thresholds(low=low, high=max(low, high), rule=described)
+        if allowed is None:
+            warnings.append(_not_shown(len(worst), rule, groups=groups is not None))
     else:
-        thresholds = Thresholds(low=best_f1, high=best_f1, rule="f1")
+        cut = points.best_f1() if rule.cost_ratio is None else points.cheapest(rule.cost_ratio)
+        thresholds = Thresholds(low=cut, high=cut, rule=rule.describe())
     if np.all(values[~truth] >= thresholds.low):
         warnings.append(
             f"none of the {n_good} good validation images would be called good: "
@@ -131,19 +137,36 @@ def choose_thresholds(
     return thresholds, warnings
 
 
-def escape_rate_warning(escapes: int, n_defective: int, max_escape_rate: float) -> str | None:
-    """Return why a result does not support an escape rate, or ``None`` where it does.
+def lowest_of_groups(scores: Float64Array, groups: Sequence[str] | None = None) -> Float64Array:
+    """Return the lowest of the scores (N,) of each group, ascending; without groups all of them."""
+    if groups is None:
+        return np.sort(scores)
+    lowest: dict[str, float] = {}
+    for score, group in zip(scores.tolist(), groups, strict=True):
+        lowest[group] = min(score, lowest.get(group, score))
+    return np.sort(np.array(list(lowest.values()), np.float64))
 
-    It does if the upper end of its 95 % Clopper-Pearson interval does not exceed the rate. Meant
-    for the test split: on validation the threshold uses up what ``max_escape_rate`` allows.
+
+def escape_rate_warning(escapes: int, n: int, rule: ThresholdRule) -> str | None:
+    """Return why a result does not show the promised escape rate, or ``None`` where it does.
+
+    Meant for the test split: on validation the threshold uses up what the promise allows.
+
+    Args:
+        escapes: number of groups with an escape.
+        n: number of groups with a defective image.
+        rule: has a ``max_escape_rate``.
     """
-    if clopper_pearson(escapes, n_defective)["high"] <= max_escape_rate:
+    assert rule.max_escape_rate is not None
+    if shows_rate(escapes, n, rule.max_escape_rate, rule.confidence):
         return None
-    rate = describe_rate("escapes", escapes, n_defective)
     doubt = (
-        f"an escape rate of {100 * max_escape_rate:.3g} % is not supported by this result: {rate}."
+        f"an escape rate of {_percent(rule.max_escape_rate)} is not shown by this result: "
+        f"{describe_rate('groups with an escape', escapes, n)}."
     )
-    return " ".join([doubt, *_too_few_defective(n_defective, max_escape_rate)])
+    if shows_rate(0, n, rule.max_escape_rate, rule.confidence):
+        return doubt
+    return f"{doubt} {_not_shown(n, rule, groups=True)}"
 
 
 def check_scores(scores: npt.ArrayLike, defective: npt.ArrayLike) -> tuple[Float64Array, BoolArray]:
@@ -160,46 +183,57 @@ def check_scores(scores: npt.ArrayLike, defective: npt.ArrayLike) -> tuple[Float
     return values, truth
 
 
-def check_options(
-    max_escape_rate: float | None, cost_ratio: float | None, *, best_f1: bool = False
-) -> None:
-    """Check the options that say how thresholds are chosen.
+class _Points:
+    """Thresholds between the distinct scores, ascending, with what each of them costs."""
 
-    Raises:
-        ConfigError: there are several, or one is out of range.
-    """
-    given = [
-        *([f"--max-escape-rate {max_escape_rate:g}"] if max_escape_rate is not None else []),
-        *([f"--cost-ratio {cost_ratio:g}"] if cost_ratio is not None else []),
-        *(["--best-f1"] if best_f1 else []),
-    ]
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join(given)} exclude each other. Give one of them.")
-    if max_escape_rate is not None and not 0.0 <= max_escape_rate < 1.0:
-        raise ConfigError(
-            f"--max-escape-rate must be at least 0 and below 1 but is {max_escape_rate:g}. "
-            "Half a percent is 0.005."
-        )
-    if cost_ratio is not None and not 0.0 < cost_ratio < math.inf:
-        raise ConfigError(
-            f"--cost-ratio must be above 0 and finite but is {cost_ratio:g}. "
-            "If an escape costs as much as 50 overkills, it is 50."
-        )
+    def __init__(self, values: Float64Array, truth: BoolArray, prevalence: float | None) -> None:
+        self.cuts = _cuts(values)
+        self.defective, self.good = np.sort(values[truth]), np.sort(values[~truth])
+        self.escapes: Int64Array = np.searchsorted(self.defective, self.cuts)
+        self.overkills: Int64Array = len(self.good) - np.searchsorted(self.good, self.cuts)
+        # What an image stands for: itself, or a share of the images at the line.
+        self.of_defective, self.of_good = 1.0, 1.0
+        if prevalence is not None:
+            self.of_defective = prevalence / len(self.defective)
+            self.of_good = (1.0 - prevalence) / len(self.good)
+
+    def best_f1(self) -> float:
+        """Return the threshold with the best F1 score."""
+        hits = self.of_defective * (len(self.defective) - self.escapes)
+        wrong = self.of_defective * self.escapes + self.of_good * self.overkills
+        return float(self.cuts[np.argmax(2 * hits / (2 * hits + wrong))])
+
+    def cheapest(self, cost_ratio: float) -> float:
+        """Return the threshold with the least cost."""
+        cost = cost_ratio * self.of_defective * self.escapes + self.of_good * self.overkills
+        return float(self.cuts[np.argmin(cost)])
+
+    def largest_cut(self, worst: Float64Array, allowed: int) -> float:
+        """Return the largest threshold that no more of the scores ``worst`` (N,) are below."""
+        return float(self.cuts[np.searchsorted(worst, self.cuts) <= allowed][-1])
+
+    def largest_high(self, low: float, max_review_rate: float) -> float:
+        """Return the largest threshold with no larger share of the images between it and low."""
+        between = [
+            weight * (np.searchsorted(scores, self.cuts) - np.searchsorted(scores, low))
+            for scores, weight in (
+                (self.defective, self.of_defective),
+                (self.good, self.of_good),
+            )
+        ]
+        total = self.of_defective * len(self.defective) + self.of_good * len(self.good)
+        return float(self.cuts[sum(between) <= max_review_rate * total + 1e-9][-1])
 
 
-def _candidates(
-    values: Float64Array, truth: BoolArray
-) -> tuple[Float64Array, Int64Array, Int64Array]:
-    """Return thresholds between the distinct scores, ascending, with escapes and overkills."""
+def _cuts(values: Float64Array) -> Float64Array:
+    """Return the thresholds between distinct scores, ascending."""
     distinct = np.unique(values)
     lower, upper = np.append(0.0, distinct), np.append(distinct, 1.0)
-    cuts = (lower + upper) / 2
-    # Between two neighboring floats there is no third: then the cut is the upper one.
-    cuts = np.where(cuts > lower, cuts, upper)
-    cuts = cuts[: len(distinct) + (distinct[-1] < 1.0)]  # No cut is above a score of 1.
-    escapes = np.searchsorted(np.sort(values[truth]), cuts)
-    good = np.sort(values[~truth])
-    return cuts, escapes, len(good) - np.searchsorted(good, cuts)
+    logits = (np.clip(special.logit(ends), -MAX_LOGIT, MAX_LOGIT) for ends in (lower, upper))
+    cuts: Float64Array = special.expit(sum(logits) / 2)
+    # Scores nearer to 0 or 1 than the largest logit, and neighboring floats, have none between.
+    cuts = np.where((cuts > lower) & (cuts <= upper), cuts, upper)
+    return cuts[: len(distinct) + (distinct[-1] < 1.0)]  # No cut is above a score of 1.
 
 
 def _choose_from_one_kind(values: Float64Array, n_defective: int) -> tuple[Thresholds, list[str]]:
@@ -224,23 +258,27 @@ def _choose_from_one_kind(values: Float64Array, n_defective: int) -> tuple[Thres
     return Thresholds(low=cut, high=cut, rule=rule), [warning]
 
 
-def _too_few_defective(n_defective: int, max_escape_rate: float) -> list[str]:
-    """Return a warning if there are too few images to support the rate even without an escape.
+def _not_shown(n: int, rule: ThresholdRule, *, groups: bool) -> str:
+    """Return what so many defective groups or images would show, and how many are needed."""
+    assert rule.max_escape_rate is not None
+    what = "groups with defective images" if groups else "defective images"
+    least = f"{n} {what} support no escape rate below {_percent(least_rate(n, rule.confidence))}"
+    needed = needed_units(rule.max_escape_rate, rule.confidence)
+    return (
+        f"{least} with a confidence of {_percent(rule.confidence)}: "
+        f"{_percent(rule.max_escape_rate)} is not promised. "
+        + (f"At least {needed} are needed." if needed else "No number of images can show it.")
+    )
 
-    Without an escape the interval ends at ``1 - 0.025 ** (1 / n)``: a rate of 0.5 % takes 736
-    images.
-    """
-    limit = clopper_pearson(0, n_defective)["high"]
-    if limit <= max_escape_rate:
-        return []
-    tail = (1.0 - CONFIDENCE) / 2.0
-    needed = math.ceil(math.log(tail) / math.log1p(-max_escape_rate)) if max_escape_rate else 0
-    return [
-        f"{n_defective} defective images cannot support an escape rate of "
-        f"{100 * max_escape_rate:.3g} %: if none escaped, up to {100 * limit:.2g} % would still be "
-        "possible (95 % CI). "
-        + (f"At least {needed} are needed." if needed else "No number of images can.")
-    ]
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _select(groups: Sequence[str] | None, chosen: BoolArray) -> list[str] | None:
+    if groups is None:
+        return None
+    return [group for group, one in zip(groups, chosen, strict=True) if one]
 
 
 def _few_images(n_defective: int, n_good: int) -> list[str]:

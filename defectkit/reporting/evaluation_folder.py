@@ -22,6 +22,7 @@ from defectkit.deployment.out_of_fold import warn_of_trained_images
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict
+from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import write_json
 from defectkit.models.model_folder import warnings_of
@@ -72,7 +73,7 @@ def evaluate_split(
     dataset: Dataset,
     split: Split,
     *,
-    max_escape_rate: float | None = None,
+    rule: ThresholdRule = BEST_F1,
     all_regions: bool = False,
     console: Console,
 ) -> Evaluation:
@@ -84,8 +85,8 @@ def evaluate_split(
         model: the run's model, with its thresholds.
         dataset: the dataset that the run was trained on.
         split: the split to judge on.
-        max_escape_rate: an escape rate in [0, 1); if the result does not support it, there is a
-            warning.
+        rule: what the thresholds were chosen by; if the result does not show the escape rate that
+            it promises, there is a warning.
         all_regions: whether regions of images with the verdict good are listed too.
         console: where to report.
 
@@ -104,9 +105,10 @@ def evaluate_split(
         on_image=partial(_write_overlay, results.folder),
     )
     warnings = [*warnings_of(model.info), *warn_of_trained_images(model, split)]
-    image = evaluation.metrics["image"]
-    if max_escape_rate is not None:
-        warning = escape_rate_warning(image["escapes"], image["n_defective"], max_escape_rate)
+    if rule.max_escape_rate is not None:
+        defective = evaluation.images[evaluation.images["defective"]]
+        escapes = defective.loc[defective["outcome"] == "escape", "group"].nunique()
+        warning = escape_rate_warning(escapes, defective["group"].nunique(), rule)
         warnings += [warning] if warning else []
     _write_files(evaluation, results.folder, describe_evaluated(model.info, split))
     _write_report(evaluation, results.folder, run, model, dataset, split, warnings)

@@ -34,7 +34,8 @@ class Validation:
     ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
     defective or no good images; ``dice`` in [0, 1] is that of the tuning's pixel threshold;
     ``warnings`` are about the thresholds, ``tuning_warnings`` about the tuning;
-    ``scores`` (N,) float64 and ``defective`` (N,) bool are those of the images; ``seconds`` is the
+    ``scores`` (N,) float64, ``defective`` (N,) bool and ``groups`` (N,) are those of the images;
+    ``seconds`` is the
     time that it took, and ``image_seconds`` that of an image, without what is fitted before;
     ``watched`` are the predictions to draw.
     """
@@ -48,6 +49,7 @@ class Validation:
     tuning_warnings: tuple[str, ...]
     scores: Float64Array
     defective: BoolArray
+    groups: tuple[str, ...]
     seconds: float
     image_seconds: float
     watched: tuple[Prediction, ...]
@@ -142,6 +144,7 @@ def validate_predictions(
     watched: list[Prediction] = []
     given: list[tuple[float, tuple[float, float | None] | None]] = []  # score, witnesses
     truth: list[bool] = []
+    groups: list[str] = []
     for prediction in predictions:
         judged = prediction.truth.as_found(approach.found_classes)
         pixels.update(prediction.finding.score_map, judged)
@@ -149,6 +152,7 @@ def validate_predictions(
             regions.update(prediction.finding.defect_map, prediction.truth)
         given.append((prediction.finding.score, prediction.finding.witnesses))
         truth.append(prediction.record.defective)
+        groups.append(prediction.record.group)
         if prediction.record.image_id in watched_ids:
             watched.append(prediction)
     defective = np.array(truth)
@@ -177,6 +181,7 @@ def validate_predictions(
         tuning_warnings=tuple(tuning_warnings),
         scores=scores,
         defective=defective,
+        groups=tuple(groups),
         seconds=seconds,
         image_seconds=seconds / len(scores),
         watched=tuple(_mixed(one, image_mix) for one in watched),

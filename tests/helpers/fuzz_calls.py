@@ -70,7 +70,8 @@ NUMBERS = {
     "images": "1 2 3", "size": "128 130", "textures": "1 6", "levels": "2 256", "difficulty": "0 1",
     "epochs": "1 2", "seed": "0 1 7", "seeds": "1 2", "folds": "2",
     "workers": "0 0 0 1 2", "max_images": "1 3",
-    "max_escape_rate": "0 0.01 0.5 1", "cost_ratio": "0.1 1 50", "pixel_pitch": "0.01 2",
+    "max_escape_rate": "0 0.01 0.5 1", "confidence": "0.5 0.95 1", "max_review_rate": "0 0.1 2",
+    "cost_ratio": "0.1 1 50", "prevalence": "0 0.01 0.5", "pixel_pitch": "0.01 2",
     "mask_threshold": "1 128 255",
 }  # fmt: skip
 TEXTS = {
@@ -277,7 +278,7 @@ def writes_to(call: Call, case: Path) -> dict[str, list[Path]]:
         case "evaluate":
             run = case / values.get("run", "")
             split = values.get("split", "test")
-            changes = {"max_escape_rate", "cost_ratio", "best_f1"} & set(values)
+            changes = {"max_escape_rate", "cost_ratio", "prevalence", "best_f1"} & set(values)
             model = [run / "model" / "model.json"] if changes else []
             return {"evaluate": [run / "evaluation" / split], "train": model}
         case "compare":

@@ -274,7 +274,9 @@ def _images(top: Path, out: Path) -> Iterator[Path]:
 
 def _evaluation(call: Call, status: int, state: State, place: Place) -> Iterator[str]:
     run, split = os.path.normpath(call.values["run"]), call.values.get("split", "test")
-    if status != 2 and {"max_escape_rate", "cost_ratio", "best_f1"} & set(call.values):
+    if status != 2 and {"max_escape_rate", "cost_ratio", "prevalence", "best_f1"} & set(
+        call.values
+    ):
         state.models.discard(run)
     if status == 0:
         yield from true_evaluation(run, split, state, place, moved="data" in call.values)

@@ -17,6 +17,7 @@ from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.errors import ConfigError, DatasetError, ImageError, ModelError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.operating_points import choose_thresholds
+from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.files import read_csv, read_json
 from defectkit.regions import Region
 from defectkit.reporting.glossary import GLOSSARY
@@ -332,13 +333,17 @@ def test_max_escape_rate_takes_thresholds_from_validation_and_keeps_them(
     model = defectkit.load(run_copy, device="cpu")
     records = Dataset.load(dataset_folder).split("val")
     scores = [model.find(read_image(record.path)).score for record in records]
+    options = {"max_escape_rate": 0.7, "confidence": 0.8, "max_review_rate": 0.3}
     expected, _ = choose_thresholds(
-        np.array(scores), np.array([r.defective for r in records]), max_escape_rate=0.4
+        scores,
+        [record.defective for record in records],
+        ThresholdRule(**options),
+        groups=[record.group for record in records],
     )
 
-    metrics = defectkit.evaluate(run_copy, max_escape_rate=0.4, device="cpu", console=quiet).metrics
+    metrics = defectkit.evaluate(run_copy, **options, device="cpu", console=quiet).metrics
     kept = read_json(run_copy / "model" / "model.json")["thresholds"]
-    assert kept["rule"] == "max_escape_rate=0.4"
+    assert kept["rule"] == "max_escape_rate=0.7, confidence=0.8, max_review_rate=0.3"
     assert kept == pytest.approx(expected.to_dict())
     assert metrics["image"]["threshold_low"] == kept["low"]
     assert metrics["image"]["threshold_high"] == kept["high"]

@@ -16,6 +16,7 @@ from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError
 from defectkit.evaluation.operating_points import choose_thresholds
+from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.files import read_csv, read_json, write_json
 from defectkit.seals import add_seal
 from defectkit.training.history import read_history
@@ -55,6 +56,7 @@ def test_the_model_is_of_all_images_and_what_is_chosen_is_of_the_folds(folded, r
     scores, defective = info["out_of_fold"]["scores"], info["out_of_fold"]["defective"]
     assert scores == [float(row["score"]) for row in rows]
     assert defective == [row["defective"] == "1" for row in rows]
+    assert info["out_of_fold"]["groups"] == [row["group"] for row in rows]
     assert info["thresholds"] == choose_thresholds(scores, defective)[0].to_dict()
     assert info["validation"]["images"] == len(records)
     assert "was chosen by 2 other networks" in info["note"]
@@ -80,8 +82,9 @@ def test_thresholds_are_chosen_again_by_the_folds_and_its_own_images_are_warned_
 ):
     info = read_json(folded / "model" / "model.json")
     kept = info["out_of_fold"]
-    expected, _ = choose_thresholds(kept["scores"], kept["defective"], max_escape_rate=0.3)
-    defectkit.evaluate(folded, max_escape_rate=0.3, device="cpu", console=quiet)
+    rule = ThresholdRule(max_escape_rate=0.8, confidence=0.6)
+    expected, _ = choose_thresholds(kept["scores"], kept["defective"], rule, groups=kept["groups"])
+    defectkit.evaluate(folded, max_escape_rate=0.8, confidence=0.6, device="cpu", console=quiet)
     assert defectkit.load(folded, device="cpu").thresholds == expected
     console = Console(file=io.StringIO(), width=2000)
     defectkit.evaluate(folded, split="val", best_f1=True, device="cpu", console=console)

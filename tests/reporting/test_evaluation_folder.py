@@ -7,6 +7,7 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.files import read_csv, read_json
 from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 from defectkit.seals import read_sealed
@@ -65,8 +66,9 @@ def test_overlays_sort_by_outcome_as_the_rows_do(evaluate):
 
 
 def test_an_escape_rate_that_is_not_shown_is_a_warning_of_the_report(evaluate):
-    page = (evaluate(max_escape_rate=0.1).folder / "report.html").read_text()
-    assert "An escape rate of 10 % is not supported" in page
+    rule = ThresholdRule(max_escape_rate=0.1)
+    page = (evaluate(rule=rule).folder / "report.html").read_text()
+    assert "An escape rate of 10 % is not shown by this result" in page
     assert "is not shown" not in (evaluate().folder / "report.html").read_text()
 
 

@@ -27,7 +27,8 @@ RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seco
 VALIDATION = Validation(
     image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
     thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), tuning_warnings=(),
-    scores=np.zeros(20), defective=np.arange(20) < 10, seconds=3.0, image_seconds=0.1, watched=(),
+    scores=np.zeros(20), defective=np.arange(20) < 10, groups=("",) * 20, seconds=3.0,
+    image_seconds=0.1, watched=(),
 )  # fmt: skip
 
 
