@@ -5,27 +5,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from defectkit.approaches.crop_samples import CropSamples, check_side
+from defectkit.approaches.graphs import SegmentGraph, run_graph
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import Scored, find_by_scores
-from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.data.images import pad_image
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.losses import (
     Layout,
     choose_layout,
-    class_probabilities,
     count_outputs,
     segmentation_losses,
 )
-from defectkit.models.network import Network, require_finite
+from defectkit.models.network import Network
 from defectkit.models.segmentation.segmenter import (
     Segmenter,
     SegmenterOutput,
@@ -146,39 +144,16 @@ class Segment:
             resize=resize,
         )
 
+    def graph(self, network: Network) -> SegmentGraph:
+        """All that is done to the pixels of an image that goes through the network at once."""
+        return SegmentGraph(
+            network,
+            layout=self.layout,
+            margin=self.passes(network).margin,
+            flip=self.config.infer.flip,
+        )
+
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""
-        run = partial(self._probabilities, network)
+        run = partial(run_graph, self.graph(network), device=next(network.parameters()).device)
         return self.passes(network).score(run, batch, n_classes=len(self.classes))
-
-    def _probabilities(self, network: Network, batch: ImageBatch) -> Scored:
-        """Score (B, H, W, C) in one pass, or with ``infer.flip`` in two, mirrored and averaged."""
-        scores, decisions = self._pass(network, batch)
-        if self.config.infer.flip:
-            mirrored, others = self._pass(network, batch[:, :, ::-1])
-            scores = np.float32(0.5) * (scores + mirrored[..., ::-1])
-            if decisions is not None and others is not None:
-                decisions = np.float32(0.5) * (decisions + others)
-        return scores, decisions
-
-    def _pass(self, network: Network, batch: ImageBatch) -> Scored:
-        height, width = batch.shape[1:3]
-        margin = self.passes(network).margin
-        around = ((margin, margin), (margin, margin), (0, 0))
-        padded = np.stack(
-            [
-                pad_image(np.pad(image, around, mode="symmetric"), network.size_divisor)
-                for image in batch
-            ]
-        )
-        device = next(network.parameters()).device
-        images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
-        inside = slice(margin, margin + height), slice(margin, margin + width)
-        with torch.inference_mode():
-            outputs: SegmenterOutput = network(images)
-            logits = outputs.pixels[:, :, *inside]
-            scores: ScoreMap = class_probabilities(logits, self.layout).cpu().numpy()
-            if outputs.images is None:
-                return scores, None
-            require_finite(outputs.images)
-            return scores, outputs.images.float().cpu().numpy()

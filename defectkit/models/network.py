@@ -103,9 +103,13 @@ class Network(nn.Module):
 def require_finite(*outputs: torch.Tensor) -> None:
     """Check raw outputs of a network in evaluation, before NaN gets lost among thresholds.
 
+    An exported graph has no such check: it cannot raise.
+
     Raises:
         NotFiniteError: a value is NaN or infinite.
     """
+    if torch.compiler.is_exporting():
+        return
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise NotFiniteError(
             "the network's scores are not finite: its training has diverged. Train again with a "

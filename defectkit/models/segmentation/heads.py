@@ -15,6 +15,8 @@ from torch import nn
 
 HIDDEN = 64
 """Number of channels between the features and what the heads say."""
+BELOW_ALL = -1e4
+"""What lies beyond the end where the largest value counts; finite also in 16 bit."""
 
 
 class DeepFeatures(nn.Module):
@@ -61,10 +63,14 @@ class ImageHead(nn.Module):
     counts, so that what it says does not depend on the image's size.
     """
 
-    def __init__(self, channels: Sequence[int], *, window: int) -> None:
-        """Judge windows of ``window`` x ``window`` pixels."""
+    def __init__(self, channels: Sequence[int], *, window: int, reduction: int) -> None:
+        """Judge windows of ``window`` x ``window`` pixels.
+
+        A place of the finer of the deep features stands for ``reduction`` x ``reduction`` pixels.
+        """
         super().__init__()
-        self.window = window
+        self.reduction = reduction
+        self.side = max(round(window / reduction), 1)
         self.features = DeepFeatures(channels)
         self.mix = nn.Sequential(
             nn.Conv2d(HIDDEN + 1, HIDDEN, 3, padding=1, bias=False),
@@ -76,14 +82,37 @@ class ImageHead(nn.Module):
     def forward(self, features: Sequence[torch.Tensor], defect_map: torch.Tensor) -> torch.Tensor:
         """Return logits (B,); ``defect_map`` has the logits of any defect, (B, 1, H, W)."""
         deep = self.features(features)
-        seen = F.adaptive_max_pool2d(defect_map.detach(), deep.shape[2:])
+        seen = F.max_pool2d(defect_map.detach(), self.reduction)
         seen = seen.clamp(-10.0, 10.0) / 5.0
         mixed = torch.cat([self.mix(torch.cat([deep, seen], dim=1)), seen], dim=1)
-        side = max(round(self.window * deep.shape[2] / defect_map.shape[2]), 1)
-        window = tuple(min(side, length) for length in mixed.shape[2:])
-        step = tuple(max(length // 2, 1) for length in window)
-        pooled = [
-            F.max_pool2d(mixed, window, step, ceil_mode=True),
-            F.avg_pool2d(mixed, window, step, ceil_mode=True),
-        ]
-        return cast(torch.Tensor, self.decide(torch.cat(pooled, dim=1)).amax(dim=(1, 2, 3)))
+        pooled, counts = self._pool(mixed)
+        decisions = self.decide(pooled).masked_fill(~counts, -torch.inf)
+        return cast(torch.Tensor, decisions.amax(dim=(1, 2, 3)))
+
+    def _pool(self, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return values (B, 2 F, h, w) of windows, and which of the windows count, (h, w) bool.
+
+        The values are the largest and the mean ones.
+
+        Windows that reach beyond the end have the places inside alone, as by ``ceil_mode``, which
+        exported graphs compute in different ways. The sizes of windows are fixed, for the same
+        reason: all beyond the first that reaches the end do not count.
+        """
+        side, step = self.side, max(self.side // 2, 1)
+        beyond = (0, side, 0, side)
+        largest = F.max_pool2d(F.pad(mixed, beyond, value=BELOW_ALL), side, step)
+        inside = F.avg_pool2d(F.pad(torch.ones_like(mixed[:, :1]), beyond), side, step)
+        means = F.avg_pool2d(F.pad(mixed, beyond), side, step) / inside.clamp_min(0.5 / side**2)
+        rows, columns = (
+            _counting(length, size, side=side, step=step, device=mixed.device)
+            for length, size in zip(mixed.shape[2:], largest.shape[2:], strict=True)
+        )
+        return torch.cat([largest, means], dim=1), rows[:, None] & columns
+
+
+def _counting(
+    length: int, windows: int, *, side: int, step: int, device: torch.device
+) -> torch.Tensor:
+    """Return which windows (windows,) of a length count: up to the first that reaches its end."""
+    start = torch.arange(windows, device=device) * step
+    return (start == 0) | (start - step + side < length)

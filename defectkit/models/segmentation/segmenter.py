@@ -228,10 +228,14 @@ def build_smp(
     if architecture in _WITHOUT_HEADS:
         return Segmenter(body, **common)
     channels = body.encoder.out_channels
+    # Dilated encoders stop to shrink their maps at their stride.
+    reduction = min(2 ** (len(channels) - 2), body.encoder.output_stride)
     return HeadedSegmenter(
         body,
         class_head=ClassHead(channels, out_channels - 1) if class_head else None,
-        image_head=ImageHead(channels, window=image_window) if image_window else None,
+        image_head=(
+            ImageHead(channels, window=image_window, reduction=reduction) if image_window else None
+        ),
         **common,
     )
 

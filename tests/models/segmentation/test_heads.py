@@ -17,7 +17,7 @@ def features(batch: int, height: int, width: int, *, seed: int = 0) -> list[torc
 
 def image_head(window: int = 64) -> ImageHead:
     torch.manual_seed(0)
-    return ImageHead(CHANNELS, window=window).eval()
+    return ImageHead(CHANNELS, window=window, reduction=16).eval()
 
 
 def test_classes_are_told_at_the_size_of_the_image_from_the_two_deepest_maps():
@@ -75,3 +75,29 @@ def test_no_gradient_comes_back_through_the_map():
 def test_images_of_any_size_get_one_number(size):
     with torch.inference_mode():
         assert image_head()(features(3, *size), torch.zeros(3, 1, *size)).shape == (3,)
+
+
+def by_definition(head: ImageHead, maps: list[torch.Tensor], defect_map: torch.Tensor):
+    """What the head says, by pooling with windows that end where the image does."""
+    deep = head.features(maps)
+    seen = torch.nn.functional.adaptive_max_pool2d(defect_map, deep.shape[2:])
+    seen = seen.clamp(-10.0, 10.0) / 5.0
+    mixed = torch.cat([head.mix(torch.cat([deep, seen], dim=1)), seen], dim=1)
+    window = tuple(min(head.side, length) for length in mixed.shape[2:])
+    step = tuple(max(length // 2, 1) for length in window)
+    pooled = [
+        pool(mixed, window, step, ceil_mode=True)
+        for pool in (torch.nn.functional.max_pool2d, torch.nn.functional.avg_pool2d)
+    ]
+    return head.decide(torch.cat(pooled, dim=1)).amax(dim=(1, 2, 3))
+
+
+@pytest.mark.parametrize("window", [16, 48, 64, 80, 400])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (96, 320), (1024, 64), (224, 160)])
+def test_windows_end_where_the_image_does(size, window):
+    head, maps = image_head(window), features(3, *size)
+    generator = torch.Generator().manual_seed(2)
+    defect_map = 4 * torch.randn(3, 1, *size, generator=generator)
+    with torch.inference_mode():
+        expected = by_definition(head, maps, defect_map)
+        torch.testing.assert_close(head(maps, defect_map), expected, rtol=1e-5, atol=1e-5)

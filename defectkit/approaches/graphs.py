@@ -1,0 +1,126 @@
+"""Graphs: what an approach does to an image in torch, from its pixels as read to its scores.
+
+Inspection runs a graph, and an export writes it: what is inside of it cannot differ between both.
+All that depends on an image's content is inside: normalization, reflected borders, the network,
+probabilities. Images that are too large for one pass go through it in parts (``passes.py``).
+
+Shapes: B images of H x W pixels, C channels, K classes.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix
+from defectkit.approaches.score_maps import SCORE_WINDOW
+from defectkit.approaches.whole_images import Scored
+from defectkit.arrays import ImageBatch, ScoreMap
+from defectkit.models.losses import Layout, class_probabilities
+from defectkit.models.mirroring import mirrored_beyond, mirrored_index
+from defectkit.models.network import Network, require_finite
+from defectkit.models.segmentation.segmenter import SegmenterOutput
+
+GraphOutput = tuple[torch.Tensor, torch.Tensor | None]
+"""Scores (B, K, H, W) float32 in [0, 1], and logits (B,) float32 of whole images, or None."""
+
+SMALLEST = 1e-7
+"""Scores are kept this far from 0 and 1 before their logarithm, which ``MAX_LOGIT`` limits."""
+
+
+class SegmentGraph(nn.Module):
+    """Images (B, H, W, C) uint8 -> ``GraphOutput`` of a segmentation network."""
+
+    def __init__(self, network: Network, *, layout: Layout, margin: int, flip: bool) -> None:
+        """Reflect images by ``margin`` pixels; with ``flip``, score them mirrored as well."""
+        super().__init__()
+        self.network = network
+        self.layout = layout
+        self.margin = margin
+        self.flip = flip
+
+    def forward(self, images: torch.Tensor) -> GraphOutput:
+        """Score images in one pass, or with ``flip`` in two, of which it takes the mean.
+
+        Raises:
+            NotFiniteError: the network's outputs are not finite; not in an exported graph.
+        """
+        scores, decisions = self._pass(images)
+        if self.flip:
+            mirrored, others = self._pass(images.flip(2))
+            scores = 0.5 * (scores + mirrored.flip(3))
+            if decisions is not None and others is not None:
+                decisions = 0.5 * (decisions + others)
+        return scores, decisions
+
+    def _pass(self, images: torch.Tensor) -> GraphOutput:
+        height, width = images.shape[1:3]
+        rows, columns = (
+            mirrored_beyond(length, margin=self.margin, divisor=self.network.size_divisor)
+            for length in (height, width)
+        )
+        wide = images[:, rows.to(images.device)][:, :, columns.to(images.device)]
+        outputs: SegmenterOutput = self.network(wide.permute(0, 3, 1, 2))
+        first = self.margin
+        logits = outputs.pixels[:, :, first : first + height, first : first + width]
+        scores = class_probabilities(logits, self.layout)
+        if outputs.images is None:
+            return scores, None
+        require_finite(outputs.images)
+        return scores, outputs.images.float()
+
+
+class ImageGraph(nn.Module):
+    """A graph with the score of each image: what is exported."""
+
+    def __init__(self, graph: nn.Module, mix: ImageMix) -> None:
+        """Take the scores of ``graph``, and mix those of images by ``mix``."""
+        super().__init__()
+        self.scoring = graph
+        self.mix = mix
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return ``score_map`` and ``image_score``, and ``image_logit`` where there is one.
+
+        Args:
+            images: (B, H, W, C) uint8, of 5 x 5 pixels or more.
+        """
+        scores, decisions = self.scoring(images)
+        outputs = {"score_map": scores}
+        if decisions is not None:
+            outputs["image_logit"] = decisions
+        outputs["image_score"] = image_scores(scores, decisions, self.mix)
+        return outputs
+
+
+def image_scores(
+    scores: torch.Tensor, decisions: torch.Tensor | None, mix: ImageMix
+) -> torch.Tensor:
+    """Return the scores (B,) of images, as ``make_finding`` computes them where all pixels count.
+
+    Args:
+        scores: (B, K, H, W) in [0, 1], of 5 x 5 pixels or more.
+        decisions: (B,) logits of whole images, or None.
+        mix: how both are mixed, where there are logits.
+    """
+    beyond = SCORE_WINDOW // 2
+    rows, columns = (
+        mirrored_index(length, beyond, beyond).to(scores.device) for length in scores.shape[2:]
+    )
+    defect_map = scores.amax(dim=1, keepdim=True)[:, :, rows][..., columns]
+    means = F.avg_pool2d(defect_map, SCORE_WINDOW, stride=1)
+    map_scores = means.amax(dim=(1, 2, 3)).clamp(0.0, 1.0)
+    if decisions is None:
+        return map_scores
+    inside = map_scores.clamp(SMALLEST, 1.0 - SMALLEST)
+    logits = (inside.log() - (1.0 - inside).log()).clamp(-MAX_LOGIT, MAX_LOGIT)
+    return torch.sigmoid(mix.map_weight * logits + mix.image_weight * decisions + mix.bias)
+
+
+def run_graph(graph: nn.Module, batch: ImageBatch, device: torch.device) -> Scored:
+    """Return the scores of images (B, H, W, C) that a graph on ``device`` gives."""
+    images = torch.from_numpy(np.ascontiguousarray(batch)).to(device)
+    with torch.inference_mode():
+        scores, decisions = graph(images)
+    maps: ScoreMap = scores.cpu().numpy()
+    return maps, None if decisions is None else decisions.cpu().numpy()
