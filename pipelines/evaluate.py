@@ -14,8 +14,8 @@ from defectkit.vocabulary import Device, Split
 
 if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
-    from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.evaluate_images import Evaluation
+    from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.evaluation.threshold_rule import ThresholdRule
 
 
@@ -53,7 +53,7 @@ def run(
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
 
     Args:
-        run: The run folder.
+        run: The run folder, or with --data an exported model.
         split: The split to evaluate on.
         data: The dataset folder; by default the one that the run was trained on.
         max_escape_rate: The fraction of defective images called good that is promised not to be
@@ -75,7 +75,7 @@ def run(
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.load_model import load_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
@@ -90,7 +90,7 @@ def run(
         best_f1=best_f1,
     )
     run = Path(run)
-    model = TrainedModel.load(run, device=device)
+    model = load_model(run, device=device)
     dataset = load_dataset_of_run(run, model, Path(data) if data else None)
     with open_evaluation(run, dataset, split) as results:
         if rule.is_asked:
@@ -109,12 +109,12 @@ def run(
 
 def _choose_thresholds(
     run: Path,
-    model: "TrainedModel",
+    model: "LoadedModel",
     dataset: "Dataset",
     split: Split,
     rule: "ThresholdRule",
     console: Console,
-) -> "TrainedModel":
+) -> "LoadedModel":
     """Return the model with thresholds chosen again on validation, and keep them in its folder.
 
     ``split`` is what is evaluated next.

@@ -26,7 +26,6 @@ from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.model_folder import (
     model_folder,
-    read_model,
     read_model_info,
     read_model_weights,
 )
@@ -93,6 +92,20 @@ class TrainedModel(LoadedModel):
         """The classes of a score map's layers."""
         return self.approach.found_classes
 
+    @property
+    def threads(self) -> int:
+        """Number of threads that compute on a CPU."""
+        return torch.get_num_threads()
+
+    @property
+    def tuning(self) -> Tuning:
+        """How findings are made from scores, as chosen on validation."""
+        return self.approach.tuning
+
+    def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
+        """Return the model with other thresholds, and with the ``model.json`` that has them."""
+        return replace(self, thresholds=thresholds, info=info)
+
     def own_settings(self) -> AbstractContextManager[None]:
         """Use our settings of torch; afterwards all is as before."""
         return own_torch_settings()
@@ -143,8 +156,8 @@ def save_model(
 
 
 def replace_thresholds(
-    path: Path | str, model: TrainedModel, thresholds: Thresholds, warnings: Sequence[str]
-) -> TrainedModel:
+    path: Path | str, model: LoadedModel, thresholds: Thresholds, warnings: Sequence[str]
+) -> LoadedModel:
     """Return ``model`` with other thresholds and the warnings about them, and keep both on disk.
 
     Args:
@@ -157,7 +170,9 @@ def replace_thresholds(
         ModelError: the folder is damaged, or has another model by now.
     """
     folder = model_folder(path)
-    info, _ = read_model(folder)
+    info = read_model_info(folder)
+    if isinstance(model, TrainedModel):
+        read_model_weights(folder, info)
     if seal_of(info) != seal_of(model.info):
         raise ModelError(
             f"{folder} was written again while the thresholds were chosen, so they are those of "
@@ -166,7 +181,7 @@ def replace_thresholds(
     changed = {"thresholds": thresholds.to_dict(), "warnings": list(warnings)}
     info = add_seal({**info, **changed, "format_version": FORMAT_VERSION})
     write_json(folder / "model.json", info)
-    return replace(model, thresholds=thresholds, info=info)
+    return model.with_thresholds(thresholds, info)
 
 
 def _check_finite(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

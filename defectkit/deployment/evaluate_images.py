@@ -6,11 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from defectkit.approaches.interface import Approach
-from defectkit.deployment.bundle import TrainedModel
-from defectkit.devices import describe_device
+from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
@@ -54,7 +51,7 @@ class Evaluation:
 
 
 def evaluate_images(
-    model: TrainedModel,
+    model: LoadedModel,
     predictions: Iterable[Prediction],
     *,
     folder: Path,
@@ -70,9 +67,8 @@ def evaluate_images(
         all_regions: whether regions of images with the verdict good are listed too.
         on_image: called with each prediction, as it is listed, and its judgment.
     """
-    approach = model.approach
-    classes = approach.found_classes
-    pixels = PixelMetrics(classes=classes, threshold=approach.tuning.pixel_threshold)
+    classes = model.found_classes
+    pixels = PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold)
     boxes = BoxMetrics(classes=classes)
     rows: list[dict[str, Any]] = []
     matches: list[RegionMatch] = []
@@ -82,14 +78,14 @@ def evaluate_images(
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
         truth = prediction.truth.as_found(classes)
         pixels.update(finding.score_map, truth)
-        boxes.update(ranked_boxes(finding, classes, approach.tuning), truth.regions)
+        boxes.update(ranked_boxes(finding, classes, model.tuning), truth.regions)
         listed = list_regions(finding, judgment, all_regions=all_regions)
         matches += match_regions(listed, prediction.truth, image_id=record.image_id)
-        rows.append(_image_row(prediction, judgment, approach))
+        rows.append(_image_row(prediction, judgment, model))
         seconds.append(prediction.seconds)
         on_image(replace(prediction, finding=listed), judgment)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
-    confusion = class_confusion(matches, classes) if classes == approach.classes else None
+    confusion = class_confusion(matches, classes) if classes == model.classes else None
     metrics = {
         "image": image_metrics(scores, defective, model.thresholds),
         "pixel": pixels.result(),
@@ -118,10 +114,10 @@ def describe_evaluated(info: Mapping[str, Any], split: Split) -> dict[str, str]:
     return {"model": seal_of(info), "dataset": info["dataset"], "split": split}
 
 
-def _image_row(prediction: Prediction, judgment: Judgment, approach: Approach) -> dict[str, Any]:
+def _image_row(prediction: Prediction, judgment: Judgment, model: LoadedModel) -> dict[str, Any]:
     """Return a row of ``images.csv``."""
     record, finding, truth = prediction.record, prediction.finding, prediction.truth
-    found = finding.defect_map >= approach.tuning.pixel_threshold
+    found = finding.defect_map >= model.tuning.pixel_threshold
     if truth.scope.counted is not None:
         found &= truth.scope.counted
     return {
@@ -133,7 +129,7 @@ def _image_row(prediction: Prediction, judgment: Judgment, approach: Approach) -
         "outcome": judgment.outcome,
         **{
             f"score_{name}": float(score)
-            for name, score in zip(approach.found_classes, finding.class_scores, strict=True)
+            for name, score in zip(model.found_classes, finding.class_scores, strict=True)
             if name  # else it is the score of any defect
         },
         # The counts from which the pooled Dice is made: of the score map, without min_area.
@@ -149,13 +145,13 @@ def _urgency(row: dict[str, Any]) -> tuple[int, float, str]:
     return URGENCY[row["outcome"]], score, row["image_id"]
 
 
-def _speed(seconds: Sequence[float], model: TrainedModel) -> dict[str, Any]:
+def _speed(seconds: Sequence[float], model: LoadedModel) -> dict[str, Any]:
     # The first image also pays for what is set up once.
     milliseconds = 1000 * np.array(seconds[1:] or seconds)
     return {
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
         "images_per_second": float(1000 / milliseconds.mean()),
-        "device": describe_device(model.device),
-        "threads": torch.get_num_threads(),
+        "device": model.device_name,
+        "threads": model.threads,
     }

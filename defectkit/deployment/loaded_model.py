@@ -4,13 +4,14 @@ It needs no torch, since at the line there is none.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import ValidationError
 
+from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Image, ImageSize
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
@@ -36,6 +37,20 @@ class LoadedModel(ABC):
     @abstractmethod
     def device_name(self) -> str:
         """Where it computes, for people to read."""
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """Number of threads that compute on a CPU."""
+
+    @property
+    @abstractmethod
+    def tuning(self) -> Tuning:
+        """How findings are made from scores, as chosen on validation."""
+
+    @abstractmethod
+    def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
+        """Return the model with other thresholds, and with the ``model.json`` that has them."""
 
     @abstractmethod
     def own_settings(self) -> AbstractContextManager[None]:
@@ -63,6 +78,22 @@ class LoadedModel(ABC):
     def classes(self) -> tuple[str, ...]:
         """The defect classes of the labels."""
         return tuple(self.info["classes"])
+
+    @property
+    def approach_name(self) -> str:
+        """The approach, for people to read; both where novelty is fused with a trained one."""
+        return " + ".join(config["approach"] for config in self._configs())
+
+    @property
+    def network_name(self) -> str:
+        """The architecture of the network, or of both."""
+        return " + ".join(config["model"]["architecture"] for config in self._configs())
+
+    def _configs(self) -> Iterator[dict[str, Any]]:
+        info: dict[str, Any] | None = self.info
+        while info:
+            yield info["config"]
+            info = info.get("trained")
 
     @property
     def pixels(self) -> PixelFormat:

@@ -7,6 +7,7 @@ from typing import Any
 from defectkit.approaches.interface import Approach
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.tables import make_table, write_table
 from defectkit.training.failures import explain_failed_validation
@@ -15,7 +16,7 @@ from defectkit.training.validation import Validation, validate_predictions
 from defectkit.vocabulary import Split
 
 
-def warn_of_trained_images(model: TrainedModel, split: Split) -> list[str]:
+def warn_of_trained_images(model: LoadedModel, split: Split) -> list[str]:
     """Return a sentence if the model was trained on the images of ``split``, since it had folds."""
     if not model.out_of_fold or split == "test":
         return []

@@ -6,14 +6,14 @@ from typing import Any
 
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.best_model import identify_model
-from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import DatasetError, ModelError
 from defectkit.models.model_folder import model_folder, read_model_info
 from defectkit.seals import read_sealed
 from defectkit.training.folds import check_no_fold
 
 
-def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None) -> Dataset:
+def load_dataset_of_run(run: Path, model: LoadedModel, data: Path | None = None) -> Dataset:
     """Load the dataset that a run was trained on.
 
     Args:
@@ -37,7 +37,7 @@ def load_dataset_of_run(run: Path, model: TrainedModel, data: Path | None = None
     dataset = Dataset.load(data or recorded["dataset_folder"])
     if (dataset.fingerprint, dataset.classes) != (
         model.info.get("dataset"),
-        model.approach.classes,
+        model.classes,
     ):
         raise DatasetError(
             f"{dataset.folder} is not the dataset that {run} was trained on: its images, masks, "
@@ -66,7 +66,7 @@ def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> No
             )
 
 
-def _check_own_model(run: Path, model: TrainedModel, recorded: Mapping[str, Any]) -> None:
+def _check_own_model(run: Path, model: LoadedModel, recorded: Mapping[str, Any]) -> None:
     """Check that the model was trained by the run whose ``run.json`` is given."""
     own = identify_model(model.info)
     if recorded.get("identity", own) != own:  # Earlier versions did not record it.

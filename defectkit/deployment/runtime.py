@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.engines import FILES, IMAGE_LOGIT, SCORE_MAP, Engine, load_engine
 from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
 from defectkit.deployment.model_info import Exported, ModelInfo
+from defectkit.devices import usable_processors
 from defectkit.errors import ConfigError, ModelError, NotFiniteError, is_out_of_memory, shown
 from defectkit.evaluation.operating_points import Thresholds
 from defectkit.findings import Finding
@@ -33,7 +34,7 @@ class ExportedModel(LoadedModel):
         folder: the exported folder.
         engine: computes the graph.
         exported: how it was exported.
-        tuning: how findings are made from scores.
+        chosen: how findings are made from scores.
         thresholds: those of the verdict.
         info: the content of ``model.json``.
     """
@@ -41,7 +42,7 @@ class ExportedModel(LoadedModel):
     folder: Path
     engine: Engine
     exported: Exported
-    tuning: Tuning
+    chosen: Tuning
     thresholds: Thresholds
     info: dict[str, Any]
     _process: int = field(default_factory=os.getpid)
@@ -79,7 +80,7 @@ class ExportedModel(LoadedModel):
             folder=folder,
             engine=engine,
             exported=exported,
-            tuning=tuning,
+            chosen=tuning,
             thresholds=thresholds,
             info=info,
         )
@@ -93,6 +94,20 @@ class ExportedModel(LoadedModel):
     def device_name(self) -> str:
         """Where it computes, for people to read."""
         return self.engine.name
+
+    @property
+    def tuning(self) -> Tuning:
+        """How findings are made from scores, as chosen on validation."""
+        return self.chosen
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that compute."""
+        return usable_processors()
+
+    def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
+        """Return the model with other thresholds, and with the ``model.json`` that has them."""
+        return replace(self, thresholds=thresholds, info=info)
 
     def own_settings(self) -> AbstractContextManager[None]:
         """Change nothing: an engine has no settings that other code shares."""
@@ -114,7 +129,7 @@ class ExportedModel(LoadedModel):
             self._score,
             images,
             self.found_classes,
-            tuning=self.tuning,
+            tuning=self.chosen,
             one_class=self.exported.one_class,
             scopes=scopes,
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import Protocol
 
 import torch
 
@@ -15,6 +16,7 @@ from defectkit.data.dataset import ImageRecord
 from defectkit.errors import NotFiniteError
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
 from defectkit.models.network import Network
 
 
@@ -22,7 +24,7 @@ from defectkit.models.network import Network
 class Prediction:
     """One labeled image with its truth and the finding of an approach.
 
-    ``image`` is (H, W, C) uint8; ``seconds`` are those of ``Approach.find`` alone.
+    ``image`` is (H, W, C) uint8; ``seconds`` are those of finding alone.
     """
 
     record: ImageRecord
@@ -32,8 +34,55 @@ class Prediction:
     seconds: float
 
 
+class Finder(Protocol):
+    """What finds defects in images: a loaded model, or an approach with a network."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The defect classes of the labels."""
+        ...
+
+    def find_all(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
+        """Return the finding of each image (H, W, C) uint8."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFinder:
+    """A network in eval mode, with the approach that it belongs to."""
+
+    approach: Approach
+    network: Network
+
+    @property
+    def channels(self) -> int:
+        """Channels of the images it takes."""
+        return self.approach.channels
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The defect classes of the labels."""
+        return self.approach.classes
+
+    def find_all(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
+        """Return the finding of each image (H, W, C) uint8."""
+        return self.approach.find(self.network, images, scopes)
+
+
 def predict(
     approach: Approach, network: Network, records: Sequence[ImageRecord], *, batch_size: int = 1
+) -> Iterator[Prediction]:
+    """Yield a ``Prediction`` of a network for each record, as ``predict_by`` does."""
+    return predict_by(NetworkFinder(approach, network), records, batch_size=batch_size)
+
+
+def predict_by(
+    finder: Finder, records: Sequence[ImageRecord], *, batch_size: int = 1
 ) -> Iterator[Prediction]:
     """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread.
 
@@ -45,9 +94,9 @@ def predict(
     """
 
     def read(record: ImageRecord) -> tuple[Image, LabeledTruth]:
-        image = record.read_image(approach.channels)
-        masks = record.read_masks(approach.classes)
-        return image, LabeledTruth(masks, approach.classes, record.read_scope())
+        image = record.read_image(finder.channels)
+        masks = record.read_masks(finder.classes)
+        return image, LabeledTruth(masks, finder.classes, record.read_scope())
 
     ahead: deque[tuple[ImageRecord, Future[tuple[Image, LabeledTruth]]]]
     waiting = iter(records)
@@ -60,7 +109,7 @@ def predict(
             start = time.perf_counter()
             images, scopes = zip(*((image, truth.scope) for image, truth in pairs), strict=True)
             try:
-                findings = approach.find(network, images, scopes)
+                findings = finder.find_all(images, scopes)
             except NotFiniteError as error:
                 names = ", ".join(record.image_id for record, _ in batch)
                 raise NotFiniteError(f"{names}: {error}") from error

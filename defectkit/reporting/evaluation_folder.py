@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import track
 
-from defectkit.approaches.fused import approach_name, network_name
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.evaluate_images import (
     URGENCY,
     Evaluation,
     describe_evaluated,
     evaluate_images,
 )
+from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.deployment.out_of_fold import warn_of_trained_images
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
-from defectkit.evaluation.prediction import Prediction, predict
+from defectkit.evaluation.prediction import Prediction, predict_by
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import write_json
@@ -69,7 +68,7 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
 def evaluate_split(
     results: Results,
     run: Path,
-    model: TrainedModel,
+    model: LoadedModel,
     dataset: Dataset,
     split: Split,
     *,
@@ -117,14 +116,14 @@ def evaluate_split(
 
 
 def predict_with_progress(
-    model: TrainedModel, records: Sequence[ImageRecord], *, title: str, console: Console
+    model: LoadedModel, records: Sequence[ImageRecord], *, title: str, console: Console
 ) -> Iterator[Prediction]:
     """Yield the model's prediction of each record, with a progress bar where there is a terminal.
 
     One image at a time, so that the speed is the time that one image waits.
     """
     yield from track(
-        predict(model.approach, model.network, records),
+        predict_by(model, records),
         title,
         total=len(records),
         console=console,
@@ -186,7 +185,7 @@ def _write_report(
     evaluation: Evaluation,
     folder: Path,
     run: Path,
-    model: TrainedModel,
+    model: LoadedModel,
     dataset: Dataset,
     split: Split,
     warnings: Sequence[str],
@@ -198,8 +197,8 @@ def _write_report(
         images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
         title=f"{run.name}: {split} split",
         run_info={
-            "approach": approach_name(model.approach),
-            "network": network_name(model.approach),
+            "approach": model.approach_name,
+            "network": model.network_name,
             "dataset": str(dataset.folder),
             "split": split,
             "thresholds": model.thresholds.rule,

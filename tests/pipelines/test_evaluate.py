@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exported_models import write_exported
 from file_hashes import hashes_of, hashes_of_results, mark
 from PIL import Image
 from resealing import reseal, reseal_dataset
@@ -433,3 +434,30 @@ def test_a_model_folder_alone_is_evaluated_if_its_dataset_is_named(run_copy, dat
     ).metrics
     assert metrics["image"]["n_good"] > 0
     assert (run_copy / "model" / "evaluation" / "test" / "metrics.json").is_file()
+
+
+def test_an_exported_model_is_evaluated_on_the_dataset_that_is_named(
+    tmp_path, dataset_folder, quiet
+):
+    dataset = Dataset.load(dataset_folder)
+    config = {"approach": "segment", "model": {"architecture": "unet"}}
+    folder = write_exported(
+        tmp_path / "exported",
+        channels=1,
+        classes=dataset.classes,
+        dataset=dataset.fingerprint,
+        config=config,
+    )
+    with pytest.raises(ModelError, match="exported is not a run .*Name its dataset with --data"):
+        defectkit.evaluate(folder, console=quiet)
+    evaluation = defectkit.evaluate(
+        folder, data=dataset_folder, cost_ratio=50.0, device="cpu", console=quiet
+    )
+    assert evaluation.folder == folder / "evaluation" / "test"
+    assert len(evaluation.images) == len(dataset.split("test"))
+    assert evaluation.metrics["speed"]["device"].startswith("cpu (OpenVINO")
+    model = defectkit.load(folder)
+    assert model.thresholds.rule == "cost_ratio=50"
+    for record in dataset.split("test"):
+        score = evaluation.images.set_index("image_id").loc[record.image_id, "score"]
+        assert model.find(record.read_image(1)).score == score
