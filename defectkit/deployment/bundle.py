@@ -20,7 +20,7 @@ from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
 from defectkit.deployment.model_info import ModelInfo
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import ConfigError, ModelError
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope

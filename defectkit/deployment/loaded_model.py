@@ -16,7 +16,7 @@ from defectkit.arrays import Image, ImageSize
 from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.errors import MAX_MISTAKES, ImageError, ModelError
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
 

@@ -18,7 +18,7 @@ from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
 from defectkit.deployment.model_info import Exported, ModelInfo
 from defectkit.devices import usable_processors
 from defectkit.errors import ConfigError, ModelError, NotFiniteError, is_out_of_memory, shown
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.model_folder import model_folder, read_model_file, read_model_info

@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import Float64Array
-from defectkit.evaluation.operating_points import Thresholds, check_scores
+from defectkit.evaluation.operating_points import check_scores
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.evaluation.rates import Interval, clopper_pearson
+from defectkit.evaluation.thresholds import Thresholds
 
 
 class ImageResult(TypedDict):

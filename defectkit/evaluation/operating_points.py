@@ -4,9 +4,7 @@
 An *escape* is a defective image called good, an *overkill* a good image called defective.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,59 +12,16 @@ from scipy import special
 
 from defectkit.approaches.image_mix import MAX_LOGIT
 from defectkit.arrays import BoolArray, Float64Array, Int64Array
-from defectkit.errors import ModelError
 from defectkit.evaluation.promise import allowed_escapes, least_rate, needed_units, shows_rate
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
+from defectkit.evaluation.thresholds import Thresholds
 
 FEW_IMAGES = 10
 """With fewer defective or fewer good validation images, thresholds come with a warning."""
 
 MARGIN = 0.01
 """Where only one kind of image exists: fraction of the way from its outermost score to 0 or 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """The scores at which good ends and defective begins: ``0 <= low <= high <= 1``.
-
-    ``rule`` says how they were chosen: ``f1``, ``max_escape_rate=0.005``, ``cost_ratio=50``, or
-    ``above_good``, ``below_defective``, ``default`` where validation lacked a kind of image.
-
-    Raises:
-        ValueError: the order or the range is wrong.
-    """
-
-    low: float
-    high: float
-    rule: str
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.low <= self.high <= 1.0:
-            raise ValueError(
-                f"thresholds must satisfy 0 <= low <= high <= 1 but got {self.low} and {self.high}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Thresholds":
-        """Read what ``to_dict`` wrote.
-
-        Raises:
-            ModelError: a field is missing, of the wrong type or out of range.
-        """
-        try:
-            return cls(
-                low=float(content["low"]), high=float(content["high"]), rule=str(content["rule"])
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the thresholds {dict(content)} cannot be used ({error}). "
-                "Copy the model folder again, or train again."
-            ) from error
 
 
 def choose_thresholds(

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from defectkit.deployment.evaluate_images import Evaluation
-from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import describe_rate
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.reporting.confusion_table import confusion_table
 from defectkit.terminal import one_line
 

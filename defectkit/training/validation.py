@@ -14,11 +14,12 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
-from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
 from defectkit.evaluation.region_tuning import RegionTuning
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.models.network import Batches, Network
 from defectkit.models.novelty.fused_network import FusedNetwork
 from defectkit.training.failures import explain_failed_validation

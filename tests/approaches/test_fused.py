@@ -20,11 +20,12 @@ from defectkit.data.images import write_png
 from defectkit.errors import ModelError
 from defectkit.evaluation.calibration import choose_novelty_threshold
 from defectkit.evaluation.labeled_truth import LabeledTruth
-from defectkit.evaluation.operating_points import Thresholds, choose_thresholds
+from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.ranked_boxes import ranked_boxes
 from defectkit.evaluation.region_matching import class_confusion, match_regions
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.labels.scope import EVERYWHERE, Scope

@@ -23,7 +23,7 @@ from defectkit.deployment.bundle import (
     save_model,
 )
 from defectkit.errors import DefectkitWarning, ImageError, ModelError
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_csv, read_json, sha256_file, write_json
 from defectkit.labels.scope import Scope, decode_roi
 

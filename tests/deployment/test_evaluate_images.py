@@ -10,9 +10,9 @@ from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import URGENCY, evaluate_images
-from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.prediction import predict
 from defectkit.evaluation.region_matching import COLUMNS
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.labels import rle
 from defectkit.regions import Region
 

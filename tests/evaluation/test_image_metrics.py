@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defectkit.evaluation.image_metrics import escape_and_overkill_rates, image_metrics
-from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.rates import clopper_pearson
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import outcome, verdict
 
 ROUND_SCORES = st.integers(0, 20).map(lambda n: n / 20)  # many ties, and both ends

@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -11,9 +10,7 @@ from scipy.stats import binom
 from sklearn.metrics import f1_score
 
 from defectkit.approaches.image_mix import MAX_LOGIT
-from defectkit.errors import ModelError
 from defectkit.evaluation.operating_points import (
-    Thresholds,
     choose_thresholds,
     escape_rate_warning,
     lowest_of_groups,
@@ -43,35 +40,6 @@ def every_cut(scores):
 def separated(n_good, n_defective):
     scores = np.concatenate([np.linspace(0.0, 0.4, n_good), np.linspace(0.6, 1.0, n_defective)])
     return scores, np.arange(n_good + n_defective) >= n_good
-
-
-@pytest.mark.parametrize(
-    "pair", [(0.6, 0.5), (-0.1, 0.5), (0.5, 1.1), (math.nan, 0.5), (0.5, math.nan)]
-)
-def test_thresholds_refuse_disorder(pair):
-    with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
-        Thresholds(low=pair[0], high=pair[1], rule="f1")
-
-
-def test_thresholds_survive_json():
-    thresholds, _ = choose_thresholds(*separated(20, 60), ThresholdRule(max_escape_rate=0.1))
-    assert Thresholds.from_dict(json.loads(json.dumps(thresholds.to_dict()))) == thresholds
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        {"low": 0.2, "high": 0.1, "rule": "f1"},
-        {"low": 0.2, "rule": "f1"},
-        {"low": "x", "high": 1, "rule": ""},
-        {"low": None, "high": 1, "rule": ""},
-    ],
-)
-def test_damaged_thresholds_are_named(content):
-    with pytest.raises(
-        ModelError, match=r"thresholds .* cannot be used .*Copy the model folder again"
-    ):
-        Thresholds.from_dict(content)
 
 
 @settings(max_examples=80, deadline=None)

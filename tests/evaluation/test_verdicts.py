@@ -3,7 +3,7 @@ import pytest
 
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import judge, list_regions, outcome, verdict
 
 

@@ -14,7 +14,7 @@ from defectkit import __version__
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import Tuning
 from defectkit.deployment.engines import FILES
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import sha256_file, write_json
 from defectkit.seals import add_seal
 from defectkit.vocabulary import ExportFormat

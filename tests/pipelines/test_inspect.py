@@ -16,7 +16,7 @@ from tiny_training import train_tiny
 import defectkit
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv
 from defectkit.labels import rle

@@ -29,7 +29,7 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 from defectkit.deployment.best_model import SECOND_COPY, identify_model, repair_model
 from defectkit.deployment.bundle import save_model
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import TEMP_MARK, read_csv, read_json
 from defectkit.models.model_folder import read_model
 from defectkit.pipelines import train as pipeline

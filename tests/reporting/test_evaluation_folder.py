@@ -6,8 +6,8 @@ import defectkit
 from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.evaluate_images import describe_evaluated
-from defectkit.evaluation.operating_points import Thresholds
 from defectkit.evaluation.threshold_rule import ThresholdRule
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_csv, read_json
 from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
 from defectkit.seals import read_sealed

@@ -5,7 +5,7 @@ import pandas as pd
 from rich.console import Console
 
 from defectkit.deployment.evaluate_images import Evaluation
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.reporting.evaluation_summary import print_evaluation
 
 

@@ -9,7 +9,7 @@ from trial import CPU, Tiny, equal, weights
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import TrainConfig
 from defectkit.errors import TrainingError
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_json, write_json
 from defectkit.seals import add_seal
 from defectkit.training.schedule import Budget

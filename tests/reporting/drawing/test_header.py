@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.reporting.drawing import header
 from defectkit.reporting.drawing.header import Item, draw_header, draw_items, legend_items

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import read_image
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope

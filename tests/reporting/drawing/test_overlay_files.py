@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defectkit.data.images import read_image
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import judge
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
