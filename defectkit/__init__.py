@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.pipelines.compare import run as compare
     from defectkit.pipelines.evaluate import run as evaluate
+    from defectkit.pipelines.export import run as export
     from defectkit.pipelines.inspect import run as inspect
     from defectkit.pipelines.plan import run as plan
     from defectkit.pipelines.prepare import run as prepare
@@ -42,6 +43,7 @@ __all__ = [
     "compare",
     "errors",
     "evaluate",
+    "export",
     "inspect",
     "load",
     "plan",
@@ -72,9 +74,18 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from defectkit.arguments import checked
-    from defectkit.pipelines import compare, evaluate, inspect, plan, prepare, suspects, train
+    from defectkit.pipelines import (
+        compare,
+        evaluate,
+        export,
+        inspect,
+        plan,
+        prepare,
+        suspects,
+        train,
+    )
 
-    pipelines = (compare, evaluate, inspect, plan, prepare, suspects, train)
+    pipelines = (compare, evaluate, export, inspect, plan, prepare, suspects, train)
     return {run.__name__: run for run in (checked(pipeline.run) for pipeline in pipelines)}[name]
 
 

@@ -26,6 +26,7 @@ from defectkit.pipelines import (
     compare,
     convert,
     evaluate,
+    export,
     inspect,
     plan,
     prepare,
@@ -105,7 +106,7 @@ def _add_command(
     )
 
 
-for _pipeline in (prepare, train, evaluate, inspect, compare):
+for _pipeline in (prepare, train, evaluate, inspect, compare, export):
     _add_command(app, _pipeline, panel="Main job")
 for _pipeline in (plan, suspects, synth):
     _add_command(app, _pipeline, panel="More")

@@ -83,6 +83,10 @@ class ModelError(DefectkitError):
     """A network, its weights or a model folder that cannot be built or loaded."""
 
 
+class ExportError(DefectkitError):
+    """A model that cannot be exported, or whose export does not answer as the model does."""
+
+
 class MissingPackageError(DefectkitError):
     """A package that is not installed, since it comes with an extra of defectkit."""
 

@@ -28,9 +28,12 @@ from defectkit.errors import (
 )
 from defectkit.files import read_csv, read_json
 
-ARGUMENTS = {**dict.fromkeys(("prepare", "evaluate", "compare", "synth"), "x"), "inspect": "xy"}
+ARGUMENTS = {
+    **dict.fromkeys(("prepare", "evaluate", "compare", "export", "synth"), "x"),
+    "inspect": "xy",
+}
 """Of the commands that need some."""
-COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "synth", "configs")
+COMMANDS = ("prepare", "train", "evaluate", "inspect", "compare", "export", "synth", "configs")
 
 
 def defectkit_process(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -319,7 +322,9 @@ def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypa
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("command", ["prepare", "train", "evaluate", "inspect", "compare", "synth"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "train", "evaluate", "inspect", "compare", "export", "synth"]
+)
 def test_each_failure_has_its_status_and_no_traceback(
     command, error, status, cli, monkeypatch, tmp_path
 ):
@@ -389,7 +394,7 @@ def test_results_go_to_standard_output_and_messages_to_standard_error(cli):
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("defectkit ", {"prepare", "train", "evaluate", "inspect", "compare"}),
+        ("defectkit ", {"prepare", "train", "evaluate", "inspect", "compare", "export"}),
         ("defectkit prepare --rle-order ", {"auto", "column", "row"}),
     ],
 )

@@ -19,6 +19,7 @@ from defectkit.pipelines import (
     compare,
     convert,
     evaluate,
+    export,
     inspect,
     plan,
     prepare,
@@ -27,7 +28,7 @@ from defectkit.pipelines import (
     train,
 )
 
-PIPELINES = (prepare, train, evaluate, inspect, compare, plan, suspects, synth, convert)
+PIPELINES = (prepare, train, evaluate, inspect, compare, export, plan, suspects, synth, convert)
 
 
 def run(

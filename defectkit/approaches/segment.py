@@ -56,6 +56,11 @@ class Segment:
         return choose_layout(cross_entropy=loss.cross_entropy, classes=loss.classes)
 
     @property
+    def one_class(self) -> bool:
+        """Whether all pixels of a region get its class."""
+        return self.layout == "apart"
+
+    @property
     def _window(self) -> int:
         """Side in pixels of what the network judges as a whole: that of its training samples."""
         return self.config.data.resize or self.config.data.crop
@@ -129,7 +134,7 @@ class Segment:
             images,
             self.classes,
             tuning=self.tuning,
-            one_class=self.layout == "apart",
+            one_class=self.one_class,
             scopes=scopes,
         )
 

@@ -1,0 +1,144 @@
+"""From a trained model to an exported one: files that are computed without torch."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from defectkit import __version__
+from defectkit.approaches.graphs import ImageGraph
+from defectkit.approaches.passes import Passes
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.engines import load_engine
+from defectkit.deployment.exportable import exportable
+from defectkit.deployment.graph_files import (
+    onnx_bytes,
+    openvino_files,
+    read_in_openvino,
+    trace_to_onnx,
+)
+from defectkit.deployment.model_info import Exported
+from defectkit.deployment.runtime import ExportedModel
+from defectkit.files import sha256_bytes, write_bytes, write_json
+from defectkit.models.static_padding import with_static_padding
+from defectkit.seals import FORMAT_VERSION, add_seal
+from defectkit.vocabulary import ExportFormat, Precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Export:
+    """An exported model, in memory until it is known to answer as the trained one does.
+
+    Attributes:
+        files: the content of its files, by their names.
+        model: the model that is loaded from them.
+    """
+
+    files: Mapping[str, bytes]
+    model: ExportedModel
+
+    def with_parity(self, table: Mapping[str, Any]) -> Self:
+        """Return it with the table of what was compared."""
+        exported = {**self.model.info["exported"], "parity": dict(table)}
+        info = add_seal({**self.model.info, "exported": exported})
+        return replace(self, model=replace(self.model, info=info))
+
+    def write(self, folder: Path) -> None:
+        """Write its files, and ``model.json``, which has their hashes, after them."""
+        for name, content in self.files.items():
+            write_bytes(folder / name, content)
+        write_json(folder / "model.json", self.model.info)
+
+
+def export_model(
+    model: TrainedModel, *, kind: ExportFormat, precision: Precision, folder: Path
+) -> Export:
+    """Return a trained model as an exported one, which nothing was compared with yet.
+
+    Args:
+        model: the trained model, on the CPU.
+        kind: the format.
+        precision: the numbers that it computes with.
+        folder: where it is to be written, for messages.
+
+    Raises:
+        ExportError: its approach or network cannot be exported.
+        MissingPackageError: a package of the extra ``export`` is not installed.
+    """
+    approach = exportable(model.approach)
+    network = with_static_padding(model.network)
+    graph = ImageGraph(approach.graph(network), approach.tuning.image_mix).eval()
+    passes = approach.passes(model.network)
+    metadata = _metadata(model, passes)
+    traced = trace_to_onnx(graph, channels=approach.channels)
+    files = {"model.onnx": onnx_bytes(traced, metadata)}
+    if kind == "openvino":
+        files = openvino_files(read_in_openvino(files["model.onnx"]), metadata)
+    exported = {
+        "format": kind,
+        "precision": precision,
+        "files": {name: sha256_bytes(content) for name, content in files.items()},
+        "found_classes": list(approach.found_classes),
+        "one_class": approach.one_class,
+        "passes": passes.model_dump(),
+        "parity": {},
+    }
+    trained = {key: value for key, value in model.info.items() if key != "sha256"}
+    info = {
+        **trained,
+        "format_version": FORMAT_VERSION,
+        "defectkit": __version__,
+        "tuning": approach.tuning.model_dump(),
+        "exported": exported,
+    }
+    loaded = ExportedModel(
+        folder=folder,
+        engine=load_engine(kind, precision, files),
+        exported=Exported.model_validate(exported),
+        tuning=approach.tuning,
+        thresholds=model.thresholds,
+        info=add_seal(info),
+    )
+    return Export(files=files, model=loaded)
+
+
+def _metadata(model: TrainedModel, passes: Passes) -> dict[str, str]:
+    """Return what the files themselves say: under the names that other tools read, and our own.
+
+    Normalization is inside of the graph, so these tools must not normalize again.
+    """
+    info, tuning = model.info, model.approach.tuning
+    metadata = {
+        "labels": " ".join(name.replace(" ", "_") for name in model.found_classes),
+        "confidence_threshold": str(model.thresholds.high),
+        "image_threshold": str(model.thresholds.high),
+        "pixel_threshold": str(tuning.pixel_threshold),
+        "normalization_scale": "1.0",
+        "mean_values": " ".join(["0"] * model.channels),
+        "scale_values": " ".join(["1"] * model.channels),
+        "reverse_input_channels": "False",
+        "input_dtype": "u8",
+        "tile_size": str(passes.tile),
+        "tiles_overlap": str(passes.overlap / passes.tile),
+    }
+    if passes.resize is not None:
+        metadata["resize_type"] = "standard"
+    ours = {
+        "version": __version__,
+        "classes": info["classes"],
+        "found_classes": list(model.found_classes),
+        "channels": model.channels,
+        "thresholds": model.thresholds.to_dict(),
+        "tuning": tuning.model_dump(),
+        "passes": passes.model_dump(),
+        "pixels": info.get("pixels"),
+        "roi": info.get("roi"),
+        "run": info.get("run", ""),
+        "dataset": info.get("dataset", ""),
+    }
+    return metadata | {f"defectkit.{key}": _as_text(value) for key, value in ours.items()}
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,124 @@
+"""Graphs as files that other programs compute: ONNX, and OpenVINO's own format.
+
+A graph takes ``images`` (B, H, W, C) uint8 as they are read, RGB or gray, of any B, H and W. It
+gives ``score_map`` (B, K, H, W) and ``image_score`` (B,), float32 in [0, 1], and ``image_logit``
+(B,) float32 where the network judges images as a whole.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from defectkit.deployment.engines import FILES, TELEMETRY
+from defectkit.files import read_limited
+from defectkit.models.model_folder import MAX_WEIGHT_BYTES
+from defectkit.optional_packages import import_package, without_package
+
+INPUT = "images"
+EXAMPLE_SIZE = (2, 97, 130)
+"""Number, height and width of the images that a graph is traced with: none of them is special."""
+AXES = ("batch", "height", "width")
+
+
+def trace_to_onnx(graph: nn.Module, *, channels: int) -> Any:
+    """Return a graph as an ONNX model (``onnx.ModelProto``), for images of ``channels``.
+
+    Raises:
+        MissingPackageError: onnx or onnxscript is not installed.
+    """
+    for package in ("onnx", "onnxscript"):
+        import_package(package, extra="export", what="export")
+    images = torch.zeros((*EXAMPLE_SIZE, channels), dtype=torch.uint8)
+    names = list(graph(images))
+    dynamic = dict.fromkeys(range(len(AXES)), torch.export.Dim.DYNAMIC)
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
+        exported = torch.onnx.export(
+            program, input_names=[INPUT], output_names=names, dynamo=True, verbose=False
+        )
+    assert exported is not None
+    model = exported.model_proto
+    _tidy(model)
+    return model
+
+
+def onnx_bytes(model: Any, metadata: Mapping[str, str]) -> bytes:
+    """Return the content of an ONNX file; metadata become entries ``model_info <key>``."""
+    onnx = import_package("onnx", extra="export", what="export")
+    named = {f"model_info {key}": value for key, value in metadata.items()}
+    onnx.helper.set_model_props(model, named)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def read_in_openvino(content: bytes) -> Any:
+    """Return an ONNX file's content as an OpenVINO model.
+
+    Raises:
+        MissingPackageError: openvino is not installed.
+    """
+    return import_openvino().Core().read_model(BytesIO(content))
+
+
+def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the content of an OpenVINO model's files; metadata become its ``model_info``."""
+    for key, value in metadata.items():
+        model.set_rt_info(value, ["model_info", key])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.xml"
+        import_openvino().save_model(model, path, compress_to_fp16=False)
+        return {
+            name: read_limited(path.with_name(name), MAX_WEIGHT_BYTES) for name in FILES["openvino"]
+        }
+
+
+def import_openvino() -> Any:
+    """Import openvino, which then reports nothing over the network.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    with without_package(TELEMETRY):
+        return import_package("openvino", extra="export", what="export")
+
+
+def _tidy(model: Any) -> None:
+    """Name the axes, and remove what tells of the machine and the source code of the export."""
+    graph = model.graph
+    del graph.value_info[:]
+    del model.metadata_props[:]
+    functions = [node for function in model.functions for node in function.node]
+    for one in (*graph.node, *functions, *graph.input, *graph.output, *graph.initializer):
+        one.ClearField("metadata_props")
+        one.ClearField("doc_string")
+    graph.ClearField("metadata_props")
+    for tensor in (*graph.input, *graph.output):
+        axes = tensor.type.tensor_type.shape.dim
+        places = (0, 1, 2) if tensor.name == INPUT else (0, 2, 3)
+        for place, name in zip(places, AXES, strict=True):
+            if place < len(axes):
+                axes[place].dim_param = name
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what exporters tell their developers from the user."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)

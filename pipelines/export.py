@@ -1,0 +1,131 @@
+"""``defectkit export``: a trained model as files for the line, with its verdicts intact."""
+
+# The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
+# numpy and whatever uses them) is imported inside the functions that need it.
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from defectkit.process_settings import own_torch_settings
+from defectkit.terminal import SafeConsole, one_line
+from defectkit.vocabulary import ExportFormat, Precision
+
+if TYPE_CHECKING:
+    from defectkit.data.dataset import Dataset
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.parity import Parity
+    from defectkit.deployment.runtime import ExportedModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSummary:
+    """The folder of an exported model, and how its answers compare with the trained one's."""
+
+    out: Path
+    parity: Mapping[str, Any]
+
+
+@own_torch_settings()
+def run(
+    run: str | Path,
+    *,
+    format: ExportFormat = "openvino",  # noqa: A002 (the option's name)
+    precision: Precision = "f32",
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+    console: Console | None = None,
+) -> ExportSummary:
+    """Export a trained model to ONNX or OpenVINO: for inspection without torch, and faster.
+
+    The validation images go through both models. If a verdict flips, more than 0.01 % of the mask's
+    pixels differ, or a score moves by more than 0.0001 (with fewer bits: by more than is told),
+    nothing is written and the exit status is 2. Otherwise the table is kept in model.json.
+    The folder is all that inspect needs.
+
+    Examples:
+        defectkit export runs/segment-1
+        defectkit export runs/segment-1 --format onnx --out line/model
+        defectkit inspect runs/segment-1/exported photos/
+
+    Args:
+        run: The run folder.
+        format: The format of the files.
+        precision: Numbers to compute with. bf16 and int8 are faster where the processor has them,
+            in OpenVINO alone.
+        out: The folder to write, by default exported/ in the run; an earlier export there is
+            replaced.
+        data: The dataset folder; by default the one that the run was trained on.
+        console: Where to report; by default the standard error stream.
+
+    Returns:
+        The folder, and the table of what was compared.
+
+    Raises:
+        ExportError: The model cannot be exported, or the exported one answers otherwise.
+        ModelError: The model cannot be loaded.
+        DatasetError: The dataset is missing, or is another one.
+        OutputError: ``out`` cannot be written, or has other results.
+    """
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.engines import FILES
+    from defectkit.deployment.export import export_model
+    from defectkit.deployment.run_dataset import load_dataset_of_run
+    from defectkit.errors import ConfigError, ExportError
+    from defectkit.results_folder import write_results
+
+    console = console or SafeConsole()
+    if precision != "f32" and format != "openvino":
+        raise ConfigError(f"precision {precision} needs OpenVINO. Use --format openvino.")
+    run = Path(run)
+    trained = TrainedModel.load(run, device="cpu")
+    dataset = load_dataset_of_run(run, trained, Path(data) if data else None)
+    out = Path(out) if out is not None else run / "exported"
+    with write_results(
+        out, kind="exported model", head="model.json", names=FILES[format]
+    ) as results:
+        console.print("exporting, for about a minute ...")
+        export = export_model(trained, kind=format, precision=precision, folder=out)
+        parity = _compare(trained, export.model, dataset, console)
+        if failures := parity.failures():
+            raise ExportError(
+                f"the exported model does not answer as the trained one does: "
+                f"{'; '.join(failures)}. Nothing was written. {_way_out(format, precision)}"
+            )
+        export.with_parity(parity.table()).write(results.folder)
+    console.print(one_line(parity.describe()), soft_wrap=True, highlight=False)
+    console.print(
+        one_line(f"exported to {out}. Next: defectkit inspect {out} IMAGES"), soft_wrap=True
+    )
+    return ExportSummary(out=out, parity=parity.table())
+
+
+def _compare(
+    trained: "TrainedModel", exported: "ExportedModel", dataset: "Dataset", console: Console
+) -> "Parity":
+    """Return the comparison of both models' findings in the validation images.
+
+    The exported one reads the files itself, as at the line.
+    """
+    from defectkit.deployment.parity import TOLERANCES, Parity
+    from defectkit.reporting.evaluation_folder import predict_with_progress
+
+    parity = Parity(
+        tolerances=TOLERANCES[exported.exported.precision], thresholds=trained.thresholds
+    )
+    for prediction in predict_with_progress(
+        trained, dataset.split("val"), title="comparing on val", console=console
+    ):
+        record = prediction.record
+        theirs = exported.find(record.path, prediction.truth.scope)
+        parity.update(record.image_id, prediction.finding, theirs)
+    return parity
+
+
+def _way_out(kind: ExportFormat, precision: Precision) -> str:
+    if precision != "f32":
+        return "Export with --precision f32."
+    return f"Export with --format {'onnx' if kind == 'openvino' else 'openvino'}."

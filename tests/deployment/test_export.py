@@ -1,0 +1,206 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from defectkit.approaches.build import build_approach
+from defectkit.approaches.graphs import ImageGraph
+from defectkit.approaches.image_mix import ImageMix
+from defectkit.approaches.passes import Passes
+from defectkit.approaches.tuning import Tuning
+from defectkit.config import load_config
+from defectkit.data.images import read_given
+from defectkit.deployment import export as export_module
+from defectkit.deployment.approach_entries import describe_approach
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.export import Export, export_model
+from defectkit.deployment.parity import TOLERANCES, Parity
+from defectkit.deployment.runtime import ExportedModel
+from defectkit.evaluation.operating_points import Thresholds
+from defectkit.files import read_json
+from defectkit.models.static_padding import with_static_padding
+from defectkit.seals import add_seal
+
+RNG = np.random.default_rng(7)
+THRESHOLDS = Thresholds(low=0.45, high=0.55, rule="default")
+TUNING = Tuning(pixel_threshold=0.5, region_threshold=0.1, image_mix=ImageMix(map_weight=0.6))
+WINDOW = (100.0, 3000.0)
+
+
+def trained_model(*settings: str, channels: int = 3) -> TrainedModel:
+    """A small network with random weights that answers in all of [0, 1]."""
+    torch.manual_seed(0)
+    config = load_config(
+        None, ["model.architecture=pixel_net", "model.weights=none", "infer.margin=8", *settings]
+    )
+    approach = build_approach(config, classes=("a", "b c"), channels=channels, tuning=TUNING)
+    network = approach.network().eval()
+    with torch.no_grad():
+        for one in network.parameters():
+            one.mul_(2.0)
+    info = add_seal(
+        {
+            "classes": ["a", "b c"],
+            "channels": channels,
+            "thresholds": THRESHOLDS.to_dict(),
+            "pixels": {"window": list(WINDOW), "pages": "first", "shown": None},
+            "epoch": 1,
+            "run": "segment-1",
+            "dataset": "0123",
+            "roi": None,
+            "sha256": "of the weights",
+            **describe_approach(approach, TUNING),
+        }
+    )
+    return TrainedModel(approach, network, THRESHOLDS, info)
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return trained_model()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> list[Path]:
+    """Images of 16 bits, of several sizes, whose channels differ."""
+    folder = tmp_path_factory.mktemp("images")
+    paths = []
+    for number, (height, width) in enumerate([(40, 60), (40, 60), (33, 50), (96, 70)]):
+        values = RNG.integers(0, 3500, (height, width), np.uint16)
+        values[:, : width // 2] //= 3
+        paths.append(folder / f"{number}.png")
+        Image.fromarray(values).save(paths[-1])
+        colors = RNG.integers(0, 256, (height, width, 3), np.uint8)
+        colors[..., 0] //= 4
+        paths.append(folder / f"{number}-rgb.png")
+        Image.fromarray(colors).save(paths[-1])
+    return paths
+
+
+def make(model: TrainedModel, kind: str = "openvino") -> Export:
+    return export_model(model, kind=kind, precision="f32", folder=Path("there"))
+
+
+def compare(trained: TrainedModel, exported: ExportedModel, images: list[Path]) -> list[str]:
+    """What the gate says."""
+    parity = Parity(tolerances=TOLERANCES["f32"], thresholds=THRESHOLDS)
+    for path in images:
+        given = read_given(path, trained.channels, trained.pixels)
+        parity.update(path.name, trained.find(given), exported.find(path))
+    return parity.failures()
+
+
+@pytest.mark.parametrize("kind", ["openvino", "onnx"])
+def test_an_exported_model_answers_as_the_trained_one(tmp_path, model, images, kind):
+    export = make(model, kind)
+    assert compare(model, export.model, images) == []
+    export.with_parity({"images": 8}).write(tmp_path)
+    loaded = ExportedModel.load(tmp_path)
+    assert compare(model, loaded, images) == []
+    info = read_json(tmp_path / "model.json")
+    assert info["exported"]["parity"] == {"images": 8}
+    assert (info["run"], info["dataset"], info["config"]) == (
+        *("segment-1", "0123"),
+        model.info["config"],
+    )
+    assert "sha256" not in info
+    assert loaded.found_classes == ("a", "b c")
+    assert loaded.tuning == TUNING
+    assert loaded.thresholds == THRESHOLDS
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("infer.flip=true",), ("data.resize=64",), ("infer.tile=64", "infer.overlap=16")],
+)
+def test_so_it_does_whatever_is_asked_of_inference(images, settings):
+    model = trained_model(*settings)
+    assert compare(model, make(model, "onnx").model, images) == []
+
+
+def test_a_wrong_mean_is_seen(monkeypatch, model, images):
+    def darker(network):
+        network = with_static_padding(network)
+        network.mean.add_(2.0)
+        return network
+
+    monkeypatch.setattr(export_module, "with_static_padding", darker)
+    assert compare(model, make(model).model, images)
+
+
+def test_a_flipped_channel_order_is_seen(monkeypatch, model, images):
+    class Flipped(ImageGraph):
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return super().forward(images.flip(3))
+
+    monkeypatch.setattr(export_module, "ImageGraph", Flipped)
+    assert compare(model, make(model).model, images)
+
+
+@pytest.mark.parametrize(
+    "passes", [{"resize": 48}, {"tile": 64, "overlap": 0}], ids=["resized", "in tiles"]
+)
+def test_images_of_another_size_are_seen(model, images, passes):
+    exported = make(model).model
+    whole = exported.exported.passes
+    other = Passes.model_validate({**whole.model_dump(), "margin": 0, **passes})
+    changed = exported.exported.model_copy(update={"passes": other})
+    assert compare(model, replace(exported, exported=changed), images)
+
+
+def test_a_dropped_window_is_seen(model, images):
+    exported = make(model).model  # without an entry the window is that of all 16 bits
+    dropped = replace(exported, info={**exported.info, "pixels": None})
+    assert compare(model, dropped, images)
+
+
+def test_the_files_say_what_they_are(model):
+    import onnx
+    import openvino
+
+    found = onnx.load_from_string(make(model, "onnx").files["model.onnx"])
+    entries = {one.key: one.value for one in found.metadata_props}
+    assert entries["model_info labels"] == "a b_c"
+    assert entries["model_info confidence_threshold"] == "0.55"
+    assert entries["model_info mean_values"] == "0 0 0"
+    assert entries["model_info defectkit.classes"] == '["a", "b c"]'
+    assert entries["model_info defectkit.run"] == "segment-1"
+    assert [one.name for one in found.graph.input] == ["images"]
+    assert [one.name for one in found.graph.output] == ["score_map", "image_score"]
+    shape = found.graph.input[0].type.tensor_type.shape.dim
+    assert [one.dim_param or one.dim_value for one in shape] == ["batch", "height", "width", 3]
+    onnx.checker.check_model(found, full_check=True)
+
+    files = make(model).files
+    read = openvino.Core().read_model(files["model.xml"], files["model.bin"])
+    assert {
+        key: read.get_rt_info(["model_info", key]).value for key in ("labels", "input_dtype")
+    } == {
+        "labels": "a b_c",
+        "input_dtype": "u8",
+    }
+    assert read.get_rt_info(["model_info", "defectkit.dataset"]).value == "0123"
+
+
+def test_the_files_tell_nothing_of_the_machine(model):
+    for kind in ("onnx", "openvino"):
+        for content in make(model, kind).files.values():
+            assert b"site-packages" not in content
+            assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_the_same_model_gives_the_same_file(model):
+    assert make(model, "onnx").files == make(model, "onnx").files
+
+
+def test_the_image_score_of_the_graph_is_that_of_the_finding(model, images):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(make(model, "onnx").files["model.onnx"])
+    for path in images:
+        image = read_given(path, 3, model.pixels)
+        [score] = session.run(["image_score"], {"images": image[None]})
+        assert score == pytest.approx(model.find(image).score, abs=1e-5)

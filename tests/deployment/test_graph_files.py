@@ -1,0 +1,67 @@
+import logging
+import warnings
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from defectkit.deployment.graph_files import (
+    onnx_bytes,
+    openvino_files,
+    read_in_openvino,
+    trace_to_onnx,
+)
+from defectkit.errors import MissingPackageError
+
+RNG = np.random.default_rng(0)
+
+
+class Halves(nn.Module):
+    """Half of each pixel, and the mean of an image."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        halves = images.permute(0, 3, 1, 2).float() / 510
+        return {"score_map": halves, "image_score": halves.mean(dim=(1, 2, 3))}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 40, 60), (3, 7, 200)])
+def test_images_of_any_number_and_size_go_in(channels, shape):
+    batch = RNG.integers(0, 256, (*shape, channels), np.uint8)
+    content = onnx_bytes(trace_to_onnx(Halves(), channels=channels), {})
+    scores, means = onnxruntime.InferenceSession(content).run(None, {"images": batch})
+    expected = batch.transpose(0, 3, 1, 2) / np.float32(510)
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    np.testing.assert_allclose(means, expected.mean(axis=(1, 2, 3)), atol=1e-5)
+
+
+def test_weights_of_openvino_files_keep_their_32_bits():
+    class Scaled(Halves):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor([1.0000001]))  # 1 in 16 bits
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"score_map": super().forward(images)["score_map"] * self.scale}
+
+    content = onnx_bytes(trace_to_onnx(Scaled(), channels=1), {})
+    files = openvino_files(read_in_openvino(content), {"labels": "a"})
+    assert np.float32(1.0000001).tobytes() in files["model.bin"]
+    assert b'labels value="a"' in files["model.xml"]
+
+
+def test_what_exporters_say_is_not_for_the_user(capfd):
+    before = logging.getLogger("torch.onnx").level
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trace_to_onnx(Halves(), channels=1)
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("torch.onnx").level == before
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(MissingPackageError, match=r"onnxscript.*defectkit\[export\]"):
+        trace_to_onnx(Halves(), channels=1)

@@ -1,0 +1,132 @@
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import defectkit
+from defectkit.data.dataset import Dataset
+from defectkit.deployment import export as export_module
+from defectkit.deployment.runtime import ExportedModel
+from defectkit.errors import ConfigError, DatasetError, ExportError, OutputError
+from defectkit.files import read_json
+
+QUIET = Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture(scope="module")
+def exported(run_folder, tmp_path_factory) -> Path:
+    """The tiny run, exported. Do not change."""
+    out = tmp_path_factory.mktemp("exported") / "line"
+    return defectkit.export(run_folder, out=out, console=QUIET).out
+
+
+@pytest.fixture
+def fast(monkeypatch, exported) -> None:
+    """Let an export take the files that lie there, instead of tracing the network again."""
+    files = {name: (exported / name).read_bytes() for name in ("model.xml", "model.bin")}
+    monkeypatch.setattr(export_module, "trace_to_onnx", lambda *_, **__: None)
+    monkeypatch.setattr(export_module, "onnx_bytes", lambda *_: b"")
+    monkeypatch.setattr(export_module, "read_in_openvino", lambda *_: None)
+    monkeypatch.setattr(export_module, "openvino_files", lambda *_: files)
+
+
+@pytest.fixture
+def darker(monkeypatch, fast) -> None:
+    """As ``fast``, and the exported model sees darker images."""
+    load = export_module.load_engine
+
+    def load_darker(*arguments):
+        engine = load(*arguments)
+        return replace(engine, run=lambda batch: engine.run(batch // 2))
+
+    monkeypatch.setattr(export_module, "load_engine", load_darker)
+
+
+def test_an_exported_run_inspects_as_the_run_does(exported, run_folder, dataset_folder, tmp_path):
+    paths = [record.path for record in Dataset.load(dataset_folder).split("test")]
+    trained, line = defectkit.load(run_folder, device="cpu"), defectkit.load(exported)
+    assert isinstance(line, ExportedModel)
+    for path in paths:
+        ours, theirs = trained.find(path), line.find(path)
+        assert theirs.score == pytest.approx(ours.score, abs=1e-4)
+        np.testing.assert_allclose(theirs.score_map, ours.score_map, atol=1e-4)
+        np.testing.assert_array_equal(theirs.mask, ours.mask)
+    for name, model in (("ours", run_folder), ("theirs", exported)):
+        defectkit.inspect(model, *paths, out=tmp_path / name, console=QUIET)
+    rows = [(tmp_path / name / "regions.csv").read_text() for name in ("ours", "theirs")]
+    assert len(rows[0].splitlines()) == len(rows[1].splitlines())
+
+
+def test_the_table_is_kept_with_the_model(exported, dataset_folder):
+    info = read_json(exported / "model.json")
+    parity = info["exported"]["parity"]
+    assert parity["images"] == len(Dataset.load(dataset_folder).split("val"))
+    assert parity["verdicts_that_flip"] == 0
+    assert parity["largest_move_of_a_score"] <= 1e-4
+    assert parity["allowed"] == {"verdicts": 0, "mask_pixels": 1e-4, "score": 1e-4}
+
+
+def test_what_answers_otherwise_is_not_written(darker, run_folder, tmp_path):
+    with pytest.raises(ExportError, match=r"does not answer as .*Nothing was written.*onnx"):
+        defectkit.export(run_folder, out=tmp_path / "line", console=QUIET)
+    left = {path.name for path in (tmp_path / "line").rglob("*")}
+    assert left <= {".defectkit.lock", ".defectkit.json"}
+
+
+def test_an_earlier_export_is_kept_if_a_new_one_fails(darker, run_folder, exported, tmp_path):
+    out = Path(shutil.copytree(exported, tmp_path / "line"))
+    before = {path.name: path.read_bytes() for path in out.glob("model.*")}
+    with pytest.raises(ExportError):
+        defectkit.export(run_folder, out=out, console=QUIET)
+    assert {path.name: path.read_bytes() for path in out.glob("model.*")} == before
+
+
+def test_an_earlier_export_is_replaced_as_a_whole(fast, run_copy, monkeypatch):
+    out = defectkit.export(run_copy, console=QUIET).out
+    assert out == run_copy / "exported"
+    monkeypatch.setattr(export_module, "openvino_files", lambda *_: {})
+    monkeypatch.setattr(export_module, "onnx_bytes", lambda *_: b"onnx")
+    before = ExportedModel.load(out).engine
+    monkeypatch.setattr(export_module, "load_engine", lambda *_: before)
+    defectkit.export(run_copy, format="onnx", console=QUIET)
+    names = {path.name for path in out.iterdir()}
+    assert {"model.onnx", "model.json"} <= names
+    assert not {"model.xml", "model.bin", "unfinished"} & names
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.xml"])
+def test_files_of_the_user_stay(fast, run_folder, tmp_path, name):
+    own = tmp_path / "line" / name
+    own.parent.mkdir()
+    own.write_text("mine")
+    with pytest.raises(OutputError, match="Move it away, or choose another folder"):
+        defectkit.export(run_folder, out=own.parent, console=QUIET)
+    assert own.read_text() == "mine"
+
+
+def test_a_model_folder_of_a_training_stays(fast, run_copy):
+    with pytest.raises(OutputError, match="another command"):
+        defectkit.export(run_copy, out=run_copy / "model", console=QUIET)
+
+
+def test_it_needs_the_images_of_the_run(fast, run_folder, tmp_path):
+    with pytest.raises(DatasetError):
+        defectkit.export(run_folder, data=tmp_path, out=tmp_path / "line", console=QUIET)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_fewer_bits_need_openvino(run_folder, precision):
+    with pytest.raises(ConfigError, match=f"precision {precision} needs OpenVINO"):
+        defectkit.export(run_folder, format="onnx", precision=precision, console=QUIET)
+
+
+def test_the_command_line(fast, cli, run_folder, tmp_path):
+    done = cli("export", run_folder, "--out", tmp_path / "line")
+    assert done.code == 0
+    assert "parity on 5 validation images: 0 verdicts flip" in done.err
+    assert f"Next: defectkit inspect {tmp_path / 'line'}" in done.err
+    assert "--format" in cli("export", "--help").out
