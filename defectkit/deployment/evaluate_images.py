@@ -17,6 +17,7 @@ from defectkit.evaluation.region_matching import (
     COLUMNS,
     RegionMatch,
     class_confusion,
+    detection_metrics,
     match_regions,
     region_metrics,
 )
@@ -93,6 +94,7 @@ def evaluate_images(
             **region_metrics(matches, {row["image_id"]: row["defective"] for row in rows}),
             "all_regions": all_regions,
         },
+        "detection": detection_metrics(matches, {row["image_id"]: row["group"] for row in rows}),
         "class_confusion": confusion,
         "box": boxes.result(),
         "speed": _speed(seconds, model),

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from defectkit.arrays import BoolArray, Int64Array, Mask, RegionMap
+from defectkit.evaluation.detection_by_size import Detection, detection_by_size
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.rates import CountedRate, clopper_pearson, counted_rate
 from defectkit.findings import Finding
@@ -30,7 +32,7 @@ MIN_TRUE_FRACTION = 0.1
 
 COLUMNS = (
     *("image_id", "kind", "class_id", "x", "y", "width", "height", "area"),
-    *("found", "coverage", "best_overlap", "found_class", "true_fraction", "score"),
+    *("length", "found", "coverage", "best_overlap", "found_class", "true_fraction", "score"),
 )
 """The columns of ``regions.csv``."""
 
@@ -72,7 +74,8 @@ class RegionResult(TypedDict):
 class RegionMatch:
     """A true region with what of it was found, or a region of the found mask.
 
-    Of a ``true`` region ``coverage`` is the fraction of its pixels that the found mask covers,
+    Of a ``true`` region ``length`` is the longer side in pixels of the smallest rectangle around
+    it, at any angle, ``coverage`` is the fraction of its pixels that the found mask covers,
     ``best_overlap`` its best intersection over union with a connected region of the found mask,
     both in [0, 1]; ``found_class`` is the class of the finding's region that overlaps it best.
 
@@ -84,6 +87,7 @@ class RegionMatch:
     image_id: str
     kind: Literal["true", "found", "false_alarm"]
     region: Region
+    length: float | None = None
     coverage: float | None = None
     best_overlap: float | None = None
     found_class: str | None = None
@@ -103,9 +107,10 @@ class RegionMatch:
     def row(self) -> dict[str, Any]:
         """Return a row of ``regions.csv``."""
         region = self.region
-        own = (self.found, self.coverage, self.best_overlap, self.found_class, self.true_fraction)
+        covered = (self.found, self.coverage, self.best_overlap, self.found_class)
+        own = (self.length, *covered, self.true_fraction, self.score)
         head = (self.image_id, self.kind, region.class_id, *region.box_xywh, region.area)
-        return dict(zip(COLUMNS, (*head, *own, self.score), strict=True))
+        return dict(zip(COLUMNS, (*head, *own), strict=True))
 
 
 def match_regions(finding: Finding, truth: LabeledTruth, *, image_id: str) -> list[RegionMatch]:
@@ -174,6 +179,23 @@ def region_metrics(matches: Sequence[RegionMatch], defective: Mapping[str, bool]
     )
 
 
+def detection_metrics(matches: Sequence[RegionMatch], groups: Mapping[str, str]) -> Detection:
+    """Return the ``detection`` section of ``metrics.json``.
+
+    Args:
+        matches: those of all images.
+        groups: the group of each image, by its id.
+    """
+    true = [match for match in matches if match.kind == "true"]
+    lengths = [match.length for match in true if match.length is not None]
+    found = [bool(match.found) for match in true]
+    own = [groups[match.image_id] for match in true]
+    return Detection(
+        by_area=detection_by_size([match.region.area for match in true], found, own),
+        by_length=detection_by_size(lengths, found, own),
+    )
+
+
 def class_confusion(matches: Sequence[RegionMatch], classes: Sequence[str]) -> ClassConfusion:
     """Return the ``class_confusion`` section of ``metrics.json``; ``classes`` are K names."""
     places = {name: index for index, name in enumerate(classes)}
@@ -218,12 +240,19 @@ def _match_true_regions(
             image_id=image_id,
             kind="true",
             region=region,
+            length=region_length(true_map[region.window] == number),
             coverage=float(coverage[number]),
             best_overlap=float(overlap[number]),
             found_class=found_classes.get(number),
         )
         for number, region in enumerate(true, start=1)
     ]
+
+
+def region_length(pixels: Mask) -> float:
+    """Return the longer side of the smallest rectangle around pixels (H, W) bool, at any angle."""
+    (_, sides, _) = cv2.minAreaRect(cv2.findNonZero(pixels.view(np.uint8)))
+    return float(max(sides)) + 1.0  # from the centers of the outermost pixels to their borders
 
 
 def _best_classes(true_map: RegionMap, true_areas: Int64Array, finding: Finding) -> dict[int, str]:

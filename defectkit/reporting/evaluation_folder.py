@@ -27,7 +27,8 @@ from defectkit.files import write_json
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import write_overlay
-from defectkit.reporting.drawing.plots import plot_region_recall, plot_scores
+from defectkit.reporting.drawing.plots import plot_scores
+from defectkit.reporting.drawing.size_plot import plot_region_recall
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.html.report import write_report
 from defectkit.results_folder import Results, write_results
@@ -111,7 +112,9 @@ def evaluate_split(
         warnings += [warning] if warning else []
     _write_files(evaluation, results.folder, describe_evaluated(model.info, split))
     _write_report(evaluation, results.folder, run, model, dataset, split, warnings)
-    print_evaluation(console, evaluation, model.thresholds, warnings)
+    print_evaluation(
+        console, evaluation, model.thresholds, warnings, pixel_pitch=dataset.info.get("pixel_pitch")
+    )
     return evaluation
 
 
@@ -163,7 +166,11 @@ def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, s
         threshold_low=metrics["image"]["threshold_low"],
         threshold_high=metrics["image"]["threshold_high"],
     )
-    plot_region_recall(folder / "region_recall.png", metrics["region"]["recall_by_area"])
+    plot_region_recall(
+        folder / "region_recall.png",
+        metrics["region"]["recall_by_area"],
+        metrics["detection"]["by_area"],
+    )
 
 
 def _image_texts(images: "pd.DataFrame") -> "pd.DataFrame":
@@ -176,7 +183,7 @@ def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
     found = regions["found"].map({True: "yes", False: "no"})
     numbers = {
         name: regions[name].map("{:.6f}".format, na_action="ignore")
-        for name in ("coverage", "best_overlap", "true_fraction", "score")
+        for name in ("length", "coverage", "best_overlap", "true_fraction", "score")
     }
     return regions.assign(found=found, **numbers)
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defectkit.deployment.evaluate_images import Evaluation
+from defectkit.evaluation.detection_by_size import DetectionBySize
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.reporting.confusion_table import confusion_table
@@ -16,9 +17,14 @@ MAX_PRINTED_CLASSES = 8
 
 
 def print_evaluation(
-    console: Console, evaluation: Evaluation, thresholds: Thresholds, warnings: Sequence[str]
+    console: Console,
+    evaluation: Evaluation,
+    thresholds: Thresholds,
+    warnings: Sequence[str],
+    *,
+    pixel_pitch: float | None = None,
 ) -> None:
-    """Print the summary of an evaluation."""
+    """Print the summary of an evaluation; ``pixel_pitch`` is the side of a pixel in mm."""
     image = evaluation.metrics["image"]
     console.print(_table(evaluation))
     confusion = evaluation.metrics["class_confusion"]
@@ -34,9 +40,34 @@ def print_evaluation(
     console.print(f"{chosen}, chosen on validation by {thresholds.rule}")
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
+    if told := describe_detection(evaluation.metrics["detection"]["by_area"], pixel_pitch):
+        console.print(told)
     folder = evaluation.folder
     told = f"overlays in {folder / 'overlays'}, report in {folder / 'report.html'}"
     console.print(f"\n{one_line(told)}")
+
+
+def describe_detection(detection: DetectionBySize, pixel_pitch: float | None = None) -> str:
+    """Return from which area on defects are found nine times in ten, "" if there are no defects.
+
+    ``pixel_pitch`` is the side of a pixel in mm.
+
+    >>> describe_detection({"n": 90, "a90": 400.0, "a90_95": None, "missing": "too few."})
+    'defects of 400 pixels or more are found with 90 %; too few.'
+    """
+    if not detection["n"]:
+        return ""
+    if detection["a90"] is None:
+        return f"the area of defects that are found with 90 % is not known: {detection['missing']}"
+    told = f"defects of {_area(detection['a90'], pixel_pitch)} or more are found with 90 %"
+    if detection["a90_95"] is None:
+        return f"{told}; {detection['missing']}"
+    return f"{told}, with a confidence of 95 % those of {_area(detection['a90_95'], pixel_pitch)}"
+
+
+def _area(pixels: float, pixel_pitch: float | None) -> str:
+    in_mm = f" ({pixels * pixel_pitch**2:.3g} mm²)" if pixel_pitch else ""
+    return f"{pixels:,.0f} pixels{in_mm}"
 
 
 def _describe_classes(count: int | None) -> str:

@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,7 +19,9 @@ from defectkit.evaluation.region_matching import (
     COLUMNS,
     RegionMatch,
     class_confusion,
+    detection_metrics,
     match_regions,
+    region_length,
     region_metrics,
 )
 from defectkit.findings import Finding
@@ -279,6 +283,31 @@ def test_region_metrics_without_anything_claim_nothing():
     assert region_metrics([], images(4))["false_alarms_per_image"] == 0.0
 
 
+def test_a_true_region_has_a_length_at_any_angle():
+    mask = np.zeros((60, 60), np.uint8)
+    cv2.line(mask, (5, 5), (50, 50), 1, 1)
+    assert region_length(mask.astype(bool)) == pytest.approx(1 + 45 * 2**0.5)
+    assert region_length(np.ones((1, 1), bool)) == 1.0
+    assert region_length(np.ones((3, 8), bool)) == 8.0
+    truth = np.stack([boxes_of((9, 9), (0, 0, 2, 5)), np.zeros((9, 9), bool)])
+    assert [row.length for row in true_rows(match(truth[0], truth))] == [5.0]
+
+
+def test_detection_takes_the_sizes_and_groups_of_the_true_regions():
+    rows = [
+        replace(true_region(area, float(area > 20)), image_id=str(area % 20), length=area / 2)
+        for area in range(1, 41)
+    ]
+    rows[22], rows[14] = replace(rows[22], coverage=0.0), replace(rows[14], coverage=0.5)
+    rows.append(false_alarm())
+    result = detection_metrics(rows, {str(number): f"tile {number % 12}" for number in range(20)})
+    for by, unit in (("by_area", 1), ("by_length", 2)):
+        assert (result[by]["n"], result[by]["n_groups"]) == (40, 12)
+        assert result[by]["sizes"][0] * unit == pytest.approx(1)
+        assert result[by]["sizes"][-1] * unit == pytest.approx(40)
+    assert result["by_area"]["a90"] == pytest.approx(2 * result["by_length"]["a90"], rel=1e-3)
+
+
 def test_the_order_of_the_rows_does_not_matter():
     rng = np.random.default_rng(0)
     rows = [true_region(int(a), float(rng.random() / 5)) for a in rng.integers(1, 9000, 50)]
@@ -290,9 +319,9 @@ def test_the_order_of_the_rows_does_not_matter():
 def test_rows_have_the_columns_of_the_file():
     region = Region(class_id="b", box_xywh=(4, 3, 2, 1), area=2)
     alarm = RegionMatch(image_id="=i", kind="false_alarm", region=region, score=0.25)
-    cells = ["=i", "false_alarm", "b", 4, 3, 2, 1, 2, *[None] * 5, 0.25]
+    cells = ["=i", "false_alarm", "b", 4, 3, 2, 1, 2, *[None] * 6, 0.25]
     assert alarm.row() == dict(zip(COLUMNS, cells, strict=True))
-    cells = ["i", "true", "a", 0, 0, 30, 1, 30, True, 0.1, 0.0, None, None, None]
+    cells = ["i", "true", "a", 0, 0, 30, 1, 30, None, True, 0.1, 0.0, None, None, None]
     assert true_region(30, 0.1).row() == dict(zip(COLUMNS, cells, strict=True))
     assert false_alarm().row()["class_id"] == ""
 

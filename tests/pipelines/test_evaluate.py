@@ -78,6 +78,9 @@ def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
     assert about <= metrics.keys()
     metrics = {key: value for key, value in metrics.items() if key not in about}
     assert metrics == json.loads(json.dumps(evaluation.metrics))
+    detection = metrics.pop("detection")  # the report has a plot of it
+    assert set(detection) == {"by_area", "by_length"}
+    assert all(one["n"] == metrics["region"]["recall"]["total"] for one in detection.values())
     assert set(metrics) == {"image", "pixel", "region", "class_confusion", "box", "speed"}
     confusion = metrics.pop("class_confusion")  # the report has a table for it
     assert confusion["classes"] == ["1", "2"]

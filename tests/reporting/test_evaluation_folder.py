@@ -75,5 +75,5 @@ def test_an_escape_rate_that_is_not_shown_is_a_warning_of_the_report(evaluate):
 def test_without_a_true_or_found_region_the_table_is_a_header(evaluate):
     evaluation = evaluate(pixel_threshold=1.0)
     lines = (evaluation.folder / "regions.csv").read_text().splitlines()
-    assert lines[0].startswith("image_id,kind,class_id,x,y,width,height,area,found,coverage")
+    assert lines[0].startswith("image_id,kind,class_id,x,y,width,height,area,length,found")
     assert len(lines) == 1 + len(evaluation.regions)

@@ -8,8 +8,12 @@ from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.reporting.evaluation_summary import print_evaluation
 
+DETECTION = {"n": 40, "a90": 400.4, "a90_95": 1210.0, "missing": ""}
 
-def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2")):
+
+def printed(
+    low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2"), pitch=None, **detection
+):
     metrics = {
         "image": {
             "average_precision": 0.9, "auroc": 0.8, "escapes": 2, "n_defective": 57,
@@ -23,6 +27,7 @@ def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2")):
             "false_alarms_per_good_image": 0.05,
             "good_images_with_false_alarms": {"value": 0.04, "count": 2, "total": 50},
         },
+        "detection": {"by_area": {**DETECTION, **detection}},
         "class_confusion": {
             "classes": list(classes), "counts": [[3] * (len(classes) + 1) for _ in classes],
         },
@@ -36,7 +41,8 @@ def printed(low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2")):
         folder=Path("out"),
     )
     console = Console(file=io.StringIO(), width=120)
-    print_evaluation(console, evaluation, Thresholds(low=low, high=high, rule="f1"), warnings)
+    thresholds = Thresholds(low=low, high=high, rule="f1")
+    print_evaluation(console, evaluation, thresholds, warnings, pixel_pitch=pitch)
     return " ".join(console.file.getvalue().split())
 
 
@@ -75,3 +81,13 @@ def test_the_mean_over_classes_says_how_many():
 
 def test_warnings_are_printed_as_they_are():
     assert "warning: few [bold] images" in printed(warnings=["few [bold] images"])
+
+
+def test_the_area_that_is_found_nine_times_in_ten_is_told_where_it_is_known():
+    told = "defects of 400 pixels or more are found with 90 %, with a confidence of 95 % those of"
+    assert f"{told} 1,210 pixels overlays" in printed()
+    assert "400 pixels (4 mm²) or more are found" in printed(pitch=0.1)
+    assert "found with 90 %; too few groups" in printed(a90_95=None, missing="too few groups")
+    text = printed(a90=None, missing="too few")
+    assert "the area of defects that are found with 90 % is not known: too few" in text
+    assert "90 %" not in printed(n=0)

@@ -1,6 +1,5 @@
 """Plots, drawn with matplotlib's objects: no pyplot, so no global state and no display."""
 
-import io
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -10,27 +9,22 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.scale import FuncScale
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.evaluation.image_metrics import escape_and_overkill_rates
-from defectkit.files import write_bytes
-from defectkit.reporting.drawing import palette
-from defectkit.reporting.drawing.palette import hex_code
-
-# The palette without yellow, which is too light for white paper.
-LINE_COLORS = tuple(
-    hex_code(color)
-    for color in (
-        *(palette.BLUE, palette.ORANGE, palette.GREEN),
-        *(palette.VERMILLION, palette.PURPLE, palette.SKY),
-    )
+from defectkit.reporting.drawing.figures import (
+    BLUE,
+    FAINT,
+    INK,
+    LINE_COLORS,
+    ORANGE,
+    VERMILLION,
+    new_figure,
+    style_axes,
+    write_figure,
 )
-BLUE, ORANGE, GREEN, VERMILLION, *_ = LINE_COLORS
-INK, FAINT = "#24292f", "#6e7781"
 
 HistoryRows = Sequence[Mapping[str, float | int | None]]
 
@@ -50,7 +44,7 @@ def plot_history(path: Path | str, rows: HistoryRows, *, kept_epoch: int | None 
             ``val_<metric>``, and ``learning_rate``; a missing value or None has no point.
         kept_epoch: the epoch whose weights were kept; a dashed line marks it.
     """
-    figure = _figure(13, 3.6)
+    figure = new_figure(13, 3.6)
     loss, validation, rate = figure.subplots(1, 3)
     names = [name for name in dict.fromkeys(chain(*rows)) if not name.endswith("_seconds")]
     terms = [name for name in names if name.startswith("train_") and name != "train_loss"]
@@ -74,7 +68,7 @@ def plot_history(path: Path | str, rows: HistoryRows, *, kept_epoch: int | None 
                 kept_epoch, color=FAINT, linewidth=1, linestyle="--", zorder=1, label=label
             )
         validation.legend(edgecolor="none", framealpha=0.85)
-    _write(path, figure)
+    write_figure(path, figure)
 
 
 def plot_scores(
@@ -101,44 +95,11 @@ def plot_scores(
     values = np.asarray(scores, dtype=np.float64)
     truth = np.asarray(defective, dtype=np.bool_)
     assert values.shape == truth.shape, (values.shape, truth.shape)
-    figure = _figure(12, 4.2)
+    figure = new_figure(12, 4.2)
     histogram, trade_off = figure.subplots(1, 2)
     _plot_histogram(histogram, values, truth, threshold_low, threshold_high)
     _plot_trade_off(trade_off, values, truth, threshold_low, threshold_high)
-    _write(path, figure)
-
-
-def plot_region_recall(path: Path | str, recall_by_area: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write ``region_recall.png``: the fraction of the true regions that were found, by area.
-
-    A bar for each area range, with its 95 % Clopper-Pearson interval.
-
-    Args:
-        path: the PNG to write.
-        recall_by_area: the name of an area range to ``{found, total, value, low, high}``, as in
-            ``metrics.json``; a range without regions gets no bar.
-    """
-    figure = _figure(max(5, 1.3 * len(recall_by_area) + 1.5), 3.8)
-    axes = figure.subplots()
-    for position, entry in enumerate(recall_by_area.values()):
-        if not entry["total"]:
-            continue
-        value = entry["value"]
-        interval = [[max(0, value - entry["low"])], [max(0, entry["high"] - value)]]
-        axes.bar(position, value, width=0.62, color=BLUE, alpha=0.85)
-        axes.errorbar(position, value, yerr=interval, color=INK, capsize=5, linewidth=1.4)
-    axes.set_xticks(
-        range(len(recall_by_area)),
-        [
-            f"{label}\n{entry['found']} of {entry['total']}"
-            for label, entry in recall_by_area.items()
-        ],
-    )
-    axes.set_xlim(-0.6, max(len(recall_by_area), 1) - 0.4)
-    axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    _style_axes(axes, "Regions found, by area", "area in pixels", "regions found, 95 % interval")
-    _write(path, figure)
+    write_figure(path, figure)
 
 
 def _plot_histogram(
@@ -169,13 +130,13 @@ def _plot_histogram(
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, 1)
     axes.legend(edgecolor="none", framealpha=0.85)
-    _style_axes(axes, "Image scores", "defect score", "number of images (square-root scale)")
+    style_axes(axes, "Image scores", "defect score", "number of images (square-root scale)")
 
 
 def _plot_trade_off(
     axes: Axes, scores: Float64Array, truth: BoolArray, low: float, high: float
 ) -> None:
-    _style_axes(axes, "Escapes and overkills", "overkill rate", "escape rate")
+    style_axes(axes, "Escapes and overkills", "overkill rate", "escape rate")
     if truth.all() or not truth.any():
         axes.set_axis_off()
         axes.text(0.5, 0.5, "only with good and with defective images", color=FAINT, ha="center")
@@ -238,35 +199,9 @@ def _plot_columns(axes: Axes, rows: HistoryRows, names: Mapping[str, str], *, ti
     axes.set_ylim(bottom=0)
     if len(names) > 1:
         axes.legend(edgecolor="none", framealpha=0.85)
-    _style_axes(axes, title, "epoch", "")
-
-
-def _style_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
-    axes.set_xlabel(x_label, color=FAINT)
-    axes.set_ylabel(y_label, color=FAINT)
-    axes.tick_params(colors=FAINT)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color("#c9ced4")
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110)
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
-    FigureCanvasAgg(figure)
-    return figure
+    style_axes(axes, title, "epoch", "")
 
 
 def _column(rows: HistoryRows, name: str) -> Float64Array:
     values = (row.get(name) for row in rows)
     return np.array([np.nan if value is None else float(value) for value in values])
-
-
-def _write(path: Path | str, figure: Figure) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())

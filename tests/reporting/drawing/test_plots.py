@@ -6,13 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from defectkit.data.images import read_image
-from defectkit.reporting.drawing import plots
+from defectkit.reporting.drawing.figures import BLUE, GREEN, ORANGE
 from defectkit.reporting.drawing.plots import (
     plot_history,
-    plot_region_recall,
     plot_scores,
 )
 
@@ -32,20 +30,6 @@ ROWS = [
     }
     for epoch in range(1, 9)
 ]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were drawn."""
-    figures = []
-
-    def remember(width, height):
-        figures.append(make(width, height))
-        return figures[-1]
-
-    make = plots._figure
-    monkeypatch.setattr(plots, "_figure", remember)
-    return figures
 
 
 def lines_of(axes):
@@ -74,9 +58,7 @@ def test_the_history_shows_every_column(tmp_path, drawn):
     assert lines_of(rate)["learning_rate"].get_ydata()[0] == 1e-3
     assert lines_of(validation)["kept epoch: 7"].get_xdata() == [7, 7]
     assert "kept epoch: 7" in [text.get_text() for text in validation.get_legend().get_texts()]
-    assert {rgb(plots.BLUE), rgb(plots.ORANGE), rgb(plots.GREEN)} <= colors_of(
-        tmp_path / "curves.png"
-    )
+    assert {rgb(BLUE), rgb(ORANGE), rgb(GREEN)} <= colors_of(tmp_path / "curves.png")
 
 
 @pytest.mark.parametrize(
@@ -136,28 +118,6 @@ def test_scores_and_truth_of_different_length_are_our_mistake(tmp_path):
         plot_scores(tmp_path / "s.png", [0.1], [True, False], threshold_low=0, threshold_high=1)
 
 
-@pytest.mark.filterwarnings("error")
-def test_recall_by_area_has_a_bar_per_bin_that_has_regions(tmp_path, drawn):
-    recall = {
-        "< 64": {"found": 1, "total": 4, "value": 0.25, "low": 0.006, "high": 0.81},
-        "64-255": {"found": 0, "total": 0, "value": None, "low": 0.0, "high": 1.0},
-        ">= 256": {"found": 3, "total": 3, "value": 1.0, "low": 0.29, "high": 1.0},
-    }
-    plot_region_recall(tmp_path / "recall.png", recall)
-    axes = drawn[0].axes[0]
-    assert [bar.get_height() for bar in axes.patches] == [0.25, 1.0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == [
-        "< 64\n1 of 4",
-        "64-255\n0 of 0",
-        ">= 256\n3 of 3",
-    ]
-    (whisker,) = axes.containers[1].lines[2]
-    (segment,) = whisker.get_segments()
-    assert segment[:, 1] == pytest.approx([0.006, 0.81])
-    plot_region_recall(tmp_path / "none.png", {})
-    assert (tmp_path / "none.png").stat().st_size > 1000
-
-
 def test_plots_may_be_drawn_in_threads(tmp_path):
     paths = [tmp_path / f"{number}.png" for number in range(6)]
     with ThreadPoolExecutor(3) as pool:
@@ -173,7 +133,3 @@ def test_pyplot_with_its_global_state_is_never_imported(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_figures_have_a_canvas_of_their_own():
-    assert isinstance(plots._figure(2, 2), Figure)
