@@ -79,7 +79,7 @@ def export_model(
         "format": kind,
         "precision": precision,
         "files": {name: sha256_bytes(content) for name, content in files.items()},
-        "found_classes": list(approach.found_classes),
+        "found_classes": list(model.found_classes),
         "one_class": approach.one_class,
         "passes": passes.model_dump(),
         "parity": {},
@@ -96,7 +96,7 @@ def export_model(
         folder=folder,
         engine=load_engine(kind, precision, files),
         exported=Exported.model_validate(exported),
-        tuning=approach.tuning,
+        chosen=approach.tuning,
         thresholds=model.thresholds,
         info=add_seal(info),
     )
