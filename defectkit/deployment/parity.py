@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from defectkit.arrays import IndexArray
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import verdict
 from defectkit.findings import Finding
 from defectkit.vocabulary import Precision

@@ -19,7 +19,7 @@ from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.export import Export, export_model
 from defectkit.deployment.parity import TOLERANCES, Parity
 from defectkit.deployment.runtime import ExportedModel
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_json
 from defectkit.models.static_padding import with_static_padding
 from defectkit.seals import add_seal

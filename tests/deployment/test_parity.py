@@ -4,7 +4,7 @@ import pytest
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import UNTUNED
 from defectkit.deployment.parity import TOLERANCES, Parity
-from defectkit.evaluation.operating_points import Thresholds
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.findings import Finding
 
 THRESHOLDS = Thresholds(low=0.4, high=0.6, rule="default")
