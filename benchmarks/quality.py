@@ -6,7 +6,8 @@
     python benchmarks/quality.py --smoke
 
 A source is a folder with ``train.csv``, ``Train/`` and, if it has one, ``images.csv``. Each seed
-makes a split (grouped; unless ``images.csv`` gives one) and is the seed of the trainings.
+makes a grouped split (unless ``images.csv`` gives one; ``--new-splits`` ignores it) and is the seed
+of the trainings.
 
 Competitors: ``script``, ``script_crops`` and ``mask_rcnn`` (``benchmarks/competitors/``); an
 approach or a configuration of defectkit; and of these ``NAME@REVISION`` or ``NAME@FOLDER``, with
@@ -38,6 +39,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import pandas as pd
 from quality_scores import Scores
 from quality_table import EXPLANATION, section
 
@@ -100,7 +102,7 @@ def main() -> None:
                 for name in options.competitors
             ]
             for seed in options.seed:
-                prepare(source, folder / f"dataset-{seed}", seed)
+                prepare(source, folder / f"dataset-{seed}", seed, new_split=options.new_splits)
             failed += run_jobs([job for job in jobs if not job.result.exists()])
         text = make_table(options.out)
         print(text)
@@ -119,6 +121,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--max-time", default="25m", help="training time of each competitor")
     parser.add_argument("--processors", type=int, default=1, help="processors of each competitor")
     parser.add_argument("--seed", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--new-splits", action="store_true", help="ignore the split of images.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--table", type=Path, help="a Markdown file to write")
     parser.add_argument(
@@ -138,10 +141,16 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def prepare(source: Path, out: Path, seed: int) -> None:
-    """Write the dataset of a seed, if it is not there."""
-    if not out.exists():
-        meta = source / "images.csv"
+def prepare(source: Path, out: Path, seed: int, *, new_split: bool) -> None:
+    """Write the dataset of a seed, if it is not there; ``new_split`` ignores a given split."""
+    if out.exists():
+        return
+    given = source / "images.csv"
+    with tempfile.TemporaryDirectory() as folder:
+        meta = Path(folder) / "images.csv" if new_split else given
+        if new_split and given.exists():
+            table = pd.read_csv(given, dtype=str)
+            table.drop(columns="split", errors="ignore").to_csv(meta, index=False)
         defectkit.prepare(
             source / "train.csv", meta=meta if meta.exists() else None, out=out, seed=seed
         )

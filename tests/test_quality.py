@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.evaluation.labeled_truth import LabeledTruth
@@ -20,6 +21,7 @@ from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.evaluation.region_matching import match_regions, region_metrics
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
+from defectkit.pipelines import synth
 from defectkit.regions import label_regions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -436,3 +438,18 @@ def test_from_end_to_end(tmp_path):
     assert ended.returncode == 0, ended.stdout + ended.stderr
     text = table.read_text(encoding="utf-8")
     assert all(f"| {name} | " in text for name in competitors)
+
+
+@pytest.mark.parametrize("new_split", [False, True])
+def test_a_given_split_is_followed_unless_a_new_one_is_asked_for(
+    benchmark_module, tmp_path, new_split
+):
+    quality = benchmark_module("quality")
+    source, names = tmp_path / "source", [f"{number:04}.png" for number in range(20)]
+    synth.run(source, images=20, size=128, console=Console(quiet=True))
+    rows = "".join(f"{name},{'test' if name < '0015' else 'train'}\n" for name in names)
+    (source / "images.csv").write_text("ImageId,split\n" + rows)
+    quality.prepare(source, tmp_path / "dataset", 0, new_split=new_split)
+    records = Dataset.load(tmp_path / "dataset").records
+    given = {record.image_id: record.split for record in records}
+    assert (sum(split == "test" for split in given.values()) == 15) is not new_split
