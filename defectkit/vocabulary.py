@@ -38,6 +38,9 @@ GOOD_WORDS = frozenset(
 Verdict = Literal["good", "review", "defective"]
 """The decision about an image, from its score and the thresholds."""
 
+Overlays = Literal["flagged", "all", "none"]
+"""The inspected images that get an overlay: those to review and defective ones, all, or none."""
+
 Outcome = Literal["hit", "escape", "overkill", "pass", "review"]
 """A verdict compared with the truth.
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from defectkit.errors import ConfigError
 from defectkit.terminal import SafeConsole, one_line
-from defectkit.vocabulary import Device
+from defectkit.vocabulary import Device, Overlays
 
 if TYPE_CHECKING:
     from defectkit.data.image_search import ImageSearch
@@ -50,6 +50,7 @@ def run(
     follow_links: bool = False,
     first_page: bool = False,
     all_regions: bool = False,
+    overlays: Overlays = "flagged",
     console: Console | None = None,
 ) -> InspectSummary:
     """Inspect new images of any size: verdicts, masks and overlays.
@@ -79,6 +80,7 @@ def run(
         follow_links: Follow links that lead out of the given folders.
         first_page: Inspect the first page or frame of each file alone.
         all_regions: List the regions of good images too.
+        overlays: Which images to draw: flagged are those to review and defective ones.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -110,8 +112,8 @@ def run(
     )
     files = search.files
     source = source.among(Path(file.image_id) for file in files) if source else None
-    overlays = [f"overlays/{overlay_name(file.image_id)}" for file in files]
-    names = ["regions.csv", "errors.csv", *overlays]
+    pictures = [f"overlays/{overlay_name(file.image_id)}" for file in files]
+    names = ["regions.csv", "errors.csv", *(pictures if overlays != "none" else ())]
     had_rows = (Path(out) / UNFINISHED / "findings.csv").is_file()
     sources = [*(file.path for file in files), *(source.files if source else ())]
     with (
@@ -128,6 +130,7 @@ def run(
             roi=source,
             tables=tables,
             overlays=results.folder / "overlays",
+            drawn=overlays,
             first_page=first_page,
             all_regions=all_regions,
             console=console,
@@ -174,7 +177,7 @@ def _summarize(
     told = (
         f"{counts['defective']} defective, {counts['review']} to review, {counts['good']} good, "
         f"{n_errors} not inspected{listed}; "
-        f"overlays in {out / 'overlays'}, masks in {out / 'findings.csv'}"
+        f"{_where_overlays_are(inspection.drawn, out)}masks in {out / 'findings.csv'}"
         + (f"; {search.describe_skipped()}" if search.skipped else "")
     )
     console.print(one_line(told), soft_wrap=True)
@@ -186,6 +189,16 @@ def _summarize(
         unreadable=n_errors,
         skipped=search.skipped,
     )
+
+
+def _where_overlays_are(drawn: Overlays, out: Path) -> str:
+    match drawn:
+        case "none":
+            return ""
+        case "flagged":
+            return f"overlays of those to review and defective in {out / 'overlays'}, "
+        case "all":
+            return f"overlays in {out / 'overlays'}, "
 
 
 def _some(names: Sequence[str]) -> str:

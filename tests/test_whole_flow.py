@@ -97,7 +97,10 @@ def flow(tmp_path_factory) -> Flow:
         ["train", "--resume", "--out", run, "--epochs", "2"],
         [*train, "--out", folder / "run 二", *small],
         ["evaluate", run, "--device", "cpu"],
-        ["inspect", run, source / "Train", "--out", folder / "inspection 检查", "--device", "cpu"],
+        [
+            *("inspect", run, source / "Train", "--out", folder / "inspection 检查"),
+            *("--overlays", "all", "--device", "cpu"),
+        ],
         ["compare", run, folder / "run 二", "--out", folder / "比较", "--device", "cpu"],
     ]
     texts = json.dumps([[str(word) for word in command] for command in commands])

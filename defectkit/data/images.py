@@ -181,11 +181,22 @@ def write_png(path: Path | str, image: Image, *, compress_level: int = 6) -> Non
     write_bytes(path, buffer.getbuffer())
 
 
-def write_jpeg(path: Path | str, image: Image) -> None:
-    """Write (H, W, 3) RGB uint8 as a JPEG for people, atomically; thin lines keep their colors."""
+def encode_png(image: Image) -> bytes:
+    """Return (H, W, 3) RGB uint8 as a PNG, in half of the time that Pillow takes for such a size.
+
+    Files are about as large as with Pillow's ``compress_level=1``.
+    """
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since 4.12
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1])
+
+
+def encode_jpeg(image: Image) -> memoryview:
+    """Return (H, W, 3) RGB uint8 as a JPEG for people; thin lines keep their colors."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=90, subsampling=0)
-    write_bytes(path, buffer.getbuffer())
+    return buffer.getbuffer()
 
 
 def _unreadable(path: Path | str, error: Exception) -> ImageError:

@@ -44,6 +44,11 @@ class LoadedModel(ABC):
         """Number of threads that compute on a CPU."""
 
     @property
+    def parallel(self) -> int:
+        """Number of images that are best looked at at a time, each by a thread of its own."""
+        return 1
+
+    @property
     @abstractmethod
     def tuning(self) -> Tuning:
         """How findings are made from scores, as chosen on validation."""

@@ -105,6 +105,11 @@ class ExportedModel(LoadedModel):
         """Number of threads that compute."""
         return usable_processors()
 
+    @property
+    def parallel(self) -> int:
+        """Two images at a time: while regions of one are found, the graph computes the other."""
+        return 2
+
     def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
         """Return the model with other thresholds, and with the ``model.json`` that has them."""
         return replace(self, thresholds=thresholds, info=info)

@@ -2,32 +2,43 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
-from defectkit.data.image_pages import ImagePages
 from defectkit.data.image_search import ImageFile
-from defectkit.data.images import describe_shapes, read_image_bytes, takes_shape
-from defectkit.data.pixel_format import PixelFormat
-from defectkit.data.roi_source import RoiSource, read_roi
-from defectkit.data.stored_image import StoredImage
+from defectkit.data.roi_source import RoiSource
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.errors import DefectkitError, ImageError, OutputError, first_line, is_out_of_memory
-from defectkit.evaluation.verdicts import judge, list_regions
-from defectkit.labels.scope import read_scope
+from defectkit.errors import OutputError
+from defectkit.evaluation.verdicts import Judgment, judge, list_regions
+from defectkit.findings import Finding
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.overlay_files import write_overlay
+from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
+from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
 from defectkit.reporting.inspection_tables import InspectionTables
+from defectkit.reporting.stages import Room, Stage, run_stages
 from defectkit.terminal import one_line
+from defectkit.vocabulary import Overlays
 
-MUCH_CLIPPED = 0.01
-"""Shares of pixel values outside of the window that are told to the user, above this one."""
 STOPPED = "not inspected: the inspection was stopped before."
+AHEAD = 4
+"""Max. number of images that wait for their rows to be written."""
+PIXELS_AHEAD = 2**25
+"""Max. number of pixels of all images in progress; a larger image is alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """An image with what was found in it, or with the problem that it has by now."""
+
+    source: ImageToInspect
+    finding: Finding | None = None
+    judgment: Judgment | None = None
+    overlay: EncodedOverlay | None = None
+    problem: str = ""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -39,6 +50,7 @@ class Inspection:
         roi: what ``--roi`` names.
         tables: where the rows are written.
         overlays: the folder of the overlays.
+        drawn: which images get an overlay.
         first_page: whether the first page of each file is inspected alone.
         all_regions: whether regions of good images are listed too.
         console: where to report.
@@ -49,75 +61,85 @@ class Inspection:
     roi: RoiSource | None
     tables: InspectionTables
     overlays: Path
+    drawn: Overlays
     first_page: bool
     all_regions: bool
     console: Console
     notes: dict[str, list[str]] = field(default_factory=dict)
-    _ids: set[str] = field(default_factory=set)
 
     def inspect(self, files: Sequence[ImageFile]) -> None:
         """Inspect files; if this is interrupted, those that are left are listed as errors.
 
+        While the rows of an image are written, the next ones are drawn, looked at by the network
+        and read.
+
         Raises:
             OutputError: a table or an overlay cannot be written.
         """
-        self._ids = {file.image_id for file in files}
         waiting = deque(files)
+        reader = ImageReader(model=self.model, roi=self.roi, first_page=self.first_page)
+        room = Room(PIXELS_AHEAD)
+        stages = [Stage(self._find, self.model.parallel), Stage(self._draw)]
+        results = run_stages(_with_room(reader.read(files), room), stages, ahead=AHEAD, room=room)
         silent = not self.console.is_terminal
         try:
-            for file in track(files, "inspecting", console=self.console, disable=silent):
-                self._inspect_file(file)
-                waiting.popleft()
+            with closing(results), Progress(console=self.console, disable=silent) as progress:
+                bar = progress.add_task("inspecting", total=len(files))
+                for found in results:
+                    self._write(found)
+                    room.give_back(found.source.pixels)
+                    if found.source.ends_file:
+                        waiting.popleft()
+                        progress.advance(bar)
         except BaseException:
             with suppress(OutputError):  # The disk may be full.
                 self.tables.add_errors((file.image_id, STOPPED) for file in waiting)
             raise
 
-    def _inspect_file(self, file: ImageFile) -> None:
-        with self._trouble_as_row(file.path, file.image_id):
-            if file.problem:
-                raise ImageError(file.problem)
-            content, name = read_image_bytes(file.path), str(file.path)
-            pages = ImagePages(content, name=name, pages=self.model.pixels.pages)
-            if self.first_page or len(pages.numbers) == 1:
-                self._inspect_page(file, file.image_id, pages.read())
-                if pages.has_several and not pages.stacked:
-                    self._note(
-                        "several pages or frames; the first alone was inspected", file.image_id
-                    )
-                return
-            for image_id, number in zip(
-                self._ids_of_pages(file, len(pages.numbers)), pages.numbers, strict=True
-            ):
-                with self._trouble_as_row(file.path, image_id):
-                    self._inspect_page(file, image_id, pages.read(number))
+    def _find(self, source: ImageToInspect) -> Found:
+        if source.image is None:
+            return Found(source=source, problem=source.problem)
+        try:
+            finding = self.model.find(source.image, source.scope)
+            judgment = judge(finding.score, self.model.thresholds)
+            finding = list_regions(finding, judgment, all_regions=self.all_regions)
+        except Exception as error:
+            return Found(source=source, problem=reason_for(error, source.file.path))
+        return Found(source=source, finding=finding, judgment=judgment)
 
-    def _inspect_page(self, file: ImageFile, image_id: str, stored: StoredImage) -> None:
-        """Judge an image; its overlay and rows are written last, and the verdict after all."""
-        image = self.model.pixels.to_8_bits(stored.values, name=str(file.path))
-        channels = self.model.channels
-        if not takes_shape(image.shape, channels):
-            raise ImageError(
-                f"the image has the shape {image.shape}, but the model takes "
-                f"{describe_shapes(channels)}, as the images that it was trained on."
+    def _draw(self, found: Found) -> Found:
+        source, finding, judgment = found.source, found.finding, found.judgment
+        if source.image is None or finding is None or judgment is None:
+            return found
+        if self.drawn == "none" or (self.drawn == "flagged" and judgment.verdict == "good"):
+            return found
+        try:
+            overlay = encode_overlay(
+                self.model.pixels.show(source.image),
+                finding,
+                judgment,
+                image_id=source.image_id,
+                scope=source.scope,
             )
-        size = image.shape[:2]
-        if self.roi:
-            chosen = self.roi.choose(Path(file.image_id))
-            scope = read_scope(read_roi(chosen, size), "", size)
-        else:
-            scope = self.model.scope_for(size)
-        finding = self.model.find(image, scope)
-        judgment = judge(finding.score, self.model.thresholds)
-        finding = list_regions(finding, judgment, all_regions=self.all_regions)
-        path, shown = self.overlays / overlay_name(image_id), self.model.pixels.show(image)
-        write_overlay(path, shown, finding, judgment, image_id=image_id, scope=scope)
-        self.tables.add(image_id, judgment, finding, self.model.found_classes)
-        for note in _notes(stored, self.model.pixels):
-            self._note(note, image_id)
+        except Exception as error:
+            return Found(source=source, problem=reason_for(error, source.file.path))
+        return Found(source=source, finding=finding, judgment=judgment, overlay=overlay)
+
+    def _write(self, found: Found) -> None:
+        """Write the overlay and the rows of an image; the overlay first."""
+        source, finding, judgment = found.source, found.finding, found.judgment
+        if finding is None or judgment is None:
+            self._add_problem(source, found.problem)
+            return
+        with self._trouble_as_row(source):
+            if found.overlay:
+                found.overlay.write(self.overlays / overlay_name(source.image_id))
+            self.tables.add(source.image_id, judgment, finding, self.model.found_classes)
+            for note in source.notes:
+                self.notes.setdefault(note, []).append(source.image_id)
 
     @contextmanager
-    def _trouble_as_row(self, path: Path, image_id: str) -> Iterator[None]:
+    def _trouble_as_row(self, source: ImageToInspect) -> Iterator[None]:
         """Turn any exception into a row of ``errors.csv``; but without tables there is no work.
 
         Raises:
@@ -128,45 +150,16 @@ class Inspection:
         except OutputError:
             raise
         except Exception as error:
-            reason = _reason(error).removeprefix(f"{path}: ")  # Its row has the name.
-            self.tables.add_errors([(image_id, reason)])
-            told = one_line(f"{path}: {reason}")
-            self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
+            self._add_problem(source, reason_for(error, source.file.path))
 
-    def _ids_of_pages(self, file: ImageFile, count: int) -> list[str]:
-        """Return the ids of the pages of a file, from 1, that no other image has."""
-        mark = "#"
-        while True:
-            ids = [f"{file.image_id}{mark}{number}" for number in range(1, count + 1)]
-            if self._ids.isdisjoint(ids):
-                self._ids.update(ids)
-                return ids
-            mark += "#"
-
-    def _note(self, note: str, image_id: str) -> None:
-        self.notes.setdefault(note, []).append(image_id)
+    def _add_problem(self, source: ImageToInspect, reason: str) -> None:
+        self.tables.add_errors([(source.image_id, reason)])
+        told = one_line(f"{source.file.path}: {reason}")
+        self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
 
 
-def _reason(error: Exception) -> str:
-    """Return why an image was not inspected."""
-    if isinstance(error, DefectkitError):
-        return str(error)
-    if is_out_of_memory(error):
-        return f"too little memory for this image ({first_line(error)}). Cut it into parts."
-    return f"{type(error).__name__}: {first_line(error)}"
-
-
-def _notes(stored: StoredImage, pixels: PixelFormat) -> list[str]:
-    """Return what the user should know of how an image was read."""
-    notes = []
-    if "planes first" in stored.notes:
-        notes.append("read as (channels, height, width)")
-    if pixels.window and stored.values.dtype == np.uint8:
-        notes.append("8 bits, read as they are; the model was trained on images of more")
-    if pixels.window and pixels.clipped_share(stored.values) > MUCH_CLIPPED:
-        low, high = pixels.window
-        notes.append(
-            f"more than {MUCH_CLIPPED:.0%} of the pixel values lie outside of the model's window, "
-            f"{low:g} to {high:g}, and became black or white"
-        )
-    return notes
+def _with_room(sources: Iterator[ImageToInspect], room: Room) -> Iterator[ImageToInspect]:
+    """Yield images that were read, each when there is room for it."""
+    for source in sources:
+        room.take(source.pixels)
+        yield source

@@ -15,11 +15,12 @@ from defectkit.data import image_kinds, stored_image
 from defectkit.data.images import (
     convert_channels,
     decode_image,
+    encode_jpeg,
+    encode_png,
     pad_image,
     read_image,
     read_image_size,
     resize_image,
-    write_jpeg,
     write_png,
 )
 from defectkit.data.pixel_format import PixelFormat
@@ -487,5 +488,12 @@ def test_padded_images_are_mirrored_to_the_next_multiple_of_the_stride(height, w
 def test_a_jpeg_for_people_keeps_thin_colored_lines(tmp_path):
     image = np.full((40, 60, 3), 128, np.uint8)
     image[20] = (204, 121, 167)
-    write_jpeg(tmp_path / "a.jpg", image)
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(image))
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - image).max() < 20
+
+
+@pytest.mark.parametrize("shape", [(40, 60, 3), (1, 1, 3), (3, 701, 3)])
+def test_a_fast_png_has_every_pixel(tmp_path, shape):
+    image = RNG.integers(0, 256, shape, np.uint8)
+    (tmp_path / "a.png").write_bytes(encode_png(image))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)

@@ -13,6 +13,7 @@ from openvino import opset13
 from defectkit import __version__
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import Tuning
+from defectkit.data.pixel_format import EIGHT_BITS
 from defectkit.deployment.engines import FILES
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import sha256_file, write_json
@@ -55,7 +56,7 @@ def write_exported(
         "classes": list(classes),
         "channels": channels,
         "thresholds": Thresholds(low=0.5, high=0.5, rule="default").to_dict(),
-        "pixels": None,
+        "pixels": EIGHT_BITS.to_dict(),
         "config": {},
         "epoch": 1,
         "dataset": "",

@@ -194,7 +194,9 @@ def test_no_name_in_a_folder_to_inspect_leads_outside(place, run_folder, tally):
         except (ValueError, OutputError):
             continue  # no file system has such a name
     with watched() as touched:
-        summary = defectkit.inspect(run_folder, folder, out=out, device="cpu", console=silent())
+        summary = defectkit.inspect(
+            run_folder, folder, out=out, overlays="all", device="cpu", console=silent()
+        )
     unread = {row["image_id"]: row["error"] for row in read_csv(out / "errors.csv")}
     assert unread.keys() == {"link.png", "device.png", "up", "fifo.png"}
     assert "it is no file, but a pipe" in unread.pop("fifo.png")

@@ -39,7 +39,8 @@ def photos(source_csv, tmp_path) -> Path:
 @pytest.fixture
 def inspect(run_folder, tmp_path, quiet):
     def call(*images: Path, model: Path = run_folder, out: Path = tmp_path / "out", **options):
-        return defectkit.inspect(model, *images, out=out, device="cpu", console=quiet, **options)
+        options = {"overlays": "all", "device": "cpu", "console": quiet, **options}
+        return defectkit.inspect(model, *images, out=out, **options)
 
     return call
 

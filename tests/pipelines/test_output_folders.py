@@ -241,7 +241,7 @@ def test_earlier_results_that_are_to_be_inspected_are_not_replaced(
     place, tmp_path, cli, monkeypatch
 ):
     monkeypatch.chdir(place)
-    inspect = ("inspect", "run", "--out", tmp_path, "--device", "cpu")
+    inspect = ("inspect", "run", "--out", tmp_path, "--device", "cpu", "--overlays", "all")
     assert cli(*inspect, "Train").code == 0
     before = hashes_of(tmp_path)
     overlays = sorted((tmp_path / "overlays").iterdir())

@@ -223,7 +223,9 @@ def test_n_channels_are_trained_inspected_and_shown(make, tmp_path, quiet):
     save_tiff(lot / "a.tif", image)
     write_png(lot / "b.png", image[:, :, 0])
     (lot / "notes.txt").write_text("no image")
-    found = defectkit.inspect(run, lot, out=tmp_path / "out", device="cpu", console=quiet)
+    found = defectkit.inspect(
+        run, lot, out=tmp_path / "out", overlays="all", device="cpu", console=quiet
+    )
     assert found.unreadable == 1
     (error,) = read_csv(tmp_path / "out" / "errors.csv")
     assert error["error"] == (

@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from exported_models import write_exported
 from PIL import Image
 from rich.console import Console
 
 import defectkit
-from defectkit.errors import DiskFullError
+from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.loaded_model import LoadedModel
+from defectkit.errors import DiskFullError, OutputError
+from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import read_csv
 from defectkit.reporting import inspection
+from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 
 NAMES = [f"part-{number:02}.png" for number in range(4)]
 
@@ -34,7 +39,8 @@ def photos(source_csv, tmp_path) -> Path:
 def inspect(run_folder, tmp_path):
     def call(*images: Path, **options):
         console = Console(file=io.StringIO(), width=1000)
-        options = {"out": tmp_path / "out", "device": "cpu", "console": console, **options}
+        own = {"out": tmp_path / "out", "device": "cpu", "console": console, "overlays": "all"}
+        options = {**own, **options}
         done = defectkit.inspect(run_folder, *images, **options)
         return done, console.file.getvalue()
 
@@ -42,15 +48,21 @@ def inspect(run_folder, tmp_path):
 
 
 def fail_at(name: str, error: BaseException, monkeypatch) -> None:
-    """Make the drawing of one image's overlay fail."""
-    draw = inspection.write_overlay
+    """Make the drawing of one image's overlay fail, or its writing where the disk is full."""
+    encode, write = inspection.encode_overlay, EncodedOverlay.write
 
-    def drawn(path: Path, *arguments, image_id: str, **options) -> None:
-        if image_id == name:
+    def drawn(*arguments, image_id: str, **options):
+        if image_id == name and not isinstance(error, OutputError):
             raise error
-        draw(path, *arguments, image_id=image_id, **options)
+        return encode(*arguments, image_id=image_id, **options)
 
-    monkeypatch.setattr(inspection, "write_overlay", drawn)
+    def written(overlay, path: Path) -> None:
+        if path.name == f"{name}.png" and isinstance(error, OutputError):
+            raise error
+        write(overlay, path)
+
+    monkeypatch.setattr(inspection, "encode_overlay", drawn)
+    monkeypatch.setattr(EncodedOverlay, "write", written)
 
 
 def errors_in(folder: Path) -> dict[str, str]:
@@ -143,7 +155,16 @@ def test_whatever_ends_the_process_each_inspected_image_has_its_row(
     for name in names:
         shutil.copy(source_csv.parent / "Train" / NAMES[0], tmp_path / "photos" / name)
     words = ["inspect", run_folder, tmp_path / "photos", "--out", tmp_path / "out"]
-    command = [sys.executable, "-m", "defectkit.cli", *words, "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-m",
+        "defectkit.cli",
+        *words,
+        "--device",
+        "cpu",
+        "--overlays",
+        "all",
+    ]
     unfinished = tmp_path / "out" / "unfinished"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while not list(unfinished.glob("overlays/002.*")):
@@ -232,3 +253,57 @@ def test_everything_in_a_folder_is_accounted_for(photos, inspect, tmp_path):
     assert (done.unreadable, done.skipped) == (len(wrong), 2)
     assert f"5 not inspected ({done.out / 'errors.csv'}); " in told
     assert "2 other files skipped: 1 hidden or of the system, 1 .txt (.hidden, notes.txt)" in told
+
+
+@pytest.mark.parametrize(
+    ("overlays", "drawn"), [("all", {0, 1, 2, 3}), ("flagged", {1, 3}), ("none", set())]
+)
+def test_overlays_are_drawn_of_the_images_that_are_asked_for(
+    overlays, drawn, photos, inspect, monkeypatch
+):
+    verdicts = dict(zip(NAMES, ("good", "review", "good", "defective"), strict=True))
+    scores = dict(zip(NAMES, (0.1, 0.5, 0.2, 0.9), strict=True))
+    judged = iter(NAMES)
+
+    def judge_in_turn(_, thresholds):
+        name = next(judged)
+        return Judgment(verdict=verdicts[name], score=scores[name], thresholds=thresholds)
+
+    monkeypatch.setattr(inspection, "judge", judge_in_turn)
+    done, told = inspect(photos, overlays=overlays)
+    folder = done.out / "overlays"
+    names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    assert names == {f"{NAMES[index]}.png" for index in drawn}
+    assert (done.good, done.review, done.defective) == (2, 1, 1)
+    assert ("overlays of those to review and defective in" in told) == (overlays == "flagged")
+    assert (f"overlays in {folder}, masks in" in told) == (overlays == "all")
+
+
+def test_an_exported_model_inspects_as_any_other(photos, tmp_path):
+    model = write_exported(tmp_path / "exported", channels=1, scale=1 / 300)
+    console = Console(file=io.StringIO(), width=1000)
+    done = defectkit.inspect(model, photos, out=tmp_path / "out", console=console)
+    assert ids_in(done.out) == NAMES
+    loaded = defectkit.load(model)
+    for row in read_csv(done.out / "findings.csv"):
+        assert row["score"] == f"{loaded.find(photos / row['image_id']).score:.9g}"
+
+
+def test_a_large_image_waits_until_the_others_are_done(photos, inspect, monkeypatch):
+    inside, most = [0], [0]
+    find = LoadedModel.find
+
+    def counted(self, image, scope=None):
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        try:
+            return find(self, image, scope)
+        finally:
+            inside[0] -= 1
+
+    monkeypatch.setattr(LoadedModel, "find", counted)
+    monkeypatch.setattr(TrainedModel, "parallel", 4)
+    monkeypatch.setattr(inspection, "PIXELS_AHEAD", 96 * 96)
+    done, _ = inspect(photos)
+    assert done.good + done.review + done.defective == len(NAMES)
+    assert most == [1]

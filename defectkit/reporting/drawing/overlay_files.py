@@ -1,15 +1,16 @@
 """Overlays as files, and the previews of those that are too large for a screen."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
-from defectkit.data.images import write_jpeg, write_png
+from defectkit.data.images import encode_jpeg, encode_png
 from defectkit.evaluation.verdicts import Judgment
+from defectkit.files import write_bytes
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.reporting.drawing.overlay import STACK_ASPECT, Tag, draw_overlay, region_tags
@@ -23,6 +24,20 @@ PREVIEW_SIDE = 2000
 """Max. width and height in pixels of the panels of a preview together."""
 
 PREVIEW_SUFFIX = ".preview.jpg"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedOverlay:
+    """The bytes of an overlay's PNG, and those of its preview, a JPEG, if it is large."""
+
+    picture: bytes
+    preview: memoryview | None
+
+    def write(self, path: Path) -> None:
+        """Write the overlay to ``path`` and its preview beside it."""
+        if self.preview is not None:
+            write_bytes(path.with_suffix(PREVIEW_SUFFIX), self.preview)
+        write_bytes(path, self.picture)
 
 
 def write_overlay(
@@ -41,21 +56,38 @@ def write_overlay(
     The preview ``NAME.preview.jpg`` of ``NAME.png`` shows the same at a size that fits a screen;
     lines and letters are drawn at that size. The arguments are those of ``draw_overlay``.
     """
+    encode_overlay(
+        image, finding, judgment, image_id=image_id, truth=truth, tags=tags, scope=scope
+    ).write(path)
+
+
+def encode_overlay(
+    image: Image,
+    finding: Finding,
+    judgment: Judgment,
+    *,
+    image_id: str,
+    truth: Mask | None = None,
+    tags: Sequence[Tag] | None = None,
+    scope: Scope = EVERYWHERE,
+) -> EncodedOverlay:
+    """Return the content of the files that ``write_overlay`` writes."""
     draw = partial(draw_overlay, judgment=judgment, image_id=image_id)
+    preview: memoryview | None = None
     if max(image.shape[:2]) > LARGE_SIDE:
         small = _shrink_image(image)
         shape = small.shape
         named = region_tags(finding) if tags is None and finding.regions else tags
-        preview = draw(
+        small_overlay = draw(
             small,
             _shrink(finding, shape),
             truth=truth if truth is None else fit_mask(truth, shape),
             tags=named and [(text, _scale(box, shape[1] / image.shape[1])) for text, box in named],
             scope=_shrink_scope(scope, shape),
         )
-        write_jpeg(path.with_suffix(PREVIEW_SUFFIX), preview)
+        preview = encode_jpeg(small_overlay)
     overlay = draw(image, finding, truth=truth, tags=tags, scope=scope)
-    write_png(path, overlay, compress_level=1)
+    return EncodedOverlay(encode_png(overlay), preview)
 
 
 def _shrink_image(image: Image) -> Image:
