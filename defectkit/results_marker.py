@@ -64,6 +64,7 @@ UNMARKED = {
             "report.html",
             *(f"overlays/[1-5]-{outcome}-*.png" for outcome in get_args(Outcome)),
             *(f"overlays/[1-5]-{outcome}-*.preview.jpg" for outcome in get_args(Outcome)),
+            "report_pictures/*.jpg",
         ),
     ),
     "findings.csv": Unmarked(

@@ -193,7 +193,7 @@ def encode_png(image: Image) -> bytes:
 
 
 def encode_jpeg(image: Image) -> memoryview:
-    """Return (H, W, 3) RGB uint8 as a JPEG for people; thin lines keep their colors."""
+    """Return (H, W, 3) RGB or (H, W) uint8 as a JPEG for people; thin lines keep their colors."""
     buffer = io.BytesIO()
     Pillow.fromarray(image).save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getbuffer()

@@ -57,7 +57,7 @@ def evaluate_images(
     *,
     folder: Path,
     all_regions: bool = False,
-    on_image: Callable[[Prediction, Judgment], None],
+    on_image: Callable[[Prediction, Judgment, Sequence[RegionMatch]], None],
 ) -> Evaluation:
     """Return the evaluation of a model on labeled images.
 
@@ -66,7 +66,7 @@ def evaluate_images(
         predictions: the model's predictions, one or more; each is held only until the next.
         folder: the folder for the evaluation's files; nothing is written there.
         all_regions: whether regions of images with the verdict good are listed too.
-        on_image: called with each prediction, as it is listed, and its judgment.
+        on_image: called with each prediction, as it is listed, its judgment and its regions.
     """
     classes = model.found_classes
     pixels = PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold)
@@ -81,10 +81,11 @@ def evaluate_images(
         pixels.update(finding.score_map, truth)
         boxes.update(ranked_boxes(finding, classes, model.tuning), truth.regions)
         listed = list_regions(finding, judgment, all_regions=all_regions)
-        matches += match_regions(listed, prediction.truth, image_id=record.image_id)
+        own = match_regions(listed, prediction.truth, image_id=record.image_id)
+        matches += own
         rows.append(_image_row(prediction, judgment, model))
         seconds.append(prediction.seconds)
-        on_image(replace(prediction, finding=listed), judgment)
+        on_image(replace(prediction, finding=listed), judgment, own)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
     confusion = class_confusion(matches, classes) if classes == model.classes else None
     metrics = {

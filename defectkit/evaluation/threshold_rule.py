@@ -1,6 +1,7 @@
 """``ThresholdRule``: what a user asks of the thresholds."""
 
 import math
+import re
 from dataclasses import dataclass
 
 from defectkit.errors import ConfigError
@@ -99,3 +100,23 @@ class ThresholdRule:
 
 
 BEST_F1 = ThresholdRule()
+
+
+def promise_of(rule: str) -> tuple[float, float] | None:
+    """Return the escape rate and the confidence that a rule promises or was to promise, if any.
+
+    Args:
+        rule: as ``ThresholdRule.describe`` returns it; where the promise is not shown, the text
+            lacks the confidence, and the default one is returned.
+
+    >>> promise_of("max_escape_rate=0.05, confidence=0.9")
+    (0.05, 0.9)
+    """
+    found = re.match(r"max_escape_rate=([^,]+)(?:, confidence=([^,]+))?", rule)
+    if found is None:
+        return None
+    try:
+        rate, confidence = float(found[1]), float(found[2] or DEFAULT_CONFIDENCE)
+    except ValueError:
+        return None
+    return (rate, confidence) if 0 <= rate < 1 and 0 < confidence < 1 else None

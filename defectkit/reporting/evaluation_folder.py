@@ -1,5 +1,6 @@
 """``RUN/evaluation/<split>/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -21,16 +22,23 @@ from defectkit.deployment.out_of_fold import warn_of_trained_images
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict_by
+from defectkit.evaluation.region_matching import RegionMatch
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.evaluation.verdicts import Judgment
-from defectkit.files import write_json
+from defectkit.files import json_text, write_json
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import write_overlay
 from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.drawing.size_plot import plot_region_recall
 from defectkit.reporting.evaluation_summary import print_evaluation
-from defectkit.reporting.html.report import write_report
+from defectkit.reporting.html.page_images import (
+    PICTURES,
+    PageImage,
+    picture_name,
+    write_page_image,
+)
+from defectkit.reporting.html.report import ReportedRun, write_report
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import write_table
@@ -52,16 +60,14 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
     Raises:
         OutputError: another process evaluates there, or the folder cannot be written.
     """
-    overlays = (
-        f"overlays/{_overlay_name(record.image_id, outcome)}"
-        for record in dataset.split(split)
-        for outcome in URGENCY
-    )
+    ids = [record.image_id for record in dataset.split(split)]
+    overlays = (f"overlays/{_overlay_name(one, outcome)}" for one in ids for outcome in URGENCY)
+    pictures = (f"{PICTURES}/{picture_name(one)}" for one in ids)
     return write_results(
         run / "evaluation" / split,
         kind="evaluation",
         head=METRICS_FILE,
-        adopt=[METRICS_FILE, *EVALUATION_FILES, *overlays],
+        adopt=[METRICS_FILE, *EVALUATION_FILES, *overlays, *pictures],
         otherwise="",
     )
 
@@ -95,6 +101,7 @@ def evaluate_split(
         ImageError: an image cannot be read.
         OutputError: the folder cannot be written.
     """
+    page_images: dict[str, PageImage] = {}
     evaluation = evaluate_images(
         model,
         predict_with_progress(
@@ -102,7 +109,7 @@ def evaluate_split(
         ),
         folder=results.out,
         all_regions=all_regions,
-        on_image=partial(_write_overlay, results.folder),
+        on_image=partial(_write_pictures, results.folder, page_images),
     )
     warnings = [*warnings_of(model.info), *warn_of_trained_images(model, split)]
     if rule.max_escape_rate is not None:
@@ -111,7 +118,14 @@ def evaluate_split(
         warning = escape_rate_warning(escapes, defective["group"].nunique(), rule)
         warnings += [warning] if warning else []
     _write_files(evaluation, results.folder, describe_evaluated(model.info, split))
-    _write_report(evaluation, results.folder, run, model, dataset, split, warnings)
+    write_report(
+        results.folder,
+        metrics=evaluation.metrics,
+        images=_report_rows(evaluation.images),
+        run=_reported_run(run, model, dataset, split, warnings),
+        regions=_records(evaluation.regions),
+        page_images=page_images,
+    )
     print_evaluation(
         console, evaluation, model.thresholds, warnings, pixel_pitch=dataset.info.get("pixel_pitch")
     )
@@ -134,7 +148,14 @@ def predict_with_progress(
     )
 
 
-def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> None:
+def _write_pictures(
+    folder: Path,
+    page_images: dict[str, PageImage],
+    prediction: Prediction,
+    judgment: Judgment,
+    matches: Sequence[RegionMatch],
+) -> None:
+    """Write the overlay of an image and its picture for the page, of which the page is told."""
     image_id = prediction.record.image_id
     assert judgment.outcome is not None
     write_overlay(
@@ -146,6 +167,7 @@ def _write_overlay(folder: Path, prediction: Prediction, judgment: Judgment) -> 
         truth=prediction.truth.mask,
         scope=prediction.truth.scope,
     )
+    page_images[image_id] = write_page_image(folder, prediction, matches)
 
 
 def _overlay_name(image_id: str, outcome: str) -> str:
@@ -188,28 +210,42 @@ def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
     return regions.assign(found=found, **numbers)
 
 
-def _write_report(
-    evaluation: Evaluation,
-    folder: Path,
-    run: Path,
-    model: LoadedModel,
-    dataset: Dataset,
-    split: Split,
-    warnings: Sequence[str],
-) -> None:
-    rows: list[dict[Any, Any]] = evaluation.images.to_dict("records")
-    write_report(
-        folder,
-        metrics=evaluation.metrics,
-        images=[{**row, "overlay": _overlay_name(row["image_id"], row["outcome"])} for row in rows],
+def _report_rows(images: "pd.DataFrame") -> list[dict[Any, Any]]:
+    return [
+        {**row, "overlay": _overlay_name(row["image_id"], row["outcome"])}
+        for row in _records(images)
+    ]
+
+
+def _records(table: "pd.DataFrame") -> list[dict[Any, Any]]:
+    rows: list[dict[Any, Any]] = table.to_dict("records")
+    return rows
+
+
+def _reported_run(
+    run: Path, model: LoadedModel, dataset: Dataset, split: Split, warnings: Sequence[str]
+) -> ReportedRun:
+    info = model.info
+    shown = {name: info.get(name) for name in ("run", "dataset", "sha256", "tuning", "thresholds")}
+    return ReportedRun(
         title=f"{run.name}: {split} split",
-        run_info={
+        rule=model.thresholds.rule,
+        command=f"defectkit evaluate {shlex.quote(str(run))}",
+        facts={
             "approach": model.approach_name,
             "network": model.network_name,
             "dataset": str(dataset.folder),
             "split": split,
+            "threshold_low": f"{model.thresholds.low:.9g}",
+            "threshold_high": f"{model.thresholds.high:.9g}",
             "thresholds": model.thresholds.rule,
-            "epoch": model.info["epoch"],
-            "warnings": warnings,
+            "epoch": info["epoch"],
         },
+        warnings=warnings,
+        settings={
+            "Configuration": json_text(info["config"]),
+            "Versions": json_text(info["versions"]),
+            "Model, with hashes": json_text(shown),
+        },
+        folder=run,
     )

@@ -34,14 +34,16 @@ def evaluate(model, records, folder, on_image=lambda *_: None):
 
 def test_each_prediction_is_handed_on_with_its_judgment(model, records, tmp_path):
     seen = []
-    evaluation = evaluate(model, records, tmp_path, lambda *pair: seen.append(pair))
-    assert [prediction.record for prediction, _ in seen] == records
+    evaluation = evaluate(model, records, tmp_path, lambda *told: seen.append(told))
+    assert [prediction.record for prediction, _, _ in seen] == records
     rows = evaluation.images.set_index("image_id")
-    for prediction, judgment in seen:
+    for prediction, judgment, matches in seen:
         row = rows.loc[prediction.record.image_id]
         assert judgment.score == row["score"] == prediction.finding.score
         assert (judgment.verdict, judgment.outcome) == (row["verdict"], row["outcome"])
         assert judgment.thresholds == model.thresholds
+        own = evaluation.regions[evaluation.regions["image_id"] == prediction.record.image_id]
+        assert [match.kind for match in matches] == own["kind"].tolist()
         assert row["true_pixels"] == prediction.truth.mask.sum()
         assert [row["score_1"], row["score_2"]] == prediction.finding.class_scores.tolist()
     assert list(tmp_path.iterdir()) == []

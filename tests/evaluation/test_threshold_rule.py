@@ -3,7 +3,7 @@ import math
 import pytest
 
 from defectkit.errors import ConfigError
-from defectkit.evaluation.threshold_rule import ThresholdRule
+from defectkit.evaluation.threshold_rule import ThresholdRule, promise_of
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,19 @@ def test_a_rule_says_what_was_asked(options, text):
 def test_a_promise_that_is_not_shown_is_called_so():
     rule = ThresholdRule(max_escape_rate=0.05, confidence=0.9)
     assert rule.describe(shown=False) == "max_escape_rate=0.05, not shown"
+
+
+@pytest.mark.parametrize("options", [{}, {"max_review_rate": 0.1}, {"prevalence": 0.01}])
+@pytest.mark.parametrize(("rate", "confidence"), [(0.05, 0.95), (0.005, 0.9), (0.0, 0.5)])
+def test_a_promise_is_read_back_from_its_description(rate, confidence, options):
+    rule = ThresholdRule(max_escape_rate=rate, confidence=confidence, **options)
+    assert promise_of(rule.describe()) == (rate, confidence)
+    assert promise_of(rule.describe(shown=False)) == (rate, 0.95)
+
+
+BROKEN = ["max_escape_rate=x", "max_escape_rate=nan", "max_escape_rate=0.1, confidence=2"]
+
+
+@pytest.mark.parametrize("rule", ["f1", "cost_ratio=50", "above_good", "", *BROKEN])
+def test_other_rules_promise_nothing(rule):
+    assert promise_of(rule) is None

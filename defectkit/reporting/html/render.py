@@ -1,13 +1,14 @@
 """What every page needs: the templates, and pictures that are part of the page.
 
-A page has no scripts and loads nothing (a content security policy says so as well), and every text
-that comes from data is escaped: an image may be called ``<script>``, or have marks in its name that
-reverse what follows.
+A page loads nothing from the network and runs no script but its own (a content security policy says
+so as well), and every text that comes from data is escaped: an image may be called ``<script>``, or
+have marks in its name that reverse what follows.
 """
 
 import base64
 import hashlib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,18 @@ TEMPLATES = Path(__file__).with_name("templates")
 THUMBNAIL_WIDTH = 760
 
 
-def render_page(template: str, **values: Any) -> str:
+def render_page(
+    template: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = (), **values: Any
+) -> str:
     """Return the page of a template as HTML; all ``values`` are escaped.
 
     Args:
         template: a file name in ``templates/``.
+        styles: style sheets in ``templates/`` beside the one that all pages have.
+        scripts: scripts in ``templates/``, which the page has as a single one.
         values: what the template names; one that it names and that is missing is our mistake.
     """
-    style = read_limited(TEMPLATES / "page.css").decode("utf-8")
+    style, script = _join(["page.css", *styles]), _join(scripts)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -41,11 +46,21 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        # The policy allows this very style sheet and nothing else, by its hash.
+        # The policy allows this very style sheet and script and nothing else, by their hashes.
         style=Markup(style),  # noqa: S704 (our own file)
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        style_hash=_hash(style),
+        script=Markup(script),  # noqa: S704 (our own file)
+        script_hash=_hash(script) if script else "",
         **values,
     )
+
+
+def _join(names: Sequence[str]) -> str:
+    return "".join(read_limited(TEMPLATES / name).decode("utf-8") for name in names)
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def _show(value: object) -> object:
@@ -76,6 +91,6 @@ def data_uri(content: bytes, kind: str) -> str:
 
     Args:
         content: the bytes of the file.
-        kind: ``png`` or ``jpeg``.
+        kind: ``png``, ``jpeg`` or ``gif``.
     """
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"

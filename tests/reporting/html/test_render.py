@@ -51,6 +51,26 @@ def test_the_policy_names_the_style_sheet_of_the_page(templates):
     assert f"style-src 'sha256-{digest}'" in page
 
 
+def test_the_policy_names_the_script_of_the_page_which_is_of_all_its_files(templates):
+    (templates / "plain.html").write_text('{% include "head.html" %}<script>{{ script }}</script>')
+    (templates / "a.js").write_text("'use strict'; // <a> & é\n")
+    (templates / "b.js").write_text("b();\n")
+    page = render_page("plain.html", title="A title", scripts=["a.js", "b.js"])
+    script = re.search(r"<script>(.*?)</script>", page, re.DOTALL)[1]
+    assert script == "'use strict'; // <a> & é\nb();\n"
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "script-src" not in render_page("plain.html", title="A title")
+
+
+def test_a_page_may_have_style_sheets_of_its_own(templates):
+    (templates / "plain.html").write_text("<style>{{ style }}</style>")
+    (templates / "own.css").write_text("p { margin: 0 }")
+    page = render_page("plain.html", styles=["own.css"])
+    assert page.endswith("p { margin: 0 }</style>")
+    assert page.startswith("<style>:root {")
+
+
 def test_the_style_sheet_has_the_colors_of_the_pictures():
     style = (render.TEMPLATES / "page.css").read_text()
     names = {"--hit": COLORS["hit"], "--missed": COLORS["missed"], "--false": COLORS["false"]}

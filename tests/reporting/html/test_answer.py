@@ -1,0 +1,96 @@
+import pytest
+
+from defectkit.evaluation.rates import counted_rate
+from defectkit.reporting.html.answer import answer, figures
+
+
+def image(escapes=2, n_defective=57, overkills=11, n_good=400, reviews=0):
+    return {
+        "escapes": escapes, "overkills": overkills, "reviews": reviews,
+        "n_defective": n_defective, "n_good": n_good,
+        "escape_rate": counted_rate(escapes, n_defective),
+        "overkill_rate": counted_rate(overkills, n_good),
+    }  # fmt: skip
+
+
+def rows(escapes, n_defective, per_group=1):
+    return [
+        {"image_id": f"{n}", "group": f"{n // per_group}", "defective": True,
+         "outcome": "escape" if n < escapes else "hit"}
+        for n in range(n_defective)
+    ] + [{"image_id": "good", "group": "0", "defective": False, "outcome": "pass"}]  # fmt: skip
+
+
+def test_without_a_promise_the_interval_is_what_may_be_expected():
+    told = answer(image(), rows(2, 57), "f1")
+    assert told.state == "open"
+    assert told.sentence == (
+        "Usable where up to 12.1 % of the defective parts may escape: 2 of the 57 defective images "
+        "were called good, and 11 of the 400 good images were called defective."
+    )
+    assert "No escape rate was promised" in told.support
+
+
+def test_few_images_tell_little():
+    told = answer(image(escapes=0, n_defective=4), rows(0, 4), "f1")
+    assert told.state == "open"
+    assert told.sentence.startswith("Too few images to tell: none of the 4 defective images was")
+    assert "exclude only escape rates above 60.2 %" in told.support
+
+
+@pytest.mark.parametrize(
+    ("escapes", "n", "state", "words"),
+    [
+        (0, 59, "yes", "none of the 59 defective images has an escape"),
+        (2, 150, "yes", "2 of the 150 defective images have an escape"),
+        (1, 59, "no", "do not show it: 1 of the 59 defective images has an escape"),
+        (0, 20, "no", "Even without any escape, 20 defective images show no rate below 13.9 %."),
+    ],
+)
+def test_a_promise_is_shown_or_not(escapes, n, state, words):
+    rule = "max_escape_rate=0.05, confidence=0.95"
+    told = answer(image(escapes=escapes, n_defective=n), rows(escapes, n), rule)
+    assert told.state == state
+    assert words in told.support
+    assert ("Yes, if 5 % escapes are acceptable" in told.sentence) == (state == "yes")
+    assert ("Not shown to keep an escape rate of 5 %" in told.sentence) == (state == "no")
+
+
+def test_a_promise_is_counted_over_groups():
+    rule = "max_escape_rate=0.05, confidence=0.95"
+    told = answer(image(escapes=4, n_defective=400), rows(4, 400, per_group=4), rule)
+    assert told.state == "yes"
+    assert "1 of the 100 groups with defective images has an escape" in told.support
+
+
+def test_a_promise_that_validation_did_not_show_is_judged_all_the_same():
+    told = answer(image(escapes=0, n_defective=59), rows(0, 59), "max_escape_rate=0.05, not shown")
+    assert told.state == "yes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"n_good": 0, "overkills": 0}, "no good images, so it cannot show overkills."),
+        ({"n_defective": 0, "escapes": 0}, "no defective images, so it cannot show escapes."),
+        (
+            {"n_defective": 1, "escapes": 1, "n_good": 1, "overkills": 0},
+            "the only defective image was called good, and the only good image was not called",
+        ),
+    ],
+)
+def test_what_a_split_cannot_show_is_said(changes, sentence):
+    told = answer(image(**changes), [], "f1")
+    assert told.state == "open"
+    assert sentence in told.sentence
+
+
+def test_the_figures_have_their_counts_and_intervals():
+    (escapes, overkills, review, images) = figures(image(reviews=5))
+    assert escapes[1:3] == ("Escapes", "2 of 57")
+    assert "3.5 % (95 % interval 0.4 to 12.1 %)" in escapes[3]
+    assert overkills[1:3] == ("Overkills", "11 of 400")
+    assert review[2] == "5 of 457"
+    assert "1.1 % go to a person" in review[3]
+    assert images[2:] == ("457", "57 defective and 400 good")
+    assert figures(image(n_good=0, n_defective=0, escapes=0, overkills=0))[2][2] == "0 of 0"
