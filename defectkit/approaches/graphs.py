@@ -16,6 +16,11 @@ from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix
 from defectkit.approaches.score_maps import SCORE_WINDOW
 from defectkit.approaches.whole_images import Scored
 from defectkit.arrays import ImageBatch, ScoreMap
+from defectkit.models.classification.tile_classifier import (
+    TileClassifier,
+    score_densely,
+    score_one_by_one,
+)
 from defectkit.models.losses import Layout, class_probabilities
 from defectkit.models.mirroring import mirrored_beyond, mirrored_index
 from defectkit.models.network import Network, require_finite
@@ -70,6 +75,82 @@ class SegmentGraph(nn.Module):
         return scores, outputs.images.float()
 
 
+class NoveltyGraph(nn.Module):
+    """Images (B, H, W, C) uint8 -> ``GraphOutput`` of a network that knows good images alone."""
+
+    def __init__(self, network: Network) -> None:
+        """Take the network, which reflects borders itself."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> GraphOutput:
+        """Score images by one class.
+
+        Raises:
+            NotFiniteError: the network's outputs are not finite; not in an exported graph.
+        """
+        logits: torch.Tensor = self.network(images.permute(0, 3, 1, 2))
+        return class_probabilities(logits, "overlapping"), None
+
+
+class PatchGraph(nn.Module):
+    """Images (B, H, W, C) uint8 -> ``GraphOutput`` of a network that classifies tiles."""
+
+    def __init__(self, network: TileClassifier, *, stride: int, one_by_one: bool = False) -> None:
+        """Score tiles at every ``stride`` pixels.
+
+        That is done in dense passes where the network can do that; otherwise, or if ``one_by_one``,
+        each tile is cut out and classified on its own.
+        """
+        super().__init__()
+        self.network = network
+        self.stride = stride
+        self.dense = network.stride is not None and not one_by_one
+
+    def forward(self, images: torch.Tensor) -> GraphOutput:
+        """Give each pixel the mean score of the tiles that it lies in.
+
+        Raises:
+            NotFiniteError: the network's outputs are not finite; not in an exported graph.
+        """
+        scores = self.tile_scores(images)
+        rows, columns = (self._mean_weights(length).to(scores) for length in images.shape[1:3])
+        means = rows @ scores @ columns.T  # (B, K, H, W)
+        return means.clamp(0.0, 1.0), None
+
+    def tile_scores(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles.
+
+        They start where ``tile_starts`` says; beyond the border they see the image reflected.
+
+        Raises:
+            NotFiniteError: as ``forward``.
+        """
+        rows, columns = (self._seen(length).to(images.device) for length in images.shape[1:3])
+        wide = images[:, rows][:, :, columns].permute(0, 3, 1, 2)
+        score = score_densely if self.dense else score_one_by_one
+        return class_probabilities(score(self.network, wide, stride=self.stride), "apart")
+
+    @property
+    def _before(self) -> int:
+        """Number of tiles that start before the image does."""
+        return -(-self.network.tile // self.stride) - 1
+
+    def _seen(self, length: int) -> torch.Tensor:
+        """Return the index of the pixels along a side that the tiles and their context see."""
+        last = (length - 1) // self.stride * self.stride
+        before, after = self._before * self.stride, last + self.network.tile - length
+        context = self.network.context
+        return mirrored_index(length, before + context, after + context)
+
+    def _mean_weights(self, length: int) -> torch.Tensor:
+        """Return the weights of the tiles along a side in each pixel's mean, (length, n)."""
+        starts = torch.arange(-self._before, (length - 1) // self.stride + 1) * self.stride
+        inside = torch.arange(length)[:, None] - starts  # pixels from the start of each tile
+        covers = ((inside >= 0) & (inside < self.network.tile)).float()
+        return covers / covers.sum(dim=1, keepdim=True)
+
+
 class ImageGraph(nn.Module):
     """A graph with the score of each image: what is exported."""
 
@@ -107,7 +188,7 @@ def image_scores(
     rows, columns = (
         mirrored_index(length, beyond, beyond).to(scores.device) for length in scores.shape[2:]
     )
-    defect_map = scores.amax(dim=1, keepdim=True)[:, :, rows][..., columns]
+    defect_map = scores.amax(dim=1, keepdim=True).index_select(2, rows).index_select(3, columns)
     means = F.avg_pool2d(defect_map, SCORE_WINDOW, stride=1)
     map_scores = means.amax(dim=(1, 2, 3)).clamp(0.0, 1.0)
     if decisions is None:

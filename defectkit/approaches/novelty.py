@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from defectkit.approaches.good_samples import GoodSamples
+from defectkit.approaches.graphs import NoveltyGraph, run_graph
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import Scored, find_by_scores
-from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
-from defectkit.models.losses import class_probabilities
 from defectkit.models.network import Network
 from defectkit.models.novelty.patch_core import MARGIN, REDUCTIONS, PatchCore, build_patch_core
 from defectkit.models.weights import encoder_weights
@@ -31,6 +31,8 @@ class Novelty:
     classes: tuple[str, ...]
     channels: int
     tuning: Tuning = UNTUNED
+    one_class: ClassVar[bool] = False
+    """Whether all pixels of a region get its class."""
 
     @property
     def found_classes(self) -> tuple[str, ...]:
@@ -74,20 +76,14 @@ class Novelty:
 
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""
-        return self.passes(network).score(
-            lambda part: (self._novelty(network, part), None), batch, n_classes=1
-        )
+        run = partial(run_graph, self.graph(network), device=next(network.parameters()).device)
+        return self.passes(network).score(run, batch, n_classes=1)
+
+    def graph(self, network: Network) -> NoveltyGraph:
+        """All that is done to the pixels of an image that goes through the network at once."""
+        return NoveltyGraph(network)
 
     def passes(self, _: Network) -> Passes:
         """How images of any size go through the network."""
         infer = self.config.infer
         return Passes(tile=infer.tile, overlap=infer.overlap, margin=MARGIN, divisor=REDUCTIONS[-1])
-
-    def _novelty(self, network: Network, batch: ImageBatch) -> ScoreMap:
-        """(B, H, W, C) -> (B, 1, H, W)."""
-        device = next(network.parameters()).device
-        images = torch.from_numpy(batch).permute(0, 3, 1, 2).to(device)
-        with torch.inference_mode():
-            scores = class_probabilities(network(images), "overlapping")
-        result: ScoreMap = scores.cpu().numpy()
-        return result

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
-import numpy as np
 import torch
 
+from defectkit.approaches.graphs import PatchGraph, run_graph
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tile_labels import tile_starts
 from defectkit.approaches.tile_samples import TileSamples
 from defectkit.approaches.tuning import UNTUNED, Tuning
 from defectkit.approaches.whole_images import Scored, find_by_scores
-from defectkit.arrays import Image, ImageBatch, ScoreMap
+from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.findings import Finding
@@ -20,14 +21,9 @@ from defectkit.labels.scope import Scope
 from defectkit.models.classification.all_conv import AllConv
 from defectkit.models.classification.classifiers import build_classifier
 from defectkit.models.classification.lenet import LeNet
-from defectkit.models.classification.tile_classifier import (
-    TileClassifier,
-    score_densely,
-    score_one_by_one,
-)
+from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.losses import (
     class_loss,
-    class_probabilities,
     count_outputs,
     pixelwise_losses,
 )
@@ -43,6 +39,8 @@ class Patch:
     classes: tuple[str, ...]
     channels: int
     tuning: Tuning = UNTUNED
+    one_class: ClassVar[bool] = False
+    """Whether all pixels of a region get its class."""
 
     @property
     def found_classes(self) -> tuple[str, ...]:
@@ -113,17 +111,14 @@ class Patch:
             scopes=scopes,
         )
 
-    def _score(self, network: Network, batch: ImageBatch) -> Scored:
-        """Score (B, H, W, C) of any size."""
+    def graph(self, network: Network, *, one_by_one: bool = False) -> PatchGraph:
+        """All that is done to the pixels of an image that goes through the network at once."""
         assert isinstance(network, TileClassifier)
-        return self.passes(network).score(
-            lambda part: (self._pixel_scores(network, part), None),
-            batch,
-            n_classes=len(self.classes),
-        )
+        return PatchGraph(network, stride=self.config.patch.stride, one_by_one=one_by_one)
 
-    def passes(self, network: TileClassifier) -> Passes:
+    def passes(self, network: Network) -> Passes:
         """How images of any size go through the network."""
+        assert isinstance(network, TileClassifier)
         infer, patch = self.config.infer, self.config.patch
         beyond = -tile_starts(1, tile=patch.tile, stride=patch.stride)[0]
         return Passes(
@@ -133,49 +128,15 @@ class Patch:
             divisor=patch.stride,
         )
 
-    def _pixel_scores(self, network: Network, batch: ImageBatch) -> ScoreMap:
-        """(B, H, W, C) -> (B, K, H, W): the mean score of the tiles that a pixel lies in."""
-        patch = self.config.patch
-        rows, columns = (
-            _mean_weights(length, tile=patch.tile, stride=patch.stride)
-            for length in batch.shape[1:3]
-        )
-        scores = self.tile_scores(network, batch)
-        means = rows.to(scores) @ scores @ columns.to(scores).T  # (B, K, H, W)
-        result: ScoreMap = means.clamp(0.0, 1.0).cpu().numpy()
-        return result
+    def _score(self, network: Network, batch: ImageBatch) -> Scored:
+        """Score (B, H, W, C) of any size."""
+        run = partial(run_graph, self.graph(network), device=next(network.parameters()).device)
+        return self.passes(network).score(run, batch, n_classes=len(self.classes))
 
     def tile_scores(
         self, network: Network, batch: ImageBatch, *, one_by_one: bool = False
     ) -> torch.Tensor:
-        """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles at every ``patch.stride``.
-
-        The tiles start at ``tile_starts``; beyond the border they see the image reflected. They are
-        scored in dense passes where the network can do that; otherwise, or if ``one_by_one``, each
-        is cut out and classified on its own.
-        """
-        assert isinstance(network, TileClassifier)
-        stride = self.config.patch.stride
-        margins = [self._margins(network, length) for length in batch.shape[1:3]]
-        padded = np.pad(batch, ((0, 0), *margins, (0, 0)), mode="symmetric")
-        device = next(network.parameters()).device
-        images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
-        dense = network.stride is not None and not one_by_one
+        """(B, H, W, C) -> (B, K, h, w): scores in [0, 1] of the tiles, as ``PatchGraph`` does."""
+        images = torch.from_numpy(batch).to(next(network.parameters()).device)
         with torch.inference_mode():
-            score = score_densely if dense else score_one_by_one
-            return class_probabilities(score(network, images, stride=stride), "apart")
-
-    def _margins(self, network: TileClassifier, length: int) -> list[int]:
-        """Return the pixels that the tiles and their context see beyond both ends of a side."""
-        tile = self.config.patch.tile
-        starts = tile_starts(length, tile=tile, stride=self.config.patch.stride)
-        beyond = (-starts[0], starts[-1] + tile - length)
-        return [max(int(side), 0) + network.context for side in beyond]
-
-
-def _mean_weights(length: int, *, tile: int, stride: int) -> torch.Tensor:
-    """Return the weights of the tiles along a side in each pixel's mean, (length, n)."""
-    starts = torch.from_numpy(tile_starts(length, tile=tile, stride=stride))
-    inside = torch.arange(length)[:, None] - starts  # pixels from the start of each tile
-    covers = ((inside >= 0) & (inside < tile)).float()
-    return covers / covers.sum(dim=1, keepdim=True)
+            return self.graph(network, one_by_one=one_by_one).tile_scores(images)

@@ -21,7 +21,7 @@ from defectkit.deployment.graph_files import (
 from defectkit.deployment.model_info import Exported
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import sha256_bytes, write_bytes, write_json
-from defectkit.models.static_padding import with_static_padding
+from defectkit.models.traceable import traceable
 from defectkit.seals import FORMAT_VERSION, add_seal
 from defectkit.vocabulary import ExportFormat, Precision
 
@@ -66,8 +66,8 @@ def export_model(
         ExportError: its approach or network cannot be exported.
         MissingPackageError: a package of the extra ``export`` is not installed.
     """
-    approach = exportable(model.approach)
-    network = with_static_padding(model.network)
+    approach = exportable(model.approach, model.network)
+    network = traceable(model.network)
     graph = ImageGraph(approach.graph(network), approach.tuning.image_mix).eval()
     passes = approach.passes(model.network)
     metadata = _metadata(model, passes)

@@ -5,62 +5,30 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from untrained import THRESHOLDS, TUNING, untrained_model
 
-from defectkit.approaches.build import build_approach
 from defectkit.approaches.graphs import ImageGraph
-from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.passes import Passes
-from defectkit.approaches.tuning import Tuning
-from defectkit.config import load_config
 from defectkit.data.images import read_given
 from defectkit.deployment import export as export_module
-from defectkit.deployment.approach_entries import describe_approach
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.export import Export, export_model
 from defectkit.deployment.parity import TOLERANCES, Parity
 from defectkit.deployment.runtime import ExportedModel
-from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_json
-from defectkit.models.static_padding import with_static_padding
-from defectkit.seals import add_seal
+from defectkit.models.traceable import traceable
 
 RNG = np.random.default_rng(7)
-THRESHOLDS = Thresholds(low=0.45, high=0.55, rule="default")
-TUNING = Tuning(pixel_threshold=0.5, region_threshold=0.1, image_mix=ImageMix(map_weight=0.6))
-WINDOW = (100.0, 3000.0)
 
 
-def trained_model(*settings: str, channels: int = 3) -> TrainedModel:
-    """A small network with random weights that answers in all of [0, 1]."""
-    torch.manual_seed(0)
-    config = load_config(
-        None, ["model.architecture=pixel_net", "model.weights=none", "infer.margin=8", *settings]
-    )
-    approach = build_approach(config, classes=("a", "b c"), channels=channels, tuning=TUNING)
-    network = approach.network().eval()
-    with torch.no_grad():
-        for one in network.parameters():
-            one.mul_(2.0)
-    info = add_seal(
-        {
-            "classes": ["a", "b c"],
-            "channels": channels,
-            "thresholds": THRESHOLDS.to_dict(),
-            "pixels": {"window": list(WINDOW), "pages": "first", "shown": None},
-            "epoch": 1,
-            "run": "segment-1",
-            "dataset": "0123",
-            "roi": None,
-            "sha256": "of the weights",
-            **describe_approach(approach, TUNING),
-        }
-    )
-    return TrainedModel(approach, network, THRESHOLDS, info)
+def small_model(*settings: str) -> TrainedModel:
+    """A small network that answers in all of [0, 1]."""
+    return untrained_model("model.architecture=pixel_net", "infer.margin=8", *settings, factor=2.0)
 
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    return trained_model()
+    return small_model()
 
 
 @pytest.fixture(scope="module")
@@ -117,17 +85,17 @@ def test_an_exported_model_answers_as_the_trained_one(tmp_path, model, images, k
     [("infer.flip=true",), ("data.resize=64",), ("infer.tile=64", "infer.overlap=16")],
 )
 def test_so_it_does_whatever_is_asked_of_inference(images, settings):
-    model = trained_model(*settings)
+    model = small_model(*settings)
     assert compare(model, make(model, "onnx").model, images) == []
 
 
 def test_a_wrong_mean_is_seen(monkeypatch, model, images):
     def darker(network):
-        network = with_static_padding(network)
+        network = traceable(network)
         network.mean.add_(2.0)
         return network
 
-    monkeypatch.setattr(export_module, "with_static_padding", darker)
+    monkeypatch.setattr(export_module, "traceable", darker)
     assert compare(model, make(model).model, images)
 
 

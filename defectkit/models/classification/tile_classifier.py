@@ -4,8 +4,10 @@ Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K outputs, H and W
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 
 from defectkit.models.network import Network
 
@@ -43,20 +45,31 @@ def score_densely(network: TileClassifier, images: torch.Tensor, *, stride: int)
     passes = network.stride // math.gcd(stride, network.stride)  # along each axis
     step = passes * stride  # pixels from one tile to the next of a pass
     rows, columns = ((length - network.size) // stride + 1 for length in images.shape[2:])
-    logits: torch.Tensor | None = None
-    for y in range(min(passes, rows)):
-        for x in range(min(passes, columns)):
+    shifts = [min(passes, count) for count in (rows, columns)]
+    found = []
+    for y in range(shifts[0]):
+        for x in range(shifts[1]):
             height = (rows - 1 - y) // passes * step + network.size
             width = (columns - 1 - x) // passes * step + network.size
             top, left = y * stride, x * stride
             seen = images[:, :, top : top + height, left : left + width]
             skip = step // network.stride
-            found: torch.Tensor = network(_channels_last(seen))[:, :, ::skip, ::skip]
-            if logits is None:
-                logits = found.new_empty((*found.shape[:2], rows, columns))
-            logits[:, :, y::passes, x::passes] = found
-    assert logits is not None
-    return logits
+            found.append(network(_channels_last(seen))[:, :, ::skip, ::skip])
+    return _interleave(found, shifts)[:, :, :rows, :columns]
+
+
+def _interleave(parts: Sequence[torch.Tensor], shifts: Sequence[int]) -> torch.Tensor:
+    """Return what lies in ``parts`` (B, K, h, w) of a grid, one for each shift, down then right.
+
+    The first part is the largest; what the others lack at their ends is 0.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    count, layers, height, width = parts[0].shape
+    padded = [F.pad(part, (0, width - part.shape[3], 0, height - part.shape[2])) for part in parts]
+    grid = torch.stack(padded, dim=2).reshape(count, layers, *shifts, height, width)
+    rows, columns = height * shifts[0], width * shifts[1]
+    return grid.permute(0, 1, 4, 2, 5, 3).reshape(count, layers, rows, columns)
 
 
 def score_one_by_one(network: TileClassifier, images: torch.Tensor, *, stride: int) -> torch.Tensor:

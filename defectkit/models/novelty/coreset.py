@@ -11,6 +11,8 @@ import torch
 
 PROJECTED = 64
 """Numbers of a feature while the bank is chosen: random projections keep distances well enough."""
+BANK_PART = 1024
+"""Number of features of the bank that an exported graph compares with at a time."""
 BLOCK_BYTES = 2**25
 """Bytes of the distances that are in memory at a time, 32 MiB."""
 TIMED_STEPS = 10
@@ -52,6 +54,8 @@ def nearest_distances(
     without another one the distance is infinite. Distances come from a matrix product in float32,
     some features at a time.
     """
+    if torch.compiler.is_exporting():
+        return _nearest_by_parts_of_the_bank(features, bank)
     squares = bank.square().sum(dim=1)
     step = max(BLOCK_BYTES // (4 * len(bank)), 1)
     nearest = []
@@ -63,6 +67,15 @@ def nearest_distances(
             distances.masked_fill_(own, torch.inf)
         nearest.append(distances.amin(dim=1) + block.square().sum(dim=1))
     return torch.cat(nearest).clamp_min(0.0).sqrt()
+
+
+def _nearest_by_parts_of_the_bank(features: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:
+    """Return the same as ``nearest_distances``: in a graph the number of features is not known."""
+    nearest = torch.full_like(features[:, 0], torch.inf)
+    for part in torch.split(bank, BANK_PART):
+        distances = torch.addmm(part.square().sum(dim=1), features, part.T, alpha=-2.0)
+        nearest = torch.minimum(nearest, distances.amin(dim=1))
+    return (nearest + features.square().sum(dim=1)).clamp_min(0.0).sqrt()
 
 
 def seconds_of_coreset(count: int, bank: torch.Tensor) -> float:

@@ -6,13 +6,13 @@ features of a cell, M cells in the bank.
 
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from timm.models import FeatureInfo
 from torch import nn
 
 from defectkit.models.encoders import StateDict, build_features, normalization
+from defectkit.models.mirroring import mirrored_index
 from defectkit.models.network import Batches, Network, require_finite
 from defectkit.models.novelty.coreset import (
     choose_coreset,
@@ -76,7 +76,8 @@ class PatchCore(Network):
         distances = nearest_distances(cells.flatten(0, 2), self.bank).reshape(cells.shape[:3])
         far = self.far.clamp_min(NEAREST_ZERO)[_near_border(distances).long()]
         logits = STEEPNESS * (distances / far).clamp_min(NEAREST_ZERO).log()
-        scaled = F.interpolate(logits[:, None], scale_factor=CELL, mode="bilinear")
+        size = tuple(CELL * side for side in logits.shape[1:])
+        scaled = F.interpolate(logits[:, None], size, mode="bilinear")
         return scaled[:, :, :height, :width]
 
     def cells(self, images: torch.Tensor) -> torch.Tensor:
@@ -84,10 +85,12 @@ class PatchCore(Network):
         rows, columns = (_reflected(length).to(images.device) for length in images.shape[2:])
         fine, coarse = (
             F.avg_pool2d(stage, 3, stride=1, padding=1)
-            for stage in self.features(self.normalize(images[:, :, rows][..., columns]))
+            for stage in self.features(
+                self.normalize(images.index_select(2, rows).index_select(3, columns))
+            )
         )
         coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear")
-        first, (height, width) = MARGIN // CELL, (-(-side // CELL) for side in images.shape[2:])
+        first, (height, width) = MARGIN // CELL, (_cells(side) for side in images.shape[2:])
         cells = torch.cat([fine, coarse], dim=1).float().permute(0, 2, 3, 1)
         return cells[:, first : first + height, first : first + width]
 
@@ -114,7 +117,7 @@ class PatchCore(Network):
 
     def seconds_to_fit(self, size: tuple[int, int], samples: int) -> float:
         """Return about the seconds of choosing the bank, from so many images of (height, width)."""
-        height, width = (-(-side // CELL) for side in size)
+        height, width = (_cells(side) for side in size)
         pool = min(samples * height * width, POOL_FACTOR * len(self.bank))
         return seconds_of_coreset(pool, self.bank)
 
@@ -148,20 +151,28 @@ class PatchCore(Network):
 
 def seen_side(length: int) -> int:
     """Return the side in pixels that the encoder sees of an image of a side."""
-    return -(-(length + 2 * MARGIN) // REDUCTIONS[-1]) * REDUCTIONS[-1]
+    coarse = REDUCTIONS[-1]
+    return (length + 2 * MARGIN + coarse - 1) // coarse * coarse
+
+
+def _cells(length: int) -> int:
+    """Return the number of cells along a side of an image."""
+    return (length + CELL - 1) // CELL  # a graph rounds a negative quotient to 0
 
 
 def _reflected(length: int) -> torch.Tensor:
     """Return the index (seen_side,) of the pixels of a side that is reflected at both ends."""
-    after = seen_side(length) - length - MARGIN
-    return torch.from_numpy(np.pad(np.arange(length), (MARGIN, after), mode="symmetric"))
+    return mirrored_index(length, MARGIN, seen_side(length) - length - MARGIN)
 
 
 def _near_border(cells: torch.Tensor) -> torch.Tensor:
     """Return which cells of (B, h, w) lie near the border of their image, (B, h, w) bool."""
-    border = torch.ones_like(cells, dtype=torch.bool)
-    border[:, BORDER:-BORDER, BORDER:-BORDER] = False
-    return border
+    rows, columns = (
+        (place < BORDER) | (place >= length - BORDER)
+        for length in cells.shape[1:]
+        for place in (torch.arange(length, device=cells.device),)
+    )
+    return (rows[:, None] | columns).expand(cells.shape)
 
 
 def _smallest_keys(pool: list[tuple[torch.Tensor, ...]], size: int) -> tuple[torch.Tensor, ...]:
