@@ -24,9 +24,10 @@ class Finding:
       i-th is region i + 1 of the map.
     - ``score``: the image's defect score in [0, 1], which the verdict compares with the thresholds.
     - ``class_scores``: (K,) float32 in [0, 1].
-    - ``witnesses``: where a network also judges the image as a whole, the score of the map in
-      [0, 1] and the logit of that judgment, of which ``score`` is mixed; else None. The logit is
-      None where pixels do not count, which that judgment would see.
+    - ``witnesses``: what ``score`` is mixed from: the score of the map or of the best detection, in
+      [0, 1], and where a network also judges the image as a whole, the logit of that judgment. The
+      logit is None where pixels do not count, which that judgment would see. All are None where
+      nothing is to be mixed again.
     - ``detections``: all boxes of a detector, whatever their score, since metrics that rank boxes
       need the doubtful ones too; empty for other approaches.
     - Where a finding of several classes has the same score in all layers, no class is told: such

@@ -92,6 +92,7 @@ def make_box_finding(
     found = region_map > 0
     if scope.ignored is not None:
         scores[:, scope.ignored] = 0
+    best = float(scores.max())
     return Finding(
         score_map=scores,
         region_map=region_map,
@@ -102,7 +103,8 @@ def make_box_finding(
             and region.area >= tuning.min_area
             and _pixels(region, found).any()
         ),
-        score=float(scores.max()),
+        score=tuning.image_mix.score(best, None),
+        witnesses=(best, None),
         class_scores=scores.max(axis=(1, 2)),
         detections=tuple(detections),
     )

@@ -192,10 +192,17 @@ def image_scores(
     means = F.avg_pool2d(defect_map, SCORE_WINDOW, stride=1)
     map_scores = means.amax(dim=(1, 2, 3)).clamp(0.0, 1.0)
     if decisions is None:
-        return map_scores
-    inside = map_scores.clamp(SMALLEST, 1.0 - SMALLEST)
-    logits = (inside.log() - (1.0 - inside).log()).clamp(-MAX_LOGIT, MAX_LOGIT)
-    return torch.sigmoid(mix.map_weight * logits + mix.image_weight * decisions + mix.bias)
+        if (mix.alone_weight, mix.alone_bias) == (1.0, 0.0):
+            return map_scores
+        return torch.sigmoid(mix.alone_weight * _logits(map_scores) + mix.alone_bias)
+    return torch.sigmoid(
+        mix.map_weight * _logits(map_scores) + mix.image_weight * decisions + mix.bias
+    )
+
+
+def _logits(scores: torch.Tensor) -> torch.Tensor:
+    inside = scores.clamp(SMALLEST, 1.0 - SMALLEST)
+    return (inside.log() - (1.0 - inside).log()).clamp(-MAX_LOGIT, MAX_LOGIT)
 
 
 def run_graph(graph: nn.Module, batch: ImageBatch, device: torch.device) -> Scored:

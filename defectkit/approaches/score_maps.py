@@ -60,15 +60,13 @@ def make_finding(
             scores[:, *region.window][:, own] = _give_class(inside, class_index)
         regions.append(replace(region, class_id=classes[class_index]))
     map_score = image_score(defect_map, scope.counted)
-    witnesses = None
-    if image_logit is not None:
-        # What is judged as a whole has pixels that do not count: then the map alone is heard.
-        witnesses = (map_score, image_logit if scope.counted is None else None)
+    # What is judged as a whole has pixels that do not count: then the map alone is heard.
+    witnesses = (map_score, image_logit if scope.counted is None else None)
     return Finding(
         score_map=scores,
         region_map=region_map,
         regions=tuple(regions),
-        score=tuning.image_mix.score(*witnesses) if witnesses else map_score,
+        score=tuning.image_mix.score(*witnesses),
         witnesses=witnesses,
         class_scores=np.array([image_score(one, scope.counted) for one in scores], np.float32),
     )

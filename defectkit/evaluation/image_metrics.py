@@ -5,11 +5,14 @@ from typing import TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Float64Array
+from defectkit.arrays import BoolArray, Float64Array
 from defectkit.evaluation.operating_points import check_scores
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.evaluation.rates import Interval, clopper_pearson
 from defectkit.evaluation.thresholds import Thresholds
+
+BINS = 10
+"""Number of groups of images by which scores are compared with rates."""
 
 
 class ImageResult(TypedDict):
@@ -26,6 +29,7 @@ class ImageResult(TypedDict):
     n_good: int
     escape_rate: Interval
     overkill_rate: Interval
+    calibration_error: float | None
 
 
 def image_metrics(
@@ -57,7 +61,23 @@ def image_metrics(
         n_good=n_good,
         escape_rate=clopper_pearson(escapes, n_defective),
         overkill_rate=clopper_pearson(overkills, n_good),
+        calibration_error=calibration_error(values, truth),
     )
+
+
+def calibration_error(scores: Float64Array, defective: BoolArray) -> float | None:
+    """Return by how much scores (N,) in [0, 1] differ from the rate of defective images, (N,) bool.
+
+    The expected calibration error in [0, 1]: of up to 10 groups of equally many images, by score,
+    the mean difference between their mean score and their share of defective images. None without
+    images.
+    """
+    if not len(scores):
+        return None
+    order = np.argsort(scores, kind="stable")
+    parts = np.array_split(order, min(BINS, len(order)))
+    differences = [abs(scores[part].mean() - defective[part].mean()) * len(part) for part in parts]
+    return float(sum(differences) / len(scores))
 
 
 def escape_and_overkill_rates(

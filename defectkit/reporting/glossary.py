@@ -32,6 +32,12 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
             "Overkill rate",
             "Fraction of the good images that were called defective.",
         ),
+        "calibration_error": (
+            "Calibration error",
+            "By how much scores differ from the share of defective images among images of such "
+            "scores, on average over ten groups of equally many images. 0 is perfect. Scores are "
+            "calibrated on the validation split, at its own share of defective images.",
+        ),
     },
     "pixel": {
         "average_precision": (

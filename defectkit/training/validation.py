@@ -158,7 +158,7 @@ def validate_predictions(
             watched.append(prediction)
     defective = np.array(truth)
     witnesses = [pair for _, pair in given if pair is not None]
-    image_mix = fit_image_mix(witnesses, defective) if witnesses else ImageMix()
+    image_mix = fit_image_mix(witnesses, defective) if not kept else ImageMix()
     scores = np.array([image_mix.score(*pair) if pair else score for score, pair in given])
     thresholds, warnings = choose_thresholds(scores, defective)
     tuning_warnings: list[str] = []

@@ -9,6 +9,7 @@ from defectkit.approaches.box_findings import (
     make_box_finding,
     suppress_duplicates,
 )
+from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.tuning import Tuning
 from defectkit.data.tiles import Tile
 from defectkit.labels.scope import Scope
@@ -198,3 +199,12 @@ def test_detections_that_are_mostly_ignored_are_left_out():
     assert finding.detections == (kept,)
     assert finding.score == pytest.approx(0.9)
     assert not finding.score_map[:, ignored].any()
+
+
+def test_the_score_of_the_best_detection_is_scaled_as_tuned():
+    region = Region(class_id="a", score=0.2, box_xywh=(1, 1, 4, 4), area=16)
+    mix = ImageMix(alone_weight=0.5, alone_bias=1.0)
+    finding = make_box_finding([region], ("a",), (9, 9), tuning=Tuning(image_mix=mix))
+    assert finding.witnesses == (pytest.approx(0.2), None)
+    assert finding.score == pytest.approx(mix.score(0.2, None), rel=1e-6)
+    assert make_box_finding([region], ("a",), (9, 9), tuning=Tuning()).score == np.float32(0.2)

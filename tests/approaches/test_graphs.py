@@ -93,3 +93,13 @@ def test_the_names_of_the_outputs():
         "image_logit": (2,),
         "image_score": (2,),
     }
+
+
+def test_without_a_judgment_of_the_whole_the_score_of_the_map_is_scaled():
+    scores = torch.rand(3, 2, 12, 9)
+    for mix in (ImageMix(), ImageMix(alone_weight=0.3, alone_bias=-2.0)):
+        expected = [
+            make_finding(one, ("a", "b"), tuning=Tuning(image_mix=mix)).score
+            for one in scores.numpy()
+        ]
+        np.testing.assert_allclose(image_scores(scores, None, mix), expected, atol=1e-6)

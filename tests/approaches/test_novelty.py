@@ -53,7 +53,7 @@ def test_several_classes_are_not_told_apart(run):
     assert (model.approach.classes, model.approach.found_classes) == (("1", "2"), ("",))
     finding = model.find(draw_image(0)[0])
     assert finding.score_map.shape == (1, 96, 96)
-    assert finding.class_scores == np.float32(finding.score)
+    assert finding.class_scores == np.float32(finding.witnesses[0])
     assert finding.regions
     assert {region.class_id for region in finding.regions} == {""}
 

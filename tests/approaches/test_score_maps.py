@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+from scipy.special import expit, logit
 
+from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.score_maps import (
     SCORE_WINDOW,
     image_score,
@@ -231,3 +233,12 @@ def test_all_pixels_of_a_region_get_its_class_and_the_rest_stays(scores, thresho
     for number, region in enumerate(finding.regions, start=1):
         inside = finding.score_map[:, finding.region_map == number]
         assert (inside[CLASSES.index(region.class_id)] == inside.max(axis=0)).all()
+
+
+def test_the_score_of_a_map_alone_is_scaled_as_tuned():
+    scores = np.full((1, 9, 9), 0.2, np.float32)
+    mix = ImageMix(alone_weight=0.5, alone_bias=1.0)
+    finding = make_finding(scores, ("a",), tuning=Tuning(image_mix=mix))
+    assert finding.witnesses == (pytest.approx(0.2), None)
+    assert finding.score == pytest.approx(expit(0.5 * logit(0.2) + 1.0))
+    assert make_finding(scores, ("a",), tuning=Tuning()).score == finding.witnesses[0]

@@ -159,7 +159,7 @@ def test_an_image_is_scored_by_its_map_and_by_what_is_said_of_the_whole():
     for image, whole in zip(images, (20 / 64 - 2, 230 / 64 - 2), strict=True):
         (alone,) = segment().find(Small(reach=0), [image])
         (finding,) = segment().find(Judging(reach=0), [image])
-        assert alone.witnesses is None
+        assert alone.witnesses == (alone.score, None)
         assert finding.witnesses == pytest.approx((alone.score, whole))
         assert finding.score == pytest.approx(ImageMix().score(alone.score, whole))
         np.testing.assert_array_equal(finding.score_map, alone.score_map)

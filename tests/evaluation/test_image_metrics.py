@@ -5,8 +5,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 
-from defectkit.evaluation.image_metrics import escape_and_overkill_rates, image_metrics
+from defectkit.evaluation.image_metrics import (
+    calibration_error,
+    escape_and_overkill_rates,
+    image_metrics,
+)
 from defectkit.evaluation.rates import clopper_pearson
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import outcome, verdict
@@ -27,7 +32,7 @@ def test_image_metrics_of_a_known_case():
     assert list(result) == [
         *("average_precision", "auroc", "threshold_low", "threshold_high"),
         *("escapes", "overkills", "reviews", "n_defective", "n_good"),
-        *("escape_rate", "overkill_rate"),
+        *("escape_rate", "overkill_rate", "calibration_error"),
     ]
     assert (result["escapes"], result["overkills"], result["reviews"]) == (1, 1, 2)
     assert (result["n_defective"], result["n_good"]) == (4, 3)
@@ -81,3 +86,15 @@ def test_rates_by_threshold_agree_with_the_metrics(cases):
         for ours, theirs in ((escapes, "escape_rate"), (overkills, "overkill_rate")):
             value = result[theirs]["value"]
             assert np.isnan(ours) if value is None else ours == pytest.approx(value, abs=1e-12)
+
+
+def test_the_calibration_error_is_that_of_groups_of_equally_many_images():
+    random = np.random.default_rng(0)
+    scores = random.random(20_000)
+    truth = random.random(20_000) < scores
+    assert calibration_error(scores, truth) < 0.01
+    assert calibration_error(scores**2, truth) == pytest.approx(1 / 6, abs=0.01)
+    shared, rate = calibration_curve(truth, scores**2, n_bins=10, strategy="quantile")
+    assert calibration_error(scores**2, truth) == pytest.approx(np.mean(np.abs(shared - rate)))
+    assert calibration_error(np.array([0.25]), np.array([True])) == 0.75
+    assert calibration_error(np.array([]), np.array([], bool)) is None

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
@@ -10,13 +10,15 @@ RATES = st.sampled_from([0.001, 0.01, 0.05, 0.1, 0.348, 0.5, 0.9])
 CONFIDENCES = st.sampled_from([0.5, 0.9, 0.95, 0.99])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 800), RATES, CONFIDENCES)
 def test_so_many_escapes_and_no_more_show_the_rate(n, rate, confidence):
     counts = np.arange(n + 1)
-    shown = counts[binom.cdf(counts, n, rate) <= 1 - confidence]
+    shown = counts[binom.cdf(counts, n, rate) <= 1 - confidence + 1e-12]
     assert allowed_escapes(n, rate, confidence) == (shown.max() if shown.size else None)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 400), RATES, CONFIDENCES, st.data())
 def test_a_rate_is_shown_where_the_exact_interval_ends_below_it(n, rate, confidence, data):
     escapes = data.draw(st.integers(0, n))
@@ -33,6 +35,7 @@ def test_known_numbers_of_images(n, rate):
     assert allowed_escapes(n, least_rate(n) - 1e-6) is None
 
 
+@settings(deadline=None)
 @given(st.floats(1e-4, 0.9), CONFIDENCES)
 def test_the_units_needed_are_the_least(rate, confidence):
     needed = needed_units(rate, confidence)

@@ -98,6 +98,7 @@ def test_metrics_json_has_exactly_the_agreed_keys(evaluated):
         "n_good",
         "escape_rate",
         "overkill_rate",
+        "calibration_error",
     }
     assert set(metrics["image"]["escape_rate"]) == INTERVAL
     assert set(metrics["image"]["overkill_rate"]) == INTERVAL
