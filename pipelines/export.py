@@ -3,6 +3,7 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from defectkit.vocabulary import ExportFormat, Precision
 if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.cascade import CutChoice
     from defectkit.deployment.parity import Parity
     from defectkit.deployment.runtime import ExportedModel
 
@@ -35,6 +37,7 @@ def run(
     *,
     format: ExportFormat = "openvino",  # noqa: A002 (the option's name)
     precision: Precision = "f32",
+    first: str | Path | None = None,
     out: str | Path | None = None,
     data: str | Path | None = None,
     console: Console | None = None,
@@ -46,9 +49,14 @@ def run(
     nothing is written and the exit status is 2. Otherwise the table is kept in model.json.
     The folder is all that inspect needs.
 
+    With --first both models are one: what a smaller model of the same data calls surely good is
+    passed, and RUN judges the rest. Its cut is chosen on validation, such that it passes no
+    defective image that RUN finds.
+
     Examples:
         defectkit export runs/segment-1
         defectkit export runs/segment-1 --format onnx --out line/model
+        defectkit export runs/segment-1 --first runs/small/exported --out line/model
         defectkit inspect runs/segment-1/exported photos/
 
     Args:
@@ -56,6 +64,7 @@ def run(
         format: The format of the files.
         precision: Numbers to compute with. bf16 and int8 are faster where the processor has them,
             in OpenVINO alone.
+        first: The folder of an exported model that looks at each image first.
         out: The folder to write, by default exported/ in the run; an earlier export there is
             replaced.
         data: The dataset folder; by default the one that the run was trained on.
@@ -71,11 +80,13 @@ def run(
         OutputError: ``out`` cannot be written, or has other results.
     """
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.cascade import CutChoice, describe_first, load_first, names_of_first
     from defectkit.deployment.engines import FILES
     from defectkit.deployment.export import export_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.errors import ConfigError, ExportError
     from defectkit.results_folder import write_results
+    from defectkit.seals import seal_of
 
     console = console or SafeConsole()
     if precision != "f32" and format != "openvino":
@@ -83,20 +94,26 @@ def run(
     run = Path(run)
     trained = TrainedModel.load(run, device="cpu")
     dataset = load_dataset_of_run(run, trained, Path(data) if data else None)
+    looking = load_first(first, trained) if first is not None else None
+    choice = CutChoice(thresholds=trained.thresholds)
     out = Path(out) if out is not None else run / "exported"
-    with write_results(
-        out, kind="exported model", head="model.json", names=FILES[format]
-    ) as results:
+    names = [*FILES[format], *(names_of_first(looking) if looking else ())]
+    with write_results(out, kind="exported model", head="model.json", names=names) as results:
         console.print("exporting, for about a minute ...")
         export = export_model(trained, kind=format, precision=precision, folder=out)
-        parity = _compare(trained, export.model, dataset, console)
+        parity = _compare(trained, export.model, dataset, console, looking, choice)
         if failures := parity.failures():
             raise ExportError(
                 f"the exported model does not answer as the trained one does: "
                 f"{'; '.join(failures)}. Nothing was written. {_way_out(format, precision)}"
             )
-        export.with_parity(parity.table()).write(results.folder)
+        export = export.with_parity(parity.table())
+        if looking:
+            export = export.with_first(looking, entry := choice.choose(seal_of(looking.info)))
+        export.write(results.folder)
     console.print(one_line(parity.describe()), soft_wrap=True, highlight=False)
+    if looking:
+        console.print(one_line(describe_first(entry)), soft_wrap=True, highlight=False)
     console.print(
         one_line(f"exported to {out}. Next: defectkit inspect {out} IMAGES"), soft_wrap=True
     )
@@ -104,11 +121,17 @@ def run(
 
 
 def _compare(
-    trained: "TrainedModel", exported: "ExportedModel", dataset: "Dataset", console: Console
+    trained: "TrainedModel",
+    exported: "ExportedModel",
+    dataset: "Dataset",
+    console: Console,
+    first: "ExportedModel | None",
+    choice: "CutChoice",
 ) -> "Parity":
     """Return the comparison of both models' findings in the validation images.
 
-    The exported one reads the files itself, as at the line.
+    The exported one reads the files itself, as at the line. So does the ``first`` model of a
+    cascade, whose scores go to ``choice``.
     """
     from defectkit.deployment.parity import TOLERANCES, Parity
     from defectkit.reporting.evaluation_folder import predict_with_progress
@@ -120,8 +143,19 @@ def _compare(
         trained, dataset.split("val"), title="comparing on val", console=console
     ):
         record = prediction.record
-        theirs = exported.find(record.path, prediction.truth.scope)
+        scope, start = prediction.truth.scope, time.perf_counter()
+        theirs = exported.find(record.path, scope)
         parity.update(record.image_id, prediction.finding, theirs)
+        if first:
+            middle = time.perf_counter()
+            look = first.find(record.path, scope).score
+            choice.update(
+                look=look,
+                full=theirs.score,
+                defective=record.defective,
+                group=record.group,
+                seconds=(time.perf_counter() - middle, middle - start),
+            )
     return parity
 
 

@@ -10,6 +10,7 @@ from defectkit import __version__
 from defectkit.approaches.graphs import ImageGraph
 from defectkit.approaches.passes import Passes
 from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.cascade import first_files
 from defectkit.deployment.engines import load_engine
 from defectkit.deployment.exportable import exportable
 from defectkit.deployment.graph_files import (
@@ -18,7 +19,7 @@ from defectkit.deployment.graph_files import (
     read_in_openvino,
     trace_to_onnx,
 )
-from defectkit.deployment.model_info import Exported
+from defectkit.deployment.model_info import Exported, First
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.models.traceable import traceable
@@ -43,6 +44,13 @@ class Export:
         exported = {**self.model.info["exported"], "parity": dict(table)}
         info = add_seal({**self.model.info, "exported": exported})
         return replace(self, model=replace(self.model, info=info))
+
+    def with_first(self, first: ExportedModel, entry: First) -> Self:
+        """Return it as a cascade with a first model, whose folder is copied when it is written."""
+        exported = {**self.model.info["exported"], "first": entry.model_dump()}
+        info = add_seal({**self.model.info, "exported": exported})
+        files = first_files(first)
+        return replace(self, files={**self.files, **files}, model=replace(self.model, info=info))
 
     def write(self, folder: Path) -> None:
         """Write its files, and ``model.json``, which has their hashes, after them."""

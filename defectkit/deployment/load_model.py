@@ -9,7 +9,7 @@ from defectkit.vocabulary import Device
 
 
 def load_model(path: Path | str, *, device: Device = "auto") -> LoadedModel:
-    """Load a run, its ``model/`` folder, or an exported folder, which needs no torch.
+    """Load a run, its ``model/`` folder, or an exported folder or cascade, which need no torch.
 
     Raises:
         ModelError: a file is missing, damaged, changed, or of another format version.
@@ -17,7 +17,12 @@ def load_model(path: Path | str, *, device: Device = "auto") -> LoadedModel:
         MissingPackageError: what computes the model is not installed.
     """
     folder = model_folder(path)
-    if read_model_info(folder).get("exported") is not None:
+    exported = read_model_info(folder).get("exported")
+    if isinstance(exported, dict) and exported.get("first") is not None:
+        from defectkit.deployment.cascade import Cascade
+
+        return Cascade.load(folder, device=device)
+    if exported is not None:
         from defectkit.deployment.runtime import ExportedModel
 
         return ExportedModel.load(folder, device=device)

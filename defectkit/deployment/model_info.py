@@ -67,6 +67,21 @@ class _Trained(BaseModel):
     run: Word = ""
 
 
+class First(BaseModel):
+    """The first model of a cascade, in the folder ``first``: it passes what is surely good."""
+
+    model_config = ConfigDict(strict=True)
+
+    seal: Word
+    """That of its ``model.json``."""
+    cut: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Images with a lower score by it are passed."""
+    ceiling: Annotated[float, Field(gt=0.0, le=1.0)]
+    """Their scores are scaled from [0, cut) to [0, ceiling)."""
+    measured: dict[str, Any] = {}
+    """How many validation images it passes, and how fast both are."""
+
+
 class Exported(BaseModel):
     """How a model was exported: what its files are, and all that scoring by them needs."""
 
@@ -82,6 +97,7 @@ class Exported(BaseModel):
     """Whether all pixels of a region get its class."""
     passes: Passes
     parity: dict[str, Any] = {}
+    first: First | None = None
 
 
 class ModelInfo(BaseModel):

@@ -10,8 +10,10 @@ from rich.console import Console
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.deployment import export as export_module
+from defectkit.deployment.cascade import Cascade
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ConfigError, DatasetError, ExportError, OutputError
+from defectkit.evaluation.verdicts import verdict
 from defectkit.files import read_json
 
 QUIET = Console(file=io.StringIO(), width=200)
@@ -130,3 +132,26 @@ def test_the_command_line(fast, cli, run_folder, tmp_path):
     assert "parity on 5 validation images: 0 verdicts flip" in done.err
     assert f"Next: defectkit inspect {tmp_path / 'line'}" in done.err
     assert "--format" in cli("export", "--help").out
+
+
+def test_a_first_model_makes_it_a_cascade(fast, run_folder, exported, dataset_folder, tmp_path):
+    console = Console(file=io.StringIO(), width=500)
+    out = defectkit.export(run_folder, first=exported, out=tmp_path / "line", console=console).out
+    told = console.file.getvalue()
+    assert "the first model passes" in told
+    assert {path.name for path in (out / "first").iterdir()} == {
+        *("model.xml", "model.bin", "model.json")
+    }
+    model, full = defectkit.load(out), defectkit.load(run_folder, device="cpu")
+    assert isinstance(model, Cascade)
+    dataset = Dataset.load(dataset_folder)
+    for record in dataset.split("val"):
+        ours, theirs = model.find(record.path), full.find(record.path)
+        if record.defective and theirs.score >= full.thresholds.low:
+            assert ours.score == pytest.approx(theirs.score, abs=1e-4)
+        if theirs.score < full.thresholds.low:
+            assert verdict(ours.score, model.thresholds) == "good"
+    summary = defectkit.inspect(
+        out, *[record.path for record in dataset.split("test")], out=tmp_path / "i", console=QUIET
+    )
+    assert summary.unreadable == 0

@@ -1,0 +1,268 @@
+"""A cascade: a small model passes the images that are surely good, a larger one judges the others.
+
+Nearly all images at a line are good. Both are exported models, in one folder: the small one in its
+``first/``. It needs no torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from defectkit.approaches.image_mix import MAX_LOGIT
+from defectkit.approaches.tuning import Tuning
+from defectkit.arrays import Image
+from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
+from defectkit.deployment.model_info import First
+from defectkit.deployment.runtime import ExportedModel
+from defectkit.errors import ExportError
+from defectkit.evaluation.thresholds import Thresholds
+from defectkit.files import json_text
+from defectkit.findings import Finding
+from defectkit.labels.scope import Scope
+from defectkit.models.model_folder import read_model_file
+from defectkit.seals import add_seal, seal_of
+from defectkit.vocabulary import Device
+
+FIRST = "first"
+"""The folder of the first model in that of the full one."""
+
+
+def names_of_first(first: ExportedModel) -> list[str]:
+    """Return the names of its files in the folder of a cascade; ``model.json`` comes last."""
+    return [f"{FIRST}/{name}" for name in (*first.exported.files, "model.json")]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Cascade(LoadedModel):
+    """Two exported models as one.
+
+    An image whose score by ``first`` is below ``cut`` is passed: nothing is found in it, and its
+    score is that of the first model, scaled from [0, cut) to [0, ceiling), where ``ceiling`` is the
+    score from which the full model calls an image no longer good. All else is that of ``full``.
+
+    Attributes:
+        first: the small model.
+        full: the large one.
+        cut: the score by the first model from which an image is not passed, in (0, 1].
+        ceiling: in (0, 1].
+    """
+
+    first: ExportedModel
+    full: ExportedModel
+    cut: float
+    ceiling: float
+
+    @classmethod
+    def load(cls, folder: Path, *, device: Device = "auto") -> Self:
+        """Load the folder of a cascade.
+
+        Raises:
+            ConfigError, ModelError, MissingPackageError: as ``ExportedModel.load``.
+        """
+        full = ExportedModel.load(folder, device=device)
+        first = ExportedModel.load(folder / FIRST, device=device)
+        entry = full.exported.first
+        assert entry is not None
+        if seal_of(first.info) != entry.seal:
+            raise cannot_be_used(folder, ValueError(f"its {FIRST}/ is that of another model"))
+        return cls(first=first, full=full, cut=entry.cut, ceiling=entry.ceiling)
+
+    @property
+    def info(self) -> dict[str, Any]:  # type: ignore[override]  # An attribute of the others.
+        """The content of the full model's ``model.json``."""
+        return self.full.info
+
+    @property
+    def thresholds(self) -> Thresholds:  # type: ignore[override]
+        """Those of the full model."""
+        return self.full.thresholds
+
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The classes of a score map's layers."""
+        return self.full.found_classes
+
+    @property
+    def device_name(self) -> str:
+        """Where it computes, for people to read."""
+        return self.full.device_name
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that compute."""
+        return self.full.threads
+
+    @property
+    def tuning(self) -> Tuning:
+        """That of the full model."""
+        return self.full.tuning
+
+    def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
+        """Return it with other thresholds; which images are passed stays as it is."""
+        return replace(self, full=self.full.with_thresholds(thresholds, info))
+
+    def own_settings(self) -> AbstractContextManager[None]:
+        """Change nothing, as its models."""
+        return self.full.own_settings()
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with self.first._computing(), self.full._computing():
+            yield
+
+    def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
+        looks = [one.score for one in self.first._find_ready(images, scopes)]
+        rest = [index for index, score in enumerate(looks) if score >= self.cut]
+        found = self.full._find_ready(
+            [images[index] for index in rest], [scopes[index] for index in rest]
+        )
+        judged = dict(zip(rest, found, strict=True))
+        return [
+            judged[index] if index in judged else self._pass(image, looks[index])
+            for index, image in enumerate(images)
+        ]
+
+    def _pass(self, image: Image, score: float) -> Finding:
+        """Return the finding of an image (H, W, C) that is surely good."""
+        layers, size = len(self.found_classes), image.shape[:2]
+        below = float(np.nextafter(self.ceiling, 0.0))
+        return Finding(
+            score_map=np.zeros((layers, *size), np.float32),
+            region_map=np.zeros(size, np.int32),
+            regions=(),
+            score=min(self.ceiling * score / self.cut, below),
+            class_scores=np.zeros(layers, np.float32),
+        )
+
+
+def first_files(first: ExportedModel) -> dict[str, bytes]:
+    """Return the content of these files.
+
+    Raises:
+        ModelError: one was changed since the model was loaded.
+    """
+    hashes = first.exported.files.items()
+    files = {name: read_model_file(first.folder, name, sha256) for name, sha256 in hashes}
+    files["model.json"] = json_text(add_seal(first.info)).encode()
+    return {f"{FIRST}/{name}": content for name, content in files.items()}
+
+
+def load_first(path: Path | str, full: LoadedModel) -> ExportedModel:
+    """Load what is to be the first model of a cascade with ``full``.
+
+    Raises:
+        ExportError: it is a cascade itself, or was made for other images.
+        ModelError, MissingPackageError: as ``ExportedModel.load``.
+    """
+    model = ExportedModel.load(path)
+    if model.exported.first:
+        raise ExportError(f"{path} is a cascade itself. Name a single model with --first.")
+    for key, what in (
+        ("dataset", "was trained on other data"),
+        ("channels", "takes other channels"),
+        ("pixels", "reads pixels otherwise"),
+        ("roi", "has another region to inspect"),
+    ):
+        if model.info.get(key) != full.info.get(key):
+            raise ExportError(f"{path} cannot be the first model: it {what}. Name another one.")
+    if full.out_of_fold or model.out_of_fold:
+        raise ExportError(
+            "a model that was trained with folds has seen the validation images, by which the cut "
+            "between both models is chosen. Export without --first, or train without --folds."
+        )
+    return model
+
+
+@dataclass(slots=True, kw_only=True)
+class CutChoice:
+    """Collects the scores by which the cut of a cascade is chosen, image by image.
+
+    Attributes:
+        thresholds: those of the full model.
+    """
+
+    thresholds: Thresholds
+    _looks: list[float] = field(default_factory=list)
+    _caught: list[bool] = field(default_factory=list)
+    _good: list[bool] = field(default_factory=list)
+    _groups: list[str] = field(default_factory=list)
+    _seconds: list[tuple[float, float]] = field(default_factory=list)
+
+    def update(
+        self, *, look: float, full: float, defective: bool, group: str, seconds: tuple[float, float]
+    ) -> None:
+        """Add an image: its scores by both models, its truth and group, and their seconds."""
+        self._looks.append(look)
+        self._caught.append(defective and full >= self.thresholds.low)
+        self._good.append(not defective)
+        self._groups.append(group)
+        self._seconds.append(seconds)
+
+    def choose(self, seal: str) -> First:
+        """Return the entry of the first model with this seal.
+
+        The cut lies halfway, in logits, between the lowest score of a defective image that the full
+        model does not call good and the next lower score: none of these is passed.
+
+        Raises:
+            ExportError: there is no such image, or no image would be passed.
+        """
+        looks, caught, good = map(np.array, (self._looks, self._caught, self._good))
+        if not caught.any():
+            raise ExportError(
+                "the full model finds no defective validation image, so nothing tells which images "
+                "the first model may pass. Export without --first."
+            )
+        lowest = float(looks[caught].min())
+        passed = looks < lowest
+        if not (passed & good).any():
+            raise ExportError(
+                "the first model ranks no good validation image below all defective ones that the "
+                "full model finds, so it can pass none. Train it longer, or export without --first."
+            )
+        cut = _halfway(float(looks[passed].max()), lowest)
+        of_first, of_full = np.median(self._seconds, axis=0).tolist()
+        share = float((passed & good).sum() / good.sum())
+        groups = {group for group, one in zip(self._groups, self._caught, strict=True) if one}
+        return First(
+            seal=seal,
+            cut=cut,
+            ceiling=self.thresholds.low,
+            measured={
+                "images": len(looks),
+                "good": int(good.sum()),
+                "good_passed": int((passed & good).sum()),
+                "defective_found": int(caught.sum()),
+                "groups_found": len(groups),
+                "ms_first": 1000 * of_first,
+                "ms_full": 1000 * of_full,
+                "times_as_fast_on_good_images": of_full / (of_first + (1 - share) * of_full),
+            },
+        )
+
+
+def describe_first(first: First) -> str:
+    """Return what the first model does on validation, as a line for the user."""
+    from defectkit.evaluation.promise import least_rate
+
+    told = first.measured
+    shown = 100 * least_rate(told["groups_found"])
+    return (
+        f"the first model passes {told['good_passed']} of {told['good']} good validation images "
+        f"and none of the {told['defective_found']} defective ones that the full model finds: with "
+        f"a confidence of 95 % it adds at most {shown:.2g} % escapes; "
+        f"{told['ms_first']:.0f} and {told['ms_full']:.0f} ms an image: good images go "
+        f"{told['times_as_fast_on_good_images']:.1f} times as fast"
+    )
+
+
+def _halfway(lower: float, upper: float) -> float:
+    """Return the score halfway between two, in logits; it is above the lower one."""
+    with np.errstate(divide="ignore"):
+        ends = [np.log(score) - np.log1p(-score) for score in np.array([lower, upper])]
+    middle = float(1 / (1 + np.exp(-np.clip(ends, -MAX_LOGIT, MAX_LOGIT).mean())))
+    return middle if lower < middle <= upper else upper
