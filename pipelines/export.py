@@ -80,7 +80,13 @@ def run(
         OutputError: ``out`` cannot be written, or has other results.
     """
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.deployment.cascade import CutChoice, describe_first, load_first, names_of_first
+    from defectkit.deployment.cascade import (
+        CutChoice,
+        describe_first,
+        load_first,
+        names_of_first,
+        warn_of_first,
+    )
     from defectkit.deployment.engines import FILES
     from defectkit.deployment.export import export_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
@@ -114,6 +120,8 @@ def run(
     console.print(one_line(parity.describe()), soft_wrap=True, highlight=False)
     if looking:
         console.print(one_line(describe_first(entry)), soft_wrap=True, highlight=False)
+        if warning := warn_of_first(entry):
+            console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
     console.print(
         one_line(f"exported to {out}. Next: defectkit inspect {out} IMAGES"), soft_wrap=True
     )

@@ -260,6 +260,16 @@ def describe_first(first: First) -> str:
     )
 
 
+def warn_of_first(first: First) -> str | None:
+    """Return a sentence if the first model costs more time than it saves."""
+    if first.measured["times_as_fast_on_good_images"] > 1.0:
+        return None
+    return (
+        "the cascade is not faster than the full model alone. Use a smaller first model, or one "
+        "that passes more images since it was trained longer."
+    )
+
+
 def _halfway(lower: float, upper: float) -> float:
     """Return the score halfway between two, in logits; it is above the lower one."""
     with np.errstate(divide="ignore"):

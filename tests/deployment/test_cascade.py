@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from exported_models import write_exported
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from resealing import reseal
 
@@ -13,6 +13,7 @@ from defectkit.deployment.cascade import (
     describe_first,
     load_first,
     names_of_first,
+    warn_of_first,
 )
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ExportError, ModelError
@@ -76,6 +77,7 @@ def test_the_full_model_sees_only_what_is_not_passed(cascade, monkeypatch):
     assert seen == [(FIRST, 1)]
 
 
+@settings(deadline=None)
 @given(st.floats(1e-7, 1.0), st.floats(1e-7, 1.0), st.floats(0.0, 1.0))
 def test_what_is_passed_is_good_whatever_its_score(cut, ceiling, share):
     model = Cascade(first=None, full=FakeFull(), cut=cut, ceiling=ceiling)
@@ -159,6 +161,7 @@ def collect(rows):
 SCORES = st.one_of(st.floats(0, 1), st.integers(0, 10).map(lambda n: n / 10))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SCORES, SCORES, st.booleans()), max_size=30))
 def test_no_defective_image_that_the_full_model_finds_is_passed(rows):
     try:
@@ -187,6 +190,9 @@ def test_what_the_first_model_does_is_told():
         "that the full model finds: with a confidence of 95 % it adds at most 14 % escapes; 10 "
         "and 40 ms an image: good images go 2.2 times as fast"
     )
+    assert warn_of_first(first) is None
+    rows[:8] = [(0.35, 0.1, False)] * 8  # those that are passed are too few
+    assert "not faster" in warn_of_first(collect([*rows, (0.1, 0.1, False)]).choose("seal"))
 
 
 def test_a_first_model_that_can_pass_nothing_is_refused():
