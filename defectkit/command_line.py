@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 
 from defectkit.errors import FAULT, HUNG_UP, INTERRUPTED, TERMINATED
 
-OPTION_NAMES = {"label_format": "--format", "settings": "--set"}
+OPTION_NAMES = {"label_format": "--format", "open_page": "--open", "settings": "--set"}
 """Options with other names than their parameters."""
 METAVARS = {"settings": "KEY=VALUE"}
 TYPES = {"config": Path | None, "settings": list[str] | None}

@@ -32,6 +32,7 @@ def run(
     prevalence: float | None = None,
     best_f1: bool = False,
     all_regions: bool = False,
+    open_page: bool = False,
     device: Device = "auto",
     console: Console | None = None,
 ) -> "Evaluation":
@@ -51,6 +52,7 @@ def run(
         defectkit evaluate runs/segment-1 --max-escape-rate 0.01
         defectkit evaluate runs/segment-1 --max-escape-rate 0.05 --max-review-rate 0.02
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
+        defectkit evaluate runs/segment-1 --open
 
     Args:
         run: The run folder, or with --data an exported model.
@@ -66,6 +68,7 @@ def run(
             weighed; by default that of the validation images.
         best_f1: Choose the threshold with the best F1 again.
         all_regions: List the regions of images with the verdict good too, and count them.
+        open_page: Open the report in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 
@@ -79,6 +82,7 @@ def run(
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
+    from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
     rule = ThresholdRule(
@@ -95,7 +99,7 @@ def run(
     with open_evaluation(run, dataset, split) as results:
         if rule.is_asked:
             model = _choose_thresholds(run, model, dataset, split, rule, console)
-        return evaluate_split(
+        evaluation = evaluate_split(
             results,
             run,
             model,
@@ -105,6 +109,9 @@ def run(
             all_regions=all_regions,
             console=console,
         )
+    if open_page:
+        open_in_browser(evaluation.folder / "report.html", console)
+    return evaluation
 
 
 def _choose_thresholds(

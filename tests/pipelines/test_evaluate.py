@@ -34,6 +34,19 @@ def evaluated(run_folder, tmp_path_factory, quiet) -> tuple[Path, Evaluation]:
     return run, defectkit.evaluate(run, device="cpu", console=quiet)
 
 
+def test_the_report_is_opened_when_it_is_complete(run_copy, cli, monkeypatch):
+    seen = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(seen.append(address)) or True)
+    page = run_copy / "evaluation" / "test" / "report.html"
+    told = cli("evaluate", run_copy, "--device", "cpu", "--open")
+    assert told.code == 0, told.err
+    assert seen == [page.as_uri()]
+    assert page.is_file()
+    assert cli("evaluate", run_copy, "--device", "cpu").code == 0
+    assert len(seen) == 1
+
+
 def test_an_evaluation_holds_exactly_its_files(evaluated, dataset_folder):
     run, _ = evaluated
     out = run / "evaluation" / "test"
