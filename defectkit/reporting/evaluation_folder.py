@@ -248,4 +248,5 @@ def _reported_run(
             "Model, with hashes": json_text(shown),
         },
         folder=run,
+        pixel_pitch=dataset.info.get("pixel_pitch"),
     )

@@ -112,7 +112,7 @@ def _judge_promise(
     )
     return Answer(
         state="no",
-        sentence=f"Not shown to keep an escape rate of {promised}: {facts}",
+        sentence=f"Not shown to keep escapes at {promised} or less: {facts}",
         support=f"Asked for: at most {promised} escapes, with a confidence of {sure}. These images "
         f"do not show it: {counted}.{few}",
     )

@@ -14,6 +14,7 @@ from defectkit.evaluation.region_matching import ClassConfusion
 from defectkit.files import read_limited, write_text
 from defectkit.reporting.confusion_table import confusion_rows
 from defectkit.reporting.drawing.overlay import overlay_name
+from defectkit.reporting.evaluation_summary import describe_detection
 from defectkit.reporting.html.answer import answer, figures
 from defectkit.reporting.html.breakdown import by_class, by_group
 from defectkit.reporting.html.page_data import page_json
@@ -46,6 +47,7 @@ class ReportedRun:
         warnings: sentences.
         settings: texts to fold away, such as the configuration, by their titles.
         folder: the run's folder, for the pictures of its training; None if there is none.
+        pixel_pitch: the side of a pixel in mm, if known.
     """
 
     title: str
@@ -55,6 +57,7 @@ class ReportedRun:
     warnings: Sequence[str] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    pixel_pitch: float | None = None
 
 
 def write_report(
@@ -86,12 +89,14 @@ def write_report(
     image = metrics["image"]
     confusion = metrics["class_confusion"] or ClassConfusion(classes=[], counts=[])
     entries = [_image_entry(folder, row, page_images.get(str(row["image_id"]))) for row in images]
+    detection = (metrics.get("detection") or {}).get("by_area")
     data = page_json(
         {
             "low": image["threshold_low"],
             "high": image["threshold_high"],
             "command": run.command,
             "area": metrics["region"]["recall_by_area"],
+            "detection": detection,
             "images": entries,
         }
     )
@@ -113,6 +118,7 @@ def write_report(
         beside=f"{PICTURES}/" if len(pictures) < len(names) else "",
         command=run.command,
         rule=run.rule,
+        detection=describe_detection(detection, run.pixel_pitch) if detection else "",
         by_class=by_class(regions, {str(row["image_id"]): row["outcome"] for row in images}),
         by_group=groups,
         other_groups=other_groups,

@@ -53,7 +53,7 @@ def test_a_promise_is_shown_or_not(escapes, n, state, words):
     assert told.state == state
     assert words in told.support
     assert ("Yes, if 5 % escapes are acceptable" in told.sentence) == (state == "yes")
-    assert ("Not shown to keep an escape rate of 5 %" in told.sentence) == (state == "no")
+    assert ("Not shown to keep escapes at 5 % or less" in told.sentence) == (state == "no")
 
 
 def test_a_promise_is_counted_over_groups():

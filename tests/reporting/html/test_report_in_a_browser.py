@@ -51,11 +51,14 @@ def make_report(folder, n=60, low=0.4, high=0.6):
             width=SIDE, height=SIDE, picture=picture_name(name), left_out=0,
             regions=[region] if truth else [],
         )  # fmt: skip
+    detection = {"sizes": [10.0, 50.0], "probability": [0.2, 0.9], "low": [0.1, 0.5],
+                 "high": [0.6, 1.0], "a90": 40.0}  # fmt: skip
     recall = {"found": 5, "total": 9, **clopper_pearson(5, 9)}
     metrics = {
         "image": image_metrics(scores, defective.tolist(), thresholds),
         "region": {"recall_by_area": {"0-63": recall}},
         "class_confusion": None,
+        "detection": {"by_area": {**detection, "n": 9, "a90_95": None, "missing": "too few."}},
     }
     path = write_report(
         folder, metrics=metrics, images=rows, page_images=drawn, run=ReportedRun(title="A run")
@@ -129,6 +132,11 @@ def test_the_page_opens_without_a_request_and_counts_as_the_files_do(opened, rep
     assert [url for url in opened.requested if not url.startswith("data:")] == [report[0].as_uri()]
     assert opened.run("document.querySelectorAll('#worst .tile').length") == 12
     assert opened.run("document.querySelectorAll('.charts svg').length") == 4
+    assert opened.run("document.querySelectorAll('#chart-size .ribbon, #chart-size .limit').length"
+                      ) == 2  # fmt: skip
+    assert "Defects of 40 pixels or more are found with 90 %; too few." in text_of(
+        opened, "#charts"
+    )
 
 
 @pytest.mark.check(28)

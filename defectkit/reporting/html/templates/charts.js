@@ -53,7 +53,7 @@ function thin(points) {
 }
 
 // A chart: axes are {label, ticks: [[value, text]], place: value -> 0..1}.
-function chart(host, { label, x, y, line = [], dots = [], step = false }) {
+function chart(host, { label, x, y, line = [], ribbon = [], limit = null, dots = [], step = false }) {
   const { width, height, left, right, top, bottom } = BOX;
   const across = (value) => left + x.place(value) * (width - left - right);
   const up = (value) => height - bottom - y.place(value) * (height - top - bottom);
@@ -76,6 +76,16 @@ function chart(host, { label, x, y, line = [], dots = [], step = false }) {
     svg("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "name", text: x.label }),
     svg("text", { x: 14, y: middle, "text-anchor": "middle", class: "name", transform: `rotate(-90 14 ${middle})`, text: y.label }),
   );
+  if (ribbon.length) {
+    const edge = [...ribbon.map(([a, low]) => [a, low]), ...ribbon.map(([a, , high]) => [a, high]).reverse()];
+    drawing.append(svg("polygon", { points: edge.map(([a, b]) => `${across(a)},${up(b)}`).join(" "), class: "ribbon" }));
+  }
+  if (limit) {
+    drawing.append(
+      svg("line", { x1: across(limit.x), x2: across(limit.x), y1: up(0), y2: up(1), class: "limit" }),
+      svg("text", { x: across(limit.x) - 6, y: up(0.03), "text-anchor": "end", text: limit.text }),
+    );
+  }
   if (line.length) {
     const moves = line.map(([a, b], i) => {
       const [px, py] = [across(a).toFixed(1), up(b).toFixed(1)];
@@ -150,24 +160,44 @@ function drawCharts() {
   });
 }
 
+// The areas of defects on a logarithmic axis, and where on it the middle of a bin is.
+function areaAxis(bins, sizes) {
+  const edges = bins.map(([name]) => name.split(/[-+]/).filter(Boolean).map(Number));
+  const filled = edges.filter((_, i) => bins[i][1].total);
+  const least = Math.min(...(sizes ?? []), ...filled.map(([low]) => Math.max(low, 8)));
+  const most = Math.max(...(sizes ?? []), ...filled.map(([low, high]) => high ?? 4 * low));
+  const [start, end] = [Math.log(Math.max(1, least)), Math.log(most)];
+  const round = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
+  return {
+    label: "area of the defect in pixels",
+    ticks: round.filter((area) => area >= Math.exp(start) && area <= most).map((area) => [area, area.toLocaleString("en")]),
+    place: (area) => (Math.log(area) - start) / (end - start),
+    middle: ([low, high]) => Math.sqrt(Math.max(low, least) * Math.min((high ?? Infinity) + 1, most)),
+    edges,
+  };
+}
+
 function drawSizes() {
   const bins = Object.entries(DATA.area);
   if (!bins.some(([, rate]) => rate.total)) {
     byId("chart-size").closest("figure").hidden = true;
     return;
   }
+  const curve = DATA.detection ?? {};
+  const x = areaAxis(bins, curve.sizes);
+  const along = (values) => (values ? curve.sizes.map((size, i) => [size, values[i]]) : []);
   chart(byId("chart-size"), {
     label: "Share of the true regions that were found, by their area",
-    x: {
-      label: "area of the defect in pixels",
-      ticks: bins.map(([name], i) => [i, name.replace("-", "–")]),
-      place: (i) => (i + 0.5) / bins.length,
-    },
+    x,
     y: linear("found"),
+    line: along(curve.probability),
+    ribbon: curve.low ? curve.sizes.map((size, i) => [size, curve.low[i], curve.high[i]]) : [],
+    limit: curve.a90 ? { x: curve.a90, text: "a90" } : null,
     dots: bins.flatMap(([name, rate], i) =>
       rate.total
         ? [{
-            x: i, y: rate.value, low: rate.low, high: rate.high, count: `${rate.found}/${rate.total}`,
+            x: x.middle(x.edges[i]), y: rate.value, low: rate.low, high: rate.high,
+            count: `${rate.found}/${rate.total}`,
             text: `${name} pixels: ${rate.found} of ${rate.total} found, ${interval(rate)}`,
           }]
         : []),

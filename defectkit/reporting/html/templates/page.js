@@ -86,8 +86,8 @@ const OUTCOMES = {
   escape: "escape",
   overkill: "overkill",
   review: "for review",
-  hit: "correct: defective",
-  pass: "correct: good",
+  hit: "hit",
+  pass: "pass",
 };
 
 function tile(image, open) {
