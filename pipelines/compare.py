@@ -52,6 +52,7 @@ def run(
     out: str | Path = "comparison",
     split: Split = "test",
     data: str | Path | None = None,
+    open_page: bool = False,
     device: Device = "auto",
     console: Console | None = None,
 ) -> "pd.DataFrame":
@@ -70,6 +71,7 @@ def run(
         out: The folder to write; an earlier comparison there is replaced.
         split: The split to evaluate on.
         data: The dataset folder; by default the one that the runs were trained on.
+        open_page: Open the page of the comparison in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 
@@ -88,6 +90,7 @@ def run(
         warn_of_incomparable,
     )
     from defectkit.reporting.comparison_table import print_comparison
+    from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
     folders = [Path(run) for run in runs]
@@ -118,6 +121,8 @@ def run(
         write_table(written.folder / "comparison.csv", table)
         _write_page(written.folder, rows, picture, results[0], split=split, notes=notes)
     print_comparison(console, rows, notes, written.out)
+    if open_page:
+        open_in_browser(written.out / "comparison.html", console)
     return table
 
 

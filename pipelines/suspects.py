@@ -40,6 +40,7 @@ def run(
     data: str | Path | None = None,
     out: str | Path | None = None,
     max_images: int = 50,
+    open_page: bool = False,
     device: Device = "auto",
     console: Console | None = None,
 ) -> "list[Suspect]":
@@ -61,6 +62,7 @@ def run(
         data: The dataset folder; by default the one that the run was trained on.
         out: The folder to write, by default RUN/suspects; an earlier list there is replaced.
         max_images: Maximum number of images to draw; suspects.csv lists all suspects.
+        open_page: Open the work list in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
 
@@ -74,6 +76,7 @@ def run(
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.suspects import rank_suspects
     from defectkit.reporting.html.suspects import suspects_page
+    from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
     check_range("--max-images", max_images, 1, MAX_IMAGES)
@@ -100,6 +103,8 @@ def run(
         page = suspects_page(entries, title=title, total=table["image_id"].nunique())
         write_text(results.folder / "suspects.html", page)
     _print(console, suspects, table, n_images=len(records), out=results.out)
+    if open_page:
+        open_in_browser(results.out / "suspects.html", console)
     return suspects
 
 

@@ -211,6 +211,15 @@ def test_runs_with_equal_findings_differ_in_nothing(copies, tmp_path):
         assert not second[f"{key}_significant"]
 
 
+def test_the_page_is_opened_when_it_is_complete(two_runs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(seen.append(address)) or True)
+    compare(two_runs, tmp_path, open_page=True)
+    (page,) = tmp_path.rglob("comparison.html")
+    assert seen == [page.as_uri()]
+
+
 def test_a_run_that_is_evaluated_already_is_not_evaluated_again(copies, tmp_path):
     before = [hashes_of(run) for run in copies]
     compare(copies, tmp_path)

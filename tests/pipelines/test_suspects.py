@@ -55,6 +55,16 @@ def test_the_command_prints_what_it_found(run_copy, cli):
     assert re.search(r" and \d+ more work list in ", ended.err)
 
 
+def test_the_work_list_is_opened_when_it_is_complete(run_copy, cli, monkeypatch):
+    seen = []
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(seen.append(address)) or True)
+    assert cli("suspects", run_copy, "--device", "cpu", "--max-images", "1", "--open").code == 0
+    page = run_copy / "suspects" / "suspects.html"
+    assert seen == [page.as_uri()]
+    assert page.is_file()
+
+
 def test_no_picture_at_all_is_refused(run_copy, quiet):
     message = r"--max-images 0 is out of range\. Choose between 1 and 100000\."
     with pytest.raises(ConfigError, match=message):

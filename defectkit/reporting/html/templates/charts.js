@@ -167,10 +167,13 @@ function areaAxis(bins, sizes) {
   const least = Math.min(...(sizes ?? []), ...filled.map(([low]) => Math.max(low, 8)));
   const most = Math.max(...(sizes ?? []), ...filled.map(([low, high]) => high ?? 4 * low));
   const [start, end] = [Math.log(Math.max(1, least)), Math.log(most)];
-  const round = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
+  const decades = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000];
+  const within = (areas) => areas.filter((area) => area >= Math.exp(start) && area <= most);
+  const few = within(decades).length < 3;
+  const ticks = within(few ? decades.flatMap((area) => [area, 2 * area, 5 * area]) : decades);
   return {
     label: "area of the defect in pixels",
-    ticks: round.filter((area) => area >= Math.exp(start) && area <= most).map((area) => [area, area.toLocaleString("en")]),
+    ticks: ticks.map((area) => [area, area.toLocaleString("en")]),
     place: (area) => (Math.log(area) - start) / (end - start),
     middle: ([low, high]) => Math.sqrt(Math.max(low, least) * Math.min((high ?? Infinity) + 1, most)),
     edges,

@@ -100,7 +100,8 @@ function setUpGallery() {
   fitTiles();
   drawWorst();
   fillFilter("filter-class", new Set(images.flatMap((one) => [...one.classes])));
-  fillFilter("filter-group", new Set(images.map((one) => one.group)));
+  const groups = new Set(images.map((one) => one.group));
+  fillFilter("filter-group", groups.size < images.length ? groups : []);
   gallery.tab = TABS.find((tab) => images.some((one) => tabOf(outcomeOf(one)) === tab)) ?? "rest";
   for (const [place, tab] of TABS.entries()) {
     byId(`tab-${tab}`).addEventListener("click", () => selectTab(tab));

@@ -92,17 +92,16 @@ const OUTCOMES = {
 
 function tile(image, open) {
   const outcome = outcomeOf(image);
-  const label = `${image.id}, ${OUTCOMES[outcome]}, score ${image.score.toFixed(3)}`;
   return html(
     "button",
-    { type: "button", class: "tile", "aria-label": label, onclick: open },
+    { type: "button", class: "tile", onclick: open },
     html("span", { class: "frame" }, miniature(image)),
     html("span", { class: "name", text: image.id, title: image.id }),
     html(
       "span",
       { class: "facts" },
       html("span", { class: `badge ${outcome}`, text: OUTCOMES[outcome] }),
-      html("span", { class: "number", text: image.score.toFixed(3) }),
+      html("span", { class: "number", title: "score", text: image.score.toFixed(3) }),
     ),
   );
 }

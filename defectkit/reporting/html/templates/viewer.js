@@ -22,7 +22,7 @@ function showImage(index) {
     html("span", {
       text: `score ${image.score.toFixed(4)} · truly ${truth}, ${verdict === "review" ? "sent to review" : `called ${verdict}`}`,
     }),
-    html("span", { class: "meaning", text: `${image.width} × ${image.height} pixels${image.group ? ` · group ${image.group}` : ""}` }),
+    html("span", { class: "meaning", text: `${image.width} × ${image.height} pixels${image.group && image.group !== image.id ? ` · group ${image.group}` : ""}` }),
   );
   const link = byId("viewer-overlay");
   link.hidden = !image.overlay;
