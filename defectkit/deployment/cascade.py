@@ -97,6 +97,11 @@ class Cascade(LoadedModel):
         return self.full.threads
 
     @property
+    def parallel(self) -> int:
+        """Number of images that it finds defects in at a time to the best effect."""
+        return self.full.parallel
+
+    @property
     def tuning(self) -> Tuning:
         """That of the full model."""
         return self.full.tuning
