@@ -4,7 +4,7 @@
 # numpy and whatever uses them) is imported inside the functions that need it.
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,15 @@ from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import ExportFormat, Precision
 
 if TYPE_CHECKING:
+    from defectkit.arrays import Image
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.cascade import CutChoice
     from defectkit.deployment.parity import Parity
     from defectkit.deployment.runtime import ExportedModel
+
+MAX_CALIBRATION_IMAGES = 128
+"""Max. number of training images that a model in int8 is calibrated on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ def run(
         defectkit export runs/segment-1
         defectkit export runs/segment-1 --format onnx --out line/model
         defectkit export runs/segment-1 --first runs/small/exported --out line/model
+        defectkit export runs/segment-1 --precision int8
         defectkit inspect runs/segment-1/exported photos/
 
     Args:
@@ -106,7 +111,13 @@ def run(
     names = [*FILES[format], *(names_of_first(looking) if looking else ())]
     with write_results(out, kind="exported model", head="model.json", names=names) as results:
         console.print("exporting, for about a minute ...")
-        export = export_model(trained, kind=format, precision=precision, folder=out)
+        export = export_model(
+            trained,
+            kind=format,
+            precision=precision,
+            folder=out,
+            images=_calibration_images(trained, dataset),
+        )
         parity = _compare(trained, export.model, dataset, console, looking, choice)
         if failures := parity.failures():
             raise ExportError(
@@ -126,6 +137,14 @@ def run(
         one_line(f"exported to {out}. Next: defectkit inspect {out} IMAGES"), soft_wrap=True
     )
     return ExportSummary(out=out, parity=parity.table())
+
+
+def _calibration_images(trained: "TrainedModel", dataset: "Dataset") -> Iterator["Image"]:
+    """Yield images of the training split, spread over all of it."""
+    records = dataset.split("train")
+    step = max(len(records) // MAX_CALIBRATION_IMAGES, 1)
+    for record in records[::step][:MAX_CALIBRATION_IMAGES]:
+        yield record.read_image(trained.channels)
 
 
 def _compare(

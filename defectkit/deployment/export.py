@@ -1,7 +1,7 @@
 """From a trained model to an exported one: files that are computed without torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +9,7 @@ from typing import Any, Self
 from defectkit import __version__
 from defectkit.approaches.graphs import ImageGraph
 from defectkit.approaches.passes import Passes
+from defectkit.arrays import Image
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.cascade import first_files
 from defectkit.deployment.engines import load_engine
@@ -20,6 +21,7 @@ from defectkit.deployment.graph_files import (
     trace_to_onnx,
 )
 from defectkit.deployment.model_info import Exported, First
+from defectkit.deployment.quantize import choose_parts, quantize
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import sha256_bytes, write_bytes, write_json
 from defectkit.models.traceable import traceable
@@ -60,7 +62,12 @@ class Export:
 
 
 def export_model(
-    model: TrainedModel, *, kind: ExportFormat, precision: Precision, folder: Path
+    model: TrainedModel,
+    *,
+    kind: ExportFormat,
+    precision: Precision,
+    folder: Path,
+    images: Iterable[Image] = (),
 ) -> Export:
     """Return a trained model as an exported one, which nothing was compared with yet.
 
@@ -69,6 +76,7 @@ def export_model(
         kind: the format.
         precision: the numbers that it computes with.
         folder: where it is to be written, for messages.
+        images: (H, W, C) uint8, those that a model in int8 is calibrated on.
 
     Raises:
         ExportError: its approach or network cannot be exported.
@@ -82,7 +90,10 @@ def export_model(
     traced = trace_to_onnx(graph, channels=approach.channels)
     files = {"model.onnx": onnx_bytes(traced, metadata)}
     if kind == "openvino":
-        files = openvino_files(read_in_openvino(files["model.onnx"]), metadata)
+        read = read_in_openvino(files["model.onnx"])
+        if precision == "int8":
+            read = quantize(read, choose_parts(iter(images), passes))
+        files = openvino_files(read, metadata)
     exported = {
         "format": kind,
         "precision": precision,

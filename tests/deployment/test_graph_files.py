@@ -37,6 +37,7 @@ def test_images_of_any_number_and_size_go_in(channels, shape):
     np.testing.assert_allclose(means, expected.mean(axis=(1, 2, 3)), atol=1e-5)
 
 
+@pytest.mark.check(21)
 def test_weights_of_openvino_files_keep_their_32_bits():
     class Scaled(Halves):
         def __init__(self) -> None:

@@ -40,6 +40,7 @@ def test_noise_of_float32_is_no_difference():
     assert compared((scores(), moved.clip(0, 1))).failures() == []
 
 
+@pytest.mark.check(21)
 def test_a_score_that_moves_is_told_with_the_limit():
     flat = np.full((2, 30, 40), 0.2, np.float32)
     parity = compared((flat, flat + np.float32(2e-4)))
@@ -47,6 +48,7 @@ def test_a_score_that_moves_is_told_with_the_limit():
     assert compared((flat, flat + np.float32(2e-4)), precision="bf16").failures() == []
 
 
+@pytest.mark.check(21)
 def test_the_score_of_a_class_counts():
     flat = np.full((2, 30, 40), 0.2, np.float32)
     other = flat.copy()
@@ -54,6 +56,7 @@ def test_the_score_of_a_class_counts():
     assert compared((flat, other)).failures() == ["a score moves by 0.1 (at most 0.0001)"]
 
 
+@pytest.mark.check(21)
 @pytest.mark.parametrize("precision", ["f32", "bf16", "int8"])
 def test_no_verdict_may_flip(precision):
     below, above = (np.full((2, 30, 40), value, np.float32) for value in (0.39999, 0.40001))
@@ -62,6 +65,7 @@ def test_no_verdict_may_flip(precision):
     assert failure.startswith("7 of 7 verdicts flip (0.png, 1.png, 2.png, 3.png, 4.png and 2 more)")
 
 
+@pytest.mark.check(21)
 def test_pixels_that_only_one_of_them_finds_are_told():
     ours = np.zeros((2, 100, 100), np.float32)
     ours[0, 20:40, 20:40] = 0.9
@@ -74,6 +78,7 @@ def test_pixels_that_only_one_of_them_finds_are_told():
     assert compared((ours, theirs)).failures() == []  # 1 of 10,000
 
 
+@pytest.mark.check(21)
 def test_pixels_of_another_class_differ():
     ours = np.zeros((2, 30, 40), np.float32)
     ours[0, 10:20, 10:20], ours[1, 10:20, 10:20] = 0.9, 0.9 - 1e-5
@@ -82,5 +87,6 @@ def test_pixels_of_another_class_differ():
     assert "% of the mask's pixels differ" in failure
 
 
+@pytest.mark.check(21)
 def test_nothing_compared_is_a_failure():
     assert compared().failures() == ["there is no validation image to compare them on"]

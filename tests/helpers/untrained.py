@@ -15,7 +15,7 @@ from defectkit.evaluation.thresholds import Thresholds
 from defectkit.seals import add_seal
 
 THRESHOLDS = Thresholds(low=0.45, high=0.55, rule="default")
-TUNING = Tuning(pixel_threshold=0.5, region_threshold=0.1, image_mix=ImageMix(map_weight=0.6))
+TUNING = Tuning(pixel_threshold=0.35, region_threshold=0.1, image_mix=ImageMix(map_weight=0.6))
 CLASSES = ("a", "b c")
 PIXELS: dict[str, Any] = {"window": [100.0, 3000.0], "pages": "first", "shown": None}
 

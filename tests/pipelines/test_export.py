@@ -10,6 +10,7 @@ from rich.console import Console
 import defectkit
 from defectkit.data.dataset import Dataset
 from defectkit.deployment import export as export_module
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.cascade import Cascade
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ConfigError, DatasetError, ExportError, OutputError
@@ -72,6 +73,7 @@ def test_the_table_is_kept_with_the_model(exported, dataset_folder):
     assert parity["allowed"] == {"verdicts": 0, "mask_pixels": 1e-4, "score": 1e-4}
 
 
+@pytest.mark.check(21)
 def test_what_answers_otherwise_is_not_written(darker, run_folder, tmp_path):
     with pytest.raises(ExportError, match=r"does not answer as .*Nothing was written.*onnx"):
         defectkit.export(run_folder, out=tmp_path / "line", console=QUIET)
@@ -155,3 +157,44 @@ def test_a_first_model_makes_it_a_cascade(fast, run_folder, exported, dataset_fo
         out, *[record.path for record in dataset.split("test")], out=tmp_path / "i", console=QUIET
     )
     assert summary.unreadable == 0
+
+
+@pytest.mark.check(21)
+def test_int8_is_calibrated_on_training_images_and_kept_if_no_verdict_flips(
+    fast, run_folder, dataset_folder, tmp_path, monkeypatch
+):
+    seen = []
+    monkeypatch.setattr(export_module, "quantize", lambda _, parts: seen.extend(parts))
+    out = tmp_path / "line"
+    defectkit.export(run_folder, precision="int8", out=out, console=QUIET)
+    assert ExportedModel.load(out).exported.precision == "int8"
+    records = Dataset.load(dataset_folder).split("train")
+    for record, part in zip(records, seen, strict=True):
+        np.testing.assert_array_equal(record.read_image(1), part[0])
+
+
+@pytest.mark.check(21)
+def test_an_int8_that_flips_a_verdict_is_not_kept(
+    fast, run_folder, dataset_folder, tmp_path, monkeypatch
+):
+    trained = defectkit.load(run_folder, device="cpu")
+    paths = [record.path for record in Dataset.load(dataset_folder).split("val")]
+    largest = max(trained.find(path).score for path in paths)
+    monkeypatch.setattr(export_module, "quantize", lambda *_: None)
+    load = export_module.load_engine
+    # So little that only a verdict tells: the threshold lies at the largest score.
+    model = replace(trained, thresholds=replace(trained.thresholds, low=largest, high=largest))
+    monkeypatch.setattr(TrainedModel, "load", lambda *_, **__: model)
+
+    def load_lower(*arguments):
+        engine = load(*arguments)
+
+        def run(batch):
+            outputs = engine.run(batch)
+            return {**outputs, "score_map": outputs["score_map"] * np.float32(0.999)}
+
+        return replace(engine, run=run)
+
+    monkeypatch.setattr(export_module, "load_engine", load_lower)
+    with pytest.raises(ExportError, match=r"1 of 5 verdicts flip .*--precision f32"):
+        defectkit.export(run_folder, precision="int8", out=tmp_path / "line", console=QUIET)

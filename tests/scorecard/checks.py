@@ -64,8 +64,3 @@ CHECKS = {
     61: "memory is bounded for each image, told before it is exceeded; bits are kept or refused",
     62: "random calls of all commands on hostile files, some killed: nothing is lost, nothing lies",
 }
-
-NOT_RUN = {
-    21: "models cannot be exported yet",
-}
-"""Why a check has no test."""

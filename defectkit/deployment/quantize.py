@@ -1,0 +1,73 @@
+"""Models in 8 bits (int8), by NNCF: calibrated on images that the model was trained on."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from defectkit.approaches.passes import Passes
+from defectkit.approaches.whole_images import Scored
+from defectkit.arrays import Image, ImageBatch
+from defectkit.deployment.engines import TELEMETRY
+from defectkit.optional_packages import import_package, without_package
+
+MAX_PARTS = 128
+"""Max. number of images, or tiles of large ones, that a model is calibrated on."""
+IN_FULL = ("AvgPool", "ReduceMax", "Log", "Sigmoid", "Softmax", "Exp")
+"""What stays in 32 bits: it takes no time, and decides about scores."""
+
+
+def choose_parts(images: Iterator[Image], passes: Passes) -> list[ImageBatch]:
+    """Return what the network sees of images (H, W, C): arrays (1, h, w, C), ``MAX_PARTS`` at most.
+
+    Of large images these are tiles.
+    """
+    parts: list[ImageBatch] = []
+
+    def keep(batch: ImageBatch) -> Scored:
+        if len(parts) < MAX_PARTS:
+            parts.append(np.ascontiguousarray(batch))
+        return np.zeros((1, 1, *batch.shape[1:3]), np.float32), None
+
+    for image in images:
+        passes.score(keep, image[None], n_classes=1)
+        if len(parts) == MAX_PARTS:
+            break
+    return parts
+
+
+def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
+    """Return an OpenVINO model with weights and activations of 8 bits where that is faster.
+
+    Raises:
+        MissingPackageError: nncf is not installed.
+    """
+    with without_package(TELEMETRY), _quiet():
+        nncf = import_package("nncf", extra="export", what="int8")
+        return nncf.quantize(
+            model,
+            nncf.Dataset(list(parts)),
+            subset_size=len(parts),
+            target_device=nncf.TargetDevice.CPU,
+            preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(types=list(IN_FULL), validate=False),
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what libraries tell their developers from the user."""
+    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
+    before = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for one, level in zip(loggers, before, strict=True):
+            one.setLevel(level)
