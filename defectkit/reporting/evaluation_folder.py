@@ -167,7 +167,12 @@ def _write_pictures(
         truth=prediction.truth.mask,
         scope=prediction.truth.scope,
     )
-    page_images[image_id] = write_page_image(folder, prediction, matches)
+    page_images[image_id] = write_page_image(
+        folder,
+        prediction,
+        matches,
+        with_scores=judgment.outcome != "pass",  # the most frequent one: the page would be large
+    )
 
 
 def _overlay_name(image_id: str, outcome: str) -> str:

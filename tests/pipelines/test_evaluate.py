@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -262,6 +263,29 @@ def test_the_report_names_every_overlay_it_shows(evaluated):
     report = (out / "report.html").read_text()
     assert "run: test split" in report
     assert all(row["image_id"] in report for row in read_csv(out / "images.csv"))
+
+
+def test_the_page_is_given_the_numbers_of_the_other_files(evaluated):
+    run, evaluation = evaluated
+    text = (evaluation.folder / "report.html").read_text()
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    thresholds = read_json(run / "model" / "model.json")["thresholds"]
+    assert [data["low"], data["high"]] == [thresholds["low"], thresholds["high"]]
+    image = evaluation.metrics["image"]
+    assert [data["low"], data["high"]] == [image["threshold_low"], image["threshold_high"]]
+    for name in ("score", "defective", "verdict", "outcome", "group"):
+        assert [one[name] for one in data["images"]] == evaluation.images[name].tolist()
+    assert [one["id"] for one in data["images"]] == evaluation.images["image_id"].tolist()
+    outcomes = [one["outcome"] for one in data["images"]]
+    assert outcomes.count("escape") == image["escapes"]
+    assert outcomes.count("overkill") == image["overkills"]
+    regions = [region for one in data["images"] for region in one["regions"]]
+    assert sorted(one["area"] for one in regions) == sorted(evaluation.regions["area"])
+    assert all(one["path"] for one in regions)
+    assert not (evaluation.folder / "report_pictures").exists()  # all are within the page
+    for one in data["images"]:
+        assert f'id="picture:{one["picture"]}"' in text
+        assert (evaluation.folder / one["overlay"]).is_file()
 
 
 def test_overlays_are_not_smaller_than_their_images(evaluated):

@@ -17,6 +17,7 @@ from defectkit.evaluation.region_matching import RegionMatch
 from defectkit.files import read_limited, safe_name, write_bytes
 from defectkit.regions import Region
 from defectkit.reporting.html.outlines import outline_path
+from defectkit.reporting.html.score_layer import score_layer
 
 PICTURES = "report_pictures"
 """The folder, beside the page, of the images that the page has no room for."""
@@ -33,7 +34,7 @@ class PageImage:
     """An image of a page: its size in pixels, and its regions as ``page_region`` returns them.
 
     ``picture`` is the name of its file in ``report_pictures/``, or empty; ``left_out`` is the
-    number of regions beyond ``MAX_REGIONS``.
+    number of regions beyond ``MAX_REGIONS``; ``scores`` is what ``score_layer`` returned, or empty.
     """
 
     width: int
@@ -41,6 +42,7 @@ class PageImage:
     picture: str
     regions: Sequence[dict[str, Any]]
     left_out: int
+    scores: str = ""
 
 
 def picture_name(image_id: str) -> str:
@@ -53,7 +55,11 @@ def picture_name(image_id: str) -> str:
 
 
 def write_page_image(
-    folder: Path, prediction: Prediction, matches: Sequence[RegionMatch]
+    folder: Path,
+    prediction: Prediction,
+    matches: Sequence[RegionMatch],
+    *,
+    with_scores: bool = True,
 ) -> PageImage:
     """Write an image to ``folder/report_pictures/`` and return what the page needs of it.
 
@@ -61,6 +67,7 @@ def write_page_image(
         folder: where the page will lie.
         prediction: the image, its truth and its finding as it is listed.
         matches: the regions of the image, as ``match_regions`` returns them.
+        with_scores: whether the page shows the scores of the pixels.
 
     Raises:
         OutputError: the picture cannot be written.
@@ -80,6 +87,7 @@ def write_page_image(
         picture=name,
         regions=[page_region(match, mask) for match, mask in pairs[:MAX_REGIONS]],
         left_out=max(0, len(pairs) - MAX_REGIONS),
+        scores=score_layer(prediction.finding.defect_map) if with_scores else "",
     )
 
 

@@ -150,6 +150,7 @@ def _image_entry(folder: Path, row: Mapping[str, Any], image: PageImage | None) 
         "overlay": "" if overlay is None else "overlays/" + quote(overlay.name),
         "regions": image.regions if image else [],
         "more": image.left_out if image else 0,
+        "scores": image.scores if image else "",
     }
 
 

@@ -13,6 +13,7 @@ from defectkit.findings import Finding
 from defectkit.regions import label_regions
 from defectkit.reporting.html import page_images
 from defectkit.reporting.html.page_images import picture_name, take_in, write_page_image
+from defectkit.reporting.html.score_layer import score_layer
 
 
 def predicted(true_boxes, found_boxes, *, shape=(40, 60), channels=1, image_id="a"):
@@ -58,6 +59,13 @@ def test_the_picture_has_the_native_resolution(tmp_path, channels):
     assert picture.shape[:2] == (40, 60)
     shown = picture.reshape(40, 60, -1)[..., :channels].astype(int)
     assert np.abs(shown - prediction.image).mean() < 12
+
+
+def test_the_scores_are_a_layer_unless_they_are_not_wanted(tmp_path):
+    prediction, matches = predicted([], [(10, 20, 8, 18)])
+    page = write_page_image(tmp_path, prediction, matches)
+    assert page.scores == score_layer(prediction.finding.score_map[0]) != ""
+    assert write_page_image(tmp_path, prediction, matches, with_scores=False).scores == ""
 
 
 def test_an_image_too_large_for_a_jpeg_has_no_picture(tmp_path, monkeypatch):

@@ -256,7 +256,7 @@ def test_the_scripts_get_what_the_files_say(tmp_path):
         "verdict": "good", "outcome": "escape", "width": 80, "height": 40,
         "picture": picture_name("lot 7/a.png"),
         "overlay": "overlays/" + overlay_name("lot 7/a.png"),
-        "regions": drawn["lot 7/a.png"].regions, "more": 0,
+        "regions": drawn["lot 7/a.png"].regions, "more": 0, "scores": "",
     }  # fmt: skip
     assert second["overlay"] == "overlays/0001%20b.png"
     assert (second["picture"], second["regions"], second["group"]) == ("", [], "")

@@ -15,6 +15,7 @@ from defectkit.files import write_bytes
 from defectkit.reporting.html.outlines import outline_path
 from defectkit.reporting.html.page_images import PageImage, picture_name
 from defectkit.reporting.html.report import ReportedRun, write_report
+from defectkit.reporting.html.score_layer import score_layer
 
 EVIL = "</script><img src=x onerror=alert(1)>.png"
 SIDE = 48
@@ -34,6 +35,7 @@ def make_report(folder, n=60, low=0.4, high=0.6):
     thresholds = Thresholds(low=low, high=high, rule="f1")
     names = [EVIL, *(f"part {number}.png" for number in range(1, n))]
     rows, drawn = [], {}
+    layer = score_layer(np.eye(SIDE, dtype=np.float32))
     outline = outline_path(np.ones((6, 8), np.bool_), left=10, top=12)
     for name, score, truth in zip(names, scores, defective.tolist(), strict=True):
         judgment = judge(score, thresholds, defective=truth)
@@ -49,7 +51,7 @@ def make_report(folder, n=60, low=0.4, high=0.6):
                   "found": judgment.outcome == "hit", "coverage": 0.5, "path": outline}  # fmt: skip
         drawn[name] = PageImage(
             width=SIDE, height=SIDE, picture=picture_name(name), left_out=0,
-            regions=[region] if truth else [],
+            regions=[region] if truth else [], scores=layer if truth else "",
         )  # fmt: skip
     detection = {"sizes": [10.0, 50.0], "probability": [0.2, 0.9], "low": [0.1, 0.5],
                  "high": [0.6, 1.0], "a90": 40.0}  # fmt: skip
@@ -259,6 +261,15 @@ def test_an_image_opens_zooms_and_hides_its_outlines(opened):
     assert lines() == 0
     opened.press("i")
     assert lines() == 1
+
+    def scores():
+        return opened.run("getComputedStyle(document.querySelector('#stage .scores')).display")
+
+    assert scores() == "none"
+    opened.press("m")
+    assert scores() != "none"
+    opened.press("m")
+    assert scores() == "none"
     opened.click("#regions tr")
     assert opened.run("document.querySelector('#stage .line').classList.contains('lit')")
     opened.press("ArrowRight")

@@ -32,12 +32,22 @@ function showImage(index) {
   fit();
 }
 
+function scoreLayer(image) {
+  byId("show-scores").disabled = !image.scores;
+  if (!image.scores) return "";
+  return svg("image", {
+    href: `data:image/png;base64,${image.scores}`,
+    width: image.width, height: image.height, preserveAspectRatio: "none", class: "scores",
+  });
+}
+
 function drawStage(image) {
   const source = pictureOf(image);
   viewer.group = svg("g", {});
   if (source) {
     viewer.group.append(
       svg("image", { href: source, width: image.width, height: image.height }),
+      scoreLayer(image),
       ...outlines(image),
     );
   }
@@ -134,12 +144,14 @@ function showLayers() {
   for (const name of ["truth", "finding"]) {
     byId("stage").classList.toggle(`no-${name}`, !byId(`show-${name}`).checked);
   }
+  byId("stage").classList.toggle("with-scores", byId("show-scores").checked);
 }
 
 function viewImageAlone() {
   const none = !byId("show-truth").checked && !byId("show-finding").checked;
   byId("show-truth").checked = none;
   byId("show-finding").checked = none;
+  byId("show-scores").checked = false;
   showLayers();
 }
 
@@ -152,6 +164,7 @@ const KEYS = {
   1: () => zoom(1 / viewer.scale),
   t: () => toggle("truth"),
   f: () => toggle("finding"),
+  m: () => toggle("scores"),
   i: viewImageAlone,
 };
 
@@ -177,7 +190,7 @@ function setUpViewer() {
   });
   const presses = { next: KEYS.ArrowRight, previous: KEYS.ArrowLeft, in: KEYS["+"], out: KEYS["-"], fit, native: KEYS[1], alone: viewImageAlone };
   for (const [name, press] of Object.entries(presses)) byId(`viewer-${name}`).addEventListener("click", press);
-  for (const name of ["truth", "finding"]) byId(`show-${name}`).addEventListener("change", showLayers);
+  for (const name of ["truth", "finding", "scores"]) byId(`show-${name}`).addEventListener("change", showLayers);
   byId("viewer-close").addEventListener("click", () => byId("viewer").close());
   window.addEventListener("resize", () => byId("viewer").open && fit());
 }
