@@ -1,6 +1,6 @@
 """The hashes of a folder of wheels, for an offline installation, and its bill of materials.
 
-    python -m pip wheel . --wheel-dir wheelhouse
+    python -m pip wheel '.[train]' --wheel-dir wheelhouse
     python benchmarks/wheelhouse.py wheelhouse
 
 reads all wheels in the folder and writes into it ``requirements.txt``, with the version and the

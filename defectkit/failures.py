@@ -20,6 +20,7 @@ from defectkit.errors import (
     is_out_of_memory,
 )
 from defectkit.files import DISK_FULL_CODES, output_error, write_text
+from defectkit.optional_packages import missing_package
 
 PATH_REFUSED = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG}
 """Error codes of a path that the system refuses: its user alone can help."""
@@ -31,6 +32,8 @@ def known_failure(error: Exception) -> DefectkitError | None:
     """Return the error that a failure is for the user; None for a fault of defectkit."""
     if isinstance(error, DefectkitError):
         return error
+    if missing := missing_package(error):
+        return missing
     if is_out_of_memory(error):
         return MemoryShortageError(
             f"out of memory ({first_line(error)}). Close other programs, or use smaller images."

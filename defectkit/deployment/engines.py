@@ -55,7 +55,7 @@ def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, by
 
 def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     with without_package(TELEMETRY):
-        openvino = import_package("openvino", extra="openvino", what="this model (OpenVINO)")
+        openvino = import_package("openvino", extra=None, what="this model (OpenVINO)")
     core = openvino.Core()
     model = core.read_model(files["model.xml"], files["model.bin"])
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
