@@ -36,7 +36,7 @@ def test_the_scores_are_those_of_the_graph(tmp_path, kind):
     model = ExportedModel.load(write_exported(tmp_path / "m", kind=kind))
     finding = model.find(IMAGE)
     np.testing.assert_allclose(finding.score_map[0], IMAGE[..., 2] / 255, atol=1e-6)
-    assert finding.witnesses is None
+    assert finding.witnesses == (finding.score, None)
     [region] = model.find(spotted()).regions
     assert region.box_xywh == (20, 10, 8, 6)
     assert region.class_id == "scratch"
