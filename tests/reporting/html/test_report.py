@@ -299,7 +299,7 @@ def test_pictures_are_within_the_page_the_most_urgent_first_and_else_beside_it(
     assert "11.png.jpg" in beside
     assert inside | beside == {f"{n}.png.jpg" for n in range(12)}
     assert not inside & beside
-    assert "img-src data: 'self'" in policy_of(path)
+    assert "img-src data: 'self' file:" in policy_of(path)
 
 
 def test_numbers_warnings_and_the_run_are_shown(tmp_path):

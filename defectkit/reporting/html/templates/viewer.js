@@ -84,6 +84,8 @@ function listRegions(image) {
   byId("regions").replaceChildren(...rows);
   byId("regions-table").hidden = !rows.length;
   byId("no-regions").hidden = Boolean(rows.length);
+  byId("no-regions").textContent =
+    image.verdict === "good" ? "No regions are listed of an image called good." : "No region was found: the score of the whole image gave the verdict.";
   byId("more-regions").textContent = image.more ? `${image.more} more regions are in regions.csv.` : "";
 }
 
