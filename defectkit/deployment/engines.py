@@ -4,8 +4,9 @@ Each takes images (B, H, W, C) uint8 as they are read, of any size, and gives th
 graph. Several threads may use one at a time.
 """
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ SCORE_MAP, IMAGE_LOGIT = "score_map", "image_logit"
 
 TELEMETRY = "openvino_telemetry"
 """With this package each import of OpenVINO would be reported over the network, and wait for it."""
+
+MAX_SHAPES = 2
+"""Max. number of shapes that have a compiled graph of their own."""
 
 Outputs = dict[str, Float32Array]
 
@@ -59,30 +63,86 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     core = openvino.Core()
     model = core.read_model(files["model.xml"], files["model.bin"])
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
-    compiled = core.compile_model(
-        model,
-        "CPU",
-        {
+    read = [model.output(name) for name in names]
+    graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
+    version = openvino.__version__.partition("-")[0]
+    return Engine(name=f"cpu (OpenVINO {version})", run=graph.run)
+
+
+class _OpenVinoGraph:
+    """A graph that is compiled for the shapes of the images that come.
+
+    For a single shape OpenVINO needs a quarter less time and half of the memory. So the first
+    ``MAX_SHAPES`` have a graph of their own, and all others share one.
+    """
+
+    def __init__(self, core: Any, model: Any, names: Sequence[str], precision: Precision) -> None:
+        self._core = core
+        self._model = model
+        self._names = names
+        self._config = {
             # By itself OpenVINO rounds to 16 bits where the processor is faster with these.
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
-        },
-    )
-    idle: deque[Any] = deque()  # A request serves one thread at a time.
+        }
+        self._requests: dict[tuple[int, ...] | None, _Requests] = {}
+        self._compiling = threading.Lock()
 
-    def run(batch: ImageBatch) -> Outputs:
+    def run(self, batch: ImageBatch) -> Outputs:
+        """Return the outputs for images (B, H, W, C)."""
+        with self._requests_for(batch.shape).one() as request:
+            request.infer([batch], share_inputs=True)
+            # The request keeps its arrays, and fills them again.
+            return {
+                name: np.array(request.get_tensor(name).data, np.float32) for name in self._names
+            }
+
+    def _requests_for(self, shape: tuple[int, ...]) -> "_Requests":
+        with self._compiling:
+            if requests := self._requests.get(shape):
+                return requests
+            if len(self._requests.keys() - {None}) < MAX_SHAPES:
+                one_shape = self._model.clone()
+                _check_channels(one_shape, shape)
+                one_shape.reshape(shape)
+                try:
+                    self._requests[shape] = _Requests(self._compile(one_shape))
+                    return self._requests[shape]
+                except RuntimeError:  # OpenVINO cannot compile some graphs, in 16 bits, for one.
+                    pass
+            if None not in self._requests:
+                self._requests[None] = _Requests(self._compile(self._model))
+            return self._requests[None]
+
+    def _compile(self, model: Any) -> Any:
+        return self._core.compile_model(model, "CPU", self._config)
+
+
+def _check_channels(model: Any, shape: tuple[int, ...]) -> None:
+    """Check what ``reshape`` would change without a word."""
+    channels = model.input(0).partial_shape[-1]
+    if channels.is_static and channels.get_length() != shape[-1]:
+        raise ValueError(
+            f"its graph takes images of {channels.get_length()} channels, not of {shape[-1]}"
+        )
+
+
+class _Requests:
+    """The requests of a compiled graph, each of which serves one thread at a time."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: deque[Any] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[Any]:
+        """Lend a request; one that fails is not used again."""
         try:
-            request = idle.pop()
+            request = self._idle.pop()
         except IndexError:
-            request = compiled.create_infer_request()
-        request.infer([batch], share_inputs=True)
-        # The request keeps its arrays, and fills them again.
-        outputs = {name: np.array(request.get_tensor(name).data, np.float32) for name in names}
-        idle.append(request)
-        return outputs
-
-    version = openvino.__version__.partition("-")[0]
-    return Engine(name=f"cpu (OpenVINO {version})", run=run)
+            request = self._compiled.create_infer_request()
+        yield request
+        self._idle.append(request)
 
 
 def _has_output(model: Any, name: str) -> bool:

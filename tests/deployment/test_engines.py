@@ -24,17 +24,49 @@ def test_an_engine_gives_the_outputs_that_the_graph_has(tmp_path, kind):
     np.testing.assert_allclose(outputs["image_logit"], [-1.5, -1.5])
 
 
-@pytest.mark.parametrize(("precision", "hint"), [("f32", "f32"), ("int8", "f32"), ("bf16", "bf16")])
-def test_openvino_computes_with_the_numbers_that_were_exported(
-    tmp_path, monkeypatch, precision, hint
-):
-    given = []
+@pytest.fixture
+def compiled(monkeypatch) -> list:
+    """The shape and the settings of each graph that OpenVINO compiles."""
+    graphs = []
     compile_model = openvino.Core.compile_model
 
     def spy(self, model, device, config):
-        given.append(config)
+        graphs.append((str(model.input(0).partial_shape), config))
         return compile_model(self, model, device, config)
 
     monkeypatch.setattr(openvino.Core, "compile_model", spy)
-    load_engine("openvino", precision, graph(tmp_path, "openvino"))
-    assert given[0]["INFERENCE_PRECISION_HINT"] == hint
+    return graphs
+
+
+@pytest.mark.parametrize(("precision", "hint"), [("f32", "f32"), ("int8", "f32"), ("bf16", "bf16")])
+def test_openvino_computes_with_the_numbers_that_were_exported(tmp_path, compiled, precision, hint):
+    load_engine("openvino", precision, graph(tmp_path, "openvino")).run(IMAGES)
+    ((_, config),) = compiled
+    assert config["INFERENCE_PRECISION_HINT"] == hint
+
+
+def test_the_first_shapes_have_a_graph_of_their_own_and_others_share_one(tmp_path, compiled):
+    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
+    for side in (4, 5, 4, 6, 7, 5, 8):
+        images = IMAGES[:, :side, :side]
+        outputs = engine.run(np.ascontiguousarray(images))
+        expected = np.repeat(images.transpose(0, 3, 1, 2) / 255, 2, axis=1)
+        np.testing.assert_allclose(outputs["score_map"], expected, atol=1e-6)
+    assert [shape for shape, _ in compiled] == ["[2,4,4,1]", "[2,5,5,1]", "[?,?,?,1]"]
+
+
+def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
+    tmp_path, compiled, monkeypatch
+):
+    spied = openvino.Core.compile_model
+
+    def refuse(self, model, *rest):
+        if model.input(0).partial_shape.is_static:
+            raise RuntimeError("Supported primitive descriptors list is empty")
+        return spied(self, model, *rest)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
+    for _ in range(2):
+        assert engine.run(IMAGES)["score_map"].shape == (2, 2, 9, 7)
+    assert [shape for shape, _ in compiled] == ["[?,?,?,1]"]
