@@ -1,10 +1,8 @@
 """Packages that not every installation has: those of the extras in ``pyproject.toml``."""
 
-import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Literal
 
 from defectkit.errors import MissingPackageError
@@ -35,14 +33,15 @@ def missing_package(error: Exception) -> MissingPackageError | None:
     return _missing(name, EXTRAS[name], "this") if name in EXTRAS else None
 
 
-def import_package(name: str, *, extra: Extra | None, what: str) -> ModuleType:
-    """Import a package that ``what`` needs, and that comes with an extra, or with None.
+@contextmanager
+def needed_package(name: str, *, extra: Extra | None, what: str) -> Iterator[None]:
+    """Import a package inside that ``what`` needs, and that comes with an extra, or with None.
 
     Raises:
         MissingPackageError: it is not installed.
     """
     try:
-        return importlib.import_module(name)
+        yield
     except ModuleNotFoundError as error:
         if error.name != name.partition(".")[0]:
             raise  # It is there, and lacks one of its own.

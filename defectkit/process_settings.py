@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from defectkit.optional_packages import import_package
+from defectkit.optional_packages import needed_package
 
 IDLE_THREADS_SLEEP = ("OMP_WAIT_POLICY", "PASSIVE")
 """The variable that lets idle threads of the numeric libraries sleep; torch reads it when imported.
@@ -132,8 +132,9 @@ def own_torch_settings() -> Iterator[None]:
     Raises:
         MissingPackageError: torch is not installed.
     """
-    with environment(*IDLE_THREADS_SLEEP):
-        import_package("torch", extra="train", what="what trains, or uses a trained model,")
+    needed = needed_package("torch", extra="train", what="what trains, or uses a trained model,")
+    with environment(*IDLE_THREADS_SLEEP), needed:
+        import torch  # noqa: F401
     with _numbers_and_draws(), own_thread_settings():
         yield
 

@@ -113,13 +113,17 @@ OPENING = {
 
 
 def openings(tree: ast.AST) -> list[str]:
-    """Calls that open a file to read it; those of Pillow get bytes and files that are open."""
+    """Calls that open a file to read it; those of Pillow get bytes and files that are open.
+
+    A browser is no reader of ours.
+    """
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = dotted(node.func)
             reads = name.split(".")[-1] in ("read_text", "read_bytes") and "." in name
-            opens = name.split(".")[-1] == "open" and name not in ("Pillow.open", "Image.open")
+            others = ("Pillow.open", "Image.open", "webbrowser.open")
+            opens = name.split(".")[-1] == "open" and name not in others
             if reads or opens or name in OPENING:
                 found.append(f"line {node.lineno} calls {name}")
     return found

@@ -12,29 +12,27 @@ import pytest
 from defectkit.errors import MissingPackageError
 from defectkit.optional_packages import (
     EXTRAS,
-    import_package,
     missing_package,
+    needed_package,
     without_package,
 )
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_package_that_is_there_is_imported():
-    assert import_package("json", extra="train", what="this") is sys.modules["json"]
-
-
 def test_one_that_is_missing_is_named_with_its_extra():
     message = r"this needs no_such_package, .* pip install 'defectkit\[train\]'$"
-    with pytest.raises(MissingPackageError, match=message):
-        import_package("no_such_package", extra="train", what="this")
+    needed = needed_package("no_such_package", extra="train", what="this")
+    with pytest.raises(MissingPackageError, match=message), needed:
+        import no_such_package  # noqa: F401
 
 
 def test_what_an_installed_package_lacks_is_not_laid_on_it(tmp_path, monkeypatch):
     (tmp_path / "incomplete.py").write_text("import no_such_package")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_package"):
-        import_package("incomplete", extra="train", what="this")
+    needed = needed_package("incomplete", extra="train", what="this")
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"), needed:
+        import incomplete  # noqa: F401
 
 
 def test_a_hidden_package_is_back_afterwards(tmp_path, monkeypatch):

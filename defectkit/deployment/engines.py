@@ -15,7 +15,7 @@ import numpy as np
 
 from defectkit.arrays import Float32Array, ImageBatch
 from defectkit.errors import first_line
-from defectkit.optional_packages import import_package, without_package
+from defectkit.optional_packages import needed_package, without_package
 from defectkit.vocabulary import ExportFormat, Precision
 
 FILES: dict[ExportFormat, tuple[str, ...]] = {
@@ -58,8 +58,9 @@ def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, by
 
 
 def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
-    with without_package(TELEMETRY):
-        openvino = import_package("openvino", extra=None, what="this model (OpenVINO)")
+    needed = needed_package("openvino", extra=None, what="this model (OpenVINO)")
+    with without_package(TELEMETRY), needed:
+        import openvino
     core = openvino.Core()
     model = core.read_model(files["model.xml"], files["model.bin"])
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
@@ -150,7 +151,8 @@ def _has_output(model: Any, name: str) -> bool:
 
 
 def _load_onnx(files: Mapping[str, bytes]) -> Engine:
-    onnxruntime = import_package("onnxruntime", extra="onnx", what="this model (ONNX)")
+    with needed_package("onnxruntime", extra="onnx", what="this model (ONNX)"):
+        import onnxruntime
     options = onnxruntime.SessionOptions()
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Waiting threads would take time from those that read and draw.

@@ -20,7 +20,7 @@ from torch import nn
 from defectkit.deployment.engines import FILES, TELEMETRY
 from defectkit.files import read_limited
 from defectkit.models.model_folder import MAX_WEIGHT_BYTES
-from defectkit.optional_packages import import_package, without_package
+from defectkit.optional_packages import needed_package, without_package
 
 INPUT = "images"
 EXAMPLE_SIZE = (2, 97, 130)
@@ -34,8 +34,10 @@ def trace_to_onnx(graph: nn.Module, *, channels: int) -> Any:
     Raises:
         MissingPackageError: onnx or onnxscript is not installed.
     """
-    for package in ("onnx", "onnxscript"):
-        import_package(package, extra="export", what="export")
+    with needed_package("onnx", extra="export", what="export"):
+        import onnx  # noqa: F401  (torch needs both)
+    with needed_package("onnxscript", extra="export", what="export"):
+        import onnxscript  # noqa: F401
     images = torch.zeros((*EXAMPLE_SIZE, channels), dtype=torch.uint8)
     names = list(graph(images))
     dynamic = dict.fromkeys(range(len(AXES)), torch.export.Dim.DYNAMIC)
@@ -52,7 +54,8 @@ def trace_to_onnx(graph: nn.Module, *, channels: int) -> Any:
 
 def onnx_bytes(model: Any, metadata: Mapping[str, str]) -> bytes:
     """Return the content of an ONNX file; metadata become entries ``model_info <key>``."""
-    onnx = import_package("onnx", extra="export", what="export")
+    with needed_package("onnx", extra="export", what="export"):
+        import onnx
     named = {f"model_info {key}": value for key, value in metadata.items()}
     onnx.helper.set_model_props(model, named)
     content: bytes = model.SerializeToString(deterministic=True)
@@ -86,8 +89,9 @@ def import_openvino() -> Any:
     Raises:
         MissingPackageError: it is not installed.
     """
-    with without_package(TELEMETRY):
-        return import_package("openvino", extra="export", what="export")
+    with without_package(TELEMETRY), needed_package("openvino", extra=None, what="export"):
+        import openvino
+    return openvino
 
 
 def _tidy(model: Any) -> None:

@@ -13,7 +13,7 @@ from defectkit.approaches.passes import Passes
 from defectkit.approaches.whole_images import Scored
 from defectkit.arrays import Image, ImageBatch
 from defectkit.deployment.engines import TELEMETRY
-from defectkit.optional_packages import import_package, without_package
+from defectkit.optional_packages import needed_package, without_package
 
 MAX_PARTS = 128
 """Max. number of images, or tiles of large ones, that a model is calibrated on."""
@@ -47,7 +47,8 @@ def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
         MissingPackageError: nncf is not installed.
     """
     with without_package(TELEMETRY), _quiet():
-        nncf = import_package("nncf", extra="export", what="int8")
+        with needed_package("nncf", extra="export", what="int8"):
+            import nncf
         return nncf.quantize(
             model,
             nncf.Dataset(list(parts)),
