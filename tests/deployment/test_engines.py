@@ -2,6 +2,7 @@ import numpy as np
 import openvino
 import pytest
 from exported_models import write_graph
+from openvino import opset13
 
 from defectkit.deployment.engines import FILES, load_engine
 
@@ -70,3 +71,17 @@ def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
     for _ in range(2):
         assert engine.run(IMAGES)["score_map"].shape == (2, 2, 9, 7)
     assert [shape for shape, _ in compiled] == ["[?,?,?,1]"]
+
+
+def test_openvino_computes_only_what_is_read(tmp_path):
+    images = opset13.parameter([-1, -1, -1, 1], np.uint8, name="images")
+    numbers = opset13.convert(images, "f32")
+    scores = opset13.transpose(numbers, np.array([0, 3, 1, 2]))
+    failing = opset13.reshape(numbers, np.array([5]), special_zero=False)  # not of 5 pixels
+    for output, name in ((images, "images"), (scores, "score_map"), (failing, "image_score")):
+        output.output(0).set_names({name})
+    model = openvino.Model([scores, failing], [images])
+    openvino.save_model(model, tmp_path / "model.xml", compress_to_fp16=False)
+    files = {name: (tmp_path / name).read_bytes() for name in FILES["openvino"]}
+    outputs = load_engine("openvino", "f32", files).run(IMAGES)
+    np.testing.assert_array_equal(outputs["score_map"][:, 0], IMAGES[..., 0])
