@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.cascade import CutChoice
+    from defectkit.deployment.model_info import First
     from defectkit.deployment.parity import Parity
     from defectkit.deployment.runtime import ExportedModel
 
@@ -85,13 +86,7 @@ def run(
         OutputError: ``out`` cannot be written, or has other results.
     """
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.deployment.cascade import (
-        CutChoice,
-        describe_first,
-        load_first,
-        names_of_first,
-        warn_of_first,
-    )
+    from defectkit.deployment.cascade import CutChoice, load_first, names_of_first
     from defectkit.deployment.engines import FILES
     from defectkit.deployment.export import export_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
@@ -125,18 +120,24 @@ def run(
                 f"{'; '.join(failures)}. Nothing was written. {_way_out(format, precision)}"
             )
         export = export.with_parity(parity.table())
-        if looking:
-            export = export.with_first(looking, entry := choice.choose(seal_of(looking.info)))
+        entry = choice.choose(seal_of(looking.info)) if looking else None
+        if looking and entry:
+            export = export.with_first(looking, entry)
         export.write(results.folder)
-    console.print(one_line(parity.describe()), soft_wrap=True, highlight=False)
-    if looking:
-        console.print(one_line(describe_first(entry)), soft_wrap=True, highlight=False)
-        if warning := warn_of_first(entry):
-            console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
-    console.print(
-        one_line(f"exported to {out}. Next: defectkit inspect {out} IMAGES"), soft_wrap=True
-    )
+    _tell(console, parity, entry, out)
     return ExportSummary(out=out, parity=parity.table())
+
+
+def _tell(console: Console, parity: "Parity", first: "First | None", out: Path) -> None:
+    """Print how the exported model compares, what the first of a cascade does, and what is next."""
+    from defectkit.deployment.cascade import describe_first, warn_of_first
+
+    lines = [parity.describe(), *([describe_first(first)] if first else [])]
+    lines.append(f"exported to {out}. Next: defectkit inspect {out} IMAGES")
+    for line in lines:
+        console.print(one_line(line), soft_wrap=True, highlight=False)
+    if first and (warning := warn_of_first(first)):
+        console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
 
 
 def _calibration_images(trained: "TrainedModel", dataset: "Dataset") -> Iterator["Image"]:
