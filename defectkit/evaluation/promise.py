@@ -9,7 +9,7 @@ may be taken without a correction (Angelopoulos et al., "Learn then test", 2021)
 
 import math
 
-from scipy.special import bdtr
+from scipy.special import bdtr, bdtrc
 
 DEFAULT_CONFIDENCE = 0.95
 
@@ -35,6 +35,13 @@ def shows_rate(escapes: int, n: int, rate: float, confidence: float = DEFAULT_CO
     """Return whether so many escapes of n show that the rate is at most ``rate``."""
     # Without rounding errors 0.05 of 0.05 would pass.
     return n > 0 and bool(bdtr(escapes, n, rate) <= 1.0 - confidence + 1e-12)
+
+
+def contradicts_rate(
+    escapes: int, n: int, rate: float, confidence: float = DEFAULT_CONFIDENCE
+) -> bool:
+    """Return whether so many escapes of n show that the rate is above ``rate``."""
+    return escapes > 0 and bool(bdtrc(escapes - 1, n, rate) <= 1.0 - confidence + 1e-12)
 
 
 def least_rate(n: int, confidence: float = DEFAULT_CONFIDENCE) -> float:

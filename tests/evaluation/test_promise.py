@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from defectkit.evaluation.promise import allowed_escapes, least_rate, needed_units, shows_rate
+from defectkit.evaluation.promise import (
+    allowed_escapes,
+    contradicts_rate,
+    least_rate,
+    needed_units,
+    shows_rate,
+)
 
 RATES = st.sampled_from([0.001, 0.01, 0.05, 0.1, 0.348, 0.5, 0.9])
 CONFIDENCES = st.sampled_from([0.5, 0.9, 0.95, 0.99])
@@ -48,3 +54,17 @@ def test_nothing_shows_a_rate_of_0_or_anything_without_images():
     assert allowed_escapes(10**6, 0.0) is None
     assert allowed_escapes(0, 0.5) is None
     assert least_rate(0) == 1.0
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+@pytest.mark.parametrize(("n", "rate"), [(20, 0.05), (59, 0.05), (100, 0.01), (300, 0.2)])
+def test_escapes_contradict_a_rate_that_lies_below_their_interval(n, rate, confidence):
+    for escapes in range(n + 1):
+        # Both of its ends leave out 1 - confidence.
+        interval = binomtest(escapes, n).proportion_ci(2 * confidence - 1, method="exact")
+        assert contradicts_rate(escapes, n, rate, confidence) == (interval.low > rate), escapes
+        assert not (
+            contradicts_rate(escapes, n, rate, confidence)
+            and shows_rate(escapes, n, rate, confidence)
+        )
+    assert not contradicts_rate(0, 0, rate, confidence)

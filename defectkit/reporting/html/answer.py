@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from defectkit.evaluation.operating_points import FEW_IMAGES
-from defectkit.evaluation.promise import least_rate, shows_rate
+from defectkit.evaluation.promise import contradicts_rate, least_rate, shows_rate
 from defectkit.evaluation.threshold_rule import promise_of
 from defectkit.reporting.metric_tables import format_percent, format_rate
 
@@ -14,8 +14,9 @@ from defectkit.reporting.metric_tables import format_percent, format_rate
 class Answer:
     """Whether the model can be used: a sentence, and what supports it.
 
-    ``state`` is ``yes`` if a promise was asked for and the images show it, ``no`` if they do not,
-    and ``open`` where none was asked for, or the images are too few to tell.
+    ``state`` is ``yes`` if a promise was asked for and the images show it, ``no`` if they
+    contradict it, or if neither validation nor these images show it, and else ``open``: no promise
+    was asked for, or the images are too few to tell.
     """
 
     state: Literal["yes", "no", "open"]
@@ -37,7 +38,7 @@ def answer(image: Mapping[str, Any], images: Sequence[Mapping[str, Any]], rule: 
     facts = facts[0].lower() + facts[1:]
     promise = promise_of(rule)
     if promise is not None:
-        return _judge_promise(*promise, images, facts)
+        return _judge_promise(*promise, images, facts, on_validation="not shown" not in rule)
     upper = format_percent(image["escape_rate"]["high"])
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
         return Answer(
@@ -88,15 +89,24 @@ def figures(image: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def _judge_promise(
-    rate: float, confidence: float, images: Sequence[Mapping[str, Any]], facts: str
+    rate: float,
+    confidence: float,
+    images: Sequence[Mapping[str, Any]],
+    facts: str,
+    *,
+    on_validation: bool,
 ) -> Answer:
-    """Return whether the images show a promised escape rate, counted over groups."""
+    """Return whether the images show a promised escape rate, counted over groups.
+
+    ``on_validation`` says whether validation showed it.
+    """
     defective = [row for row in images if _is_true(row["defective"])]
     units = {row.get("group", row["image_id"]) for row in defective}
     escaped = {row.get("group", row["image_id"]) for row in defective if row["outcome"] == "escape"}
-    what = "defective images" if len(units) == len(defective) else "groups with defective images"
+    alone = len(units) == len(defective)
+    what = "defective images" if alone else "groups with defective images"
     promised, sure = _percent(rate), _percent(confidence)
-    counted = f"{len(escaped) or 'none'} of the {len(units)} {what} {_have(len(escaped))} an escape"
+    counted = f"{len(escaped) or 'none'} of the {len(units)} {what} {_escaped(len(escaped), alone)}"
     if shows_rate(len(escaped), len(units), rate, confidence):
         return Answer(
             state="yes",
@@ -104,17 +114,31 @@ def _judge_promise(
             support=f"Promised: at most {promised} escapes, with a confidence of {sure}. These "
             f"images show it: {counted}.",
         )
+    asked = f"{'Promised' if on_validation else 'Asked for'}: at most {promised} escapes, with a "
+    asked += f"confidence of {sure}."
+    if contradicts_rate(len(escaped), len(units), rate, confidence):
+        return Answer(
+            state="no",
+            sentence=f"No, more than {promised} of the defective parts escape: {facts}",
+            support=f"{asked} These images contradict it: {counted}.",
+        )
     least = least_rate(len(units), confidence)
     few = (
         f" Even without any escape, {len(units)} {what} show no rate below {_percent(least)}."
         if least > rate
         else ""
     )
+    if on_validation:
+        return Answer(
+            state="open",
+            sentence=f"Promised to keep escapes at {promised} or less, which these images neither "
+            f"show nor contradict: {facts}",
+            support=f"{asked} Validation showed it. Here {counted}.{few}",
+        )
     return Answer(
         state="no",
         sentence=f"Not shown to keep escapes at {promised} or less: {facts}",
-        support=f"Asked for: at most {promised} escapes, with a confidence of {sure}. These images "
-        f"do not show it: {counted}.{few}",
+        support=f"{asked} Neither validation nor these images show it: {counted}.{few}",
     )
 
 
@@ -137,8 +161,10 @@ def _clause(count: int, total: int, truth: str, verdict: str) -> str:
     return f"{count or 'none'} of the {total} {truth} images {were} called {verdict}"
 
 
-def _have(count: int) -> str:
-    return "have" if count > 1 else "has"
+def _escaped(count: int, alone: bool) -> str:
+    if alone:
+        return "escaped"
+    return "have an escape" if count > 1 else "has an escape"
 
 
 def _percent(share: float) -> str:

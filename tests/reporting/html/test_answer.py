@@ -38,22 +38,32 @@ def test_few_images_tell_little():
     assert "exclude only escape rates above 60.2 %" in told.support
 
 
+SHOWN, NOT_SHOWN = "max_escape_rate=0.05, confidence=0.95", "max_escape_rate=0.05, not shown"
+
+
 @pytest.mark.parametrize(
-    ("escapes", "n", "state", "words"),
+    ("rule", "escapes", "n", "state", "sentence", "support"),
     [
-        (0, 59, "yes", "none of the 59 defective images has an escape"),
-        (2, 150, "yes", "2 of the 150 defective images have an escape"),
-        (1, 59, "no", "do not show it: 1 of the 59 defective images has an escape"),
-        (0, 20, "no", "Even without any escape, 20 defective images show no rate below 13.9 %."),
+        (SHOWN, 0, 59, "yes", "Yes, if 5 % escapes are acceptable: ",
+         "show it: none of the 59 defective images escaped."),
+        (SHOWN, 2, 150, "yes", "Yes, if 5 %", "2 of the 150 defective images escaped."),
+        (NOT_SHOWN, 0, 59, "yes", "Yes, if 5 %", "none of the 59 defective images escaped."),
+        (SHOWN, 1, 59, "open", "which these images neither show nor contradict: 1 of the 59",
+         "Validation showed it. Here 1 of the 59 defective images escaped."),
+        (SHOWN, 0, 20, "open", "Promised to keep escapes at 5 % or less, which",
+         "Even without any escape, 20 defective images show no rate below 13.9 %."),
+        (NOT_SHOWN, 1, 59, "no", "Not shown to keep escapes at 5 % or less: ",
+         "Neither validation nor these images show it: 1 of the 59"),
+        (SHOWN, 7, 59, "no", "No, more than 5 % of the defective parts escape: 7 of",
+         "Promised: at most 5 % escapes, with a confidence of 95 %. These images contradict it"),
+        (NOT_SHOWN, 7, 59, "no", "No, more than 5 %", "Asked for: at most 5 % escapes"),
     ],
-)
-def test_a_promise_is_shown_or_not(escapes, n, state, words):
-    rule = "max_escape_rate=0.05, confidence=0.95"
+)  # fmt: skip
+def test_a_promise_is_shown_contradicted_or_neither(rule, escapes, n, state, sentence, support):
     told = answer(image(escapes=escapes, n_defective=n), rows(escapes, n), rule)
     assert told.state == state
-    assert words in told.support
-    assert ("Yes, if 5 % escapes are acceptable" in told.sentence) == (state == "yes")
-    assert ("Not shown to keep escapes at 5 % or less" in told.sentence) == (state == "no")
+    assert sentence in told.sentence
+    assert support in told.support
 
 
 def test_a_promise_is_counted_over_groups():
@@ -61,11 +71,6 @@ def test_a_promise_is_counted_over_groups():
     told = answer(image(escapes=4, n_defective=400), rows(4, 400, per_group=4), rule)
     assert told.state == "yes"
     assert "1 of the 100 groups with defective images has an escape" in told.support
-
-
-def test_a_promise_that_validation_did_not_show_is_judged_all_the_same():
-    told = answer(image(escapes=0, n_defective=59), rows(0, 59), "max_escape_rate=0.05, not shown")
-    assert told.state == "yes"
 
 
 @pytest.mark.parametrize(
