@@ -126,7 +126,7 @@ function drawBands() {
 function makeHandle(which) {
   const left = which === "low";
   const text = left ? "good below" : "defective from";
-  const wide = left ? 108 : 128;
+  const wide = left ? 122 : 146;
   const bottom = AREA.height - AREA.bottom;
   const handle = svg(
     "g",
