@@ -77,7 +77,8 @@ class ThresholdRule:
         if self.max_escape_rate is not None:
             parts += [
                 f"max_escape_rate={self.max_escape_rate:g}",
-                f"confidence={self.confidence:g}" if shown else "not shown",
+                f"confidence={self.confidence:g}",
+                *([] if shown else ["not shown"]),
             ]
             if self.max_review_rate is not None:
                 parts.append(f"max_review_rate={self.max_review_rate:g}")
@@ -106,8 +107,8 @@ def promise_of(rule: str) -> tuple[float, float] | None:
     """Return the escape rate and the confidence that a rule promises or was to promise, if any.
 
     Args:
-        rule: as ``ThresholdRule.describe`` returns it; where the promise is not shown, the text
-            lacks the confidence, and the default one is returned.
+        rule: as ``ThresholdRule.describe`` returns it. In models of earlier versions, which
+            promised nothing, it has no confidence: then the default one is returned.
 
     >>> promise_of("max_escape_rate=0.05, confidence=0.9")
     (0.05, 0.9)

@@ -226,7 +226,7 @@ def test_enough_images_that_part_well_give_no_warning():
 def test_an_escape_rate_that_the_images_cannot_show_is_warned_of():
     rule = ThresholdRule(max_escape_rate=0.005)
     thresholds, warnings = choose_thresholds(*separated(10, 57), rule)
-    assert thresholds.rule == "max_escape_rate=0.005, not shown"
+    assert thresholds.rule == "max_escape_rate=0.005, confidence=0.95, not shown"
     assert warnings == [
         "57 defective images support no escape rate below 5.12 % with a confidence of 95 %: 0.5 % "
         "is not promised. At least 598 are needed."

@@ -67,7 +67,7 @@ def test_a_rule_says_what_was_asked(options, text):
 
 def test_a_promise_that_is_not_shown_is_called_so():
     rule = ThresholdRule(max_escape_rate=0.05, confidence=0.9)
-    assert rule.describe(shown=False) == "max_escape_rate=0.05, not shown"
+    assert rule.describe(shown=False) == "max_escape_rate=0.05, confidence=0.9, not shown"
 
 
 @pytest.mark.parametrize("options", [{}, {"max_review_rate": 0.1}, {"prevalence": 0.01}])

@@ -38,7 +38,10 @@ def test_few_images_tell_little():
     assert "exclude only escape rates above 60.2 %" in told.support
 
 
-SHOWN, NOT_SHOWN = "max_escape_rate=0.05, confidence=0.95", "max_escape_rate=0.05, not shown"
+SHOWN, NOT_SHOWN = (
+    "max_escape_rate=0.05, confidence=0.95",
+    "max_escape_rate=0.05, confidence=0.95, not shown",
+)
 
 
 @pytest.mark.parametrize(
