@@ -79,6 +79,7 @@ def run_stages(
                 while not wait([result], SECONDS_TO_LOOK).done:
                     pass
                 yield result.result()
+            feeder.join()
         finally:
             stop.set_result(None)
             if room:
@@ -88,11 +89,15 @@ def run_stages(
 @contextmanager
 def _executors(stages: Sequence[Stage]) -> Iterator[list[ThreadPoolExecutor]]:
     executors = [ThreadPoolExecutor(stage.threads) for stage in stages]
+    done = False
     try:
         yield executors
+        done = True
     finally:
+        # After the last item all threads are to be gone before anything else: one that still lets
+        # go of a compiled graph while the process forks crashes it (seen with OpenVINO).
         for executor in executors:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(wait=done, cancel_futures=True)
 
 
 def _take(waiting: "Queue[Future[Any] | None]") -> "Future[Any] | None":

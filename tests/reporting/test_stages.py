@@ -140,3 +140,14 @@ def test_a_closed_room_lets_nobody_wait():
     room.close()
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+def test_at_the_end_no_thread_is_left():
+    before = set(threading.enumerate())
+
+    def work(number: int) -> int:
+        time.sleep(0.01)
+        return number + 1
+
+    assert list(run_stages(range(5), [Stage(work, 2), Stage(work)], ahead=2)) == [2, 3, 4, 5, 6]
+    assert set(threading.enumerate()) == before
