@@ -62,7 +62,10 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     with without_package(TELEMETRY), needed:
         import openvino
     core = openvino.Core()
-    model = core.read_model(files["model.xml"], files["model.bin"])
+    # Of bytes OpenVINO would keep a reference, which it lets go in any thread, without the lock of
+    # the interpreter: that destroys Python's memory. Of an array it takes a copy.
+    weights = openvino.Tensor(np.frombuffer(files["model.bin"], np.uint8))
+    model = core.read_model(files["model.xml"].decode(), weights)
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
     read = [model.output(name) for name in names]
     graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
