@@ -184,6 +184,7 @@ def test_the_files_say_what_they_are(model):
     assert read.get_rt_info(["model_info", "defectkit.dataset"]).value == "0123"
 
 
+@pytest.mark.slow
 def test_the_files_tell_nothing_of_the_machine(model):
     for kind in ("onnx", "openvino"):
         for content in make(model, kind).files.values():
@@ -191,6 +192,7 @@ def test_the_files_tell_nothing_of_the_machine(model):
             assert str(Path(__file__).parents[2]).encode() not in content
 
 
+@pytest.mark.slow
 def test_the_same_model_gives_the_same_file(model):
     assert make(model, "onnx").files == make(model, "onnx").files
 

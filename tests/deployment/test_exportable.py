@@ -24,7 +24,7 @@ SETTINGS = {
 }
 """What is asked of an approach, or of one architecture."""
 NETWORKS = [(a, name) for a, names in ARCHITECTURES.items() for name in names]
-QUICK = ("pixel_net", "lenet", "all_conv")
+QUICK = ("lenet",)
 
 
 def settings_of(approach: str, architecture: str) -> tuple[str, ...]:
