@@ -17,6 +17,8 @@ from defectkit.optional_packages import (
     without_package,
 )
 
+pytestmark = pytest.mark.engine
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -6,6 +6,8 @@ from openvino import opset13
 
 from defectkit.deployment.engines import FILES, load_engine
 
+pytestmark = pytest.mark.engine
+
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 9, 7, 1), np.uint8)
 
 
