@@ -4,7 +4,6 @@ Each takes images (B, H, W, C) uint8 as they are read, of any size, and gives th
 graph. Several threads may use one at a time.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,8 +28,6 @@ SCORE_MAP, IMAGE_LOGIT = "score_map", "image_logit"
 TELEMETRY = "openvino_telemetry"
 """With this package each import of OpenVINO would be reported over the network, and wait for it."""
 
-MAX_SHAPES = 2
-"""Max. number of shapes that have a compiled graph of their own."""
 
 Outputs = dict[str, Float32Array]
 
@@ -74,11 +71,7 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
 
 
 class _OpenVinoGraph:
-    """A graph that is compiled for the shapes of the images that come.
-
-    For a single shape OpenVINO needs a quarter less time and half of the memory. So the first
-    ``MAX_SHAPES`` have a graph of their own, and all others share one.
-    """
+    """A compiled graph for images of all shapes."""
 
     def __init__(self, core: Any, model: Any, names: Sequence[str], precision: Precision) -> None:
         self._core = core
@@ -89,41 +82,26 @@ class _OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._requests: dict[tuple[int, ...] | None, _Requests] = {}
-        self._compiling = threading.Lock()
+        # Compiled when loaded, in the thread that loads it. Compiled in others, as images come,
+        # it crashed processes that forked later.
+        self._requests = _Requests(self._compile(model))
 
     def run(self, batch: ImageBatch) -> Outputs:
         """Return the outputs for images (B, H, W, C)."""
-        with self._requests_for(batch.shape).one() as request:
+        _check_channels(self._model, batch.shape)
+        with self._requests.one() as request:
             request.infer([batch], share_inputs=True)
             # The request keeps its arrays, and fills them again.
             return {
                 name: np.array(request.get_tensor(name).data, np.float32) for name in self._names
             }
 
-    def _requests_for(self, shape: tuple[int, ...]) -> "_Requests":
-        with self._compiling:
-            if requests := self._requests.get(shape):
-                return requests
-            if len(self._requests.keys() - {None}) < MAX_SHAPES:
-                one_shape = self._model.clone()
-                _check_channels(one_shape, shape)
-                one_shape.reshape(shape)
-                try:
-                    self._requests[shape] = _Requests(self._compile(one_shape))
-                    return self._requests[shape]
-                except RuntimeError:  # OpenVINO cannot compile some graphs, in 16 bits, for one.
-                    pass
-            if None not in self._requests:
-                self._requests[None] = _Requests(self._compile(self._model))
-            return self._requests[None]
-
     def _compile(self, model: Any) -> Any:
         return self._core.compile_model(model, "CPU", self._config)
 
 
 def _check_channels(model: Any, shape: tuple[int, ...]) -> None:
-    """Check what ``reshape`` would change without a word."""
+    """Check the channels of images (B, H, W, C)."""
     channels = model.input(0).partial_shape[-1]
     if channels.is_static and channels.get_length() != shape[-1]:
         raise ValueError(

@@ -48,16 +48,6 @@ def test_openvino_computes_with_the_numbers_that_were_exported(tmp_path, compile
     assert config["INFERENCE_PRECISION_HINT"] == hint
 
 
-def test_the_first_shapes_have_a_graph_of_their_own_and_others_share_one(tmp_path, compiled):
-    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
-    for side in (4, 5, 4, 6, 7, 5, 8):
-        images = IMAGES[:, :side, :side]
-        outputs = engine.run(np.ascontiguousarray(images))
-        expected = np.repeat(images.transpose(0, 3, 1, 2) / 255, 2, axis=1)
-        np.testing.assert_allclose(outputs["score_map"], expected, atol=1e-6)
-    assert [shape for shape, _ in compiled] == ["[2,4,4,1]", "[2,5,5,1]", "[?,?,?,1]"]
-
-
 def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
     tmp_path, compiled, monkeypatch
 ):
