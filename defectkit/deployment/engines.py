@@ -59,8 +59,8 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     with without_package(TELEMETRY), needed:
         import openvino
     core = openvino.Core()
-    # Of bytes OpenVINO would keep a reference, which it lets go in any thread, without the lock of
-    # the interpreter: that destroys Python's memory. Of an array it takes a copy.
+    # A copy, so that OpenVINO holds no memory of Python: processes that had computed a graph in
+    # threads crashed when they forked later. The cause is not known for certain.
     weights = openvino.Tensor(np.frombuffer(files["model.bin"], np.uint8))
     model = core.read_model(files["model.xml"].decode(), weights)
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
@@ -82,8 +82,7 @@ class _OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        # Compiled when loaded, in the thread that loads it. Compiled in others, as images come,
-        # it crashed processes that forked later.
+        # In the thread that loads it, not in others as images come: see above.
         self._requests = _Requests(self._compile(model))
 
     def run(self, batch: ImageBatch) -> Outputs:
