@@ -22,8 +22,7 @@ demo: .venv/installed
 # One thread for each of the processes that share out the tests.
 test: export OMP_NUM_THREADS = 1
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not engine"
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "engine and not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest

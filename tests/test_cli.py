@@ -28,8 +28,6 @@ from defectkit.errors import (
 )
 from defectkit.files import read_csv, read_json
 
-pytestmark = pytest.mark.engine
-
 ARGUMENTS = {
     **dict.fromkeys(("prepare", "evaluate", "compare", "export", "synth"), "x"),
     "inspect": "xy",

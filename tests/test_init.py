@@ -1,10 +1,6 @@
-import pytest
-
 import defectkit
 from defectkit.arguments import checked
 from defectkit.pipelines import compare, evaluate, export, inspect, prepare, suspects, train
-
-pytestmark = pytest.mark.engine
 
 
 def test_the_package_offers_the_pipelines_and_load():

@@ -17,8 +17,6 @@ from defectkit.optional_packages import (
     without_package,
 )
 
-pytestmark = pytest.mark.engine
-
 ROOT = Path(__file__).parents[1]
 
 

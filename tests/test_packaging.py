@@ -16,8 +16,6 @@ from exported_models import write_exported
 from defectkit.data.images import write_png
 from defectkit.files import read_csv
 
-pytestmark = pytest.mark.engine
-
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("defectkit", "pipelines", "configs", "pyproject.toml", "README.md", "LICENSE")
 

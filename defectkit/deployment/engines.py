@@ -4,10 +4,12 @@ Each takes images (B, H, W, C) uint8 as they are read, of any size, and gives th
 graph. Several threads may use one at a time.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ SCORE_MAP, IMAGE_LOGIT = "score_map", "image_logit"
 TELEMETRY = "openvino_telemetry"
 """With this package each import of OpenVINO would be reported over the network, and wait for it."""
 
+MAX_SHAPES = 2
+"""Max. number of shapes that have a compiled graph of their own."""
 
 Outputs = dict[str, Float32Array]
 
@@ -55,14 +59,9 @@ def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, by
 
 
 def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
-    needed = needed_package("openvino", extra=None, what="this model (OpenVINO)")
-    with without_package(TELEMETRY), needed:
-        import openvino
-    core = openvino.Core()
-    # A copy, so that OpenVINO holds no memory of Python: processes that had computed a graph in
-    # threads crashed when they forked later. The cause is not known for certain.
-    weights = openvino.Tensor(np.frombuffer(files["model.bin"], np.uint8))
-    model = core.read_model(files["model.xml"].decode(), weights)
+    openvino = import_openvino("this model (OpenVINO)")
+    core = openvino_core()
+    model = core.read_model(files["model.xml"], files["model.bin"])
     names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
     read = [model.output(name) for name in names]
     graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
@@ -70,8 +69,35 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     return Engine(name=f"cpu (OpenVINO {version})", run=graph.run)
 
 
+def import_openvino(what: str) -> Any:
+    """Import openvino, which then reports nothing over the network; ``what`` needs it.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    with without_package(TELEMETRY), needed_package("openvino", extra=None, what=what):
+        import openvino
+    return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """Return the one ``openvino.Core`` of this process, which lives as long as the process.
+
+    The first graph that a Core compiles gives the thread that compiles it another stack for
+    signals (large enough for the AMX registers), and the end of the Core takes it away in whatever
+    thread that is (https://github.com/openvinotoolkit/openvino/pull/11894). The next signal that
+    came to the first thread then ended the process.
+    """
+    return import_openvino("OpenVINO").Core()
+
+
 class _OpenVinoGraph:
-    """A compiled graph for images of all shapes."""
+    """A graph that is compiled for the shapes of the images that come.
+
+    For a single shape OpenVINO needs a quarter less time and half of the memory. So the first
+    ``MAX_SHAPES`` have a graph of their own, and all others share one.
+    """
 
     def __init__(self, core: Any, model: Any, names: Sequence[str], precision: Precision) -> None:
         self._core = core
@@ -82,25 +108,41 @@ class _OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        # In the thread that loads it, not in others as images come: see above.
-        self._requests = _Requests(self._compile(model))
+        self._requests: dict[tuple[int, ...] | None, _Requests] = {}
+        self._compiling = threading.Lock()
 
     def run(self, batch: ImageBatch) -> Outputs:
         """Return the outputs for images (B, H, W, C)."""
-        _check_channels(self._model, batch.shape)
-        with self._requests.one() as request:
+        with self._requests_for(batch.shape).one() as request:
             request.infer([batch], share_inputs=True)
             # The request keeps its arrays, and fills them again.
             return {
                 name: np.array(request.get_tensor(name).data, np.float32) for name in self._names
             }
 
+    def _requests_for(self, shape: tuple[int, ...]) -> "_Requests":
+        with self._compiling:
+            if requests := self._requests.get(shape):
+                return requests
+            if len(self._requests.keys() - {None}) < MAX_SHAPES:
+                one_shape = self._model.clone()
+                _check_channels(one_shape, shape)
+                one_shape.reshape(shape)
+                try:
+                    self._requests[shape] = _Requests(self._compile(one_shape))
+                    return self._requests[shape]
+                except RuntimeError:  # OpenVINO cannot compile some graphs, in 16 bits, for one.
+                    pass
+            if None not in self._requests:
+                self._requests[None] = _Requests(self._compile(self._model))
+            return self._requests[None]
+
     def _compile(self, model: Any) -> Any:
         return self._core.compile_model(model, "CPU", self._config)
 
 
 def _check_channels(model: Any, shape: tuple[int, ...]) -> None:
-    """Check the channels of images (B, H, W, C)."""
+    """Check what ``reshape`` would change without a word."""
     channels = model.input(0).partial_shape[-1]
     if channels.is_static and channels.get_length() != shape[-1]:
         raise ValueError(

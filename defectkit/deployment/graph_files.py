@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from defectkit.deployment.engines import FILES, TELEMETRY
+from defectkit.deployment.engines import FILES, import_openvino, openvino_core
 from defectkit.files import read_limited
 from defectkit.models.model_folder import MAX_WEIGHT_BYTES
-from defectkit.optional_packages import needed_package, without_package
+from defectkit.optional_packages import needed_package
 
 INPUT = "images"
 EXAMPLE_SIZE = (2, 97, 130)
@@ -68,7 +68,7 @@ def read_in_openvino(content: bytes) -> Any:
     Raises:
         MissingPackageError: openvino is not installed.
     """
-    return import_openvino().Core().read_model(BytesIO(content))
+    return openvino_core().read_model(BytesIO(content))
 
 
 def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
@@ -77,21 +77,10 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
         model.set_rt_info(value, ["model_info", key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        import_openvino().save_model(model, path, compress_to_fp16=False)
+        import_openvino("export").save_model(model, path, compress_to_fp16=False)
         return {
             name: read_limited(path.with_name(name), MAX_WEIGHT_BYTES) for name in FILES["openvino"]
         }
-
-
-def import_openvino() -> Any:
-    """Import openvino, which then reports nothing over the network.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    with without_package(TELEMETRY), needed_package("openvino", extra=None, what="export"):
-        import openvino
-    return openvino
 
 
 def _tidy(model: Any) -> None:

@@ -21,8 +21,6 @@ from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import read_json
 
-pytestmark = pytest.mark.engine
-
 THRESHOLDS = Thresholds(low=0.5, high=0.5, rule="f1")
 
 

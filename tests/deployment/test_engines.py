@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import openvino
 import pytest
@@ -5,8 +9,6 @@ from exported_models import write_graph
 from openvino import opset13
 
 from defectkit.deployment.engines import FILES, load_engine
-
-pytestmark = pytest.mark.engine
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 9, 7, 1), np.uint8)
 
@@ -48,6 +50,16 @@ def test_openvino_computes_with_the_numbers_that_were_exported(tmp_path, compile
     assert config["INFERENCE_PRECISION_HINT"] == hint
 
 
+def test_the_first_shapes_have_a_graph_of_their_own_and_others_share_one(tmp_path, compiled):
+    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
+    for side in (4, 5, 4, 6, 7, 5, 8):
+        images = IMAGES[:, :side, :side]
+        outputs = engine.run(np.ascontiguousarray(images))
+        expected = np.repeat(images.transpose(0, 3, 1, 2) / 255, 2, axis=1)
+        np.testing.assert_allclose(outputs["score_map"], expected, atol=1e-6)
+    assert [shape for shape, _ in compiled] == ["[2,4,4,1]", "[2,5,5,1]", "[?,?,?,1]"]
+
+
 def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
     tmp_path, compiled, monkeypatch
 ):
@@ -63,6 +75,34 @@ def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
     for _ in range(2):
         assert engine.run(IMAGES)["score_map"].shape == (2, 2, 9, 7)
     assert [shape for shape, _ in compiled] == ["[?,?,?,1]"]
+
+
+SIGNAL_AFTER_A_MODEL = """
+import faulthandler, signal, sys, threading
+import numpy as np
+from pathlib import Path
+from defectkit.deployment.engines import FILES, load_engine
+
+faulthandler.enable()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+files = {name: Path(sys.argv[1], name).read_bytes() for name in FILES["openvino"]}
+engines = [load_engine("openvino", "f32", files) for _ in range(2)]
+for engine in engines:
+    engine.run(np.zeros((1, 5, 5, 1), np.uint8))
+del engine
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no other stacks for signals")
+def test_signals_are_handled_after_a_thread_lets_go_of_an_openvino_model(tmp_path):
+    graph(tmp_path, "openvino")
+    command = [sys.executable, "-c", SIGNAL_AFTER_A_MODEL, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
 
 
 def test_openvino_computes_only_what_is_read(tmp_path):

@@ -18,8 +18,6 @@ from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import read_json
 from defectkit.models.traceable import traceable
 
-pytestmark = pytest.mark.engine
-
 RNG = np.random.default_rng(7)
 
 

@@ -14,8 +14,6 @@ from defectkit.deployment.exportable import NOT_EXPORTED, exportable
 from defectkit.deployment.graph_files import openvino_files, read_in_openvino
 from defectkit.errors import ExportError
 
-pytestmark = pytest.mark.engine
-
 SIZES = [(64, 64), (97, 130), (33, 140), (200, 90)]
 SETTINGS = {
     "fcn": ("model.encoder=resnet50",),

@@ -15,8 +15,6 @@ from defectkit.deployment.graph_files import (
 )
 from defectkit.errors import MissingPackageError
 
-pytestmark = pytest.mark.engine
-
 RNG = np.random.default_rng(0)
 
 

@@ -6,8 +6,6 @@ from defectkit.deployment.load_model import load_model
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ModelError
 
-pytestmark = pytest.mark.engine
-
 
 def test_what_lies_in_the_folder_is_loaded(run_folder, tmp_path):
     exported = write_exported(tmp_path / "exported")

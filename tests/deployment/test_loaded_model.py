@@ -10,8 +10,6 @@ from defectkit.deployment.loaded_model import cannot_be_used
 from defectkit.deployment.model_info import ModelInfo
 from defectkit.errors import ImageError
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(params=["trained", "exported"])
 def model(request, run_folder, tmp_path):

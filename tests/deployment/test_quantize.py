@@ -8,8 +8,6 @@ from defectkit.deployment.export import export_model
 from defectkit.deployment.graph_files import openvino_files, read_in_openvino
 from defectkit.deployment.quantize import MAX_PARTS, choose_parts, quantize
 
-pytestmark = pytest.mark.engine
-
 RNG = np.random.default_rng(0)
 
 

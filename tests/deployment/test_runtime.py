@@ -18,8 +18,6 @@ from defectkit.errors import ConfigError, MissingPackageError, ModelError, NotFi
 from defectkit.files import read_json
 from defectkit.labels.scope import Scope
 
-pytestmark = pytest.mark.engine
-
 RNG = np.random.default_rng(5)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 KINDS = pytest.mark.parametrize("kind", ["openvino", "onnx"])

@@ -25,8 +25,6 @@ from defectkit.regions import Region
 from defectkit.reporting.glossary import GLOSSARY
 from defectkit.results_marker import MARKER, Marker
 
-pytestmark = pytest.mark.engine
-
 INTERVAL = {"value", "low", "high"}
 
 

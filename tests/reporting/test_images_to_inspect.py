@@ -9,8 +9,6 @@ from defectkit.data.roi_source import open_roi
 from defectkit.deployment.load_model import load_model
 from defectkit.reporting.images_to_inspect import SEVERAL_PAGES, ImageReader
 
-pytestmark = pytest.mark.engine
-
 GRAY = np.random.default_rng(1).integers(0, 256, (20, 30), np.uint8)
 
 

@@ -23,8 +23,6 @@ from defectkit.files import read_csv
 from defectkit.reporting import inspection
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 
-pytestmark = pytest.mark.engine
-
 NAMES = [f"part-{number:02}.png" for number in range(4)]
 
 
