@@ -39,7 +39,11 @@ Verdict = Literal["good", "review", "defective"]
 """The decision about an image, from its score and the thresholds."""
 
 Overlays = Literal["flagged", "all", "none"]
-"""The inspected images that get an overlay: those to review and defective ones, all, or none."""
+"""The images that get an overlay: those that a person should look at, all, or none.
+
+Of inspected images that are those to review and defective ones, of evaluated ones escapes,
+overkills, those to review and some of the others.
+"""
 
 Outcome = Literal["hit", "escape", "overkill", "pass", "review"]
 """A verdict compared with the truth.

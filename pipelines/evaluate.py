@@ -10,7 +10,7 @@ from rich.console import Console
 
 from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
-from defectkit.vocabulary import Device, Split
+from defectkit.vocabulary import Device, Overlays, Split
 
 if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
@@ -32,6 +32,7 @@ def run(
     prevalence: float | None = None,
     best_f1: bool = False,
     all_regions: bool = False,
+    overlays: Overlays = "flagged",
     open_page: bool = False,
     device: Device = "auto",
     console: Console | None = None,
@@ -46,6 +47,7 @@ def run(
     escape, and a warning says which rate they support.
 
     Regions of images with the verdict good are not listed, so what is missed there was not found.
+    Rows of images.csv and regions.csv are on disk as they come.
 
     Examples:
         defectkit evaluate runs/segment-1
@@ -68,6 +70,8 @@ def run(
             weighed; by default that of the validation images.
         best_f1: Choose the threshold with the best F1 again.
         all_regions: List the regions of images with the verdict good too, and count them.
+        overlays: Which images to draw: flagged are escapes, overkills, those to review, and a
+            sample of the others, always the same 50 of each outcome.
         open_page: Open the report in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
@@ -83,6 +87,7 @@ def run(
     from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
     from defectkit.reporting.open_page import open_page as open_in_browser
+    from defectkit.reporting.stopped import tell_if_stopped
 
     console = console or SafeConsole()
     rule = ThresholdRule(
@@ -99,16 +104,18 @@ def run(
     with open_evaluation(run, dataset, split) as results:
         if rule.is_asked:
             model = _choose_thresholds(run, model, dataset, split, rule, console)
-        evaluation = evaluate_split(
-            results,
-            run,
-            model,
-            dataset,
-            split,
-            rule=rule,
-            all_regions=all_regions,
-            console=console,
-        )
+        with tell_if_stopped(console, results, "images.csv"):
+            evaluation = evaluate_split(
+                results,
+                run,
+                model,
+                dataset,
+                split,
+                rule=rule,
+                all_regions=all_regions,
+                overlays=overlays,
+                console=console,
+            )
     if open_page:
         open_in_browser(evaluation.folder / "report.html", console)
     return evaluation

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from defectkit.data.roi_source import RoiSource
     from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.reporting.inspection import Inspection
-    from defectkit.results_folder import Results
 
 MAX_NAMES = 10
 """Max. number of files that a note names."""
@@ -97,6 +96,7 @@ def run(
     from defectkit.reporting.drawing.overlay import overlay_name
     from defectkit.reporting.inspection import Inspection
     from defectkit.reporting.inspection_tables import InspectionTables
+    from defectkit.reporting.stopped import tell_if_stopped
     from defectkit.results_folder import write_results
     from defectkit.results_marker import UNFINISHED
 
@@ -135,11 +135,8 @@ def run(
             all_regions=all_regions,
             console=console,
         )
-        try:
+        with tell_if_stopped(console, results, "findings.csv"):
             inspection.inspect(files)
-        except BaseException:
-            console.print(one_line(_where_rows_are(results)), soft_wrap=True)
-            raise
     return _summarize(inspection, search, results.out, console)
 
 
@@ -155,16 +152,6 @@ def _open_roi(roi: str | Path | None, model: "LoadedModel", console: Console) ->
             style="yellow",
         )
     return None if roi is None else open_roi(str(roi))
-
-
-def _where_rows_are(results: "Results") -> str:
-    folder = results.if_failed("findings.csv").parent
-    if not results.keeps_earlier:
-        return f"stopped; the rows so far are in {folder}"
-    return (
-        f"stopped; the earlier results in {results.out} are kept. The rows so far are in {folder}, "
-        "until the next inspection removes them."
-    )
 
 
 def _summarize(

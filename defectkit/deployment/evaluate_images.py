@@ -51,13 +51,26 @@ class Evaluation:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JudgedImage:
+    """One image: its prediction as it is listed, its judgment, its regions.
+
+    ``row`` is its row of ``images.csv``.
+    """
+
+    prediction: Prediction
+    judgment: Judgment
+    matches: Sequence[RegionMatch]
+    row: Mapping[str, Any]
+
+
 def evaluate_images(
     model: LoadedModel,
     predictions: Iterable[Prediction],
     *,
     folder: Path,
     all_regions: bool = False,
-    on_image: Callable[[Prediction, Judgment, Sequence[RegionMatch]], None],
+    on_image: Callable[[JudgedImage], None],
 ) -> Evaluation:
     """Return the evaluation of a model on labeled images.
 
@@ -66,7 +79,7 @@ def evaluate_images(
         predictions: the model's predictions, one or more; each is held only until the next.
         folder: the folder for the evaluation's files; nothing is written there.
         all_regions: whether regions of images with the verdict good are listed too.
-        on_image: called with each prediction, as it is listed, its judgment and its regions.
+        on_image: called with each image as soon as it is judged.
     """
     classes = model.found_classes
     pixels = PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold)
@@ -85,7 +98,14 @@ def evaluate_images(
         matches += own
         rows.append(_image_row(prediction, judgment, model))
         seconds.append(prediction.seconds)
-        on_image(replace(prediction, finding=listed), judgment, own)
+        on_image(
+            JudgedImage(
+                prediction=replace(prediction, finding=listed),
+                judgment=judgment,
+                matches=own,
+                row=rows[-1],
+            )
+        )
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
     confusion = class_confusion(matches, classes) if classes == model.classes else None
     metrics = {

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.deployment.evaluate_images import (
     URGENCY,
     Evaluation,
+    JudgedImage,
     describe_evaluated,
     evaluate_images,
 )
@@ -22,27 +22,19 @@ from defectkit.deployment.out_of_fold import warn_of_trained_images
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict_by
-from defectkit.evaluation.region_matching import RegionMatch
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
-from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import json_text, write_json
 from defectkit.models.model_folder import warnings_of
-from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.overlay_files import write_overlay
 from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.drawing.size_plot import plot_region_recall
+from defectkit.reporting.evaluation_pictures import EvaluationPictures, evaluated_overlay_name
 from defectkit.reporting.evaluation_summary import print_evaluation
-from defectkit.reporting.html.page_images import (
-    PICTURES,
-    PageImage,
-    picture_name,
-    write_page_image,
-)
+from defectkit.reporting.evaluation_tables import GrowingTables, write_tables
+from defectkit.reporting.html.page_images import PICTURES, picture_name
 from defectkit.reporting.html.report import ReportedRun, write_report
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
-from defectkit.tables import write_table
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import Overlays, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +53,9 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
         OutputError: another process evaluates there, or the folder cannot be written.
     """
     ids = [record.image_id for record in dataset.split(split)]
-    overlays = (f"overlays/{_overlay_name(one, outcome)}" for one in ids for outcome in URGENCY)
+    overlays = (
+        f"overlays/{evaluated_overlay_name(one, outcome)}" for one in ids for outcome in URGENCY
+    )
     pictures = (f"{PICTURES}/{picture_name(one)}" for one in ids)
     return write_results(
         run / "evaluation" / split,
@@ -81,6 +75,7 @@ def evaluate_split(
     *,
     rule: ThresholdRule = BEST_F1,
     all_regions: bool = False,
+    overlays: Overlays = "flagged",
     console: Console,
 ) -> Evaluation:
     """Evaluate a run's model on a split, write the files of the evaluation and print a summary.
@@ -94,6 +89,7 @@ def evaluate_split(
         rule: what the thresholds were chosen by; if the result does not show the escape rate that
             it promises, there is a warning.
         all_regions: whether regions of images with the verdict good are listed too.
+        overlays: which images are drawn.
         console: where to report.
 
     Raises:
@@ -101,16 +97,22 @@ def evaluate_split(
         ImageError: an image cannot be read.
         OutputError: the folder cannot be written.
     """
-    page_images: dict[str, PageImage] = {}
-    evaluation = evaluate_images(
-        model,
-        predict_with_progress(
-            model, dataset.split(split), title=f"evaluating {split}", console=console
-        ),
-        folder=results.out,
-        all_regions=all_regions,
-        on_image=partial(_write_pictures, results.folder, page_images),
-    )
+    pictures = EvaluationPictures(results.folder, overlays)
+    with GrowingTables(results.folder) as tables:
+
+        def write(judged: JudgedImage) -> None:
+            pictures.add(judged)
+            tables.add(judged)
+
+        evaluation = evaluate_images(
+            model,
+            predict_with_progress(
+                model, dataset.split(split), title=f"evaluating {split}", console=console
+            ),
+            folder=results.out,
+            all_regions=all_regions,
+            on_image=write,
+        )
     warnings = [*warnings_of(model.info), *warn_of_trained_images(model, split)]
     if rule.max_escape_rate is not None:
         defective = evaluation.images[evaluation.images["defective"]]
@@ -124,10 +126,15 @@ def evaluate_split(
         images=_report_rows(evaluation.images),
         run=_reported_run(run, model, dataset, split, warnings),
         regions=_records(evaluation.regions),
-        page_images=page_images,
+        page_images=pictures.page_images,
     )
     print_evaluation(
-        console, evaluation, model.thresholds, warnings, pixel_pitch=dataset.info.get("pixel_pitch")
+        console,
+        evaluation,
+        model.thresholds,
+        warnings,
+        overlays=pictures.describe(len(evaluation.images)),
+        pixel_pitch=dataset.info.get("pixel_pitch"),
     )
     return evaluation
 
@@ -148,42 +155,9 @@ def predict_with_progress(
     )
 
 
-def _write_pictures(
-    folder: Path,
-    page_images: dict[str, PageImage],
-    prediction: Prediction,
-    judgment: Judgment,
-    matches: Sequence[RegionMatch],
-) -> None:
-    """Write the overlay of an image and its picture for the page, of which the page is told."""
-    image_id = prediction.record.image_id
-    assert judgment.outcome is not None
-    write_overlay(
-        folder / "overlays" / _overlay_name(image_id, judgment.outcome),
-        prediction.record.pixels.show(prediction.image),
-        prediction.finding,
-        judgment,
-        image_id=image_id,
-        truth=prediction.truth.mask,
-        scope=prediction.truth.scope,
-    )
-    page_images[image_id] = write_page_image(
-        folder,
-        prediction,
-        matches,
-        with_scores=judgment.outcome != "pass",  # the most frequent one: the page would be large
-    )
-
-
-def _overlay_name(image_id: str, outcome: str) -> str:
-    # The files sort as the rows of images.csv do: escapes first.
-    return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
-
-
 def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, str]) -> None:
     metrics, images = evaluation.metrics, evaluation.images
-    write_table(folder / "images.csv", _image_texts(images))
-    write_table(folder / "regions.csv", _region_texts(evaluation.regions))
+    write_tables(folder, evaluation)
     sealed = {**metrics, "evaluated": evaluated, "tables": hash_tables(folder, TABLES)}
     write_json(folder / METRICS_FILE, add_seal(sealed))
     plot_scores(
@@ -200,24 +174,9 @@ def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, s
     )
 
 
-def _image_texts(images: "pd.DataFrame") -> "pd.DataFrame":
-    # Nine digits restore a float32 exactly.
-    scores = [name for name in images.columns if name == "score" or name.startswith("score_")]
-    return images.assign(**{name: images[name].map("{:.9g}".format) for name in scores})
-
-
-def _region_texts(regions: "pd.DataFrame") -> "pd.DataFrame":
-    found = regions["found"].map({True: "yes", False: "no"})
-    numbers = {
-        name: regions[name].map("{:.6f}".format, na_action="ignore")
-        for name in ("length", "coverage", "best_overlap", "true_fraction", "score")
-    }
-    return regions.assign(found=found, **numbers)
-
-
 def _report_rows(images: "pd.DataFrame") -> list[dict[Any, Any]]:
     return [
-        {**row, "overlay": _overlay_name(row["image_id"], row["outcome"])}
+        {**row, "overlay": evaluated_overlay_name(row["image_id"], row["outcome"])}
         for row in _records(images)
     ]
 

@@ -22,9 +22,14 @@ def print_evaluation(
     thresholds: Thresholds,
     warnings: Sequence[str],
     *,
+    overlays: str = "overlays",
     pixel_pitch: float | None = None,
 ) -> None:
-    """Print the summary of an evaluation; ``pixel_pitch`` is the side of a pixel in mm."""
+    """Print the summary of an evaluation.
+
+    ``overlays`` says which there are, "" where none is; ``pixel_pitch`` is the side of a pixel in
+    mm.
+    """
     image = evaluation.metrics["image"]
     console.print(_table(evaluation))
     confusion = evaluation.metrics["class_confusion"]
@@ -43,7 +48,8 @@ def print_evaluation(
     if told := describe_detection(evaluation.metrics["detection"]["by_area"], pixel_pitch):
         console.print(told)
     folder = evaluation.folder
-    told = f"overlays in {folder / 'overlays'}, report in {folder / 'report.html'}"
+    drawn = f"{overlays} in {folder / 'overlays'}, " if overlays else ""
+    told = f"{drawn}report in {folder / 'report.html'}"
     console.print(f"\n{one_line(told)}")
 
 

@@ -34,11 +34,14 @@ def evaluate(model, records, folder, on_image=lambda *_: None):
 
 def test_each_prediction_is_handed_on_with_its_judgment(model, records, tmp_path):
     seen = []
-    evaluation = evaluate(model, records, tmp_path, lambda *told: seen.append(told))
-    assert [prediction.record for prediction, _, _ in seen] == records
+    evaluation = evaluate(model, records, tmp_path, seen.append)
+    assert [judged.prediction.record for judged in seen] == records
     rows = evaluation.images.set_index("image_id")
-    for prediction, judgment, matches in seen:
+    for judged in seen:
+        prediction, judgment, matches = judged.prediction, judged.judgment, judged.matches
         row = rows.loc[prediction.record.image_id]
+        assert list(judged.row) == evaluation.images.columns.tolist()
+        assert list(judged.row.values())[1:] == row.tolist()
         assert judgment.score == row["score"] == prediction.finding.score
         assert (judgment.verdict, judgment.outcome) == (row["verdict"], row["outcome"])
         assert judgment.thresholds == model.thresholds

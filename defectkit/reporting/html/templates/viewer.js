@@ -53,6 +53,7 @@ function drawStage(image) {
   }
   byId("stage").replaceChildren(viewer.group);
   byId("no-picture").hidden = Boolean(source);
+  byId("no-picture").textContent = `This page has no picture of this image${image.overlay ? "; its overlay is beside the page." : ". --overlays all draws it beside the page."}`;
   for (const path of viewer.group.querySelectorAll("[data-region]")) {
     path.addEventListener("pointerenter", () => light(path.dataset.region, true));
     path.addEventListener("pointerleave", () => light(path.dataset.region, false));

@@ -1,0 +1,103 @@
+"""The pictures of an evaluation: overlays of what a person looks at, and images for the page."""
+
+import heapq
+from pathlib import Path
+
+from defectkit.deployment.evaluate_images import URGENCY, JudgedImage
+from defectkit.files import sha256_bytes
+from defectkit.reporting.drawing.overlay import overlay_name
+from defectkit.reporting.drawing.overlay_files import PREVIEW_SUFFIX, write_overlay
+from defectkit.reporting.html.page_images import PageImage, write_page_image
+from defectkit.vocabulary import Overlays
+
+FLAGGED = ("escape", "overkill", "review")
+"""The outcomes of which every image is drawn, unless none is to be."""
+
+SAMPLE = 50
+"""Number of images that are drawn of each other outcome."""
+
+
+def evaluated_overlay_name(image_id: str, outcome: str) -> str:
+    """Return the file name of an overlay; they sort as the rows of ``images.csv``: escapes first.
+
+    >>> evaluated_overlay_name("part-17", "overkill")
+    '2-overkill-part-17.png'
+    """
+    return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
+
+
+class EvaluationPictures:
+    """Writes the pictures of images as they are judged.
+
+    Which of the images that are not flagged are drawn depends on their ids and outcomes alone:
+    those whose hash is among the lowest ``SAMPLE`` of their outcome so far. An overlay that others
+    drive out is removed again, so that a long evaluation draws a few hundred more than it keeps.
+
+    Attributes:
+        page_images: what the page shows of each image, by its id.
+        drawn: number of overlays.
+    """
+
+    def __init__(self, folder: Path, overlays: Overlays) -> None:
+        self.page_images: dict[str, PageImage] = {}
+        self.drawn = 0
+        self._folder = folder
+        self._overlays = overlays
+        self._samples: dict[str, list[tuple[int, str]]] = {}
+
+    def add(self, judged: JudgedImage) -> None:
+        """Write the picture of an image for the page, and its overlay if it is one to draw.
+
+        Raises:
+            OutputError: one cannot be written.
+        """
+        image_id, outcome = judged.prediction.record.image_id, judged.judgment.outcome
+        assert outcome is not None
+        if self._is_drawn(image_id, outcome):
+            self._draw(judged, evaluated_overlay_name(image_id, outcome))
+        self.page_images[image_id] = write_page_image(
+            self._folder,
+            judged.prediction,
+            judged.matches,
+            with_scores=outcome != "pass",  # the most frequent one: the page would be large
+        )
+
+    def _is_drawn(self, image_id: str, outcome: str) -> bool:
+        if self._overlays != "flagged" or outcome in FLAGGED:
+            return self._overlays != "none"
+        sample = self._samples.setdefault(outcome, [])
+        # Negative: a heap has its least entry first, here the highest hash.
+        entry = -int(sha256_bytes(image_id.encode("utf-8", "surrogatepass")), 16), image_id
+        if len(sample) < SAMPLE:
+            heapq.heappush(sample, entry)
+            return True
+        left = heapq.heappushpop(sample, entry)
+        if left != entry:
+            self._remove(evaluated_overlay_name(left[1], outcome))
+        return left != entry
+
+    def _draw(self, judged: JudgedImage, name: str) -> None:
+        prediction = judged.prediction
+        write_overlay(
+            self._folder / "overlays" / name,
+            prediction.record.pixels.show(prediction.image),
+            prediction.finding,
+            judged.judgment,
+            image_id=prediction.record.image_id,
+            truth=prediction.truth.mask,
+            scope=prediction.truth.scope,
+        )
+        self.drawn += 1
+
+    def _remove(self, name: str) -> None:
+        path = self._folder / "overlays" / name
+        for one in (path, path.with_suffix(PREVIEW_SUFFIX)):
+            one.unlink(missing_ok=True)
+        self.drawn -= 1
+
+    def describe(self, images: int) -> str:
+        """Return which overlays of so many images there are, "" where none is."""
+        if self.drawn in (0, images):
+            return "overlays" if self.drawn else ""
+        kinds = "all escapes, overkills and reviews, and a sample of the others"
+        return f"{self.drawn} overlays ({kinds}; --overlays all draws all {images})"
