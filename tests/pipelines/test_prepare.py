@@ -280,8 +280,10 @@ def test_data_without_a_defect_are_prepared_with_a_warning(tmp_path):
     ("name", "images", "defective", "warnings"),
     [
         # Its column "group" takes two tiles for four.
-        ("magnetic_tile", 1344, 388,
-         ("15 pairs of images show the same thing in different files; leaks.csv names them",)),
+        pytest.param(
+            "magnetic_tile", 1344, 388,
+            ("15 pairs of images show the same thing in different files; leaks.csv names them",),
+            marks=pytest.mark.slow),
         ("dagm_mini", 15, 9, ()),
     ],
 )  # fmt: skip

@@ -22,6 +22,8 @@ from defectkit.seals import add_seal
 from defectkit.training.history import read_history
 from defectkit.training.loop import train_one_epoch
 
+pytestmark = pytest.mark.xdist_group("folds")  # the folds are trained once
+
 SMALL = ("model.architecture=pixel_net", "data.crop=32", "train.epochs=1")
 
 
