@@ -9,10 +9,8 @@ from defectkit.arrays import BoolArray, Float64Array
 from defectkit.evaluation.operating_points import check_scores
 from defectkit.evaluation.ranking import auroc, average_precision
 from defectkit.evaluation.rates import Interval, clopper_pearson
+from defectkit.evaluation.reliability import by_score
 from defectkit.evaluation.thresholds import Thresholds
-
-BINS = 10
-"""Number of groups of images by which scores are compared with rates."""
 
 
 class ImageResult(TypedDict):
@@ -74,9 +72,9 @@ def calibration_error(scores: Float64Array, defective: BoolArray) -> float | Non
     """
     if not len(scores):
         return None
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, min(BINS, len(order)))
-    differences = [abs(scores[part].mean() - defective[part].mean()) * len(part) for part in parts]
+    differences = [
+        abs(scores[part].mean() - defective[part].mean()) * len(part) for part in by_score(scores)
+    ]
     return float(sum(differences) / len(scores))
 
 

@@ -8,25 +8,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from defectkit.evaluation.region_matching import ClassConfusion
+from defectkit.evaluation.reliability import reliability_bins
 from defectkit.files import read_limited, write_text
 from defectkit.reporting.confusion_table import confusion_rows
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.evaluation_summary import describe_detection
 from defectkit.reporting.html.answer import answer, figures
 from defectkit.reporting.html.breakdown import by_class, by_group
+from defectkit.reporting.html.image_columns import image_columns
 from defectkit.reporting.html.page_data import page_json
 from defectkit.reporting.html.page_images import PICTURES, PageImage, take_in
 from defectkit.reporting.html.render import data_uri, render_page
 from defectkit.reporting.metric_tables import format_value, metric_tables
 
-SCRIPTS = ("rates.js", "page.js", "charts.js", "thresholds.js", "viewer.js", "gallery.js")
+SCRIPTS = (
+    *("rates.js", "elements.js", "stage.js", "page.js", "charts.js", "reliability.js"),
+    *("thresholds.js", "viewer.js", "swipe.js", "gallery.js"),
+)
 STYLES = ("report.css",)
 
 MAX_PAGE_BYTES = 40_000_000
 """Images that would make the page larger stay beside it."""
+
+MAX_LAYER_BYTES = 16_000_000
+"""Number of bytes of the scores of pixels that the page takes in."""
 
 TRAINING_PICTURES = {
     "curves.png": "Losses and validation metrics after each epoch.",
@@ -90,19 +97,11 @@ def write_report(
     confusion = metrics["class_confusion"] or ClassConfusion(classes=[], counts=[])
     entries = [_image_entry(folder, row, page_images.get(str(row["image_id"]))) for row in images]
     detection = (metrics.get("detection") or {}).get("by_area")
-    data = page_json(
-        {
-            "low": image["threshold_low"],
-            "high": image["threshold_high"],
-            "command": run.command,
-            "area": metrics["region"]["recall_by_area"],
-            "detection": detection,
-            "images": entries,
-        }
-    )
+    shown = image_columns(entries, max_layers=MAX_LAYER_BYTES)
+    data = page_json(_page_data(metrics, run, entries, shown.columns))
     training = _training_pictures(run.folder)
     groups, other_groups = by_group(entries)
-    taken = len(data) + sum(len(uri) for uri, _ in training)
+    taken = len(data) + len(shown.details) + sum(len(uri) for uri, _ in training)
     names = [one["picture"] for one in entries if one["picture"]]
     pictures = take_in(folder, names, max_bytes=MAX_PAGE_BYTES - taken)
     page = render_page(
@@ -114,11 +113,14 @@ def write_report(
         figures=figures(image),
         warnings=run.warnings,
         data=data,
+        details=shown.details,
         pictures=pictures,
         beside=f"{PICTURES}/" if len(pictures) < len(names) else "",
         command=run.command,
         rule=run.rule,
         detection=describe_detection(detection, run.pixel_pitch) if detection else "",
+        grouped=len(shown.columns["names"]) < len(entries),
+        calibration_error=format_value(image.get("calibration_error")),
         by_class=by_class(regions, {str(row["image_id"]): row["outcome"] for row in images}),
         by_group=groups,
         other_groups=other_groups,
@@ -134,20 +136,40 @@ def write_report(
     return path
 
 
+def _page_data(
+    metrics: Mapping[str, Any],
+    run: ReportedRun,
+    entries: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the scripts of the page know."""
+    scores, defective, groups = (
+        [one[name] for one in entries] for name in ("score", "defective", "group")
+    )
+    return {
+        "low": metrics["image"]["threshold_low"],
+        "high": metrics["image"]["threshold_high"],
+        "command": run.command,
+        "area": metrics["region"]["recall_by_area"],
+        "detection": (metrics.get("detection") or {}).get("by_area"),
+        "reliability": reliability_bins(scores, defective, groups),
+        "images": columns,
+    }
+
+
 def _image_entry(folder: Path, row: Mapping[str, Any], image: PageImage | None) -> dict[str, Any]:
-    """Return what the scripts of the page know of an image."""
+    """Return what the page knows of an image."""
     overlay = _overlay_path(folder, row)
     return {
         "id": str(row["image_id"]),
         "group": str(row.get("group", "")),
-        "defective": str(row["defective"]).lower() in ("1", "true"),
+        "defective": int(str(row["defective"]).lower() in ("1", "true")),
         "score": float(row["score"]),
-        "verdict": str(row["verdict"]),
         "outcome": str(row["outcome"]),
         "width": image.width if image else 0,
         "height": image.height if image else 0,
         "picture": image.picture if image else "",
-        "overlay": "" if overlay is None else "overlays/" + quote(overlay.name),
+        "overlay": "" if overlay is None else overlay.name,
         "regions": image.regions if image else [],
         "more": image.left_out if image else 0,
         "scores": image.scores if image else "",

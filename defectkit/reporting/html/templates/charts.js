@@ -53,7 +53,7 @@ function thin(points) {
 }
 
 // A chart: axes are {label, ticks: [[value, text]], place: value -> 0..1}.
-function chart(host, { label, x, y, line = [], ribbon = [], limit = null, dots = [], step = false }) {
+function chart(host, { label, x, y, line = [], ribbon = [], limit = null, dots = [], step = false, diagonal = false }) {
   const { width, height, left, right, top, bottom } = BOX;
   const across = (value) => left + x.place(value) * (width - left - right);
   const up = (value) => height - bottom - y.place(value) * (height - top - bottom);
@@ -76,6 +76,9 @@ function chart(host, { label, x, y, line = [], ribbon = [], limit = null, dots =
     svg("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "name", text: x.label }),
     svg("text", { x: 14, y: middle, "text-anchor": "middle", class: "name", transform: `rotate(-90 14 ${middle})`, text: y.label }),
   );
+  if (diagonal) {
+    drawing.append(svg("line", { x1: across(0), x2: across(1), y1: up(0), y2: up(1), class: "limit" }));
+  }
   if (ribbon.length) {
     const edge = [...ribbon.map(([a, low]) => [a, low]), ...ribbon.map(([a, , high]) => [a, high]).reverse()];
     drawing.append(svg("polygon", { points: edge.map(([a, b]) => `${across(a)},${up(b)}`).join(" "), class: "ribbon" }));

@@ -3,16 +3,10 @@
 const PAGE_SIZE = 60;
 const TABS = ["escape", "overkill", "review", "rest"];
 const SIZES = { any: [0, Infinity], tiny: [0, 64], small: [64, 256], medium: [256, 1024], large: [1024, 4096], huge: [4096, Infinity] };
-const gallery = { tab: "escape", shown: PAGE_SIZE };
+const gallery = { tab: "escape", list: [] };
+const byName = new Intl.Collator("en", { numeric: true });
 
 const tabOf = (outcome) => (TABS.includes(outcome) ? outcome : "rest");
-
-for (const image of images) {
-  const areas = image.regions.filter((one) => one.kind === "true").map((one) => one.area);
-  const all = areas.length ? areas : image.regions.map((one) => one.area);
-  image.size = all.length ? Math.max(...all) : null;
-  image.classes = new Set(image.regions.flatMap((one) => (one.class ? [one.class] : [])));
-}
 
 const distance = (image) => Math.max(image.score - state.high, state.low - image.score);
 const ORDERS = {
@@ -24,7 +18,7 @@ const ORDERS = {
   },
   ascending: (a, b) => a.score - b.score,
   descending: (a, b) => b.score - a.score,
-  name: (a, b) => a.id.localeCompare(b.id, "en", { numeric: true }),
+  name: (a, b) => byName.compare(a.id, b.id),
   size: (a, b) => (b.size ?? -1) - (a.size ?? -1),
 };
 
@@ -34,22 +28,23 @@ function orderOf(tab) {
   return (a, b) => compare(a, b) || (a.id < b.id ? -1 : 1);
 }
 
-function isWanted(image) {
+// The images that the filters let through.
+function wantedImages() {
   const text = byId("search").value.trim().toLowerCase();
   const [least, most] = SIZES[byId("filter-size").value];
-  const wanted = (id, has) => byId(id).value === "" || has(byId(id).value);
-  return (
+  const ofClass = DATA.images.class_names.indexOf(byId("filter-class").value.slice(1));
+  const [group, outcome] = ["filter-group", "filter-outcome"].map((id) => byId(id).value);
+  return images.filter((image) =>
     (!text || image.id.toLowerCase().includes(text)) &&
-    wanted("filter-class", (name) => image.classes.has(name.slice(1))) &&
-    wanted("filter-group", (name) => image.group === name.slice(1)) &&
-    wanted("filter-outcome", (name) => outcomeOf(image) === name) &&
-    (byId("filter-size").value === "any" || (image.size !== null && image.size >= least && image.size < most))
-  );
+    (ofClass < 0 || image.classes.includes(ofClass)) &&
+    (!group || image.group === group.slice(1)) &&
+    (!outcome || outcomeOf(image) === outcome) &&
+    (most === Infinity && !least ? true : image.size !== null && image.size >= least && image.size < most));
 }
 
 function drawGallery() {
   const members = Object.fromEntries(TABS.map((tab) => [tab, []]));
-  for (const image of images.filter(isWanted)) members[tabOf(outcomeOf(image))].push(image);
+  for (const image of wantedImages()) members[tabOf(outcomeOf(image))].push(image);
   for (const tab of TABS) {
     const button = byId(`tab-${tab}`);
     button.querySelector(".count").textContent = members[tab].length;
@@ -57,25 +52,33 @@ function drawGallery() {
     button.tabIndex = tab === gallery.tab ? 0 : -1;
     byId(`about-${tab}`).hidden = tab !== gallery.tab;
   }
-  const list = members[gallery.tab].sort(orderOf(gallery.tab));
+  gallery.list = members[gallery.tab].sort(orderOf(gallery.tab));
   byId("gallery").setAttribute("aria-labelledby", `tab-${gallery.tab}`);
-  byId("tiles").replaceChildren(
-    ...list.slice(0, gallery.shown).map((image, index) => tile(image, () => openViewer(list, index))),
+  byId("tiles").replaceChildren();
+  byId("none").hidden = gallery.list.length > 0;
+  showMore();
+}
+
+// Pictures are decoded as soon as they are in the page, so only some are at first.
+function showMore() {
+  const { list } = gallery;
+  const shown = byId("tiles").children.length;
+  byId("tiles").append(
+    ...list.slice(shown, shown + PAGE_SIZE).map((image, place) => tile(image, () => openViewer(list, shown + place))),
   );
-  byId("none").hidden = list.length > 0;
-  byId("more").hidden = list.length <= gallery.shown;
-  byId("more").textContent = `Show more (${list.length - gallery.shown} left)`;
+  const left = Math.max(0, list.length - shown - PAGE_SIZE);
+  byId("more").hidden = !left;
+  byId("more").textContent = `Show more (${left} left)`;
 }
 
 function fillFilter(id, names) {
-  const sorted = [...names].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const sorted = [...names].sort(byName.compare);
   byId(id).append(...sorted.map((name) => html("option", { value: `=${name}`, text: name })));
   byId(id).closest("label").hidden = sorted.length < 2;
 }
 
 function selectTab(tab, focus = false) {
   gallery.tab = tab;
-  gallery.shown = PAGE_SIZE;
   drawGallery();
   if (focus) byId(`tab-${tab}`).focus();
 }
@@ -99,9 +102,9 @@ function drawWorst() {
 function setUpGallery() {
   fitTiles();
   drawWorst();
-  fillFilter("filter-class", new Set(images.flatMap((one) => [...one.classes])));
-  const groups = new Set(images.map((one) => one.group));
-  fillFilter("filter-group", groups.size < images.length ? groups : []);
+  fillFilter("filter-class", DATA.images.class_names);
+  const groups = DATA.images.names;
+  fillFilter("filter-group", groups.length < images.length ? groups : []);
   gallery.tab = TABS.find((tab) => images.some((one) => tabOf(outcomeOf(one)) === tab)) ?? "rest";
   for (const [place, tab] of TABS.entries()) {
     byId(`tab-${tab}`).addEventListener("click", () => selectTab(tab));
@@ -110,16 +113,9 @@ function setUpGallery() {
       if (step) selectTab(TABS[(place + step + TABS.length) % TABS.length], true);
     });
   }
-  const changed = () => {
-    gallery.shown = PAGE_SIZE;
-    drawGallery();
-  };
-  for (const id of ["filter-class", "filter-group", "filter-outcome", "filter-size", "sort"]) byId(id).addEventListener("change", changed);
-  byId("search").addEventListener("input", changed);
-  byId("more").addEventListener("click", () => {
-    gallery.shown += PAGE_SIZE;
-    drawGallery();
-  });
+  for (const id of ["filter-class", "filter-group", "filter-outcome", "filter-size", "sort"]) byId(id).addEventListener("change", drawGallery);
+  byId("search").addEventListener("input", drawGallery);
+  byId("more").addEventListener("click", showMore);
   settles.push(drawGallery);
   drawGallery();
 }

@@ -1,29 +1,29 @@
-// What the parts of the page share: its data, the thresholds as they stand, and short helpers.
+// What the parts of the report share: its data, the thresholds as they stand, its images.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
+const DATA = JSON.parse(byId("data").textContent);
 const MODEL = { low: DATA.low, high: DATA.high };
 const state = { low: DATA.low, high: DATA.high };
-const images = DATA.images;
+const DETAILS = byId("image-details").textContent.split("\n");
 const redraws = []; // called with no argument whenever the thresholds have been moved
 const settles = []; // called when a move has ended
 
-const SVG = "http://www.w3.org/2000/svg";
-
-function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") element.textContent = value;
-    else if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+// What the page sorts and filters by is at hand; regions and scores are read when they are shown.
+class PageImage {
+  constructor(index) {
+    const columns = DATA.images;
+    for (const name of ["id", "score", "width", "height", "picture", "overlay", "size"]) this[name] = columns[name][index];
+    this.defective = columns.defective[index] === 1;
+    this.group = columns.names[columns.group[index]];
+    this.classes = columns.classes[index];
+    this.index = index;
   }
-  element.append(...children.filter((child) => child !== null));
-  return element;
+
+  get details() {
+    return JSON.parse(DETAILS[this.index]);
+  }
 }
 
-const html = (tag, attributes = {}, ...children) =>
-  fill(document.createElement(tag), attributes, children);
-const svg = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS(SVG, tag), attributes, children);
-const byId = (id) => document.getElementById(id);
+const images = DATA.images.id.map((_, index) => new PageImage(index));
 
 function verdictOf(score) {
   if (score < state.low) return "good";
@@ -47,29 +47,6 @@ function pictureOf(image) {
   return `report_pictures/${encodeURIComponent(image.picture)}`;
 }
 
-const KINDS = {
-  hit: "true defect, found",
-  missed: "true defect, missed",
-  found: "found, true",
-  false: "found, false alarm",
-};
-
-function kindOf(region) {
-  if (region.kind === "true") return region.found ? "hit" : "missed";
-  return region.kind === "found" ? "found" : "false";
-}
-
-// The outlines of an image; a dark line below each makes them visible on any gray.
-function outlines(image) {
-  return image.regions.flatMap((region, index) => {
-    const side = region.kind === "true" ? "truth" : "finding";
-    return [
-      svg("path", { d: region.path, class: `shade ${side}` }),
-      svg("path", { d: region.path, class: `line ${side} ${kindOf(region)}`, "data-region": index }),
-    ];
-  });
-}
-
 // An image with its outlines, as large as the place that it is put in.
 function miniature(image) {
   const source = pictureOf(image);
@@ -78,17 +55,9 @@ function miniature(image) {
     "svg",
     { viewBox: `0 0 ${image.width} ${image.height}`, class: "miniature", "aria-hidden": "true" },
     svg("image", { href: source, width: image.width, height: image.height }),
-    ...outlines(image),
+    ...outlines(image.details.regions ?? []),
   );
 }
-
-const OUTCOMES = {
-  escape: "escape",
-  overkill: "overkill",
-  review: "for review",
-  hit: "hit",
-  pass: "pass",
-};
 
 function tile(image, open) {
   const outcome = outcomeOf(image);
