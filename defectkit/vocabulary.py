@@ -98,6 +98,15 @@ MAX_CLASSES = 256
 SuspectKind = Literal["unlabeled", "missed", "class", "copies", "tiny", "flat"]
 """Why a label is suspected to be wrong."""
 
+RelabelAction = Literal["drop-label", "set-class", "ignore", "mark-good", "leave-out", "keep"]
+"""What ``prepare --relabel`` does with a label or an image.
+
+``drop-label``: the labeled region is no defect. ``set-class``: it is one of another class.
+``ignore``: the unlabeled pixels of a box count nowhere. ``mark-good``: no label of the image is a
+defect. ``leave-out``: the image is not used. ``keep``: the label was looked at and is right.
+"""
+RELABEL_ACTIONS: tuple[RelabelAction, ...] = get_args(RelabelAction)
+
 SynthSurface = Literal["textures", "weave", "part"]
 """What synthetic images show: the texture families in turn, or pieces of one weave, or parts of one
 kind under a fixed camera, which are hard to tell from copies."""

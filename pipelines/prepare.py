@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from defectkit.errors import MAX_SEED, DatasetError, check_range
-from defectkit.terminal import SafeConsole
+from defectkit.terminal import SafeConsole, one_line
 from defectkit.vocabulary import (
     SPLITS,
     LabelFormatOption,
@@ -106,6 +106,7 @@ def run(
     percentile: str | None = None,
     pages: PagesOption = "first",
     show_channels: str | None = None,
+    relabel: str | Path | None = None,
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
@@ -165,6 +166,9 @@ def run(
         pages: TIFF of several pages: take the first, or all as the channels of one image.
         show_channels: Images of 2 or more than 3 channels: the three, from 0, that pictures show
             as red, green and blue; by default 0,1,2, or 0,1,1 of two.
+        relabel: A CSV of corrections to the labels, as the page of suspects saves it: image_id,
+            action, and for labels class_id,x,y,width,height. Actions: drop-label, set-class (to
+            new_class), ignore, mark-good, leave-out, keep. The source stays as it is.
         skip_bad_rows: Leave out images with bad rows, with the reason in ledger.csv, and go on.
         allow_leaks: Let images that show the same thing be in different splits, as for different
             workpieces under a fixed camera: a given split is kept whatever it separates, and only
@@ -184,8 +188,14 @@ def run(
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
+    from defectkit.labels.corrections import (
+        describe_corrections,
+        read_corrections,
+        refuse_corrections,
+    )
     from defectkit.labels.read_options import ReadOptions
     from defectkit.preparation.convention import decide_polygons, decide_rle_convention
+    from defectkit.preparation.corrections import assign_corrections
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images, mark_joined
     from defectkit.preparation.image_groups import assign_groups
@@ -202,6 +212,7 @@ def run(
     from defectkit.preparation.worker_pool import check_workers, open_worker_pool
     from defectkit.preparation.write_dataset import (
         check_output_folder,
+        describe_source,
         describe_sources,
         sort_classes,
         write_dataset_folder,
@@ -239,6 +250,9 @@ def run(
         options=options,
     )
     choose_rois(matching, str(roi) if roi else None)
+    corrections = read_corrections(Path(relabel)) if relabel else []
+    if relabel:
+        assign_corrections(matching, corrections, Path(relabel))
     _refuse_ignore_class(matching, ignore_class)
     convention = decide_rle_convention(matching, base=rle_base, order=rle_order)
     decide_polygons(matching, asked=polygons)
@@ -252,6 +266,8 @@ def run(
         written = results.if_failed("ledger.csv")
         ledger = _write_ledger(matching, facts, results.folder)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, written)
+        if relabel:
+            refuse_corrections(Path(relabel), [bad for image in facts for bad in image.unfit])
         usable = [image for image in facts if not image.problem]
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
         sheets = previews.class_sheets(results.folder / "preview", usable, classes)
@@ -277,6 +293,7 @@ def run(
         measured = measure_dataset(prepared)
         info = {
             **describe_sources(matching, convention, Path(meta) if meta else None, out),
+            "relabel": describe_source(Path(relabel), out) if relabel else None,
             "pixels": pixels.to_dict(),
             "classes": classes,
             "counts": {key: getattr(summary, key) for key in COUNTS},
@@ -290,6 +307,9 @@ def run(
             "facts": measured.to_dict() if measured else None,
         }
         write_info(results.folder, info)
+    if relabel:
+        told = f"Relabeled by {relabel}: {describe_corrections(corrections)}."
+        console.print(one_line(told), highlight=False, soft_wrap=True)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     print_outcome(console, out, ledger, warnings, matching.table.kind, classes)
     return summary

@@ -239,7 +239,8 @@ def _print(
     console.print(
         one_line(
             f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
-            "Nothing was changed: fix the labels and run 'defectkit prepare' again."
+            "Nothing was changed: mark there what is wrong, save relabel.csv, and run 'defectkit "
+            "prepare' again with --relabel relabel.csv; or fix the labels."
         ),
         soft_wrap=True,
     )

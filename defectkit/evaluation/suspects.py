@@ -50,6 +50,7 @@ class Suspect:
     ``suspicion`` is in [0, 1], 1 for a label that cannot be right. ``class_id`` is the labeled
     class, or the class that the model finds where nothing is labeled, empty if it tells none. For
     ``copies``, ``class_id`` is empty, ``box_xywh`` and ``area`` (in pixels) are None.
+    ``found_class`` is the class that the model assigns to a label, only for ``class``.
     """
 
     image_id: str
@@ -59,6 +60,7 @@ class Suspect:
     area: int | None
     suspicion: float
     reason: str
+    found_class: str = ""
 
     def cells(self, rank: int, split: str) -> tuple[object, ...]:
         """Return a row of ``suspects.csv``."""
@@ -106,6 +108,7 @@ def suspects_by_model(
                     "class",
                     scores[best] - own,
                     f"the model predicts {best} ({scores[best]:.2f}), not {class_id} ({own:.2f})",
+                    found_class=best,
                 )
     found = finding.mask
     for group, surroundings in _join_near(found):
@@ -204,7 +207,14 @@ def _join_near(found: Mask) -> Iterator[tuple[Region, Mask]]:
 
 
 def _suspect(
-    image_id: str, class_id: str, region: Region, kind: SuspectKind, suspicion: float, reason: str
+    image_id: str,
+    class_id: str,
+    region: Region,
+    kind: SuspectKind,
+    suspicion: float,
+    reason: str,
+    *,
+    found_class: str = "",
 ) -> Suspect:
     return Suspect(
         image_id=image_id,
@@ -214,6 +224,7 @@ def _suspect(
         area=region.area,
         suspicion=suspicion,
         reason=reason,
+        found_class=found_class,
     )
 
 

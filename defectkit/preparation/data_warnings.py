@@ -53,7 +53,9 @@ def _warn_about_files(
         warnings.append(
             f"{len(matching.missing)} images that are listed as good have no file: {names}"
         )
-    unread = [image.problem for image in facts if image.problem and not image.ledger]
+    unread = [
+        image.problem for image in facts if image.problem and not (image.ledger or image.left_out)
+    ]
     if unread:
         warnings.append(f"{len(unread)} images without rows cannot be read: {_first_names(unread)}")
     return warnings

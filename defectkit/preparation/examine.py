@@ -5,7 +5,7 @@ memory does not grow with the size of the images.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,9 +24,11 @@ from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.scope import decode_roi
 from defectkit.labels.table import LabelRow
+from defectkit.preparation.corrections import correct
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
 from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.rows_read import RowsRead
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
 
@@ -72,6 +74,7 @@ def examine_image(
     height, width = values.shape[:2]
     read = _read_rows(image.rows, (height, width), convention, options)
     read = _cut_to_scope(read, roi, (height, width))
+    unfit, left_out = correct(read, image.corrections, (height, width))
     ledger = _refuse_all_if_one(read.ledger)
     refused = next((row for row in ledger if row.outcome == "refused"), None)
     regions = tuple(
@@ -100,7 +103,9 @@ def examine_image(
         cut_rows=read.cut_rows,
         lost_rows=read.lost_rows,
         ledger=tuple(ledger),
-        problem=f"line {refused.line} was refused" if refused else "",
+        unfit=unfit,
+        left_out=bool(left_out),
+        problem=f"line {refused.line} was refused" if refused else left_out,
     )
 
 
@@ -125,31 +130,14 @@ def _unite(runs_by_class: Mapping[str, rle.Runs], shape: ImageSize) -> Mask | No
     return first.union(*others).to_mask(shape).view(np.bool_) if first else None
 
 
-@dataclass(slots=True)
-class _Read:
-    """What the rows of an image say: runs and canonical texts by class, and the ignored pixels.
-
-    ``runs`` has the runs of each row that gives defects, by its place in the ledger, where pixels
-    of the image may not count.
-    """
-
-    runs_by_class: dict[str, rle.Runs] = field(default_factory=dict)
-    rles: dict[str, str] = field(default_factory=dict)
-    ignored: rle.Runs | None = None
-    ledger: list[LedgerRow] = field(default_factory=list)
-    runs: dict[int, rle.Runs] = field(default_factory=dict)
-    cut_rows: int = 0
-    lost_rows: int = 0
-
-
 def _read_rows(
     rows: Sequence[LabelRow],
     shape: ImageSize,
     convention: RleConvention,
     options: ReadOptions,
-) -> _Read:
+) -> RowsRead:
     """Read the rows, those of one class united, and those of ignored pixels."""
-    read = _Read()
+    read = RowsRead()
     by_class: dict[str, list[rle.Runs]] = {}
     ignored: list[rle.Runs] = []
     lines: dict[str, int] = {}  # of the first row, by class
@@ -190,7 +178,7 @@ def _read_rows(
     return read
 
 
-def _cut_to_scope(read: _Read, roi: str, shape: ImageSize) -> _Read:
+def _cut_to_scope(read: RowsRead, roi: str, shape: ImageSize) -> RowsRead:
     """Leave out of the masks what does not count, and say so in the ledger; change ``read``."""
     if not roi and not read.ignored:
         return read

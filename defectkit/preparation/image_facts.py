@@ -39,6 +39,8 @@ class ImageFacts:
         cut_rows: number of rows that had pixels which do not count; they are left out.
         lost_rows: number of those of which nothing is left.
         ledger: the outcome of each of its rows.
+        unfit: the lines of the corrections that fit nothing, each with the reason.
+        left_out: whether a correction leaves it out.
         problem: empty, or the reason why the image or its labels cannot be used; then nothing but
             the ledger counts.
     """
@@ -64,6 +66,8 @@ class ImageFacts:
     cut_rows: int = 0
     lost_rows: int = 0
     ledger: tuple[LedgerRow, ...] = ()
+    unfit: tuple[tuple[int, str], ...] = ()
+    left_out: bool = False
     problem: str = ""
 
     def read_image(self) -> Image:

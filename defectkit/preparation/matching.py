@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from defectkit.labels.corrections import Correction
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
@@ -25,12 +26,16 @@ NEAREST_TRIES = 10
 # Without slots it travels between processes in half of the time.
 @dataclass(frozen=True)
 class MatchedImage:
-    """An image file, the rows of the label table about it, and where its ``roi`` is read from."""
+    """An image file, the rows of the label table about it, and where its ``roi`` is read from.
+
+    ``corrections`` change what the rows say.
+    """
 
     image_id: str
     path: Path
     rows: tuple[LabelRow, ...] = ()
     roi: str = ""
+    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(slots=True)

@@ -187,22 +187,22 @@ def describe_sources(
     table = matching.table
     has_rles = any(row.rle for row in table.rows)
     return {
-        "source": _describe_source(table.path, table.files, out),
+        "source": describe_source(table.path, out, table.files),
         "format": matching.source_format,
         "form": table.form,
         "truth": table.kind,
-        "meta": _describe_source(meta, [meta], out) if meta else None,
+        "meta": describe_source(meta, out) if meta else None,
         "images": relative_path(matching.folder.root, out),
         "rle": asdict(convention) if has_rles else None,
     }
 
 
-def _describe_source(path: Path, files: Sequence[Path], out: Path) -> dict[str, str]:
+def describe_source(path: Path, out: Path, files: Sequence[Path] | None = None) -> dict[str, str]:
     """Return the path of a source as seen from ``out``, and its SHA-256.
 
     The hash of a folder is that of the list of the hashes and paths of its ``files``.
     """
-    if [path] == list(files):
+    if files is None or [path] == list(files):
         digest = sha256_file(path)
     else:
         lines = (f"{sha256_file(file)} {relative_path(file, path)}\n" for file in files)

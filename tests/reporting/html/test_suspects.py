@@ -53,7 +53,10 @@ def test_each_suspect_is_shown_with_its_picture_and_its_reason(picture):
         (picture, "train", [suspect(image_id="b.png")]),
         total=2,
     )
-    assert "1. a.png · validation tiny, class dent · 0.75 · 2 pixels flat · 0.75" in shown.text
+    assert (
+        "1. a.png · validation tiny, class dent · 0.75 · 2 pixels Accept: remove this label "
+        "Dismiss: keep it flat · 0.75 · looks plain"
+    ) in shown.text
     assert "2. b.png · training" in shown.text
     assert "2 images with suspect labels" in shown.text
     for meaning in KIND_MEANINGS.values():
@@ -74,6 +77,8 @@ def test_it_says_how_many_are_not_shown(picture):
 def test_names_are_text_and_nothing_else(picture):
     shown = page((picture, "val", [suspect(image_id=EVIL, class_id=EVIL, reason=EVIL)]), title=EVIL)
     assert shown.text.count(EVIL) >= 4  # title, image, class and reason
-    assert not {"script", "iframe", "object", "link"} & {tag for tag, _ in shown.tags}
+    assert not {"iframe", "object", "link"} & {tag for tag, _ in shown.tags}
+    scripts = [attributes for tag, attributes in shown.tags if tag == "script"]
+    assert scripts == [{"type": "application/json", "id": "data"}, {}]  # the page's own
     assert all("onerror" not in attributes for _, attributes in shown.tags)
     assert "1337" not in shown.text
