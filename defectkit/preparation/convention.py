@@ -16,7 +16,8 @@ from defectkit.labels.rle_convention import (
 )
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.image_facts import ImageFacts
-from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.matched_image import MatchedImage
+from defectkit.preparation.matching import Matching
 from defectkit.vocabulary import PolygonOption, RleBaseOption, RleOrderOption
 
 MAX_SAMPLED_IMAGES = 64

@@ -27,7 +27,8 @@ from defectkit.labels.table import LabelRow
 from defectkit.preparation.corrections import correct
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
-from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.matched_image import MatchedImage
+from defectkit.preparation.matching import Matching
 from defectkit.preparation.rows_read import RowsRead
 from defectkit.regions import Region, measure_regions
 from defectkit.vocabulary import RowOutcome
@@ -63,14 +64,7 @@ def examine_image(
     except MemoryShortageError:
         raise
     except (ImageError, LabelError) as error:
-        problem = str(error)
-        ledger = [
-            LedgerRow(row.line, row.image_id, row.class_id, "refused", problem)
-            for row in image.rows
-        ]
-        return ImageFacts(
-            image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
-        )
+        return _cannot_be_read(image, str(error))
     height, width = values.shape[:2]
     read = _read_rows(image.rows, (height, width), convention, options)
     read = _cut_to_scope(read, roi, (height, width))
@@ -106,6 +100,15 @@ def examine_image(
         unfit=unfit,
         left_out=bool(left_out),
         problem=f"line {refused.line} was refused" if refused else left_out,
+    )
+
+
+def _cannot_be_read(image: MatchedImage, problem: str) -> ImageFacts:
+    ledger = [
+        LedgerRow(row.line, row.image_id, row.class_id, "refused", problem) for row in image.rows
+    ]
+    return ImageFacts(
+        image_id=image.image_id, path=image.path, ledger=tuple(ledger), problem=problem
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from defectkit.labels.corrections import Correction
 from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
@@ -14,6 +13,7 @@ from defectkit.preparation.given_splits import is_defect
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import split_words_of
 from defectkit.preparation.label_files import find_image, settle_label_files
+from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.open_image_folder import open_image_folder
 from defectkit.preparation.read_labels import folders_near_labels, read_labels
 from defectkit.preparation.unlisted_images import Unlisted, find_unlisted
@@ -21,21 +21,6 @@ from defectkit.vocabulary import LabelFormat, LabelFormatOption
 
 NEAREST_TRIES = 10
 """Number of images without a file for which the nearest name is looked for."""
-
-
-# Without slots it travels between processes in half of the time.
-@dataclass(frozen=True)
-class MatchedImage:
-    """An image file, the rows of the label table about it, and where its ``roi`` is read from.
-
-    ``corrections`` change what the rows say.
-    """
-
-    image_id: str
-    path: Path
-    rows: tuple[LabelRow, ...] = ()
-    roi: str = ""
-    corrections: tuple[Correction, ...] = ()
 
 
 @dataclass(slots=True)

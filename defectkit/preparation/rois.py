@@ -9,7 +9,8 @@ from defectkit.data.roi_source import open_roi
 from defectkit.errors import DatasetError
 from defectkit.labels.scope import parse_box
 from defectkit.preparation.image_facts import ImageFacts
-from defectkit.preparation.matching import MatchedImage, Matching
+from defectkit.preparation.matched_image import MatchedImage
+from defectkit.preparation.matching import Matching
 
 COLUMN = "roi"
 

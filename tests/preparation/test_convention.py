@@ -18,7 +18,7 @@ from defectkit.preparation.convention import (
     sample_rows,
 )
 from defectkit.preparation.examine import examine_image
-from defectkit.preparation.matching import MatchedImage
+from defectkit.preparation.matched_image import MatchedImage
 
 SIZE = (6, 8)
 

@@ -12,7 +12,7 @@ from defectkit.labels.read_options import ReadOptions
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import collect_ledger, examine_image
-from defectkit.preparation.matching import MatchedImage
+from defectkit.preparation.matched_image import MatchedImage
 
 COLUMNS = RleConvention(base=1, order="column", how_decided="given")
 SIZE = (12, 20)

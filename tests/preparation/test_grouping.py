@@ -9,7 +9,7 @@ from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.examine import examine_image
 from defectkit.preparation.grouping import group_images, mark_joined
-from defectkit.preparation.matching import MatchedImage
+from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.worker_pool import open_worker_pool
 
 CONVENTION = RleConvention(1, "column", "given")
