@@ -23,11 +23,10 @@ from defectkit.vocabulary import Device, Split
 if TYPE_CHECKING:
     import pandas as pd
 
-    from defectkit.arrays import Image
     from defectkit.data.dataset import ImageRecord
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.evaluation_result import EvaluationResult
-    from defectkit.reporting.drawing.comparison import RunFinding
+    from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
 
 Row = dict[str, Any]
 PAGE_FILES = ("comparison.png", "comparison.html")
@@ -83,6 +82,7 @@ def run(
         DatasetError: Two runs were trained or evaluated on different data.
         DefectkitError: A run cannot be loaded or evaluated.
     """
+    from defectkit.data.images import write_png
     from defectkit.deployment.run_dataset import check_trained_on_same_data
     from defectkit.evaluation.comparison import (
         compare_results,
@@ -90,6 +90,8 @@ def run(
         warn_of_incomparable,
     )
     from defectkit.reporting.comparison_table import print_comparison
+    from defectkit.reporting.drawing.comparison import draw_comparison
+    from defectkit.reporting.html.comparison import comparison_page
     from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
@@ -116,10 +118,21 @@ def run(
         ]
         notes = warn_of_incomparable(results, [one.rule for one in inspected])
         notes += [note for one in inspected for note in one.notes]
-        picture = _draw_examples(examples, [one.findings for one in inspected], rows)
+        compared = _compare_examples(examples, [one.findings for one in inspected])
+        picture = draw_comparison(compared, [_title(row) for row in rows])
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
-        _write_page(written.folder, rows, picture, results[0], split=split, notes=notes)
+        write_png(written.folder / "comparison.png", picture)
+        page = comparison_page(
+            rows,
+            picture,
+            title=f"Comparison: {split} split",
+            images=len(results[0].image_ids),
+            groups=len(set(results[0].groups.tolist())),
+            notes=notes,
+            examples=compared,
+        )
+        write_text(written.folder / "comparison.html", page)
     print_comparison(console, rows, notes, written.out)
     if open_page:
         open_in_browser(written.out / "comparison.html", console)
@@ -228,15 +241,13 @@ def _find(model: "TrainedModel", record: "ImageRecord", *, all_regions: bool) ->
     )
 
 
-def _draw_examples(
-    examples: "Sequence[ImageRecord]",
-    findings: "Sequence[Sequence[RunFinding]]",
-    rows: Sequence[Row],
-) -> "Image":
-    """Draw the examples with the findings of each run; ``findings`` and ``rows`` go by runs."""
+def _compare_examples(
+    examples: "Sequence[ImageRecord]", findings: "Sequence[Sequence[RunFinding]]"
+) -> "list[ComparedImage]":
+    """Return the examples with the findings of each run; ``findings`` go by runs."""
     import numpy as np
 
-    from defectkit.reporting.drawing.comparison import ComparedImage, draw_comparison
+    from defectkit.reporting.drawing.comparison import ComparedImage
 
     images = []
     for record, own in zip(examples, zip(*findings, strict=True), strict=True):
@@ -250,8 +261,12 @@ def _draw_examples(
                 findings=own,
             )
         )
-    titles = [(row["run"], f"{row['approach']}, {row['network']}") for row in rows]
-    return draw_comparison(images, titles)
+    return images
+
+
+def _title(row: Row) -> tuple[str, str]:
+    """Return the name of a run, and a line about its model."""
+    return row["run"], f"{row['approach']}, {row['network']}"
 
 
 def _run_facts(run: Path, model: "TrainedModel") -> Row:
@@ -275,23 +290,3 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
         "train_seconds": training_seconds(run) or None,
         "epochs": last.get("epoch"),
     }
-
-
-def _write_page(
-    out: Path,
-    rows: Sequence[Row],
-    picture: "Image",
-    result: "EvaluationResult",
-    *,
-    split: Split,
-    notes: Sequence[str],
-) -> None:
-    """Write the picture and the page; ``result`` is any of the evaluations."""
-    from defectkit.data.images import write_png
-    from defectkit.reporting.html.comparison import comparison_page
-
-    write_png(out / "comparison.png", picture)
-    title = f"Comparison: {split} split"
-    images, groups = len(result.image_ids), len(set(result.groups.tolist()))
-    page = comparison_page(rows, picture, title=title, images=images, groups=groups, notes=notes)
-    write_text(out / "comparison.html", page)

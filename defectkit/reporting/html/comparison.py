@@ -15,7 +15,13 @@ from defectkit.reporting.comparison_table import (
     format_cell,
     make_cells,
 )
+from defectkit.reporting.drawing.comparison import ComparedImage
+from defectkit.reporting.html.compared_images import compared_images
+from defectkit.reporting.html.page_data import page_json
 from defectkit.reporting.html.render import data_uri, encode_jpeg, render_page
+
+MAX_PAGE_BYTES = 40_000_000
+"""Number of bytes of the images that are taken in; of the others there is the picture alone."""
 
 
 class DifferenceRow(NamedTuple):
@@ -38,6 +44,7 @@ def comparison_page(
     images: int,
     groups: int,
     notes: Sequence[str],
+    examples: Sequence[ComparedImage] = (),
 ) -> str:
     """Return the page: the table, the differences with their significance, and the picture.
 
@@ -48,9 +55,15 @@ def comparison_page(
         images: number of images that the runs were evaluated on.
         groups: number of groups of these images.
         notes: warnings that the reader needs before comparing.
+        examples: images with a finding of each run.
     """
+    shown = list(compared_images(examples, max_bytes=MAX_PAGE_BYTES))
     return render_page(
         "comparison.html",
+        styles=["controls.css", "marks.css", "compare.css"],
+        scripts=["elements.js", "stage.js", "compare.js"],
+        examples=bool(shown),
+        data=page_json({"runs": [row["run"] for row in rows], "images": shown}),
         title=title,
         headline=_headline(rows, images),
         notes=notes,

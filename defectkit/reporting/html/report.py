@@ -27,7 +27,7 @@ SCRIPTS = (
     *("rates.js", "elements.js", "stage.js", "page.js", "charts.js", "reliability.js"),
     *("thresholds.js", "viewer.js", "swipe.js", "gallery.js"),
 )
-STYLES = ("report.css",)
+STYLES = ("marks.css", "report.css")
 
 MAX_PAGE_BYTES = 40_000_000
 """Images that would make the page larger stay beside it."""

@@ -59,7 +59,7 @@ def suspects_page(
     places = iter(range(len(listed)))
     return render_page(
         "suspects.html",
-        styles=["suspects.css"],
+        styles=["controls.css", "suspects.css"],
         scripts=["elements.js", "suspects.js"],
         title=title,
         total=total,

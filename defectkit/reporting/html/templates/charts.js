@@ -198,7 +198,7 @@ function drawSizes() {
     y: linear("found"),
     line: along(curve.probability),
     ribbon: curve.low ? curve.sizes.map((size, i) => [size, curve.low[i], curve.high[i]]) : [],
-    limit: curve.a90 ? { x: curve.a90, text: "a90" } : null,
+    limit: curve.a90 ? { x: curve.a90, text: "90 % found" } : null,
     dots: bins.flatMap(([name, rate], i) =>
       rate.total
         ? [{
