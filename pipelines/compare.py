@@ -82,7 +82,6 @@ def run(
         DatasetError: Two runs were trained or evaluated on different data.
         DefectkitError: A run cannot be loaded or evaluated.
     """
-    from defectkit.data.images import write_png
     from defectkit.deployment.run_dataset import check_trained_on_same_data
     from defectkit.evaluation.comparison import (
         compare_results,
@@ -90,8 +89,6 @@ def run(
         warn_of_incomparable,
     )
     from defectkit.reporting.comparison_table import print_comparison
-    from defectkit.reporting.drawing.comparison import draw_comparison
-    from defectkit.reporting.html.comparison import comparison_page
     from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
@@ -119,20 +116,9 @@ def run(
         notes = warn_of_incomparable(results, [one.rule for one in inspected])
         notes += [note for one in inspected for note in one.notes]
         compared = _compare_examples(examples, [one.findings for one in inspected])
-        picture = draw_comparison(compared, [_title(row) for row in rows])
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
-        write_png(written.folder / "comparison.png", picture)
-        page = comparison_page(
-            rows,
-            picture,
-            title=f"Comparison: {split} split",
-            images=len(results[0].image_ids),
-            groups=len(set(results[0].groups.tolist())),
-            notes=notes,
-            examples=compared,
-        )
-        write_text(written.folder / "comparison.html", page)
+        _write_page(written.folder, rows, compared, results[0], split=split, notes=notes)
     print_comparison(console, rows, notes, written.out)
     if open_page:
         open_in_browser(written.out / "comparison.html", console)
@@ -264,11 +250,6 @@ def _compare_examples(
     return images
 
 
-def _title(row: Row) -> tuple[str, str]:
-    """Return the name of a run, and a line about its model."""
-    return row["run"], f"{row['approach']}, {row['network']}"
-
-
 def _run_facts(run: Path, model: "TrainedModel") -> Row:
     """Return the cells of ``comparison.csv`` about the run's model and its cost."""
     from defectkit.approaches.fused import approach_name, network_name
@@ -290,3 +271,26 @@ def _run_facts(run: Path, model: "TrainedModel") -> Row:
         "train_seconds": training_seconds(run) or None,
         "epochs": last.get("epoch"),
     }
+
+
+def _write_page(
+    out: Path,
+    rows: Sequence[Row],
+    compared: "Sequence[ComparedImage]",
+    result: "EvaluationResult",
+    *,
+    split: Split,
+    notes: Sequence[str],
+) -> None:
+    """Write the picture and the page; ``result`` is any of the evaluations."""
+    from defectkit.data.images import write_png
+    from defectkit.reporting.drawing.comparison import draw_comparison
+    from defectkit.reporting.html.comparison import comparison_page
+
+    titles = [(row["run"], f"{row['approach']}, {row['network']}") for row in rows]
+    picture = draw_comparison(compared, titles)
+    write_png(out / "comparison.png", picture)
+    title = f"Comparison: {split} split"
+    counts = {"images": len(result.image_ids), "groups": len(set(result.groups.tolist()))}
+    page = comparison_page(rows, picture, title=title, notes=notes, examples=compared, **counts)
+    write_text(out / "comparison.html", page)

@@ -64,7 +64,7 @@ def outline_paths(truth: Mask, predicted: Mask) -> dict[str, str]:
     hit = _regions_with(truth, predicted, FOUND_COVERAGE)
     found = _regions_with(predicted, truth, 0.0)
     masks = {"hit": hit, "missed": truth & ~hit, "found": found, "false": predicted & ~found}
-    return {name: outline_path(mask) for name, mask in masks.items()}
+    return {name: outline_path(mask) for name, mask in masks.items() if mask.any()}
 
 
 def _regions_with(mask: Mask, other: Mask, share: float) -> Mask:

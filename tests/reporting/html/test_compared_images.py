@@ -31,8 +31,8 @@ def test_each_run_has_its_own_outlines():
     assert (shown["width"], shown["height"], shown["kind"]) == (60, 40, "class dent")
     first, second = (one["paths"] for one in shown["runs"])
     path = outline_path(boxes((2, 8, 2, 8)))
-    assert first == {"hit": path, "missed": "", "found": path, "false": ""}
-    assert second == {"hit": "", "missed": path, "found": "", "false": ""}
+    assert first == {"hit": path, "found": path}
+    assert second == {"missed": path}
     picture = decode_image(base64.b64decode(shown["picture"]), name="picture")
     assert picture.shape[:2] == (40, 60)
 
@@ -44,15 +44,13 @@ def test_a_region_is_found_when_a_tenth_of_it_is(width, kind):
     paths = outline_paths(truth, predicted)
     assert paths[kind] == outline_path(truth)
     assert paths["false"] == outline_path(far)
-    assert bool(paths["found"]) == bool(width)
+    assert ("found" in paths) == bool(width)
 
 
 def test_a_touch_of_less_is_true_but_no_hit():
     truth = boxes((10, 20, 10, 20))
     paths = outline_paths(truth, boxes((10, 13, 10, 13)))
-    assert (paths["hit"], paths["false"]) == ("", "")
-    assert paths["missed"]
-    assert paths["found"]
+    assert paths.keys() == {"missed", "found"}
 
 
 def test_images_beyond_the_room_are_left_out():

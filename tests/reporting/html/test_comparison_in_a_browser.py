@@ -113,7 +113,7 @@ def test_each_run_shows_its_verdict_and_its_marks(opened):
             "(one) => getComputedStyle(one).display !== 'none').map((one) => one.classList[2])"
         )
 
-    assert [kinds(place) for place in (1, 2, 3)] == [[], ["hit", "found"], ["missed", "false"]]
+    assert [kinds(place) for place in (1, 2, 3)] == [[], ["found", "hit"], ["false", "missed"]]
     opened.run("document.getElementById('stages').focus()")
     opened.press("t")
     assert kinds(3) == ["false"]

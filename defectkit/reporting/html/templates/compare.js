@@ -17,11 +17,13 @@ function makeStages() {
   }
 }
 
+// The truth is dashed and lies on top, so that both lines show where they are the same.
 function lines(paths) {
-  return Object.entries(paths).filter(([, path]) => path).flatMap(([kind, path]) => {
-    const side = kind === "hit" || kind === "missed" ? "truth" : "finding";
-    return [svg("path", { d: path, class: `shade ${side}` }), svg("path", { d: path, class: `line ${side} ${kind}` })];
-  });
+  const sides = [["false", "finding"], ["found", "finding"], ["missed", "truth"], ["hit", "truth"]];
+  return sides.filter(([kind]) => paths[kind]).flatMap(([kind, side]) => [
+    svg("path", { d: paths[kind], class: `shade ${side}` }),
+    svg("path", { d: paths[kind], class: `line ${side} ${kind}` }),
+  ]);
 }
 
 function showCompared(index) {
