@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from filecmp import cmp
 from pathlib import Path, PurePath, PurePosixPath
 
-from filelock import FileLock, Timeout
-
 from defectkit.errors import DefectkitError, OutputError
 from defectkit.files import ensure_writable, make_folder, output_error, replace_file, sync_folder
 from defectkit.results_marker import (
@@ -249,6 +247,8 @@ def hold_lock(path: Path, *, busy: DefectkitError, seconds: float = 0) -> Iterat
         DefectkitError: ``busy``.
         OutputError: the file cannot be written.
     """
+    from filelock import FileLock, Timeout  # Here, since the help of commands does not need it.
+
     try:
         lock = FileLock(path, timeout=seconds)
         lock.acquire()

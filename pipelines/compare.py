@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.console import Console
-from rich.progress import track
 
 from defectkit.errors import ConfigError
 from defectkit.files import write_text
@@ -195,6 +194,8 @@ def _inspect_examples(
     console: Console,
 ) -> "tuple[list[ImageRecord], list[InspectedRun]]":
     """Return the images to show and what each run finds in them, one model in memory at a time."""
+    from rich.progress import track
+
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.out_of_fold import warn_of_trained_images
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from defectkit.errors import check_range
@@ -168,6 +167,8 @@ def _draw_pictures(
     console: Console,
 ) -> "list[tuple[Path, Split, list[Suspect]]]":
     """Draw the first images and return the path, split and suspects of each."""
+    from rich.progress import track
+
     from defectkit.reporting.drawing.overlay import overlay_name
 
     by_id = {record.image_id: record for record in records}

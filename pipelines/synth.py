@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 
 from defectkit.errors import OutputError, check_range
 from defectkit.files import read_limited, write_text
@@ -71,6 +70,8 @@ def run(
         ConfigError: A setting is out of its range.
         OutputError: ``out`` cannot be written or has other labels or images of the same names.
     """
+    from rich.progress import track
+
     from defectkit.data.images import write_png
     from defectkit.synthesis.generator import check_settings, synthesize
 

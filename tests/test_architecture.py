@@ -155,7 +155,7 @@ def test_what_the_page_of_the_architecture_names_is_there():
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(code):
     heavy = ["torch", "torchvision", "pandas", "cv2", "timm", "matplotlib", "scipy", "skimage"]
-    heavy += ["numpy", "defectkit.config"]
+    heavy += ["numpy", "filelock", "defectkit.config"]
     check = f"\nimport sys; sys.exit(', '.join(n for n in {heavy} if n in sys.modules) or None)"
     ended = subprocess.run(
         [sys.executable, "-c", code + check], capture_output=True, text=True, check=False
