@@ -65,10 +65,19 @@ def onnx_bytes(model: Any, metadata: Mapping[str, str]) -> bytes:
 def read_in_openvino(content: bytes) -> Any:
     """Return an ONNX file's content as an OpenVINO model.
 
+    What does not depend on the images is computed here: reading ONNX makes more operations for the
+    shapes of biases than the network has, and each takes time when a model is loaded.
+
     Raises:
         MissingPackageError: openvino is not installed.
     """
-    return openvino_core().read_model(BytesIO(content))
+    model = openvino_core().read_model(BytesIO(content))
+    from openvino import passes
+
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
+    return model
 
 
 def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:

@@ -105,6 +105,19 @@ def test_signals_are_handled_after_a_thread_lets_go_of_an_openvino_model(tmp_pat
     assert (run.returncode, run.stdout) == (0, "handled\n"), run.stderr
 
 
+def test_importing_openvino_takes_its_converter_only_when_it_is_asked_for():
+    code = (
+        "import sys\n"
+        "from defectkit.deployment.engines import import_openvino\n"
+        "openvino = import_openvino('this')\n"
+        "assert 'openvino.tools.ovc' not in sys.modules\n"
+        "assert callable(openvino.convert_model)\n"
+        "assert not hasattr(openvino, 'nothing')\n"
+        "import openvino_telemetry\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_openvino_computes_only_what_is_read(tmp_path):
     images = opset13.parameter([-1, -1, -1, 1], np.uint8, name="images")
     numbers = opset13.convert(images, "f32")

@@ -66,3 +66,21 @@ def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
     with pytest.raises(MissingPackageError, match=r"onnxscript.*defectkit\[export\]"):
         trace_to_onnx(Halves(), channels=1)
+
+
+def test_an_openvino_graph_computes_nothing_that_is_known_before(capfd):
+    class Convolved(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 2, 3, padding=1)
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"score_map": self.convolution(images.permute(0, 3, 1, 2).float() / 255)}
+
+    content = onnx_bytes(trace_to_onnx(Convolved(), channels=1), {})
+    operations = read_in_openvino(content).get_ordered_ops()
+    computed = [one for one in operations if one.get_input_size()]
+    kinds = [{given.get_node().get_type_name() for given in one.input_values()} for one in computed]
+    assert kinds
+    assert {"Constant"} not in kinds
+    assert "ShapeOf" not in [one.get_type_name() for one in operations]
