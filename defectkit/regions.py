@@ -106,13 +106,11 @@ def label_regions(
 
     # Run by run and not pixel by pixel: several times as fast on large regions.
     edges = np.flatnonzero(np.diff(inside.ravel(), prepend=False))
-    lengths = np.diff(edges, prepend=0, append=inside.size)  # Background and defect in turn.
-    ranked = np.zeros(len(lengths), np.int32)
-    ranked[1::2] = ranks[numbers.ravel()[edges[::2]]]
+    begins, lengths = edges[::2], edges[1::2] - edges[::2]
+    ranked = ranks[numbers.ravel()[begins]]
     del numbers  # Large, and no longer needed.
-    ranks_inside = np.repeat(ranked, lengths).reshape(inside.shape)[:, :width]
-    region_map[y : y + height, x : x + width] = ranks_inside
-    areas = np.bincount(ranked[1::2], lengths[1::2], minlength=count)[1:].astype(int).tolist()
+    region_map[y : y + height, x : x + width][defect.view(np.bool_)] = np.repeat(ranked, lengths)
+    areas = np.bincount(ranked, lengths, minlength=count)[1:].astype(int).tolist()
     return region_map, [
         Region(box_xywh=box, area=area, class_id=class_id)
         for box, area in zip(boxes, areas, strict=True)
@@ -139,7 +137,7 @@ def measure_region_map(region_map: RegionMap) -> list[Region]:
 
 def _crop_to_defects(mask: npt.NDArray[np.generic]) -> tuple[npt.NDArray[np.uint8], int, int]:
     """Return the window of ``mask`` around all its regions, often a small one, and its x and y."""
-    defect = (mask != 0).view(np.uint8)
+    defect = (mask if mask.dtype == np.bool_ else mask != 0).view(np.uint8)
     if not defect.flags.c_contiguous:  # A decoded mask is stored column by column.
         defect = np.asarray(cv2.transpose(defect.T), np.uint8)
     x, y, width, height = cv2.boundingRect(defect)

@@ -15,6 +15,9 @@ from defectkit.regions import Region, label_regions, measure_region_map
 SCORE_WINDOW = 5
 """Side in pixels of the square over which scores are averaged for the image score."""
 
+BAND_PIXELS = 2**24
+"""Max. number of pixels whose means are computed at a time: a large map is not copied."""
+
 
 MAX_IGNORED = 0.5
 """A region with this fraction of its pixels ignored, or more, is left out."""
@@ -46,11 +49,11 @@ def make_finding(
             change places, in ``scores`` itself.
         image_logit: what a network says of the image as a whole, if it does.
     """
-    defect_map = scores.max(axis=0)
+    defect_map = _largest(scores)
     region_map, connected = find_regions(defect_map, tuning=tuning, scope=scope)
     if scope.counted is not None:
         scores = np.where(scope.counted, scores, np.float32(0))
-        defect_map = scores.max(axis=0)
+        defect_map = _largest(scores)
     regions = []
     for number, region in enumerate(connected, start=1):
         own = region_map[region.window] == number
@@ -68,8 +71,19 @@ def make_finding(
         regions=tuple(regions),
         score=tuning.image_mix.score(*witnesses),
         witnesses=witnesses,
-        class_scores=np.array([image_score(one, scope.counted) for one in scores], np.float32),
+        class_scores=np.array(
+            [map_score]
+            if len(scores) == 1
+            else [image_score(one, scope.counted) for one in scores],
+            np.float32,
+        ),
     )
+
+
+def _largest(scores: ScoreMap) -> ScoreMap:
+    """Return the largest score of each pixel of (K, H, W); that of a single class is no copy."""
+    largest: ScoreMap = scores[0] if len(scores) == 1 else scores.max(axis=0)
+    return largest
 
 
 def _give_class(scores: Float32Array, class_index: int) -> Float32Array:
@@ -89,12 +103,28 @@ def image_score(scores: ScoreMap, counted: Mask | None = None) -> float:
     smallest defect that a person would outline. With ``counted``, (H, W) bool, the mean around each
     of its pixels is that of the counted ones alone; the other scores are 0.
     """
-    window = (min(SCORE_WINDOW, scores.shape[1]), min(SCORE_WINDOW, scores.shape[0]))
+    height, width = scores.shape
+    if counted is None and scores.size > BAND_PIXELS and height > 2 * SCORE_WINDOW:
+        rows = max(BAND_PIXELS // width, SCORE_WINDOW)
+        starts = range(0, height, rows)
+        return max(_score_of_rows(scores, start, start + rows) for start in starts)
+    window = (min(SCORE_WINDOW, width), min(SCORE_WINDOW, height))
     means = cv2.blur(scores, window, borderType=cv2.BORDER_REFLECT)
     if counted is not None:
         shares = cv2.blur(counted.astype(np.float32), window, borderType=cv2.BORDER_REFLECT)
         means = means[counted] / shares[counted]
     return float(np.clip(means.max(initial=0.0), 0.0, 1.0))
+
+
+def _score_of_rows(scores: ScoreMap, start: int, end: int) -> float:
+    """Return the largest mean around the pixels of some rows."""
+    halo = SCORE_WINDOW // 2
+    # At least as many rows as the window has, so that none is averaged over fewer.
+    first, last = max(start - halo, 0), min(end + halo, len(scores))
+    first = min(first, max(last - SCORE_WINDOW, 0))
+    window = (min(SCORE_WINDOW, scores.shape[1]), SCORE_WINDOW)
+    means = cv2.blur(scores[first:last], window, borderType=cv2.BORDER_REFLECT)
+    return float(np.clip(means[start - first : end - first].max(), 0.0, 1.0))
 
 
 def find_regions(

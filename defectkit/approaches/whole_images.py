@@ -41,7 +41,10 @@ def batches_by_shape(
         check_memory(
             pixel_bytes * height * width, what=f"finding defects in {width}x{height} pixels"
         )
-        yield indices, np.stack([images[index] for index in indices])
+        if len(indices) == 1:  # A large image is not copied.
+            yield indices, np.require(images[indices[0]], requirements=["C", "W"])[None]
+        else:
+            yield indices, np.stack([images[index] for index in indices])
 
 
 def find_by_scores(
@@ -111,14 +114,28 @@ def score_in_tiles(
     if fits_tile((height, width), tile, padded):
         return score(batch)
     total = np.zeros((len(batch), n_classes, height, width), np.float32)
-    weights = np.zeros((height, width), np.float32)
     decided: list[Float32Array] = []
+    # The weights of the rows from ``top`` on: those above have all of their tiles.
+    weights, top = np.zeros((min(tile, height), width), np.float32), 0
+
+    def finish(end: int) -> None:
+        """Divide the rows up to ``end`` by their weights, in place: no array is as large."""
+        rows = total[:, :, top:end]
+        rows /= weights[: end - top]
+        np.clip(rows, 0.0, 1.0, out=rows)
+
     for part in cover_with_tiles(height, width, size=tile, overlap=overlap):
+        if part.y > top:
+            finish(part.y)
+            kept = len(weights) - (part.y - top)
+            weights[:kept] = weights[part.y - top :].copy()
+            weights[kept:] = 0.0
+            top = part.y
         rows, columns = part.window
         weight = blend_weight(part, overlap)
         scores, decisions = score(batch[:, rows, columns])
         total[:, :, rows, columns] += scores * weight
-        weights[rows, columns] += weight
+        weights[:, columns] += weight
         decided += [] if decisions is None else [decisions]
-    total /= weights  # In place: these arrays are the largest of all.
-    return np.clip(total, 0.0, 1.0, out=total), np.max(decided, axis=0) if decided else None
+    finish(height)
+    return total, np.max(decided, axis=0) if decided else None

@@ -51,10 +51,16 @@ class TrainedModel(LoadedModel):
         """Load the model of a run, or a ``model/`` folder, onto a device.
 
         Raises:
-            ModelError: a file is missing, damaged, changed, or of another format version.
+            ModelError: a file is missing, damaged, changed, or of another format version; or the
+                model was exported.
         """
         folder = model_folder(path)
         info = read_model_info(folder)
+        if "exported" in info:
+            raise ModelError(
+                f"{folder} is an exported model, which is for inspect, evaluate and load alone. "
+                "Give the run that it was exported from."
+            )
         warn_if_not_sealed(info, what=str(folder), way_out="Train again")
         try:
             ModelInfo.model_validate(info)

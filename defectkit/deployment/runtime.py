@@ -25,6 +25,9 @@ from defectkit.models.model_folder import model_folder, read_model_file, read_mo
 from defectkit.process_settings import compute_in_one_thread, is_forked
 from defectkit.vocabulary import Device
 
+LARGE_PIXELS = 2**24
+"""Number of pixels of an image above which no memory is kept for the next one."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExportedModel(LoadedModel):
@@ -141,7 +144,10 @@ class ExportedModel(LoadedModel):
 
     def _score(self, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""
-        return self.exported.passes.score(self._run, batch, n_classes=len(self.found_classes))
+        scored = self.exported.passes.score(self._run, batch, n_classes=len(self.found_classes))
+        if batch.shape[1] * batch.shape[2] > LARGE_PIXELS:
+            self.engine.release()  # Drawing such an image takes a lot of memory itself.
+        return scored
 
     def _run(self, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) at once.

@@ -43,7 +43,8 @@ def list_regions(finding: Finding, judgment: Judgment, *, all_regions: bool = Fa
     """
     if all_regions or judgment.verdict != "good":
         return finding
-    return replace(finding, region_map=np.zeros_like(finding.region_map), regions=())
+    # ``zeros`` takes no memory until something is written, ``zeros_like`` does.
+    return replace(finding, region_map=np.zeros(finding.region_map.shape, np.int32), regions=())
 
 
 def verdict(score: float, thresholds: Thresholds) -> Verdict:

@@ -83,7 +83,9 @@ class ImageReader:
         if self.first_page or len(pages.numbers) == 1:
             left_out = pages.has_several and not pages.stacked
             notes = (SEVERAL_PAGES,) if left_out else ()
-            yield self._prepare(file, file.image_id, pages.read(), notes)
+            source = self._prepare(file, file.image_id, pages.read(), notes)
+            del content, pages  # A large file would stay in memory while its image is inspected.
+            yield source
             return
         ids = self._ids_of_pages(file, len(pages.numbers))
         for image_id, number in zip(ids, pages.numbers, strict=True):

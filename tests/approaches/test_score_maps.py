@@ -242,3 +242,14 @@ def test_the_score_of_a_map_alone_is_scaled_as_tuned():
     assert finding.witnesses == (pytest.approx(0.2), None)
     assert finding.score == pytest.approx(expit(0.5 * logit(0.2) + 1.0))
     assert make_finding(scores, ("a",), tuning=Tuning()).score == finding.witnesses[0]
+
+
+@pytest.mark.parametrize("shape", [(11, 3), (13, 40), (64, 17), (40, 90)])
+def test_the_image_score_of_a_large_map_is_the_same_band_by_band(shape, monkeypatch):
+    for seed in range(20):
+        scores = np.random.default_rng(seed).random(shape, np.float32) ** 8
+        whole = image_score(scores)
+        for pixels in (1, 7 * shape[1], 11 * shape[1]):
+            monkeypatch.setattr("defectkit.approaches.score_maps.BAND_PIXELS", pixels)
+            assert image_score(scores) == pytest.approx(whole, abs=1e-6)
+        monkeypatch.undo()

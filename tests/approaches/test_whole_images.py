@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from peak_memory import can_measure, peak_bytes
 
+from defectkit.approaches.score_maps import BAND_PIXELS
 from defectkit.approaches.tuning import Tuning
 from defectkit.approaches.whole_images import (
     FINDING_BYTES,
@@ -113,3 +115,27 @@ def test_a_batch_that_takes_more_memory_than_there_is_is_refused(monkeypatch):
     message = r"finding defects in 200x100 pixels takes about 0\.00 GiB .* Cut the image into parts"
     with pytest.raises(ImageError, match=message):
         next(batches_by_shape(images, n_classes=4))
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not count memory")
+def test_a_large_image_where_nothing_is_found_takes_little_more_than_its_scores():
+    side = 4000
+    image = np.full((side, side, 1), 50, np.uint8)
+
+    def find() -> object:
+        return find_by_scores(in_tiles, [image], ("1",), tuning=Tuning())
+
+    def in_tiles(batch: np.ndarray) -> Scored:
+        return score_in_tiles(scored, batch, n_classes=1, tile=256, overlap=32, padded=int)
+
+    # Four bytes of scores, one of the found mask; and the means of a band.
+    assert peak_bytes(find) < 6.5 * side**2 + 8 * BAND_PIXELS / 4
+
+
+def test_an_image_that_is_not_contiguous_or_read_only_is_taken():
+    image = noise(12, 20, 3)[::-1, ::2, :1]
+    image.flags.writeable = False
+    ((_, batch),) = batches_by_shape([image], n_classes=1)
+    assert batch.flags.c_contiguous
+    assert batch.flags.writeable
+    np.testing.assert_array_equal(batch[0], image)

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from exported_models import write_exported
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
@@ -391,3 +392,12 @@ def test_a_region_that_cannot_be_is_refused(run_copy, roi):
     edit(run_copy, roi=roi)
     with pytest.raises(ModelError, match="roi"):
         defectkit.load(run_copy, device="cpu")
+
+
+@pytest.mark.parametrize("command", ["compare", "suspects", "export", "TrainedModel.load"])
+def test_an_exported_model_is_not_taken_for_a_trained_one(command, tmp_path, quiet):
+    folder = write_exported(tmp_path / "exported")
+    options = {} if command == "TrainedModel.load" else {"console": quiet}
+    call = getattr(defectkit, command, TrainedModel.load)
+    with pytest.raises(ModelError, match="exported is an exported model.*Give the run that"):
+        call(folder, **options)

@@ -218,3 +218,30 @@ def test_it_needs_no_torch(tmp_path):
         "assert heavy == {'torch'}, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@KINDS
+def test_memory_is_given_back_after_a_large_image_alone(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("defectkit.deployment.runtime.LARGE_PIXELS", 40 * 60)
+    model, released = ExportedModel.load(write_exported(tmp_path / "m", kind=kind)), []
+
+    def release() -> None:
+        released.append(True)
+        model.engine.release()
+
+    watched = replace(model, engine=replace(model.engine, release=release))
+    before = watched.find(IMAGE).score_map
+    assert not released
+    watched.find(np.zeros((41, 60, 3), np.uint8))
+    assert released
+    np.testing.assert_array_equal(watched.find(IMAGE).score_map, before)
+
+
+def test_memory_that_another_thread_uses_is_not_given_back(tmp_path):
+    model = ExportedModel.load(write_exported(tmp_path / "m"))
+    images = [RNG.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(60)]
+    with ThreadPoolExecutor(3) as threads:
+        found = threads.map(model.find, images)
+        for image, finding in zip(images, found, strict=True):
+            model.engine.release()
+            np.testing.assert_allclose(finding.score_map[0], image[..., 2] / 255, atol=1e-6)

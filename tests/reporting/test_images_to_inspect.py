@@ -1,8 +1,11 @@
+import gc
+
 import numpy as np
 import pytest
 from exported_models import write_exported
 from PIL import Image
 
+from defectkit.data.image_pages import ImagePages
 from defectkit.data.image_search import ImageFile
 from defectkit.data.images import write_png
 from defectkit.data.roi_source import open_roi
@@ -64,3 +67,13 @@ def test_no_file_is_read_before_it_is_asked_for(tmp_path):
     assert next(images).problem == ""
     write_png(tmp_path / "b.png", GRAY)
     assert next(images).problem == ""
+
+
+def test_the_file_of_an_image_is_let_go_while_it_is_inspected(tmp_path):
+    model = load_model(write_exported(tmp_path / "model", channels=1))
+    write_png(tmp_path / "a.png", GRAY)
+    sources = ImageReader(model=model, roi=None, first_page=False).read(
+        [ImageFile(image_id="a.png", path=tmp_path / "a.png")]
+    )
+    assert next(sources).image is not None
+    assert not [one for one in gc.get_objects() if type(one) is ImagePages]

@@ -63,8 +63,7 @@ def draw_overlay(
     Returns:
         (H', W', 3) RGB uint8.
     """
-    bare = as_rgb(image)
-    height, width = bare.shape[:2]
+    height, width = image.shape[:2]
     stacked = width >= STACK_ASPECT * height
     across, down = (1, 2) if stacked else (2, 1)
     canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
@@ -78,17 +77,17 @@ def draw_overlay(
         note=f"{len(named):,} regions, not all labeled" if len(named) > MAX_TAGS else "",
         scope=scope,
     )
-    marked = mark_defects(bare, found=found, truth=truth, tags=named, scope=scope)
-    if tags is None and judgment.verdict != "good" and not found.any():
-        _mark_highest_score(marked, finding.score_map)
     top = len(header)
     canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
     canvas[:top] = header
-    panels = (bare, marked)
-    for index, panel in enumerate(panels):
+    for index in range(2):  # Drawn where they stay: large images are not copied.
         x = GUTTER + (0 if stacked else index * (width + GUTTER))
         y = top + (index * (height + GUTTER) if stacked else 0)
-        canvas[y : y + height, x : x + width] = panel
+        panel = canvas[y : y + height, x : x + width]
+        panel[...] = image.reshape(height, width, -1)
+    _mark(panel, found, truth, named, scope)
+    if tags is None and judgment.verdict != "good" and not found.any():
+        _mark_highest_score(panel, finding.score_map)
     return canvas
 
 
@@ -117,6 +116,14 @@ def mark_defects(
     one, both outside of what they surround; a defect too small to be noticed gets a ring.
     """
     marked = as_rgb(image).copy()
+    _mark(marked, found, truth, tags, scope)
+    return marked
+
+
+def _mark(
+    marked: Image, found: Mask, truth: Mask | None, tags: Sequence[Tag], scope: Scope
+) -> None:
+    """Mark defects on an (H, W, 3) image in place."""
     assert found.shape == marked.shape[:2], (found.shape, marked.shape)
     assert truth is None or truth.shape == found.shape, (truth.shape, found.shape)
     line = _line_width(marked)
@@ -130,7 +137,6 @@ def mark_defects(
         draw_dashed_outline(marked, truth, COLORS["truth"], line)
     draw_rings(marked, found, truth, line)
     draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in tags])
-    return marked
 
 
 def _mark_highest_score(marked: Image, score_map: ScoreMap) -> None:

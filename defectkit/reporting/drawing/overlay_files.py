@@ -30,7 +30,7 @@ PREVIEW_SUFFIX = ".preview.jpg"
 class EncodedOverlay:
     """The bytes of an overlay's PNG, and those of its preview, a JPEG, if it is large."""
 
-    picture: bytes
+    picture: memoryview
     preview: memoryview | None
 
     def write(self, path: Path) -> None:
@@ -87,7 +87,7 @@ def encode_overlay(
         )
         preview = encode_jpeg(small_overlay)
     overlay = draw(image, finding, truth=truth, tags=tags, scope=scope)
-    return EncodedOverlay(encode_png(overlay), preview)
+    return EncodedOverlay(encode_png(overlay, overwrite=True), preview)
 
 
 def _shrink_image(image: Image) -> Image:

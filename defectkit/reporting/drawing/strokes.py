@@ -128,14 +128,20 @@ def draw_rings(image: Image, predicted: Mask, truth: Mask | None, thickness: int
     """
     everything = predicted if truth is None else predicted | truth
     near = _band(everything, -1, 3).view(np.uint8)  # Pixels this close are one spot.
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(near)
+    left, top, across, down = cv2.boundingRect(near)  # Often small: labels take much memory.
+    if not across:
+        return
+    around = near[top : top + down, left : left + across]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(around)
     side = _max_ringed_side(predicted.shape)
     spots = {name: np.zeros(predicted.shape, np.bool_) for name in ("hit", "missed", "false")}
     counts = dict.fromkeys(spots, 0)
     for label in 1 + np.flatnonzero(stats[1:, 2:4].max(axis=1) <= side + 6):
         x, y, width, height = stats[label, :4]
+        own = labels[y : y + height, x : x + width] == label
+        x, y = x + left, y + top
         window = np.s_[y : y + height, x : x + width]
-        here = everything[window] & (labels[window] == label)
+        here = everything[window] & own
         kind = _spot_kind(here & predicted[window], here if truth is None else here & truth[window])
         spots[kind][window] |= here
         counts[kind] += 1
