@@ -35,7 +35,7 @@ def batches_by_shape(
     for index, image in enumerate(images):
         by_shape[image.shape].append(index)
     for (height, width, channels), indices in by_shape.items():
-        # Twice the scores of each class, for blending and where pixels do not count, and a region
+        # Twice the scores of each class, since some pixels may not count, and a region
         # map; and of one image at a time the regions, and then its overlay.
         pixel_bytes = len(indices) * (channels + 8 * n_classes + 4) + FINDING_BYTES
         check_memory(
