@@ -4,7 +4,6 @@ Each takes images (B, H, W, C) uint8 as they are read, of any size, and gives th
 graph. Several threads may use one at a time.
 """
 
-import importlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,7 +95,8 @@ def _import_converter(name: str) -> Any:
     if name != "convert_model":
         raise AttributeError(f"module 'openvino' has no attribute {name!r}")
     with without_package(TELEMETRY):
-        return importlib.import_module(CONVERTER).convert_model
+        from openvino.tools.ovc import convert_model
+    return convert_model
 
 
 @cache
