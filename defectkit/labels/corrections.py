@@ -58,9 +58,12 @@ def read_corrections(path: Path) -> list[Correction]:
         LabelError: the file is missing, or has no image or action, or rows that say nothing.
     """
     text = read_csv_text(path)
-    rows = text.rows(",")
-    header = next(rows, None)
-    names = [read_cell(cell).strip() for cell in header.cells] if header else []
+    for delimiter in (",", ";", "\t"):  # as a spreadsheet may save it
+        rows = text.rows(delimiter)
+        header = next(rows, None)
+        names = [read_cell(cell).strip() for cell in header.cells] if header else []
+        if "image_id" in names:
+            break
     if missing := [name for name in ("image_id", "action") if name not in names]:
         raise LabelError(
             f"{path} has no column {' and no column '.join(missing)}. The first line must name the "

@@ -57,6 +57,16 @@ def test_rows_that_say_nothing_are_refused_with_their_line(tmp_path, row, reason
     assert "Fix or remove them" in str(refused.value)
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_spreadsheet_may_have_saved_it(tmp_path, delimiter):
+    path = write(tmp_path, "a.png,dent,3,4,2,1,drop-label,", "b.png,,,,,,keep,")
+    text = path.read_text(encoding="utf-8").replace(",", delimiter).replace("\n", "\r\n")
+    path.write_bytes("\ufeff".encode() + text.encode())
+    first, second = read_corrections(path)
+    assert (first.image_id, first.box_xywh) == ("a.png", (3, 4, 2, 1))
+    assert (second.line, second.action) == (3, "keep")
+
+
 def test_a_file_without_its_columns_is_refused(tmp_path):
     with pytest.raises(LabelError, match="has no column image_id and no column action"):
         read_corrections(write(tmp_path, "a,b", header="name,what"))

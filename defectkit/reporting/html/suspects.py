@@ -27,20 +27,24 @@ ACTIONS: dict[SuspectKind, RelabelAction] = {
 }
 """What is done with a suspect that is accepted."""
 
-OFFERS: dict[RelabelAction, str] = {
-    "ignore": "Accept: leave this place out",
-    "drop-label": "Accept: remove this label",
-    "set-class": "Accept: change the class to",
-    "leave-out": "Accept: leave this image out",
+OFFERS: dict[SuspectKind, tuple[str, str]] = {
+    "unlabeled": ("Accept: leave this place out", "Dismiss: there is no defect"),
+    "missed": ("Accept: remove this label", "Dismiss: the label is right"),
+    "class": ("Accept: change the class to", "Dismiss: the class is right"),
+    "copies": ("Accept: leave this image out", "Dismiss: its labels are right"),
+    "tiny": ("Accept: remove this label", "Dismiss: the label is right"),
+    "flat": ("Accept: remove this label", "Dismiss: the label is right"),
 }
+"""What the buttons say that accept and dismiss a suspect."""
 
 
 class Entry(NamedTuple):
-    """A suspect on the page: its place in the list, and what accepting it does."""
+    """A suspect on the page: its place in the list, and what its two buttons say."""
 
     place: int
     suspect: Suspect
-    offer: str
+    accept: str
+    dismiss: str
 
 
 def suspects_page(
@@ -87,8 +91,8 @@ def suspects_page(
 
 def _entries(own: Sequence[Suspect], places: Iterator[int]) -> Iterator[Entry]:
     for one in own:
-        offer = OFFERS[ACTIONS[one.kind]]
-        yield Entry(next(places), one, f"{offer} {one.found_class}" if one.found_class else offer)
+        accept, dismiss = OFFERS[one.kind]
+        yield Entry(next(places), one, f"{accept} {one.found_class}".rstrip(), dismiss)
 
 
 def _row(one: Suspect, action: RelabelAction) -> tuple[object, ...]:

@@ -54,8 +54,9 @@ def test_each_suspect_is_shown_with_its_picture_and_its_reason(picture):
         total=2,
     )
     assert (
-        "1. a.png · validation tiny, class dent · 0.75 · 2 pixels Accept: remove this label "
-        "Dismiss: keep it flat · 0.75 · looks plain"
+        "1. a.png · validation A labeled region of a few pixels (class dent): 2 pixels. "
+        "tiny, suspicion 0.75 Accept: remove this label Dismiss: the label is right "
+        "A labeled region that looks like its surroundings : looks plain."
     ) in shown.text
     assert "2. b.png · training" in shown.text
     assert "2 images with suspect labels" in shown.text
