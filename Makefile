@@ -1,11 +1,12 @@
 # make demo: install into .venv and run the main job on sample_data/.   make test: install and test.
+# make bench: measure speed and memory, into benchmarks/results.md.
 PYTHON ?= python3
 BIN := .venv/bin
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 endif
 
-.PHONY: demo test test-all scorecard lint clean
+.PHONY: demo test test-all scorecard bench lint clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +30,9 @@ test-all: .venv/installed
 
 scorecard: .venv/installed
 	$(BIN)/python tests/scorecard/run.py
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/bench.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ ABOUT_THE_WHOLE = {
     "pipelines/test_output_folders.py",
     "pipelines/test_prepare_sources.py",
     "test_architecture.py",
+    "test_bench.py",
     "test_command_fuzz.py",
     "test_doctests.py",
     "test_forbidden_calls.py",
