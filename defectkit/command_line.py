@@ -21,8 +21,8 @@ from defectkit.errors import FAULT, HUNG_UP, INTERRUPTED, TERMINATED
 
 OPTION_NAMES = {"label_format": "--format", "open_page": "--open", "settings": "--set"}
 """Options with other names than their parameters."""
-METAVARS = {"settings": "KEY=VALUE"}
-TYPES = {"config": Path | None, "settings": list[str] | None}
+METAVARS = {"map_class": "NEW=CLASS", "settings": "KEY=VALUE"}
+TYPES = {"config": Path | None, "map_class": list[str] | None, "settings": list[str] | None}
 """What the command line takes where ``run`` takes more."""
 
 STATUSES = {

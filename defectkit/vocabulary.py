@@ -20,6 +20,8 @@ Precision = Literal["f32", "bf16", "int8"]
 
 Split = Literal["train", "val", "test"]
 """The splits of a dataset."""
+EvaluatedSplit = Literal["train", "val", "test", "all"]
+"""What is evaluated of a dataset: one of its splits, or all of its images."""
 SPLITS: tuple[Split, ...] = get_args(Split)
 SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -145,11 +145,12 @@ def _read_or_evaluate(
 ) -> "EvaluationResult":
     """Read the evaluation of a run's model; evaluate the model first if there is none of it."""
     from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.data_to_evaluate import DataToEvaluate
     from defectkit.deployment.evaluate_images import describe_evaluated
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.models.model_folder import model_folder, read_model_info
-    from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
+    from defectkit.reporting.evaluation_folder import evaluate_data, open_evaluation
 
     folder = run / "evaluation" / split
     # A result that is damaged or of an earlier version is made again.
@@ -160,9 +161,9 @@ def _read_or_evaluate(
             return result
     console.print(f"the model of [bold]{one_line(name)}[/] was not evaluated on {split} yet")
     model = TrainedModel.load(run, device=device)
-    dataset = load_dataset_of_run(run, model, data)
-    with open_evaluation(run, dataset, split) as results:
-        evaluate_split(results, run, model, dataset, split, console=console)
+    own = DataToEvaluate.of_split(load_dataset_of_run(run, model, data), split)
+    with open_evaluation(run, own) as results:
+        evaluate_data(results, run, model, own, console=console)
     return EvaluationResult.read(folder, name=name)
 
 

@@ -3,17 +3,19 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from defectkit.errors import ConfigError
 from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
-from defectkit.vocabulary import Device, Overlays, Split
+from defectkit.vocabulary import Device, EvaluatedSplit, Overlays
 
 if TYPE_CHECKING:
-    from defectkit.data.dataset import Dataset
+    from defectkit.deployment.data_to_evaluate import DataToEvaluate
     from defectkit.deployment.evaluate_images import Evaluation
     from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.evaluation.threshold_rule import ThresholdRule
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 def run(
     run: str | Path,
     *,
-    split: Split = "test",
+    split: EvaluatedSplit | None = None,
     data: str | Path | None = None,
+    map_class: Sequence[str] = (),
     max_escape_rate: float | None = None,
     confidence: float = 0.95,
     max_review_rate: float | None = None,
@@ -37,7 +40,7 @@ def run(
     device: Device = "auto",
     console: Console | None = None,
 ) -> "Evaluation":
-    """Evaluate a run on a split, by default test: metrics, verdicts, overlays, report.html.
+    """Evaluate a run on labeled images: metrics, verdicts, overlays, report.html.
 
     Thresholds come from the validation split, never from the test split. New ones,
     chosen by an escape rate, a cost ratio or the best F1, are saved in the model for inspect.
@@ -49,17 +52,23 @@ def run(
     Regions of images with the verdict good are not listed, so what is missed there was not found.
     Rows of images.csv and regions.csv are on disk as they come.
 
+    With --data and a dataset that the run was not trained on, it is evaluated on another lot. How
+    far scores and gray levels have drifted from those of validation is told.
+
     Examples:
         defectkit evaluate runs/segment-1
         defectkit evaluate runs/segment-1 --max-escape-rate 0.01
         defectkit evaluate runs/segment-1 --max-escape-rate 0.05 --max-review-rate 0.02
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
+        defectkit evaluate runs/segment-1 --data lot_7 --map-class scratches=scratch
         defectkit evaluate runs/segment-1 --open
 
     Args:
         run: The run folder, or with --data an exported model.
-        split: The split to evaluate on.
+        split: The split to evaluate on, or all images together; by default test, and all of
+            another lot.
         data: The dataset folder; by default the one that the run was trained on.
+        map_class: That a class of another lot counts as a class of the model; may be repeated.
         max_escape_rate: The fraction of defective images called good that is promised not to be
             exceeded.
         confidence: The probability with which that promise holds.
@@ -82,10 +91,10 @@ def run(
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
+    from defectkit.deployment.data_to_evaluate import load_data_to_evaluate
     from defectkit.deployment.load_model import load_model
-    from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.threshold_rule import ThresholdRule
-    from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
+    from defectkit.reporting.evaluation_folder import evaluate_data, open_evaluation
     from defectkit.reporting.open_page import open_page as open_in_browser
     from defectkit.reporting.stopped import tell_if_stopped
 
@@ -100,17 +109,23 @@ def run(
     )
     run = Path(run)
     model = load_model(run, device=device)
-    dataset = load_dataset_of_run(run, model, Path(data) if data else None)
-    with open_evaluation(run, dataset, split) as results:
+    evaluated = load_data_to_evaluate(
+        run, model, data=Path(data) if data else None, split=split, map_class=map_class
+    )
+    if rule.is_asked and evaluated.lot is not None:
+        raise ConfigError(
+            f"thresholds are chosen on validation images of the dataset that {run} was trained on, "
+            f"not on another lot. Choose them first, without --data {data}; then evaluate that."
+        )
+    with open_evaluation(run, evaluated) as results:
         if rule.is_asked:
-            model = _choose_thresholds(run, model, dataset, split, rule, console)
+            model = _choose_thresholds(run, model, evaluated, rule, console)
         with tell_if_stopped(console, results, "images.csv"):
-            evaluation = evaluate_split(
+            evaluation = evaluate_data(
                 results,
                 run,
                 model,
-                dataset,
-                split,
+                evaluated,
                 rule=rule,
                 all_regions=all_regions,
                 overlays=overlays,
@@ -124,21 +139,20 @@ def run(
 def _choose_thresholds(
     run: Path,
     model: "LoadedModel",
-    dataset: "Dataset",
-    split: Split,
+    data: "DataToEvaluate",
     rule: "ThresholdRule",
     console: Console,
 ) -> "LoadedModel":
     """Return the model with thresholds chosen again on validation, and keep them in its folder.
 
-    ``split`` is what is evaluated next.
+    ``data`` is what is evaluated next, of the dataset that the model was trained on.
     """
     from defectkit.deployment.bundle import replace_thresholds
     from defectkit.evaluation.operating_points import choose_thresholds
     from defectkit.reporting.evaluation_folder import predict_with_progress
     from defectkit.training.runs import hold_run
 
-    records = dataset.split("val")
+    records = data.dataset.split("val")
     with hold_run(run):  # before the work, which a training would make useless
         if model.out_of_fold:  # the model was trained on validation
             scores, defective, groups = model.out_of_fold
@@ -153,6 +167,6 @@ def _choose_thresholds(
         model = replace_thresholds(run, model, thresholds, warnings)
     console.print("the new thresholds are saved in the model; inspect uses them from now on")
     evaluated = sorted(path.parent.name for path in run.glob("evaluation/*/metrics.json"))
-    if earlier := ", ".join(name for name in evaluated if name != split):
+    if earlier := ", ".join(name for name in evaluated if name != data.folder):
         console.print(f"the evaluation of {earlier} has the earlier thresholds: evaluate it again")
     return model

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.check(57)
         ("train", [], {"device": "tpu"},
          "device takes 'auto' or 'cpu' or 'cuda' or 'mps' or None, not 'tpu' (str)."),
         ("evaluate", ["run"], {"split": "foo"},
-         "split takes 'train' or 'val' or 'test', not 'foo' (str)."),
+         "split takes 'train' or 'val' or 'test' or 'all' or None, not 'foo' (str)."),
         ("inspect", ["run", ["a.png"]], {},
          "images takes str or Path, not ['a.png'] (list). Pass the items one by one, as *[...] "
          "does."),

@@ -56,6 +56,7 @@ def save_best_model(
                     "pixel_average_precision": validation.pixel_ap,
                     "dice": validation.dice,
                 },
+                "validation_levels": validation.levels.summarize(),
                 "warnings": list(validation.warnings),
                 "tuning_warnings": list(validation.tuning_warnings),
                 **_describe_folds(approach.config.train.folds, validation),
@@ -67,13 +68,13 @@ def _describe_folds(folds: int | None, validation: Validation) -> dict[str, Any]
     """Return what a model keeps to choose thresholds again, where it was trained on all images."""
     if not folds:
         return {}
-    scores, defective = validation.scores.tolist(), validation.defective.tolist()
+    levels = validation.levels
     return {
         "note": describe_folds(folds),
         "out_of_fold": {
-            "scores": scores,
-            "defective": defective,
-            "groups": list(validation.groups),
+            "scores": levels.score.tolist(),
+            "defective": levels.defective.tolist(),
+            "groups": list(levels.groups),
         },
     }
 

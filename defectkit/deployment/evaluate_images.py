@@ -9,6 +9,13 @@ import numpy as np
 
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.box_metrics import BoxMetrics
+from defectkit.evaluation.drift import (
+    MEASURES,
+    Difference,
+    Levels,
+    compare_levels,
+    measure_image,
+)
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction
@@ -21,16 +28,24 @@ from defectkit.evaluation.region_matching import (
     match_regions,
     region_metrics,
 )
+from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import Judgment, judge, list_regions
 from defectkit.seals import seal_of
 from defectkit.tables import make_table
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import SPLITS, EvaluatedSplit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 URGENCY = {"escape": 0, "overkill": 1, "review": 2, "hit": 3, "pass": 4}
 """The order of the outcomes: what a person should see first."""
+
+
+COUNTED = (
+    *("n_defective", "escapes", "escape_rate", "n_good", "overkills", "overkill_rate"),
+    *("reviews", "average_precision"),
+)
+"""The image metrics of each split, where several are evaluated together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,6 +134,7 @@ def evaluate_images(
         "class_confusion": confusion,
         "box": boxes.result(),
         "speed": _speed(seconds, model),
+        "drift": {"against_validation": _drift(rows, model)},
     }
     rows.sort(key=_urgency)
     return Evaluation(
@@ -129,7 +145,18 @@ def evaluate_images(
     )
 
 
-def describe_evaluated(info: Mapping[str, Any], split: Split) -> dict[str, str]:
+def by_split(images: "pd.DataFrame", thresholds: Thresholds) -> dict[str, dict[str, Any]]:
+    """Return what is counted of each split that the table ``images`` has images of."""
+    counted: dict[str, dict[str, Any]] = {}
+    for split in SPLITS:
+        own = images[images["split"] == split]
+        if len(own):
+            image: Mapping[str, Any] = image_metrics(own["score"], own["defective"], thresholds)
+            counted[split] = {name: image[name] for name in COUNTED}
+    return counted
+
+
+def describe_evaluated(info: Mapping[str, Any], split: EvaluatedSplit) -> dict[str, str]:
     """Return what an evaluation is of: the model whose ``model.json`` is given, its data, a split.
 
     An evaluation whose ``metrics.json`` has other entries is not one of this model.
@@ -141,11 +168,13 @@ def _image_row(prediction: Prediction, judgment: Judgment, model: LoadedModel) -
     """Return a row of ``images.csv``."""
     record, finding, truth = prediction.record, prediction.finding, prediction.truth
     found = finding.defect_map >= model.tuning.pixel_threshold
+    brightness, contrast = measure_image(prediction.image, truth.scope)
     if truth.scope.counted is not None:
         found &= truth.scope.counted
     return {
         "image_id": record.image_id,
         "group": record.group,
+        "split": record.split,
         "defective": record.defective,
         "score": judgment.score,
         "verdict": judgment.verdict,
@@ -159,6 +188,8 @@ def _image_row(prediction: Prediction, judgment: Judgment, model: LoadedModel) -
         "true_pixels": int(np.count_nonzero(truth.mask)),
         "found_pixels": int(np.count_nonzero(found)),
         "hit_pixels": int(np.count_nonzero(truth.mask & found)),
+        "brightness": round(brightness, 3),
+        "contrast": round(contrast, 3),
     }
 
 
@@ -166,6 +197,20 @@ def _urgency(row: dict[str, Any]) -> tuple[int, float, str]:
     """Return the key that sorts rows: by outcome, then escapes of low, overkills of high score."""
     score = row["score"] if row["defective"] else -row["score"]
     return URGENCY[row["outcome"]], score, row["image_id"]
+
+
+def _drift(rows: Sequence[Mapping[str, Any]], model: LoadedModel) -> dict[str, Difference] | None:
+    """Return how far the images differ from those of validation; None if none are kept."""
+    if not model.validation_levels:
+        return None
+    scores, defective, groups = (
+        [row[name] for row in rows] for name in ("score", "defective", "group")
+    )
+    gray = [(row["brightness"], row["contrast"]) for row in rows]
+    measures = MEASURES if model.scores_as_validation else MEASURES[1:]
+    return compare_levels(
+        Levels.of(scores, gray, defective, groups), model.validation_levels, measures
+    )
 
 
 def _speed(seconds: Sequence[float], model: LoadedModel) -> dict[str, Any]:

@@ -114,6 +114,20 @@ class LoadedModel(ABC):
         kept = self.info.get("out_of_fold")
         return (kept["scores"], kept["defective"], kept.get("groups")) if kept else None
 
+    @property
+    def validation_levels(self) -> dict[str, dict[str, Any]]:
+        """What is kept of the validation images, as ``Levels.summarize`` gives it.
+
+        Models of earlier versions have nothing.
+        """
+        levels: dict[str, dict[str, Any]] = self.info.get("validation_levels", {})
+        return levels
+
+    @property
+    def scores_as_validation(self) -> bool:
+        """Whether scores are those of validation: not those of images that a cascade passes."""
+        return not self.info.get("exported", {}).get("first")
+
     def scope_for(self, size: ImageSize) -> Scope:
         """Return the scope of images of (height, width): the model's own region to inspect.
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from defectkit.approaches.passes import Passes
 from defectkit.data.image_kinds import MAX_CHANNELS, MAX_PIXELS, check_size
 from defectkit.errors import ImageError, LabelError
+from defectkit.evaluation.drift import MAX_LEVELS
 from defectkit.labels.scope import decode_roi
 from defectkit.vocabulary import MAX_CLASSES, ExportFormat, Precision
 
@@ -55,6 +56,23 @@ class _OutOfFold(BaseModel):
         if not len(self.scores) == len(self.defective) == len(groups):
             raise ValueError("scores, defective and groups are not those of the same images")
         return self
+
+
+_Count = Annotated[float, Field(ge=1.0, le=MAX_IMAGES)]
+Level = Annotated[float, Field(ge=0.0, le=255.0, allow_inf_nan=False)]
+
+
+class _Levels(BaseModel):
+    """What is kept of validation images of one kind, to compare others with: quantiles."""
+
+    model_config = ConfigDict(strict=True)
+
+    images: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+    groups: Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+    independent: dict[Literal["score", "brightness", "contrast"], _Count]
+    score: Annotated[list[Share], Field(min_length=1, max_length=MAX_LEVELS)]
+    brightness: Annotated[list[Level], Field(min_length=1, max_length=MAX_LEVELS)]
+    contrast: Annotated[list[Level], Field(min_length=1, max_length=MAX_LEVELS)]
 
 
 class _Trained(BaseModel):
@@ -117,5 +135,6 @@ class ModelInfo(BaseModel):
     warnings: Annotated[list[Sentence], Field(max_length=100)] = []
     tuning_warnings: Annotated[list[Sentence], Field(max_length=100)] = []
     out_of_fold: _OutOfFold | None = None
+    validation_levels: dict[Literal["good", "defective"], _Levels] = {}
     trained: _Trained | None = None
     exported: Exported | None = None

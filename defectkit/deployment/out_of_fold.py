@@ -13,17 +13,21 @@ from defectkit.tables import make_table, write_table
 from defectkit.training.failures import explain_failed_validation
 from defectkit.training.folds import SCORES_TABLE
 from defectkit.training.validation import Validation, validate_predictions
-from defectkit.vocabulary import Split
+from defectkit.vocabulary import EvaluatedSplit
 
 
-def warn_of_trained_images(model: LoadedModel, split: Split) -> list[str]:
-    """Return a sentence if the model was trained on the images of ``split``, since it had folds."""
-    if not model.out_of_fold or split == "test":
+def warn_of_trained_images(model: LoadedModel, split: EvaluatedSplit) -> list[str]:
+    """Return a sentence if the model was trained on images of ``split`` of its dataset."""
+    trained = ("train", "val") if model.out_of_fold else ("train",)
+    if split not in (*trained, "all"):
         return []
-    return [
-        f"the model was trained on the images of {split}, so this result is too good. "
+    names = " and ".join(trained) if split == "all" else split
+    where = (
         f"{SCORES_TABLE} of the run has their scores by networks that were not."
-    ]
+        if model.out_of_fold
+        else "The test split tells what to expect."
+    )
+    return [f"the model was trained on the images of {names}, so this result is too good. {where}"]
 
 
 def validate_out_of_fold(

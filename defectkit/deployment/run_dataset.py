@@ -1,6 +1,7 @@
 """The dataset that a run was trained on: found again, and the same for several runs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,7 @@ def load_dataset_of_run(run: Path, model: LoadedModel, data: Path | None = None)
             that of another run.
         DatasetError: the dataset is missing, or it is another one; or the run is that of a fold.
     """
-    check_no_fold(run)
-    try:
-        recorded = _read_run(run)
-    except ModelError:
-        if not data:
-            raise
-        recorded = {}
-    _check_own_model(run, model, recorded)
+    recorded = _read_own_run(run, model, is_needed=data is None)
     dataset = Dataset.load(data or recorded["dataset_folder"])
     if (dataset.fingerprint, dataset.classes) != (
         model.info.get("dataset"),
@@ -45,6 +39,29 @@ def load_dataset_of_run(run: Path, model: LoadedModel, data: Path | None = None)
             "one with --data."
         )
     return dataset
+
+
+def load_any_dataset(run: Path, model: LoadedModel, data: Path) -> tuple[Dataset, Dataset | None]:
+    """Load any dataset, and beside it the one that a run was trained on, if it is still there.
+
+    Args:
+        run: the run's folder.
+        model: the run's model.
+        data: the folder of the dataset.
+
+    Raises:
+        ModelError: the model is that of another run.
+        DatasetError: the dataset is missing or damaged, or the run is that of a fold.
+    """
+    recorded = _read_own_run(run, model, is_needed=False)
+    dataset = Dataset.load(data)
+    if dataset.fingerprint == model.info.get("dataset"):
+        return dataset, dataset
+    own = None
+    with suppress(DatasetError, KeyError):
+        own = Dataset.load(recorded["dataset_folder"])
+    is_same = own is not None and own.fingerprint == model.info.get("dataset")
+    return dataset, own if is_same else None
 
 
 def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> None:
@@ -64,6 +81,19 @@ def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> No
                 f"splits of their datasets differ (fingerprints {str(fingerprints[0])[:8]} and "
                 f"{str(fingerprint)[:8]}), so they cannot be compared. Train both on one dataset."
             )
+
+
+def _read_own_run(run: Path, model: LoadedModel, *, is_needed: bool) -> dict[str, Any]:
+    """Return ``run.json`` of the run that trained the model, empty where it cannot be read."""
+    check_no_fold(run)
+    try:
+        recorded = _read_run(run)
+    except ModelError:
+        if is_needed:
+            raise
+        recorded = {}
+    _check_own_model(run, model, recorded)
+    return recorded
 
 
 def _check_own_model(run: Path, model: LoadedModel, recorded: Mapping[str, Any]) -> None:

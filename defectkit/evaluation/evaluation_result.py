@@ -48,7 +48,7 @@ class EvaluationResult:
         metrics = read_sealed(folder / "metrics.json")
         check_tables(folder, TABLES, metrics["tables"])
         metrics["region"]["precision"]  # Not in evaluations of an earlier version.
-        text: tuple[str, ...] = ("image_id", "group", "verdict", "outcome")
+        text: tuple[str, ...] = ("image_id", "group", "split", "verdict", "outcome")
         images = read_table(folder / "images.csv", text=text).sort_values("image_id")
         whole = (images[PIXEL_COUNTS].dtypes == np.int64).all()
         if not (whole and np.isfinite(images["score"].to_numpy(np.float64)).all()):

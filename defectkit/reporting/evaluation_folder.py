@@ -1,4 +1,4 @@
-"""``RUN/evaluation/<split>/``: tables, metrics, overlays, plots and the report of an evaluation."""
+"""``RUN/evaluation/…/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import track
 
-from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.data.dataset import ImageRecord
+from defectkit.deployment.data_to_evaluate import DataToEvaluate
 from defectkit.deployment.evaluate_images import (
     URGENCY,
     Evaluation,
     JudgedImage,
-    describe_evaluated,
+    by_split,
     evaluate_images,
 )
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.deployment.out_of_fold import warn_of_trained_images
+from defectkit.evaluation.drift import warn_of_drift
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import escape_rate_warning
 from defectkit.evaluation.prediction import Prediction, predict_by
@@ -34,7 +35,7 @@ from defectkit.reporting.html.page_images import PICTURES, picture_name
 from defectkit.reporting.html.report import ReportedRun, write_report
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
-from defectkit.vocabulary import Overlays, Split
+from defectkit.vocabulary import Overlays
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,8 @@ METRICS_FILE = "metrics.json"
 EVALUATION_FILES = ("images.csv", "regions.csv", "scores.png", "region_recall.png", "report.html")
 
 
-def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContextManager[Results]:
-    """Lock ``RUN/evaluation/<split>/``, and replace the evaluation there by one that is complete.
+def open_evaluation(run: Path, data: DataToEvaluate) -> AbstractContextManager[Results]:
+    """Lock the folder of an evaluation in ``run``; one that is complete replaces what is there.
 
     What is called as a file of the evaluation is replaced, also where it was damaged or copied from
     another run; other files stay.
@@ -52,13 +53,13 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
     Raises:
         OutputError: another process evaluates there, or the folder cannot be written.
     """
-    ids = [record.image_id for record in dataset.split(split)]
+    ids = [record.image_id for record in data.records]
     overlays = (
         f"overlays/{evaluated_overlay_name(one, outcome)}" for one in ids for outcome in URGENCY
     )
     pictures = (f"{PICTURES}/{picture_name(one)}" for one in ids)
     return write_results(
-        run / "evaluation" / split,
+        run / "evaluation" / data.folder,
         kind="evaluation",
         head=METRICS_FILE,
         adopt=[METRICS_FILE, *EVALUATION_FILES, *overlays, *pictures],
@@ -66,26 +67,24 @@ def open_evaluation(run: Path, dataset: Dataset, split: Split) -> AbstractContex
     )
 
 
-def evaluate_split(
+def evaluate_data(
     results: Results,
     run: Path,
     model: LoadedModel,
-    dataset: Dataset,
-    split: Split,
+    data: DataToEvaluate,
     *,
     rule: ThresholdRule = BEST_F1,
     all_regions: bool = False,
     overlays: Overlays = "flagged",
     console: Console,
 ) -> Evaluation:
-    """Evaluate a run's model on a split, write the files of the evaluation and print a summary.
+    """Evaluate a run's model on data, write the files of the evaluation and print a summary.
 
     Args:
         results: of ``open_evaluation``.
         run: the run's folder.
         model: the run's model, with its thresholds.
-        dataset: the dataset that the run was trained on.
-        split: the split to judge on.
+        data: what to evaluate on.
         rule: what the thresholds were chosen by; if the result does not show the escape rate that
             it promises, there is a warning.
         all_regions: whether regions of images with the verdict good are listed too.
@@ -93,7 +92,7 @@ def evaluate_split(
         console: where to report.
 
     Raises:
-        DatasetError: the split is empty, or an image was changed.
+        DatasetError: an image was changed.
         ImageError: an image cannot be read.
         OutputError: the folder cannot be written.
     """
@@ -107,24 +106,27 @@ def evaluate_split(
         evaluation = evaluate_images(
             model,
             predict_with_progress(
-                model, dataset.split(split), title=f"evaluating {split}", console=console
+                model, data.records, title=f"evaluating {data.folder}", console=console
             ),
             folder=results.out,
             all_regions=all_regions,
             on_image=write,
         )
-    warnings = [*warnings_of(model.info), *warn_of_trained_images(model, split)]
+    if data.lot is None and data.split == "all":
+        evaluation.metrics["by_split"] = by_split(evaluation.images, model.thresholds)
+    drift = evaluation.metrics["drift"]["against_validation"] or {}
+    warnings = [*warnings_of(model.info), *data.warnings(model), *warn_of_drift(drift)]
     if rule.max_escape_rate is not None:
         defective = evaluation.images[evaluation.images["defective"]]
         escapes = defective.loc[defective["outcome"] == "escape", "group"].nunique()
         warning = escape_rate_warning(escapes, defective["group"].nunique(), rule)
         warnings += [warning] if warning else []
-    _write_files(evaluation, results.folder, describe_evaluated(model.info, split))
+    _write_files(evaluation, results.folder, data.describe(model.info))
     write_report(
         results.folder,
         metrics=evaluation.metrics,
         images=_report_rows(evaluation.images),
-        run=_reported_run(run, model, dataset, split, warnings),
+        run=_reported_run(run, model, data, warnings),
         regions=_records(evaluation.regions),
         page_images=pictures.page_images,
     )
@@ -134,7 +136,8 @@ def evaluate_split(
         model.thresholds,
         warnings,
         overlays=pictures.describe(len(evaluation.images)),
-        pixel_pitch=dataset.info.get("pixel_pitch"),
+        pixel_pitch=data.dataset.info.get("pixel_pitch"),
+        lot="" if data.lot is None else data.title,
     )
     return evaluation
 
@@ -155,7 +158,7 @@ def predict_with_progress(
     )
 
 
-def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, str]) -> None:
+def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, Any]) -> None:
     metrics, images = evaluation.metrics, evaluation.images
     write_tables(folder, evaluation)
     sealed = {**metrics, "evaluated": evaluated, "tables": hash_tables(folder, TABLES)}
@@ -187,19 +190,20 @@ def _records(table: "pd.DataFrame") -> list[dict[Any, Any]]:
 
 
 def _reported_run(
-    run: Path, model: LoadedModel, dataset: Dataset, split: Split, warnings: Sequence[str]
+    run: Path, model: LoadedModel, data: DataToEvaluate, warnings: Sequence[str]
 ) -> ReportedRun:
     info = model.info
     shown = {name: info.get(name) for name in ("run", "dataset", "sha256", "tuning", "thresholds")}
     return ReportedRun(
-        title=f"{run.name}: {split} split",
+        title=f"{run.name}: {data.title}",
         rule=model.thresholds.rule,
         command=f"defectkit evaluate {shlex.quote(str(run))}",
         facts={
             "approach": model.approach_name,
             "network": model.network_name,
-            "dataset": str(dataset.folder),
-            "split": split,
+            "dataset": str(data.dataset.folder),
+            "split": data.split,
+            "another lot": data.lot is not None,
             "threshold_low": f"{model.thresholds.low:.9g}",
             "threshold_high": f"{model.thresholds.high:.9g}",
             "thresholds": model.thresholds.rule,
@@ -212,5 +216,5 @@ def _reported_run(
             "Model, with hashes": json_text(shown),
         },
         folder=run,
-        pixel_pitch=dataset.info.get("pixel_pitch"),
+        pixel_pitch=data.dataset.info.get("pixel_pitch"),
     )

@@ -1,12 +1,14 @@
 """What ``evaluate`` prints: the main metrics with their meaning, rates, thresholds and warnings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from defectkit.deployment.evaluate_images import Evaluation
 from defectkit.evaluation.detection_by_size import DetectionBySize
+from defectkit.evaluation.drift import describe_drift
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.reporting.confusion_table import confusion_table
@@ -24,14 +26,19 @@ def print_evaluation(
     *,
     overlays: str = "overlays",
     pixel_pitch: float | None = None,
+    lot: str = "",
 ) -> None:
     """Print the summary of an evaluation.
 
     ``overlays`` says which there are, "" where none is; ``pixel_pitch`` is the side of a pixel in
-    mm.
+    mm; ``lot`` names a dataset that the model was not trained on.
     """
     image = evaluation.metrics["image"]
+    if lot:
+        console.print(f"{one_line(lot)}: not the dataset that the model was trained on")
     console.print(_table(evaluation))
+    if splits := evaluation.metrics.get("by_split"):
+        console.print(_table_of_splits(splits))
     confusion = evaluation.metrics["class_confusion"]
     if confusion and 1 < len(confusion["classes"]) <= MAX_PRINTED_CLASSES:
         console.print(confusion_table(confusion))
@@ -47,6 +54,8 @@ def print_evaluation(
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
     if told := describe_detection(evaluation.metrics["detection"]["by_area"], pixel_pitch):
         console.print(told)
+    if lot and (drift := evaluation.metrics["drift"]["against_validation"]):
+        console.print(describe_drift(drift))
     folder = evaluation.folder
     drawn = f"{overlays} in {folder / 'overlays'}, " if overlays else ""
     told = f"{drawn}report in {folder / 'report.html'}"
@@ -74,6 +83,25 @@ def describe_detection(detection: DetectionBySize, pixel_pitch: float | None = N
 def _area(pixels: float, pixel_pitch: float | None) -> str:
     in_mm = f" ({pixels * pixel_pitch**2:.3g} mm²)" if pixel_pitch else ""
     return f"{pixels:,.0f} pixels{in_mm}"
+
+
+def _table_of_splits(splits: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = Table(title="by split", title_justify="left")
+    table.add_column("split")
+    for name in ("average precision", "escapes", "overkills", "reviews", "images"):
+        table.add_column(name, justify="right")
+    for split, image in splits.items():
+        precision = image["average_precision"]
+        n_defective, n_good = image["n_defective"], image["n_good"]
+        table.add_row(
+            split,
+            "-" if precision is None else f"{precision:.3f}",
+            f"{image['escapes']} of {n_defective}",
+            f"{image['overkills']} of {n_good}",
+            str(image["reviews"]),
+            str(n_defective + n_good),
+        )
+    return table
 
 
 def _describe_classes(count: int | None) -> str:

@@ -151,10 +151,25 @@ GLOSSARY: dict[str, dict[str, tuple[str, str]]] = {
         "device": ("Device", "The processor or GPU that the network ran on."),
         "threads": ("Threads", "Number of processor threads that the network could use."),
     },
+    "drift": {
+        "against_validation": (
+            "Drift of the {}",
+            "Compared with the validation images, on which the thresholds rest: the median here "
+            "and there, by how much values differ on average, the distance of Kolmogorov and "
+            "Smirnov with the probability that chance alone makes one as large, and the numbers of "
+            "groups. Brightness and contrast are the mean and the standard deviation of the gray "
+            "levels of an image.",
+        ),
+    },
+    "by_split": {
+        "train": ("Train", "The model was trained on these images: the numbers are too good."),
+        "val": ("Validation", "The thresholds were chosen on these images."),
+        "test": ("Test", "Images that neither the model nor its thresholds have seen."),
+    },
 }
 """For each section and key of ``metrics.json``: a name and an explanation in a sentence or two.
 
-``{}`` in a name stands for the class or the area range of the number.
+``{}`` in a name stands for the class or the area range of the number, or for what is compared.
 """
 
 SECTION_TITLES = {
@@ -163,4 +178,6 @@ SECTION_TITLES = {
     "region": "Regions",
     "box": "Boxes",
     "speed": "Speed",
+    "drift": "Drift",
+    "by_split": "Images by split",
 }

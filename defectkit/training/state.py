@@ -165,7 +165,9 @@ class TrainState:
         quality, best = validation.quality, self.best_quality
         if quality > best or math.isinf(quality):
             self.best_quality, self.best_epoch, self.kept_epoch = quality, self.epoch, self.epoch
-        elif quality >= best - CLEARLY_WORSE * _standard_error(best, validation.defective.sum()):
+        elif quality >= best - CLEARLY_WORSE * _standard_error(
+            best, validation.levels.defective.sum()
+        ):
             self.kept_epoch = self.epoch
 
 

@@ -11,9 +11,10 @@ from defectkit.approaches.fused import Fused
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.interface import Approach
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import BoolArray, Float64Array
+from defectkit.arrays import Float64Array
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
+from defectkit.evaluation.drift import Levels, measure_image
 from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
@@ -35,10 +36,9 @@ class Validation:
     ``image_ap`` and ``pixel_ap`` are average precisions in [0, 1], None where the split has no
     defective or no good images; ``dice`` in [0, 1] is that of the tuning's pixel threshold;
     ``warnings`` are about the thresholds, ``tuning_warnings`` about the tuning;
-    ``scores`` (N,) float64, ``defective`` (N,) bool and ``groups`` (N,) are those of the images;
-    ``seconds`` is the
-    time that it took, and ``image_seconds`` that of an image, without what is fitted before;
-    ``watched`` are the predictions to draw.
+    ``levels`` are the scores of the images, with their truth, their groups and their gray levels;
+    ``seconds`` is the time that it took, and ``image_seconds`` that of an image, without what is
+    fitted before; ``watched`` are the predictions to draw.
     """
 
     image_ap: float | None
@@ -48,12 +48,15 @@ class Validation:
     thresholds: Thresholds
     warnings: tuple[str, ...]
     tuning_warnings: tuple[str, ...]
-    scores: Float64Array
-    defective: BoolArray
-    groups: tuple[str, ...]
+    levels: Levels
     seconds: float
     image_seconds: float
     watched: tuple[Prediction, ...]
+
+    @property
+    def scores(self) -> Float64Array:
+        """The scores of the images, (N,)."""
+        return self.levels.score
 
     @property
     def images(self) -> int:
@@ -146,6 +149,7 @@ def validate_predictions(
     given: list[tuple[float, tuple[float, float | None] | None]] = []  # score, witnesses
     truth: list[bool] = []
     groups: list[str] = []
+    gray: list[tuple[float, float]] = []
     for prediction in predictions:
         judged = prediction.truth.as_found(approach.found_classes)
         pixels.update(prediction.finding.score_map, judged)
@@ -154,6 +158,7 @@ def validate_predictions(
         given.append((prediction.finding.score, prediction.finding.witnesses))
         truth.append(prediction.record.defective)
         groups.append(prediction.record.group)
+        gray.append(measure_image(prediction.image, prediction.truth.scope))
         if prediction.record.image_id in watched_ids:
             watched.append(prediction)
     defective = np.array(truth)
@@ -180,9 +185,7 @@ def validate_predictions(
         thresholds=thresholds,
         warnings=tuple(warnings),
         tuning_warnings=tuple(tuning_warnings),
-        scores=scores,
-        defective=defective,
-        groups=tuple(groups),
+        levels=Levels.of(scores, gray, defective, groups),
         seconds=seconds,
         image_seconds=seconds / len(scores),
         watched=tuple(_mixed(one, image_mix) for one in watched),

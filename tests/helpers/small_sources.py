@@ -23,10 +23,12 @@ def draw_image(index: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return image, {str(index // 2 % 2 + 1): mask}
 
 
-def make_source(folder: Path, count: int = 20, name: str = "part-{:02d}.png") -> Path:
+def make_source(
+    folder: Path, count: int = 20, name: str = "part-{:02d}.png", *, first: int = 0
+) -> Path:
     """Write ``Train/*.png`` and ``train.csv`` in Severstal form, and return the CSV."""
     lines = ["ImageId,ClassId,EncodedPixels"]
-    for index in range(count):
+    for index in range(first, first + count):
         image, masks = draw_image(index)
         image_id = name.format(index)
         write_png(folder / "Train" / image_id, image)

@@ -5,11 +5,12 @@ import pytest
 import defectkit
 from defectkit.approaches.tuning import Tuning
 from defectkit.data.dataset import Dataset
+from defectkit.deployment.data_to_evaluate import DataToEvaluate
 from defectkit.deployment.evaluate_images import describe_evaluated
 from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_csv, read_json
-from defectkit.reporting.evaluation_folder import evaluate_split, open_evaluation
+from defectkit.reporting.evaluation_folder import evaluate_data, open_evaluation
 from defectkit.seals import read_sealed
 
 
@@ -18,16 +19,15 @@ def evaluate(run_folder, dataset_folder, tmp_path, quiet):
     """Evaluate the tiny run's model, with changes, into a folder of its own."""
     model, dataset = defectkit.load(run_folder, device="cpu"), Dataset.load(dataset_folder)
 
-    def call(pixel_threshold=0.5, **options):
+    def call(pixel_threshold=0.5, split="test", **options):
         changed = replace(
             model,
             approach=replace(model.approach, tuning=Tuning(pixel_threshold=pixel_threshold)),
             thresholds=Thresholds(low=0.0, high=0.0, rule="by hand"),
         )
-        with open_evaluation(tmp_path, dataset, "test") as results:
-            return evaluate_split(
-                results, tmp_path, changed, dataset, "test", console=quiet, **options
-            )
+        data = DataToEvaluate.of_split(dataset, split)
+        with open_evaluation(tmp_path, data) as results:
+            return evaluate_data(results, tmp_path, changed, data, console=quiet, **options)
 
     return call
 

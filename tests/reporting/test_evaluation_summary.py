@@ -12,8 +12,9 @@ DETECTION = {"n": 40, "a90": 400.4, "a90_95": 1210.0, "missing": ""}
 
 
 def printed(
-    low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2"), pitch=None, **detection
-):
+    low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2"), pitch=None, lot="",
+    overlays="overlays", drift=None, splits=None, **detection
+):  # fmt: skip
     metrics = {
         "image": {
             "average_precision": 0.9, "auroc": 0.8, "escapes": 2, "n_defective": 57,
@@ -33,6 +34,7 @@ def printed(
         },
         "box": {"map_50": 0.7},
         "speed": {"ms_per_image_median": 12.5, "device": "cpu"},
+        "drift": {"against_validation": drift}, "by_split": splits,
     }  # fmt: skip
     evaluation = Evaluation(
         metrics=metrics,
@@ -42,7 +44,9 @@ def printed(
     )
     console = Console(file=io.StringIO(), width=120)
     thresholds = Thresholds(low=low, high=high, rule="f1")
-    print_evaluation(console, evaluation, thresholds, warnings, pixel_pitch=pitch)
+    print_evaluation(
+        console, evaluation, thresholds, warnings, pixel_pitch=pitch, lot=lot, overlays=overlays
+    )
     return " ".join(console.file.getvalue().split())
 
 
@@ -66,6 +70,32 @@ def test_a_few_classes_are_told_apart_in_a_table():
     assert "labeled class │ 1 │ 2 │ missed" in printed().replace("┃", "│")
     for classes in (["1"], map(str, range(9))):
         assert "labeled class" not in printed(classes=list(classes))
+
+
+def test_another_lot_is_named_and_its_drift_told():
+    drift = {"contrast of good images": {"median": 25.04, "validation_median": 0.31}}
+    text = printed(lot="another lot, [b]", drift=drift)
+    assert text.startswith("another lot, [b]: not the dataset that the model was trained on")
+    told = "medians here and (in validation): contrast of good images 25 (0.31) overlays in"
+    assert told in text
+    assert "another lot" not in printed(drift=drift)
+    assert "medians" not in printed(drift=drift)
+    assert "medians" not in printed(lot="another lot")
+
+
+def test_splits_that_are_evaluated_together_are_told_apart():
+    counts = {"escapes": 1, "n_defective": 3, "overkills": 2, "n_good": 9, "reviews": 4}
+    splits = {
+        "train": {**counts, "average_precision": None}, "val": {**counts, "average_precision": 0.5}
+    }  # fmt: skip
+    text = printed(splits=splits)
+    assert "│ train │ - │ 1 of 3 │ 2 of 9 │ 4 │ 12 │" in text
+    assert "│ val │ 0.500 │ 1 of 3" in text
+
+
+def test_overlays_are_told_as_they_were_drawn():
+    assert "3 overlays (some) in out/overlays, report in" in printed(overlays="3 overlays (some)")
+    assert "overlays" not in printed(overlays="")
 
 
 def test_a_metric_without_a_value_is_a_dash():

@@ -9,6 +9,7 @@ from trial import CPU, Tiny, equal, weights
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import TrainConfig
 from defectkit.errors import TrainingError
+from defectkit.evaluation.drift import Levels
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import read_json, write_json
 from defectkit.seals import add_seal
@@ -27,8 +28,8 @@ RESULT = EpochResult(losses={"bce": 0.25, "loss": 0.5}, learning_rate=1e-3, seco
 VALIDATION = Validation(
     image_ap=0.5, pixel_ap=0.5, dice=0.4, tuning=Tuning(),
     thresholds=Thresholds(low=0.5, high=0.5, rule="f1"), warnings=(), tuning_warnings=(),
-    scores=np.zeros(20), defective=np.arange(20) < 10, groups=("",) * 20, seconds=3.0,
-    image_seconds=0.1, watched=(),
+    levels=Levels.of(np.zeros(20), [(0.0, 0.0)] * 20, np.arange(20) < 10, ("",) * 20),
+    seconds=3.0, image_seconds=0.1, watched=(),
 )  # fmt: skip
 
 
@@ -50,7 +51,8 @@ def test_the_last_epoch_is_kept_unless_it_is_clearly_worse_than_the_best():
 
 @pytest.mark.parametrize(("defective", "allowed"), [(10, 0.25), (200, 0.06)])
 def test_the_more_defective_images_there_are_the_less_is_chance(defective, allowed):
-    validation = replace(VALIDATION, defective=np.arange(2 * defective) < defective)
+    truth = np.arange(2 * defective) < defective
+    validation = replace(VALIDATION, levels=replace(VALIDATION.levels, defective=truth))
     best = replace(validation, image_ap=0.7, pixel_ap=0.7)
     for lower, kept in ((allowed, 2), (allowed + 0.01, 1)):
         state = TrainState()
