@@ -497,3 +497,5 @@ def test_a_fast_png_has_every_pixel(tmp_path, shape):
     image = RNG.integers(0, 256, shape, np.uint8)
     (tmp_path / "a.png").write_bytes(encode_png(image))
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
+    before = image.copy()
+    assert encode_png(image, overwrite=True) == encode_png(before)

@@ -1,10 +1,12 @@
 """The overlay must be readable, complete and true to the pixel."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from peak_memory import can_measure, peak_bytes
 
 from defectkit.data.images import read_image
 from defectkit.evaluation.thresholds import Thresholds
@@ -289,3 +291,22 @@ def test_an_overlay_shows_and_explains_what_does_not_count():
         assert hatched == (scope.ignored is not None)
         items = legend_items(12, has_truth=True, scope=scope)
         assert len(items) == 5 + words
+
+
+@pytest.mark.skipif(not can_measure(), reason="this system does not count memory")
+def test_a_large_overlay_takes_little_more_than_the_picture_itself():
+    image, found = np.full((4000, 4000), 90, np.uint8), np.zeros((4000, 4000), bool)
+    found[100:140, 200:260] = True
+    finding = Finding(
+        score_map=found[None].astype(np.float32),
+        region_map=label_regions(found)[0],
+        regions=(),
+        score=0.8,
+        class_scores=np.ones(1, np.float32),
+    )
+    judgment = Judgment(
+        verdict="defective", score=0.8, thresholds=Thresholds(low=0.4, high=0.6, rule="f1")
+    )
+    # Six bytes of two panels in color, and masks of one byte each.
+    draw = partial(draw_overlay, image, finding, judgment, image_id="a.png")
+    assert peak_bytes(draw) < 11 * image.size
