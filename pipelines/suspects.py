@@ -240,8 +240,8 @@ def _print(
     console.print(
         one_line(
             f"work list in {out / 'suspects.csv'}, with pictures in {out / 'suspects.html'}. "
-            "Nothing was changed: mark there what is wrong, save relabel.csv, and run 'defectkit "
-            "prepare' again with --relabel relabel.csv; or fix the labels."
+            "Nothing was changed: mark there what is wrong, save relabel.csv, and give it to "
+            "'defectkit prepare --relabel'; or fix the labels."
         ),
         soft_wrap=True,
     )
