@@ -23,6 +23,9 @@ from defectkit.errors import ImageError
 from defectkit.files import open_limited, read_limited, write_bytes
 from defectkit.memory import check_memory
 
+BAND = 256
+"""Number of rows of an image whose channels are reversed at a time."""
+
 
 def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
     """Read one image file as (H, W) or (H, W, C) uint8, C 2 to 16, 3 being RGB.
@@ -190,7 +193,9 @@ def encode_png(image: Image, *, overwrite: bool = False) -> memoryview:
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # since 4.12
         options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-    turned = cv2.cvtColor(image, cv2.COLOR_RGB2BGR, dst=image if overwrite else None)
+    turned = image if overwrite else np.empty(image.shape, np.uint8)
+    for top in range(0, len(image), BAND):  # Not in place: OpenCV need not allow that everywhere.
+        turned[top : top + BAND] = cv2.cvtColor(image[top : top + BAND], cv2.COLOR_RGB2BGR)
     content: npt.NDArray[np.uint8] = cv2.imencode(".png", turned, options)[1]
     return content.data
 

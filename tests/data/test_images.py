@@ -492,7 +492,7 @@ def test_a_jpeg_for_people_keeps_thin_colored_lines(tmp_path):
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - image).max() < 20
 
 
-@pytest.mark.parametrize("shape", [(40, 60, 3), (1, 1, 3), (3, 701, 3)])
+@pytest.mark.parametrize("shape", [(40, 60, 3), (1, 1, 3), (3, 701, 3), (700, 9, 3)])
 def test_a_fast_png_has_every_pixel(tmp_path, shape):
     image = RNG.integers(0, 256, shape, np.uint8)
     (tmp_path / "a.png").write_bytes(encode_png(image))
