@@ -117,6 +117,7 @@ def test_what_else_is_stored_is_not_taken(page, tmp_path, kept):
     page.run(f"localStorage.setItem(KEY, {kept!r})")
     open_page(page, path)
     assert rows_of(page) == []
+    assert page.run("byId('decided').textContent").startswith("0 of 4 decided")
     assert page.errors == []
     page.run("localStorage.removeItem(KEY)")
 
