@@ -155,7 +155,7 @@ def test_mistakes_end_with_a_message_and_status_2(cli, arguments, message, tmp_p
         (["inspekt"], "No such command"),
         (["train", "--device", "tpu"], "'tpu' is not one of"),
         (["prepare", "a.csv", "--rle-base", "2"], "'2' is not one of"),
-        (["evaluate", "run", "--split", "all"], "'all' is not one of"),
+        (["evaluate", "run", "--split", "any"], "'any' is not one of"),
         (["evaluate"], "Missing argument"),
         (["inspect", "run"], "Missing argument"),
         (["compare"], "Missing argument"),

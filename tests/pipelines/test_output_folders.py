@@ -58,7 +58,7 @@ WRONG = [
     (*EVALUATE, "--cost-ratio", "nan"),
     (*EVALUATE, "--cost-ratio", "5", "--max-escape-rate", "0.1"),
     (*EVALUATE, "--cost-ratio", "5", "--best-f1"),
-    (*EVALUATE, "--split", "all"),
+    (*EVALUATE, "--split", "everything"),
     ("evaluate", "run", "--data", "absent"),
     ("compare", "--out", "comparison"),
     (*COMPARE, "run", "--out", "comparison"),

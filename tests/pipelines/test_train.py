@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from file_hashes import hashes_of
@@ -17,7 +18,7 @@ from safetensors.numpy import load_file
 from tiny_training import TINY, train_tiny
 
 import defectkit
-from defectkit import devices, results_folder
+from defectkit import devices
 from defectkit.config import Config, dump_config, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import DatasetError, OutputError, TrainingError
@@ -147,12 +148,12 @@ def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy):
 def test_a_run_that_came_to_be_while_this_one_waited_is_not_trained_over(
     dataset_folder, run_folder, tmp_path, monkeypatch
 ):
-    class LockAfterAnother(results_folder.FileLock):
+    class LockAfterAnother(filelock.FileLock):
         def acquire(self, *arguments: object, **options: object) -> object:
             shutil.copytree(run_folder, Path(self.lock_file).parent, dirs_exist_ok=True)
             return super().acquire(*arguments, **options)
 
-    monkeypatch.setattr(results_folder, "FileLock", LockAfterAnother)
+    monkeypatch.setattr(filelock, "FileLock", LockAfterAnother)
     with pytest.raises(TrainingError, match="already has a run"):
         train_tiny(dataset_folder, tmp_path / "run")
     assert len(read_csv(tmp_path / "run" / "history.csv")) == 2
