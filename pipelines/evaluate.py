@@ -31,6 +31,7 @@ def run(
     max_escape_rate: float | None = None,
     confidence: float = 0.95,
     max_review_rate: float | None = None,
+    max_overkill_rate: float | None = None,
     cost_ratio: float | None = None,
     prevalence: float | None = None,
     best_f1: bool = False,
@@ -59,6 +60,7 @@ def run(
         defectkit evaluate runs/segment-1
         defectkit evaluate runs/segment-1 --max-escape-rate 0.01
         defectkit evaluate runs/segment-1 --max-escape-rate 0.05 --max-review-rate 0.02
+        defectkit evaluate runs/segment-1 --max-escape-rate 0.05 --max-overkill-rate 0.1
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
         defectkit evaluate runs/segment-1 --data lot_7 --map-class scratches=scratch
         defectkit evaluate runs/segment-1 --open
@@ -74,6 +76,8 @@ def run(
         confidence: The probability with which that promise holds.
         max_review_rate: With an escape rate, the fraction of images that people may review; by
             default all between the promise and the threshold of the best F1 score.
+        max_overkill_rate: With an escape rate, the fraction of good images called defective that
+            is promised not to be exceeded; people review the images between both promises.
         cost_ratio: Cost of an escape, in overkills.
         prevalence: The fraction of defective images at the line, by which F1, cost and reviews are
             weighed; by default that of the validation images.
@@ -103,6 +107,7 @@ def run(
         max_escape_rate=max_escape_rate,
         confidence=confidence,
         max_review_rate=max_review_rate,
+        max_overkill_rate=max_overkill_rate,
         cost_ratio=cost_ratio,
         prevalence=prevalence,
         best_f1=best_f1,
@@ -112,11 +117,8 @@ def run(
     evaluated = load_data_to_evaluate(
         run, model, data=Path(data) if data else None, split=split, map_class=map_class
     )
-    if rule.is_asked and evaluated.lot is not None:
-        raise ConfigError(
-            f"thresholds are chosen on validation images of the dataset that {run} was trained on, "
-            f"not on another lot. Choose them first, without --data {data}; then evaluate that."
-        )
+    if rule.is_asked:
+        _refuse_another_lot(run, evaluated)
     with open_evaluation(run, evaluated) as results:
         if rule.is_asked:
             model = _choose_thresholds(run, model, evaluated, rule, console)
@@ -134,6 +136,16 @@ def run(
     if open_page:
         open_in_browser(evaluation.folder / "report.html", console)
     return evaluation
+
+
+def _refuse_another_lot(run: Path, data: "DataToEvaluate") -> None:
+    """Raise ConfigError where thresholds would be chosen for images of another lot."""
+    if data.lot is not None:
+        folder = data.dataset.folder
+        raise ConfigError(
+            f"thresholds are chosen on validation images of the dataset that {run} was trained on, "
+            f"not on another lot. Choose them first, without --data {folder}; then evaluate that."
+        )
 
 
 def _choose_thresholds(

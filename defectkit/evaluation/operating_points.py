@@ -5,6 +5,7 @@ An *escape* is a defective image called good, an *overkill* a good image called 
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ MARGIN = 0.01
 """Where only one kind of image exists: fraction of the way from its outermost score to 0 or 1."""
 
 
+ErrorKind = Literal["escape", "overkill"]
+
+
 def choose_thresholds(
     scores: npt.ArrayLike,
     defective: npt.ArrayLike,
@@ -41,8 +45,9 @@ def choose_thresholds(
     - ``max_escape_rate`` R with confidence C: ``low`` is the largest at which the groups with an
       escape are so few that they show R (``promise.py``). Where the groups are too few for any
       promise, none may have an escape, and a warning says what they would show. ``high`` is the
-      F1-best one, or with ``max_review_rate`` the largest at which no larger share of the images
-      lies between both; it is never below ``low``.
+      F1-best one; with ``max_review_rate`` the largest at which no larger share of the images lies
+      between both; with ``max_overkill_rate`` the smallest that shows this rate by the groups with
+      good images, in the same way. It is never below ``low``.
     - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``.
 
     With ``prevalence`` F1, cost and reviews are those of a line with this share of defects.
@@ -72,15 +77,10 @@ def choose_thresholds(
     warnings = _few_images(n_defective, n_good)
     if rule.max_escape_rate is not None:
         worst = lowest_of_groups(values[truth], _select(groups, truth))
-        allowed = allowed_escapes(len(worst), rule.max_escape_rate, rule.confidence)
-        low = points.largest_cut(worst, allowed or 0)
-        high = points.best_f1()
-        if rule.max_review_rate is not None:
-            high = points.largest_high(low, rule.max_review_rate)
-        described = rule.describe(shown=allowed is not None)
-        thresholds = Thresholds(low=low, high=max(low, high), rule=described)
-        if allowed is None:
-            warnings.append(_not_shown(len(worst), rule, groups=groups is not None))
+        highest = -lowest_of_groups(-values[~truth], _select(groups, ~truth))[::-1]
+        thresholds, unshown = _keep_promises(points, worst, highest, rule)
+        grouped = groups is not None
+        warnings += [_not_shown(*one, rule.confidence, groups=grouped) for one in unshown]
     else:
         cut = points.best_f1() if rule.cost_ratio is None else points.cheapest(rule.cost_ratio)
         thresholds = Thresholds(low=cut, high=cut, rule=rule.describe())
@@ -90,6 +90,39 @@ def choose_thresholds(
             "the scores do not separate good from defective as asked."
         )
     return thresholds, warnings
+
+
+def _keep_promises(
+    points: "_Points", worst: Float64Array, highest: Float64Array, rule: ThresholdRule
+) -> tuple[Thresholds, list[tuple[int, float, ErrorKind]]]:
+    """Return the thresholds of a promise, and what is not shown: how many there are, rate and kind.
+
+    Args:
+        points: the thresholds to choose from.
+        worst: the lowest score of each group with defective images, ascending.
+        highest: the highest score of each group with good images, ascending.
+        rule: has a ``max_escape_rate``.
+    """
+    assert rule.max_escape_rate is not None
+    unshown: list[tuple[int, float, ErrorKind]] = []
+
+    def allowed(n: int, rate: float, kind: ErrorKind) -> int:
+        most = allowed_escapes(n, rate, rule.confidence)
+        if most is None:
+            unshown.append((n, rate, kind))
+        return most or 0
+
+    low = points.largest_cut(worst, allowed(len(worst), rule.max_escape_rate, "escape"))
+    if rule.max_review_rate is not None:
+        high = points.largest_high(low, rule.max_review_rate)
+    elif rule.max_overkill_rate is not None:
+        most = allowed(len(highest), rule.max_overkill_rate, "overkill")
+        high = points.smallest_cut(highest, most)
+    else:
+        high = points.best_f1()
+    kinds = {kind for *_, kind in unshown}
+    described = rule.describe(shown="escape" not in kinds, overkills_shown="overkill" not in kinds)
+    return Thresholds(low=low, high=max(low, high), rule=described), unshown
 
 
 def lowest_of_groups(scores: Float64Array, groups: Sequence[str] | None = None) -> Float64Array:
@@ -102,26 +135,29 @@ def lowest_of_groups(scores: Float64Array, groups: Sequence[str] | None = None) 
     return np.sort(np.array(list(lowest.values()), np.float64))
 
 
-def escape_rate_warning(escapes: int, n: int, rule: ThresholdRule) -> str | None:
-    """Return why a result does not show the promised escape rate, or ``None`` where it does.
+def rate_warning(
+    errors: int, n: int, rate: float, kind: ErrorKind, confidence: float
+) -> str | None:
+    """Return why a result does not show a promised rate, or ``None`` where it does.
 
     Meant for the test split: on validation the threshold uses up what the promise allows.
 
     Args:
-        escapes: number of groups with an escape.
-        n: number of groups with a defective image.
-        rule: has a ``max_escape_rate``.
+        errors: number of groups with an escape, or with an overkill.
+        n: number of groups with a defective image, or with a good one.
+        rate: what was promised.
+        kind: of which error.
+        confidence: that of the promise.
     """
-    assert rule.max_escape_rate is not None
-    if shows_rate(escapes, n, rule.max_escape_rate, rule.confidence):
+    if shows_rate(errors, n, rate, confidence):
         return None
     doubt = (
-        f"an escape rate of {_percent(rule.max_escape_rate)} is not shown by this result: "
-        f"{describe_rate('groups with an escape', escapes, n)}."
+        f"an {kind} rate of {_percent(rate)} is not shown by this result: "
+        f"{describe_rate(f'groups with an {kind}', errors, n)}."
     )
-    if shows_rate(0, n, rule.max_escape_rate, rule.confidence):
+    if shows_rate(0, n, rate, confidence):
         return doubt
-    return f"{doubt} {_not_shown(n, rule, groups=True)}"
+    return f"{doubt} {_not_shown(n, rate, kind, confidence, groups=True)}"
 
 
 def check_scores(scores: npt.ArrayLike, defective: npt.ArrayLike) -> tuple[Float64Array, BoolArray]:
@@ -166,6 +202,14 @@ class _Points:
     def largest_cut(self, worst: Float64Array, allowed: int) -> float:
         """Return the largest threshold that no more of the scores ``worst`` (N,) are below."""
         return float(self.cuts[np.searchsorted(worst, self.cuts) <= allowed][-1])
+
+    def smallest_cut(self, best: Float64Array, allowed: int) -> float:
+        """Return the smallest threshold that no more of the scores ``best`` (N,) reach, ascending.
+
+        Where a score of 1 is among too many, it is the largest threshold.
+        """
+        reached = len(best) - np.searchsorted(best, self.cuts)
+        return float(self.cuts[reached <= allowed][0] if reached[-1] <= allowed else self.cuts[-1])
 
     def largest_high(self, low: float, max_review_rate: float) -> float:
         """Return the largest threshold with no larger share of the images between it and low."""
@@ -213,15 +257,16 @@ def _choose_from_one_kind(values: Float64Array, n_defective: int) -> tuple[Thres
     return Thresholds(low=cut, high=cut, rule=rule), [warning]
 
 
-def _not_shown(n: int, rule: ThresholdRule, *, groups: bool) -> str:
-    """Return what so many defective groups or images would show, and how many are needed."""
-    assert rule.max_escape_rate is not None
-    what = "groups with defective images" if groups else "defective images"
-    least = f"{n} {what} support no escape rate below {_percent(least_rate(n, rule.confidence))}"
-    needed = needed_units(rule.max_escape_rate, rule.confidence)
+def _not_shown(n: int, rate: float, kind: ErrorKind, confidence: float, *, groups: bool) -> str:
+    """Return what so many groups or images would show of a rate, and how many are needed."""
+    what = "defective images" if kind == "escape" else "good images"
+    if groups:
+        what = f"groups with {what}"
+    least = f"{n} {what} support no {kind} rate below {_percent(least_rate(n, confidence))}"
+    needed = needed_units(rate, confidence)
     return (
-        f"{least} with a confidence of {_percent(rule.confidence)}: "
-        f"{_percent(rule.max_escape_rate)} is not promised. "
+        f"{least} with a confidence of {_percent(confidence)}: "
+        f"{_percent(rate)} is not promised. "
         + (f"At least {needed} are needed." if needed else "No number of images can show it.")
     )
 

@@ -15,6 +15,7 @@ class ThresholdRule:
     - ``max_escape_rate`` in [0, 1): the rate of escapes that is promised,
     - ``confidence`` in (0, 1): the probability with which the promise holds,
     - ``max_review_rate`` in [0, 1]: beside a promise, the share of images that people review,
+    - ``max_overkill_rate`` in [0, 1): beside a promise, the rate of overkills that is promised too,
     - ``cost_ratio`` above 0: the number of overkills that an escape costs,
     - ``prevalence`` in (0, 1): the share of defective images at the line; None: that of the images
       that the thresholds are chosen on,
@@ -27,6 +28,7 @@ class ThresholdRule:
     max_escape_rate: float | None = None
     confidence: float = DEFAULT_CONFIDENCE
     max_review_rate: float | None = None
+    max_overkill_rate: float | None = None
     cost_ratio: float | None = None
     prevalence: float | None = None
     best_f1: bool = False
@@ -35,19 +37,27 @@ class ThresholdRule:
         if len(given := self._given()) > 1:
             raise ConfigError(f"{' and '.join(given)} exclude each other. Give one of them.")
         rate = self.max_escape_rate
-        if rate is not None and not 0.0 <= rate < 1.0:
-            raise ConfigError(
-                f"--max-escape-rate must be at least 0 and below 1 but is {rate:g}. "
-                "Half a percent is 0.005."
-            )
+        for option, value in (
+            ("--max-escape-rate", rate),
+            ("--max-overkill-rate", self.max_overkill_rate),
+        ):
+            if value is not None and not 0.0 <= value < 1.0:
+                raise ConfigError(
+                    f"{option} must be at least 0 and below 1 but is {value:g}. "
+                    "Half a percent is 0.005."
+                )
         if not 0.0 < self.confidence < 1.0:
             raise ConfigError(
                 f"--confidence must be above 0 and below 1 but is {self.confidence:g}. "
                 "95 % is 0.95."
             )
         review = self.max_review_rate
-        if review is not None and rate is None:
-            raise ConfigError("--max-review-rate needs --max-escape-rate. Give both.")
+        beside = {"--max-review-rate": review, "--max-overkill-rate": self.max_overkill_rate}
+        given = [option for option, value in beside.items() if value is not None]
+        if given and rate is None:
+            raise ConfigError(f"{given[0]} needs --max-escape-rate. Give both.")
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} exclude each other. Give one of them.")
         if review is not None and not 0.0 <= review <= 1.0:
             raise ConfigError(
                 f"--max-review-rate must be in 0 to 1 but is {review:g}. 2 % is 0.02."
@@ -68,10 +78,11 @@ class ThresholdRule:
         """Whether thresholds are to be chosen again."""
         return bool(self._given()) or self.prevalence is not None
 
-    def describe(self, *, shown: bool = True) -> str:
+    def describe(self, *, shown: bool = True, overkills_shown: bool = True) -> str:
         """Return the rule as models, tables and pages name it.
 
-        ``shown`` says whether the images support the promise.
+        ``shown`` says whether the images support the promise, ``overkills_shown`` whether they
+        support that of overkills.
         """
         parts = []
         if self.max_escape_rate is not None:
@@ -82,6 +93,9 @@ class ThresholdRule:
             ]
             if self.max_review_rate is not None:
                 parts.append(f"max_review_rate={self.max_review_rate:g}")
+            if self.max_overkill_rate is not None:
+                parts.append(f"max_overkill_rate={self.max_overkill_rate:g}")
+                parts += [] if overkills_shown else ["not shown"]
         elif self.cost_ratio is not None:
             parts.append(f"cost_ratio={self.cost_ratio:g}")
         else:
@@ -101,6 +115,17 @@ class ThresholdRule:
 
 
 BEST_F1 = ThresholdRule()
+
+
+def is_shown(rule: str) -> bool:
+    """Return whether validation supports the escape rate that a rule promises.
+
+    >>> is_shown("max_escape_rate=0.05, confidence=0.9, not shown")
+    False
+    >>> is_shown("max_escape_rate=0.05, confidence=0.9, max_overkill_rate=0.01, not shown")
+    True
+    """
+    return re.match(r"max_escape_rate=[^,]+, confidence=[^,]+, not shown", rule) is None
 
 
 def promise_of(rule: str) -> tuple[float, float] | None:

@@ -21,7 +21,7 @@ from defectkit.deployment.evaluate_images import (
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.drift import warn_of_drift
 from defectkit.evaluation.evaluation_result import TABLES
-from defectkit.evaluation.operating_points import escape_rate_warning
+from defectkit.evaluation.operating_points import ErrorKind, rate_warning
 from defectkit.evaluation.prediction import Prediction, predict_by
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.files import json_text, write_json
@@ -116,11 +116,7 @@ def evaluate_data(
         evaluation.metrics["by_split"] = by_split(evaluation.images, model.thresholds)
     drift = evaluation.metrics["drift"]["against_validation"] or {}
     warnings = [*warnings_of(model.info), *data.warnings(model), *warn_of_drift(drift)]
-    if rule.max_escape_rate is not None:
-        defective = evaluation.images[evaluation.images["defective"]]
-        escapes = defective.loc[defective["outcome"] == "escape", "group"].nunique()
-        warning = escape_rate_warning(escapes, defective["group"].nunique(), rule)
-        warnings += [warning] if warning else []
+    warnings += _warn_of_rates(evaluation.images, rule)
     _write_files(evaluation, results.folder, data.describe(model.info))
     write_report(
         results.folder,
@@ -156,6 +152,21 @@ def predict_with_progress(
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def _warn_of_rates(images: "pd.DataFrame", rule: ThresholdRule) -> Iterator[str]:
+    """Yield which of the promised rates the result does not show."""
+    defective = images["defective"].astype(bool)
+    promised: list[tuple[ErrorKind, float | None, pd.DataFrame]] = [
+        ("escape", rule.max_escape_rate, images[defective]),
+        ("overkill", rule.max_overkill_rate, images[~defective]),
+    ]
+    for kind, rate, own in promised:
+        if rate is not None:
+            errors = own.loc[own["outcome"] == kind, "group"].nunique()
+            n = own["group"].nunique()
+            if warning := rate_warning(errors, n, rate, kind, rule.confidence):
+                yield warning
 
 
 def _write_files(evaluation: Evaluation, folder: Path, evaluated: Mapping[str, Any]) -> None:

@@ -12,8 +12,8 @@ from sklearn.metrics import f1_score
 from defectkit.approaches.image_mix import MAX_LOGIT
 from defectkit.evaluation.operating_points import (
     choose_thresholds,
-    escape_rate_warning,
     lowest_of_groups,
+    rate_warning,
 )
 from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.evaluation.verdicts import verdict
@@ -160,6 +160,43 @@ def test_no_more_images_are_reviewed_than_asked(review, prevalence):
         assert thresholds.high > scores.max()
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.05])
+def test_both_rates_are_kept_in_so_many_lots_as_promised(rate):
+    random = np.random.default_rng(4)
+    n, escapes_kept, overkills_kept = 100, 0, 0
+    rule = ThresholdRule(max_escape_rate=rate, max_overkill_rate=rate)
+    for _ in range(400):
+        scores = np.concatenate([0.2 + 0.8 * random.random(n), 0.8 * random.random(n)])
+        thresholds, warnings = choose_thresholds(scores, np.arange(2 * n) < n, rule)
+        assert not warnings
+        assert thresholds.low <= thresholds.high
+        escapes_kept += (thresholds.low - 0.2) / 0.8 <= rate
+        overkills_kept += 1 - thresholds.high / 0.8 <= rate
+    for kept in (escapes_kept, overkills_kept):
+        assert kept / 400 >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 400)
+        assert kept < 400  # It is no more careful than it need be.
+
+
+def test_groups_of_good_images_count_once_and_too_few_promise_no_overkill_rate():
+    scores = np.array([0.9, 0.8, 0.1, 0.2, 0.3, 0.6])
+    groups = ["a", "b", "c", "c", "d", "d"]
+    rule = ThresholdRule(max_escape_rate=0.5, max_overkill_rate=0.3, confidence=0.6)
+    thresholds, warnings = choose_thresholds(scores, np.arange(6) < 2, rule, groups=groups)
+    assert 0.6 < thresholds.high < 0.8  # none may be an overkill
+    assert thresholds.rule.endswith("max_overkill_rate=0.3, not shown")
+    assert (
+        "2 groups with good images support no overkill rate below 36.8 % with a confidence of "
+        "60 %: 30 % is not promised. At least 3 are needed."
+    ) in warnings
+
+
+def test_where_a_good_image_has_a_score_of_1_no_threshold_is_above_it():
+    scores = np.array([0.9, 0.8, 0.1, 1.0])
+    rule = ThresholdRule(max_escape_rate=0.9, max_overkill_rate=0.3)
+    thresholds, _ = choose_thresholds(scores, np.arange(4) < 2, rule)
+    assert 0.9 < thresholds.high <= 1.0
+
+
 def test_the_prevalence_at_the_line_moves_the_threshold():
     random = np.random.default_rng(3)
     defective = np.arange(2000) < 1000
@@ -241,16 +278,18 @@ def test_an_escape_rate_that_the_images_cannot_show_is_warned_of():
 
 
 def test_a_result_that_does_not_show_the_escape_rate_is_doubted():
-    rule = ThresholdRule(max_escape_rate=0.005)
-    assert escape_rate_warning(0, 598, rule) is None
-    assert escape_rate_warning(1, 598, rule) == (
+    assert rate_warning(0, 598, 0.005, "escape", 0.95) is None
+    assert rate_warning(1, 598, 0.005, "escape", 0.95) == (
         "an escape rate of 0.5 % is not shown by this result: groups with an escape 1 of 598 "
         "(0.2 %, 95 % CI 0.0-0.9 %)."
     )
-    doubt = escape_rate_warning(9, 57, rule)
+    doubt = rate_warning(9, 57, 0.005, "escape", 0.95)
     assert "is not shown by this result: groups with an escape 9 of 57 (15.8 %" in doubt
     assert "At least 598 are needed." in doubt
-    assert "groups with an escape 0 of 0 (no rate)" in escape_rate_warning(0, 0, rule)
+    assert "groups with an escape 0 of 0 (no rate)" in rate_warning(0, 0, 0.005, "escape", 0.95)
+    doubt = rate_warning(2, 3, 0.5, "overkill", 0.95)
+    assert "an overkill rate of 50 % is not shown by this result: groups with an overkill" in doubt
+    assert "3 groups with good images support no overkill rate below 63.2 %" in doubt
 
 
 def test_few_images_and_useless_scores_are_warned_of():

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from defectkit.errors import ConfigError
-from defectkit.evaluation.threshold_rule import ThresholdRule, promise_of
+from defectkit.evaluation.threshold_rule import ThresholdRule, is_shown, promise_of
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,16 @@ from defectkit.evaluation.threshold_rule import ThresholdRule, promise_of
         ({"max_escape_rate": 0.1, "confidence": 1.0}, "--confidence must be above 0 and below 1"),
         ({"max_escape_rate": 0.1, "confidence": 95}, r"is 95\. 95 % is 0\.95"),
         ({"max_escape_rate": 0.1, "max_review_rate": 1.5}, "must be in 0 to 1 but is 1.5"),
-        ({"max_review_rate": 0.1}, "needs --max-escape-rate"),
+        ({"max_review_rate": 0.1}, "--max-review-rate needs --max-escape-rate"),
+        ({"max_overkill_rate": 0.1}, "--max-overkill-rate needs --max-escape-rate"),
+        (
+            {"max_escape_rate": 0.1, "max_overkill_rate": 1.0},
+            "--max-overkill-rate must be at least 0 and below 1 but is 1",
+        ),
+        (
+            {"max_escape_rate": 0.1, "max_overkill_rate": 0.1, "max_review_rate": 0.1},
+            "--max-review-rate and --max-overkill-rate exclude each other",
+        ),
         ({"prevalence": 0.0}, "--prevalence must be above 0 and below 1 but is 0"),
         ({"prevalence": math.nan}, "--prevalence must be above 0 and below 1 but is nan"),
     ],
@@ -68,6 +77,11 @@ def test_a_rule_says_what_was_asked(options, text):
 def test_a_promise_that_is_not_shown_is_called_so():
     rule = ThresholdRule(max_escape_rate=0.05, confidence=0.9)
     assert rule.describe(shown=False) == "max_escape_rate=0.05, confidence=0.9, not shown"
+    both = ThresholdRule(max_escape_rate=0.05, max_overkill_rate=0.1)
+    told = both.describe(overkills_shown=False)
+    assert told == "max_escape_rate=0.05, confidence=0.95, max_overkill_rate=0.1, not shown"
+    assert is_shown(told)
+    assert not is_shown(both.describe(shown=False))
 
 
 @pytest.mark.parametrize("options", [{}, {"max_review_rate": 0.1}, {"prevalence": 0.01}])

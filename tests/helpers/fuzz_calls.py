@@ -71,6 +71,7 @@ NUMBERS = {
     "epochs": "1 2", "seed": "0 1 7", "seeds": "1 2", "folds": "2",
     "workers": "0 0 0 1 2", "max_images": "1 3",
     "max_escape_rate": "0 0.01 0.5 1", "confidence": "0.5 0.95 1", "max_review_rate": "0 0.1 2",
+    "max_overkill_rate": "0 0.2 1",
     "cost_ratio": "0.1 1 50", "prevalence": "0 0.01 0.5", "pixel_pitch": "0.01 2",
     "mask_threshold": "1 128 255",
 }  # fmt: skip

@@ -403,6 +403,18 @@ def test_max_escape_rate_takes_thresholds_from_validation_and_keeps_them(
     assert again["image"] == metrics["image"]
 
 
+def test_both_rates_give_two_thresholds_and_what_is_not_shown_is_said(run_copy, cli):
+    options = ("--max-escape-rate", "0.7", "--max-overkill-rate", "0.01", "--device", "cpu")
+    told = " ".join(cli("evaluate", run_copy, *options).err.split())
+    rule = "max_escape_rate=0.7, confidence=0.95, not shown, max_overkill_rate=0.01, not shown"
+    assert f"chosen on validation by {rule}" in told
+    assert "support no overkill rate below" in told
+    assert "an overkill rate of 1 % is not shown by this result" in told
+    kept = read_json(run_copy / "model" / "model.json")["thresholds"]
+    assert kept["rule"] == rule
+    assert kept["low"] <= kept["high"]
+
+
 def test_cost_ratio_gives_one_threshold(run_copy, quiet):
     metrics = defectkit.evaluate(run_copy, cost_ratio=50, device="cpu", console=quiet).metrics
     assert metrics["image"]["threshold_low"] == metrics["image"]["threshold_high"]

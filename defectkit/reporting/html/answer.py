@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from defectkit.evaluation.operating_points import FEW_IMAGES
 from defectkit.evaluation.promise import contradicts_rate, least_rate, shows_rate
-from defectkit.evaluation.threshold_rule import promise_of
+from defectkit.evaluation.threshold_rule import is_shown, promise_of
 from defectkit.reporting.metric_tables import format_percent, format_rate
 
 
@@ -38,7 +38,7 @@ def answer(image: Mapping[str, Any], images: Sequence[Mapping[str, Any]], rule: 
     facts = facts[0].lower() + facts[1:]
     promise = promise_of(rule)
     if promise is not None:
-        return _judge_promise(*promise, images, facts, on_validation="not shown" not in rule)
+        return _judge_promise(*promise, images, facts, on_validation=is_shown(rule))
     upper = format_percent(image["escape_rate"]["high"])
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
         return Answer(
