@@ -347,7 +347,14 @@ def test_each_failure_has_its_status_and_no_traceback(
 @pytest.mark.check(54)
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell redirects them")
 @pytest.mark.parametrize(
-    "streams", ["2>&-", "2>/dev/full", "1>&- 2>&-", "2>&1 >/dev/full", "2> >(:)"]
+    "streams",
+    [
+        *("2>&-", "2>/dev/full"),
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("1>&- 2>&-", "2>&1 >/dev/full", "2> >(:)")
+        ),
+    ],
 )
 def test_nobody_needs_to_read_what_a_command_says(streams, run_folder, source_csv, tmp_path):
     images = [source_csv.parent / "Train" / f"part-0{number}.png" for number in range(3)]

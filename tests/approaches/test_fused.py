@@ -241,6 +241,7 @@ def test_a_fused_model_is_no_start_for_an_encoder(run):
         read_weights(str(run))
 
 
+@pytest.mark.slow
 def test_it_is_evaluated_and_compared_like_any_run(run, run_copy, cli, tmp_path):
     compared = cli("compare", run, run_copy, "--out", tmp_path / "out", "--device", "cpu")
     assert compared.code == 0, compared.err

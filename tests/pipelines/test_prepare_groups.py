@@ -258,6 +258,7 @@ def prepare_camera(folder: Path, out: Path, **options: object) -> prepare.Prepar
     return prepare.run(folder / "train.csv", out=out, workers=0, console=console, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.check(60)
 def test_images_of_a_fixed_camera_can_be_split_in_the_ways_that_the_refusal_names(
     fixed_camera, tmp_path

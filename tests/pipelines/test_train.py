@@ -257,6 +257,7 @@ def test_the_default_place_is_the_next_free_run(dataset_folder, tmp_path, monkey
     assert (tmp_path / "runs" / "segment-1" / "model" / "model.json").is_file()
 
 
+@pytest.mark.slow
 def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
     run_copy, dataset_copy, tmp_path, quiet
 ):

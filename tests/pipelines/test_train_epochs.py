@@ -363,6 +363,7 @@ def test_a_part_is_validated_between_the_epochs_and_all_for_the_kept_model(
     assert info["thresholds"] == whole.thresholds.to_dict()
 
 
+@pytest.mark.slow
 def test_resumed_with_more_epochs_a_part_is_validated_between_them(
     dataset_folder, tmp_path, in_parts
 ):
@@ -373,6 +374,7 @@ def test_resumed_with_more_epochs_a_part_is_validated_between_them(
     assert [row["validated_images"] for row in rows] == [5, 0, 0, 2]
 
 
+@pytest.mark.slow
 def test_stopped_before_all_images_are_validated_it_is_done_on_resume(
     dataset_folder, tmp_path, in_parts, monkeypatch
 ):

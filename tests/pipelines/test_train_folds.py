@@ -115,7 +115,7 @@ def test_a_fold_is_no_run_of_its_own(folded, tmp_path, quiet):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("stopped", [2, 3])
+@pytest.mark.parametrize("stopped", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_stopped_in_a_fold_or_in_the_last_training_it_ends_with_the_same_model(
     stopped, dataset_folder, tmp_path, monkeypatch
 ):
@@ -147,6 +147,7 @@ def test_stopped_in_a_fold_or_in_the_last_training_it_ends_with_the_same_model(
     assert np.isclose(summary.dice, infos[1]["validation"]["dice"])
 
 
+@pytest.mark.slow
 def test_resumed_twice_with_more_epochs_no_fold_is_left_at_fewer(
     dataset_folder, tmp_path, monkeypatch
 ):
