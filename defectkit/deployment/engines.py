@@ -128,6 +128,7 @@ class _OpenVinoGraph:
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._requests: dict[tuple[int, ...] | None, _Requests] = {}
+        self._single_shapes = True
         self._compiling = threading.Lock()
 
     def run(self, batch: ImageBatch) -> Outputs:
@@ -149,7 +150,7 @@ class _OpenVinoGraph:
         with self._compiling:
             if requests := self._requests.get(shape):
                 return requests
-            if len(self._requests.keys() - {None}) < MAX_SHAPES:
+            if self._single_shapes and len(self._requests.keys() - {None}) < MAX_SHAPES:
                 one_shape = self._model.clone()
                 _check_channels(one_shape, shape)
                 one_shape.reshape(shape)
@@ -157,7 +158,7 @@ class _OpenVinoGraph:
                     self._requests[shape] = _Requests(self._compile(one_shape))
                     return self._requests[shape]
                 except RuntimeError:  # OpenVINO cannot compile some graphs, in 16 bits, for one.
-                    pass
+                    self._single_shapes = False  # A failure takes longer than most images.
             if None not in self._requests:
                 self._requests[None] = _Requests(self._compile(self._model))
             return self._requests[None]
