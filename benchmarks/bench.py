@@ -95,7 +95,8 @@ def export_run(work: Path) -> tuple[list[Path], str]:
             run(f"-m defectkit.cli export {work / 'run'} {options}")
             exported.append(work / precision)
         except SystemExit as error:
-            refused.append(f"- {precision} is refused: {' '.join(str(error).split())}\n")
+            reason = " ".join(str(error).split()).partition("error: ")[2]
+            refused.append(f"- {precision} is refused: {reason}\n")
     return exported, "".join(refused)
 
 
