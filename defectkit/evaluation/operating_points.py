@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import special
 
 from defectkit.approaches.image_mix import MAX_LOGIT
-from defectkit.arrays import BoolArray, Float64Array, Int64Array
+from defectkit.arrays import BoolArray, Float64Array
 from defectkit.evaluation.promise import allowed_escapes, least_rate, needed_units, shows_rate
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
@@ -23,6 +23,12 @@ FEW_IMAGES = 10
 
 MARGIN = 0.01
 """Where only one kind of image exists: fraction of the way from its outermost score to 0 or 1."""
+
+MOST_KERNELS = 1000
+"""More scores than these are smoothed by so many of their quantiles."""
+
+NARROWEST = 1e-6
+"""Least width of a kernel in logits, where the scores of a kind are all alike."""
 
 
 ErrorKind = Literal["escape", "overkill"]
@@ -41,14 +47,19 @@ def choose_thresholds(
     a score changes no verdict; beyond the lowest and the highest score 0 and 1 take their place. Of
     equally good thresholds the lowest is taken: it has the fewest escapes.
 
-    - By default one threshold with the best F1 score.
+    - By default one threshold with the best F1 score that is to be expected of such images.
     - ``max_escape_rate`` R with confidence C: ``low`` is the largest at which the groups with an
       escape are so few that they show R (``promise.py``). Where the groups are too few for any
       promise, none may have an escape, and a warning says what they would show. ``high`` is the
       F1-best one; with ``max_review_rate`` the largest at which no larger share of the images lies
       between both; with ``max_overkill_rate`` the smallest that shows this rate by the groups with
       good images, in the same way. It is never below ``low``.
-    - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``.
+    - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``, expected
+      in the same way.
+
+    Expected are the counts of this split after smoothing (``_smoothed``): the best threshold for
+    its own few images near the border is often a bad one for the next images
+    (``benchmarks/operating_point.py``). A promise counts the images as they are.
 
     With ``prevalence`` F1, cost and reviews are those of a line with this share of defects.
 
@@ -180,8 +191,6 @@ class _Points:
     def __init__(self, values: Float64Array, truth: BoolArray, prevalence: float | None) -> None:
         self.cuts = _cuts(values)
         self.defective, self.good = np.sort(values[truth]), np.sort(values[~truth])
-        self.escapes: Int64Array = np.searchsorted(self.defective, self.cuts)
-        self.overkills: Int64Array = len(self.good) - np.searchsorted(self.good, self.cuts)
         # What an image stands for: itself, or a share of the images at the line.
         self.of_defective, self.of_good = 1.0, 1.0
         if prevalence is not None:
@@ -189,15 +198,25 @@ class _Points:
             self.of_good = (1.0 - prevalence) / len(self.good)
 
     def best_f1(self) -> float:
-        """Return the threshold with the best F1 score."""
-        hits = self.of_defective * (len(self.defective) - self.escapes)
-        wrong = self.of_defective * self.escapes + self.of_good * self.overkills
-        return float(self.cuts[np.argmax(2 * hits / (2 * hits + wrong))])
+        """Return the threshold with the best F1 score to be expected."""
+        escapes, overkills = self._expected_errors()
+        hits = self.of_defective * len(self.defective) - escapes
+        return float(self.cuts[np.argmax(2 * hits / (2 * hits + escapes + overkills))])
 
     def cheapest(self, cost_ratio: float) -> float:
-        """Return the threshold with the least cost."""
-        cost = cost_ratio * self.of_defective * self.escapes + self.of_good * self.overkills
-        return float(self.cuts[np.argmin(cost)])
+        """Return the threshold with the least cost to be expected."""
+        escapes, overkills = self._expected_errors()
+        return float(self.cuts[np.argmin(cost_ratio * escapes + overkills)])
+
+    def _expected_errors(self) -> tuple[Float64Array, Float64Array]:
+        """Return the weight of the escapes and of the overkills at each threshold (N,)."""
+        cuts = _logits(self.cuts)
+        escapes = _smoothed(_logits(self.defective), cuts)
+        overkills = 1.0 - _smoothed(_logits(self.good), cuts)
+        return (
+            self.of_defective * len(self.defective) * escapes,
+            self.of_good * len(self.good) * overkills,
+        )
 
     def largest_cut(self, worst: Float64Array, allowed: int) -> float:
         """Return the largest threshold that no more of the scores ``worst`` (N,) are below."""
@@ -224,12 +243,31 @@ class _Points:
         return float(self.cuts[sum(between) <= max_review_rate * total + 1e-9][-1])
 
 
+def _smoothed(logits: Float64Array, cuts: Float64Array) -> Float64Array:
+    """Return the share of images below each cut (M,), by a kernel estimate of their distribution.
+
+    Each of the logits (N,), ascending, counts as a normal distribution with the width that
+    Silverman takes (Density Estimation for Statistics and Data Analysis, 1986, equation 3.31).
+    """
+    if len(logits) > MOST_KERNELS:
+        logits = np.quantile(logits, (np.arange(MOST_KERNELS) + 0.5) / MOST_KERNELS)
+    lower, upper = np.quantile(logits, (0.25, 0.75))
+    spreads = [spread for spread in (np.std(logits), (upper - lower) / 1.34) if spread > 0.0]
+    width = max(0.9 * min(spreads, default=0.0) * len(logits) ** -0.2, NARROWEST)
+    shares = [special.ndtr((cut - logits) / width).mean() for cut in cuts]
+    return np.array(shares, np.float64)
+
+
+def _logits(scores: Float64Array) -> Float64Array:
+    logits: Float64Array = np.clip(special.logit(scores), -MAX_LOGIT, MAX_LOGIT)
+    return logits
+
+
 def _cuts(values: Float64Array) -> Float64Array:
     """Return the thresholds between distinct scores, ascending."""
     distinct = np.unique(values)
     lower, upper = np.append(0.0, distinct), np.append(distinct, 1.0)
-    logits = (np.clip(special.logit(ends), -MAX_LOGIT, MAX_LOGIT) for ends in (lower, upper))
-    cuts: Float64Array = special.expit(sum(logits) / 2)
+    cuts: Float64Array = special.expit((_logits(lower) + _logits(upper)) / 2)
     # Scores nearer to 0 or 1 than the largest logit, and neighboring floats, have none between.
     cuts = np.where((cuts > lower) & (cuts <= upper), cuts, upper)
     return cuts[: len(distinct) + (distinct[-1] < 1.0)]  # No cut is above a score of 1.

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mapie.risk_control import BinaryClassificationController
 from scipy.special import expit, logit
-from scipy.stats import binom
+from scipy.stats import binom, gaussian_kde, norm
 from sklearn.metrics import f1_score
 
 from defectkit.approaches.image_mix import MAX_LOGIT
@@ -19,6 +19,7 @@ from defectkit.evaluation.threshold_rule import ThresholdRule
 from defectkit.evaluation.verdicts import verdict
 
 ROUND_SCORES = st.integers(0, 20).map(lambda n: n / 20)  # many ties, and both ends
+COSTLY = ThresholdRule(cost_ratio=50.0)
 SCORED = st.lists(st.tuples(ROUND_SCORES | st.floats(0, 1), st.booleans()), min_size=2, max_size=40)
 
 
@@ -42,31 +43,98 @@ def separated(n_good, n_defective):
     return scores, np.arange(n_good + n_defective) >= n_good
 
 
+def expected_errors(scores, defective, cut):
+    """Return how many escapes and overkills SciPy's kernel estimate expects at a threshold."""
+    cut, logits = (np.clip(logit(each), -MAX_LOGIT, MAX_LOGIT) for each in (cut, scores))
+    below = []
+    for kind in (logits[defective], logits[~defective]):
+        deviation, quartiles = np.std(kind), np.subtract(*np.quantile(kind, (0.75, 0.25))) / 1.34
+        width = 0.9 * (min(deviation, quartiles) or deviation) * len(kind) ** -0.2
+        if width < 1e-6:
+            below.append(np.sum(kind < cut))
+            continue
+        estimate = gaussian_kde(kind, bw_method=width / np.std(kind, ddof=1))
+        below.append(len(kind) * estimate.integrate_box_1d(-np.inf, cut))
+    return below[0], np.sum(~defective) - below[1]
+
+
+def halfway(scores):
+    """Return the thresholds halfway between neighboring scores."""
+    ends = np.unique([*scores, 0.0, 1.0])
+    logits = np.clip(logit(ends), -MAX_LOGIT, MAX_LOGIT)
+    return expit((logits[1:] + logits[:-1]) / 2)
+
+
+SPREAD = st.lists(
+    st.tuples(st.floats(0.01, 0.99).map(lambda score: round(score, 3)), st.booleans()),
+    min_size=2,
+    max_size=40,
+)
+
+
 @settings(max_examples=80, deadline=None)
-@given(SCORED)
-def test_the_default_has_the_best_f1(pairs):
+@given(SPREAD)
+def test_the_default_has_the_best_f1_that_is_to_be_expected(pairs):
     assume(both := both_kinds(pairs))
     scores, defective = both
+
+    def f1(cut):
+        escapes, overkills = expected_errors(scores, defective, cut)
+        hits = np.sum(defective) - escapes
+        return 2 * hits / (2 * hits + escapes + overkills)
+
     thresholds, _ = choose_thresholds(scores, defective)
     assert thresholds.rule == "f1"
     assert thresholds.low == thresholds.high
-    best = max(f1_score(defective, scores >= cut, zero_division=0) for cut in every_cut(scores))
-    assert f1_score(defective, scores >= thresholds.low) == pytest.approx(best, abs=1e-12)
+    assert f1(thresholds.low) == pytest.approx(max(map(f1, halfway(scores))), rel=1e-6)
 
 
-@settings(max_examples=150, deadline=None)
-@given(SCORED, st.sampled_from([0.02, 0.3, 1.0, 3.0, 50.0, 1e6]))
-def test_cost_ratio_has_the_least_cost(pairs, ratio):
+@settings(max_examples=80, deadline=None)
+@given(SPREAD, st.sampled_from([0.02, 0.3, 1.0, 3.0, 50.0, 1e6]))
+def test_cost_ratio_has_the_least_cost_that_is_to_be_expected(pairs, ratio):
     assume(both := both_kinds(pairs))
     scores, defective = both
-    thresholds, _ = choose_thresholds(scores, defective, ThresholdRule(cost_ratio=ratio))
 
     def cost(cut):
-        return ratio * np.sum(defective & (scores < cut)) + np.sum(~defective & (scores >= cut))
+        escapes, overkills = expected_errors(scores, defective, cut)
+        return ratio * escapes + overkills
 
+    thresholds, _ = choose_thresholds(scores, defective, ThresholdRule(cost_ratio=ratio))
     assert thresholds.rule == f"cost_ratio={ratio:g}"
     assert thresholds.low == thresholds.high
-    assert cost(thresholds.low) == pytest.approx(min(map(cost, every_cut(scores))), rel=1e-12)
+    least = min(map(cost, halfway(scores)))
+    assert cost(thresholds.low) == pytest.approx(least, rel=1e-6, abs=1e-6 * max(ratio, 1.0))
+
+
+def test_few_images_choose_well_for_the_next_ones():
+    costs, f1s, distance = [], [], 3.0
+    cuts = np.linspace(-4, 7, 1101)
+
+    def cost(cut):
+        return 50 * 0.2 * norm.cdf(cut - distance) + 0.8 * norm.sf(cut)
+
+    def f1(cut):
+        hits = 0.2 * norm.sf(cut - distance)
+        return 2 * hits / (hits + 0.8 * norm.sf(cut) + 0.2)
+
+    defective = np.arange(100) < 20
+    for seed in range(100):
+        scores = expit(np.random.default_rng(seed).normal(distance * defective))
+        costs.append(cost(logit(choose_thresholds(scores, defective, COSTLY)[0].low)))
+        f1s.append(f1(logit(choose_thresholds(scores, defective)[0].low)))
+    # The best threshold for the lot itself costs 1.95 of the least, and has 0.983 of the best F1.
+    assert np.mean(costs) < 1.4 * cost(cuts).min()
+    assert np.mean(f1s) > 0.988 * f1(cuts).max()
+
+
+def test_many_images_are_smoothed_by_their_quantiles():
+    defective = np.arange(25_000) < 5_000
+    scores = expit(np.random.default_rng(6).normal(3.0 * defective))
+    chosen = logit(choose_thresholds(scores, defective)[0].low)
+    cuts = np.linspace(1, 3, 401)
+    errors = 0.2 * norm.cdf(cuts - 3) + 0.8 * norm.sf(cuts)
+    hits = 0.2 * norm.sf(cuts - 3)
+    assert chosen == pytest.approx(cuts[np.argmax(hits / (2 * hits + errors))], abs=0.1)
 
 
 @settings(max_examples=150, deadline=None)
@@ -210,14 +278,14 @@ def test_the_prevalence_at_the_line_moves_the_threshold():
         escapes, overkills = np.mean(scores[defective] < cut), np.mean(scores[~defective] >= cut)
         return 10 * 0.01 * escapes + 0.99 * overkills
 
-    assert cost(low) == pytest.approx(min(map(cost, every_cut(scores))), rel=1e-12)
+    assert cost(low) < 1.05 * min(map(cost, every_cut(scores)))
     best = choose_thresholds(scores, defective, ThresholdRule(prevalence=0.01))[0].low
-    weights = np.where(defective, 0.01 / 1000, 0.99 / 1000)
 
     def f1(cut):
-        return f1_score(defective, scores >= cut, sample_weight=weights, zero_division=0)
+        hits, overkills = 0.01 * norm.sf(cut, 0.6, 0.15), 0.99 * norm.sf(cut, 0.4, 0.15)
+        return 2 * hits / (hits + overkills + 0.01)
 
-    assert f1(best) == pytest.approx(max(map(f1, every_cut(scores))), rel=1e-9)
+    assert f1(best) > 0.95 * f1(np.linspace(0, 1, 1001)).max()
 
 
 @settings(max_examples=150, deadline=None)
@@ -241,9 +309,11 @@ def test_the_order_of_the_images_does_not_matter(pairs, random):
 
 
 def test_separated_scores_are_parted_in_the_middle():
-    for options in ({}, {"max_escape_rate": 0.0}, {"cost_ratio": 50.0}):
+    for options in ({}, {"max_escape_rate": 0.0}, {"cost_ratio": 1.0}):
         thresholds, _ = choose_thresholds(*separated(30, 30), ThresholdRule(**options))
         assert thresholds.low == thresholds.high == pytest.approx(0.5)
+    # Where escapes cost much, more room is left for the next defective images.
+    assert choose_thresholds(*separated(30, 30), COSTLY)[0].low < 0.4
 
 
 def test_scores_at_both_ends_are_parted_in_the_middle_too():
