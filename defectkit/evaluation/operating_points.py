@@ -5,15 +5,19 @@ An *escape* is a defective image called good, an *overkill* a good image called 
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
-from defectkit.approaches.image_mix import MAX_LOGIT
 from defectkit.arrays import BoolArray, Float64Array
-from defectkit.evaluation.promise import allowed_escapes, least_rate, needed_units, shows_rate
+from defectkit.evaluation.candidates import Candidates
+from defectkit.evaluation.promise import (
+    ErrorKind,
+    allowed_escapes,
+    least_rate,
+    needed_units,
+    shows_rate,
+)
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.evaluation.thresholds import Thresholds
@@ -23,15 +27,6 @@ FEW_IMAGES = 10
 
 MARGIN = 0.01
 """Where only one kind of image exists: fraction of the way from its outermost score to 0 or 1."""
-
-MOST_KERNELS = 1000
-"""More scores than these are smoothed by so many of their quantiles."""
-
-NARROWEST = 1e-6
-"""Least width of a kernel in logits, where the scores of a kind are all alike."""
-
-
-ErrorKind = Literal["escape", "overkill"]
 
 
 def choose_thresholds(
@@ -57,9 +52,8 @@ def choose_thresholds(
     - ``cost_ratio``: one threshold with the minimal ``cost_ratio * escapes + overkills``, expected
       in the same way.
 
-    Expected are the counts of this split after smoothing (``_smoothed``): the best threshold for
-    its own few images near the border is often a bad one for the next images
-    (``benchmarks/operating_point.py``). A promise counts the images as they are.
+    What is to be expected of the next images follows from the smoothed scores (``candidates.py``);
+    a promise counts the images as they are.
 
     With ``prevalence`` F1, cost and reviews are those of a line with this share of defects.
 
@@ -84,16 +78,20 @@ def choose_thresholds(
     n_good = len(truth) - n_defective
     if not n_defective or not n_good:
         return _choose_from_one_kind(values, n_defective)
-    points = _Points(values, truth, rule.prevalence)
+    candidates = Candidates(values, truth, rule.prevalence)
     warnings = _few_images(n_defective, n_good)
     if rule.max_escape_rate is not None:
         worst = lowest_of_groups(values[truth], _select(groups, truth))
         highest = -lowest_of_groups(-values[~truth], _select(groups, ~truth))[::-1]
-        thresholds, unshown = _keep_promises(points, worst, highest, rule)
+        thresholds, unshown = _keep_promises(candidates, worst, highest, rule)
         grouped = groups is not None
         warnings += [_not_shown(*one, rule.confidence, groups=grouped) for one in unshown]
     else:
-        cut = points.best_f1() if rule.cost_ratio is None else points.cheapest(rule.cost_ratio)
+        cut = (
+            candidates.best_f1()
+            if rule.cost_ratio is None
+            else candidates.cheapest(rule.cost_ratio)
+        )
         thresholds = Thresholds(low=cut, high=cut, rule=rule.describe())
     if np.all(values[~truth] >= thresholds.low):
         warnings.append(
@@ -104,12 +102,12 @@ def choose_thresholds(
 
 
 def _keep_promises(
-    points: "_Points", worst: Float64Array, highest: Float64Array, rule: ThresholdRule
+    candidates: Candidates, worst: Float64Array, highest: Float64Array, rule: ThresholdRule
 ) -> tuple[Thresholds, list[tuple[int, float, ErrorKind]]]:
     """Return the thresholds of a promise, and what is not shown: how many there are, rate and kind.
 
     Args:
-        points: the thresholds to choose from.
+        candidates: the thresholds to choose from.
         worst: the lowest score of each group with defective images, ascending.
         highest: the highest score of each group with good images, ascending.
         rule: has a ``max_escape_rate``.
@@ -123,14 +121,14 @@ def _keep_promises(
             unshown.append((n, rate, kind))
         return most or 0
 
-    low = points.largest_cut(worst, allowed(len(worst), rule.max_escape_rate, "escape"))
+    low = candidates.largest_cut(worst, allowed(len(worst), rule.max_escape_rate, "escape"))
     if rule.max_review_rate is not None:
-        high = points.largest_high(low, rule.max_review_rate)
+        high = candidates.largest_high(low, rule.max_review_rate)
     elif rule.max_overkill_rate is not None:
         most = allowed(len(highest), rule.max_overkill_rate, "overkill")
-        high = points.smallest_cut(highest, most)
+        high = candidates.smallest_cut(highest, most)
     else:
-        high = points.best_f1()
+        high = candidates.best_f1()
     kinds = {kind for *_, kind in unshown}
     described = rule.describe(shown="escape" not in kinds, overkills_shown="overkill" not in kinds)
     return Thresholds(low=low, high=max(low, high), rule=described), unshown
@@ -183,94 +181,6 @@ def check_scores(scores: npt.ArrayLike, defective: npt.ArrayLike) -> tuple[Float
     if not np.all((values >= 0.0) & (values <= 1.0)):
         raise ValueError("scores must be in [0, 1] and finite")
     return values, truth
-
-
-class _Points:
-    """Thresholds between the distinct scores, ascending, with what each of them costs."""
-
-    def __init__(self, values: Float64Array, truth: BoolArray, prevalence: float | None) -> None:
-        self.cuts = _cuts(values)
-        self.defective, self.good = np.sort(values[truth]), np.sort(values[~truth])
-        # What an image stands for: itself, or a share of the images at the line.
-        self.of_defective, self.of_good = 1.0, 1.0
-        if prevalence is not None:
-            self.of_defective = prevalence / len(self.defective)
-            self.of_good = (1.0 - prevalence) / len(self.good)
-
-    def best_f1(self) -> float:
-        """Return the threshold with the best F1 score to be expected."""
-        escapes, overkills = self._expected_errors()
-        hits = self.of_defective * len(self.defective) - escapes
-        return float(self.cuts[np.argmax(2 * hits / (2 * hits + escapes + overkills))])
-
-    def cheapest(self, cost_ratio: float) -> float:
-        """Return the threshold with the least cost to be expected."""
-        escapes, overkills = self._expected_errors()
-        return float(self.cuts[np.argmin(cost_ratio * escapes + overkills)])
-
-    def _expected_errors(self) -> tuple[Float64Array, Float64Array]:
-        """Return the weight of the escapes and of the overkills at each threshold (N,)."""
-        cuts = _logits(self.cuts)
-        escapes = _smoothed(_logits(self.defective), cuts)
-        overkills = 1.0 - _smoothed(_logits(self.good), cuts)
-        return (
-            self.of_defective * len(self.defective) * escapes,
-            self.of_good * len(self.good) * overkills,
-        )
-
-    def largest_cut(self, worst: Float64Array, allowed: int) -> float:
-        """Return the largest threshold that no more of the scores ``worst`` (N,) are below."""
-        return float(self.cuts[np.searchsorted(worst, self.cuts) <= allowed][-1])
-
-    def smallest_cut(self, best: Float64Array, allowed: int) -> float:
-        """Return the smallest threshold that no more of the scores ``best`` (N,) reach, ascending.
-
-        Where a score of 1 is among too many, it is the largest threshold.
-        """
-        reached = len(best) - np.searchsorted(best, self.cuts)
-        return float(self.cuts[reached <= allowed][0] if reached[-1] <= allowed else self.cuts[-1])
-
-    def largest_high(self, low: float, max_review_rate: float) -> float:
-        """Return the largest threshold with no larger share of the images between it and low."""
-        between = [
-            weight * (np.searchsorted(scores, self.cuts) - np.searchsorted(scores, low))
-            for scores, weight in (
-                (self.defective, self.of_defective),
-                (self.good, self.of_good),
-            )
-        ]
-        total = self.of_defective * len(self.defective) + self.of_good * len(self.good)
-        return float(self.cuts[sum(between) <= max_review_rate * total + 1e-9][-1])
-
-
-def _smoothed(logits: Float64Array, cuts: Float64Array) -> Float64Array:
-    """Return the share of images below each cut (M,), by a kernel estimate of their distribution.
-
-    Each of the logits (N,), ascending, counts as a normal distribution with the width that
-    Silverman takes (Density Estimation for Statistics and Data Analysis, 1986, equation 3.31).
-    """
-    if len(logits) > MOST_KERNELS:
-        logits = np.quantile(logits, (np.arange(MOST_KERNELS) + 0.5) / MOST_KERNELS)
-    lower, upper = np.quantile(logits, (0.25, 0.75))
-    spreads = [spread for spread in (np.std(logits), (upper - lower) / 1.34) if spread > 0.0]
-    width = max(0.9 * min(spreads, default=0.0) * len(logits) ** -0.2, NARROWEST)
-    shares = [special.ndtr((cut - logits) / width).mean() for cut in cuts]
-    return np.array(shares, np.float64)
-
-
-def _logits(scores: Float64Array) -> Float64Array:
-    logits: Float64Array = np.clip(special.logit(scores), -MAX_LOGIT, MAX_LOGIT)
-    return logits
-
-
-def _cuts(values: Float64Array) -> Float64Array:
-    """Return the thresholds between distinct scores, ascending."""
-    distinct = np.unique(values)
-    lower, upper = np.append(0.0, distinct), np.append(distinct, 1.0)
-    cuts: Float64Array = special.expit((_logits(lower) + _logits(upper)) / 2)
-    # Scores nearer to 0 or 1 than the largest logit, and neighboring floats, have none between.
-    cuts = np.where((cuts > lower) & (cuts <= upper), cuts, upper)
-    return cuts[: len(distinct) + (distinct[-1] < 1.0)]  # No cut is above a score of 1.
 
 
 def _choose_from_one_kind(values: Float64Array, n_defective: int) -> tuple[Thresholds, list[str]]:

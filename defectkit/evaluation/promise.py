@@ -8,10 +8,13 @@ may be taken without a correction (Angelopoulos et al., "Learn then test", 2021)
 """
 
 import math
+from typing import Literal
 
 from scipy.special import bdtr, bdtrc
 
 DEFAULT_CONFIDENCE = 0.95
+
+ErrorKind = Literal["escape", "overkill"]
 
 
 def allowed_escapes(n: int, rate: float, confidence: float = DEFAULT_CONFIDENCE) -> int | None:

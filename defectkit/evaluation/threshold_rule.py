@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from defectkit.errors import ConfigError
-from defectkit.evaluation.promise import DEFAULT_CONFIDENCE
+from defectkit.evaluation.promise import DEFAULT_CONFIDENCE, ErrorKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,32 +117,45 @@ class ThresholdRule:
 BEST_F1 = ThresholdRule()
 
 
-def is_shown(rule: str) -> bool:
-    """Return whether validation supports the escape rate that a rule promises.
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A rate of errors that thresholds are to keep.
 
-    >>> is_shown("max_escape_rate=0.05, confidence=0.9, not shown")
-    False
-    >>> is_shown("max_escape_rate=0.05, confidence=0.9, max_overkill_rate=0.01, not shown")
-    True
+    ``rate`` is in [0, 1), ``confidence`` in (0, 1) the probability with which the rate is kept, and
+    ``on_validation`` says whether the validation images show it.
     """
-    return re.match(r"max_escape_rate=[^,]+, confidence=[^,]+, not shown", rule) is None
+
+    kind: ErrorKind
+    rate: float
+    confidence: float
+    on_validation: bool
 
 
-def promise_of(rule: str) -> tuple[float, float] | None:
-    """Return the escape rate and the confidence that a rule promises or was to promise, if any.
+def promises_of(rule: str) -> list[Promise]:
+    """Return what a rule promises, or was to promise: first of escapes, then of overkills.
 
     Args:
         rule: as ``ThresholdRule.describe`` returns it. In models of earlier versions, which
             promised nothing, it has no confidence: then the default one is returned.
 
-    >>> promise_of("max_escape_rate=0.05, confidence=0.9")
-    (0.05, 0.9)
+    >>> promises_of("max_escape_rate=0.05, confidence=0.9, not shown")
+    [Promise(kind='escape', rate=0.05, confidence=0.9, on_validation=False)]
     """
-    found = re.match(r"max_escape_rate=([^,]+)(?:, confidence=([^,]+))?", rule)
+    found = re.fullmatch(
+        r"max_escape_rate=([^,]+)(?:, confidence=([^,]+))?(, not shown)?"
+        r"(?:, max_review_rate=[^,]+)?(?:, max_overkill_rate=([^,]+)(, not shown)?)?"
+        r"(?:, prevalence=[^,]+)?",
+        rule,
+    )
     if found is None:
-        return None
+        return []
+    escapes, confidence, escapes_doubt, overkills, overkills_doubt = found.groups()
     try:
-        rate, confidence = float(found[1]), float(found[2] or DEFAULT_CONFIDENCE)
+        sure = float(confidence or DEFAULT_CONFIDENCE)
+        promises = [Promise("escape", float(escapes), sure, escapes_doubt is None)]
+        if overkills is not None:
+            promises.append(Promise("overkill", float(overkills), sure, overkills_doubt is None))
     except ValueError:
-        return None
-    return (rate, confidence) if 0 <= rate < 1 and 0 < confidence < 1 else None
+        return []
+    valid = all(0 <= promise.rate < 1 for promise in promises) and 0 < sure < 1
+    return promises if valid else []

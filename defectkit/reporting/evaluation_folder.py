@@ -21,8 +21,9 @@ from defectkit.deployment.evaluate_images import (
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.drift import warn_of_drift
 from defectkit.evaluation.evaluation_result import TABLES
-from defectkit.evaluation.operating_points import ErrorKind, rate_warning
+from defectkit.evaluation.operating_points import rate_warning
 from defectkit.evaluation.prediction import Prediction, predict_by
+from defectkit.evaluation.promise import ErrorKind
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.files import json_text, write_json
 from defectkit.models.model_folder import warnings_of

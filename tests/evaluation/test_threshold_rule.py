@@ -1,9 +1,10 @@
 import math
+from dataclasses import replace
 
 import pytest
 
 from defectkit.errors import ConfigError
-from defectkit.evaluation.threshold_rule import ThresholdRule, is_shown, promise_of
+from defectkit.evaluation.threshold_rule import Promise, ThresholdRule, promises_of
 
 
 @pytest.mark.parametrize(
@@ -80,22 +81,37 @@ def test_a_promise_that_is_not_shown_is_called_so():
     both = ThresholdRule(max_escape_rate=0.05, max_overkill_rate=0.1)
     told = both.describe(overkills_shown=False)
     assert told == "max_escape_rate=0.05, confidence=0.95, max_overkill_rate=0.1, not shown"
-    assert is_shown(told)
-    assert not is_shown(both.describe(shown=False))
+    assert [promise.on_validation for promise in promises_of(told)] == [True, False]
+    told = both.describe(shown=False)
+    assert [promise.on_validation for promise in promises_of(told)] == [False, True]
 
 
-@pytest.mark.parametrize("options", [{}, {"max_review_rate": 0.1}, {"prevalence": 0.01}])
+@pytest.mark.parametrize(
+    "options", [{}, {"max_review_rate": 0.1}, {"prevalence": 0.01}, {"max_overkill_rate": 0.1}]
+)
 @pytest.mark.parametrize(("rate", "confidence"), [(0.05, 0.95), (0.005, 0.9), (0.0, 0.5)])
 def test_a_promise_is_read_back_from_its_description(rate, confidence, options):
     rule = ThresholdRule(max_escape_rate=rate, confidence=confidence, **options)
-    assert promise_of(rule.describe()) == (rate, confidence)
-    assert promise_of(rule.describe(shown=False)) == (rate, confidence)
-    assert promise_of(f"max_escape_rate={rate:g}") == (rate, 0.95)  # of an earlier version
+    promised = Promise("escape", rate, confidence, True)
+    of_overkills = options.get("max_overkill_rate")
+    more = [] if of_overkills is None else [Promise("overkill", of_overkills, confidence, True)]
+    assert promises_of(rule.describe()) == [promised, *more]
+    assert promises_of(rule.describe(shown=False)) == [
+        replace(promised, on_validation=False),
+        *more,
+    ]
+    earlier = f"max_escape_rate={rate:g}"  # without a confidence
+    assert promises_of(earlier) == [Promise("escape", rate, 0.95, True)]
 
 
-BROKEN = ["max_escape_rate=x", "max_escape_rate=nan", "max_escape_rate=0.1, confidence=2"]
+BROKEN = [
+    "max_escape_rate=0.1, max_overkill_rate=1",
+    "max_escape_rate=x",
+    "max_escape_rate=nan",
+    "max_escape_rate=0.1, confidence=2",
+]
 
 
 @pytest.mark.parametrize("rule", ["f1", "cost_ratio=50", "above_good", "", *BROKEN])
 def test_other_rules_promise_nothing(rule):
-    assert promise_of(rule) is None
+    assert promises_of(rule) == []

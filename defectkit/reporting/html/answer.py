@@ -5,21 +5,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from defectkit.evaluation.operating_points import FEW_IMAGES
-from defectkit.evaluation.promise import contradicts_rate, least_rate, shows_rate
-from defectkit.evaluation.threshold_rule import is_shown, promise_of
+from defectkit.evaluation.promise import ErrorKind, contradicts_rate, least_rate, shows_rate
+from defectkit.evaluation.threshold_rule import Promise, promises_of
 from defectkit.reporting.metric_tables import format_percent, format_rate
+
+State = Literal["yes", "no", "open"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Whether the model can be used: a sentence, and what supports it.
 
-    ``state`` is ``yes`` if a promise was asked for and the images show it, ``no`` if they
-    contradict it, or if neither validation nor these images show it, and else ``open``: no promise
+    ``state`` is ``yes`` if promises were asked for and the images show all, ``no`` if they
+    contradict one, or if neither validation nor these images show it, and else ``open``: no promise
     was asked for, or the images are too few to tell.
     """
 
-    state: Literal["yes", "no", "open"]
+    state: State
     sentence: str
     support: str
 
@@ -36,9 +38,8 @@ def answer(image: Mapping[str, Any], images: Sequence[Mapping[str, Any]], rule: 
     if not image["n_defective"] or not image["n_good"]:
         return Answer(state="open", sentence=facts, support="")
     facts = facts[0].lower() + facts[1:]
-    promise = promise_of(rule)
-    if promise is not None:
-        return _judge_promise(*promise, images, facts, on_validation=is_shown(rule))
+    if promises := promises_of(rule):
+        return _judge_promises(promises, images, facts)
     upper = format_percent(image["escape_rate"]["high"])
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
         return Answer(
@@ -88,58 +89,58 @@ def figures(image: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _judge_promise(
-    rate: float,
-    confidence: float,
-    images: Sequence[Mapping[str, Any]],
-    facts: str,
-    *,
-    on_validation: bool,
-) -> Answer:
-    """Return whether the images show a promised escape rate, counted over groups.
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What the images say of a promise: the state, how a sentence begins, and the counts."""
 
-    ``on_validation`` says whether validation showed it.
-    """
-    defective = [row for row in images if _is_true(row["defective"])]
-    units = {row.get("group", row["image_id"]) for row in defective}
-    escaped = {row.get("group", row["image_id"]) for row in defective if row["outcome"] == "escape"}
-    alone = len(units) == len(defective)
-    what = "defective images" if alone else "groups with defective images"
-    promised, sure = _percent(rate), _percent(confidence)
-    counted = f"{len(escaped) or 'none'} of the {len(units)} {what} {_escaped(len(escaped), alone)}"
-    if shows_rate(len(escaped), len(units), rate, confidence):
-        return Answer(
-            state="yes",
-            sentence=f"Yes, if {promised} escapes are acceptable: {facts}",
-            support=f"Promised: at most {promised} escapes, with a confidence of {sure}. These "
-            f"images show it: {counted}.",
-        )
-    asked = f"{'Promised' if on_validation else 'Asked for'}: at most {promised} escapes, with a "
-    asked += f"confidence of {sure}."
-    if contradicts_rate(len(escaped), len(units), rate, confidence):
-        return Answer(
-            state="no",
-            sentence=f"No, more than {promised} of the defective parts escape: {facts}",
-            support=f"{asked} These images contradict it: {counted}.",
-        )
-    least = least_rate(len(units), confidence)
-    few = (
-        f" Even without any escape, {len(units)} {what} show no rate below {_percent(least)}."
-        if least > rate
-        else ""
-    )
-    if on_validation:
-        return Answer(
-            state="open",
-            sentence=f"Promised to keep escapes at {promised} or less, which these images neither "
-            f"show nor contradict: {facts}",
-            support=f"{asked} Validation showed it. Here {counted}.{few}",
-        )
+    state: State
+    claim: str
+    support: str
+
+
+def _judge_promises(
+    promises: Sequence[Promise], images: Sequence[Mapping[str, Any]], facts: str
+) -> Answer:
+    """Return the answer by all promises: that of the worst one, or that all are kept."""
+    judged = [_judge_promise(promise, images) for promise in promises]
+    support = " ".join(one.support for one in judged)
+    for state in ("no", "open"):
+        for one in judged:
+            if one.state == state:
+                return Answer(state=state, sentence=f"{one.claim}: {facts}", support=support)
+    accepted = " and ".join(f"{_percent(one.rate)} {one.kind}s" for one in promises)
     return Answer(
-        state="no",
-        sentence=f"Not shown to keep escapes at {promised} or less: {facts}",
-        support=f"{asked} Neither validation nor these images show it: {counted}.{few}",
+        state="yes", sentence=f"Yes, if {accepted} are acceptable: {facts}", support=support
     )
+
+
+def _judge_promise(promise: Promise, images: Sequence[Mapping[str, Any]]) -> _Judged:
+    """Return whether the images show a promised rate, counted over groups."""
+    kind, rate, confidence = promise.kind, promise.rate, promise.confidence
+    truth = "defective" if kind == "escape" else "good"
+    own = [row for row in images if _is_true(row["defective"]) == (kind == "escape")]
+    units = {row.get("group", row["image_id"]) for row in own}
+    wrong = {row.get("group", row["image_id"]) for row in own if row["outcome"] == kind}
+    alone = len(units) == len(own)
+    what = f"{truth} images" if alone else f"groups with {truth} images"
+    counted = f"{len(wrong) or 'none'} of the {len(units)} {what} {_err(kind, len(wrong), alone)}"
+    kept = f"{kind}s at {_percent(rate)} or less"
+    terms = f"at most {_percent(rate)} {kind}s, with a confidence of {_percent(confidence)}."
+    if shows_rate(len(wrong), len(units), rate, confidence):
+        return _Judged("yes", "", f"Promised: {terms} These images show it: {counted}.")
+    asked = f"{'Promised' if promise.on_validation else 'Asked for'}: {terms}"
+    if contradicts_rate(len(wrong), len(units), rate, confidence):
+        happens = "escape" if kind == "escape" else "are called defective"
+        claim = f"No, more than {_percent(rate)} of the {truth} parts {happens}"
+        return _Judged("no", claim, f"{asked} These images contradict it: {counted}.")
+    least = least_rate(len(units), confidence)
+    few = f" Even without any {kind}, {len(units)} {what} show no rate below {_percent(least)}."
+    few = few if least > rate else ""
+    if promise.on_validation:
+        claim = f"Promised to keep {kept}, which these images neither show nor contradict"
+        return _Judged("open", claim, f"{asked} Validation showed it. Here {counted}.{few}")
+    support = f"{asked} Neither validation nor these images show it: {counted}.{few}"
+    return _Judged("no", f"Not shown to keep {kept}", support)
 
 
 def _facts(image: Mapping[str, Any]) -> str:
@@ -157,14 +158,18 @@ def _clause(count: int, total: int, truth: str, verdict: str) -> str:
     """Return how many images got a wrong verdict, as a clause that starts in lower case."""
     if total == 1:
         return f"the only {truth} image was {'' if count else 'not '}called {verdict}"
-    were = "were" if count > 1 else "was"
-    return f"{count or 'none'} of the {total} {truth} images {were} called {verdict}"
+    return f"{count or 'none'} of the {total} {truth} images {_were(count)} called {verdict}"
 
 
-def _escaped(count: int, alone: bool) -> str:
+def _err(kind: ErrorKind, count: int, alone: bool) -> str:
+    """Return what so many images, or groups of them, did wrong."""
     if alone:
-        return "escaped"
-    return "have an escape" if count > 1 else "has an escape"
+        return "escaped" if kind == "escape" else f"{_were(count)} called defective"
+    return f"{'have' if count > 1 else 'has'} an {kind}"
+
+
+def _were(count: int) -> str:
+    return "were" if count > 1 else "was"
 
 
 def _percent(share: float) -> str:

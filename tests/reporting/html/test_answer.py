@@ -69,6 +69,39 @@ def test_a_promise_is_shown_contradicted_or_neither(rule, escapes, n, state, sen
     assert support in told.support
 
 
+BOTH = "max_escape_rate=0.05, confidence=0.95, max_overkill_rate=0.1"
+
+
+@pytest.mark.parametrize(
+    ("rule", "escapes", "overkills", "state", "sentence", "support"),
+    [
+        (BOTH, 0, 0, "yes", "Yes, if 5 % escapes and 10 % overkills are acceptable: none of the 59",
+         "Promised: at most 10 % overkills, with a confidence of 95 %. These images show it: none "
+         "of the 40 good images was called defective."),
+        (BOTH, 0, 3, "open", "Promised to keep overkills at 10 % or less, which these images",
+         "Validation showed it. Here 3 of the 40 good images were called defective."),
+        (BOTH, 0, 15, "no", "No, more than 10 % of the good parts are called defective: ",
+         "These images contradict it: 15 of the 40 good images were called defective."),
+        (BOTH + ", not shown", 0, 3, "no", "Not shown to keep overkills at 10 % or less: ",
+         "Asked for: at most 10 % overkills, with a confidence of 95 %. Neither"),
+        (BOTH, 7, 15, "no", "No, more than 5 % of the defective parts escape: ",
+         "15 of the 40 good images were called defective."),
+        (BOTH, 1, 15, "no", "No, more than 10 % of the good parts are", "Validation showed it."),
+    ],
+)  # fmt: skip
+def test_both_promises_are_judged(rule, escapes, overkills, state, sentence, support):
+    of_good = [
+        {"image_id": f"good {n}", "group": f"good {n}", "defective": False,
+         "outcome": "overkill" if n < overkills else "pass"}
+        for n in range(40)
+    ]  # fmt: skip
+    counts = image(escapes=escapes, n_defective=59, overkills=overkills, n_good=40)
+    told = answer(counts, rows(escapes, 59)[:-1] + of_good, rule)
+    assert told.state == state
+    assert sentence in told.sentence
+    assert support in told.support
+
+
 def test_a_promise_is_counted_over_groups():
     rule = "max_escape_rate=0.05, confidence=0.95"
     told = answer(image(escapes=4, n_defective=400), rows(4, 400, per_group=4), rule)
