@@ -73,6 +73,7 @@ class Segment:
                 other.
         """
         network = self._build(allow_download=allow_download)
+        network.reduce(self.config.model.input_reduction)
         check_side(self.config, divisor=network.size_divisor, resize=self.config.data.resize)
         return network
 
@@ -104,7 +105,9 @@ class Segment:
                     decoder_channels=model.decoder_channels,
                     state=state,
                     class_head=self.layout == "apart" and len(self.classes) > 1,
-                    image_window=self._window if self.config.loss.image else None,
+                    image_window=(
+                        self._window // model.input_reduction if self.config.loss.image else None
+                    ),
                 )
 
     def samples(self, dataset: Dataset, records: Sequence[ImageRecord]) -> CropSamples:

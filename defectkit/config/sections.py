@@ -82,6 +82,10 @@ class ModelConfig(_Section):
     reach full resolution; with fewer the scores are upsampled by 2, 4 ... and training is
     faster."""
 
+    input_reduction: Literal[1, 2, 4] = 1
+    """By how much the networks of `segment` see images reduced: by 2 they see means of 2 x 2
+    pixels, are about four times as fast, see four times the surroundings in a step of the same
+    time, and miss what is only a few pixels wide."""
     upsampling: Literal["bilinear", "transposed"] = "bilinear"
     """How `fcn` upsamples its scores: by interpolation, or by a learned transposed convolution."""
 

@@ -111,11 +111,12 @@ def plan_crop(basis: Basis) -> Choice | None:
     facts, config, given = basis
     if shows_whole_images(config) or facts.defects is None:
         return None
-    divisor = DIVISOR_OF_PAN if config.model.architecture == "pan" else DIVISOR
+    reduction = config.model.input_reduction
+    divisor = (DIVISOR_OF_PAN if config.model.architecture == "pan" else DIVISOR) * reduction
     shorter_side = min(facts.height.p50, facts.width.p50)
     fitting = max(_round_up(shorter_side, divisor), MIN_CROP)
     batch = given.get("train.batch_size", MIN_BATCH)
-    affordable = max(CROP, divisor * int(math.sqrt(PIXELS_PER_STEP / batch) // divisor))
+    affordable = max(CROP, divisor * int(reduction * math.sqrt(PIXELS_PER_STEP / batch) // divisor))
     largest = min(fitting, affordable, MAX_CROP)
     defect_side = facts.defects.side.p95
     wanted = _round_up(SURROUNDINGS * defect_side, divisor)
@@ -140,8 +141,12 @@ def plan_batch_size(basis: Basis) -> Choice | None:
     side = data.resize or data.crop
     if data.resize is None and shows_whole_images(basis.config):
         return None
+    side //= basis.config.model.input_reduction
     batch = min(max(round(PIXELS_PER_STEP / side**2), MIN_BATCH), MAX_BATCH)
-    return Choice(batch, f"a step has about as many pixels as 8 crops of {CROP}x{CROP}")
+    reason = f"a step has about as many pixels as 8 crops of {CROP}x{CROP}"
+    if basis.config.model.input_reduction > 1:
+        reason += ", as the network sees them"
+    return Choice(batch, reason)
 
 
 def plan_defect_fraction(basis: Basis) -> Choice | None:
@@ -170,9 +175,11 @@ def plan_decoder(basis: Basis) -> Choice | None:
         return None
     thinnest = min(thicknesses, key=thicknesses.__getitem__)
     told = f"defects of class {thinnest}, the thinnest, are {thicknesses[thinnest]:.1f} px thick"
-    if thicknesses[thinnest] >= THIN:
-        return Choice([*config.model.decoder_channels], f"{told}: a map at 1/2 shows them")
-    return Choice([*FULL_RESOLUTION], f"{told}: a map at 1/2 would lose them")
+    reduction = config.model.input_reduction
+    coarse = f"a map at 1/{2 * reduction}"
+    if thicknesses[thinnest] >= THIN * reduction:
+        return Choice([*config.model.decoder_channels], f"{told}: {coarse} shows them")
+    return Choice([*FULL_RESOLUTION], f"{told}: {coarse} would lose them")
 
 
 def plan_epochs(basis: Basis) -> Choice | None:

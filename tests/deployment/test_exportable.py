@@ -78,10 +78,14 @@ def test_all_that_is_not_in_the_list_is_exported_and_answers_the_same(approach, 
         (*settings_of("patch", "classifier"), "patch.stride=8"),
         (*settings_of("segment", "unet"), "model.encoder=tf_efficientnet_lite0"),
         (*settings_of("segment", "unet"), "loss.cross_entropy=1", "loss.bce=0", "infer.flip=true"),
+        (*settings_of("segment", "unet"), "model.input_reduction=2"),
         (*settings_of("novelty", "patch_core"), "novelty.bank=1500"),
         (*settings_of("patch", "classifier"), "model.encoder=tf_efficientnet_lite0"),
     ],
-    ids=["shifted tiles", "static padding", "exclusive classes", "bank in parts", "padded tiles"],
+    ids=[
+        *("shifted tiles", "static padding", "exclusive classes", "reduced images"),
+        *("bank in parts", "padded tiles"),
+    ],
 )
 def test_so_it_does_whatever_is_asked_of_it(settings):
     check_equal(*settings)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ class BrowserPage:
         while not self.run(condition):
             assert time.monotonic() < end, condition
             time.sleep(0.05)
+
+    def accessibility_faults(self) -> list[str]:
+        """Return what axe-core calls a fault of this page as it is now, by rule and element."""
+        self.run(files("axe_core_python").joinpath("axe.min.js").read_text() + "; 0")
+        self.run(
+            "axeFound = undefined; axe.run().then((found) => { axeFound = found.violations; }); 0"
+        )
+        self.wait_for("axeFound !== undefined")
+        faults: list[str] = self.run(
+            "axeFound.flatMap((rule) => rule.nodes.map((one) => `${rule.id}: ${one.html}`))"
+        )
+        return faults
 
     def box(self, selector: str) -> dict[str, float]:
         """Return the box of an element in the window, which is scrolled to it."""

@@ -137,6 +137,18 @@ def test_pan_gets_a_crop_that_it_takes():
         assert planned(facts_like(side=side), *settings)["data.crop"] % 128 == 0
 
 
+def test_a_network_that_sees_reduced_images_gets_larger_crops_and_more_of_them():
+    for factor, crop, batch in ((1, 352, 4), (2, 512, 8), (4, 512, 32)):
+        settings = (f"model.input_reduction={factor}",)
+        plan = planned(facts_like(side=500), *settings)
+        assert (plan["data.crop"], plan["train.batch_size"]) == (crop, batch)
+        for side in (10, 150, 300):
+            assert planned(facts_like(side=side), *settings)["data.crop"] % (32 * factor) == 0
+    key, reduced = "model.decoder_channels", "model.input_reduction=2"
+    assert planned(facts_like(thick=5), reduced)[key] == [96, 48, 32, 24, 16]
+    assert planned(facts_like(thick=9), reduced)[key] == [*Config().model.decoder_channels]
+
+
 def test_few_defective_images_are_drawn_more_often_than_many():
     few, many = (planned(facts_like(defective=n, size=(300, 300))) for n in (5, 95))
     assert few["data.defect_fraction"] == 0.45

@@ -3,10 +3,11 @@
 Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Self, cast
 
 import segmentation_models_pytorch as smp
 import torch
+import torch.nn.functional as F
 from scipy.special import logit
 from segmentation_models_pytorch.base import SegmentationHead, SegmentationModel
 from torch import nn
@@ -37,7 +38,11 @@ class SegmenterOutput(NamedTuple):
 
 
 class Segmenter(Network):
-    """Scores every pixel, and where its architecture has the head for it, the image as a whole."""
+    """Scores every pixel, and where its architecture has the head for it, the image as a whole.
+
+    With a ``reduction`` above 1 it sees the means of so many by so many pixels, and its scores are
+    enlarged again.
+    """
 
     def __init__(
         self,
@@ -53,10 +58,28 @@ class Segmenter(Network):
         self._set_encoder(encoder, stage_ends)
         self.body = body
         self.size_divisor = size_divisor
+        self.reduction = 1
+
+    def reduce(self, factor: int) -> Self:
+        """Let it see images reduced by a factor; their sides must be divisible by more then."""
+        self.reduction *= factor
+        self.size_divisor *= factor
+        return self
 
     def forward(self, images: torch.Tensor) -> SegmenterOutput:
         """(B, C, H, W) in [0, 255], uint8 or float -> logits."""
-        outputs = self.body(self.normalize(images))
+        images = self.normalize(images)
+        if self.reduction == 1:
+            return self.score(images)
+        pixels, of_images = self.score(F.avg_pool2d(images, self.reduction))
+        enlarged = F.interpolate(
+            pixels, scale_factor=float(self.reduction), mode="bilinear", align_corners=False
+        )
+        return SegmenterOutput(enlarged, of_images)
+
+    def score(self, images: torch.Tensor) -> SegmenterOutput:
+        """Normalized (B, C, H, W) -> logits."""
+        outputs = self.body(images)
         if isinstance(outputs, dict):  # of torchvision
             outputs = outputs["out"]
         return SegmenterOutput(outputs)
@@ -91,10 +114,10 @@ class HeadedSegmenter(Segmenter):
         self.class_head = class_head
         self.image_head = image_head
 
-    def forward(self, images: torch.Tensor) -> SegmenterOutput:
-        """(B, C, H, W) in [0, 255], uint8 or float -> logits."""
+    def score(self, images: torch.Tensor) -> SegmenterOutput:
+        """Normalized (B, C, H, W) -> logits."""
         body = cast(SegmentationModel, self.body)
-        features = body.encoder(self.normalize(images))
+        features = body.encoder(images)
         pixels = body.segmentation_head(body.decoder(features))
         of_images = None
         if self.image_head is not None:

@@ -39,6 +39,47 @@ def test_thinner_decoders_still_give_full_size(channels, architecture):
         assert net(torch.zeros(1, 1, 64, 32)).pixels.shape == (1, 1 + 2, 64, 32)
 
 
+@pytest.mark.parametrize("architecture", ["unet", "segnet", "pixel_net"])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_reduced_images_are_scored_at_full_size(architecture, factor):
+    extra = (f"model.input_reduction={factor}",)
+    torch.manual_seed(0)
+    _, net = network(architecture, channels=1, encoder="resnet18", extra=extra)
+    assert net.size_divisor % factor == 0
+    images = torch.randint(256, (2, 1, 256, 128), dtype=torch.uint8)
+    with torch.inference_mode():
+        pixels, of_images = net(images)
+        means = net.normalize(images).unflatten(2, (-1, factor)).unflatten(4, (-1, factor))
+        small, same = net.score(means.mean(dim=(3, 5)))
+    assert pixels.shape[2:] == images.shape[2:]
+    assert small.shape[2:] == (256 // factor, 128 // factor)
+    # Of twice as many values each is 3/4 of the nearest old one and 1/4 of the next.
+    enlarged = pixels.unflatten(2, (-1, factor)).unflatten(4, (-1, factor)).mean(dim=(3, 5))
+    if factor == 2:
+        weights = torch.tensor([1.0, 6.0, 1.0]) / 8
+        blurred = torch.nn.functional.conv2d(
+            small.flatten(0, 1)[:, None], torch.outer(weights, weights)[None, None]
+        ).unflatten(0, small.shape[:2])[:, :, 0]
+        torch.testing.assert_close(enlarged[..., 1:-1, 1:-1], blurred, atol=1e-4, rtol=1e-4)
+    if of_images is not None:
+        torch.testing.assert_close(of_images, same)
+
+
+def test_a_window_that_is_judged_as_a_whole_has_the_same_pixels_whatever_the_reduction():
+    for factor, places in ((1, 16), (2, 8)):
+        extra = (f"model.input_reduction={factor}", "data.crop=256")
+        _, net = network("unet", channels=1, encoder="resnet18", extra=extra)
+        assert net.image_head.side == places
+
+
+def test_a_crop_that_the_reduced_network_does_not_take_is_refused():
+    with pytest.raises(ModelError, match="data.crop=96 is not divisible by 64"):
+        network(
+            "unet", channels=1, encoder="resnet18",
+            extra=("model.input_reduction=2", "data.crop=96"),
+        )  # fmt: skip
+
+
 def test_classes_and_whole_images_are_judged_by_heads_of_their_own_where_they_are_asked_for():
     for extra, classes, whole in (
         ((), True, True),

@@ -129,6 +129,12 @@ def test_keys_go_to_the_next_image(opened):
     assert opened.run("byId('compared').value") == "0"
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_fault_of_accessibility(opened, scheme):
+    opened.use(scheme=scheme)
+    assert opened.accessibility_faults() == []
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 def test_nothing_reaches_beyond_the_window(opened, width):
     opened.resize(width, 900)

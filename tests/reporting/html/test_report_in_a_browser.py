@@ -332,6 +332,16 @@ def test_nothing_reaches_beyond_the_window(opened, width, scheme):
     assert opened.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_and_an_open_image_have_no_fault_of_accessibility(opened, scheme):
+    opened.use(scheme=scheme)
+    opened.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert opened.accessibility_faults() == []
+    opened.click("#tiles .tile")
+    assert opened.run("document.getElementById('viewer').open")
+    assert opened.accessibility_faults() == []
+
+
 def test_pictures_beside_the_page_are_shown_too(page, tmp_path, monkeypatch):
     monkeypatch.setattr("defectkit.reporting.html.report.MAX_PAGE_BYTES", 0)
     path, *_ = make_report(tmp_path)

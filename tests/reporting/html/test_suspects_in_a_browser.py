@@ -92,6 +92,15 @@ def test_marks_are_kept_and_say_what_to_do(page, tmp_path):
     assert page.errors == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_has_no_fault_of_accessibility(page, tmp_path, scheme):
+    open_page(page, write_page(tmp_path, *ALL_KINDS))
+    page.use(scheme=scheme)
+    page.run("byId('suspect-0').focus()")
+    page.press("a")
+    assert page.accessibility_faults() == []
+
+
 def test_keys_mark_and_go_on(page, tmp_path):
     open_page(page, write_page(tmp_path, *ALL_KINDS[1:]))
     page.run("byId('clear').click()")
