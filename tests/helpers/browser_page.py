@@ -101,7 +101,7 @@ class BrowserPage:
 
     def accessibility_faults(self) -> list[str]:
         """Return what axe-core calls a fault of this page as it is now, by rule and element."""
-        self.run(files("axe_core_python").joinpath("axe.min.js").read_text() + "; 0")
+        self.run(files("axe_playwright_python").joinpath("axe.min.js").read_text() + "; 0")
         self.run(
             "axeFound = undefined; axe.run().then((found) => { axeFound = found.violations; }); 0"
         )
