@@ -8,8 +8,9 @@ each n and rate 1,000 lots choose their thresholds. The table tells in which sha
 promise is shown, in which share of these it holds (at least the confidence, 95 %, is promised), and
 the mean escape rate and overkill rate of the thresholds. The rule that was used before, the largest
 threshold at which at most that rate of the lot's own images escapes, stands beside it. Then: the F1
-score and the cost of the thresholds that are chosen by these, beside the best possible ones, and
-those of the thresholds that are best for the lot's own images, which were chosen before.
+score and the cost of the thresholds that are chosen by these, beside the best possible ones; those
+of the thresholds that are best for the lot's own images, which were chosen before; and those that
+could be reached if only the means and spreads were unknown: so much depends on a lot's images.
 """
 
 import argparse
@@ -38,8 +39,8 @@ def main() -> None:
     for n in (20, 59, 100, 300):
         for rate in (0.10, 0.05, 0.01):
             held &= promise(n, rate, lots)
-    print("\n| n | prevalence | rule | best possible | reached | before |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("\n| n | prevalence | rule | best possible | reached | before | shape known |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for n in (20, 59, 100, 300):
         for prevalence in (None, 0.01):
             share = 0.2 if prevalence is None else prevalence
@@ -100,12 +101,13 @@ def row(
 ) -> None:
     """Print a row of the second table: what thresholds are worth on average."""
     best = worth(CUTS).max()
-    chosen, before = [], []
+    chosen, before, known = [], [], []
     for seed in range(lots):
         scores, defective = draw(n, seed)
         chosen.append(logit(choose_thresholds(scores, defective, rule)[0].low))
         before.append(best_for_the_lot(logit(scores), defective, rule, share))
-    values = [worth(np.array(cuts)).mean() for cuts in (chosen, before)]
+        known.append(best_for_the_shape(logit(scores), defective, rule, share))
+    values = [worth(np.array(cuts)).mean() for cuts in (chosen, before, known)]
     where = "of the lot" if prevalence is None else f"{prevalence:.0%}"
     told = [f"{abs(value):.3f} ({abs(value / best - 1):.1%} worse)" for value in values]
     print(f"| {n} | {where} | {rule.describe()} | {abs(best):.3f} | {' | '.join(told)} |")
@@ -117,9 +119,27 @@ def best_for_the_lot(
     """Return the logit of the threshold that is best for the lot's own images."""
     ascending = np.sort(logits)
     cuts = np.concatenate([[-np.inf], (ascending[1:] + ascending[:-1]) / 2, [np.inf]])
-    escapes = share * np.searchsorted(np.sort(logits[defective]), cuts) / defective.sum()
+    escaped = np.searchsorted(np.sort(logits[defective]), cuts) / defective.sum()
     passed = np.searchsorted(np.sort(logits[~defective]), cuts) / np.sum(~defective)
-    overkills = (1 - share) * (1 - passed)
+    return best_cut(cuts, escaped, 1 - passed, rule, share)
+
+
+def best_for_the_shape(
+    logits: np.ndarray, defective: np.ndarray, rule: ThresholdRule, share: float
+) -> float:
+    """Return the logit that is best if both kinds are normal, with the lot's means and spreads."""
+    cuts = CUTS[::10]
+    bad, good = (
+        norm(kind.mean(), kind.std(ddof=1)) for kind in (logits[defective], logits[~defective])
+    )
+    return best_cut(cuts, bad.cdf(cuts), good.sf(cuts), rule, share)
+
+
+def best_cut(
+    cuts: np.ndarray, escaped: np.ndarray, overkilled: np.ndarray, rule: ThresholdRule, share: float
+) -> float:
+    """Return the cut with the least cost or the best F1, from the shares of both errors at each."""
+    escapes, overkills = share * escaped, (1 - share) * overkilled
     if rule.cost_ratio is not None:
         return float(cuts[np.argmin(rule.cost_ratio * escapes + overkills)])
     hits = share - escapes

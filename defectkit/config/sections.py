@@ -84,8 +84,7 @@ class ModelConfig(_Section):
 
     input_reduction: Literal[1, 2, 4] = 1
     """By how much the networks of `segment` see images reduced: by 2 they see means of 2 x 2
-    pixels, are about four times as fast, see four times the surroundings in a step of the same
-    time, and miss what is only a few pixels wide."""
+    pixels, in about a third of the time. What is thin, small or faint is found less."""
     upsampling: Literal["bilinear", "transposed"] = "bilinear"
     """How `fcn` upsamples its scores: by interpolation, or by a learned transposed convolution."""
 
