@@ -200,6 +200,14 @@ def test_version(cli):
     assert (shown.code, shown.out) == (0, f"defectkit {defectkit.__version__}")
 
 
+def test_python_runs_the_package_as_the_command(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-m", "defectkit", "--version"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout.strip() == f"defectkit {defectkit.__version__}"
+
+
 def test_configs_are_listed_shown_and_copied(cli, tmp_path):
     listed = cli("configs", "ls")
     assert listed.code == 0

@@ -24,10 +24,10 @@ from defectkit.models.losses import (
     segmentation_losses,
 )
 from defectkit.models.network import Network
+from defectkit.models.segmentation.fcn import build_fcn
 from defectkit.models.segmentation.segmenter import (
     Segmenter,
     SegmenterOutput,
-    build_fcn,
     build_pixel_net,
     build_segnet,
     build_smp,

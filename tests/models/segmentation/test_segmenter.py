@@ -8,7 +8,7 @@ from defectkit.approaches.segment import Segment
 from defectkit.config import load_config
 from defectkit.errors import ModelError
 from defectkit.models.encoders import normalization
-from defectkit.models.segmentation.segmenter import DEFECT_PRIOR, build_fcn, build_smp
+from defectkit.models.segmentation.segmenter import DEFECT_PRIOR, build_smp
 
 
 def network(architecture: str, *, channels: int, encoder: str, extra: tuple[str, ...] = ()):
@@ -175,21 +175,6 @@ def test_a_gray_network_sees_what_the_color_network_sees_in_equal_channels(encod
     assert seen[0].std() > 0.01
 
 
-def test_fcn_takes_the_weights_of_timms_resnet():
-    torch.manual_seed(0)
-    template = timm.create_model("resnet50", pretrained=False)
-    net = build_fcn(
-        encoder="resnet50", in_channels=1, out_channels=2, state=template.state_dict()
-    ).eval()
-    assert net.encoder is net.body.backbone
-    torch.testing.assert_close(
-        net.body.backbone.conv1.weight, template.conv1.weight.sum(dim=1, keepdim=True)
-    )
-    torch.testing.assert_close(
-        net.body.backbone.layer4[2].conv3.weight, template.layer4[2].conv3.weight
-    )
-
-
 @pytest.mark.parametrize("encoder", ["tf_efficientnet_lite0", "resnet18", "convnext_atto"])
 def test_the_lowest_stages_are_those_next_to_the_image(encoder):
     state = timm.create_model(encoder, pretrained=False).state_dict()
@@ -216,18 +201,3 @@ def test_the_lowest_stages_are_those_next_to_the_image(encoder):
 def test_a_network_without_pretrained_weights_has_no_lowest_stages():
     _, net = network("unet", channels=1, encoder="resnet18")
     assert net.lowest_stages(2) == []
-
-
-def test_a_transposed_fcn_begins_as_bilinear_interpolation_and_learns():
-    torch.manual_seed(0)
-    options = {"encoder": "resnet50", "in_channels": 1, "out_channels": 2, "state": None}
-    net = build_fcn(**options, transposed=True).eval()
-    plain = build_fcn(**options).eval()
-    weights = {k: v for k, v in net.state_dict().items() if not k.startswith("body.up.")}
-    plain.load_state_dict(weights)
-    images = torch.randint(0, 256, (1, 1, 64, 96), dtype=torch.uint8)
-    with torch.inference_mode():
-        one, other = net(images).pixels, plain(images).pixels
-    inside = (..., slice(8, -8), slice(8, -8))  # at the border interpolation repeats, this does not
-    torch.testing.assert_close(one[inside], other[inside], rtol=1e-4, atol=1e-5)
-    assert net.body.up.weight.requires_grad
