@@ -1,9 +1,11 @@
-"""Claim: RLE text becomes a 512x512 ellipse mask at least 4 times as fast as by a loop over runs.
+"""How fast RLE text becomes a mask, beside a loop over runs and pycocotools.
 
-Run ``python benchmarks/rle.py``. Every way of decoding is checked to give the same masks, then all
-take turns on the same texts, and each ratio is the median over the turns, so that a busy machine
-affects all alike. pycocotools is measured twice: on its own compressed bytes, which need no
-parsing, and from the same text as the others, by way of its uncompressed counts.
+    python benchmarks/rle.py
+
+Every way of decoding is checked to give the same masks, then all take turns on the same texts. A
+ratio is the median over the turns, so that a busy machine affects all alike; in parentheses stand
+the 5th and the 95th percentile. pycocotools is measured twice: on its own compressed bytes, which
+need no parsing, and from the same text as the others, by way of its uncompressed counts.
 
 The gain over the loop grows with the number of runs: with few, most time goes into filling the mask
 with zeros, as in all ways. With tens of thousands, parsing the text is most of the work, and
@@ -63,7 +65,7 @@ def specks(rng: np.random.Generator, shape: Shape, count: int) -> Mask:
 
 
 def cases(rng: np.random.Generator) -> Iterator[tuple[str, list[Mask]]]:
-    """Yield named lists of masks, the one of the claim first."""
+    """Yield named lists of masks."""
     yield "512x512 ellipses", [ellipse(rng, (512, 512), (50, 150)) for _ in range(40)]
     yield "512x512 ellipses, half as large", [ellipse(rng, (512, 512), (25, 75)) for _ in range(40)]
     yield "512x512 ellipses, a fifth", [ellipse(rng, (512, 512), (10, 30)) for _ in range(40)]
@@ -98,27 +100,24 @@ def measure(masks: list[Mask], turns: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print a table; end with status 1 if the claim does not hold here."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--turns", type=int, default=100)
     turns = parser.parse_args().turns
-    print(f"{'':32}{'runs':>6}{'defectkit':>12}   times as long: loop, coco bytes, coco text")
-    claim = True
-    for i, (name, masks) in enumerate(cases(np.random.default_rng(0))):
+    others = ("loop", "coco bytes", "coco text")
+    print(f"| masks | runs | us a mask | times as long: {' | '.join(others)} |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name, masks in cases(np.random.default_rng(0)):
         times = measure(masks, turns)
-        ratios = {
-            other: statistics.median(np.divide(values, times["defectkit"]).tolist())
-            for other, values in times.items()
-        }
         runs = statistics.median(len(encode(mask).split()) // 2 for mask in masks)
-        print(
-            f"{name:32}{runs:6.0f}{statistics.median(times['defectkit']):9.1f} us"
-            f"{ratios['loop']:18.1f}{ratios['coco bytes']:12.1f}{ratios['coco text']:11.1f}"
-        )
-        if i == 0:
-            claim = ratios["loop"] >= 4 and ratios["coco bytes"] > 1
-    print(f"claim {'holds' if claim else 'FAILS'}: 4 times the loop, and pycocotools, on ellipses")
-    raise SystemExit(not claim)
+        told = [
+            "{1:.1f} ({0:.1f} to {2:.1f})".format(
+                *np.percentile(np.divide(times[other], times["defectkit"]), (5, 50, 95))
+            )
+            for other in others
+        ]
+        own = statistics.median(times["defectkit"])
+        print(f"| {name} | {runs:.0f} | {own:.1f} | {' | '.join(told)} |")
 
 
 if __name__ == "__main__":
