@@ -8,7 +8,7 @@ take a third of the time that they take in float32 with the conversions.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn import functional
@@ -18,6 +18,14 @@ FAST_COLUMNS = 3
 """The number of columns of a kernel whose weights have a fast gradient."""
 
 Pair = tuple[int, int]
+
+
+class Steps(NamedTuple):
+    """How a convolution goes over an image: vertically and horizontally, in pixels."""
+
+    stride: Pair
+    padding: Pair
+    dilation: Pair
 
 
 class FastDepthwiseGradients(TorchFunctionMode):
@@ -48,9 +56,9 @@ class FastDepthwiseGradients(TorchFunctionMode):
         if not is_depthwise or isinstance(padding, str):
             return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
         dtype = torch.get_autocast_dtype("cpu")
-        how = map(_pair, (stride, padding, dilation))
+        steps = Steps(*map(_pair, (stride, padding, dilation)))
         convolved: torch.Tensor = _DepthwiseConvolution.apply(
-            images.to(dtype), weight.to(dtype), *how
+            images.to(dtype), weight.to(dtype), steps
         )
         return convolved if bias is None else convolved + bias.to(dtype)[:, None, None]
 
@@ -59,42 +67,31 @@ class _DepthwiseConvolution(torch.autograd.Function):
     """Images (B, C, H, W) and weight (C, 1, h, w) of one dtype -> (B, C, H', W')."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        images: torch.Tensor,
-        weight: torch.Tensor,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, steps: Steps) -> torch.Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.how = stride, padding, dilation
-        return torch.conv2d(images, weight, None, stride, padding, dilation, len(weight))
+        ctx.steps = steps
+        return torch.conv2d(images, weight, None, *steps, len(weight))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
         images, weight = ctx.saved_tensors
         of_images, of_weight = ctx.needs_input_grad[:2]
         return (
-            _gradient_of_images(gradients[0], images, weight, *ctx.how) if of_images else None,
-            _gradient_of_weight(gradients[0], images, weight, *ctx.how) if of_weight else None,
-            *(None, None, None),
+            _gradient_of_images(gradients[0], images, weight, ctx.steps) if of_images else None,
+            _gradient_of_weight(gradients[0], images, weight, ctx.steps) if of_weight else None,
+            None,
         )
 
 
 def _gradient_of_images(
-    gradient: torch.Tensor,
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, steps: Steps
 ) -> torch.Tensor:
     """Return the gradient of the images (B, C, H, W) from that of the result (B, C, H', W')."""
+    stride, padding, dilation = steps
     reach = [step * (side - 1) for step, side in zip(dilation, weight.shape[2:], strict=True)]
     turned = [most - given for most, given in zip(reach, padding, strict=True)]
     if min(turned) < 0:
-        return _gradients(gradient, images, weight, stride, padding, dilation, of_images=True)
+        return _gradients(gradient, images, weight, steps, of_images=True)
     if stride != (1, 1):
         sides = [
             side + 2 * given - most
@@ -109,26 +106,23 @@ def _gradient_of_images(
 
 
 def _gradient_of_weight(
-    gradient: torch.Tensor,
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    gradient: torch.Tensor, images: torch.Tensor, weight: torch.Tensor, steps: Steps
 ) -> torch.Tensor:
     """Return the gradient of the weight (C, 1, h, w) from that of the result (B, C, H', W')."""
+    stride, padding, dilation = steps
     columns = weight.shape[3]
     if columns <= FAST_COLUMNS:
-        return _gradients(gradient, images, weight, stride, padding, dilation, of_images=False)
+        return _gradients(gradient, images, weight, steps, of_images=False)
     padded = functional.pad(images, (padding[1], padding[1]))
     width = (gradient.shape[3] - 1) * stride[1] + (FAST_COLUMNS - 1) * dilation[1] + 1
-    some, down = weight[..., :FAST_COLUMNS], (padding[0], 0)
+    narrow = weight[..., :FAST_COLUMNS]
+    unpadded = steps._replace(padding=(padding[0], 0))  # The columns are padded already.
     parts: list[torch.Tensor] = []
     for done in range(0, columns, FAST_COLUMNS):
         first = min(done, columns - FAST_COLUMNS)
         left = first * dilation[1]
         strip = padded[..., left : left + width].contiguous(memory_format=torch.channels_last)
-        found = _gradients(gradient, strip, some, stride, down, dilation, of_images=False)
+        found = _gradients(gradient, strip, narrow, unpadded, of_images=False)
         parts.append(found[..., done - first :])
     return torch.cat(parts, dim=3)
 
@@ -137,9 +131,7 @@ def _gradients(
     gradient: torch.Tensor,
     images: torch.Tensor,
     weight: torch.Tensor,
-    stride: Pair,
-    padding: Pair,
-    dilation: Pair,
+    steps: Steps,
     *,
     of_images: bool,
 ) -> torch.Tensor:
@@ -147,7 +139,7 @@ def _gradients(
     found = torch.ops.aten.convolution_backward(
         *(gradient, images, weight),
         None,  # no bias
-        *(stride, padding, dilation),
+        *steps,
         False,  # not transposed
         (0, 0),
         len(weight),

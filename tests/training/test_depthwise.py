@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from defectkit.training.depthwise import _DepthwiseConvolution
+from defectkit.training.depthwise import Steps, _DepthwiseConvolution
 from defectkit.training.reduced_precision import reduced_precision
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_torch(kernel, padding, side, stride, dilation, f
     for number, tensor in enumerate(given):
         tensor.requires_grad_(number != frozen)
     plain = nn.functional.conv2d(*given, None, stride, padding, dilation, 3)
-    found = _DepthwiseConvolution.apply(*given, stride, padding, dilation)
+    found = _DepthwiseConvolution.apply(*given, Steps(stride, padding, dilation))
     assert torch.equal(found, plain)
     weights = torch.randn_like(plain)
     wanted = [tensor for tensor in given if tensor.requires_grad]
