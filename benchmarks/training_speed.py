@@ -17,11 +17,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from defectkit.process_settings import (
-    freed_memory_kept,
-    let_idle_threads_sleep,
-    own_torch_settings,
-)
+from defectkit.process_settings import let_idle_threads_sleep, own_torch_settings
 
 let_idle_threads_sleep()
 
@@ -111,14 +107,13 @@ def train(
 ) -> None:
     """Take a step on each batch."""
     dtype = choose_dtype(network, approach.config.train, network.mean.device)
-    with freed_memory_kept():
-        for inputs, targets in batches:
-            with reduced_precision(inputs.device, dtype):
-                loss = approach.loss(network, inputs, targets)["loss"]
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            loss.item()
+    for inputs, targets in batches:
+        with reduced_precision(inputs.device, dtype):
+            loss = approach.loss(network, inputs, targets)["loss"]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
 
 
 def script_way(config: Config, dataset: Dataset, samples: int) -> Epoch:

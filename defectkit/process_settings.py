@@ -5,7 +5,6 @@ the command line (``cli.py``) does, whose process is its own.
 """
 
 import csv
-import ctypes
 import os
 import sys
 import threading
@@ -22,12 +21,6 @@ By default the threads of OpenMP spin while they wait for each other. As soon as
 on the machine, such as loader processes, they block its processors, and each training step takes
 several times as long.
 """
-
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
-"""Parameters of ``mallopt``: the size from which on an array has memory of its own from the system,
-and how much free memory is given back to it."""
-
-MIB, GIB = 2**20, 2**30
 
 _LOCK = threading.RLock()
 _IMPORTED_IN = os.getpid()
@@ -123,31 +116,6 @@ def environment(name: str, value: str) -> Iterator[None]:
 def let_idle_threads_sleep() -> None:
     """Set ``IDLE_THREADS_SLEEP`` for good, unless the user has set it, before torch is imported."""
     os.environ.setdefault(*IDLE_THREADS_SLEEP)
-
-
-@shared
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Let the C library keep what is freed for what is allocated next, as far as it is glibc.
-
-    A training step allocates the same large arrays as the one before. By itself glibc returns those
-    above 32 MiB to the system, and clearing their pages again took 7 % of a step, as measured.
-    Afterwards its limits are those that it has come to by itself when arrays of 32 MiB were freed.
-    """
-    try:
-        library = ctypes.CDLL(None)
-        change, give_back = library.mallopt, library.malloc_trim
-    except (AttributeError, OSError, TypeError):  # another C library; on Windows a TypeError
-        yield
-        return
-    for parameter, kept in ((MMAP_THRESHOLD, GIB), (TRIM_THRESHOLD, 2 * GIB - 1)):
-        change(parameter, kept)
-    try:
-        yield
-    finally:
-        for parameter, usual in ((MMAP_THRESHOLD, 32 * MIB), (TRIM_THRESHOLD, 64 * MIB)):
-            change(parameter, usual)
-        give_back(0)
 
 
 def is_forked() -> bool:

@@ -16,7 +16,7 @@ from rich.console import Console
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import ConfigError
 from defectkit.files import read_json
-from defectkit.process_settings import freed_memory_kept, own_torch_settings
+from defectkit.process_settings import own_torch_settings
 from defectkit.terminal import SafeConsole
 from defectkit.vocabulary import ApproachName, Device
 
@@ -405,7 +405,6 @@ def _train(
         print_other_precision(console, str(before["precision"]), run_info["precision"])
 
     with (
-        freed_memory_kept(),
         training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
         record_status(out, run_info),
         explain_failures(config),

@@ -1,4 +1,3 @@
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from defectkit.data.image_kinds import strict_pillow
 from defectkit.process_settings import (
     attribute,
     environment,
-    freed_memory_kept,
     is_forked,
     let_idle_threads_sleep,
     next_csv_row,
@@ -329,48 +327,3 @@ def test_threads_are_calmed_before_torch_is_imported(name, dataset_folder, run_f
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
     assert ended.stderr.strip() == "PASSIVE"
-
-
-class HeapState(ctypes.Structure):
-    """What glibc's ``mallinfo2`` tells; ``hblks`` counts what was taken from the system alone."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks"),
-            *("fordblks", "keepcost"),
-        )
-    ]
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library is another")
-def test_freed_memory_is_kept_inside_and_given_back_afterwards():
-    tell = ctypes.CDLL(None).mallinfo2
-    tell.restype = HeapState
-
-    def mapped_by_an_array(size):
-        before = tell().hblks
-        array = np.empty(size, np.uint8)
-        after = tell().hblks
-        del array
-        return after - before
-
-    assert mapped_by_an_array(2**26) == 1
-    with freed_memory_kept(), freed_memory_kept():
-        assert mapped_by_an_array(2**26) == 0
-        array = np.empty(2**26, np.uint8)
-        kept = tell().fordblks
-        del array
-        assert tell().fordblks >= kept + 2**26
-    assert mapped_by_an_array(2**28) == 1
-
-
-def test_another_c_library_is_left_alone(monkeypatch):
-    for error in (AttributeError, OSError, TypeError):
-
-        def fail(name, error=error):
-            raise error(name)
-
-        monkeypatch.setattr(ctypes, "CDLL", fail)
-        with freed_memory_kept():
-            pass
