@@ -3,7 +3,7 @@
 Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -57,11 +57,10 @@ class Segmenter(Network):
         self.size_divisor = size_divisor
         self.reduction = 1
 
-    def reduce(self, factor: int) -> Self:
+    def reduce(self, factor: int) -> None:
         """Let it see images reduced by a factor; their sides must be divisible by more then."""
         self.reduction *= factor
         self.size_divisor *= factor
-        return self
 
     def forward(self, images: torch.Tensor) -> SegmenterOutput:
         """(B, C, H, W) in [0, 255], uint8 or float -> logits."""
