@@ -11,10 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
-from defectkit.approaches.class_mix import SHAPE_FACTS, ClassMix, score_log_odds, shape_facts
+from defectkit.approaches.class_mix import ClassMix, score_log_odds, shape_facts
 from defectkit.arrays import Float64Array, ImageSize, IndexArray
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
@@ -24,9 +22,6 @@ SHAPE_STRENGTH = 3.0
 """How strongly the coefficients of standardized facts are held near 0, in regions of doubt."""
 WEIGHT_STRENGTH = 4.0
 """How strongly the two weights are held near those of ``ClassMix()``, in regions of doubt."""
-MIN_FRACTION = 0.1
-"""Labeled regions below this fraction of the largest of their class in the image are specks beside
-it, such as the pixels that a brush leaves; their shape says nothing of the class."""
 
 
 class ClassedRegion(NamedTuple):
@@ -51,47 +46,41 @@ def true_classes(finding: Finding, truth: LabeledTruth) -> Iterator[ClassedRegio
                 yield ClassedRegion(region, size, int(counts.argmax()))
 
 
-def fit_shapes(
-    images: Iterable[tuple[Sequence[Region], ImageSize]], classes: Sequence[str]
-) -> ClassMix:
+def fit_shapes(regions: Iterable[tuple[Region, ImageSize]], classes: Sequence[str]) -> ClassMix:
     """Return what the shapes of labeled regions say about K classes, with the weights it starts at.
 
     A multinomial logistic regression in which all classes count the same, however many regions
-    they have. Of a class without a region the shape says nothing, and of all where fewer than two
-    have any.
+    they have. Of a single class, or without a region, the shape says nothing.
 
     Args:
-        images: the labeled regions of each image, and its size.
+        regions: with the sizes of their images.
         classes: the names of the K classes; regions of others are left out.
     """
-    known = [
-        (one, size)
-        for regions, size in images
-        for one in _without_specks(regions)
-        if one.class_id in classes
-    ]
-    present = sorted({classes.index(one.class_id) for one, _ in known})
-    if len(present) < 2:
+    known = [(one, size) for one, size in regions if one.class_id in classes]
+    if len(classes) < 2 or not known:
         return ClassMix()
-    facts = np.array([shape_facts(*one) for one in known])[:, 1:]  # without the constant
-    scaler = StandardScaler().fit(facts)
-    model = LogisticRegression(C=1.0 / SHAPE_STRENGTH, class_weight="balanced", max_iter=1000)
-    model.fit(scaler.transform(facts), [classes.index(one.class_id) for one, _ in known])
-    raw = model.coef_ / scaler.scale_
-    fitted = np.column_stack([model.intercept_ - raw @ scaler.mean_, raw])
-    if len(present) == 2:  # They have one row together, that of the second.
-        fitted = np.concatenate([-fitted, fitted]) / 2
-    coefficients = np.zeros((len(classes), SHAPE_FACTS))
-    coefficients[present] = fitted
-    return ClassMix(shape_coefficients=tuple(tuple(row) for row in coefficients.tolist()))
+    facts = np.array([shape_facts(*one) for one in known])
+    truth = np.array([classes.index(one.class_id) for one, _ in known])
+    mean, scale = facts.mean(axis=0), facts.std(axis=0)
+    mean[0], scale[0] = 0.0, 1.0  # The constant
+    scale[scale == 0] = np.inf  # A fact that all regions share says nothing.
+    standardized = (facts - mean) / scale
+    weights = _equal_classes(truth)
 
+    def loss(flat: Float64Array) -> tuple[float, Float64Array]:
+        coefficients = flat.reshape(len(classes), -1)
+        log_odds = log_softmax(standardized @ coefficients.T, axis=1)
+        error = np.exp(log_odds)
+        error[np.arange(len(truth)), truth] -= 1.0
+        gradient = (weights[:, None] * error).T @ standardized + SHAPE_STRENGTH * coefficients
+        value = -weights @ log_odds[np.arange(len(truth)), truth]
+        return float(value + SHAPE_STRENGTH / 2 * flat @ flat), gradient.ravel()
 
-def _without_specks(regions: Sequence[Region]) -> list[Region]:
-    """Return an image's regions without those far smaller than the largest of their class."""
-    largest: dict[str, int] = {}
-    for one in regions:
-        largest[one.class_id] = max(one.area, largest.get(one.class_id, 0))
-    return [one for one in regions if one.area >= MIN_FRACTION * largest[one.class_id]]
+    start = np.zeros(len(classes) * facts.shape[1])
+    coefficients = minimize(loss, start, jac=True, method="L-BFGS-B").x.reshape(len(classes), -1)
+    raw = coefficients / scale
+    raw[:, 0] -= raw[:, 1:] @ mean[1:]
+    return ClassMix(shape_coefficients=tuple(tuple(row) for row in raw.tolist()))
 
 
 def fit_class_weights(shapes: ClassMix, found: Sequence[ClassedRegion]) -> ClassMix:

@@ -73,7 +73,7 @@ def make_job(
         allow_download: whether pretrained weights may be fetched from the network.
     """
     training = dataset.split("train") if records is None else records
-    labeled = ((image.regions, (image.height, image.width)) for image in training)
+    labeled = ((one, (image.height, image.width)) for image in training for one in image.regions)
     approach = build_approach(
         config,
         classes=dataset.classes,
