@@ -25,8 +25,6 @@ class Region:
     pixels, so its holes are left out. ``class_id`` is empty for regions of *defect or not*;
     ``score`` is in [0, 1], 1 for a labeled region. ``mask``, (height, width) bool, has the pixels
     of the box that a detection covers; None if it covers them all, or if a region map has them.
-    ``class_scores`` are the mean scores in [0, 1] of the classes in a found region that got its
-    class from them, otherwise empty.
 
     Raises:
         ValueError: a value is out of its range, or box, area and mask do not fit each other.
@@ -37,7 +35,6 @@ class Region:
     class_id: str = ""
     score: float = 1.0
     mask: Mask | None = field(default=None, compare=False, repr=False)
-    class_scores: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.score <= 1.0:

@@ -37,14 +37,13 @@ def make_finding(
 ) -> Finding:
     """Return the finding of a (K, H, W) score map in [0, 1].
 
-    A region has the class with the largest mean score in it; with ``one_class`` its shape is heard
-    as well.
+    A region has the class with the largest mean score in it.
 
     Args:
         scores: (K, H, W) float32.
         classes: the names of the K classes.
-        tuning: which pixels are found, which of their regions are left out, how a region gets its
-            class, and how the map and ``image_logit`` make the image's score.
+        tuning: which pixels are found, which of their regions are left out, and how the map and
+            ``image_logit`` make the image's score.
         scope: nothing is found outside of it; scores there become 0.
         one_class: all pixels of a region get its class: their largest score and that of the class
             change places, in ``scores`` itself.
@@ -59,13 +58,9 @@ def make_finding(
     for number, region in enumerate(connected, start=1):
         own = region_map[region.window] == number
         inside = scores[:, *region.window][:, own]  # (K, area)
-        means = inside.mean(axis=1)
+        class_index = int(inside.mean(axis=1).argmax())
         if one_class:
-            region = replace(region, class_scores=tuple(means.tolist()))
-            class_index = int(tuning.class_mix.log_odds(region, defect_map.shape).argmax())
             scores[:, *region.window][:, own] = _give_class(inside, class_index)
-        else:
-            class_index = int(means.argmax())
         regions.append(replace(region, class_id=classes[class_index]))
     map_score = image_score(defect_map, scope.counted)
     # What is judged as a whole has pixels that do not count: then the map alone is heard.

@@ -5,7 +5,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectkit.approaches.class_mix import ClassMix
 from defectkit.approaches.image_mix import ImageMix
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -31,9 +30,6 @@ class Tuning(BaseModel):
     """Regions with fewer pixels are left out; at least ``infer.min_area``."""
     image_mix: ImageMix = ImageMix()
     """How the image's score is mixed, where a network judges the image as a whole, too."""
-    class_mix: ClassMix = ClassMix()
-    """How the class of a region follows from its scores and its shape, where all of its pixels get
-    one class; the shapes are those of the training images."""
     novelty_threshold: Share | None = None
     """Where novelty is fused with a trained approach, the score of novelty from which pixels that
     the trained approach does not see are found, too, and which alone gives an image a score of

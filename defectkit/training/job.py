@@ -9,10 +9,8 @@ import torch
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.fused import EarlierRun
 from defectkit.approaches.interface import Approach, Samples
-from defectkit.approaches.tuning import Tuning
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.evaluation.class_calibration import fit_shapes
 from defectkit.models.network import Network
 from defectkit.models.novelty.fused_network import FusedNetwork
 from defectkit.training.trial import UNKNOWN_TIME, ExpectedTime, try_training
@@ -72,13 +70,10 @@ def make_job(
         earlier: the run that novelty is fused with.
         allow_download: whether pretrained weights may be fetched from the network.
     """
-    training = dataset.split("train") if records is None else records
-    labeled = ((one, (image.height, image.width)) for image in training for one in image.regions)
     approach = build_approach(
         config,
         classes=dataset.classes,
         channels=dataset.channels,
-        tuning=Tuning(class_mix=fit_shapes(labeled, dataset.classes)),
         trained=earlier.approach if earlier else None,
         trained_run=earlier.identity if earlier else "",
     )
@@ -86,6 +81,7 @@ def make_job(
     network = approach.network(allow_download=allow_download)
     if isinstance(network, FusedNetwork) and earlier:
         network.trained.load_state_dict(earlier.network.state_dict())
+    training = dataset.split("train") if records is None else records
     return TrainingJob(
         approach=approach,
         network=network,

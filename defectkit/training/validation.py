@@ -14,11 +14,6 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Float64Array
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
-from defectkit.evaluation.class_calibration import (
-    ClassedRegion,
-    fit_class_weights,
-    true_classes,
-)
 from defectkit.evaluation.drift import Levels, measure_image
 from defectkit.evaluation.operating_points import choose_thresholds
 from defectkit.evaluation.pixel_metrics import PixelMetrics
@@ -150,7 +145,6 @@ def validate_predictions(
         classes=approach.found_classes, threshold=kept.pixel_threshold if kept else None
     )
     regions = RegionTuning(min_area=approach.tuning.min_area)
-    classed: list[ClassedRegion] = []
     watched: list[Prediction] = []
     given: list[tuple[float, tuple[float, float | None] | None]] = []  # score, witnesses
     truth: list[bool] = []
@@ -161,7 +155,6 @@ def validate_predictions(
         pixels.update(prediction.finding.score_map, judged)
         if not kept:
             regions.update(prediction.finding.defect_map, prediction.truth)
-            classed += true_classes(prediction.finding, judged)
         given.append((prediction.finding.score, prediction.finding.witnesses))
         truth.append(prediction.record.defective)
         groups.append(prediction.record.group)
@@ -180,11 +173,7 @@ def validate_predictions(
         # Where no defect is labeled, a region begins where an image begins to be no longer good.
         pixel_threshold, dice = pixels.best_threshold() or (thresholds.low, None)
         tuning, tuning_warnings = regions.choose(
-            Tuning(
-                pixel_threshold=pixel_threshold,
-                image_mix=image_mix,
-                class_mix=fit_class_weights(approach.tuning.class_mix, classed),
-            ),
+            Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix),
             listed=scores >= thresholds.low,
         )
     seconds = time.monotonic() - start

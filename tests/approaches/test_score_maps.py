@@ -6,7 +6,6 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from scipy.special import expit, logit
 
-from defectkit.approaches.class_mix import ClassMix
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.score_maps import (
     SCORE_WINDOW,
@@ -234,21 +233,6 @@ def test_all_pixels_of_a_region_get_its_class_and_the_rest_stays(scores, thresho
     for number, region in enumerate(finding.regions, start=1):
         inside = finding.score_map[:, finding.region_map == number]
         assert (inside[CLASSES.index(region.class_id)] == inside.max(axis=0)).all()
-
-
-def test_the_shape_of_a_region_is_heard_where_all_its_pixels_get_one_class():
-    scores = np.full((2, 20, 20), 0.1, np.float32)
-    scores[0, 2:4, 2:4] = scores[0, 8:18, 8:18] = 0.9
-    scores[1, 8:18, 8:18] = 0.6
-    large = ((0.0,) * 9, (-4.0, 1.0, *(0.0,) * 7))
-    tuning = Tuning(class_mix=ClassMix(shape_coefficients=large))
-    heard, plain = (
-        make_finding(scores.copy(), ("a", "b"), tuning=tuning, one_class=one) for one in (1, 0)
-    )
-    assert [one.class_id for one in plain.regions] == ["a", "a"]
-    assert [one.class_id for one in heard.regions] == ["a", "b"]
-    assert heard.regions[1].class_scores == pytest.approx((0.9, 0.6))
-    assert (heard.score_map[:, 10, 10] == np.float32([0.6, 0.9])).all()
 
 
 def test_the_score_of_a_map_alone_is_scaled_as_tuned():
