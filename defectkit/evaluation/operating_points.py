@@ -234,5 +234,6 @@ def _few_images(n_defective: int, n_good: int) -> list[str]:
         return []
     return [
         f"the thresholds rest on {n_defective} defective and {n_good} good validation images: "
-        f"with fewer than {FEW_IMAGES} of either, one image can change them a lot."
+        f"with fewer than {FEW_IMAGES} of either, one image can change them a lot. Label more, or "
+        "train with --folds 5: then all training and validation images choose them."
     ]

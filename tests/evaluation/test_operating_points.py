@@ -271,6 +271,7 @@ def test_few_images_and_useless_scores_are_warned_of():
     _, warnings = choose_thresholds(*separated(30, 9))
     assert len(warnings) == 1
     assert "rest on 9 defective and 30 good validation images" in warnings[0]
+    assert "train with --folds 5" in warnings[0]
     _, warnings = choose_thresholds(np.full(40, 0.5), np.arange(40) < 20)
     assert len(warnings) == 1
     assert "none of the 20 good validation images would be called good" in warnings[0]
