@@ -24,6 +24,7 @@ ABOUT_THE_WHOLE = {
     "test_forbidden_calls.py",
     "test_mirrors.py",
     "test_novelty.py",
+    "test_licenses.py",
     "test_packaging.py",
     "test_quality.py",
     "test_readme.py",

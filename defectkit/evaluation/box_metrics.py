@@ -5,11 +5,11 @@ class in one image, N detections of one class in all images, T = 10 overlaps.
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import torch
 from torchvision.ops import box_convert, box_iou
+from typing_extensions import TypedDict
 
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.regions import Region

@@ -9,13 +9,13 @@ are.
 
 import warnings
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from typing_extensions import TypedDict
 
 from defectkit.arrays import Float64Array
 

@@ -10,10 +10,11 @@ same, for all where they differ as those of other groups do.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from defectkit.arrays import BoolArray, Float64Array, Image, Int64Array
 from defectkit.data.images import convert_channels

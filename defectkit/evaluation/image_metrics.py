@@ -1,9 +1,8 @@
 """The ``image`` section of ``metrics.json``: ranking, escapes and overkills."""
 
-from typing import TypedDict
-
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from defectkit.arrays import BoolArray, Float64Array
 from defectkit.evaluation.operating_points import check_scores

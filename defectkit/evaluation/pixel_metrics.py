@@ -7,9 +7,9 @@ score that reaches a threshold (``score >= threshold``) is on its defective side
 
 import math
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from defectkit.arrays import Int64Array, Mask, ScoreMap
 from defectkit.evaluation.labeled_truth import LabeledTruth

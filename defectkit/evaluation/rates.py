@@ -1,6 +1,6 @@
 """Rates with their counts and their uncertainty."""
 
-from typing import TypedDict
+from typing_extensions import TypedDict
 
 CONFIDENCE = 0.95
 

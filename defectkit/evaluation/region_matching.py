@@ -11,11 +11,12 @@ true region that is found with the wrong class is found. The confusion matrix as
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypedDict
 
 from defectkit.arrays import BoolArray, Int64Array, Mask, RegionMap
 from defectkit.evaluation.detection_by_size import Detection, detection_by_size
