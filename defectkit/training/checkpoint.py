@@ -129,7 +129,9 @@ def _restore(
     for name, module in modules.items():
         module.load_state_dict(_with_prefix(tensors, f"{name}."))
     # How a step is computed is no state: files of earlier versions say otherwise.
-    own = [{key: group.get(key) for key in ("fused", "foreach")} for group in optimizer.param_groups]
+    own = [
+        {key: group.get(key) for key in ("fused", "foreach")} for group in optimizer.param_groups
+    ]
     groups = [
         {**saved, **ours} for saved, ours in zip(numbers["optimizer_groups"], own, strict=True)
     ]

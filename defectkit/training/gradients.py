@@ -91,7 +91,7 @@ def _add_parts(
         with reduced_precision(inputs.device, dtype):
             terms = approach.loss(network, own, truth)
         loss = terms["loss"] if count == 1 else share * terms["loss"]
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.scale(loss).backward()
         for name, term in terms.items():
             value = term.detach() if count == 1 else share * term.detach()
             sums[name] = sums[name] + value if name in sums else value

@@ -18,8 +18,8 @@ from defectkit.errors import NotFiniteError
 READ_EVERY = 20
 """Number of steps on a GPU from one reading to the next."""
 MAX_SKIPPED = 20
-"""Number of steps in a row that may be skipped in float16: from 65536 on, the factor of the loss has
-then been halved to 1/16."""
+"""Number of steps in a row that may be skipped in float16: the factor of the loss, which begins at
+65536, has then been halved to 1/16."""
 
 Describe = Callable[[int, Mapping[str, float]], str]
 """Returns the message about a batch, from 0, and its values that are not finite."""
@@ -28,8 +28,8 @@ Describe = Callable[[int, Mapping[str, float]], str]
 class StepRecord:
     """The loss terms of an epoch's steps, and whether they and the gradients are finite.
 
-    ``scaled`` says that a scaler skips steps whose gradient is not finite; ``skipped`` is the number
-    of steps in a row, the last ones, that were skipped.
+    ``scaled`` says that a scaler skips steps whose gradient is not finite; ``skipped`` is the
+    number of steps in a row, the last ones, that were skipped.
     """
 
     def __init__(

@@ -1,7 +1,11 @@
 import pytest
 import torch
+from called_operators import CalledOperators
 from torch import nn
 
+from defectkit.approaches.build import build_approach
+from defectkit.config import load_config
+from defectkit.data.dataset import Dataset
 from defectkit.errors import DefectkitWarning
 from defectkit.models.network import Network
 from defectkit.training import gradients
@@ -54,9 +58,7 @@ def compute(approach, samples=8, parts=None):
     numbers = torch.arange(float(samples))
     targets = {"tensors": numbers, "lists": [{"id": number} for number in numbers]}
     parts = parts or BatchParts()
-    terms = add_gradients(
-        approach, network, inputs, targets, parts=parts, scaler=PLAIN, dtype=None
-    )
+    terms = add_gradients(approach, network, inputs, targets, parts=parts, scaler=PLAIN, dtype=None)
     return terms, network.layer.weight.grad, parts
 
 
@@ -78,7 +80,8 @@ def test_where_memory_ends_the_batch_is_halved_and_the_gradient_stays(
     room, samples, expected, on_gpu
 ):
     whole = compute(Squares(), samples)
-    with pytest.warns(DefectkitWarning, match=rf"too small for a batch of {samples} .* in \d parts"):
+    told = rf"too small for a batch of {samples} .* in \d parts"
+    with pytest.warns(DefectkitWarning, match=told):
         terms, gradient, parts = compute(approach := Squares(room), samples)
     assert approach.batches == expected
     assert len(on_gpu) == {2: 1, 4: 2}[parts.count]
@@ -111,3 +114,34 @@ def test_on_a_cpu_and_for_other_errors_nothing_is_halved(on_gpu, monkeypatch):
     with pytest.raises(torch.OutOfMemoryError):
         compute(approach := Squares(4))
     assert approach.batches == [8]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["approach=segment", "model.encoder=test_resnet", "loss.focal=1"],
+        ["approach=segment", "model.architecture=pixel_net", "loss.bce=0", "loss.cross_entropy=1"],
+        ["approach=patch", "model.architecture=lenet", "patch.tile=32"],
+        ["approach=box", "model.encoder=test_resnet", "model.architecture=yolo_grid"],
+        ["approach=box", "model.encoder=test_resnet", "model.architecture=localizer"],
+    ],
+    ids=lambda settings: settings[1],
+)
+@pytest.mark.parametrize("scoped", [False, True])
+def test_neither_pass_of_a_network_waits_for_a_gpu(settings, scoped, dataset_folder):
+    """torchvision's detectors do, since they select boxes; so do those that cut regions out."""
+    dataset = Dataset.load(dataset_folder)
+    config = load_config(None, [*settings, "model.weights=none", "data.crop=64"])
+    approach = build_approach(config, classes=dataset.classes, channels=1)
+    samples = approach.samples(dataset, dataset.split("train"))
+    inputs, targets = samples.collate([samples[1, index] for index in range(4)])
+    if scoped and config.approach == "segment":
+        targets = {"masks": targets, "counted": torch.rand(4, *inputs.shape[2:]) > 0.2}
+        targets["masks"] = targets["masks"] * targets["counted"][:, None]
+    network = approach.network().train()
+    with CalledOperators() as called:
+        add_gradients(
+            approach, network, inputs, targets, parts=BatchParts(), scaler=PLAIN, dtype=None
+        )
+    assert called.waiting == []
+    assert any("convolution_backward" in name for name in called.names)

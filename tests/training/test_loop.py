@@ -139,10 +139,10 @@ def test_steps_that_are_skipped_in_every_epoch_are_an_error(setup):
     before = weights(learner.network)
     budget = Budget(run.approach.config.train, len(loader))
     learner.network.head[1].weight.register_hook(lambda gradient: gradient * torch.inf)
+    for _ in range(MAX_SKIPPED // 3):
+        train_one_epoch(run.approach, learner, loader, state, budget)
     with pytest.raises(NotFiniteError, match=f"the last {MAX_SKIPPED} steps changed nothing"):
-        for state.epoch in range(MAX_SKIPPED):
-            train_one_epoch(run.approach, learner, loader, state, budget)
-    assert state.epoch == MAX_SKIPPED // 3
+        train_one_epoch(run.approach, learner, loader, state, budget)
     after = weights(learner.network)
     assert all(torch.equal(before[key], after[key]) for key in before if "weight" in key)
 

@@ -1,10 +1,9 @@
 import math
-from collections import Counter
 
 import pytest
 import torch
+from called_operators import CalledOperators
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from defectkit.errors import NotFiniteError
 from defectkit.training.step_record import MAX_SKIPPED, READ_EVERY, StepRecord, check_weights
@@ -12,18 +11,6 @@ from defectkit.training.step_record import MAX_SKIPPED, READ_EVERY, StepRecord, 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # the record makes no tensor on its own
 FINE = torch.tensor(1.5)
 NAN, INFINITE = torch.tensor(math.nan), torch.tensor(math.inf)
-
-
-class Calls(TorchDispatchMode):
-    """Counts the operators that are called."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: Counter[str] = Counter()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.names[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def record(device=GPU, *, scaled=False, skipped=0) -> StepRecord:
@@ -42,11 +29,11 @@ def add(to: StepRecord, loss: torch.Tensor = FINE, norm: torch.Tensor = FINE) ->
 def test_on_a_gpu_losses_are_read_together_every_twenty_steps(monkeypatch):
     to, reads = record(), []
     monkeypatch.setattr(to, "read", lambda: reads.append(to._waiting.clear()))
-    with Calls() as calls:
+    with CalledOperators() as calls:
         for _ in range(3 * READ_EVERY):
             add(to)
     assert len(reads) == 3
-    assert "_local_scalar_dense" not in calls.names  # what ``item`` calls
+    assert calls.waiting == []
     assert calls.names["stack"] == 3 * READ_EVERY
 
 

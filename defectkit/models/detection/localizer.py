@@ -97,15 +97,14 @@ class Localizer(Detector):
         far from the truth all boxes are equally wrong.
         """
         label, true = (torch.stack(values) for values in zip(*truth, strict=True))  # (B,), (B, 4)
-        defective = label > 0  # D defective images
-        share = _center_weights(true[defective], centers)  # (D, M)
-        proposed = proposals[defective]  # (D, M, 4)
-        target = true[defective, None].expand_as(proposed)
-        loss = box_regression_loss(proposed, target, kind=self.box_loss)  # (D, M)
+        defective = label > 0  # None is selected: a GPU would have to say first how many they are.
+        share = _center_weights(true, centers) * defective[:, None]  # (B, M)
+        target = true[:, None].expand_as(proposals)
+        loss = box_regression_loss(proposals, target, kind=self.box_loss)  # (B, M)
         count = defective.sum().clamp(min=1)
         return {
             "class": F.cross_entropy(logits, label),
-            "place": -(share * attention[defective]).sum() / count,
+            "place": -(share * attention).sum() / count,
             "box": self.box_loss_weight * (share * loss).sum() / count,
         }
 
@@ -130,14 +129,14 @@ def _cell_centers(rows: int, columns: int) -> torch.Tensor:
 
 
 def _center_weights(true: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    """Return equal shares, (D, M) with sum 1, for the cells in the middle of each box (D, 4).
+    """Return equal shares, (B, M) with sum 1, for the cells in the middle of each box (B, 4).
 
     These are the cells within a quarter of the box's size from its center, and the nearest one.
     """
     box_centers, sizes = (true[:, :2] + true[:, 2:]) / 2, true[:, 2:] - true[:, :2]
-    distances = (centers - box_centers[:, None]).abs()  # (D, M, 2)
+    distances = (centers - box_centers[:, None]).abs()  # (B, M, 2)
     near = (distances <= sizes[:, None] / 4).all(dim=2)
-    nearest = distances.sum(dim=2).argmin(dim=1)  # (D,)
+    nearest = distances.sum(dim=2).argmin(dim=1)  # (B,)
     near[torch.arange(len(true), device=true.device), nearest] = True
     return near / near.sum(dim=1, keepdim=True)
 
@@ -150,12 +149,15 @@ def _image_size_xyxy(boxes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
 def _largest(
     target: dict[str, torch.Tensor], shape: torch.Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return 1 + label and the box, in units of the image, of the largest defect; 0 if none."""
+    """Return 1 + label and the box, in units of the image, of the largest defect.
+
+    Without a defect that is 0 and the whole image.
+    """
     boxes, labels = target["boxes"], target["labels"]
     if not len(boxes):
-        return labels.new_tensor(0), boxes.new_zeros(4)
-    largest = box_area(boxes).argmax()
-    return labels[largest] + 1, boxes[largest] / _image_size_xyxy(boxes, shape)
+        return labels.new_zeros(()), boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+    largest = box_area(boxes).argmax(dim=0, keepdim=True)  # (1,)
+    return labels[largest][0] + 1, boxes[largest][0] / _image_size_xyxy(boxes, shape)
 
 
 def build_localizer(
