@@ -150,7 +150,8 @@ class DataConfig(_Section):
     """Memory in MiB for decoded training images, all loader processes together; 0 caches none. By
     default a quarter of the free memory."""
     workers: Annotated[int, Field(ge=0, le=MAX_PROCESSES)] | None = None
-    """Number of loader processes; by default one less than the number of processors, at most 8."""
+    """Number of loader processes; by default one less than the number of processors, at most 8, or
+    32 for a GPU."""
 
 
 class PatchConfig(_Section):

@@ -5,8 +5,12 @@ from collections import Counter
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WAITING = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "unique_consecutive"}
-"""Operators whose result is a number for Python, or an array whose size depends on numbers."""
+WAITING = {
+    *("_local_scalar_dense", "is_nonzero"),  # a number for Python
+    *("nonzero", "masked_select", "unique_consecutive"),  # an array whose size depends on numbers
+    "lift_fresh",  # numbers of Python in an array, which a GPU gets by a copy that waits
+}
+"""Operators for which Python waits until a GPU has computed all that comes before."""
 
 
 class CalledOperators(TorchDispatchMode):

@@ -153,9 +153,7 @@ class YoloGrid(Detector):
         distances = torch.stack([x, y], dim=1)[:, None] - centers  # (N, P, 2)
         near = distances.abs().amax(dim=2) < CENTER_REACH * self.cell_size
         similarity = shape_iou(torch.stack([width, height], dim=1), self.anchors)  # (N, A)
-        fits = similarity >= torch.minimum(
-            similarity.amax(dim=1, keepdim=True), similarity.new_tensor(MATCH_IOU)
-        )
+        fits = similarity >= similarity.amax(dim=1, keepdim=True).clamp(max=MATCH_IOU)
         responsible = near & fits.repeat(1, len(centers) // len(self.anchors))  # (N, P)
         anchor_boxes = box_convert(torch.cat([centers, sizes], dim=1), "cxcywh", "xyxy")
         overlaps = box_iou(truths, anchor_boxes)  # (N, P)
@@ -199,10 +197,9 @@ class YoloGrid(Detector):
         )  # (B, P, 4), (B, P)
         # In units of the anchor: a pixel is much for a small box and little for a large one.
         unit = sizes.prod(dim=1).sqrt()[:, None]  # (P, 1)
-        nowhere = boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
         box = box_regression_loss(
-            (boxes / unit).where(positive[..., None], nowhere),
-            (true / unit).where(positive[..., None], nowhere),
+            (boxes / unit).where(positive[..., None], 0.0),
+            (true / unit).where(positive[..., None], 0.0),
             kind=self.box_loss,
         )
         scores = raw[..., 5:]
