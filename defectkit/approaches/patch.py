@@ -25,6 +25,7 @@ from defectkit.models.classification.tile_classifier import TileClassifier
 from defectkit.models.losses import (
     class_loss,
     count_outputs,
+    mean_of_counted,
     pixelwise_losses,
 )
 from defectkit.models.network import Network
@@ -90,13 +91,12 @@ class Patch:
         """
         logits = network(inputs)  # (N, K', 1, 1)
         kept = (targets >= 0).all(dim=1)
-        if not kept.any():
-            return {"loss": 0.0 * logits.sum()}
-        logits, labels = logits[kept], targets[kept][:, :, None, None]
+        labels = (targets * kept[:, None])[:, :, None, None]  # Without a class none is learned.
         terms = {}
         if len(self.classes) > 1:
             terms["classes"] = class_loss(logits, labels)
-        terms["bce"] = pixelwise_losses(logits, labels, "apart").mean()
+        pixelwise = pixelwise_losses(logits, labels, "apart")
+        terms["bce"] = mean_of_counted(pixelwise, kept[:, None, None])
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def find(

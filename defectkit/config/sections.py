@@ -150,7 +150,8 @@ class DataConfig(_Section):
     """Memory in MiB for decoded training images, all loader processes together; 0 caches none. By
     default a quarter of the free memory."""
     workers: Annotated[int, Field(ge=0, le=MAX_PROCESSES)] | None = None
-    """Number of loader processes; by default one less than the number of processors, at most 8."""
+    """Number of loader processes; by default one less than the number of processors, at most 8, or
+    32 for a GPU."""
 
 
 class PatchConfig(_Section):
@@ -302,7 +303,8 @@ class TrainConfig(_Section):
     """Decay of the moving average of the weights that is validated and saved; 0 switches it off."""
     amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
     """Reduced precision; `auto` takes bf16 or fp16 on a GPU, bf16 on a CPU that multiplies matrices
-    in it (AMX), else none. Networks that find boxes are always trained in full precision."""
+    in it (AMX), else none. Networks that find boxes take it only if told so, and never for
+    boxes and losses."""
     patience: Count | None = None
     """Number of epochs without improvement, in at least two validations if it is above 1, after
     which training stops; null never stops early."""

@@ -13,7 +13,7 @@ import torch
 from defectkit.approaches.interface import Approach
 from defectkit.arrays import Image
 from defectkit.data.dataset import ImageRecord
-from defectkit.errors import NotFiniteError
+from defectkit.errors import NotFiniteError, is_out_of_memory
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
@@ -86,7 +86,8 @@ def predict_by(
 ) -> Iterator[Prediction]:
     """Yield a ``Prediction`` for each record, in order; images are read ahead in a thread.
 
-    Nothing is found where pixels do not count: outside of the region to inspect, or ignored.
+    Nothing is found where pixels do not count: outside of the region to inspect, or ignored. A
+    batch for which there is too little memory is found in parts, down to one image.
 
     Raises:
         ImageError, DatasetError: an image cannot be read, or was changed.
@@ -109,13 +110,28 @@ def predict_by(
             start = time.perf_counter()
             images, scopes = zip(*((image, truth.scope) for image, truth in pairs), strict=True)
             try:
-                findings = finder.find_all(images, scopes)
+                findings = _find_in_memory(finder, images, scopes)
             except NotFiniteError as error:
                 names = ", ".join(record.image_id for record, _ in batch)
                 raise NotFiniteError(f"{names}: {error}") from error
             seconds = (time.perf_counter() - start) / len(batch)
             for (record, _), (image, truth), finding in zip(batch, pairs, findings, strict=True):
                 yield Prediction(record, image, truth, finding, seconds)
+
+
+def _find_in_memory(
+    finder: Finder, images: Sequence[Image], scopes: Sequence[Scope]
+) -> list[Finding]:
+    """Return the finding of each image; where memory is too little for all, half at a time."""
+    try:
+        return finder.find_all(images, scopes)
+    except Exception as error:
+        if len(images) == 1 or not is_out_of_memory(error):
+            raise
+    # Not in the handler: the error's traceback refers to what fills the memory.
+    half = len(images) // 2
+    parts = ((images[part], scopes[part]) for part in (slice(half), slice(half, None)))
+    return [finding for part in parts for finding in _find_in_memory(finder, *part)]
 
 
 def batch_size_for(network: Network) -> int:

@@ -42,6 +42,10 @@ def class_probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
         NotFiniteError: a logit is NaN or infinite.
     """
     require_finite(logits)
+    return _probabilities(logits, layout)
+
+
+def _probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
     logits = logits.float()
     if layout == "exclusive":
         return logits.softmax(dim=1)[:, 1:]
@@ -81,15 +85,13 @@ def segmentation_losses(
     layout = choose_layout(cross_entropy=cross_entropy, classes=classes)
     logits, masks = logits.float(), masks.float()
     pixelwise = pixelwise_losses(logits, masks, layout)
-    if counted is not None:
-        pixelwise = _select(pixelwise, counted)
     terms = {}
     if layout == "apart" and masks.shape[1] > 1:
         terms["classes"] = class_loss(logits, masks)
     if bce or cross_entropy:
-        terms["cross_entropy" if cross_entropy else "bce"] = pixelwise.mean()
+        terms["cross_entropy" if cross_entropy else "bce"] = mean_of_counted(pixelwise, counted)
     if focal:
-        terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma)
+        terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma, counted=counted)
     if dice:
         terms["dice"] = dice_loss(logits, masks, layout, counted)
     if image and image_logits is not None:
@@ -128,9 +130,24 @@ def pixelwise_losses(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) 
     return F.binary_cross_entropy_with_logits(logits, masks, reduction="none")
 
 
-def focal_loss(pixelwise: torch.Tensor, *, gamma: float) -> torch.Tensor:
+def focal_loss(
+    pixelwise: torch.Tensor, *, gamma: float, counted: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the focal loss (Lin et al. 2017, without alpha) from ``pixelwise_losses``."""
-    return ((1 - torch.exp(-pixelwise)) ** gamma * pixelwise).mean()
+    return mean_of_counted((1 - torch.exp(-pixelwise)) ** gamma * pixelwise, counted)
+
+
+def mean_of_counted(pixelwise: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of the losses of the ``counted`` pixels, (B, H, W) bool; 0 where none is.
+
+    No pixels are selected: a GPU would have to say first how many they are. ``pixelwise`` is
+    (B, H, W) or (B, N, H, W).
+    """
+    if counted is None:
+        return pixelwise.mean()
+    if pixelwise.ndim == 4:
+        counted = counted[:, None].expand_as(pixelwise)
+    return pixelwise.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -145,15 +162,6 @@ def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     pixels = (count > 0).sum(dim=(1, 2))  # (B,)
     by_image = pixelwise.sum(dim=(1, 2)) / pixels.clamp(min=1)
     return by_image.sum() / (pixels > 0).sum().clamp(min=1)
-
-
-def _select(pixelwise: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Return the losses of the counted pixels as one line: their mean is that of these pixels.
-
-    One loss of 0 stands for a batch in which no pixel counts.
-    """
-    selected = pixelwise.movedim(-3, 0)[..., counted] if pixelwise.ndim == 4 else pixelwise[counted]
-    return selected if selected.numel() else 0 * pixelwise.sum()[None]
 
 
 def dice_loss(
@@ -178,7 +186,7 @@ def dice_loss(
             highest = logits.amax(dim=1, keepdim=True)
             probabilities = torch.cat([logits, highest], dim=1).sigmoid()
     else:
-        probabilities = class_probabilities(logits, layout)
+        probabilities = _probabilities(logits, layout)  # A loss is checked as a whole.
     if counted is not None:
         probabilities = probabilities * counted[:, None]
     # smp gives absent classes a loss of 0 and counts them in the mean; here they are left out.

@@ -27,7 +27,7 @@ class Network(nn.Module):
     size_divisor: int = 1
     """Height and width of the input must be divisible by it."""
     takes_reduced_precision: bool = True
-    """Whether it may be trained in 16 bit."""
+    """Whether it is trained in 16 bit where ``train.amp`` leaves that open."""
     learns: bool = True
     """Whether it learns by gradients; otherwise ``fit_before_training`` is all its training."""
 

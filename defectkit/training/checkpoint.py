@@ -128,9 +128,29 @@ def _restore(
 ) -> None:
     for name, module in modules.items():
         module.load_state_dict(_with_prefix(tensors, f"{name}."))
-    groups, scalars = numbers["optimizer_groups"], numbers["optimizer_numbers"]
+    # How a step is computed is no state: files of earlier versions say otherwise.
+    own = [
+        {key: group.get(key) for key in ("fused", "foreach")} for group in optimizer.param_groups
+    ]
+    groups = [
+        {**saved, **ours} for saved, ours in zip(numbers["optimizer_groups"], own, strict=True)
+    ]
+    scalars = numbers["optimizer_numbers"]
     optimizer_tensors = _with_prefix(tensors, "optimizer.")
     optimizer.load_state_dict(_unflatten(groups, optimizer_tensors, scalars))
+    _lay_as_weights(optimizer)
+
+
+def _lay_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    """Give the tensors of the state the memory format of their weights, as they had when made.
+
+    A file has them row by row. A fused step goes through memory as it lies, so that on a CPU it
+    would give each weight the moments of another one, and say nothing.
+    """
+    for parameter, entry in optimizer.state.items():
+        for name, value in entry.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                entry[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:

@@ -21,7 +21,9 @@ from defectkit.errors import DefectkitError
 from defectkit.processes import allowed_workers, explain_failed_start, prepare_worker
 
 MAX_WORKERS = 8
-"""Maximum of loader processes where ``data.workers`` does not say their number."""
+"""Maximum of loader processes for a CPU, where ``data.workers`` does not say their number."""
+MAX_GPU_WORKERS = 32
+"""The same for a GPU, which waits for them."""
 PREFETCHED = 4
 """Number of batches that each loader process reads ahead."""
 NO_WORKERS = "--set data.workers=0"
@@ -35,7 +37,8 @@ class EpochLoader:
         self, samples: Samples, config: Config, *, workers: int | None, device: torch.device
     ) -> None:
         if workers is None:
-            workers = min(max(usable_processors() - 1, 0), MAX_WORKERS)
+            most = MAX_WORKERS if device.type == "cpu" else MAX_GPU_WORKERS
+            workers = min(max(usable_processors() - 1, 0), most)
         if workers:
             needed = _prefetched_bytes(samples, config.train.batch_size)
             workers = allowed_workers(workers, option=NO_WORKERS, shared_bytes=needed)

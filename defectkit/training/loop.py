@@ -3,17 +3,18 @@
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
 from defectkit.approaches.interface import Approach, Samples
-from defectkit.errors import NotFiniteError
 from defectkit.models.network import Batches, Network
+from defectkit.training.gradients import add_gradients
 from defectkit.training.loader import EpochLoader, batches_of_one
-from defectkit.training.reduced_precision import reduced_precision
 from defectkit.training.schedule import Budget, freeze, learning_rate, set_learning_rate
 from defectkit.training.state import EpochResult, Learner, TrainState
+from defectkit.training.step_record import StepRecord, check_weights
 
 
 def train_one_epoch(
@@ -38,7 +39,8 @@ def train_one_epoch(
         on_progress: Called after each step with the progress in [0, 1] and a line of text.
 
     Raises:
-        NotFiniteError: the loss or its gradient is not finite; the message names the images.
+        NotFiniteError: the loss or its gradient is not finite, and the message names the images; or
+            the weights are not, or steps are skipped for ever.
     """
     config, device = approach.config.train, loader.device
     network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
@@ -48,7 +50,12 @@ def train_one_epoch(
     network.train()
     encoder_waits = epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
     freeze(network, stages=config.freeze_stages, encoder=encoder_waits)
-    sums: dict[str, float] = {}
+    record = StepRecord(
+        device,
+        scaled=scaler.is_enabled(),
+        skipped=state.skipped,
+        describe=partial(_describe_not_finite, loader, epoch),
+    )
     start, done, rate = time.monotonic(), 0, 0.0
 
     for inputs, targets in loader.epoch(epoch, state.hard_places):
@@ -57,30 +64,26 @@ def train_one_epoch(
             break
         rate = learning_rate(config, progress=progress, epoch=epoch - 1)
         set_learning_rate(optimizer, rate)
-        with reduced_precision(device, learner.dtype):
-            terms = approach.loss(network, inputs, targets)
-        loss = terms["loss"].item()
-        if not math.isfinite(loss):
-            raise NotFiniteError(_describe_not_finite(loader, epoch, done, terms))
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(terms["loss"]).backward()  # type: ignore[no-untyped-call]
+        terms = add_gradients(
+            approach, network, inputs, targets,
+            parts=learner.parts, scaler=scaler, dtype=learner.dtype,
+        )  # fmt: skip
         scaler.unscale_(optimizer)
         limit = config.clip_norm or math.inf
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), limit)
-        # In 16 bit the scaler skips such a step itself, and scales less in the next.
-        if not scaler.is_enabled() and not math.isfinite(norm.item()):
-            raise NotFiniteError(_describe_not_finite(loader, epoch, done, {"gradient": norm}))
-        scaler.step(optimizer)
+        record.add(terms, norm)
+        scaler.step(optimizer)  # In float16 it skips a step whose gradient is not finite.
         scaler.update()
         state.steps, done = state.steps + 1, done + 1
         if learner.ema:
             learner.ema.update(network, step=state.steps)
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0.0) + term.item()
-        on_progress(progress, f"epoch {epoch}  loss {sums['loss'] / done:.4f}")
+        on_progress(progress, f"epoch {epoch}{record.describe_loss()}")
 
+    record.read()  # Nothing of the epoch was saved so far, and nothing is if this raises.
+    check_weights(learner.modules.values())
+    state.skipped = record.skipped
     return EpochResult(
-        losses={name: total / done for name, total in sums.items()},
+        losses=record.means(),
         learning_rate=rate,
         seconds=time.monotonic() - start,
     )
@@ -119,9 +122,9 @@ def _epoch_seed(seed: int, epoch: int) -> int:
 
 
 def _describe_not_finite(
-    loader: EpochLoader, epoch: int, batch: int, terms: Mapping[str, torch.Tensor]
+    loader: EpochLoader, epoch: int, batch: int, terms: Mapping[str, float]
 ) -> str:
-    values = ", ".join(f"{name} {term.item()}" for name, term in terms.items())
+    values = ", ".join(f"{name} {value}" for name, value in terms.items())
     return (
         f"the loss or its gradient is not finite ({values}) in epoch {epoch}, batch {batch + 1}, "
         f"images: {', '.join(loader.image_ids(epoch, batch))}. Start a new run with a lower rate, "

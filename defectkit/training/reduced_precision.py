@@ -13,7 +13,7 @@ from defectkit.training.depthwise import FastDepthwiseGradients
 
 def choose_dtype(network: Network, config: TrainConfig, device: torch.device) -> torch.dtype | None:
     """Return the reduced precision in which a network is trained; None: full precision."""
-    if not (network.learns and network.takes_reduced_precision):
+    if not network.learns or (config.amp == "auto" and not network.takes_reduced_precision):
         return None
     return autocast_dtype(config.amp, device)
 

@@ -17,6 +17,7 @@ from defectkit.config import TrainConfig
 from defectkit.errors import TrainingError
 from defectkit.models.network import Network
 from defectkit.training.checkpoint import load_checkpoint, save_checkpoint
+from defectkit.training.gradients import BatchParts
 from defectkit.training.history import Row
 from defectkit.training.reduced_precision import choose_dtype
 from defectkit.training.schedule import Budget, build_optimizer
@@ -41,6 +42,8 @@ class Learner:
     scaler: torch.amp.GradScaler
     dtype: torch.dtype | None
     """The reduced precision of the forward pass; None: full precision."""
+    parts: BatchParts = field(default_factory=BatchParts)
+    """The parts in which a batch goes through the network."""
 
     @property
     def evaluated(self) -> Network:
@@ -97,6 +100,8 @@ class TrainState:
     """Time of the validations that are still to come when the last epoch ends."""
     hard_places: list[HardPlace] = field(default_factory=list)
     """Good places of training images that were mistaken for defects."""
+    skipped: int = 0
+    """Number of the last steps, in a row, that changed nothing; it is not in checkpoints."""
     history: list[Row] = field(default_factory=list)
     """The rows of ``history.csv``, one per epoch."""
 

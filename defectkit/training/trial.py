@@ -17,8 +17,9 @@ from defectkit.errors import ConfigError, first_line
 from defectkit.models.network import Network
 from defectkit.training.failures import explain_failures
 from defectkit.training.folds import folds_reserve
+from defectkit.training.gradients import BatchParts, add_gradients
 from defectkit.training.loader import batch_keys, batches_of_one, to_device
-from defectkit.training.reduced_precision import choose_dtype, reduced_precision
+from defectkit.training.reduced_precision import choose_dtype
 from defectkit.training.schedule import CAUTION
 from defectkit.training.validation import validate
 
@@ -109,10 +110,16 @@ def _try_step(
     keys = batch_keys(1, 0, config.batch_size)
     inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
     network.train()
-    with reduced_precision(device, choose_dtype(network, config, device)):
-        loss = approach.loss(network, inputs, targets)["loss"]
-    loss.backward()  # type: ignore[no-untyped-call]
-    loss.item()  # waits for a GPU
+    terms = add_gradients(
+        approach,
+        network,
+        inputs,
+        targets,
+        parts=BatchParts(),
+        scaler=torch.amp.GradScaler(device.type, enabled=False),
+        dtype=choose_dtype(network, config, device),
+    )
+    terms["loss"].item()  # waits for a GPU
     return time.monotonic() - start
 
 

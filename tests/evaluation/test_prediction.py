@@ -10,7 +10,7 @@ from defectkit.errors import ImageError
 from defectkit.evaluation.box_metrics import BoxMetrics
 from defectkit.evaluation.image_metrics import image_metrics
 from defectkit.evaluation.pixel_metrics import PixelMetrics
-from defectkit.evaluation.prediction import batch_size_for, predict
+from defectkit.evaluation.prediction import batch_size_for, predict, predict_by
 from defectkit.evaluation.region_matching import match_regions, region_metrics
 
 
@@ -108,6 +108,34 @@ def test_no_more_images_are_held_than_two_batches(model, records, monkeypatch):
         time.sleep(0.001)  # the reader could run ahead
         assert len(read) <= done + 6
     assert len(read) == len(records)
+
+
+class SmallMemory:
+    """A finder that has room for a few images at a time."""
+
+    def __init__(self, model, room: int) -> None:
+        self.model, self.room, self.batches = model, room, []
+        self.channels, self.classes = model.approach.channels, model.approach.classes
+
+    def find_all(self, images, scopes):
+        self.batches.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self.model.approach.find(self.model.network, images, scopes)
+
+
+def test_a_batch_that_memory_has_no_room_for_is_found_in_parts(model, records):
+    finder = SmallMemory(model, room=2)
+    found = list(predict_by(finder, records[:5], batch_size=5))
+    assert finder.batches == [5, 2, 3, 1, 2]
+    expected = list(predict(model.approach, model.network, records[:5]))
+    assert [one.record.image_id for one in found] == [one.record.image_id for one in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.finding.score == pytest.approx(other.finding.score, abs=1e-5)
+    finder = SmallMemory(model, room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(predict_by(finder, records[:2], batch_size=2))
+    assert finder.batches == [2, 1]
 
 
 def test_an_image_that_cannot_be_read_ends_it_with_its_error(model, dataset_copy):

@@ -17,6 +17,9 @@ OPTIMIZERS = {
     "adam": lambda groups: torch.optim.Adam(groups, lr=1e-2),
     "sgd": lambda groups: torch.optim.SGD(groups, lr=1e-2, momentum=0.9, nesterov=True),
     "plain sgd": lambda groups: torch.optim.SGD(groups, lr=1e-2),
+    "fused adamw": lambda groups: torch.optim.AdamW(groups, lr=1e-2, fused=True),
+    "fused adam": lambda groups: torch.optim.Adam(groups, lr=1e-2, fused=True),
+    "fused sgd": lambda groups: torch.optim.SGD(groups, lr=1e-2, momentum=0.9, fused=True),
 }
 
 
@@ -26,7 +29,7 @@ class State:
     def __init__(self, optimizer: str = "adamw", seed: int = 0):
         torch.manual_seed(seed)
         self.network = nn.Sequential(
-            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)
         ).to(memory_format=torch.channels_last)
         self.ema = ModelEmaV3(self.network, decay=0.9, use_warmup=True)
         groups = [
@@ -40,7 +43,7 @@ class State:
         return {"network": self.network, "ema": self.ema}
 
     def step(self, seed: int) -> "State":
-        images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+        images = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
         self.optimizer.zero_grad(set_to_none=True)
         self.network(images).square().mean().backward()
         self.optimizer.step()
@@ -85,6 +88,31 @@ def test_a_state_comes_back_exactly_and_training_goes_on_from_it(optimizer, tmp_
     assert (numbers["rate"], numbers["scaler"]) == (0.1, {"scale": 65536.0})
     assert same(restored.everything(), state.everything())
     assert same(restored.step(4).everything(), state.step(4).everything())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "fused adamw", "fused sgd"])
+def test_the_state_of_the_optimizer_lies_in_memory_as_the_weights_do(optimizer, tmp_path):
+    State(optimizer).step(1).save(tmp_path, 1)
+    restored = State(optimizer, seed=9)
+    restored.load(tmp_path)
+    weight = restored.network[0].weight
+    assert weight.stride() == (27, 1, 9, 3)  # channels last
+    laid = [v for v in restored.optimizer.state[weight].values() if v.shape == weight.shape]
+    assert laid
+    assert {value.stride() for value in laid} == {weight.stride()}
+
+
+def test_a_state_of_an_earlier_version_is_continued_with_fused_steps(tmp_path):
+    state = State("adamw").step(1).step(2)
+    state.save(tmp_path, 2)
+    restored = State("fused adamw", seed=9)
+    restored.load(tmp_path)
+    assert [group["fused"] for group in restored.optimizer.param_groups] == [True, True]
+    restored.step(3), state.step(3)
+    for one, other in zip(
+        restored.network.state_dict().values(), state.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_a_state_before_the_first_step_comes_back(tmp_path):
@@ -221,7 +249,7 @@ def test_without_a_whole_state_the_damaged_ones_are_named(tmp_path):
 def test_the_state_of_another_network_is_refused(tmp_path):
     two_states(tmp_path)
     other = State()
-    other.network[0] = nn.Conv2d(1, 5, 3)
+    other.network[0] = nn.Conv2d(3, 5, 3)
     with pytest.raises(TrainingError, match=r"epoch-0002\.safetensors does not fit the network"):
         other.load(tmp_path)
     groups = State()

@@ -11,6 +11,7 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.sample_draws import HardPlace
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
+from defectkit.training import loader as loading
 from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one
 
 CPU = torch.device("cpu")
@@ -175,3 +176,12 @@ def test_loader_processes_end_before_their_error_is_dealt_with(trial):
     # The traceback has the loader and its iterator.
     assert caught.tb
     assert multiprocessing.active_children() == before
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("cpu", 8), ("meta", 23)])
+def test_a_gpu_has_more_loader_processes_by_default(kind, expected, trial, monkeypatch):
+    monkeypatch.setattr(loading, "usable_processors", lambda: 24)
+    monkeypatch.setattr(loading, "allowed_workers", lambda workers, **_: workers)
+    run = trial()
+    made = EpochLoader(run.samples, run.approach.config, workers=None, device=torch.device(kind))
+    assert made.loader.num_workers == expected

@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+from defectkit import devices
 from defectkit.config import TrainConfig
 from defectkit.models.detection.localizer import Localizer
 from defectkit.models.network import Network
@@ -29,8 +30,11 @@ def test_the_precision_has_the_name_of_its_dtype():
     assert describe_precision(network, TrainConfig(amp="bf16"), CPU) == "float32"
 
 
-def test_networks_that_find_boxes_are_trained_in_full_precision():
-    config = TrainConfig(amp="bf16")
-    assert choose_dtype(Network(mean=0.0, std=1.0), config, CPU) is torch.bfloat16
-    localizer = Localizer.__new__(Localizer)
-    assert choose_dtype(localizer, config, CPU) is None
+def test_networks_that_find_boxes_are_trained_in_full_precision_unless_told(monkeypatch):
+    monkeypatch.setattr(devices, "_multiplies_bfloat16", lambda: True)
+    network, localizer = Network(mean=0.0, std=1.0), Localizer.__new__(Localizer)
+    assert choose_dtype(network, TrainConfig(), CPU) is torch.bfloat16
+    assert choose_dtype(localizer, TrainConfig(), CPU) is None
+    for one in (network, localizer):
+        assert choose_dtype(one, TrainConfig(amp="bf16"), CPU) is torch.bfloat16
+        assert choose_dtype(one, TrainConfig(amp="off"), CPU) is None

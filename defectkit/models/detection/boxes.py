@@ -7,10 +7,12 @@ from typing import Literal, assert_never
 
 import torch
 import torch.nn.functional as F
-from torchvision.ops import batched_nms, generalized_box_iou_loss
+from torchvision.ops import batched_nms
 
 BoxLoss = Literal["smooth_l1", "l1", "l2", "giou"]
 
+SMALLEST_AREA = 1e-7
+"""Added to areas before a division, since boxes may have none."""
 MAX_ROUNDS = 100
 """Maximum of k-means' rounds; a few hundred boxes converge in about ten."""
 MAX_SHAPES = 1024
@@ -37,10 +39,30 @@ def box_regression_loss(
         case "smooth_l1":
             return F.smooth_l1_loss(predicted, true, reduction="none").sum(dim=-1)
         case "giou":
-            loss: torch.Tensor = generalized_box_iou_loss(predicted, true)
-            return loss
+            return _giou_loss(predicted, true)
         case unknown:
             assert_never(unknown)
+
+
+def _giou_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Return 1 - GIoU of boxes (..., 4), as torchvision does, but without selecting any.
+
+    To select the boxes that overlap, a GPU would have to say first how many they are.
+    """
+    starts, ends = (predicted[..., :2], true[..., :2]), (predicted[..., 2:], true[..., 2:])
+    shared = _area(torch.minimum(*ends) - torch.maximum(*starts))
+    around = _area(torch.maximum(*ends) - torch.minimum(*starts))
+    union = _area(ends[0] - starts[0]) + _area(ends[1] - starts[1]) - shared
+    return 1 - (shared / (union + SMALLEST_AREA) - (around - union) / (around + SMALLEST_AREA))
+
+
+def _area(sides: torch.Tensor) -> torch.Tensor:
+    """Return the areas (...) of widths and heights (..., 2), 0 where one is negative.
+
+    The gradient of ``prod`` would have to ask a GPU whether there are zeros.
+    """
+    width, height = sides.clamp(min=0).unbind(dim=-1)
+    return width * height
 
 
 def shape_iou(sizes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

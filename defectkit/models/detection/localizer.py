@@ -60,7 +60,7 @@ class Localizer(Detector):
         """(B, C, H, W), H and W divisible by 32 -> loss terms, or one box per image."""
         features = self.neck(self.features(self.normalize(images))).float()  # (B, WIDTH, h, w)
         attention = self.attention(features).float().flatten(1).log_softmax(dim=1)  # (B, M)
-        centers = _cell_centers(*features.shape[2:]).to(features)  # (M, 2)
+        centers = _cell_centers(*features.shape[2:], device=features.device)  # (M, 2)
         proposals = self._proposals(features, centers)  # (B, M, 4)
         flat = features.flatten(2)  # (B, WIDTH, M)
         attended = (flat * attention.exp()[:, None]).sum(dim=2)  # (B, WIDTH)
@@ -76,10 +76,8 @@ class Localizer(Detector):
     def _proposals(self, features: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
         """Return each cell's box, (B, M, 4) xyxy, in units of the image's width and height."""
         sides = self.sides(features).float().clamp(max=1.0).exp().flatten(2).mT  # (B, M, 4)
-        boxes: torch.Tensor = centers.repeat(1, 2) + sides * sides.new_tensor(
-            [-1.0, -1.0, 1.0, 1.0]
-        )
-        return boxes
+        before, after = sides.split(2, dim=2)
+        return torch.cat([centers - before, centers + after], dim=2)
 
     def _losses(
         self,
@@ -97,15 +95,14 @@ class Localizer(Detector):
         far from the truth all boxes are equally wrong.
         """
         label, true = (torch.stack(values) for values in zip(*truth, strict=True))  # (B,), (B, 4)
-        defective = label > 0  # D defective images
-        share = _center_weights(true[defective], centers)  # (D, M)
-        proposed = proposals[defective]  # (D, M, 4)
-        target = true[defective, None].expand_as(proposed)
-        loss = box_regression_loss(proposed, target, kind=self.box_loss)  # (D, M)
+        defective = label > 0  # None is selected: a GPU would have to say first how many they are.
+        share = _center_weights(true, centers) * defective[:, None]  # (B, M)
+        target = true[:, None].expand_as(proposals)
+        loss = box_regression_loss(proposals, target, kind=self.box_loss)  # (B, M)
         count = defective.sum().clamp(min=1)
         return {
             "class": F.cross_entropy(logits, label),
-            "place": -(share * attention[defective]).sum() / count,
+            "place": -(share * attention).sum() / count,
             "box": self.box_loss_weight * (share * loss).sum() / count,
         }
 
@@ -122,40 +119,45 @@ class Localizer(Detector):
         return [Detections(*one) for one in zip(boxes[:, None], scores, labels, strict=True)]
 
 
-def _cell_centers(rows: int, columns: int) -> torch.Tensor:
+def _cell_centers(rows: int, columns: int, *, device: torch.device | None = None) -> torch.Tensor:
     """Return the centers (x, y) of a grid's cells, (M, 2) row by row, in units of the image."""
-    axes = ((torch.arange(count) + 0.5) / count for count in (rows, columns))
+    axes = ((torch.arange(count, device=device) + 0.5) / count for count in (rows, columns))
     y, x = torch.meshgrid(*axes, indexing="ij")
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
 def _center_weights(true: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    """Return equal shares, (D, M) with sum 1, for the cells in the middle of each box (D, 4).
+    """Return equal shares, (B, M) with sum 1, for the cells in the middle of each box (B, 4).
 
     These are the cells within a quarter of the box's size from its center, and the nearest one.
     """
     box_centers, sizes = (true[:, :2] + true[:, 2:]) / 2, true[:, 2:] - true[:, :2]
-    distances = (centers - box_centers[:, None]).abs()  # (D, M, 2)
+    distances = (centers - box_centers[:, None]).abs()  # (B, M, 2)
     near = (distances <= sizes[:, None] / 4).all(dim=2)
-    nearest = distances.sum(dim=2).argmin(dim=1)  # (D,)
-    near[torch.arange(len(true), device=true.device), nearest] = True
+    nearest = distances.sum(dim=2).argmin(dim=1)  # (B,)
+    near = near.scatter(1, nearest[:, None], value=True)
     return near / near.sum(dim=1, keepdim=True)
 
 
 def _image_size_xyxy(boxes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     *_, height, width = shape
-    return boxes.new_tensor([width, height, width, height])
+    size = boxes.new_full((4,), float(width))
+    size[1::2].fill_(float(height))  # No list of numbers: a GPU would get it by a copy that waits.
+    return size
 
 
 def _largest(
     target: dict[str, torch.Tensor], shape: torch.Size
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return 1 + label and the box, in units of the image, of the largest defect; 0 if none."""
+    """Return 1 + label and the box, in units of the image, of the largest defect.
+
+    Without a defect that is 0 and the whole image.
+    """
     boxes, labels = target["boxes"], target["labels"]
     if not len(boxes):
-        return labels.new_tensor(0), boxes.new_zeros(4)
-    largest = box_area(boxes).argmax()
-    return labels[largest] + 1, boxes[largest] / _image_size_xyxy(boxes, shape)
+        return labels.new_zeros(()), F.pad(boxes.new_zeros(2), (0, 2), value=1.0)
+    largest = box_area(boxes).argmax(dim=0, keepdim=True)  # (1,)
+    return labels[largest][0] + 1, boxes[largest][0] / _image_size_xyxy(boxes, shape)
 
 
 def build_localizer(

@@ -75,6 +75,26 @@ def from_torchvision_detections(found: dict[str, torch.Tensor], *, first_label: 
     )
 
 
+def keep_boxes_exact(body: nn.Module) -> None:
+    """Let the heads of torchvision's ``body`` return float32, also inside of ``torch.autocast``.
+
+    torchvision decodes boxes in the dtype of the heads' outputs, and in bfloat16 x = 500 is as
+    exact as 500 +- 1. With these outputs and the ``Anchors`` in float32, all that follows is:
+    boxes, the choice among proposals, matches with the truth, and losses.
+    """
+    for name, module in body.named_modules():
+        if name.endswith(HEADS):
+            module.register_forward_hook(_in_float32)
+
+
+def _in_float32(_: nn.Module, __: Any, outputs: Any) -> Any:
+    if isinstance(outputs, torch.Tensor):
+        return outputs.float()
+    if isinstance(outputs, dict):
+        return {name: _in_float32(_, __, one) for name, one in outputs.items()}
+    return type(outputs)(_in_float32(_, __, one) for one in outputs)
+
+
 def require_finite_scores(body: nn.Module) -> None:
     """Let the heads of torchvision's ``body`` check their outputs in evaluation.
 
@@ -99,10 +119,11 @@ def _tensors(outputs: Any) -> Iterator[torch.Tensor]:
 
 
 class Anchors(AnchorGenerator):  # type: ignore[misc]
-    """Anchors at the levels' true strides, whatever the size of the image.
+    """Anchors at the levels' true strides, whatever the size of the image, in float32.
 
     torchvision divides the image's size by the map's. Where the stride does not divide the image's
-    size, that is wrong by some pixels, and differs from size to size.
+    size, that is wrong by some pixels, and differs from size to size. And it makes anchors in the
+    dtype of the maps: in bfloat16 an anchor of 12 pixels at x = 500 overlaps itself by 0.44.
     """
 
     def __init__(
@@ -113,6 +134,10 @@ class Anchors(AnchorGenerator):  # type: ignore[misc]
     ) -> None:
         super().__init__(tuple(sizes), (ratios,) * len(sizes))
         self.strides = strides
+
+    def set_cell_anchors(self, _: torch.dtype, device: torch.device) -> None:
+        """Move the anchors of a cell to the device; the dtype of the maps is not theirs."""
+        super().set_cell_anchors(torch.float32, device)
 
     def grid_anchors(self, grid_sizes: Any, _: Any) -> Any:
         """Return the anchors of each level."""
@@ -135,8 +160,9 @@ class SSDWithGoodImages(SSD):  # type: ignore[misc]
     ) -> dict[str, torch.Tensor]:
         """Return the paper's terms; the class term includes the hardest anchors of good images."""
         terms = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
-        good = torch.tensor([not len(one["labels"]) for one in targets])
-        logits = head_outputs["cls_logits"][good].float()  # (good, anchors, 1 + K)
+        logits = head_outputs["cls_logits"]
+        good = torch.tensor([not len(one["labels"]) for one in targets], device=logits.device)
+        logits = logits[good].float()  # (good, anchors, 1 + K)
         wrong = -logits.log_softmax(dim=2)[:, :, 0]  # (good, anchors)
         hardest = wrong.topk(min(HARD_NEGATIVES, wrong.shape[1]), dim=1).values.sum()
         count = max(1, int(sum((one >= 0).sum() for one in matched_idxs)))

@@ -32,6 +32,7 @@ from defectkit.models.detection.torchvision_adapters import (
     SSDWithGoodImages,
     from_torchvision_detections,
     from_torchvision_losses,
+    keep_boxes_exact,
     require_finite_scores,
     to_torchvision_targets,
 )
@@ -62,6 +63,7 @@ class TorchvisionDetector(Detector):
         super().__init__(mean=mean, std=std, features=features, pretrained=pretrained)
         self.detector = body
         self.detector.transform = NoTransform()
+        keep_boxes_exact(self.detector)
         require_finite_scores(self.detector)
         self.first_label = first_label
 

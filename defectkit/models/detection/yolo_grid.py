@@ -153,13 +153,11 @@ class YoloGrid(Detector):
         distances = torch.stack([x, y], dim=1)[:, None] - centers  # (N, P, 2)
         near = distances.abs().amax(dim=2) < CENTER_REACH * self.cell_size
         similarity = shape_iou(torch.stack([width, height], dim=1), self.anchors)  # (N, A)
-        fits = similarity >= torch.minimum(
-            similarity.amax(dim=1, keepdim=True), similarity.new_tensor(MATCH_IOU)
-        )
+        fits = similarity >= similarity.amax(dim=1, keepdim=True).clamp(max=MATCH_IOU)
         responsible = near & fits.repeat(1, len(centers) // len(self.anchors))  # (N, P)
         anchor_boxes = box_convert(torch.cat([centers, sizes], dim=1), "cxcywh", "xyxy")
         overlaps = box_iou(truths, anchor_boxes)  # (N, P)
-        matches[overlaps.amax(dim=0) >= MATCH_IOU] = IGNORED
+        matches = matches.masked_fill(overlaps.amax(dim=0) >= MATCH_IOU, IGNORED)
         # Where two truths claim an anchor, the one that overlaps it more gets it.
         claims, claimants = overlaps.masked_fill(~responsible, -1.0).max(dim=0)
         return torch.where(claims >= 0, claimants, matches)
@@ -185,27 +183,42 @@ class YoloGrid(Detector):
         """Return the three terms, each summed and divided by the number of anchors with a truth.
 
         Objectness is a focal loss (Lin et al. 2017): without it a thousand easy background anchors
-        would outweigh the few that matter. Box and class count only where there is a truth.
+        would outweigh the few that matter. Box and class count only where there is a truth. They
+        are computed for all anchors: a GPU would have to say first where there is one.
         """
         positive = matches >= 0  # (B, P)
         counted = matches != IGNORED
         count = positive.sum().clamp(min=1)
-        objectness = sigmoid_focal_loss(raw[..., 4][counted], positive[counted].float(), alpha=0.5)
-        pairs = list(zip(targets, matches, positive, strict=True))
-        true = torch.cat([one["boxes"][match[here]] for one, match, here in pairs])
-        labels = torch.cat([one["labels"][match[here]] for one, match, here in pairs])
+        objectness = sigmoid_focal_loss(raw[..., 4], positive.float(), alpha=0.5)
+        pairs = zip(targets, matches.clamp(min=0), strict=True)
+        true, labels = (
+            torch.stack(values)
+            for values in zip(*(self._truth_of_each(*pair) for pair in pairs), strict=True)
+        )  # (B, P, 4), (B, P)
         # In units of the anchor: a pixel is much for a small box and little for a large one.
-        unit = sizes.prod(dim=1).sqrt().expand(len(raw), -1)[positive][:, None]
-        box = box_regression_loss(boxes[positive] / unit, true / unit, kind=self.box_loss)
-        scores = raw[..., 5:][positive]
-        classes = F.binary_cross_entropy_with_logits(
-            scores, F.one_hot(labels, scores.shape[1]).float(), reduction="sum"
+        unit = sizes.prod(dim=1).sqrt()[:, None]  # (P, 1)
+        box = box_regression_loss(
+            (boxes / unit).where(positive[..., None], 0.0),
+            (true / unit).where(positive[..., None], 0.0),
+            kind=self.box_loss,
         )
+        scores = raw[..., 5:]
+        one_hot = labels[..., None] == torch.arange(scores.shape[2], device=scores.device)
+        classes = F.binary_cross_entropy_with_logits(scores, one_hot.float(), reduction="none")
         return {
-            "objectness": objectness.sum() / count,
-            "box": self.box_loss_weight * box.sum() / count,
-            "class": classes / count,
+            "objectness": objectness.where(counted, 0.0).sum() / count,
+            "box": self.box_loss_weight * box.where(positive, 0.0).sum() / count,
+            "class": classes.where(positive[..., None], 0.0).sum() / count,
         }
+
+    def _truth_of_each(
+        self, target: dict[str, torch.Tensor], match: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the true box (P, 4) and label (P,) at ``match`` (P,); any where there is none."""
+        boxes, labels = target["boxes"], target["labels"]
+        if len(boxes):
+            return boxes[match], labels[match]
+        return boxes.new_zeros(len(match), 4), torch.zeros_like(match)
 
     def _detections(self, raw: torch.Tensor, boxes: torch.Tensor, size: torch.Size) -> Detections:
         """Predictions (P, 5 + K) and their boxes (P, 4) -> the detections after suppression.

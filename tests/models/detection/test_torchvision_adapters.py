@@ -1,7 +1,13 @@
+from itertools import chain
+
 import pytest
 import torch
+from scenes import scenes
+from torchvision.models.detection import _utils
 from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_iou
 
+from defectkit.models.detection.rcnn.build import build_rcnn
 from defectkit.models.detection.torchvision_adapters import (
     HARD_NEGATIVES,
     Anchors,
@@ -75,3 +81,78 @@ def test_ssd_learns_from_the_hardest_anchors_of_good_images():
     costs = -logits[1].softmax(dim=1)[:, 0].log()
     expected = costs.sort(descending=True).values[:HARD_NEGATIVES].sum() / 2
     torch.testing.assert_close(both - one, expected)
+
+
+# --- in reduced precision -----------------------------------------------------------------------
+
+BF16 = {"device_type": "cpu", "dtype": torch.bfloat16}
+
+
+def detector(architecture):
+    torch.manual_seed(0)
+    options = {
+        "architecture": architecture, "encoder": "resnet18", "in_channels": 1, "n_classes": 2,
+        "state": None, "nms_iou": 0.4, "score_threshold": 0.0, "max_detections": 10,
+    }  # fmt: skip
+    if architecture in ("fast_rcnn", "rcnn"):
+        return build_rcnn(**options)
+    return build_detector(**options, anchor_sizes=(12.0, 24.0))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Give the boxes (N, 4) that the coders of torchvision decode, as a list that grows."""
+    boxes = []
+    for coder, name in ((_utils.BoxCoder, "decode_single"), (_utils.BoxLinearCoder, "decode")):
+        decode = getattr(coder, name)
+
+        def watched(*args, decode=decode, **kwargs):
+            found = decode(*args, **kwargs)
+            boxes.append(found.detach().reshape(-1, 4))
+            return found
+
+        monkeypatch.setattr(coder, name, watched)
+    return boxes
+
+
+def test_anchors_are_exact_for_maps_in_bfloat16():
+    anchors = Anchors((4,), [(12.0,)], ratios=(1.0,))
+    images, maps = ImageList(torch.zeros(1, 1, 8, 1024), [(8, 1024)]), torch.zeros(1, 1, 2, 256)
+    (exact,), (reduced,) = anchors(images, [maps]), anchors(images, [maps.bfloat16()])
+    assert torch.equal(exact, reduced)
+    # What the protection is for: along one axis alone, boxes of 12 pixels lose a third.
+    assert box_iou(exact, exact.bfloat16().float()).diagonal().min() < 0.67
+
+
+def test_a_perfect_proposal_is_perfect_in_reduced_precision(decoded):
+    network = detector("faster_rcnn").eval()
+    last = network.detector.rpn.head.bbox_pred
+    torch.nn.init.zeros_(last.weight)
+    torch.nn.init.zeros_(last.bias)  # every proposal is its anchor
+    images = torch.full((1, 1, 32, 1024), 128, dtype=torch.uint8)
+    with torch.inference_mode():
+        network(images)
+        exact = decoded[0]
+        decoded.clear()
+        with torch.autocast(**BF16):
+            network(images)
+    inside = (exact[:, 0] > 490) & (exact[:, 2] < 520)
+    assert inside.sum() > 10
+    assert box_iou(decoded[0][inside], exact[inside]).diagonal().min() > 0.999
+
+
+@pytest.mark.parametrize(
+    "architecture", ["faster_rcnn", "mask_rcnn", "ssd", "retinanet", "fcos", "fast_rcnn", "rcnn"]
+)
+def test_boxes_scores_and_losses_are_in_32_bits_in_reduced_precision(architecture, decoded):
+    network, (images, targets) = detector(architecture), scenes(1, (1, 2))
+    features = []
+    network.features.register_forward_hook(lambda _, __, maps: features.extend(maps))
+    with torch.autocast(**BF16):
+        losses = network.train()(images, targets)
+        with torch.inference_mode():
+            found = network.eval()(images)
+    assert {one.dtype for one in features} == {torch.bfloat16}  # the encoder is where time goes
+    parts = chain.from_iterable((one.boxes, one.scores) for one in found)
+    assert {one.dtype for one in chain(decoded, parts, losses.values())} == {torch.float32}
+    assert decoded

@@ -252,3 +252,13 @@ def test_the_encoder_is_known_only_where_it_has_pretrained_weights():
     assert 0 < len(network.lowest_stages(2)) < len(list(network.features.modules()))
     assert not [key for key in network.state_dict() if key.startswith("_encoder")]
     torch.testing.assert_close(network.features.conv_stem.weight, NETWORK.features.conv_stem.weight)
+
+
+def test_boxes_scores_and_losses_are_in_32_bits_in_reduced_precision():
+    network, images = build(), torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = network.train()(images, [target((4, 4, 20, 30)), target()])
+        with torch.inference_mode():
+            found = network.eval()(images)
+    values = [*losses.values(), *(part for one in found for part in (one.boxes, one.scores))]
+    assert {one.dtype for one in values} == {torch.float32}

@@ -17,6 +17,7 @@ from defectkit.models.detection.rcnn.proposals import propose_boxes_torch
 from defectkit.models.detection.torchvision_adapters import (
     from_torchvision_detections,
     from_torchvision_losses,
+    keep_boxes_exact,
     require_finite_scores,
     to_torchvision_targets,
 )
@@ -62,6 +63,7 @@ class FastRCNN(Detector):
             nms_thresh=nms_iou,
             detections_per_img=max_detections,
         )
+        keep_boxes_exact(self.regions)
         require_finite_scores(self.regions)
 
     def forward(

@@ -107,7 +107,7 @@ class RCNN(Detector):
         ]
         boxes, labels = zip(*chosen, strict=True)
         logits = self.classifier(self.hidden(self._pooled_features(images, list(boxes))))
-        return {"class": F.cross_entropy(logits, torch.cat(labels))}
+        return {"class": F.cross_entropy(logits.float(), torch.cat(labels))}
 
     def fit_after_epoch(self, samples: Batches) -> None:
         """Fit the linear models to regions of the first 96 images of ``samples``.
@@ -248,5 +248,9 @@ def _enlarge(boxes: torch.Tensor, reach: float) -> torch.Tensor:
 
 
 def _linear(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(R, F) and (M, F + 1), the bias last -> (R, M)."""
-    return F.linear(features.float(), weights[:, :-1], weights[:, -1])
+    """(R, F) and (M, F + 1), the bias last -> (R, M) float32, also in ``torch.autocast``.
+
+    Boxes are decoded in the dtype of what comes out here.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        return F.linear(features.float(), weights[:, :-1], weights[:, -1])
