@@ -273,7 +273,14 @@ def run(
         sheets = previews.class_sheets(results.folder / "preview", usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
-        grouping = group_images(usable, matching.cells, group_by, pool, allow_leaks=allow_leaks)
+        grouping = group_images(
+            usable,
+            matching.cells,
+            group_by,
+            pool,
+            allow_leaks=allow_leaks,
+            folder=results.folder,
+        )
         write_leaks(results.folder, grouping.leaks)  # Also for what is refused because of them.
         pair_sheets = previews.leak_sheets(results.folder / "preview", usable, grouping.leaks)
         for _ in itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets)):
