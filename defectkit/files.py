@@ -195,9 +195,14 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     Raises:
         ValueError: a row has more or fewer cells than the header.
     """
+    return [*iterate_csv(path)]
+
+
+def iterate_csv(path: Path | str) -> Iterator[dict[str, str]]:
+    """Yield the rows that ``read_csv`` returns, without keeping them."""
     lines = read_cells(path)
     columns = next(lines, [])
-    return [dict(zip(columns, cells, strict=True)) for cells in lines]
+    return (dict(zip(columns, cells, strict=True)) for cells in lines)
 
 
 def read_cells(path: Path | str) -> Iterator[list[str]]:
