@@ -3,13 +3,17 @@
     python benchmarks/scale.py prepare --images 100 1000 10000 --processes 1 2
     python benchmarks/scale.py load --images 10000 100000 1000000
     python benchmarks/scale.py candidates --images 10000 100000
+    python benchmarks/scale.py inspect --images 100 1000 --run runs/segment-1
+    python benchmarks/scale.py evaluate --images 100 1000 --run runs/segment-1
 
 ``prepare`` runs the command on so many images. They are ``synth`` images, or with ``--tiny`` small
 ones of smoothed noise, which are drawn in a tenth of the time and have fewer keypoints. Half of
 them are defective, and one in a hundred is a brighter copy of the one before it. ``load`` times
 ``Dataset.load`` on tables that are made up, with encodings of ``--runs`` runs and no images.
 ``candidates`` times the search for pairs with keypoints in common, on keypoints that are made up
-from those of ``sample_data`` as in ``benchmarks/leaks.py``.
+from those of ``sample_data`` as in ``benchmarks/leaks.py``. ``inspect`` and ``evaluate`` run these
+commands with a model on the same images as ``prepare``, without overlays; ``evaluate`` takes all of
+them, as another lot.
 
 Each measurement is a process of its own. Memory is the highest sum of the proportional set sizes
 (PSS, where pages that processes share count once) of the process and its workers, looked at ten
@@ -23,6 +27,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,33 +65,38 @@ class Measured:
 def main() -> None:
     """Measure one part at all sizes and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("part", choices=("prepare", "load", "candidates"))
+    parser.add_argument("part", choices=sorted(CHILDREN))
     parser.add_argument("--images", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1])
     parser.add_argument("--tiny", action="store_true", help="small images of noise")
     parser.add_argument("--runs", type=int, default=60, help="of an encoding, for load")
+    parser.add_argument("--run", type=Path, help="a run of the two classes of synth images")
     parser.add_argument("--folder", type=Path, help="where to work; images there are used again")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.part in ("inspect", "evaluate") and not options.run:
+        parser.error(f"{options.part} needs a model: --run RUN")
     if options.child:
-        CHILDREN[options.part](options.child, options.images[0], options.processes[0])
+        CHILDREN[options.part](options.child, options)
         return
     with tempfile.TemporaryDirectory() as name:
         place = options.folder or Path(name)
         for processes in options.processes if options.part == "prepare" else [1]:
             rows = []
             for count in options.images:
-                folder = place / f"{options.part}-{count}{'-tiny' * options.tiny}"
-                MAKERS[options.part](folder, count, options)
-                rows.append(measure(options.part, folder, count, processes))
+                make, kind = MAKERS.get(options.part, (make_images, "images"))
+                folder = place / f"{kind}-{count}{'-tiny' * options.tiny}"
+                make(folder, count, options)
+                rows.append(measure(options, folder, count, processes))
                 print(f"{rows[-1]}", file=sys.stderr, flush=True)
             print(table_of(options.part, rows), flush=True)
 
 
-def measure(part: str, folder: Path, count: int, processes: int) -> Measured:
+def measure(options: argparse.Namespace, folder: Path, count: int, processes: int) -> Measured:
     """Run one measurement as a process of its own, and watch its memory."""
-    command = [sys.executable, __file__, part, "--child", str(folder), "--images", str(count)]
-    command += ["--processes", str(processes)]
+    command = [sys.executable, __file__, options.part, "--child", str(folder)]
+    command += ["--images", str(count), "--processes", str(processes)]
+    command += ["--run", str(options.run)] if options.run else []
     start, before = time.perf_counter(), processor_seconds()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         peak = 0
@@ -97,7 +107,7 @@ def measure(part: str, folder: Path, count: int, processes: int) -> Measured:
         assert child.stdout
         lines = child.stdout.read().strip().splitlines()
     if child.returncode:
-        raise SystemExit(f"{part} of {count} images failed")
+        raise SystemExit(f"{options.part} of {count} images failed")
     told = json.loads(lines[-1])
     seconds, own = told.pop("seconds", seconds), told.pop("processor", processor_seconds() - before)
     what = ", ".join(f"{value} {key}" for key, value in told.items())
@@ -169,7 +179,7 @@ def _at_a_million(rows: Sequence[Measured], values: Sequence[float]) -> float:
     (few, many), (low, high) = [row.images for row in rows], values
     line = high + (high - low) / (many - few) * (MILLION - many)
     power = math.log(max(high, 1) / max(low, 1)) / math.log(many / few)
-    return max(line, high * (MILLION / many) ** power)
+    return float(max(line, high * (MILLION / many) ** power))
 
 
 def make_images(folder: Path, count: int, options: argparse.Namespace) -> None:
@@ -208,8 +218,9 @@ def draw(count: int, *, tiny: bool) -> Iterator[tuple[Image, tuple[int, ...]]]:
         yield image, (1 + index % 4 // 2,) if index % 2 else ()
 
 
-def prepare_child(folder: Path, _: int, processes: int) -> None:
+def prepare_child(folder: Path, options: argparse.Namespace) -> None:
     """Prepare the images, and tell what came out."""
+    processes = options.processes[0]
     from rich.console import Console
 
     from defectkit.pipelines import prepare
@@ -257,7 +268,7 @@ def make_dataset(folder: Path, count: int, options: argparse.Namespace) -> None:
     )
 
 
-def load_child(folder: Path, count: int, _: int) -> None:
+def load_child(folder: Path, options: argparse.Namespace) -> None:
     """Load the dataset, and look at each record once, as a training does."""
     from defectkit.data.dataset import Dataset
 
@@ -266,7 +277,7 @@ def load_child(folder: Path, count: int, _: int) -> None:
     seconds, processor = time.perf_counter() - start, time.process_time() - used
     again = time.process_time()
     defective = sum(record.defective for name in SPLITS for record in dataset.split(name))
-    assert defective == count // 2
+    assert defective == options.images[0] // 2
     told = {
         "seconds": seconds,
         "processor": processor,
@@ -279,16 +290,65 @@ def make_nothing(folder: Path, count: int, options: argparse.Namespace) -> None:
     """Make nothing: the keypoints are made up by the process that is measured."""
 
 
-def candidates_child(_: Path, count: int, __: int) -> None:
+def candidates_child(_: Path, options: argparse.Namespace) -> None:
     """Search among made up keypoints."""
     from leaks import print_scale
 
-    print_scale(Path(__file__).parents[1] / "sample_data" / "Train", count, 0)
+    print_scale(Path(__file__).parents[1] / "sample_data" / "Train", options.images[0], 0)
     print("{}", flush=True)
 
 
-MAKERS = {"prepare": make_images, "load": make_dataset, "candidates": make_nothing}
-CHILDREN = {"prepare": prepare_child, "load": load_child, "candidates": candidates_child}
+def inspect_child(folder: Path, options: argparse.Namespace) -> None:
+    """Inspect the images."""
+    from rich.console import Console
+
+    from defectkit.pipelines import inspect
+
+    with tempfile.TemporaryDirectory() as out:
+        inspect.run(
+            options.run, folder / "Train", out=out, overlays="none", console=Console(quiet=True)
+        )
+    print("{}", flush=True)
+
+
+def make_prepared(folder: Path, count: int, options: argparse.Namespace) -> None:
+    """Write images and prepare them, unless they are there."""
+    from rich.console import Console
+
+    from defectkit.pipelines import prepare
+
+    make_images(folder, count, options)
+    if not (folder / "dataset" / "dataset.json").exists():
+        prepare.run(
+            folder / "train.csv", out=folder / "dataset", workers=0, console=Console(quiet=True)
+        )
+
+
+def evaluate_child(folder: Path, options: argparse.Namespace) -> None:
+    """Evaluate a copy of the run on all images."""
+    from rich.console import Console
+
+    from defectkit.pipelines import evaluate
+
+    with tempfile.TemporaryDirectory() as name:
+        run = Path(name) / "run"
+        shutil.copytree(options.run, run)
+        evaluate.run(run, data=folder / "dataset", overlays="none", console=Console(quiet=True))
+    print("{}", flush=True)
+
+
+MAKERS = {
+    "load": (make_dataset, "dataset"),
+    "candidates": (make_nothing, "nothing"),
+    "evaluate": (make_prepared, "images"),
+}
+CHILDREN = {
+    "prepare": prepare_child,
+    "load": load_child,
+    "candidates": candidates_child,
+    "inspect": inspect_child,
+    "evaluate": evaluate_child,
+}
 
 
 if __name__ == "__main__":
