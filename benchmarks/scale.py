@@ -16,7 +16,7 @@ commands with a model on the same images as ``prepare``, without overlays; ``eva
 them, as another lot.
 
 Each measurement is a process of its own. Memory is the highest sum of the proportional set sizes
-(PSS, where pages that processes share count once) of the process and its workers, looked at ten
+(PSS, where pages that processes share count once) of the process and its workers, looked at two
 times a second; where the system does not tell it, it is 0. The exponents are those of each size and
 the one before it, of the time of processors and of memory; start-up and imports, about 100 MB and 2
 seconds, are in both, so those of small sizes are too low. What is said of a million images is
@@ -43,7 +43,7 @@ from defectkit.arrays import Image
 from defectkit.vocabulary import SPLITS
 
 MILLION = 1_000_000
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.5
 TINY_SIDE, SYNTH_SIDE = 48, 128
 COPY_EVERY = 100
 """One image in so many is a copy of the one before it."""
