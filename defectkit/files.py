@@ -15,7 +15,7 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from defectkit.control_characters import IN_JSON
 from defectkit.csv_cells import read_cell, write_cell
@@ -167,17 +167,26 @@ def write_csv(path: Path | str, columns: Sequence[str], rows: Iterable[Sequence[
 
     Text cells that a spreadsheet would run as a formula get a leading quote, and control characters
     become escapes: a terminal that shows the file obeys none. ``read_csv`` restores both. Numbers
-    stay as they are, negative ones too.
+    stay as they are, negative ones too. The rows are written as they come, and none is kept.
     """
-    write_text(path, csv_text([columns, *rows]))
+    with (
+        atomic_write(path) as temp,
+        temp.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
+    ):
+        _write_rows(handle, [columns])
+        _write_rows(handle, rows)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """Return what ``write_csv`` writes of rows."""
     lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerows([write_cell(cell) for cell in row] for row in rows)
+    _write_rows(lines, rows)
     return lines.getvalue()
+
+
+def _write_rows(handle: TextIO, rows: Iterable[Sequence[object]]) -> None:
+    writer = csv.writer(handle, lineterminator="\n")
+    writer.writerows([write_cell(cell) for cell in row] for row in rows)
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
@@ -186,9 +195,14 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     Raises:
         ValueError: a row has more or fewer cells than the header.
     """
+    return [*iterate_csv(path)]
+
+
+def iterate_csv(path: Path | str) -> Iterator[dict[str, str]]:
+    """Yield the rows that ``read_csv`` returns, without keeping them."""
     lines = read_cells(path)
     columns = next(lines, [])
-    return [dict(zip(columns, cells, strict=True)) for cells in lines]
+    return (dict(zip(columns, cells, strict=True)) for cells in lines)
 
 
 def read_cells(path: Path | str) -> Iterator[list[str]]:

@@ -273,7 +273,14 @@ def run(
         sheets = previews.class_sheets(results.folder / "preview", usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
-        grouping = group_images(usable, matching.cells, group_by, pool, allow_leaks=allow_leaks)
+        grouping = group_images(
+            usable,
+            matching.cells,
+            group_by,
+            pool,
+            allow_leaks=allow_leaks,
+            folder=results.folder,
+        )
         write_leaks(results.folder, grouping.leaks)  # Also for what is refused because of them.
         pair_sheets = previews.leak_sheets(results.folder / "preview", usable, grouping.leaks)
         for _ in itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets)):
@@ -342,6 +349,7 @@ def _examine(
     Images of more than 8 bits are read twice: their window depends on all of them.
     """
     from defectkit.preparation.examine import examine_image
+    from defectkit.preparation.image_facts import share_ids
     from defectkit.preparation.pixel_window import Levels, check_pixels
     from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
@@ -349,6 +357,7 @@ def _examine(
     images, pixels, levels = matching.images, asked.format, Levels()
     examine = partial(examine_image, convention=convention, options=options)
     results = levels.take(pool.map(partial(examine, pixels=pixels), images))
+    results = share_ids(results, images)
     facts = track_results(join_equal_rois(results), len(images), "Reading images", console)
     if levels.images:
         pixels = replace(pixels, window=levels.window(asked.percentile))

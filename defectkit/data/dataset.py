@@ -1,25 +1,27 @@
 """A prepared dataset: the records of its images, with their masks and regions, and its tables."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 
-from defectkit.arrays import Image, Masks
+from defectkit.arrays import Image, IndexArray, Masks
 from defectkit.data.images import convert_channels, decode_image, read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
-from defectkit.data.table_checks import check_inside, check_same_classes, empty_split
+from defectkit.data.record_table import RecordTable
+from defectkit.data.table_checks import empty_split
 from defectkit.errors import DatasetError
-from defectkit.files import read_csv, sha256_bytes
+from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
 from defectkit.regions import Region
 from defectkit.seals import SealError, check_tables, hash_table, read_sealed, warn_if_not_sealed
 from defectkit.tables import read_table
-from defectkit.vocabulary import ANY_DEFECT, SPLITS, LabelKind, Split
+from defectkit.vocabulary import ANY_DEFECT, LabelKind, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +112,43 @@ class ImageRecord:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class StoredRecords(Sequence[ImageRecord]):
+    """Records that are made when they are asked for; ``numbers`` are those of their rows."""
+
+    table: RecordTable
+    folder: Path
+    pixels: PixelFormat
+    numbers: IndexArray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, place: int | slice) -> ImageRecord | Self:
+        if isinstance(place, slice):
+            return replace(self, numbers=self.numbers[place])
+        fields = self.table.fields(int(self.numbers[place]))
+        path = self.folder / fields.pop("path")
+        return ImageRecord(path=path, pixels=self.pixels, **fields)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether other records, also those of a list, are the same."""
+        return isinstance(other, Sequence) and [*self] == [*other]
+
+    def column(self, name: str) -> Iterator[Any]:
+        """Yield one field of each record, which is faster than to make the records."""
+        return self.table.column(name, self.numbers)
+
+    def in_split(self, split: Split) -> Self:
+        """Return those of a split."""
+        is_in = np.isin(self.numbers, self.table.in_split(split))
+        return replace(self, numbers=self.numbers[is_in])
+
+
 @dataclass(frozen=True, slots=True)
 class CommonRoi:
     """A region to inspect, as the text of a scope, in all images of one size in pixels."""
@@ -121,11 +160,14 @@ class CommonRoi:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset folder: the content of its ``dataset.json`` and a record for each image."""
+    """A dataset folder: the content of its ``dataset.json`` and a record for each image.
+
+    The records of a folder are made when they are asked for, each time.
+    """
 
     folder: Path
     info: dict[str, Any]
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -145,7 +187,9 @@ class Dataset:
             if not all(isinstance(class_id, str) for class_id in info["classes"]):
                 raise TypeError("the classes are not text")
             pixels = PixelFormat.from_dict(info.get("pixels"))
-            dataset = cls(folder, info, _read_records(folder, pixels))
+            table = RecordTable(folder, SCOPE_TABLE)
+            numbers = np.arange(len(table))
+            dataset = cls(folder, info, StoredRecords(table, folder, pixels, numbers))
             _ = dataset.fingerprint  # Of the masks that were read, whatever is edited later.
             return dataset
         except SealError as error:
@@ -153,7 +197,7 @@ class Dataset:
                 f"{folder} is damaged: {error}. Run 'defectkit prepare' again; groups "
                 "and splits of your own go into a table for --meta."
             ) from error
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
                 f"{folder} is damaged ({type(error).__name__}: {error}). "
                 "Run 'defectkit prepare' again."
@@ -194,39 +238,54 @@ class Dataset:
     @cached_property
     def channels(self) -> int:
         """1 where all images are gray, 3 where some are RGB, otherwise that of each image."""
-        return max((record.channels for record in self.records), default=1)
+        return max(self._column("channels"), default=1)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of images and how they are read, masks, scopes and splits: equal in any folder."""
-        images = "\n".join(
-            f"{record.image_id},{record.sha256},{record.split}" for record in self.records
-        )
+        columns = (self._column(name) for name in ("image_id", "sha256", "split"))
+        digest = hashlib.sha256()
+        for place, values in enumerate(zip(*columns, strict=True)):
+            digest.update(("\n" * (place > 0) + ",".join(values)).encode())
         pixels = self.pixels
         if pixels.pages != "first" or pixels.window not in (None, (0, 65535)):
-            images += f"\n{pixels.window} {pixels.pages}"
+            digest.update(f"\n{pixels.window} {pixels.pages}".encode())
         tables = [self.folder / "masks.csv"]
         if (self.folder / SCOPE_TABLE).exists():
             tables.append(self.folder / SCOPE_TABLE)
-        return sha256_bytes("\n".join([images, *map(hash_table, tables)]).encode())
+        for table in tables:
+            digest.update(f"\n{hash_table(table)}".encode())
+        return digest.hexdigest()
 
     @cached_property
     def common_roi(self) -> CommonRoi | None:
         """The region to inspect where all images have the same one and one size, else None."""
+        if not self.records or not self.records[0].roi:
+            return None
         regions = {(record.roi, record.height, record.width) for record in self.records}
         roi, height, width = next(iter(regions), ("", 0, 0))
         return CommonRoi(roi, height, width) if len(regions) == 1 and roi else None
 
-    def split(self, name: Split) -> list[ImageRecord]:
+    def split(self, name: Split) -> Sequence[ImageRecord]:
         """Return the records of one split.
 
         Raises:
             DatasetError: the split has no image.
         """
-        records = [record for record in self.records if record.split == name]
+        records: Sequence[ImageRecord]
+        if isinstance(self.records, StoredRecords):
+            records = self.records.in_split(name)
+        else:
+            records = [record for record in self.records if record.split == name]
         if not records:
-            raise empty_split(self.folder, name, [record.split for record in self.records])
+            raise empty_split(self.folder, name, [*self._column("split")])
         return records
+
+    def _column(self, name: str) -> Iterable[Any]:
+        """Return one field of each record."""
+        if isinstance(self.records, StoredRecords):
+            return self.records.column(name)
+        return (getattr(record, name) for record in self.records)
 
 
 def _read_info(folder: Path) -> dict[str, Any]:
@@ -236,64 +295,3 @@ def _read_info(folder: Path) -> dict[str, Any]:
     if "tables" in info:  # Not in version 1.
         check_tables(folder, TABLES, info["tables"])
     return info
-
-
-def _read_records(folder: Path, pixels: PixelFormat) -> tuple[ImageRecord, ...]:
-    rles: dict[str, dict[str, str]] = {}
-    for row in read_csv(folder / "masks.csv"):
-        rles.setdefault(row["image_id"], {})[row["class_id"]] = row["rle"]
-    regions = _read_regions(folder)
-    check_same_classes(rles, regions)
-    rois, ignored = _read_scopes(folder)
-    records = tuple(
-        ImageRecord(
-            image_id=row["image_id"],
-            path=folder / row["path"],
-            height=int(row["height"]),
-            width=int(row["width"]),
-            channels=int(row["channels"]),
-            sha256=row["sha256"],
-            group=row["group"],
-            split=_split(row["split"]),
-            rles=rles.get(row["image_id"], {}),
-            regions=tuple(regions.get(row["image_id"], ())),
-            roi=rois.get(row["image_id"], rois.get("", "")),
-            ignored=ignored.get(row["image_id"], ""),
-            pixels=pixels,
-        )
-        for row in read_csv(folder / "images.csv")
-    )
-    for record in records:
-        check_inside(record.regions, record.image_id, (record.height, record.width))
-    if lost := {*rois, *ignored} - {record.image_id for record in records} - {""}:
-        raise ValueError(f"{SCOPE_TABLE} names {min(lost)}, which images.csv has not")
-    return records
-
-
-def _read_regions(folder: Path) -> dict[str, list[Region]]:
-    """Return the regions of each image of ``defects.csv``."""
-    regions: dict[str, list[Region]] = {}
-    for row in read_csv(folder / "defects.csv"):
-        region = Region(
-            class_id=row["class_id"],
-            box_xywh=(int(row["x"]), int(row["y"]), int(row["width"]), int(row["height"])),
-            area=int(row["area"]),
-        )
-        regions.setdefault(row["image_id"], []).append(region)
-    return regions
-
-
-def _read_scopes(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the regions to inspect and the ignored pixels by image id; "" stands for all."""
-    scopes: dict[str, dict[str, str]] = {"roi": {}, "ignored": {}}
-    if (folder / SCOPE_TABLE).exists():
-        for row in read_csv(folder / SCOPE_TABLE):
-            scopes[row["kind"]][row["image_id"]] = row["shape"]
-    return scopes["roi"], scopes["ignored"]
-
-
-def _split(text: str) -> Split:
-    for name in SPLITS:
-        if text == name:
-            return name
-    raise ValueError(f"split {text!r} is not one of {', '.join(SPLITS)}")

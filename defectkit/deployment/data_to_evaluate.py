@@ -48,7 +48,7 @@ class DataToEvaluate:
 
     dataset: Dataset
     split: EvaluatedSplit
-    records: tuple[ImageRecord, ...]
+    records: Sequence[ImageRecord]
     lot: AnotherLot | None = None
 
     @classmethod
@@ -133,8 +133,8 @@ def _is_own(dataset: Dataset, model: LoadedModel) -> bool:
     return (dataset.fingerprint, dataset.classes) == (model.info.get("dataset"), model.classes)
 
 
-def _records_of(dataset: Dataset, split: EvaluatedSplit) -> tuple[ImageRecord, ...]:
-    return dataset.records if split == "all" else tuple(dataset.split(split))
+def _records_of(dataset: Dataset, split: EvaluatedSplit) -> Sequence[ImageRecord]:
+    return dataset.records if split == "all" else dataset.split(split)
 
 
 def _load_lot(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from defectkit.preparation.group_names import GroupProposal, propose_groups
 from defectkit.preparation.image_facts import ImageFacts
@@ -57,6 +58,7 @@ def group_images(
     pool: WorkerPool,
     *,
     allow_leaks: bool = False,
+    folder: Path | None = None,
 ) -> Grouping:
     """Find the groups of ``images``, and join those of images that show the same thing.
 
@@ -66,15 +68,17 @@ def group_images(
         group_by: a column or a regular expression, as in ``assign_groups``.
         pool: the workers that compare images.
         allow_leaks: join the groups of equal files alone.
+        folder: where the search keeps much of what it finds meanwhile; nothing is left there.
 
     Raises:
+        OutputError: there is no space in ``folder``.
         DatasetError: ``group_by`` is neither a column nor a pattern that matches an image id.
     """
     own_cells = {image.image_id: cells[image.image_id] for image in images}
     given = {image_id: own.get("split", "") for image_id, own in own_cells.items()}
     named, n_without_group = assign_groups(own_cells, group_by)
     is_ungrouped = all(image_id == group for image_id, group in named.items())
-    search = find_leaks(images, pool)
+    search = find_leaks(images, pool, folder)
     kinds: Collection[LeakKind] = ("exact",) if allow_leaks else LEAK_KINDS
     joined, leaks = join_groups(named, search.leaks, given, kinds=kinds)
     rles = {image.image_id: image.rles for image in images}

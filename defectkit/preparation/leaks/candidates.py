@@ -6,30 +6,33 @@ shift bring together. ``alignment`` then compares the images themselves.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from defectkit.arrays import BoolArray, Int64Array, UInt64Array
+from defectkit.arrays import Int64Array
 from defectkit.preparation.leaks.keypoints import (
-    DESCRIPTOR_BITS,
+    COORDINATE_BITS,
     FLIP_X,
     FLIP_Y,
+    KEYPOINT_BYTES,
     TRANSPOSE,
     reduction_factor,
     unpack_keypoints,
 )
+from defectkit.preparation.leaks.similar_keypoints import (
+    MAX_DIFFERING_BITS,
+    NUMBER_BITS,
+    PLACE_BITS,
+    find_similar_keypoints,
+)
 
-SORTS = 12
-"""Number of times that the keypoints are sorted by descriptor, each time with other bits first."""
-NUMBER_BITS = 64 - DESCRIPTOR_BITS
-"""Bits that are left for the number of a keypoint: enough for 11 million images."""
-NEIGHBORS = 4
-"""Number of keypoints after it in the sorted order with which each is compared."""
-MAX_DIFFERING_BITS = 7
-"""Max. number of bits in which two descriptors of the same spot differ."""
-BLOCK_IMAGES = 4096
+BLOCK_IMAGES = 1024
 """Number of images that are compared with all others at a time, which limits the memory."""
+MAX_HELD = 2**21
+"""Number of pairs of images above which, while others are looked for, only those are kept that
+``keep_strongest`` would keep: about 300 MB."""
 MAX_CANDIDATES = 32
 """Number of images with which each is compared, those with the most votes."""
 POSE_IMAGES = 512
@@ -68,21 +71,34 @@ class Candidate:
     votes: int = 0
 
 
-def find_candidates(images: Sequence[ImageKeypoints]) -> list[Candidate]:
+def find_candidates(
+    images: Sequence[ImageKeypoints], folder: Path | None = None
+) -> list[Candidate]:
     """Return the pairs of images that share keypoints at matching positions.
 
-    Time grows with n log n for n images, memory with n. Only images with the same reduction factor
-    are compared.
+    Time grows with n log n for n images, memory with n: about 1 kB for each image, besides its
+    keypoints. Pairs of keypoints, up to 18 kB for each image, go to a file in ``folder`` meanwhile,
+    or in the system's folder for temporary files. Only images with the same reduction factor are
+    compared. Where more than ``MAX_HELD`` pairs of images are found, some that ``keep_strongest``
+    would not keep are left out.
+
+    Raises:
+        OutputError: there is no space for the file, or ``folder`` cannot be written.
     """
-    found = []
+    rows, bound = np.empty((0, 6), np.int64), MAX_HELD
     for factor, numbers in _by_reduction_factor(images):
         keypoints = _Keypoints(images, numbers, factor)
-        pairs = _similar_keypoints(keypoints.code, keypoints.owner)
-        ends = keypoints.ends[BLOCK_IMAGES - 1 :: BLOCK_IMAGES]
-        for block in np.split(pairs, np.searchsorted(pairs, ends << NUMBER_BITS)):
-            i, j = block >> NUMBER_BITS, block & (2**NUMBER_BITS - 1)
-            found += keypoints.agreeing_pairs(i, j)
-    return sorted(found, key=lambda pair: (pair.first, pair.second))
+        ends = [*keypoints.ends[BLOCK_IMAGES - 1 : -1 : BLOCK_IMAGES], keypoints.ends[-1]]
+        with find_similar_keypoints(keypoints.packed, keypoints.owner, folder) as similar:
+            found = [rows]
+            for block in similar.split(ends):
+                i, j = block >> NUMBER_BITS, block & (2**NUMBER_BITS - 1)
+                found.append(keypoints.agreeing_pairs(i, j))
+                if sum(map(len, found)) > bound:
+                    found = [_strongest(np.concatenate(found))]
+                    bound = max(MAX_HELD, 2 * len(found[0]))
+            rows = np.concatenate(found)
+    return [Candidate(*row) for row in rows[np.lexsort((rows[:, 1], rows[:, 0]))].tolist()]
 
 
 def keep_strongest(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -101,6 +117,20 @@ def keep_strongest(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted(kept, key=lambda pair: (pair.first, pair.second))
 
 
+def _strongest(rows: Int64Array) -> Int64Array:
+    """Return the ``rows`` of candidates that ``keep_strongest`` keeps, strongest first.
+
+    It keeps a pair that is among the first ``MAX_CANDIDATES`` of either image, and no other: those
+    are kept whatever comes before them, and then both images have as many.
+    """
+    rows = rows[np.lexsort((rows[:, 1], rows[:, 0], -rows[:, 5]))]
+    ends = rows[:, :2].ravel()
+    order = np.argsort(ends, kind="stable")
+    rank = np.empty(len(ends), np.int64)
+    rank[order] = np.arange(len(ends)) - np.searchsorted(ends[order], ends[order])
+    return np.asarray(rows[rank.reshape(-1, 2).min(axis=1) < MAX_CANDIDATES])
+
+
 def find_poses(reference: ImageKeypoints, images: Sequence[ImageKeypoints]) -> list[Candidate]:
     """Return the candidates of ``reference``, as number 0, and of ``images``, from 1 on.
 
@@ -114,10 +144,12 @@ def find_poses(reference: ImageKeypoints, images: Sequence[ImageKeypoints]) -> l
             if numbers[0] == 0:
                 keypoints = _Keypoints(block, numbers, factor)
                 own = keypoints.ends[0]
-                differing = np.bitwise_count(keypoints.code[:own, None] ^ keypoints.code[own:])
+                code = keypoints.packed >> np.uint64(PLACE_BITS)
+                differing = np.bitwise_count(code[:own, None] ^ code[own:])
                 i, j = np.nonzero(differing <= MAX_DIFFERING_BITS)
                 pairs = keypoints.agreeing_pairs(i, j + own)
-                found += [replace(pair, second=pair.second + start) for pair in pairs]
+                pairs[:, 1] += start
+                found += [Candidate(*row) for row in pairs.tolist()]
     return found
 
 
@@ -131,60 +163,57 @@ class _Keypoints:
     """The keypoints of those ``numbers`` of ``images`` that have one reduction factor."""
 
     def __init__(self, images: Sequence[ImageKeypoints], numbers: Int64Array, factor: int) -> None:
-        packed = [np.frombuffer(images[number].keypoints, "<u8") for number in numbers]
-        self.ends = np.cumsum([len(own) for own in packed])
-        self.owner = np.repeat(numbers, np.diff(self.ends, prepend=0))
-        self.code, self.orientation, self.y, self.x = unpack_keypoints(np.concatenate(packed))
+        own = [images[number].keypoints for number in numbers]
+        counts = np.array([len(one) // KEYPOINT_BYTES for one in own])
+        self.ends = np.cumsum(counts)
+        self.owner = np.repeat(numbers.astype(np.int32), counts)
+        self.packed = np.frombuffer(b"".join(own), "<u8")
         self.sizes = np.array([(image.height // factor, image.width // factor) for image in images])
 
-    def agreeing_pairs(self, i: Int64Array, j: Int64Array) -> list[Candidate]:
-        """Return the pairs of images for which pairs of keypoints ``i`` and ``j`` agree."""
-        owner, code = self.owner, self.code
-        relative = _relative_orientation(self.orientation[i], self.orientation[j])
-        votes = 1 + MAX_DIFFERING_BITS - np.bitwise_count(code[i] ^ code[j]).astype(np.int64)
-        voted = _has_votes((owner[i] * len(self.sizes) + owner[j]) << 3 | relative, votes)
+    def agreeing_pairs(self, i: Int64Array, j: Int64Array) -> Int64Array:
+        """Return the pairs of images for which pairs of keypoints ``i`` and ``j`` agree.
+
+        They are rows of what ``Candidate`` has, (n, 6), by first and second image.
+        """
+        if not len(i):
+            return np.empty((0, 6), np.int64)
+        votes = self._votes(i, j)
+        relative = self._relative(i, j)
+        voted = _voted(self._image_pairs(i, j) << 3 | relative, votes)
         i, j, relative, votes = i[voted], j[voted], relative[voted], votes[voted]
-        first, second = (self.y[i], self.x[i]), (self.y[j], self.x[j])
-        down, right = _shift(first, second, self.sizes[owner[j]], relative)
-        return _agreeing_pairs(owner[i], owner[j], relative, down, right, votes)
+        first, second = ((y, x) for _, _, y, x in map(unpack_keypoints, self.packed[[i, j]]))
+        down, right = _shift(first, second, self.sizes[self.owner[j]], relative)
+        owners = self.owner[i].astype(np.int64), self.owner[j].astype(np.int64)
+        return _agreeing_pairs(*owners, relative, down, right, votes)
+
+    def _votes(self, i: Int64Array, j: Int64Array) -> Int64Array:
+        differing = np.bitwise_count((self.packed[i] ^ self.packed[j]) >> np.uint64(PLACE_BITS))
+        return np.asarray(1 + MAX_DIFFERING_BITS - differing.astype(np.int64))
+
+    def _relative(self, i: Int64Array, j: Int64Array) -> Int64Array:
+        orientations = (
+            (self.packed[one] >> np.uint64(2 * COORDINATE_BITS) & np.uint64(7)).astype(np.int64)
+            for one in (i, j)
+        )
+        return _relative_orientation(*orientations)
+
+    def _image_pairs(self, i: Int64Array, j: Int64Array) -> Int64Array:
+        """Return a number for each pair of images; small, since ``i`` are those of a block."""
+        first = (self.owner[i] - self.owner[i].min()).astype(np.int64)
+        return np.asarray(first * len(self.sizes) + self.owner[j])
 
 
-def _similar_keypoints(code: UInt64Array, owner: Int64Array) -> Int64Array:
-    """Return pairs of keypoints of different images with nearly the same descriptor.
-
-    They are sorted, each once, and each is one integer: the smaller number of the two, which is
-    that of the earlier image too, and in the ``NUMBER_BITS`` below it the larger.
-    """
-    numbers = np.arange(len(code), dtype=np.uint64)
-    found = []
-    for sort in range(SORTS):
-        rotated = _rotate_bits(code, sort * DESCRIPTOR_BITS // SORTS)
-        # Sorting the two as one number is several times faster than sorting one by the other.
-        both = np.sort(rotated << np.uint64(NUMBER_BITS) | numbers)
-        number = (both & np.uint64(2**NUMBER_BITS - 1)).astype(np.int64)
-        both >>= np.uint64(NUMBER_BITS)
-        for step in range(1, NEIGHBORS + 1):
-            near = np.bitwise_count(both[:-step] ^ both[step:]) <= MAX_DIFFERING_BITS
-            at = np.flatnonzero(near)
-            i, j = number[at], number[at + step]
-            pairs = np.minimum(i, j) << NUMBER_BITS | np.maximum(i, j)
-            found.append(pairs[owner[i] != owner[j]])
-    pairs = np.concatenate(found)
-    del found  # there may be very many
-    pairs.sort()
-    return np.asarray(pairs[np.diff(pairs, prepend=-1) > 0])
-
-
-def _rotate_bits(code: UInt64Array, count: int) -> UInt64Array:
-    """Bring ``count`` bits from the top of each descriptor to its end."""
-    rest = np.uint64(DESCRIPTOR_BITS - count)
-    return ((code & ((np.uint64(1) << rest) - np.uint64(1))) << np.uint64(count)) | (code >> rest)
-
-
-def _has_votes(values: Int64Array, votes: Int64Array) -> BoolArray:
-    """Return where the votes for the same of the ``values`` sum to ``MIN_VOTES``."""
-    _, which = np.unique(values, return_inverse=True)
-    return np.asarray(np.bincount(which, votes)[which] >= MIN_VOTES)
+def _voted(values: Int64Array, votes: Int64Array) -> Int64Array:
+    """Return, ascending, the places where the votes for the same value sum to ``MIN_VOTES``."""
+    bits = len(values).bit_length()
+    assert int(values.max()).bit_length() + bits < 64, "too many pairs at a time"
+    # Sorting both as one number is several times faster than one by the other.
+    both = np.sort(values << bits | np.arange(len(values)))
+    place = both & (1 << bits) - 1
+    both >>= bits
+    starts = np.flatnonzero(np.diff(both, prepend=-1))
+    enough = np.add.reduceat(votes[place], starts) >= MIN_VOTES
+    return np.sort(place[np.repeat(enough, np.diff(starts, append=len(place)))])
 
 
 def _relative_orientation(first: Int64Array, second: Int64Array) -> Int64Array:
@@ -224,10 +253,10 @@ def _agreeing_pairs(
     down: Int64Array,
     right: Int64Array,
     votes: Int64Array,
-) -> list[Candidate]:
-    """Return the pairs of images for which enough pairs of keypoints agree."""
+) -> Int64Array:
+    """Return the rows of the pairs of images for which enough pairs of keypoints agree."""
     if not len(first):
-        return []
+        return np.empty((0, 6), np.int64)
     order = np.lexsort((right, down, orientation, second, first))
     claims = np.stack([first, second, orientation, down, right], axis=1)[order]
     step = np.abs(np.diff(claims, axis=0)) <= (0, 0, 0, TOLERANCE, TOLERANCE)
@@ -238,5 +267,4 @@ def _agreeing_pairs(
     order = order[run_votes[order] >= MIN_VOTES]
     _, best = np.unique(middle[order, :2], axis=0, return_index=True)
     best = order[best]
-    rows = np.column_stack([middle[best], run_votes[best].astype(np.int64)])
-    return [Candidate(*row) for row in rows.tolist()]
+    return np.column_stack([middle[best], run_votes[best].astype(np.int64)])

@@ -16,13 +16,13 @@ from defectkit.preparation.leaks.candidates import (
     keep_strongest,
 )
 from defectkit.preparation.leaks.common_parts import Described, Pose, find_common_parts
+from defectkit.preparation.leaks.keypoints import KEYPOINT_BYTES
 from defectkit.preparation.leaks.pairs import Leak, find_equal_files
 from defectkit.preparation.leaks.remainder import describe_remainder, take_out
 from defectkit.preparation.worker_pool import WorkerPool
 
 MIN_KEYPOINTS = 2
 """Number of keypoints below which an image cannot be recognized."""
-KEYPOINT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,22 +60,26 @@ class _CandidateViews:
     candidate: Candidate
 
 
-def find_leaks(images: Sequence[ImageFacts], pool: WorkerPool) -> LeakSearch:
+def find_leaks(
+    images: Sequence[ImageFacts], pool: WorkerPool, folder: Path | None = None
+) -> LeakSearch:
     """Find the pairs of ``images`` that show the same thing.
 
     Equal files are found by their hashes, others by keypoints in common; these are confirmed on
     the images themselves by the workers. Images of parts of one kind, which nearly all have the
-    same keypoints, are compared by what they have beside it.
+    same keypoints, are compared by what they have beside it. ``folder`` is where much lies that is
+    found meanwhile, as in ``find_candidates``.
 
     Raises:
         ImageError: an image can no longer be read.
+        OutputError: there is no space in ``folder``.
     """
     exact = find_equal_files({image.image_id: image.sha256 for image in images})
     copies = {leak.image_id_b for leak in exact}
     unique = [image for image in images if image.image_id not in copies]
     views = [_View(image.path, image.pixels) for image in unique]
     keypoints = [ImageKeypoints(image.height, image.width, image.keypoints) for image in unique]
-    candidates = find_candidates(keypoints)
+    candidates = find_candidates(keypoints, folder)
 
     def describe(numbers: Sequence[int], poses: Sequence[Pose]) -> Iterator[Described]:
         jobs = [replace(views[one], pose=pose) for one, pose in zip(numbers, poses, strict=True)]
@@ -88,7 +92,7 @@ def find_leaks(images: Sequence[ImageFacts], pool: WorkerPool) -> LeakSearch:
         for number, (pose, described) in shared.items():
             views[number] = replace(views[number], pose=pose)
             keypoints[number] = described.keypoints
-        candidates = _find_beside_parts(keypoints, candidates, sorted(shared))
+        candidates = _find_beside_parts(keypoints, candidates, sorted(shared), folder)
     candidates = keep_strongest(candidates)
     jobs = [_CandidateViews(views[one.first], views[one.second], one) for one in candidates]
     alignments = list(pool.map(_align_views, jobs))
@@ -116,7 +120,10 @@ def find_leaks(images: Sequence[ImageFacts], pool: WorkerPool) -> LeakSearch:
 
 
 def _find_beside_parts(
-    keypoints: Sequence[ImageKeypoints], candidates: Sequence[Candidate], with_part: Sequence[int]
+    keypoints: Sequence[ImageKeypoints],
+    candidates: Sequence[Candidate],
+    with_part: Sequence[int],
+    folder: Path | None,
 ) -> list[Candidate]:
     """Return the candidates where images ``with_part`` are compared by what they have beside it.
 
@@ -124,7 +131,7 @@ def _find_beside_parts(
     """
     found = [
         replace(one, first=with_part[one.first], second=with_part[one.second])
-        for one in find_candidates([keypoints[number] for number in with_part])
+        for one in find_candidates([keypoints[number] for number in with_part], folder)
     ]
     others = {*range(len(keypoints))} - {*with_part}
     return found + [one for one in candidates if {one.first, one.second} <= others]

@@ -31,6 +31,7 @@ RING_X = np.array([-6, 0, 6, -6, 6, -6, 0, 6])
 """Offsets of the pixels against which the contrast of a keypoint is measured."""
 MIN_CONTRAST = 40
 """Min. contrast of a keypoint: half a gray level, in smoothed values."""
+KEYPOINT_BYTES = 8
 DEGREES = 6
 COORDINATE_BITS = 13
 DESCRIPTOR_BITS = DEGREES**2 - 1

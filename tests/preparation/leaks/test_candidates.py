@@ -6,6 +6,7 @@ import pytest
 
 from defectkit.data.images import read_image
 from defectkit.preparation.leaks import candidates as leaks_candidates
+from defectkit.preparation.leaks import similar_keypoints
 from defectkit.preparation.leaks.alignment import align, orient
 from defectkit.preparation.leaks.keypoints import FLIP_Y
 from defectkit.synthesis.generator import synthesize
@@ -120,6 +121,36 @@ def test_each_image_keeps_the_candidates_with_the_most_votes():
     assert {(one, one + 1) for one in range(79)} <= {(pair.first, pair.second) for pair in kept}
     assert 79 * 16 <= len(kept) < 80 * leaks_candidates.MAX_CANDIDATES
     assert leaks_candidates.keep_strongest(pairs[:5]) == pairs[:5]
+
+
+def alike_images(count):
+    """Images that share most of their keypoints, some with a few bits turned, and their places."""
+    rng = np.random.default_rng(3)
+    keypoints = np.frombuffer(leaks.find_keypoints(synthesize(2, size=200).image), "<u8")
+    some = [rng.permutation(keypoints)[: rng.integers(2, 30)] for _ in range(count)]
+    return [leaks.ImageKeypoints(200, 200, leaks.turned(one, rng, share=0.02)) for one in some]
+
+
+def test_candidates_are_the_same_however_few_pairs_of_keypoints_are_held(monkeypatch, tmp_path):
+    images = alike_images(60)
+    whole = leaks.find_candidates(images)
+    assert len(whole) > 300
+    monkeypatch.setattr(similar_keypoints, "MAX_HELD", 300)
+    monkeypatch.setattr(leaks_candidates, "BLOCK_IMAGES", 7)
+    assert leaks.find_candidates(images, tmp_path) == whole
+
+
+def test_candidates_that_are_left_out_on_the_way_would_not_be_kept(monkeypatch):
+    images = alike_images(120)
+    monkeypatch.setattr(leaks_candidates, "MAX_CANDIDATES", 8)
+    whole = leaks.find_candidates(images)
+    monkeypatch.setattr(leaks_candidates, "MAX_HELD", 200)
+    monkeypatch.setattr(leaks_candidates, "BLOCK_IMAGES", 10)
+    fewer = leaks.find_candidates(images)
+    assert len(fewer) < 0.9 * len(whole)
+    kept = leaks_candidates.keep_strongest(whole)
+    assert leaks_candidates.keep_strongest(fewer) == kept
+    assert len(kept) < len(fewer)
 
 
 def test_a_reference_is_found_in_however_many_images_it_is():
