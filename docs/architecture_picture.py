@@ -12,11 +12,15 @@ EDGE = re.compile(r"^  (\w+) --> (\w+)$", re.MULTILINE)
 
 WIDTH, HEIGHT = 300, 62
 """Sides of a box in pixels."""
-ACROSS, DOWN = 30, 30
-"""Distances of boxes."""
+ACROSS, DOWN = 30, 34
+"""Distances of boxes; a line that passes boxes runs so far beside them."""
 COLUMNS = 2
+TOTAL = COLUMNS * WIDTH + (COLUMNS - 1) * ACROSS
 LONG = 150
 """Number of letters from which a text takes a box over the whole width."""
+
+Place = tuple[float, float]
+"""The middle of a box's upper side."""
 
 
 def draw_picture(markdown: str) -> str:
@@ -41,54 +45,58 @@ def draw_svg(mermaid: str) -> str:
     """Return the SVG of a flow chart, for a page of Markdown."""
     nodes, edges = NODE.findall(mermaid), EDGE.findall(mermaid)
     levels = levels_of([name for name, _, _ in nodes], edges)
-    rows: defaultdict[int, list[str]] = defaultdict(list)
-    for name, level in levels.items():
-        rows[level].append(name)
-    total = COLUMNS * WIDTH + (COLUMNS - 1) * ACROSS
-    place: dict[str, tuple[float, float]] = {}
-    for level, row in rows.items():
-        left = (total - len(row) * WIDTH - (len(row) - 1) * ACROSS) / 2
-        for index, name in enumerate(row):
-            place[name] = (left + index * (WIDTH + ACROSS), level * (HEIGHT + DOWN))
-    lines = [_arrow(place[one], place[other]) for one, other in edges]
-    boxes = [_box(place[name], title, text, total) for name, title, text in nodes]
-    height = (max(levels.values()) + 1) * (HEIGHT + DOWN) + HEIGHT
+    places = _places(levels)
+    wide = {name for name, _, text in nodes if len(text) > LONG}
+    height = (max(levels.values()) + 2) * (HEIGHT + DOWN)
+    left, width = -ACROSS - 2, TOTAL + 2 * ACROSS + 4
+    # In a block of its own, so that Markdown takes no name of a module for emphasis.
     return "\n".join(
         [
-            f'<svg class="architecture" viewBox="-2 -2 {total + 4} {height}" role="img" '
-            'aria-label="The packages, and which imports which" xmlns="http://www.w3.org/2000/svg">',
+            '<div class="architecture">',
+            f'<svg viewBox="{left} -2 {width} {height}" xmlns="http://www.w3.org/2000/svg" '
+            'role="img" aria-label="The packages, and which imports which">',
             '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" '
             'markerHeight="8" orient="auto"><path d="M0 0 8 4 0 8z"/></marker></defs>',
-            *lines,
-            *boxes,
+            *(_arrow(places[one], places[other], other in wide) for one, other in edges),
+            *(_box(places[name], title, text, name in wide) for name, title, text in nodes),
             "</svg>",
+            "</div>",
         ]
     )
 
 
-def _arrow(one: tuple[float, float], other: tuple[float, float]) -> str:
-    x, y = one[0] + WIDTH / 2, one[1] + HEIGHT
-    to_x, to_y = other[0] + WIDTH / 2, other[1] - 2
-    bend = min(40.0, (to_y - y) / 2)
-    down = ""
-    if to_y - y > HEIGHT:  # a line that passes other boxes runs beside them
-        side = x + WIDTH * (0.56 if x >= to_x else -0.56)
-        down = f"{side:g} {y:g} {side:g} {y + bend:g}V{to_y - bend:g}C{side:g} {to_y:g}"
-    middle = down or f"{to_x:g} {to_y - bend:g}"
-    return (
-        f'<path class="arrow" d="M{x:g} {y:g}C{x:g} {y + bend:g} {middle} '
-        f'{to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}"/>'
-    ) if down else (
-        f'<path class="arrow" d="M{x:g} {y:g}C{x:g} {y + bend:g} {middle} {to_x:g} {to_y:g}"/>'
-    )
+def _places(levels: dict[str, int]) -> dict[str, Place]:
+    rows: defaultdict[int, list[str]] = defaultdict(list)
+    for name, level in levels.items():
+        rows[level].append(name)
+    return {
+        name: (
+            TOTAL / 2 + (index - (len(row) - 1) / 2) * (WIDTH + ACROSS),
+            float(level * (HEIGHT + DOWN)),
+        )
+        for level, row in rows.items()
+        for index, name in enumerate(row)
+    }
 
 
-def _box(at: tuple[float, float], title: str, text: str, total: float) -> str:
-    (x, y), width, height = at, WIDTH, HEIGHT
-    if len(text) > LONG:
-        x, width, height = 0.0, round(total), 2 * HEIGHT
+def _arrow(one: Place, other: Place, to_wide: bool) -> str:
+    (x, y), (to_x, to_y) = one, other
+    y += HEIGHT
+    if to_y - y <= DOWN:
+        to_x = x if to_wide else to_x
+        way = f"V{to_y:g}" if x == to_x else f"V{y + 8:g}L{to_x:g} {to_y - 12:g}V{to_y:g}"
+    else:  # it passes other boxes
+        side = TOTAL + ACROSS / 2 if x > TOTAL / 2 else -ACROSS / 2
+        to_x = min(max(side, WIDTH / 4), TOTAL - WIDTH / 4) if to_wide else to_x
+        way = f"V{y + 8:g}H{side:g}V{to_y - 16:g}H{to_x:g}V{to_y:g}"
+    return f'<path class="arrow" d="M{x:g} {y:g}{way}"/>'
+
+
+def _box(place: Place, title: str, text: str, is_wide: bool) -> str:
+    width, height = (TOTAL, 2 * HEIGHT) if is_wide else (WIDTH, HEIGHT)
     return (
-        f'<g transform="translate({x:g} {y:g})"><rect width="{width}" height="{height}" rx="6"/>'
+        f'<g transform="translate({place[0] - width / 2:g} {place[1]:g})">'
+        f'<rect width="{width}" height="{height}" rx="6"/>'
         f'<foreignObject width="{width}" height="{height}"><div><b>{title}</b> {text}</div>'
         "</foreignObject></g>"
     )

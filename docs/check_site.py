@@ -61,7 +61,7 @@ class Page(HTMLParser):
         if self._in_script:
             self.loaded += SCRIPTED.findall(data) + STYLE_URL.findall(data)
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
         """Leave a script or a style."""
         self._in_script = False
 

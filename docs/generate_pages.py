@@ -23,8 +23,8 @@ from defectkit.reporting.glossary import GLOSSARY, SECTION_TITLES
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 BADGE_HEIGHT = 20
-LETTER_WIDTH = 6.6
-"""Width in pixels of a letter of a badge, on average."""
+NARROW = "fijlrt.-1 "
+"""Letters that are narrow in a font without serifs."""
 
 
 def main() -> None:
@@ -173,9 +173,10 @@ def badges() -> dict[str, tuple[str, str, str]]:
 
 def draw_badge(label: str, value: str, color: str) -> str:
     """Return a badge as SVG, in two fields."""
-    left, right = (round(len(text) * LETTER_WIDTH + 14) for text in (label, value))
+    left, right = (sum(4.6 if one in NARROW else 7.3 for one in text) for text in (label, value))
+    left, right = round(left) + 14, round(right) + 14
     text = (
-        '<text x="{x}" y="14" fill="#fff" text-anchor="middle" textLength="{length}" '
+        '<text x="{x:g}" y="14" fill="#fff" text-anchor="middle" '
         'font-family="Verdana,DejaVu Sans,sans-serif" font-size="11">{text}</text>'
     )
     return "\n".join(
@@ -185,8 +186,8 @@ def draw_badge(label: str, value: str, color: str) -> str:
             f'<rect width="{left + right}" height="{BADGE_HEIGHT}" rx="3" fill="#3b4650"/>',
             f'<path d="M{left} 0h{right - 3}a3 3 0 0 1 3 3v14a3 3 0 0 1-3 3h-{right - 3}z" '
             f'fill="{color}"/>',
-            text.format(x=left / 2, length=left - 14, text=label),
-            text.format(x=left + right / 2, length=right - 14, text=value),
+            text.format(x=left / 2, text=label),
+            text.format(x=left + right / 2, text=value),
             "</svg>\n",
         ]
     )

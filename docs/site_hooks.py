@@ -42,6 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn links into those of the site, and the architecture's Mermaid into a picture."""
     site = page.file.src_uri
+    if site == "index.md":
+        page.meta["hide"] = ["navigation"]
     source = {to: of for of, to in ADOPTED.items()}.get(site, f"docs/{site}")
     return draw_picture(relink(markdown, source=source, site=site))
 

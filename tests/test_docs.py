@@ -1,7 +1,6 @@
 """The pages say what the code does: links, commands, options, settings, code, generated parts."""
 
 import doctest
-import os
 import re
 import shlex
 import shutil
@@ -29,6 +28,11 @@ CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 OF_OTHERS = {"--competitors", "--new-splits", "--processors", "--only", "--install-completion"}
 """Options of benchmarks and of typer."""
 SECTIONS = "|".join(Config.model_fields)
+OPTION = re.compile(
+    r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?"
+    r"(?<![\w-])(--[a-z][a-z0-9-]+)\b"
+)
+"""An option, and the command before it in the same code."""
 FILE_ENDS = {"csv", "json", "yaml", "png", "gif", "html", "py"}
 
 
@@ -71,15 +75,16 @@ def unknown_words(text: str) -> list[str]:
     }
     options = {name: {o for p in one.params for o in p.opts} for name, one in tree.items()}
     everywhere = {"--help", "--version", *OF_OTHERS}.union(*options.values())
-    found = []
-    for command, option in re.findall(
-        r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?(?<![\w-])(--[a-z][a-z0-9-]+)\b", text
-    ):
-        if option not in (options[command] if command in options else everywhere):
-            found.append(f"{command} {option}".strip())
-    for command in re.findall(r"`defectkit ([a-z]+)", text):
-        if command not in {*options, "labels", "configs"}:
-            found.append(f"defectkit {command}")
+    found = [
+        f"{command} {option}".strip()
+        for command, option in OPTION.findall(text)
+        if option not in options.get(command, everywhere)
+    ]
+    found += [
+        f"defectkit {command}"
+        for command in re.findall(r"`defectkit ([a-z]+)", text)
+        if command not in {*options, "labels", "configs"}
+    ]
     for section, key in re.findall(rf"`(?:[^`\n]* )?({SECTIONS})\.([a-z_0-9]+)", text):
         fields = getattr(Config.model_fields[section].annotation, "model_fields", {})
         if key not in {*fields, *FILE_ENDS, *GLOSSARY.get(section, ())}:
@@ -214,4 +219,4 @@ def test_the_commands_of_a_tutorial_run_in_their_order(page, work_folder, cli):
                 words += ["--device", "cpu", *(tiny if "novelty" not in words else tiny[:4])]
             ended = cli(*words)
             assert ended.code == 0, f"{line}: {ended.err}"
-    assert os.listdir("runs")
+    assert list((work_folder / "runs").iterdir())

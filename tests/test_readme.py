@@ -1,4 +1,4 @@
-"""The README, and the page of the settings, say what the code does; ``test_docs.py`` has the rest."""
+"""The README and the page of the settings say what the code does; see ``test_docs.py``."""
 
 import re
 

@@ -1,4 +1,6 @@
-"""The built site: links as on the site, the picture of the architecture, and what is checked of it."""
+"""The built site: its links, the picture of the architecture, and the check of all pages."""
+
+import inspect
 
 import check_site
 import draw_architecture
@@ -28,7 +30,11 @@ def test_a_site_without_faults_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("head", "body", "said"),
     [
-        ('<link rel="stylesheet" href="https://fonts.example/css">', "", "https://fonts.example/css"),
+        (
+            '<link rel="stylesheet" href="https://fonts.example/css">',
+            "",
+            "https://fonts.example/css",
+        ),
         ('<script src="//cdn.example/x.js"></script>', "", "//cdn.example/x.js"),
         ('<script>load("https://cdn.example/x.js")</script>', "", "https://cdn.example/x.js"),
         ("<style>@import 'https://cdn.example/x.css'</style>", "", "https://cdn.example/x.css"),
@@ -62,8 +68,8 @@ def test_an_empty_folder_is_no_site(tmp_path):
 def test_the_picture_has_every_package_and_every_arrow():
     mermaid = draw_architecture.draw()
     picture = draw_picture(f"Above.\n\n```mermaid\n{mermaid}\n```\n\nBelow.")
-    assert picture.startswith("Above.\n\n<svg")
-    assert picture.endswith("</svg>\n\nBelow.")
+    assert picture.startswith('Above.\n\n<div class="architecture">\n<svg')
+    assert picture.endswith("</svg>\n</div>\n\nBelow.")
     assert picture.count("<rect") == mermaid.count("<b>")
     assert picture.count('class="arrow"') == mermaid.count(" --> ")
     assert "<b>the ground</b>" in picture
@@ -73,6 +79,18 @@ def test_what_imports_is_above():
     assert levels_of(["a", "b", "c"], [("a", "b"), ("b", "c"), ("a", "c")]) == {
         "a": 0, "b": 1, "c": 2,
     }  # fmt: skip
+
+
+def test_what_is_for_the_shell_is_left_out_of_the_page_of_python():
+    from docstring_sections import without_shell
+
+    from defectkit.pipelines import train
+
+    text = without_shell(inspect.getdoc(train.run))
+    assert "defectkit train" not in text
+    assert "Exit status" not in text
+    assert text.startswith("Train on a dataset and write a run")
+    assert "Args:\n    approach: The approach" in text
 
 
 RELINKED = [
