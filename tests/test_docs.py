@@ -25,8 +25,15 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 PYCON = [block for block in BLOCKS if block.language == "pycon"]
 # What is no longer there is named in the changelog.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
-OF_OTHERS = {"--competitors", "--new-splits", "--processors", "--only", "--install-completion"}
-"""Options of benchmarks and of typer."""
+OF_OTHERS = {
+    "--competitors",
+    "--new-splits",
+    "--processors",
+    "--only",
+    "--install-completion",
+    "--directory",
+}
+"""Options of benchmarks, of typer and of Python."""
 SECTIONS = "|".join(Config.model_fields)
 OPTION = re.compile(
     r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?"
