@@ -1,12 +1,12 @@
 # make demo: install into .venv and run the main job on sample_data/.   make test: install and test.
-# make bench: measure speed and memory, into benchmarks/results.md.
+# make bench: measure speed and memory, into benchmarks/results.md.   make docs: build the site, into site/.
 PYTHON ?= python3
 BIN := .venv/bin
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
 endif
 
-.PHONY: demo test test-all scorecard bench lint clean
+.PHONY: demo test test-all scorecard bench docs lint clean
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -34,6 +34,12 @@ scorecard: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py
 
+# The theme tells of its own plans with each build.
+docs: export NO_MKDOCS_2_WARNING = 1
+docs: .venv/installed
+	$(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python docs/check_site.py site
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,4 +47,4 @@ lint: .venv/installed
 	$(BIN)/lint-imports --no-cache --no-logo
 
 clean:
-	rm -rf .venv demo build dist *.egg-info
+	rm -rf .venv demo build dist site *.egg-info

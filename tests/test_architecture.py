@@ -126,8 +126,9 @@ def test_the_picture_of_the_architecture_is_current():
     )
 
 
-def test_what_the_page_of_the_architecture_names_is_there():
-    text = PAGE.read_text(encoding="utf-8").replace(draw_architecture.draw(), "")
+@pytest.mark.parametrize("page", [PAGE, ROOT / "docs" / "how-to" / "extend.md"], ids=str)
+def test_what_the_pages_about_the_code_name_is_there(page):
+    text = page.read_text(encoding="utf-8").replace(draw_architecture.draw(), "")
     sources = [path for folder in ("defectkit", "pipelines", "tests", "docs")
                for path in (ROOT / folder).rglob("*.py")]  # fmt: skip
     names = {path.name for path in sources}

@@ -278,7 +278,7 @@ def test_a_path_that_the_system_refuses_is_named(command, cli, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["circle"]
 
 
-def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
+def test_exit_statuses_are_distinct_and_stand_in_the_help_and_on_their_page(cli):
     kinds = (DefectkitError, NotFiniteError, WorkerError, MemoryShortageError, DiskFullError)
     codes = [kind.exit_code for kind in kinds] + [FAULT, *BY_SIGNAL]
     assert codes == [2, 3, 4, 5, 6, 70, 129, 130, 143]
@@ -294,12 +294,13 @@ def test_exit_statuses_are_distinct_and_stand_in_the_help_and_the_readme(cli):
         told = cli(*command.split(), "--help").out.replace("│", "").split("Exit status")[1]
         for code in {*codes} - {3, 4} | ({1} if command == "inspect" else set()):
             assert re.search(rf"\b{code} +\w", told)
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    file = Path(__file__).parents[1] / "docs" / "reference" / "exit-statuses.md"
+    page = file.read_text(encoding="utf-8")
     for code in codes:
         assert re.search(rf"\b{code} +\w", shown)
-        assert f"\n| {code} | " in readme
+        assert f"\n| {code} | " in page
     for code, meaning in STATUSES.items():
-        assert f"\n| {code} | {meaning.removesuffix('.')}" in readme
+        assert f"\n| {code} | {meaning.removesuffix('.')}" in page
 
 
 def test_warnings_of_ours_are_shown_and_those_of_libraries_are_not(cli, monkeypatch, recwarn):

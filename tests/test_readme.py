@@ -1,23 +1,21 @@
-"""The README says what the code does."""
+"""The README and the page of the settings say what the code does; see ``test_docs.py``."""
 
 import re
-from pathlib import Path
+
+import pytest
+from doc_pages import PAGES, ROOT, section
 
 from defectkit.config import reference
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def _section(name):
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- end -->", README, flags=re.DOTALL)
-    assert found, f"README.md has no section '{name}'"
-    return found[1].strip()
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
+MAX_LINES = 150
+"""Three screens of 50 lines."""
 
 
 def test_settings_are_those_of_the_models():
-    assert _section("configs reference") == reference().strip(), (
-        "paste what 'defectkit configs reference' prints into README.md"
+    assert section(SETTINGS, "configs reference") == reference().strip(), (
+        "run python docs/generate_pages.py"
     )
 
 
@@ -26,6 +24,30 @@ def test_every_linked_file_is_there():
         assert target.startswith("http") or (ROOT / target).is_file(), target
 
 
-def test_every_named_make_target_exists():
+def test_it_is_short_and_loads_nothing():
+    assert len(README.splitlines()) <= MAX_LINES
+    assert "http" not in README
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_named_make_target_exists(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z-]+)`?", README)) - {"and"} <= targets
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", text, flags=re.MULTILINE))
+    if page.name == "README.md":
+        named = set(re.findall(r"make ([a-z-]+)", text)) - {"and"}
+        assert len(named) > 2
+    assert named <= targets
+
+
+def test_the_two_commands_stand_first():
+    assert README.index("```bash\nmake demo\nmake test\n```") < README.index("defectkit prepare")
+
+
+def test_badges_say_what_the_project_is():
+    badges = dict(re.findall(r"!\[([^]]+)\]\(docs/badges/(\w+)\.svg\)", README))
+    assert len(badges) == 4
+    for text, name in badges.items():
+        drawn = re.findall(r">([^<>]+)</text>", (ROOT / f"docs/badges/{name}.svg").read_text())
+        words = re.sub(r"\W+", " ", " ".join(drawn)).lower().replace("types", "")
+        assert re.sub(r"\W+", " ", text).lower().removeprefix("types ") in words, text

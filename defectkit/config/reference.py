@@ -1,4 +1,4 @@
-"""The table of all settings in the README."""
+"""The table of all settings on their page of the documentation."""
 
 import json
 

@@ -54,7 +54,7 @@ CHECKS = {
     51: "images of any size: networks and drawings work on parts of one size, without a seam",
     52: "a command deletes and mixes only what is its own; one writer, killed anywhere",
     53: "everything in a folder is accounted for: inspected, or listed with its reason, or counted",
-    54: "one image's trouble is one row; each exit status means what the README says",
+    54: "one image's trouble is one row; each exit status means what its page says",
     55: "what belongs together is sealed together: models, datasets, evaluations, runs",
     56: "training ends as documented: time, divergence, batches, shared memory, signals, workers",
     57: "a guest in a program: it is as it was after each command; forks, threads, any image",

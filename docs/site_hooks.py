@@ -1,0 +1,67 @@
+"""Hooks of mkdocs: pages from outside of ``docs/``, and the picture of the architecture.
+
+Links in all Markdown files are those of the repository, so that they work in it as well; here they
+become those of the site.
+"""
+
+import posixpath
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+from architecture_picture import draw_picture  # noqa: E402
+
+ADOPTED = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/quality.md": "benchmarks/quality.md",
+    "benchmarks/results.md": "benchmarks/results.md",
+    "tests/scorecard/scorecard.md": "explanation/scorecard.md",
+}
+"""The page of the site that a file outside of ``docs/`` becomes."""
+
+LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#\s])")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages from outside of ``docs/``."""
+    for source, page in ADOPTED.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Turn links into those of the site, and the architecture's Mermaid into a picture."""
+    site = page.file.src_uri
+    if site == "index.md":
+        page.meta["hide"] = ["navigation"]
+    source = {to: of for of, to in ADOPTED.items()}.get(site, f"docs/{site}")
+    return draw_picture(relink(markdown, source=source, site=site))
+
+
+def relink(markdown: str, *, source: str, site: str) -> str:
+    """Return the text of the file ``source`` with its relative links as on the page ``site``.
+
+    >>> relink("[a](docs/how-to/a.md#x)", source="README.md", site="index.md")
+    '[a](how-to/a.md#x)'
+    >>> relink("[a](../CHANGELOG.md)", source="docs/architecture.md", site="architecture.md")
+    '[a](changelog.md)'
+    """
+
+    def to_site(match: re.Match[str]) -> str:
+        if ":" in match[0]:
+            return match[0]
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[0]))
+        page = ADOPTED.get(path, path.removeprefix("docs/"))
+        return posixpath.relpath(page, posixpath.dirname(site) or ".")
+
+    return LINK.sub(to_site, markdown)
