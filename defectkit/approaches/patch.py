@@ -28,6 +28,7 @@ from defectkit.models.losses import (
     pixelwise_losses,
 )
 from defectkit.models.network import Network
+from defectkit.models.rank_sums import mean_over_ranks, sum_over_ranks
 from defectkit.models.weights import classifier_weights
 
 
@@ -90,13 +91,13 @@ class Patch:
         """
         logits = network(inputs)  # (N, K', 1, 1)
         kept = (targets >= 0).all(dim=1)
-        if not kept.any():
+        if not sum_over_ranks(kept.sum())[0]:
             return {"loss": 0.0 * logits.sum()}
         logits, labels = logits[kept], targets[kept][:, :, None, None]
         terms = {}
         if len(self.classes) > 1:
             terms["classes"] = class_loss(logits, labels)
-        terms["bce"] = pixelwise_losses(logits, labels, "apart").mean()
+        terms["bce"] = mean_over_ranks(pixelwise_losses(logits, labels, "apart"))
         return {**terms, "loss": torch.stack(list(terms.values())).sum()}
 
     def find(

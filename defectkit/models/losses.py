@@ -7,15 +7,20 @@ one of three layouts:
 - ``exclusive``, (B, 1 + K, H, W): background first, the classes exclude each other (softmax),
 - ``apart``, (B, 1 + K, H, W): "any defect" first, then the classes, so that *whether* is apart from
   *which* and doubt between two classes hides no defect. For one class (B, 1, H, W).
+
+A batch may be divided among processes: a loss is that of the whole batch.
 """
 
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from segmentation_models_pytorch.losses import DiceLoss
 
 from defectkit.models.network import require_finite
+from defectkit.models.rank_sums import mean_over_ranks, sum_over_ranks
+
+SMALLEST_AREA = 1e-7
+"""A smaller sum of probabilities and true pixels counts as this: no division by 0."""
 
 Layout = Literal["overlapping", "exclusive", "apart"]
 
@@ -87,7 +92,7 @@ def segmentation_losses(
     if layout == "apart" and masks.shape[1] > 1:
         terms["classes"] = class_loss(logits, masks)
     if bce or cross_entropy:
-        terms["cross_entropy" if cross_entropy else "bce"] = pixelwise.mean()
+        terms["cross_entropy" if cross_entropy else "bce"] = mean_over_ranks(pixelwise)
     if focal:
         terms["focal"] = focal_loss(pixelwise, gamma=focal_gamma)
     if dice:
@@ -130,7 +135,7 @@ def pixelwise_losses(logits: torch.Tensor, masks: torch.Tensor, layout: Layout) 
 
 def focal_loss(pixelwise: torch.Tensor, *, gamma: float) -> torch.Tensor:
     """Return the focal loss (Lin et al. 2017, without alpha) from ``pixelwise_losses``."""
-    return ((1 - torch.exp(-pixelwise)) ** gamma * pixelwise).mean()
+    return mean_over_ranks((1 - torch.exp(-pixelwise)) ** gamma * pixelwise)
 
 
 def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -144,16 +149,13 @@ def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     pixelwise = -(masks * logits.log_softmax(dim=1)).sum(dim=1) / count.clamp(min=1)
     pixels = (count > 0).sum(dim=(1, 2))  # (B,)
     by_image = pixelwise.sum(dim=(1, 2)) / pixels.clamp(min=1)
-    return by_image.sum() / (pixels > 0).sum().clamp(min=1)
+    total, images = sum_over_ranks(by_image.sum(), (pixels > 0).sum())
+    return total / images.clamp(min=1)
 
 
 def _select(pixelwise: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    """Return the losses of the counted pixels as one line: their mean is that of these pixels.
-
-    One loss of 0 stands for a batch in which no pixel counts.
-    """
-    selected = pixelwise.movedim(-3, 0)[..., counted] if pixelwise.ndim == 4 else pixelwise[counted]
-    return selected if selected.numel() else 0 * pixelwise.sum()[None]
+    """Return the losses of the counted pixels as one line: their mean is that of these pixels."""
+    return pixelwise.movedim(-3, 0)[..., counted] if pixelwise.ndim == 4 else pixelwise[counted]
 
 
 def dice_loss(
@@ -181,10 +183,18 @@ def dice_loss(
         probabilities = class_probabilities(logits, layout)
     if counted is not None:
         probabilities = probabilities * counted[:, None]
-    # smp gives absent classes a loss of 0 and counts them in the mean; here they are left out.
-    present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
-    overlap: torch.Tensor = DiceLoss(mode="multilabel", from_logits=False)(probabilities, masks)
-    return overlap * masks.shape[1] / present
+    probabilities, masks = probabilities.flatten(2), masks.flatten(2)
+    found, true, difference = sum_over_ranks(
+        probabilities.sum(dim=(0, 2)),
+        masks.sum(dim=(0, 2)),
+        torch.linalg.vector_norm(probabilities - masks, ord=1, dim=(0, 2)),
+    )
+    common = (found + true - difference) / 2
+    found_alone, true_alone = found - common, true - common
+    areas = common + 0.5 * found_alone + 0.5 * true_alone
+    present = true > 0
+    losses = (1.0 - common / areas.clamp(min=SMALLEST_AREA)) * present
+    return losses.mean() * len(present) / present.sum().clamp(min=1)
 
 
 def image_loss(
@@ -198,9 +208,10 @@ def image_loss(
     defective = masks.float().amax(dim=(1, 2, 3))
     by_image = F.binary_cross_entropy_with_logits(image_logits.float(), defective, reduction="none")
     if counted is None:
-        return by_image.mean()
+        return mean_over_ranks(by_image)
     known = (defective > 0) | counted.all(dim=2).all(dim=1)
-    return (by_image * known).sum() / known.sum().clamp(min=1)
+    total, images = sum_over_ranks((by_image * known).sum(), known.sum())
+    return total / images.clamp(min=1)
 
 
 def _class_indices(masks: torch.Tensor) -> torch.Tensor:

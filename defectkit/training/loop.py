@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
+from defectkit import ranks
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.errors import NotFiniteError
 from defectkit.models.network import Batches, Network
+from defectkit.training.distributed import in_step, share_gradients, step_settings
 from defectkit.training.loader import EpochLoader, batches_of_one
-from defectkit.training.reduced_precision import reduced_precision
 from defectkit.training.schedule import Budget, freeze, learning_rate, set_learning_rate
 from defectkit.training.state import EpochResult, Learner, TrainState
 
@@ -44,21 +45,23 @@ def train_one_epoch(
     network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
     epoch = state.epoch + 1
     # Dropout and the like draw from torch's generator: keyed by the epoch, a resume draws the same.
+    # Of several processes each draws its own, since each has other samples.
     torch.manual_seed(_epoch_seed(approach.config.seed, epoch))
     network.train()
     encoder_waits = epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
     freeze(network, stages=config.freeze_stages, encoder=encoder_waits)
+    trained = share_gradients(network)
     sums: dict[str, float] = {}
     start, done, rate = time.monotonic(), 0, 0.0
 
-    for inputs, targets in loader.epoch(epoch, state.hard_places):
+    for inputs, targets in in_step(loader.epoch(epoch, state.hard_places)):
         progress = budget.progress(state.steps)
         if progress >= 1.0 and done:
             break
         rate = learning_rate(config, progress=progress, epoch=epoch - 1)
         set_learning_rate(optimizer, rate)
-        with reduced_precision(device, learner.dtype):
-            terms = approach.loss(network, inputs, targets)
+        with step_settings(device, learner.dtype):
+            terms = approach.loss(trained, inputs, targets)
         loss = terms["loss"].item()
         if not math.isfinite(loss):
             raise NotFiniteError(_describe_not_finite(loader, epoch, done, terms))
@@ -82,7 +85,7 @@ def train_one_epoch(
     return EpochResult(
         losses={name: total / done for name, total in sums.items()},
         learning_rate=rate,
-        seconds=time.monotonic() - start,
+        seconds=ranks.from_first(time.monotonic() - start),
     )
 
 
@@ -115,7 +118,8 @@ def fit_in_one_pass(
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+    key = (seed, epoch, ranks.rank()) if ranks.rank() else (seed, epoch)
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def _describe_not_finite(

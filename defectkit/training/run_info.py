@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from defectkit import ranks
 from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset
 from defectkit.errors import OutputError, TrainingError
@@ -95,6 +96,9 @@ def make_run_info(
         **({"resumed": [*before.get("resumed", []), now]} if before else {}),
         "versions": installed_versions(),
         "command": sys.argv,
+        **(
+            {"processes": ranks.world(), "launch": ranks.launch_name()} if ranks.world() > 1 else {}
+        ),
     }
 
 

@@ -30,6 +30,7 @@ from defectkit.models.detection.detector import Detections, Detector, Targets
 from defectkit.models.detection.top_down import TopDown
 from defectkit.models.encoders import StateDict, build_features, normalization
 from defectkit.models.network import Batches, require_finite
+from defectkit.models.rank_sums import sum_over_ranks
 
 MAX_ENCODER_STRIDE = 32
 WIDTH = 128
@@ -189,7 +190,6 @@ class YoloGrid(Detector):
         """
         positive = matches >= 0  # (B, P)
         counted = matches != IGNORED
-        count = positive.sum().clamp(min=1)
         objectness = sigmoid_focal_loss(raw[..., 4][counted], positive[counted].float(), alpha=0.5)
         pairs = list(zip(targets, matches, positive, strict=True))
         true = torch.cat([one["boxes"][match[here]] for one, match, here in pairs])
@@ -201,10 +201,14 @@ class YoloGrid(Detector):
         classes = F.binary_cross_entropy_with_logits(
             scores, F.one_hot(labels, scores.shape[1]).float(), reduction="sum"
         )
+        total, boxed, classed, count = sum_over_ranks(
+            objectness.sum(), box.sum(), classes, positive.sum()
+        )
+        count = count.clamp(min=1)
         return {
-            "objectness": objectness.sum() / count,
-            "box": self.box_loss_weight * box.sum() / count,
-            "class": classes / count,
+            "objectness": total / count,
+            "box": self.box_loss_weight * boxed / count,
+            "class": classed / count,
         }
 
     def _detections(self, raw: torch.Tensor, boxes: torch.Tensor, size: torch.Size) -> Detections:
