@@ -6,67 +6,30 @@ processes of one user.
 """
 
 import os
-import socket
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from defectkit import launcher
 from defectkit.errors import ConfigError, DefectkitError, WorkerError, first_line
+from defectkit.process_settings import environment
 
 Value = TypeVar("Value")
 
-LAUNCHED_BY = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-"""The variables by which ``torchrun`` tells a process its place."""
+NO_HINTS = ("TORCH_CPP_LOG_LEVEL", "ERROR")
+"""The variable that keeps torch from printing hints for its developers, read at its import."""
 PATIENCE = timedelta(hours=6)
 """Time that a process waits for another. One that has died is noticed at once, by its connection;
 the first one may be busy for long, with fitting or drawing."""
 SIGNAL_SECONDS = 2.0
 """Time that a process waits, after it has lost another one, for the signal that may have ended that
 one: ``torchrun`` sends its signals to all, but not at the same moment."""
-LAUNCHER_SECONDS = 0.5
-"""How often it is checked that the launcher lives."""
 
 _rank, _world = 0, 1
 _control: Any = None
 """The group for what is no tensor of the training: its collectives never mix with those."""
-
-
-def launched() -> tuple[int, int]:
-    """Return rank and number of the processes as ``torchrun`` tells; (0, 1) without it.
-
-    Raises:
-        ConfigError: a variable is no number in range.
-    """
-    if not all(name in os.environ for name in LAUNCHED_BY):
-        return 0, 1
-    try:
-        place, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    except ValueError:
-        place, count = -1, 0
-    if not 0 <= place < count:
-        raise ConfigError(
-            f"RANK={os.environ['RANK']!r} and WORLD_SIZE={os.environ['WORLD_SIZE']!r} are no place "
-            "among processes. Start them with torchrun, or unset both variables."
-        )
-    return place, count
-
-
-def launch_name() -> str:
-    """Return a name of the launch, the same after ``torchrun`` has restarted its processes."""
-    if launched()[1] == 1:
-        return ""
-    name = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-    # The default name is that of many launches; the launcher outlives a restart.
-    return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
-
-
-def is_restarted() -> bool:
-    """Return whether ``torchrun`` has started these processes again after the end of one."""
-    return launched()[1] > 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def rank() -> int:
@@ -84,11 +47,6 @@ def is_first() -> bool:
     return _rank == 0
 
 
-def on_this_machine() -> int:
-    """Return the number of processes on this machine, which share its processors."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if _world > 1 else 1
-
-
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that ``torchrun`` has started; without it nothing happens.
@@ -100,12 +58,13 @@ def joined() -> Iterator[None]:
         WorkerError: another process has ended.
     """
     global _rank, _world, _control
-    place, count = launched()
+    place, count = launcher.launched()
     if count == 1:
         yield
         return
-    import torch
-    import torch.distributed as dist
+    with environment(*NO_HINTS):
+        import torch
+        import torch.distributed as dist
 
     if dist.is_initialized():  # by the program that calls defectkit: then it has its own plan
         yield
@@ -125,7 +84,7 @@ def joined() -> Iterator[None]:
     with explain_lost_process():
         dist.init_process_group(backend, timeout=PATIENCE)
         _control = dist.new_group(backend="gloo", timeout=PATIENCE)
-    _end_with_launcher()
+    launcher.end_with_launcher()
     try:
         yield
     finally:
@@ -290,19 +249,3 @@ def _gather_everywhere(value: Value) -> list[Value]:
     with explain_lost_process():
         dist.all_gather_object(values, value, group=_control)
     return values
-
-
-def _end_with_launcher() -> None:
-    """End this process as SIGTERM does when its launcher has died: nobody else would."""
-    import signal
-
-    launcher = os.getppid()
-    if sys.platform == "win32":  # there a process keeps the number of a parent that has ended
-        return
-
-    def watch() -> None:
-        while os.getppid() == launcher:
-            time.sleep(LAUNCHER_SECONDS)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from defectkit import ranks
+from defectkit import launcher, ranks
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import ConfigError
 from defectkit.files import read_json
@@ -160,7 +160,7 @@ def _run_together(
         if seeds is not None:
             check_seeds(seeds)
             ranks.refuse_several("--seeds")
-        if ranks.is_restarted() and folder and is_of_this_launch(folder):
+        if launcher.is_restarted() and folder and is_of_this_launch(folder):
             # As it was begun: the command is the same as at the start.
             resume, config, settings = True, None, ()
         if resume and config is not None:

@@ -112,7 +112,7 @@ def share_learner(learner: Learner, state: TrainState) -> TrainState:
     """Give all processes what the first one has loaded, and return its state of the training."""
     if ranks.world() == 1:
         return state
-    content = {
+    content: dict[str, Any] = {
         "modules": {name: module.state_dict() for name, module in learner.modules.items()},
         "optimizer": learner.optimizer.state_dict(),
         "scaler": learner.scaler.state_dict(),

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from defectkit import ranks
+from defectkit import launcher, ranks
 from defectkit.approaches.interface import Samples
 from defectkit.approaches.sample_draws import HardPlace, SampleKey
 from defectkit.config import Config
@@ -41,7 +41,7 @@ class EpochLoader:
         self, samples: Samples, config: Config, *, workers: int | None, device: torch.device
     ) -> None:
         if workers is None:
-            processors = usable_processors() // ranks.on_this_machine()
+            processors = usable_processors() // launcher.on_this_machine()
             workers = min(max(processors - 1, 0), MAX_WORKERS)
         if workers:
             needed = _prefetched_bytes(samples, len(own_part(range(config.train.batch_size))))

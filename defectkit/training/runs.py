@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from defectkit import ranks
+from defectkit import launcher
 from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
@@ -117,7 +117,7 @@ def is_of_this_launch(run: Path) -> bool:
     """Return whether a run was begun by this ``torchrun``, which has restarted its processes."""
     if not (run / "config.yaml").is_file():
         return False
-    return read_run_info(run).get("launch") == ranks.launch_name()
+    return read_run_info(run).get("launch") == launcher.launch_name()
 
 
 def check_run_folder(run: Path, *, resume: bool) -> None:

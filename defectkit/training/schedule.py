@@ -34,7 +34,7 @@ def build_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimi
     ]
     groups = [group for group in groups if group["params"]]
     # Around a wrapped network nothing would be frozen, and nothing would learn slower.
-    assert pretrained <= {id(p) for group in groups for p in group["params"]}
+    assert pretrained <= {id(parameter) for parameter in network.parameters()}
     match config.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=config.lr)

@@ -80,7 +80,7 @@ class _Moments:
             number = values.numel() / values.shape[1]
             squares = number * (variance + mean.square())
             sums = torch.cat([mean.new_full((1,), number), number * mean, squares])
-            count, total, squares = _add_up(sums).split([1, len(mean), len(mean)])
+            count, total, squares = torch.split(_add_up(sums), [1, len(mean), len(mean)])
             mean = total / count
             return cls(mean, (squares / count - mean.square()).clamp(min=0.0), count[0])
 
