@@ -44,9 +44,10 @@ def launch_name() -> str:
     return f"{socket.gethostname()}:{os.getppid()}" if name == "none" else name
 
 
-def is_restarted() -> bool:
-    """Return whether ``torchrun`` has started these processes again after the end of one."""
-    return launched()[1] > 1 and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+def restarts() -> int:
+    """Return how often ``torchrun`` has started these processes again after the end of one."""
+    count = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return int(count) if launched()[1] > 1 and count.isdecimal() else 0
 
 
 def on_this_machine() -> int:

@@ -82,7 +82,10 @@ def joined() -> Iterator[None]:
         torch.cuda.set_device(local)
     _rank, _world = place, count
     with explain_lost_process():
-        dist.init_process_group(backend, timeout=PATIENCE)
+        # The launcher keeps its store over restarts, with addresses of processes that have died.
+        store, *_ = next(iter(dist.rendezvous("env://", place, count, timeout=PATIENCE)))
+        own = dist.PrefixStore(f"start-{launcher.restarts()}", store)
+        dist.init_process_group(backend, store=own, rank=place, world_size=count, timeout=PATIENCE)
         _control = dist.new_group(backend="gloo", timeout=PATIENCE)
     launcher.end_with_launcher()
     try:

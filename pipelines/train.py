@@ -160,7 +160,7 @@ def _run_together(
         if seeds is not None:
             check_seeds(seeds)
             ranks.refuse_several("--seeds")
-        if launcher.is_restarted() and folder and is_of_this_launch(folder):
+        if launcher.restarts() and folder and is_of_this_launch(folder):
             # As it was begun: the command is the same as at the start.
             resume, config, settings = True, None, ()
         if resume and config is not None:
