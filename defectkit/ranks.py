@@ -65,6 +65,8 @@ def joined() -> Iterator[None]:
     with environment(*NO_HINTS):
         import torch
         import torch.distributed as dist
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
 
     if dist.is_initialized():  # by the program that calls defectkit: then it has its own plan
         yield
@@ -83,8 +85,8 @@ def joined() -> Iterator[None]:
     _rank, _world = place, count
     with explain_lost_process():
         # The launcher keeps its store over restarts, with addresses of processes that have died.
-        store, *_ = next(iter(dist.rendezvous("env://", place, count, timeout=PATIENCE)))
-        own = dist.PrefixStore(f"start-{launcher.restarts()}", store)
+        store, *_ = next(iter(rendezvous("env://", place, count, timeout=PATIENCE)))
+        own = PrefixStore(f"start-{launcher.restarts()}", store)
         dist.init_process_group(backend, store=own, rank=place, world_size=count, timeout=PATIENCE)
         _control = dist.new_group(backend="gloo", timeout=PATIENCE)
     launcher.end_with_launcher()

@@ -220,7 +220,8 @@ def _run(
         plan = ranks.by_first(lambda: make_plan(measure(), config))
         print_changes(console, plan)
         config = plan.config
-    check_processes(config, device)
+    with ranks.agreed():
+        check_processes(config, device)
     if config.train.folds:
         return _train_folds(
             dataset,
