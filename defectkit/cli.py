@@ -17,11 +17,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from defectkit import __version__, launcher
+from defectkit import __version__
 from defectkit.command_line import STATUS_TABLE, Command, build_command, command_help
 from defectkit.control_characters import has_controls
 from defectkit.errors import BY_SIGNAL, FAULT, INTERRUPTED, UNREADABLE, ConfigError
 from defectkit.files import output_error
+from defectkit.launcher import launched
 from defectkit.pipelines import (
     compare,
     convert,
@@ -94,7 +95,7 @@ def _add_command(
                 "python -OO removes docstrings, which libraries need. Run python -O, or neither."
             )
         _check_current_folder()
-        if pipeline is not train and launcher.launched()[1] > 1:
+        if pipeline is not train and launched()[1] > 1:
             raise ConfigError(
                 "torchrun has started several processes, and train alone shares its work among "
                 "them. Start this command without torchrun."
@@ -179,7 +180,7 @@ def main() -> None:
         except KeyboardInterrupt:  # typer takes it only after its start.
             status = INTERRUPTED
         _check_output()
-    if status in BY_SIGNAL and launcher.launched()[0] == 0:
+    if status in BY_SIGNAL and launched()[0] == 0:
         console.print("interrupted; what was finished is on disk.")
     sys.exit(status)  # type: ignore[arg-type]
 

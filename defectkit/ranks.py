@@ -77,9 +77,8 @@ def joined() -> Iterator[None]:
         if local >= torch.cuda.device_count():
             raise ConfigError(
                 f"torchrun started more processes on this machine than its "
-                f"{torch.cuda.device_count()} GPUs. Give --nproc-per-node "
-                f"{torch.cuda.device_count()}, or hide them for --device cpu: "
-                "CUDA_VISIBLE_DEVICES=''."
+                f"{torch.cuda.device_count()} GPUs. Start one for each GPU, or hide all of them "
+                "for a training on CPUs: CUDA_VISIBLE_DEVICES=''."
             )
         torch.cuda.set_device(local)
     _rank, _world = place, count

@@ -530,8 +530,7 @@ def train_epochs(
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config, workers=config.data.workers, device=device)
     validator = Validator(job, network=evaluated, device=device)
-    fresh = TrainState(validation_seconds=validator.expected_seconds)
-    state = fresh
+    state = TrainState(validation_seconds=validator.expected_seconds)
     if resuming:
         loaded = ranks.by_first(partial(load_state, out, learner, identity=identity))
         state = share_learner(learner, loaded)
@@ -552,18 +551,8 @@ def train_epochs(
                 )
             validation = validator.after_epoch(state, budget, result, on_progress=on_progress)
             state.add_epoch(result, validation, seconds=budget.elapsed())
-            write = partial(
-                _write_epoch,
-                out,
-                state,
-                learner,
-                validation,
-                save,
-                budget=budget,
-                console=console,
-                identity=identity,
-            )
-            ranks.by_first(write)
+            ranks.by_first(partial(_write_epoch, out, state, learner, validation, save,
+                budget=budget, console=console, identity=identity))  # fmt: skip
     _settle(job, out, state, validator, save, identity=identity, console=console)
 
 
