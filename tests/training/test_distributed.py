@@ -60,7 +60,7 @@ def test_losses_of_20_steps_are_those_of_one_process(steps):
     "settings",
     [
         ("loss.dice=1", "loss.focal=1"),
-        ("loss.classes=0", "loss.cross_entropy=1"),
+        ("loss.classes=0", "loss.bce=0", "loss.cross_entropy=1"),
         ("approach=patch", "model.architecture=lenet"),
         ("approach=box", "model.architecture=yolo_grid"),
         ("approach=box", "data.resize=64"),
