@@ -22,6 +22,7 @@ from defectkit.command_line import STATUS_TABLE, Command, build_command, command
 from defectkit.control_characters import has_controls
 from defectkit.errors import BY_SIGNAL, FAULT, INTERRUPTED, UNREADABLE, ConfigError
 from defectkit.files import output_error
+from defectkit.launcher import launched
 from defectkit.pipelines import (
     compare,
     convert,
@@ -94,6 +95,11 @@ def _add_command(
                 "python -OO removes docstrings, which libraries need. Run python -O, or neither."
             )
         _check_current_folder()
+        if pipeline is not train and launched()[1] > 1:
+            raise ConfigError(
+                "torchrun has started several processes, and train alone shares its work among "
+                "them. Start this command without torchrun."
+            )
         with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
             result = pipeline.run(*arguments, **options, console=console)
         if pipeline is inspect and result.unreadable:
@@ -174,7 +180,7 @@ def main() -> None:
         except KeyboardInterrupt:  # typer takes it only after its start.
             status = INTERRUPTED
         _check_output()
-    if status in BY_SIGNAL:
+    if status in BY_SIGNAL and launched()[0] == 0:
         console.print("interrupted; what was finished is on disk.")
     sys.exit(status)  # type: ignore[arg-type]
 
@@ -188,6 +194,8 @@ def _failures_told() -> Iterator[None]:
         from defectkit.failures import known_failure, write_report
 
         if known := known_failure(error):
+            if known.told_by_another:
+                sys.exit(known.exit_code)
             console.print(f"[bold red]error:[/] {escape(str(known))}", highlight=False)
             sys.exit(known.exit_code)
         path = write_report(error)

@@ -49,6 +49,8 @@ class DefectkitError(Exception):
     """Base of all errors that a user can cause and fix."""
 
     exit_code = 2
+    told_by_another: bool = False
+    """Whether another process of the same command prints the message."""
 
 
 class ConfigError(DefectkitError):

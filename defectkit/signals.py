@@ -23,6 +23,45 @@ class _SignalExit(SystemExit):
         self.number = number
 
 
+def _ending_signals() -> list[int]:
+    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP.
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+@contextmanager
+def noted_signals() -> Iterator[None]:
+    """Note the signals that would end the command, for processes that end together.
+
+    Each asks for its own by ``noted_signal``, and tells the others. One that nobody has asked for
+    is heard at the end of the context, as if it came then.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    before = {
+        number: signal.signal(number, lambda number, _: _noted.append(number))
+        for number in _ending_signals()
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if unheard := noted_signal():
+            signal.raise_signal(unheard)
+
+
+_noted: list[int] = []
+
+
+def noted_signal() -> int:
+    """Return the last signal that was noted since this was asked, else 0."""
+    last = _noted[-1] if _noted else 0
+    _noted.clear()
+    return last
+
+
 @contextmanager
 def orderly_end() -> Iterator[None]:
     """Let Ctrl+C, SIGTERM and a closed terminal (SIGHUP) end the command as ``sys.exit`` does.
@@ -33,9 +72,7 @@ def orderly_end() -> Iterator[None]:
     process at once. One that is ignored (by ``nohup``, or in the background of a shell) stays so.
     One that comes where Python drops exceptions, as in a destructor, comes again soon after.
     """
-    names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP.
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    heard = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    heard = [number for number in _ending_signals() if signal.getsignal(number) != signal.SIG_IGN]
     # On Windows os.kill ends a process; elsewhere it wakes the main thread too.
     send = signal.raise_signal if os.name == "nt" else partial(os.kill, os.getpid())
     process, timers, dropped, done = os.getpid(), list[threading.Timer](), set[int](), False

@@ -5,7 +5,7 @@
 # uses them, pydantic) is imported inside the functions that need it.
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from defectkit import launcher, ranks
 from defectkit.devices import choose_device, describe_device
 from defectkit.errors import ConfigError
 from defectkit.files import read_json
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from defectkit.config import Config
     from defectkit.data.dataset import Dataset
     from defectkit.training.job import TrainingJob
-    from defectkit.training.state import TrainState
+    from defectkit.training.schedule import Budget
+    from defectkit.training.state import Learner, TrainState
+    from defectkit.training.validation import Validation
     from defectkit.training.validator import Validator
 
 
@@ -108,36 +111,74 @@ def run(
         DefectkitError: An option, the dataset, the weights or the run folder does not fit, or the
             training failed; its ``exit_code`` is the exit status above.
     """
-    from defectkit.config import Config
-    from defectkit.config.options import options_as_settings, resolve_config
-    from defectkit.training.runs import check_run_folder, load_resumed_config, newest_run
-    from defectkit.training.seeds import check_seeds, first_run
+    from defectkit.config.options import options_as_settings
 
-    if seeds is not None:
-        check_seeds(seeds)
     options = options_as_settings(
         approach=approach, device=device, seed=seed, epochs=epochs, max_time=max_time, folds=folds
     )
-    settings = [*settings, *options]  # an option counts more than a setting
-    folder = Path(out) if out else None
-    if resume and config is not None:
-        raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
-    if resume:
-        begun = first_run(folder) if seeds else folder or newest_run(approach or Config().approach)
-        resolved = load_resumed_config(begun, settings)
-        folder = folder or begun
-    else:
-        resolved = resolve_config(config, settings)
-    console = console or SafeConsole()
-    train = partial(
-        _run, data=Path(data) if data else None, allow_download=allow_download, console=console
+    with ranks.joined():
+        if not ranks.is_first():
+            console = SafeConsole(quiet=True)
+        return _run_together(
+            approach=approach,
+            config=config,
+            data=Path(data) if data else None,
+            folder=Path(out) if out else None,
+            seeds=seeds,
+            resume=resume,
+            allow_download=allow_download,
+            settings=[*settings, *options],  # an option counts more than a setting
+            console=console or SafeConsole(),
+        )
+
+
+def _run_together(
+    *,
+    approach: ApproachName | None,
+    config: "str | Path | Config | None",
+    data: Path | None,
+    folder: Path | None,
+    seeds: int | None,
+    resume: bool,
+    allow_download: bool,
+    settings: Sequence[str],
+    console: Console,
+) -> TrainSummary:
+    """Do ``run``, whose arguments are these; of several processes each one is here."""
+    from defectkit.config import Config
+    from defectkit.config.options import resolve_config
+    from defectkit.training.runs import (
+        check_run_folder,
+        is_of_this_launch,
+        load_resumed_config,
+        newest_run,
     )
+    from defectkit.training.seeds import check_seeds, first_run
+
+    train = partial(_run, data=data, allow_download=allow_download, console=console)
+    with ranks.agreed():
+        if seeds is not None:
+            check_seeds(seeds)
+            ranks.refuse_several("--seeds")
+        if launcher.restarts() and folder and is_of_this_launch(folder):
+            # As it was begun: the command is the same as at the start.
+            resume, config, settings = True, None, ()
+        if resume and config is not None:
+            raise ConfigError("a resumed run keeps its configuration: drop --config or --resume.")
+        if resume:
+            begun = (
+                first_run(folder) if seeds else folder or newest_run(approach or Config().approach)
+            )
+            resolved = load_resumed_config(begun, settings)
+            folder = folder or begun
+        else:
+            resolved = resolve_config(config, settings)
+        if folder and not seeds:
+            check_run_folder(folder, resume=resume)  # before the seconds that importing torch takes
     if seeds is not None:
         return _train_seeds(
             train, resolved, folder, seeds, settings, resume=resume, console=console
         )
-    if folder:
-        check_run_folder(folder, resume=resume)  # before the seconds that importing torch takes
     return train(out=folder, config=resolved, resume=resume)
 
 
@@ -162,19 +203,25 @@ def _run(
     from defectkit.reporting.training_log import tell_how_to_resume
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
+    from defectkit.training.distributed import check_processes
     from defectkit.training.job import make_job
     from defectkit.training.plan import make_plan
     from defectkit.training.run_info import read_run_info
 
-    before = read_run_info(out) if out and resume else {}
-    dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
-    runs.check_dataset(dataset, config.approach)
-    if out:
-        runs.check_same_dataset(out, dataset, before)
+    with ranks.agreed():
+        before = read_run_info(out) if out and resume else {}
+        dataset = Dataset.load(data or Path(before.get("dataset_folder", "dataset")))
+        runs.check_dataset(dataset, config.approach)
+        if out:
+            runs.check_same_dataset(out, dataset, before)
+        device = choose_device(config.device)
     if config.plan and not resume:  # a run to resume has its settings
-        plan = make_plan(measure_with_progress(dataset, console), config)
+        measure = partial(measure_with_progress, dataset, console)
+        plan = ranks.by_first(lambda: make_plan(measure(), config))
         print_changes(console, plan)
         config = plan.config
+    with ranks.agreed():
+        check_processes(config, device)
     if config.train.folds:
         return _train_folds(
             dataset,
@@ -185,15 +232,22 @@ def _run(
             console=console,
             of_several=of_several,
         )
-    earlier = _load_earlier_run(config, dataset, out, before=before, console=console)
-    job = make_job(dataset, config, earlier=earlier, allow_download=allow_download)
-    if not (out and before and has_checkpoint(out / "checkpoints")):
-        job = job.tried(choose_device(config.device))
-    out = out or runs.create_run_folder(config.approach)  # not for what was refused so far
-    tell = nullcontext() if of_several else tell_how_to_resume(console, out)
-    with runs.lock_run(out, resume=resume), tell:
+    with ranks.agreed():
+        earlier = _load_earlier_run(config, dataset, out, before=before, console=console)
+        job = make_job(dataset, config, earlier=earlier, allow_download=allow_download)
+        trying = not (out and before and has_checkpoint(out / "checkpoints"))
+    if ranks.from_first(trying):
+        job = job.tried(device)
+    # Not for what was refused so far.
+    out = ranks.by_first(lambda: out or runs.create_run_folder(config.approach))
+    with ExitStack() as claimed:
+        with ranks.agreed():
+            if ranks.is_first():
+                claimed.enter_context(runs.lock_run(out, resume=resume))
+        if not of_several:
+            claimed.enter_context(tell_how_to_resume(console, out))
         _train(job, dataset, config, out, before=before, console=console)
-        return _summarize(out, console)
+        return ranks.by_first(partial(_summarize, out, console))
 
 
 def _load_earlier_run(
@@ -392,26 +446,34 @@ def _train(
 
     device = choose_device(config.device)
     run_info = {**_describe_run(job, dataset, config, before), **(facts or {})}
-    if before and not job.out_of_fold:  # else the model is written at the end alone
-        repair_model(out, identity=run_info["identity"])
-    # A run that was stopped before its first checkpoint starts again.
-    resuming = has_checkpoint(out / "checkpoints")
-    if not resuming:
+
+    def prepare() -> bool:
+        """Return whether there is something to resume."""
+        if before and not job.out_of_fold:  # else the model is written at the end alone
+            repair_model(out, identity=run_info["identity"])
+        # A run that was stopped before its first checkpoint starts again.
+        if has_checkpoint(out / "checkpoints"):
+            return True
         training_progress.draw_augmentations(out / "augmentations.png", job.samples, dataset)
+        return False
+
+    resuming = ranks.by_first(prepare)
     print_introduction(console, job, dataset, device=device, out=out)
     if before and not resuming and job.network.learns and not job.out_of_fold:
         console.print("no epoch was finished: starting from epoch 1")
     if resuming and before.get("precision", run_info["precision"]) != run_info["precision"]:
         print_other_precision(console, str(before["precision"]), run_info["precision"])
 
-    with (
-        training_progress.write_gif_after_failure(out),  # after the status: drawing takes its time
-        record_status(out, run_info),
-        explain_failures(config),
-        progress_bar(console) as on_progress,
-    ):
-        # After run.json: a run that has its configuration can be resumed.
-        save_config(config, out / "config.yaml")
+    with ExitStack() as recorded:
+        with ranks.agreed():
+            if ranks.is_first():
+                # After the status: drawing takes its time.
+                recorded.enter_context(training_progress.write_gif_after_failure(out))
+                recorded.enter_context(record_status(out, run_info))
+                # After run.json: a run that has its configuration can be resumed.
+                save_config(config, out / "config.yaml")
+        recorded.enter_context(explain_failures(config))
+        on_progress = recorded.enter_context(progress_bar(console))
         train: Callable[..., None] = train_in_one_pass
         if job.network.learns:
             train = partial(train_epochs, resuming=resuming)
@@ -424,7 +486,7 @@ def _train(
             console=console,
             on_progress=on_progress,
         )
-        training_progress.write_progress_gif(out)
+        ranks.by_first(partial(training_progress.write_progress_gif, out))
 
 
 def train_epochs(
@@ -441,7 +503,7 @@ def train_epochs(
     """Train until epochs or time are over, or nothing improves; write each epoch to ``out``.
 
     Between the epochs a part of the validation images is validated, and at the end all of them, for
-    the model that is kept.
+    the model that is kept. Of several processes the first one writes.
 
     Raises:
         NotFiniteError: the loss, its gradient or a score is not finite.
@@ -450,26 +512,28 @@ def train_epochs(
     import torch
 
     from defectkit.deployment.best_model import save_best_model
-    from defectkit.reporting.drawing.training_progress import draw_epoch
-    from defectkit.reporting.training_log import print_epoch, print_finished
+    from defectkit.reporting.training_log import print_finished
+    from defectkit.training.distributed import ending_together, share_learner
     from defectkit.training.hard_places import find_hard_places
-    from defectkit.training.history import write_history
     from defectkit.training.loader import EpochLoader, batches_of_one
     from defectkit.training.loop import train_one_epoch
     from defectkit.training.schedule import Budget
-    from defectkit.training.state import TrainState, build_learner, load_state, save_state
+    from defectkit.training.shared_weights import fit_together
+    from defectkit.training.state import TrainState, build_learner, load_state
     from defectkit.training.validator import Validator
 
     approach, samples, config = job.approach, job.samples, job.approach.config
     network = job.network.to(device).to(memory_format=torch.channels_last)
     if not resuming:  # a checkpoint has what is fitted
-        network.fit_before_training(batches_of_one(samples, device))
+        fit_together(network, lambda: network.fit_before_training(batches_of_one(samples, device)))
     learner = build_learner(network, config.train, device)
     evaluated = learner.evaluated
     loader = EpochLoader(samples, config, workers=config.data.workers, device=device)
     validator = Validator(job, network=evaluated, device=device)
-    fresh = TrainState(validation_seconds=validator.expected_seconds)
-    state = load_state(out, learner, identity=identity) if resuming else fresh
+    state = TrainState(validation_seconds=validator.expected_seconds)
+    if resuming:
+        loaded = ranks.by_first(partial(load_state, out, learner, identity=identity))
+        state = share_learner(learner, loaded)
     budget = Budget(config.train, len(loader), state.seconds, state.validation_seconds)
     if resuming and state.is_finished(config.train, budget):
         print_finished(console, out, state.epoch)
@@ -481,21 +545,45 @@ def train_epochs(
             state.hard_places = find_hard_places(
                 approach, evaluated, samples, known=state.hard_places, epoch=state.epoch
             )
-            result = train_one_epoch(
-                approach, learner, loader, state, budget, on_progress=on_progress
-            )
+            with ending_together():
+                result = train_one_epoch(
+                    approach, learner, loader, state, budget, on_progress=on_progress
+                )
             validation = validator.after_epoch(state, budget, result, on_progress=on_progress)
             state.add_epoch(result, validation, seconds=budget.elapsed())
-            # The checkpoint comes last: a run that is killed before it repeats the epoch, and then
-            # writes the same row, model and picture again; nothing of a finished epoch is lost.
-            write_history(out / "history.csv", state.history)
-            if validation and state.is_kept:
-                save(validation, epoch=state.epoch)
-            draw_epoch(out, validation, epoch=state.epoch, kept_epoch=state.kept_epoch)
-            print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
-            state.seconds, state.validation_seconds = budget.elapsed(), budget.validation_seconds
-            save_state(out, state, learner, identity=identity)
+            ranks.by_first(partial(_write_epoch, out, state, learner, validation, save,
+                budget=budget, console=console, identity=identity))  # fmt: skip
     _settle(job, out, state, validator, save, identity=identity, console=console)
+
+
+def _write_epoch(
+    out: Path,
+    state: "TrainState",
+    learner: "Learner",
+    validation: "Validation | None",
+    save: Callable[..., None],
+    *,
+    budget: "Budget",
+    identity: str,
+    console: Console,
+) -> None:
+    """Write what an epoch has changed, and print its line; ``save`` writes the model.
+
+    The checkpoint comes last: a run that is killed before it repeats the epoch, and then writes the
+    same row, model and picture again; nothing of a finished epoch is lost.
+    """
+    from defectkit.reporting.drawing.training_progress import draw_epoch
+    from defectkit.reporting.training_log import print_epoch
+    from defectkit.training.history import write_history
+    from defectkit.training.state import save_state
+
+    write_history(out / "history.csv", state.history)
+    if validation and state.is_kept:
+        save(validation, epoch=state.epoch)
+    draw_epoch(out, validation, epoch=state.epoch, kept_epoch=state.kept_epoch)
+    print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
+    state.seconds, state.validation_seconds = budget.elapsed(), budget.validation_seconds
+    save_state(out, state, learner, identity=identity)
 
 
 def _settle(
@@ -511,16 +599,19 @@ def _settle(
     """Validate all images for the model that is kept, unless that was done; ``save`` writes it."""
     from defectkit.deployment.best_model import is_settled, load_kept_weights
     from defectkit.reporting.training_log import print_validation
+    from defectkit.training.shared_weights import share_weights
 
     # A run that is killed before this has a model whose thresholds rest on a part of the images.
     images, epoch = len(job.validation_records), state.epoch if state.is_kept else None
-    if is_settled(out, identity=identity, epoch=epoch, images=images):
+    settled = partial(is_settled, out, identity=identity, epoch=epoch, images=images)
+    if ranks.by_first(settled):
         return
     if epoch is None:
         # By its own account: one that was killed between model and checkpoint has a later epoch.
-        epoch = load_kept_weights(out, validator.network)
+        epoch = ranks.by_first(partial(load_kept_weights, out, validator.network))
+        share_weights(validator.network)
     validation = validator.at_the_end()
-    save(validation, epoch=epoch)
+    ranks.by_first(partial(save, validation, epoch=epoch))
     print_validation(console, validation, job, epoch=epoch)
 
 

@@ -126,3 +126,27 @@ def test_a_signal_to_a_command_that_is_done_ends_it_without_a_traceback(number):
     words = [sys.executable, "-c", LATE.format(number=int(number))]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (128 + number, "")
+
+
+NOTED = """
+import signal, sys, time
+from defectkit.signals import noted_signal, noted_signals, orderly_end
+with orderly_end():
+    try:
+        with noted_signals():
+            signal.raise_signal(signal.SIGTERM)
+            print("goes on", noted_signal() if {asked} else "", flush=True)
+        print("after", flush=True)
+    finally:
+        print("cleaned", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "printed", "status"),
+    [(True, "goes on 15\nafter\ncleaned\n", 0), (False, "goes on \ncleaned\n", 143)],
+)
+def test_a_noted_signal_ends_nothing_until_it_is_asked_for(asked, printed, status):
+    words = [sys.executable, "-c", NOTED.format(asked=asked)]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == (printed, status)

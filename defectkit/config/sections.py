@@ -272,7 +272,7 @@ class TrainConfig(_Section):
     samples_per_epoch: Count | None = None
     """Number of samples per epoch; by default two per training image, but at least 128."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Number of samples per step."""
+    """Number of samples per step, of all processes together."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     """`sgd` uses Nesterov momentum."""
     lr: Positive = 1e-3

@@ -7,6 +7,7 @@ score that reaches a threshold (``score >= threshold``) is on its defective side
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -22,6 +23,9 @@ from defectkit.evaluation.ranking import average_precision_of_counts, counts_fro
 from defectkit.evaluation.score_levels import LEVELS, levels_of
 from defectkit.findings import NO_CLASS, best_layers
 from defectkit.regions import DEFECT_OR_NOT
+
+HISTOGRAMS = ("_positive", "_negative", "_region_weight")
+"""The sums of ``PixelMetrics`` by level."""
 
 
 class PixelResult(TypedDict):
@@ -128,6 +132,21 @@ class PixelMetrics:
         self._defective_dice += other._defective_dice
         self._pair_dice += other._pair_dice
         self._image_dice += other._image_dice
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process gets: of the histograms, which are mostly 0, the rest."""
+        state = dict(vars(self))
+        for name in HISTOGRAMS:
+            levels = np.flatnonzero(state[name])
+            state[name] = levels, state[name][levels]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name in HISTOGRAMS:
+            levels, values = state[name]
+            state[name] = np.zeros(LEVELS, values.dtype)
+            state[name][levels] = values
+        vars(self).update(state)
 
     def best_threshold(self) -> tuple[float, float] | None:
         """Return the best threshold in [0, 1] and the pooled Dice, as ``pixel_threshold`` has it.

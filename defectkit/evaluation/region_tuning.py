@@ -98,6 +98,17 @@ class RegionTuning:
             )
             self._rows[level].append(rows)
 
+    def merge(self, other: "RegionTuning") -> None:
+        """Add the images of ``other``, which has the same ``min_area``, after those here."""
+        if self._min_area != other._min_area:
+            raise ValueError("only tunings of the same minimum area can be merged")
+        for level, found in other._rows.items():
+            for rows in found:
+                moved = rows.copy()
+                moved["image"] += len(self._good)
+                self._rows[level].append(moved)
+        self._good += other._good
+
     def choose(
         self, tuning: Tuning, listed: npt.ArrayLike | None = None
     ) -> tuple[Tuning, list[str]]:

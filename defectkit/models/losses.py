@@ -7,15 +7,20 @@ one of three layouts:
 - ``exclusive``, (B, 1 + K, H, W): background first, the classes exclude each other (softmax),
 - ``apart``, (B, 1 + K, H, W): "any defect" first, then the classes, so that *whether* is apart from
   *which* and doubt between two classes hides no defect. For one class (B, 1, H, W).
+
+A batch may be divided among processes: a loss is that of the whole batch.
 """
 
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from segmentation_models_pytorch.losses import DiceLoss
 
 from defectkit.models.network import require_finite
+from defectkit.models.rank_sums import mean_over_ranks, sum_over_ranks
+
+SMALLEST_AREA = 1e-7
+"""A smaller sum of probabilities and true pixels counts as this: no division by 0."""
 
 Layout = Literal["overlapping", "exclusive", "apart"]
 
@@ -140,14 +145,15 @@ def focal_loss(
 def mean_of_counted(pixelwise: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
     """Return the mean of the losses of the ``counted`` pixels, (B, H, W) bool; 0 where none is.
 
-    No pixels are selected: a GPU would have to say first how many they are. ``pixelwise`` is
-    (B, H, W) or (B, N, H, W).
+    Those of all processes count. No pixels are selected: a GPU would have to say first how many
+    they are. ``pixelwise`` is (B, H, W) or (B, N, H, W).
     """
     if counted is None:
-        return pixelwise.mean()
+        return mean_over_ranks(pixelwise)
     if pixelwise.ndim == 4:
         counted = counted[:, None].expand_as(pixelwise)
-    return pixelwise.where(counted, 0.0).sum() / counted.sum().clamp(min=1)
+    total, number = sum_over_ranks(pixelwise.where(counted, 0.0).sum(), counted.sum())
+    return total / number.clamp(min=1)
 
 
 def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -161,7 +167,8 @@ def class_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     pixelwise = -(masks * logits.log_softmax(dim=1)).sum(dim=1) / count.clamp(min=1)
     pixels = (count > 0).sum(dim=(1, 2))  # (B,)
     by_image = pixelwise.sum(dim=(1, 2)) / pixels.clamp(min=1)
-    return by_image.sum() / (pixels > 0).sum().clamp(min=1)
+    total, images = sum_over_ranks(by_image.sum(), (pixels > 0).sum())
+    return total / images.clamp(min=1)
 
 
 def dice_loss(
@@ -189,10 +196,18 @@ def dice_loss(
         probabilities = _probabilities(logits, layout)  # A loss is checked as a whole.
     if counted is not None:
         probabilities = probabilities * counted[:, None]
-    # smp gives absent classes a loss of 0 and counts them in the mean; here they are left out.
-    present = masks.amax(dim=(0, 2, 3)).sum().clamp(min=1)
-    overlap: torch.Tensor = DiceLoss(mode="multilabel", from_logits=False)(probabilities, masks)
-    return overlap * masks.shape[1] / present
+    probabilities, masks = probabilities.flatten(2), masks.flatten(2)
+    found, true, difference = sum_over_ranks(
+        probabilities.sum(dim=(0, 2)),
+        masks.sum(dim=(0, 2)),
+        torch.linalg.vector_norm(probabilities - masks, ord=1, dim=(0, 2)),
+    )
+    common = (found + true - difference) / 2
+    found_alone, true_alone = found - common, true - common
+    areas = common + 0.5 * found_alone + 0.5 * true_alone
+    present = true > 0
+    losses = (1.0 - common / areas.clamp(min=SMALLEST_AREA)) * present
+    return losses.mean() * len(present) / present.sum().clamp(min=1)
 
 
 def image_loss(
@@ -206,9 +221,10 @@ def image_loss(
     defective = masks.float().amax(dim=(1, 2, 3))
     by_image = F.binary_cross_entropy_with_logits(image_logits.float(), defective, reduction="none")
     if counted is None:
-        return by_image.mean()
+        return mean_over_ranks(by_image)
     known = (defective > 0) | counted.all(dim=2).all(dim=1)
-    return (by_image * known).sum() / known.sum().clamp(min=1)
+    total, images = sum_over_ranks((by_image * known).sum(), known.sum())
+    return total / images.clamp(min=1)
 
 
 def _class_indices(masks: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from defectkit import ranks
 from defectkit.approaches.box_samples import resize_side
 from defectkit.config import Config
 from defectkit.errors import (
@@ -28,11 +29,13 @@ def explain_failures(config: Config) -> Iterator[None]:
 
     Raises:
         MemoryShortageError: the machine or its GPU has too little memory.
-        WorkerError: a loader process was killed, crashed, or found no shared memory.
+        WorkerError: a loader process was killed, crashed, or found no shared memory; or another
+            process of the training has ended.
     """
     with _explain_memory_shortage(_way_out(needs_less_memory(config), config)):
         try:
-            yield
+            with ranks.explain_lost_process():
+                yield
         except RuntimeError as error:
             cached = f"; or with fewer images in memory: {NO_CACHE}" if _caches(config) else ""
             text = str(error)

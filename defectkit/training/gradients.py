@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from defectkit import ranks
 from defectkit.approaches.interface import Approach
 from defectkit.errors import DefectkitWarning, is_out_of_memory
 from defectkit.models.network import Network
 from defectkit.training.reduced_precision import reduced_precision
+from defectkit.training.shared_norm import shared_norm
 
 if TYPE_CHECKING:
     from torch.amp import GradScaler
@@ -88,7 +90,7 @@ def _add_parts(
     for part in _split(len(inputs), count):
         share = (part.stop - part.start) / len(inputs)
         own, truth = (inputs, targets) if count == 1 else (inputs[part], _take(targets, part))
-        with reduced_precision(inputs.device, dtype):
+        with reduced_precision(inputs.device, dtype), shared_norm():
             terms = approach.loss(network, own, truth)
         loss = terms["loss"] if count == 1 else share * terms["loss"]
         scaler.scale(loss).backward()
@@ -114,9 +116,10 @@ def _take(targets: Any, part: slice) -> Any:
 def _can_halve(samples: int, count: int, device: torch.device) -> bool:
     """Return whether parts of half the size can be tried.
 
-    Not on a CPU: where the memory of a machine ends, the system ends the process.
+    Not on a CPU: where the memory of a machine ends, the system ends the process. Nor by several
+    processes: each loss waits for the parts of the others.
     """
-    return device.type != "cpu" and samples // (2 * count) >= FEWEST_SAMPLES
+    return device.type != "cpu" and ranks.world() == 1 and samples // (2 * count) >= FEWEST_SAMPLES
 
 
 def _free_memory(device: torch.device) -> None:

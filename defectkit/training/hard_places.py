@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from defectkit import ranks
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.approaches.sample_draws import HardPlace, cuts_crops, in_turn
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
@@ -54,8 +55,12 @@ def find_hard_places(
     ids = {record.image_id for record in scored}
     places = [place for place in known if place.image_id not in ids]
     network.eval()
-    for prediction in predict(approach, network, scored, batch_size=batch_size_for(network)):
-        places += _hardest_places(prediction, apart=config.data.crop // 2)
+    found: list[HardPlace] = []
+    with ranks.agreed():
+        own = scored[ranks.rank() :: ranks.world()]
+        for prediction in predict(approach, network, own, batch_size=batch_size_for(network)):
+            found += _hardest_places(prediction, apart=config.data.crop // 2)
+    places += ranks.from_first([place for part in ranks.gather(found) for place in part])
     places.sort(key=lambda place: (-place.score, place[:3]))
     return places[:MAX_PLACES]
 

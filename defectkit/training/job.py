@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Self
 
 import torch
 
+from defectkit import ranks
 from defectkit.approaches.build import build_approach
 from defectkit.approaches.fused import EarlierRun
 from defectkit.approaches.interface import Approach, Samples
@@ -35,20 +37,24 @@ class TrainingJob:
     out_of_fold: Callable[[], Validation] | None = None
 
     def tried(self, device: torch.device, *, images: int | None = None) -> Self:
-        """Return the job with the times that a trial measures.
+        """Return the job with the times that a trial measures, of several processes in the first.
 
         With ``train.folds``, ``images`` is the number of images in all folds together.
 
         Raises:
             ConfigError, MemoryShortageError: as ``try_training``.
         """
-        expected = try_training(
-            self.approach,
-            self.network,
-            self.samples,
-            self.validation_records,
-            device,
-            images=images,
+        expected = ranks.by_first(
+            partial(
+                try_training,
+                self.approach,
+                self.network,
+                self.samples,
+                self.validation_records,
+                device,
+                images=images,
+                processes=ranks.world(),
+            )
         )
         return replace(self, expected=expected)
 

@@ -5,7 +5,7 @@ change nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -13,12 +13,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from defectkit import launcher, ranks
 from defectkit.approaches.interface import Samples
 from defectkit.approaches.sample_draws import HardPlace, SampleKey
 from defectkit.config import Config
 from defectkit.devices import usable_processors
 from defectkit.errors import DefectkitError
 from defectkit.processes import allowed_workers, explain_failed_start, prepare_worker
+
+Key = TypeVar("Key")
 
 MAX_WORKERS = 8
 """Maximum of loader processes for a CPU, where ``data.workers`` does not say their number."""
@@ -31,16 +34,20 @@ NO_WORKERS = "--set data.workers=0"
 
 
 class EpochLoader:
-    """Batches of an epoch's samples, on the device; loader processes live for the whole run."""
+    """Batches of an epoch's samples, on the device; loader processes live for the whole run.
+
+    Of several processes (``ranks``) each has a part of every batch.
+    """
 
     def __init__(
         self, samples: Samples, config: Config, *, workers: int | None, device: torch.device
     ) -> None:
         if workers is None:
             most = MAX_WORKERS if device.type == "cpu" else MAX_GPU_WORKERS
-            workers = min(max(usable_processors() - 1, 0), most)
+            processors = usable_processors() // launcher.on_this_machine()
+            workers = min(max(processors - 1, 0), most)
         if workers:
-            needed = _prefetched_bytes(samples, config.train.batch_size)
+            needed = _prefetched_bytes(samples, len(own_part(range(config.train.batch_size))))
             workers = allowed_workers(workers, option=NO_WORKERS, shared_bytes=needed)
         self.samples = samples
         self.device = device
@@ -100,6 +107,12 @@ def batches_of_one(samples: Samples, device: torch.device) -> Iterator[tuple[tor
         yield to_device(inputs, device), to_device(targets, device)
 
 
+def own_part(batch: Sequence[Key]) -> list[Key]:
+    """Return the part of a batch that this process has: parts differ by one sample at most."""
+    first, end = (place * len(batch) // ranks.world() for place in (ranks.rank(), ranks.rank() + 1))
+    return list(batch[first:end])
+
+
 def batch_keys(epoch: int, batch: int, batch_size: int) -> list[tuple[int, int]]:
     """Return the sample keys (epoch, index) of one batch, which counts from 0."""
     return [(epoch, batch * batch_size + place) for place in range(batch_size)]
@@ -118,10 +131,10 @@ class _EpochBatches(Sampler[list[SampleKey]]):
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for batch in range(len(self)):
-            yield self.keys(batch)
+            yield own_part(self.keys(batch))
 
     def keys(self, batch: int) -> list[SampleKey]:
-        """Return the keys of one batch of the epoch, which counts from 0."""
+        """Return the keys of one batch of the epoch, which counts from 0: of all processes."""
         keys: list[SampleKey] = []
         for epoch, index in batch_keys(self.epoch, batch, self.batch_size):
             if self.hard_places:

@@ -8,8 +8,10 @@ from functools import partial
 import numpy as np
 import torch
 
+from defectkit import ranks
 from defectkit.approaches.interface import Approach, Samples
 from defectkit.models.network import Batches, Network
+from defectkit.training.distributed import in_step, share_gradients
 from defectkit.training.gradients import add_gradients
 from defectkit.training.loader import EpochLoader, batches_of_one
 from defectkit.training.schedule import Budget, freeze, learning_rate, set_learning_rate
@@ -46,10 +48,12 @@ def train_one_epoch(
     network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
     epoch = state.epoch + 1
     # Dropout and the like draw from torch's generator: keyed by the epoch, a resume draws the same.
+    # Of several processes each draws its own, since each has other samples.
     torch.manual_seed(_epoch_seed(approach.config.seed, epoch))
     network.train()
     encoder_waits = epoch <= config.freeze_encoder_epochs or not config.encoder_lr_factor
     freeze(network, stages=config.freeze_stages, encoder=encoder_waits)
+    trained = share_gradients(network)
     record = StepRecord(
         device,
         scaled=scaler.is_enabled(),
@@ -58,14 +62,14 @@ def train_one_epoch(
     )
     start, done, rate = time.monotonic(), 0, 0.0
 
-    for inputs, targets in loader.epoch(epoch, state.hard_places):
+    for inputs, targets in in_step(loader.epoch(epoch, state.hard_places)):
         progress = budget.progress(state.steps)
         if progress >= 1.0 and done:
             break
         rate = learning_rate(config, progress=progress, epoch=epoch - 1)
         set_learning_rate(optimizer, rate)
         terms = add_gradients(
-            approach, network, inputs, targets,
+            approach, trained, inputs, targets,
             parts=learner.parts, scaler=scaler, dtype=learner.dtype,
         )  # fmt: skip
         scaler.unscale_(optimizer)
@@ -85,7 +89,7 @@ def train_one_epoch(
     return EpochResult(
         losses=record.means(),
         learning_rate=rate,
-        seconds=time.monotonic() - start,
+        seconds=ranks.from_first(time.monotonic() - start),
     )
 
 
@@ -118,7 +122,8 @@ def fit_in_one_pass(
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
+    key = (seed, epoch, ranks.rank()) if ranks.rank() else (seed, epoch)
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
 
 
 def _describe_not_finite(

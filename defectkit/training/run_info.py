@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from defectkit import launcher, ranks
 from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset
 from defectkit.errors import OutputError, TrainingError
@@ -95,7 +96,15 @@ def make_run_info(
         **({"resumed": [*before.get("resumed", []), now]} if before else {}),
         "versions": installed_versions(),
         "command": sys.argv,
+        **_describe_launch(),
     }
+
+
+def _describe_launch() -> dict[str, Any]:
+    """Return by how many processes, and by which launch of them, where there are several."""
+    if ranks.world() == 1:
+        return {}
+    return {"processes": ranks.world(), "launch": launcher.launch_name()}
 
 
 @contextmanager

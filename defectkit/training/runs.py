@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from defectkit import launcher
 from defectkit.config import Config, flatten_settings, load_config
 from defectkit.data.dataset import Dataset
 from defectkit.errors import ConfigError, DatasetError, OutputError, TrainingError
@@ -110,6 +111,13 @@ def _refuse_other_settings(
             f"{', '.join(CHANGEABLE_ON_RESUME)}. Start a new run without --resume and with another "
             "--out."
         )
+
+
+def is_of_this_launch(run: Path) -> bool:
+    """Return whether a run was begun by this ``torchrun``, which has restarted its processes."""
+    if not (run / "config.yaml").is_file():
+        return False
+    return read_run_info(run).get("launch") == launcher.launch_name()
 
 
 def check_run_folder(run: Path, *, resume: bool) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from defectkit import ranks
 from defectkit.config import TrainConfig
 from defectkit.models.network import Network
 
@@ -33,6 +34,8 @@ def build_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimi
         for decays in (False, True)
     ]
     groups = [group for group in groups if group["params"]]
+    # Around a wrapped network nothing would be frozen, and nothing would learn slower.
+    assert pretrained <= {id(parameter) for parameter in network.parameters()}
     match config.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=config.lr, fused=True)
@@ -87,7 +90,8 @@ class Budget:
     """How much of a training is done: by steps, or by the clock where ``max_time`` is set.
 
     ``spent`` is the time in seconds of earlier sessions of a resumed run. By the clock, time is
-    reserved for the validation after the last epoch and that of the whole split.
+    reserved for the validation after the last epoch and that of the whole split. Of several
+    processes the first one's clock counts for all, so all must ask together.
     """
 
     config: TrainConfig
@@ -98,7 +102,7 @@ class Budget:
 
     def elapsed(self) -> float:
         """Return the seconds of training so far, earlier sessions included."""
-        return self.spent + time.monotonic() - self._start
+        return ranks.from_first(self.spent + time.monotonic() - self._start)
 
     def epochs(self, epoch_seconds: float) -> int:
         """Return the number of epochs of the training, if each takes ``epoch_seconds``."""

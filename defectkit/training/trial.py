@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -58,12 +58,13 @@ def try_training(
     device: torch.device,
     *,
     images: int | None = None,
+    processes: int = 1,
 ) -> ExpectedTime:
     """Try a step of training and a part of a validation on a copy of ``network``.
 
     What would end a training in its first epoch ends it here, before there is a run. Returns the
     times that validation takes. With ``train.folds``, ``images`` is the number of images in all
-    folds together.
+    folds together. ``processes`` share each batch and the images of a validation.
 
     Raises:
         ConfigError: the network does not take the samples or images, or ``train.max_time`` is too
@@ -75,8 +76,9 @@ def try_training(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         try:
             with explain_failures(config):
-                step = _try_step(approach, trial, samples, device)
+                step = _try_step(approach, trial, samples, device, processes)
                 expected = _try_validation(approach, trial, samples, validation_records, device)
+                expected = replace(expected, image=expected.image / processes)
         except (AssertionError, RuntimeError, ValueError) as error:
             if reason := _refused_samples(error, config):
                 raise ConfigError(reason) from error
@@ -101,13 +103,15 @@ def _check_time(config: TrainConfig, *, step: float, validation: float) -> None:
 
 
 def _try_step(
-    approach: Approach, network: Network, samples: Samples, device: torch.device
+    approach: Approach, network: Network, samples: Samples, device: torch.device, processes: int
 ) -> float:
     start, config = time.monotonic(), approach.config.train
     if not network.learns:
         network.fit_before_training(islice(batches_of_one(samples, device), TRIED_SAMPLES))
         return time.monotonic() - start
-    keys = batch_keys(1, 0, config.batch_size)
+    # Batches are normalized together, which one process alone needs two samples for.
+    batch_size = max(-(-config.batch_size // processes), min(config.batch_size, 2))
+    keys = batch_keys(1, 0, batch_size)
     inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
     network.train()
     terms = add_gradients(

@@ -4,9 +4,11 @@ import math
 import time
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
+from defectkit import ranks
 from defectkit.approaches.fused import Fused
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.interface import Approach
@@ -14,16 +16,16 @@ from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Float64Array
 from defectkit.data.dataset import ImageRecord
 from defectkit.evaluation.calibration import choose_novelty_threshold, fit_image_mix
-from defectkit.evaluation.drift import Levels, measure_image
+from defectkit.evaluation.drift import Levels
 from defectkit.evaluation.operating_points import choose_thresholds
-from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, batch_size_for, predict
 from defectkit.evaluation.ranking import average_precision
-from defectkit.evaluation.region_tuning import RegionTuning
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.models.network import Batches, Network
 from defectkit.models.novelty.fused_network import FusedNetwork
 from defectkit.training.failures import explain_failed_validation
+from defectkit.training.judged_images import JudgedImages, judge, judge_records
+from defectkit.training.shared_weights import fit_together
 
 WATCHED_IMAGES = 6
 """Number of validation images whose predictions are drawn after each validation."""
@@ -90,6 +92,8 @@ def validate(
 ) -> Validation:
     """Run the network on validation images and choose tuning and thresholds on them.
 
+    Several processes share the images and all return what the first one has chosen.
+
     Args:
         approach: Finds the defects.
         network: The network.
@@ -104,15 +108,15 @@ def validate(
     start = time.monotonic()
     with explain_failed_validation(approach.config):
         if fitted_to is not None:
-            network.fit_after_epoch(fitted_to)
-        fitting = time.monotonic() - start
+            fit_together(network, partial(network.fit_after_epoch, fitted_to))
+        fitting = ranks.from_first(time.monotonic() - start)
         network.eval()
         if isinstance(approach, Fused):
             approach = _tune_novelty(approach, network, records)
-        predictions = predict(approach, network, records, batch_size=batch_size_for(network))
         watched_ids = {record.image_id for record in choose_watched(records, watch)}
-        validation = validate_predictions(approach, predictions, watched_ids=watched_ids)
-    seconds = time.monotonic() - start
+        images = judge_records(approach, network, records, watched_ids=watched_ids)
+        validation = ranks.by_first(partial(_conclude, approach, images))
+    seconds = ranks.from_first(time.monotonic() - start)
     return replace(
         validation, seconds=seconds, image_seconds=(seconds - fitting) / validation.images
     )
@@ -139,31 +143,17 @@ def validate_predictions(
     networks.
     """
     start = time.monotonic()
-    # What is fused is found as before: the trained approach is tuned already.
-    kept = approach.tuning if isinstance(approach, Fused) else None
-    pixels = PixelMetrics(
-        classes=approach.found_classes, threshold=kept.pixel_threshold if kept else None
-    )
-    regions = RegionTuning(min_area=approach.tuning.min_area)
-    watched: list[Prediction] = []
-    given: list[tuple[float, tuple[float, float | None] | None]] = []  # score, witnesses
-    truth: list[bool] = []
-    groups: list[str] = []
-    gray: list[tuple[float, float]] = []
-    for prediction in predictions:
-        judged = prediction.truth.as_found(approach.found_classes)
-        pixels.update(prediction.finding.score_map, judged)
-        if not kept:
-            regions.update(prediction.finding.defect_map, prediction.truth)
-        given.append((prediction.finding.score, prediction.finding.witnesses))
-        truth.append(prediction.record.defective)
-        groups.append(prediction.record.group)
-        gray.append(measure_image(prediction.image, prediction.truth.scope))
-        if prediction.record.image_id in watched_ids:
-            watched.append(prediction)
-    defective = np.array(truth)
-    witnesses = [pair for _, pair in given if pair is not None]
+    validation = _conclude(judge(approach, predictions, watched_ids=watched_ids))
+    seconds = time.monotonic() - start
+    return replace(validation, seconds=seconds, image_seconds=seconds / validation.images)
+
+
+def _conclude(images: JudgedImages) -> Validation:
+    """Return the metrics of judged images, and choose on them; the time is not known here."""
+    kept, pixels, defective = images.kept, images.pixels, images.defective
+    witnesses = [pair for pair in images.witnesses if pair is not None]
     image_mix = fit_image_mix(witnesses, defective) if not kept else ImageMix()
+    given = zip(images.scores, images.witnesses, strict=True)
     scores = np.array([image_mix.score(*pair) if pair else score for score, pair in given])
     thresholds, warnings = choose_thresholds(scores, defective)
     tuning_warnings: list[str] = []
@@ -172,11 +162,10 @@ def validate_predictions(
     else:
         # Where no defect is labeled, a region begins where an image begins to be no longer good.
         pixel_threshold, dice = pixels.best_threshold() or (thresholds.low, None)
-        tuning, tuning_warnings = regions.choose(
+        tuning, tuning_warnings = images.regions.choose(
             Tuning(pixel_threshold=pixel_threshold, image_mix=image_mix),
             listed=scores >= thresholds.low,
         )
-    seconds = time.monotonic() - start
     return Validation(
         image_ap=average_precision(defective, scores),
         pixel_ap=pixels.result()["average_precision"],
@@ -185,20 +174,11 @@ def validate_predictions(
         thresholds=thresholds,
         warnings=tuple(warnings),
         tuning_warnings=tuple(tuning_warnings),
-        levels=Levels.of(scores, gray, defective, groups),
-        seconds=seconds,
-        image_seconds=seconds / len(scores),
-        watched=tuple(_mixed(one, image_mix) for one in watched),
+        levels=Levels.of(scores, images.gray, defective, images.groups),
+        seconds=0.0,
+        image_seconds=0.0,
+        watched=images.watched_with(image_mix),
     )
-
-
-def _mixed(prediction: Prediction, image_mix: ImageMix) -> Prediction:
-    """Return the prediction with the score that its image gets from now on."""
-    witnesses = prediction.finding.witnesses
-    if witnesses is None:
-        return prediction
-    score = image_mix.score(*witnesses)
-    return replace(prediction, finding=replace(prediction.finding, score=score))
 
 
 def choose_watched(records: Sequence[ImageRecord], count: int) -> list[ImageRecord]:

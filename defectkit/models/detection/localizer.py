@@ -16,6 +16,7 @@ from defectkit.models.detection.detector import Detections, Detector, Targets
 from defectkit.models.detection.top_down import TopDown
 from defectkit.models.encoders import StateDict, build_features, normalization
 from defectkit.models.network import require_finite
+from defectkit.models.rank_sums import mean_of_shares, sum_over_ranks
 
 REDUCTIONS = (16, 32)
 WIDTH = 128
@@ -99,11 +100,14 @@ class Localizer(Detector):
         share = _center_weights(true, centers) * defective[:, None]  # (B, M)
         target = true[:, None].expand_as(proposals)
         loss = box_regression_loss(proposals, target, kind=self.box_loss)  # (B, M)
-        count = defective.sum().clamp(min=1)
+        place, box, count = sum_over_ranks(
+            -(share * attention).sum(), (share * loss).sum(), defective.sum()
+        )
+        count = count.clamp(min=1)
         return {
-            "class": F.cross_entropy(logits, label),
-            "place": -(share * attention).sum() / count,
-            "box": self.box_loss_weight * (share * loss).sum() / count,
+            **mean_of_shares({"class": F.cross_entropy(logits, label)}, len(label)),
+            "place": place / count,
+            "box": self.box_loss_weight * box / count,
         }
 
     def _detections(

@@ -37,6 +37,7 @@ from defectkit.models.detection.torchvision_adapters import (
     to_torchvision_targets,
 )
 from defectkit.models.encoders import StateDict, build_features, normalization
+from defectkit.models.rank_sums import mean_of_shares
 
 MAX_LEVELS = 6
 WIDTH = 64
@@ -78,7 +79,7 @@ class TorchvisionDetector(Detector):
             found = self.detector(pixels)
             return [from_torchvision_detections(one, first_label=first_label) for one in found]
         truth = to_torchvision_targets(targets, first_label=first_label)
-        return from_torchvision_losses(self.detector(pixels, truth))
+        return mean_of_shares(from_torchvision_losses(self.detector(pixels, truth)), len(images))
 
 
 def build_detector(

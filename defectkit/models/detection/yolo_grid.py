@@ -30,6 +30,7 @@ from defectkit.models.detection.detector import Detections, Detector, Targets
 from defectkit.models.detection.top_down import TopDown
 from defectkit.models.encoders import StateDict, build_features, normalization
 from defectkit.models.network import Batches, require_finite
+from defectkit.models.rank_sums import sum_over_ranks
 
 MAX_ENCODER_STRIDE = 32
 WIDTH = 128
@@ -188,7 +189,6 @@ class YoloGrid(Detector):
         """
         positive = matches >= 0  # (B, P)
         counted = matches != IGNORED
-        count = positive.sum().clamp(min=1)
         objectness = sigmoid_focal_loss(raw[..., 4], positive.float(), alpha=0.5)
         pairs = zip(targets, matches.clamp(min=0), strict=True)
         true, labels = (
@@ -205,10 +205,17 @@ class YoloGrid(Detector):
         scores = raw[..., 5:]
         one_hot = labels[..., None] == torch.arange(scores.shape[2], device=scores.device)
         classes = F.binary_cross_entropy_with_logits(scores, one_hot.float(), reduction="none")
+        total, boxed, classed, count = sum_over_ranks(
+            objectness.where(counted, 0.0).sum(),
+            box.where(positive, 0.0).sum(),
+            classes.where(positive[..., None], 0.0).sum(),
+            positive.sum(),
+        )
+        count = count.clamp(min=1)
         return {
-            "objectness": objectness.where(counted, 0.0).sum() / count,
-            "box": self.box_loss_weight * box.where(positive, 0.0).sum() / count,
-            "class": classes.where(positive[..., None], 0.0).sum() / count,
+            "objectness": total / count,
+            "box": self.box_loss_weight * boxed / count,
+            "class": classed / count,
         }
 
     def _truth_of_each(

@@ -21,6 +21,7 @@ from defectkit.models.detection.torchvision_adapters import (
     require_finite_scores,
     to_torchvision_targets,
 )
+from defectkit.models.rank_sums import mean_of_shares
 
 HIDDEN = 256
 """Features of a region before the last layer."""
@@ -77,5 +78,5 @@ class FastRCNN(Detector):
         truth = None if targets is None else to_torchvision_targets(targets, first_label=1)
         found, losses = self.regions(maps, proposals, sizes, truth)
         if targets is not None:
-            return from_torchvision_losses(losses)
+            return mean_of_shares(from_torchvision_losses(losses), len(images))
         return [from_torchvision_detections(one, first_label=1) for one in found]

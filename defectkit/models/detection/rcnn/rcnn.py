@@ -25,6 +25,7 @@ from defectkit.models.detection.torchvision_adapters import (
     to_torchvision_targets,
 )
 from defectkit.models.network import Batches, require_finite
+from defectkit.models.rank_sums import mean_of_shares
 
 Examples = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -107,7 +108,8 @@ class RCNN(Detector):
         ]
         boxes, labels = zip(*chosen, strict=True)
         logits = self.classifier(self.hidden(self._pooled_features(images, list(boxes))))
-        return {"class": F.cross_entropy(logits.float(), torch.cat(labels))}
+        loss = F.cross_entropy(logits.float(), torch.cat(labels))
+        return mean_of_shares({"class": loss}, len(logits))
 
     def fit_after_epoch(self, samples: Batches) -> None:
         """Fit the linear models to regions of the first 96 images of ``samples``.
