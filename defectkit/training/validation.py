@@ -115,7 +115,7 @@ def validate(
             approach = _tune_novelty(approach, network, records)
         watched_ids = {record.image_id for record in choose_watched(records, watch)}
         images = judge_records(approach, network, records, watched_ids=watched_ids)
-        validation = ranks.by_first(partial(_conclude, approach, images))
+        validation = ranks.by_first(partial(_conclude, images))
     seconds = ranks.from_first(time.monotonic() - start)
     return replace(
         validation, seconds=seconds, image_seconds=(seconds - fitting) / validation.images
