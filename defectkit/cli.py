@@ -28,6 +28,7 @@ from defectkit.pipelines import (
     evaluate,
     export,
     inspect,
+    merge,
     plan,
     prepare,
     suspects,
@@ -96,7 +97,7 @@ def _add_command(
         _check_current_folder()
         with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
             result = pipeline.run(*arguments, **options, console=console)
-        if pipeline is inspect and result.unreadable:
+        if getattr(result, "unreadable", 0):
             raise typer.Exit(UNREADABLE)
 
     name = name or pipeline.__name__.rpartition(".")[2]
@@ -108,7 +109,7 @@ def _add_command(
 
 for _pipeline in (prepare, train, evaluate, inspect, compare, export):
     _add_command(app, _pipeline, panel="Main job")
-for _pipeline in (plan, suspects, synth):
+for _pipeline in (merge, plan, suspects, synth):
     _add_command(app, _pipeline, panel="More")
 _add_command(labels_app, convert)
 
