@@ -7,8 +7,8 @@ that a shard that was killed has none.
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -197,6 +197,20 @@ def link_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
     except OSError as error:
         raise output_error(target, error) from error
+
+
+@contextmanager
+def remove_if_failed(results: Results, names: Iterable[str]) -> Iterator[None]:
+    """Leave nothing of a merge that fails: the shards still have all of it.
+
+    ``names`` are those that ``write_results`` got.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, OutputError):  # The error that ended the work matters more.
+            results.make_folder(names)
+        raise
 
 
 def remove_shards(shards: Sequence[WrittenShard]) -> list[Path]:

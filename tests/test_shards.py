@@ -35,7 +35,8 @@ def test_a_shard_is_named_by_its_number_and_the_number_of_all(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "0/4", "5/4", "1/0", "a/b", "1", "1/2/3", "-1/4", "1/4 ", "1.0/4", "1/100001", "٣/٤"]
+    "text",
+    ["", "0/4", "5/4", "1/0", "a/b", "1", "1/2/3", "-1/4", "1/4 ", "1.0/4", "1/100001", "٣/٤"],
 )
 def test_what_is_no_shard_is_refused(text):
     with pytest.raises(ConfigError, match=r"is no shard\. Give its number, from 1 on, .* 2/4\."):
@@ -100,7 +101,9 @@ def test_damaged_shards_are_refused(tmp_path):
 
     def refused(reason: str) -> None:
         way_out = r"\. Run the command again with --shard 2/2; then merge again\."
-        with pytest.raises(ConfigError, match=rf"shard 2/2 in .*2-of-2 cannot .*{reason}.*{way_out}"):
+        with pytest.raises(
+            ConfigError, match=rf"shard 2/2 in .*2-of-2 cannot .*{reason}.*{way_out}"
+        ):
             read_shards(tmp_path)
         shutil.rmtree(folder)
         write(tmp_path, 2, 2)

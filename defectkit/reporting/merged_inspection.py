@@ -47,7 +47,10 @@ def merge_inspection(
         if name.startswith("overlays/")
     ]
     names = [*TABLES, *(name for _, name in overlays)]
-    with write_results(out, kind=KIND, head=HEAD, names=names) as results:
+    with (
+        write_results(out, kind=KIND, head=HEAD, names=names) as results,
+        shards.remove_if_failed(results, names),
+    ):
         for source, name in overlays:
             shards.link_file(source, results.folder / name)
         for column, name in enumerate(TABLES):
