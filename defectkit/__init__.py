@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from defectkit.pipelines.evaluate import run as evaluate
     from defectkit.pipelines.export import run as export
     from defectkit.pipelines.inspect import run as inspect
+    from defectkit.pipelines.merge import run as merge
     from defectkit.pipelines.plan import run as plan
     from defectkit.pipelines.prepare import run as prepare
     from defectkit.pipelines.suspects import run as suspects
@@ -46,6 +47,7 @@ __all__ = [
     "export",
     "inspect",
     "load",
+    "merge",
     "plan",
     "prepare",
     "suspects",
@@ -79,13 +81,14 @@ def __getattr__(name: str) -> Any:
         evaluate,
         export,
         inspect,
+        merge,
         plan,
         prepare,
         suspects,
         train,
     )
 
-    pipelines = (compare, evaluate, export, inspect, plan, prepare, suspects, train)
+    pipelines = (compare, evaluate, export, inspect, merge, plan, prepare, suspects, train)
     return {run.__name__: run for run in (checked(pipeline.run) for pipeline in pipelines)}[name]
 
 

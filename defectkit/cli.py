@@ -29,6 +29,7 @@ from defectkit.pipelines import (
     evaluate,
     export,
     inspect,
+    merge,
     plan,
     prepare,
     suspects,
@@ -102,7 +103,7 @@ def _add_command(
             )
         with _failures_told():  # typer has meanings of its own for EOFError and broken pipes
             result = pipeline.run(*arguments, **options, console=console)
-        if pipeline is inspect and result.unreadable:
+        if getattr(result, "unreadable", 0):
             raise typer.Exit(UNREADABLE)
 
     name = name or pipeline.__name__.rpartition(".")[2]
@@ -114,7 +115,7 @@ def _add_command(
 
 for _pipeline in (prepare, train, evaluate, inspect, compare, export):
     _add_command(app, _pipeline, panel="Main job")
-for _pipeline in (plan, suspects, synth):
+for _pipeline in (merge, plan, suspects, synth):
     _add_command(app, _pipeline, panel="More")
 _add_command(labels_app, convert)
 

@@ -16,14 +16,34 @@ class GrowingCsv:
     has no space for, none is.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], *, keep: int = 0) -> None:
+        """Create the file, or go on with one that is there.
+
+        Args:
+            path: the file.
+            columns: the names of the columns.
+            keep: number of bytes of whole rows, the header with them, that stay of a file that is
+                there; what follows is cut off. 0 creates a new file.
+
+        Raises:
+            OutputError: the file exists or, with ``keep``, is missing; or it cannot be written.
+        """
         self._path = path
-        self._size = 0
+        self._size = keep
         try:
-            self._file = path.open("xb", buffering=0)
+            self._file = path.open("r+b" if keep else "xb", buffering=0)
+            if keep:
+                self._file.truncate(keep)
+                self._file.seek(keep)
         except OSError as error:
             raise output_error(path, error) from error
-        self.append([columns])
+        if not keep:
+            self.append([columns])
+
+    @property
+    def size(self) -> int:
+        """Number of bytes in the file."""
+        return self._size
 
     def append(self, rows: Iterable[Sequence[object]]) -> None:
         """Append rows.
@@ -31,7 +51,15 @@ class GrowingCsv:
         Raises:
             OutputError, DiskFullError: they cannot be written.
         """
-        content = memoryview(csv_text(rows).encode("utf-8", "backslashreplace"))
+        self.append_lines(csv_text(rows).encode("utf-8", "backslashreplace"))
+
+    def append_lines(self, lines: bytes) -> None:
+        """Append rows as they are in another such file.
+
+        Raises:
+            OutputError, DiskFullError: they cannot be written.
+        """
+        content = memoryview(lines)
         try:
             while content:
                 content = content[self._file.write(content) :]

@@ -102,11 +102,12 @@ class Results:
             if PurePath(name).as_posix() in self.earlier:
                 raise self._foreign(source, "is an earlier result, which this would replace")
 
-    def make_folder(self, names: Iterable[str]) -> None:
+    def make_folder(self, names: Iterable[str], *, keep: bool = False) -> None:
         """Make the folder to write to; what a command that did not end left there is removed.
 
         Args:
             names: files of the results; what lies beside these and their folders is the user's.
+            keep: whether it stays instead.
 
         Raises:
             OutputError: it is the user's or has files of the user, or it cannot be made.
@@ -121,7 +122,8 @@ class Results:
             for name in files_below(self.folder):
                 if name.split("/")[0] not in own:
                     raise self._foreign(self.folder / name)
-            _remove_staging(self.folder)
+            if not keep:
+                _remove_staging(self.folder)
         Marker(self.kind, complete=False, files={}).write(self.folder)
 
     def publish(self, *, complete: bool) -> None:
@@ -187,6 +189,7 @@ def write_results(
     names: Iterable[str] = (),
     sources: Iterable[Path] = (),
     adopt: Iterable[str] = (),
+    keep: bool = False,
     otherwise: str = "choose another folder",
 ) -> Iterator[Results]:
     """Lock the folder ``out``, yield where to write results, and put them in place at the end.
@@ -203,6 +206,7 @@ def write_results(
             command is refused.
         sources: files to read, none of which may be one to replace.
         adopt: files in ``out`` that the command did not write, to be replaced all the same.
+        keep: whether what a command that did not end left is not removed.
         otherwise: another way out than to wait, or to move what is in the way; "" for none.
 
     Raises:
@@ -219,7 +223,7 @@ def write_results(
         results = _plan(check_out(out, kind), kind, head, adopt, otherwise)
         results.refuse_sources(sources)
         results.refuse_foreign(names)
-        results.make_folder(names)
+        results.make_folder(names, keep=keep)
         try:
             yield results
         except BaseException:
@@ -283,8 +287,7 @@ def _have_same_bytes(path: Path, other: Path) -> bool:
 
 def _parents(names: Iterable[str]) -> set[PurePosixPath]:
     """Return the folders, all the way up, that lead to files."""
-    parents = {parent for name in names for parent in PurePosixPath(name).parents}
-    return parents - {PurePosixPath()}
+    return {one for name in names for one in PurePosixPath(name).parents} - {PurePosixPath()}
 
 
 def _remove_staging(folder: Path) -> None:

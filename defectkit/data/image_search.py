@@ -29,11 +29,15 @@ PATTERN = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFile:
-    """An image by its id; ``problem`` says why it is not to be opened, "" if it is."""
+    """An image by its id; ``problem`` says why it is not to be opened, "" if it is.
+
+    ``number`` is its place among all files of a search, from 1 on.
+    """
 
     image_id: str
     path: Path
     problem: str = ""
+    number: int = 0
 
 
 @dataclass(slots=True)
@@ -106,8 +110,10 @@ def search_images(
         for whole, (entry, below) in found.items()
     ]
     search.files = [
-        ImageFile(image_id=image_id, path=entry.path, problem=entry.problem)
-        for image_id, (entry, _) in zip(_unique(names), found.values(), strict=True)
+        ImageFile(image_id=image_id, path=entry.path, problem=entry.problem, number=number)
+        for number, (image_id, (entry, _)) in enumerate(
+            zip(_unique(names), found.values(), strict=True), start=1
+        )
     ]
     return search
 

@@ -1,7 +1,8 @@
 """The images of an inspection, read file by file and page by page, or what is wrong with them."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from defectkit.labels.scope import EVERYWHERE, Scope, read_scope
 
 MUCH_CLIPPED = 0.01
 """Shares of pixel values outside of the window that are told to the user, above this one."""
+FEWER_PAGES = "it has fewer pages or frames than when the inspection began: it was changed."
 SEVERAL_PAGES = "several pages or frames; the first alone was inspected"
 
 
@@ -65,21 +67,31 @@ class ImageReader:
     first_page: bool
     _ids: set[str] = field(default_factory=set)
 
-    def read(self, files: Sequence[ImageFile]) -> Iterator[ImageToInspect]:
-        """Yield the images of files, one or more for each; none is read before it is asked for."""
-        self._ids = {file.image_id for file in files}
+    def read(
+        self, files: Sequence[ImageFile], *, ids: Iterable[str] = (), done: int = 0
+    ) -> Iterator[ImageToInspect]:
+        """Yield the images of files, one or more for each; none is read before it is asked for.
+
+        Args:
+            files: the files.
+            ids: the ids of other images, which no page gets.
+            done: number of images of the first file that are left out.
+        """
+        self._ids = {file.image_id for file in files}.union(ids)
         for file in files:
             try:
-                yield from self._read_file(file)
+                yield from self._read_file(file, done if file is files[0] else 0)
             except Exception as error:
                 problem = reason_for(error, file.path)
                 yield ImageToInspect(file=file, image_id=file.image_id, problem=problem)
 
-    def _read_file(self, file: ImageFile) -> Iterator[ImageToInspect]:
+    def _read_file(self, file: ImageFile, done: int) -> Iterator[ImageToInspect]:
         if file.problem:
             raise ImageError(file.problem)
         content, name = read_image_bytes(file.path), str(file.path)
         pages = ImagePages(content, name=name, pages=self.model.pixels.pages)
+        if done and done >= len(pages.numbers):
+            raise ImageError(FEWER_PAGES)
         if self.first_page or len(pages.numbers) == 1:
             left_out = pages.has_several and not pages.stacked
             notes = (SEVERAL_PAGES,) if left_out else ()
@@ -88,7 +100,7 @@ class ImageReader:
             yield source
             return
         ids = self._ids_of_pages(file, len(pages.numbers))
-        for image_id, number in zip(ids, pages.numbers, strict=True):
+        for image_id, number in islice(zip(ids, pages.numbers, strict=True), done, None):
             is_last = image_id == ids[-1]
             try:
                 yield self._prepare(file, image_id, pages.read(number), ends_file=is_last)

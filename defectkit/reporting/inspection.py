@@ -1,10 +1,9 @@
 """An inspection in progress: image by image, where one image's trouble is one row."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import Progress
@@ -18,6 +17,7 @@ from defectkit.findings import Finding
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
+from defectkit.reporting.inspection_progress import has_overlay
 from defectkit.reporting.inspection_tables import InspectionTables
 from defectkit.reporting.stages import Room, Stage, run_stages
 from defectkit.terminal import one_line
@@ -48,49 +48,52 @@ class Inspection:
     Attributes:
         model: the model.
         roi: what ``--roi`` names.
-        tables: where the rows are written.
-        overlays: the folder of the overlays.
+        tables: where the rows are written, with the overlays beside them.
         drawn: which images get an overlay.
         first_page: whether the first page of each file is inspected alone.
         all_regions: whether regions of good images are listed too.
         console: where to report.
-        notes: what is to be said of how images were read, with their ids.
     """
 
     model: LoadedModel
     roi: RoiSource | None
     tables: InspectionTables
-    overlays: Path
     drawn: Overlays
     first_page: bool
     all_regions: bool
     console: Console
-    notes: dict[str, list[str]] = field(default_factory=dict)
 
-    def inspect(self, files: Sequence[ImageFile]) -> None:
+    def inspect(self, files: Sequence[ImageFile], *, ids: Collection[str] = ()) -> None:
         """Inspect files; if this is interrupted, those that are left are listed as errors.
 
         While the rows of an image are written, the next ones are drawn, looked at by the network
-        and read.
+        and read. What is done already, as the tables say, is left out.
+
+        Args:
+            files: all files, also those that are done.
+            ids: the ids of images that are not inspected here, which no page gets.
 
         Raises:
             OutputError: a table or an overlay cannot be written.
         """
-        waiting = deque(files)
+        progress = self.tables.progress
+        waiting = deque(files[progress.files :])
         reader = ImageReader(model=self.model, roi=self.roi, first_page=self.first_page)
         room = Room(PIXELS_AHEAD)
         stages = [Stage(self._find, self.model.parallel), Stage(self._draw)]
-        results = run_stages(_with_room(reader.read(files), room), stages, ahead=AHEAD, room=room)
+        known = {file.image_id for file in files}.union(ids, progress.ids)
+        sources = reader.read(tuple(waiting), ids=known, done=progress.pages)
+        results = run_stages(_with_room(sources, room), stages, ahead=AHEAD, room=room)
         silent = not self.console.is_terminal
         try:
-            with closing(results), Progress(console=self.console, disable=silent) as progress:
-                bar = progress.add_task("inspecting", total=len(files))
+            with closing(results), Progress(console=self.console, disable=silent) as bars:
+                bar = bars.add_task("inspecting", total=len(files), completed=progress.files)
                 for found in results:
                     self._write(found)
                     room.give_back(found.source.pixels)
                     if found.source.ends_file:
                         waiting.popleft()
-                        progress.advance(bar)
+                        bars.advance(bar)
         except BaseException:
             with suppress(OutputError):  # The disk may be full.
                 self.tables.add_errors((file.image_id, STOPPED) for file in waiting)
@@ -111,7 +114,7 @@ class Inspection:
         source, finding, judgment = found.source, found.finding, found.judgment
         if source.image is None or finding is None or judgment is None:
             return found
-        if self.drawn == "none" or (self.drawn == "flagged" and judgment.verdict == "good"):
+        if not has_overlay(judgment.verdict, self.drawn):
             return found
         try:
             overlay = encode_overlay(
@@ -126,17 +129,24 @@ class Inspection:
         return Found(source=source, finding=finding, judgment=judgment, overlay=overlay)
 
     def _write(self, found: Found) -> None:
-        """Write the overlay and the rows of an image; the overlay first."""
+        """Write the overlay and the rows of an image; the overlay first, that it is done last."""
         source, finding, judgment = found.source, found.finding, found.judgment
+        verdict = ""
         if finding is None or judgment is None:
             self._add_problem(source, found.problem)
-            return
-        with self._trouble_as_row(source):
-            if found.overlay:
-                found.overlay.write(self.overlays / overlay_name(source.image_id))
-            self.tables.add(source.image_id, judgment, finding, self.model.found_classes)
-            for note in source.notes:
-                self.notes.setdefault(note, []).append(source.image_id)
+        else:
+            with self._trouble_as_row(source):
+                if found.overlay:
+                    found.overlay.write(self.tables.overlays / overlay_name(source.image_id))
+                self.tables.add(source.image_id, judgment, finding, self.model.found_classes)
+                verdict = judgment.verdict
+        self.tables.end_image(
+            source.image_id,
+            verdict,
+            file=source.file.number,
+            is_last=source.ends_file,
+            notes=source.notes if verdict else (),
+        )
 
     @contextmanager
     def _trouble_as_row(self, source: ImageToInspect) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """The tables of an inspection, whose rows are on disk as they come."""
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,8 @@ from defectkit.evaluation.verdicts import Judgment
 from defectkit.findings import NO_CLASS, Finding, best_layers
 from defectkit.growing_csv import GrowingCsv
 from defectkit.labels import rle
+from defectkit.reporting.inspection_progress import COLUMNS as PROGRESS_COLUMNS
+from defectkit.reporting.inspection_progress import PROGRESS, Progress, Step
 
 FINDING_COLUMNS = ("image_id", "verdict", "score", "class_id", "rle")
 REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
@@ -19,26 +20,30 @@ ERROR_COLUMNS = ("image_id", "error")
 
 
 class InspectionTables:
-    """``findings.csv``, ``regions.csv`` and ``errors.csv``.
+    """``findings.csv``, ``regions.csv`` and ``errors.csv``, and with them ``progress.csv``.
 
     Attributes:
-        verdicts: number of images with each verdict.
-        n_errors: number of images that were not inspected.
+        progress: how far the inspection has come; where it has rows, they stay.
+        overlays: the folder of the overlays.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.verdicts: Counter[str] = Counter()
-        self.n_errors = 0
+    def __init__(self, folder: Path, progress: Progress | None = None) -> None:
+        self.progress = progress or Progress()
+        self.overlays = folder / "overlays"
         self._folder = folder
         self._files = ExitStack()
 
     def __enter__(self) -> Self:
+        sizes = self.progress.sizes
+
         def create(name: str, columns: Sequence[str]) -> GrowingCsv:
-            return self._files.enter_context(GrowingCsv(self._folder / name, columns))
+            table = GrowingCsv(self._folder / name, columns, keep=sizes.get(name, 0))
+            return self._files.enter_context(table)
 
         self._findings = create("findings.csv", FINDING_COLUMNS)
         self._regions = create("regions.csv", REGION_COLUMNS)
         self._errors = create("errors.csv", ERROR_COLUMNS)
+        self._progress = create(PROGRESS, PROGRESS_COLUMNS)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,10 +71,31 @@ class InspectionTables:
             for region in finding.regions
         )
         self._findings.append(rows or [(*head, None, None)])
-        self.verdicts[judgment.verdict] += 1
 
     def add_errors(self, reasons: Iterable[tuple[str, str]]) -> None:
         """Add images that were not inspected, by id, each with the reason."""
-        rows = list(reasons)
-        self._errors.append(rows)
-        self.n_errors += len(rows)
+        self._errors.append(reasons)
+
+    def end_image(
+        self, image_id: str, verdict: str, *, file: int, is_last: bool, notes: tuple[str, ...] = ()
+    ) -> None:
+        """Say that all rows of an image and its overlay are written.
+
+        Args:
+            image_id: its id.
+            verdict: its verdict, "" if it was not inspected.
+            file: the number of its file.
+            is_last: whether it is the last image of its file.
+            notes: what is to be said of how it was read.
+        """
+        step = Step(
+            file=file,
+            page=self.progress.pages + 1,
+            is_last=is_last,
+            image_id=image_id,
+            verdict=verdict,
+            sizes=(self._findings.size, self._regions.size, self._errors.size),
+            notes=notes,
+        )
+        self._progress.append([step.row()])
+        self.progress.add(step)

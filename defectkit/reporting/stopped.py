@@ -10,13 +10,20 @@ from defectkit.terminal import one_line
 
 
 @contextmanager
-def tell_if_stopped(console: Console, results: Results, table: str) -> Iterator[None]:
-    """Say where the rows of ``table`` will lie, if it was begun and anything ends the work."""
+def tell_if_stopped(
+    console: Console, results: Results, table: str, *, way_on: str = ""
+) -> Iterator[None]:
+    """Say where the rows of ``table`` will lie, if it was begun and anything ends the work.
+
+    ``way_on`` is a sentence that follows: how the work goes on.
+    """
     try:
         yield
     except BaseException:
         if (results.folder / table).is_file():
-            console.print(one_line(_where_rows_are(results, table)), soft_wrap=True)
+            told = _where_rows_are(results, table)
+            told = f"{told.removesuffix('.')}. {way_on}" if way_on else told
+            console.print(one_line(told), soft_wrap=True)
         raise
 
 

@@ -127,7 +127,8 @@ def test_a_stopped_inspection_leaves_the_results_of_an_earlier_one(
     assert ids_in(done.out / "unfinished") == NAMES[1:2]
     assert console.file.getvalue() == (
         f"stopped; the earlier results in {done.out} are kept. The rows so far are in "
-        f"{done.out / 'unfinished'}, until the next inspection removes them.\n"
+        f"{done.out / 'unfinished'}, until the next inspection removes them. The same command with "
+        "--resume continues there.\n"
     )
     monkeypatch.undo()
     note = "note: removed the rows that a stopped inspection had left"

@@ -107,7 +107,7 @@ def test_in_one_process_nothing_is_added():
     network = Tiny()
     assert distributed.share_gradients(network) is network
     assert list(distributed.in_step(iter([1, 2]))) == [1, 2]
-    with distributed.ending_together(), distributed.step_settings(CPU, None):
+    with distributed.ending_together():
         pass
 
 

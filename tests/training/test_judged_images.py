@@ -28,7 +28,7 @@ def test_images_judged_apart_and_sent_are_those_judged_together(images):
         apart.merge(copy.deepcopy(judge(approach, [one], watched_ids=watched)))
     assert apart.pixels.result() == together.pixels.result()
     assert apart.pixels.best_threshold() == together.pixels.best_threshold()
-    one, other = (_conclude(approach, judged) for judged in (together, apart))
+    one, other = (_conclude(judged) for judged in (together, apart))
     assert [p.record.image_id for p in other.watched] == [p.record.image_id for p in one.watched]
     assert len(one.watched) == 2
     for field in dataclasses.fields(one):
