@@ -82,6 +82,8 @@ def run(
         ImageError: There is no image at all, or something that is given is missing.
         OutputError: ``out`` cannot be written, or has other results.
     """
+    # Long: the command's parameters are declared here alone, and imports that would slow down its
+    # help stand here, too.
     from defectkit.data.image_search import search_images
     from defectkit.deployment.load_model import load_model
     from defectkit.reporting.inspection import Inspection

@@ -32,8 +32,9 @@ OF_OTHERS = {
     "--only",
     "--install-completion",
     "--directory",
+    *("--array", "--max-restarts", "--nnodes", "--nproc-per-node", "--standalone"),
 }
-"""Options of benchmarks, of typer and of Python."""
+"""Options of benchmarks, of typer, of Python, of torchrun and of SLURM."""
 SECTIONS = "|".join(Config.model_fields)
 OPTION = re.compile(
     r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?"
