@@ -127,8 +127,12 @@ def test_a_killed_launcher_leaves_no_process_and_the_run_is_resumed(dataset_fold
     wait_for_epoch(run, 1, process)
     started = children(process)
     process.kill()
-    process.communicate(timeout=120)  # until the last of them has closed the output
-    assert not any(map(is_running, started))
+    try:
+        process.communicate(timeout=60)  # until the last of them has closed the output
+        assert not any(map(is_running, started))
+    finally:
+        for number in filter(is_running, started):
+            os.kill(number, signal.SIGKILL)
     assert status(run) == "interrupted"
     epochs = len(read_history(run / "history.csv")) + 1
     words = train_words(dataset_folder, run)[:7]
