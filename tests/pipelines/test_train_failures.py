@@ -214,11 +214,23 @@ def fill_the_disk(patch: pytest.MonkeyPatch) -> None:
     """From now on each write fails half-way."""
     write = Path.write_bytes
 
-    def fail(path: Path, content: bytes) -> None:
-        write(path, content[: len(content) // 2])
+    def fail_now() -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    def fail(path: Path, content: bytes) -> None:
+        write(path, content[: len(content) // 2])
+        fail_now()
+
+    open_file = Path.open
+
+    def open_full(path: Path, mode: str = "r", **options: object) -> object:
+        file = open_file(path, mode, **options)
+        if mode == "w":  # as tables are written, row by row
+            patch.setattr(file, "write", lambda _: fail_now(), raising=False)
+        return file
+
     patch.setattr(Path, "write_bytes", fail)
+    patch.setattr(Path, "open", open_full)
 
 
 def raises(error: Exception) -> Callable:
