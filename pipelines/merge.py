@@ -40,18 +40,17 @@ def run(folder: str | Path, *, console: Console | None = None) -> "InspectSummar
         ConfigError: A shard is missing, damaged, or does not belong to the others.
         OutputError: The folder cannot be written, or has other results.
     """
+    from defectkit.reporting.merged_inspection import merge_inspection
     from defectkit.shards import read_shards, remove_shards
 
     console, folder = console or SafeConsole(), Path(folder)
     written = read_shards(folder)
-    summary: InspectSummary
-    match written[0].command:
-        case "inspect":
-            from defectkit.reporting.merged_inspection import merge_inspection
-
-            summary = merge_inspection(folder, written, console)
-        case other:
-            raise ConfigError(f"shards of {other!r} cannot be merged by this version of defectkit.")
+    if (command := written[0].command) != "inspect":
+        raise ConfigError(
+            f"{folder} has shards of {command!r}, and merge joins those of inspect alone. Merge "
+            "them with the version of defectkit that wrote them."
+        )
+    summary = merge_inspection(folder, written, console)
     if kept := remove_shards(written):
         told = f"files that are not of the shards stay, such as in {kept[0]}"
         console.print(one_line(told), soft_wrap=True, highlight=False)

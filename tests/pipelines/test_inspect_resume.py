@@ -98,6 +98,20 @@ def test_a_kill_at_any_point_loses_nothing_and_it_ends_as_a_whole_one(inspect, w
     assert results_in(tmp_path / "out") == whole
 
 
+def kill_within_a_file(inspect, monkeypatch) -> None:
+    """Kill an inspection as it draws the second page of a file."""
+    write = inspection.EncodedOverlay.write
+
+    def die(overlay, path: Path) -> None:
+        if path.name.startswith("part-02-stack.tif_2"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(overlay, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inspection.EncodedOverlay, "write", die)
+        assert is_killed(inspect, at=10**9)
+
+
 def test_no_image_is_inspected_twice(inspect, whole, tmp_path, monkeypatch):
     judged = tmp_path / "judged.txt"
     find = inspection.judge
@@ -108,18 +122,9 @@ def test_no_image_is_inspected_twice(inspect, whole, tmp_path, monkeypatch):
         return find(score, thresholds)
 
     monkeypatch.setattr(inspection, "judge", judge)
-    write = inspection.EncodedOverlay.write
-
-    def die(overlay, path: Path) -> None:
-        if path.name.startswith("part-02-stack.tif_2"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(overlay, path)
-
-    monkeypatch.setattr(inspection.EncodedOverlay, "write", die)
-    assert is_killed(inspect, at=10**9)
+    kill_within_a_file(inspect, monkeypatch)
     done = len(read_csv(tmp_path / "out" / "unfinished" / PROGRESS))
     assert done == 4  # two images, the damaged one, the first page
-    monkeypatch.setattr(inspection.EncodedOverlay, "write", write)
     judged.unlink()
     assert not is_killed(lambda: inspect(resume=True), at=10**9)
     assert len(judged.read_text().splitlines()) == 9 - done
@@ -237,16 +242,7 @@ def test_damage_is_told(inspect, refused, tmp_path):
 
 
 def test_a_file_that_lost_pages_meanwhile_is_one_row(inspect, photos, tmp_path, monkeypatch):
-    write = inspection.EncodedOverlay.write
-
-    def die(overlay, path: Path) -> None:
-        if path.name.startswith("part-02-stack.tif_2"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        write(overlay, path)
-
-    monkeypatch.setattr(inspection.EncodedOverlay, "write", die)
-    assert is_killed(inspect, at=10**9)
-    monkeypatch.setattr(inspection.EncodedOverlay, "write", write)
+    kill_within_a_file(inspect, monkeypatch)
     shutil.copy(photos / "part-00.png", photos / "part-02-stack.tif")
     assert not is_killed(lambda: inspect(resume=True), at=10**9)
     errors = {row["image_id"]: row["error"] for row in read_csv(tmp_path / "out" / "errors.csv")}
