@@ -23,6 +23,7 @@ ABOUT_THE_WHOLE = {
     "test_docs.py",
     "test_doctests.py",
     "test_forbidden_calls.py",
+    "test_gpu.py",
     "test_mirrors.py",
     "test_novelty.py",
     "test_licenses.py",

@@ -35,6 +35,7 @@ from PIL import Image, ImageFile
 source, dataset, trained, out = map(Path, sys.argv[1:])
 random.seed(1), np.random.seed(2), torch.manual_seed(3)
 torch.set_default_dtype(torch.float64)
+torch.set_float32_matmul_precision("high")
 torch.set_num_threads(2), cv2.setNumThreads(3)
 Image.MAX_IMAGE_PIXELS = 123456789
 ImageFile.LOAD_TRUNCATED_IMAGES = True
@@ -53,7 +54,7 @@ def state():
         "threads": (torch.get_num_threads(), cv2.getNumThreads()),
         "modes": (torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(),
             torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic,
-            torch.get_float32_matmul_precision()),
+            torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
         "environment": dict(os.environ),
         "signals": [signal.getsignal(number) for number in SIGNALS],
         "hooks": (sys.excepthook, sys.displayhook, threading.excepthook, warnings.showwarning),
@@ -124,6 +125,26 @@ def test_findings_do_not_depend_on_the_defaults_of_torch(run_folder, default):
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
     np.testing.assert_array_equal(finding.score_map, expected.score_map)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_numbers_of_32_bits_have_all_of_them_on_a_gpu_too(newer):
+    """In a process of its own: after its newer setting torch cannot read the older one."""
+    script = f"""
+import torch
+from defectkit.process_settings import own_torch_settings
+conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+if {newer}:
+    conv.fp32_precision = matmul.fp32_precision = "tf32"
+else:
+    torch.backends.cudnn.allow_tf32 = matmul.allow_tf32 = True
+with own_torch_settings():
+    assert "tf32" not in (conv.fp32_precision, matmul.fp32_precision)
+    if not {newer}:
+        torch.export.export(torch.nn.Conv2d(3, 3, 3), (torch.zeros(1, 3, 8, 8),))
+assert (conv.fp32_precision, matmul.fp32_precision) == ("tf32", "tf32")
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.check(57)

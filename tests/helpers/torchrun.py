@@ -22,7 +22,7 @@ def torchrun(count: int, *words: object, **options: Any) -> "subprocess.Popen[st
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HELPERS.parents[1]), str(HELPERS)]),
+        "PYTHONPATH": os.pathsep.join([str(HELPERS.parents[1]), str(HELPERS), *sys.path]),
     }
     return subprocess.Popen(
         [str(word) for word in (sys.executable, *(launcher if count > 1 else ()), *words)],
