@@ -1,12 +1,13 @@
 """Training images per second: defectkit, the same steps on tensors in memory, and an SMP script.
 
     python benchmarks/training_speed.py --data dataset
+    python benchmarks/training_speed.py --data dataset --samples 1920 --set train.batch_size=32
 
-All train the same network on crops of the same size and number, in turn: defectkit with its loader;
-defectkit on batches that are in memory already, which is what the loader may cost at most; and the
-loop that segmentation_models_pytorch's tutorials have (``competitors/script.py``), which reads an
-image for each crop, on whose network the heads of defectkit are left out. The ratios of each turn
-are printed; the goals are a median of at least 0.95 of memory and 1.3 times the script.
+All train the same network on crops of the same size and number, in turn: defectkit's epochs with
+its loader; these on batches that are in memory already, which is what the loader may cost at most;
+and the loop that segmentation_models_pytorch's tutorials have (``competitors/script.py``), which
+reads an image for each crop, on whose network the heads of defectkit are left out. The ratios of
+each turn are printed; the goals are a median of at least 0.95 of memory and 1.3 times the script.
 """
 
 import argparse
@@ -14,8 +15,11 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 from defectkit.process_settings import let_idle_threads_sleep, own_torch_settings
 
@@ -31,16 +35,15 @@ sys.path.append(str(Path(__file__).parent / "competitors"))
 import script  # noqa: E402
 
 from defectkit.approaches.build import build_approach  # noqa: E402
-from defectkit.approaches.interface import Approach  # noqa: E402
 from defectkit.config import Config, load_config  # noqa: E402
 from defectkit.data.dataset import Dataset  # noqa: E402
 from defectkit.devices import choose_device, describe_device  # noqa: E402
 from defectkit.errors import DatasetError  # noqa: E402
-from defectkit.models.network import Network  # noqa: E402
 from defectkit.models.segmentation.segmenter import build_smp  # noqa: E402
 from defectkit.training.loader import EpochLoader  # noqa: E402
-from defectkit.training.reduced_precision import choose_dtype, reduced_precision  # noqa: E402
-from defectkit.training.schedule import build_optimizer  # noqa: E402
+from defectkit.training.loop import train_one_epoch  # noqa: E402
+from defectkit.training.schedule import Budget  # noqa: E402
+from defectkit.training.state import TrainState, build_learner  # noqa: E402
 
 Epoch = Callable[[int], None]
 """Trains one epoch, of a number."""
@@ -53,9 +56,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("dataset"), help="a prepared dataset")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--samples", type=int, default=96, help="samples per epoch")
+    parser.add_argument(
+        "--set", action="append", default=[], help="a setting, as of defectkit train"
+    )
     options = parser.parse_args()
 
-    config = load_config(settings=[f"train.samples_per_epoch={options.samples}"])
+    config = load_config(settings=[*options.set, f"train.samples_per_epoch={options.samples}"])
     try:
         dataset = Dataset.load(options.data)
     except DatasetError as error:
@@ -88,32 +94,29 @@ def our_ways(config: Config, dataset: Dataset) -> dict[str, Epoch]:
     """Return training with defectkit's loader, and on the batches of one epoch in memory."""
     device = choose_device("auto")
     approach = build_approach(config, classes=dataset.classes, channels=dataset.channels)
-    network = approach.network().to(device, memory_format=torch.channels_last).train()
-    optimizer = build_optimizer(network, config.train)
+    network = approach.network().to(device, memory_format=torch.channels_last)
+    learner = build_learner(network, config.train, device)
     samples = approach.samples(dataset, dataset.split("train"))
     loader = EpochLoader(samples, config, workers=config.data.workers, device=device)
-    batches = list(loader.epoch(0))
-    return {
-        "ours": lambda epoch: train(approach, network, optimizer, loader.epoch(epoch)),
-        "memory": lambda _: train(approach, network, optimizer, batches),
-    }
+    memory = Memory(list(loader.epoch(0)), device)
+
+    def train(batches: EpochLoader, number: int) -> None:
+        state = TrainState(epoch=number)
+        train_one_epoch(approach, learner, batches, state, Budget(config.train, len(loader)))
+
+    return {"ours": partial(train, loader), "memory": partial(train, cast(EpochLoader, memory))}
 
 
-def train(
-    approach: Approach,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
-) -> None:
-    """Take a step on each batch."""
-    dtype = choose_dtype(network, approach.config.train, network.mean.device)
-    for inputs, targets in batches:
-        with reduced_precision(inputs.device, dtype):
-            loss = approach.loss(network, inputs, targets)["loss"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        loss.item()
+@dataclass(frozen=True)
+class Memory:
+    """Batches that are there, in place of those of a loader."""
+
+    batches: list[tuple[Any, Any]]
+    device: torch.device
+
+    def epoch(self, *_: object) -> Iterator[tuple[Any, Any]]:
+        """Yield the batches."""
+        return iter(self.batches)
 
 
 def script_way(config: Config, dataset: Dataset, samples: int) -> Epoch:

@@ -186,7 +186,7 @@ def _numbers_and_draws() -> Iterator[None]:
 
     with (
         setting(_set_default_dtype, torch.float32),
-        _all_bits(torch.backends.cudnn, torch.backends.cudnn.conv),
+        _all_bits(torch.backends.cudnn, torch.backends.cudnn.conv),  # type: ignore[attr-defined]
         _all_bits(torch.backends.cuda.matmul, torch.backends.cuda.matmul),
         torch.random.fork_rng(devices=_used_gpus()),
     ):

@@ -4,7 +4,7 @@ import copy
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -112,19 +112,24 @@ def _try_step(
     # Batches are normalized together, which one process alone needs two samples for.
     batch_size = max(-(-config.batch_size // processes), min(config.batch_size, 2))
     keys = batch_keys(1, 0, batch_size)
-    inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
+
+    def step() -> float:
+        start = time.monotonic()
+        inputs, targets = to_device(samples.collate([samples[key] for key in keys]), device)
+        terms = add_gradients(
+            approach,
+            network,
+            inputs,
+            targets,
+            parts=BatchParts(),
+            scaler=torch.amp.GradScaler(device.type, enabled=False),
+            dtype=choose_dtype(network, config, device),
+        )
+        terms["loss"].item()  # waits for a GPU
+        return time.monotonic() - start
+
     network.train()
-    terms = add_gradients(
-        approach,
-        network,
-        inputs,
-        targets,
-        parts=BatchParts(),
-        scaler=torch.amp.GradScaler(device.type, enabled=False),
-        dtype=choose_dtype(network, config, device),
-    )
-    terms["loss"].item()  # waits for a GPU
-    return time.monotonic() - start
+    return _prepared(step, device)
 
 
 def _try_validation(
@@ -143,7 +148,19 @@ def _try_validation(
         fitting += network.seconds_to_fit((height, width), len(samples))
     validate(approach, network, records[:1])  # the first image pays for what is set up once
     tried = records[:: max(len(records) // TIMED_IMAGES, 1)][:TIMED_IMAGES]
-    return ExpectedTime(image=validate(approach, network, tried).image_seconds, fitting=fitting)
+    image = _prepared(lambda: validate(approach, network, tried).image_seconds, device)
+    return ExpectedTime(image=image, fitting=fitting)
+
+
+def _prepared(seconds: Callable[[], float], device: torch.device) -> float:
+    """Return the ``seconds`` that something takes; on a GPU those of the second time.
+
+    There the first time of each size of batch or image is seconds longer, since kernels are chosen
+    and loaded for it.
+    """
+    if device.type != "cpu":
+        seconds()
+    return seconds()
 
 
 def _refused_samples(error: Exception, config: Config) -> str:

@@ -76,6 +76,13 @@ def test_any_other_refusal_of_a_network_names_it_and_the_settings(dataset_folder
         try_small(dataset_folder, "segment", "pixel_net")
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 9.0), ("cuda", 0.5)])
+def test_on_a_gpu_the_second_time_counts(device, expected):
+    """The first one is that of loading and choosing kernels: seconds for a single image."""
+    times = iter([9.0, 0.5])
+    assert trial._prepared(lambda: next(times), torch.device(device)) == expected
+
+
 @pytest.mark.parametrize("fault", [AssertionError(), ValueError("7 is not in list")])
 def test_a_fault_in_the_first_step_stays_one(fault, dataset_folder, monkeypatch):
     def fail(*_: object) -> None:
