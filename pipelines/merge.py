@@ -56,6 +56,10 @@ def run(folder: str | Path, *, console: Console | None = None) -> "InspectSummar
             from defectkit.reporting.merged_inspection import merge_inspection
 
             summary = merge_inspection(folder, written, console)
+        case "evaluate":
+            from defectkit.reporting.evaluation_shards import merge_evaluation
+
+            summary = merge_evaluation(folder, written, console)
         case other:
             raise ConfigError(f"shards of {other!r} cannot be merged by this version of defectkit.")
     if kept := remove_shards(written):

@@ -1,3 +1,4 @@
+import itertools
 import shutil
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_what_is_no_shard_is_refused(text):
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_each_place_belongs_to_one_shard_and_they_are_equally_large(count):
     taken = [[n for n in range(20) if Shard(i, count).takes(n)] for i in range(1, count + 1)]
-    assert sorted(sum(taken, [])) == list(range(20))
+    assert sorted(itertools.chain(*taken)) == list(range(20))
     assert max(map(len, taken)) - min(map(len, taken)) <= 1
 
 

@@ -89,12 +89,17 @@ class Judged:
         boxes: the metrics of boxes.
         rows: the rows of ``images.csv``.
         matches: the regions.
-        first_seconds: those of the first image of each process, which pays for what is set up once.
+        first_seconds: seconds of finding, of the first image of each process, which pays for what
+            is set up once.
         seconds: those of all other images.
+        device: where they were computed.
+        threads: number of threads that computed.
     """
 
     pixels: PixelMetrics
     boxes: BoxMetrics
+    device: str
+    threads: int
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     matches: list[RegionMatch] = field(default_factory=list)
     first_seconds: list[float] = field(default_factory=list)
@@ -149,6 +154,8 @@ def judge_images(
     judged = Judged(
         pixels=PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold),
         boxes=BoxMetrics(classes=classes),
+        device=model.device_name,
+        threads=model.threads,
     )
     for prediction in predictions:
         record, finding = prediction.record, prediction.finding
@@ -190,7 +197,7 @@ def summarize_images(
         "detection": detection_metrics(matches, {row["image_id"]: row["group"] for row in rows}),
         "class_confusion": confusion,
         "box": judged.boxes.result(),
-        "speed": _speed(judged.seconds or judged.first_seconds, model),
+        "speed": _speed(judged),
         "drift": {"against_validation": _drift(rows, model)},
     }
     rows.sort(key=_urgency)
@@ -270,12 +277,12 @@ def _drift(rows: Sequence[Mapping[str, Any]], model: LoadedModel) -> dict[str, D
     )
 
 
-def _speed(seconds: Sequence[float], model: LoadedModel) -> dict[str, Any]:
-    milliseconds = 1000 * np.array(seconds)
+def _speed(judged: Judged) -> dict[str, Any]:
+    milliseconds = 1000 * np.array(judged.seconds or judged.first_seconds)
     return {
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
         "images_per_second": float(1000 / milliseconds.mean()),
-        "device": model.device_name,
-        "threads": model.threads,
+        "device": judged.device,
+        "threads": judged.threads,
     }

@@ -34,7 +34,7 @@ class BoxResult(TypedDict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedBoxes:
-    """The boxes of a class in an image: number of true ones, scores (D,), hits (D, T), best first."""
+    """The boxes of a class in an image: number of true ones; scores (D,), hits (D, T)."""
 
     n_true: int
     scores: Float64Array

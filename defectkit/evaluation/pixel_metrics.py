@@ -12,7 +12,7 @@ from typing import Any, Self, TypedDict
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import Float64Array, Int64Array, ScoreMap
+from defectkit.arrays import Int64Array, ScoreMap
 from defectkit.evaluation.exact_sums import add_exactly, merge_exactly, totals
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_overlaps import class_areas, dice, iou
@@ -250,9 +250,8 @@ class PixelMetrics:
             by_level = dice_by_coarse_level(positive, everywhere)
             coarse = np.arange(len(by_level))
             add_exactly(self._image_dice, self._image_dice_low, coarse, by_level)
-            weights: Float64Array = np.bincount(
-                true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
-            )
+            shares = 1.0 / areas[numbers]
+            weights = np.bincount(true_levels, shares, LEVELS).astype(np.float64, copy=False)
             places = np.flatnonzero(weights)
             add_exactly(self._region_weight, self._region_weight_low, places, weights[places])
             self._regions += len(areas) - 1

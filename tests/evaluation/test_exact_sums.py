@@ -22,9 +22,8 @@ def test_sums_are_those_of_fractions():
     for row in values:
         add_exactly(high, low, np.arange(3), row)
     exact = [sum(map(Fraction, column.tolist()), Fraction()) for column in values.T]
-    assert [
-        Fraction(int(h), 2**30) + Fraction(int(l), 2**83) for h, l in zip(high, low, strict=True)
-    ] == exact
+    pairs = zip(high.tolist(), low.tolist(), strict=True)
+    assert [Fraction(one, 2**30) + Fraction(rest, 2**83) for one, rest in pairs] == exact
     np.testing.assert_array_max_ulp(totals(high, low), np.array([float(one) for one in exact]), 1)
 
 

@@ -41,9 +41,8 @@ def command(cli, run_folder, photos, tmp_path):
     """Call inspect by the command line; return its exit status and what it said."""
 
     def call(*words: object, out: Path = tmp_path / "out", images: Path = photos):
-        return cli(
-            "inspect", run_folder, images, "--device", "cpu", "--overlays", "all", "--out", out, *words
-        )  # fmt: skip
+        own = ["--device", "cpu", "--overlays", "all", "--out", out]
+        return cli("inspect", run_folder, images, *own, *words)
 
     return call
 

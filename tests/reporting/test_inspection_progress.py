@@ -64,8 +64,12 @@ def test_progress_counts_images_and_files():
 
 @pytest.mark.parametrize(
     ("drawn", "expected"),
-    [("all", [True, True, True, False]), ("flagged", [False, True, True, False]), ("none", [False] * 4)],
-)  # fmt: skip
+    [
+        ("all", [True, True, True, False]),
+        ("flagged", [False, True, True, False]),
+        ("none", [False] * 4),
+    ],
+)
 def test_which_verdicts_have_overlays(drawn, expected):
     assert [has_overlay(one, drawn) for one in ("good", "review", "defective", "")] == expected
 
