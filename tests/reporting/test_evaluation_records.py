@@ -1,7 +1,8 @@
 import json
+from dataclasses import replace
 
 import numpy as np
-from pytest import fixture
+import pytest
 
 from defectkit.deployment.evaluate_images import JudgedImage, judge_images
 from defectkit.deployment.load_model import load_model
@@ -11,7 +12,7 @@ from defectkit.reporting.evaluation_records import read_record, write_record
 from defectkit.reporting.html.page_images import PageImage, write_page_image
 
 
-@fixture
+@pytest.fixture
 def judged(run_folder, tmp_path) -> list[tuple[JudgedImage, PageImage]]:
     """All images of a dataset, as a run judges them."""
     model = load_model(run_folder, device="cpu")
@@ -32,9 +33,7 @@ def test_what_is_kept_comes_back_bit_for_bit(judged):
         kept = read_record(json.loads(json.dumps(write_record(one, page))), is_first=True)
         assert list(kept.row.items()) == list(one.row.items())
         assert [match.row() for match in kept.matches] == [match.row() for match in one.matches]
-        assert kept.page == PageImage(
-            **{**{name: getattr(page, name) for name in PageImage.__slots__}, "regions": list(page.regions)}
-        )  # fmt: skip
+        assert kept.page == replace(page, regions=list(page.regions))
         assert kept.boxes.keys() == one.boxes.keys()
         for name, boxes in one.boxes.items():
             assert kept.boxes[name].n_true == boxes.n_true
