@@ -9,7 +9,6 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,9 @@ from defectkit.vocabulary import (
 if TYPE_CHECKING:
     from defectkit.data.pixel_format import PixelFormat
     from defectkit.labels.ledger import LedgerRow
-    from defectkit.labels.read_options import ReadOptions
     from defectkit.labels.rle_convention import RleConvention
     from defectkit.preparation.image_facts import ImageFacts
+    from defectkit.preparation.kept_facts import KeptFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
     from defectkit.preparation.pixel_window import Levels, PixelOptions
@@ -46,6 +45,7 @@ COUNTS = (
 
 
 MAX_CLASSES_NAMED = 20
+WAY_ON = "The same command with --resume reads only the images that are left."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +110,7 @@ def run(
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
+    resume: bool = False,
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
@@ -174,6 +175,9 @@ def run(
             workpieces under a fixed camera: a given split is kept whatever it separates, and only
             equal files are joined.
         seed: Seed of the split.
+        resume: Do not read again the images that a prepare to the same folder had read before it
+            was stopped, unless they, their labels or how these are read have changed since. Other
+            options, such as those of groups and splits, may differ.
         workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
 
@@ -199,6 +203,7 @@ def run(
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images, mark_joined
     from defectkit.preparation.image_groups import assign_groups
+    from defectkit.preparation.kept_facts import FACTS, KeptFacts
     from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
     from defectkit.preparation.matching import find_images
     from defectkit.preparation.pixel_window import (
@@ -222,6 +227,7 @@ def run(
     )
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
+    from defectkit.reporting.stopped import tell_if_stopped
 
     console = console or SafeConsole()
     out = check_output_folder(out)
@@ -259,10 +265,16 @@ def run(
     # A regular expression that is wrong is refused before anything is written.
     assign_groups({one.image_id: matching.cells[one.image_id] for one in matching.images}, group_by)
     with (
-        write_dataset_folder(out, matching.table.files) as results,
+        write_dataset_folder(out, matching.table.files, keep=resume) as results,
         open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
     ):
-        facts, pixels, levels = _examine(matching, convention, options, asked, pool, console)
+        if resume and results.bring_back(FACTS):
+            results.keep_alone(FACTS)
+        kept = KeptFacts(results.folder / FACTS, convention=convention, options=options)
+        with kept, tell_if_stopped(console, results, FACTS, way_on=WAY_ON):
+            facts, pixels, levels = _examine(matching, kept, asked, pool, console)
+        if resume:
+            _tell_taken(kept.taken, console)
         written = results.if_failed("ledger.csv")
         ledger = _write_ledger(matching, facts, results.folder)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, written)
@@ -314,6 +326,7 @@ def run(
             "facts": measured.to_dict() if measured else None,
         }
         write_info(results.folder, info)
+        (results.folder / FACTS).unlink()
     if relabel:
         told = f"Relabeled by {relabel}: {describe_corrections(corrections)}."
         console.print(one_line(told), highlight=False, soft_wrap=True)
@@ -338,8 +351,7 @@ def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
 
 def _examine(
     matching: "Matching",
-    convention: "RleConvention",
-    options: "ReadOptions",
+    kept: "KeptFacts",
     asked: "PixelOptions",
     pool: "WorkerPool",
     console: Console,
@@ -348,28 +360,29 @@ def _examine(
 
     Images of more than 8 bits are read twice: their window depends on all of them.
     """
-    from defectkit.preparation.examine import examine_image
-    from defectkit.preparation.image_facts import share_ids
+    from defectkit.preparation.kept_facts import in_order
     from defectkit.preparation.pixel_window import Levels, check_pixels
     from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
 
     images, pixels, levels = matching.images, asked.format, Levels()
-    examine = partial(examine_image, convention=convention, options=options)
-    results = levels.take(pool.map(partial(examine, pixels=pixels), images))
-    results = share_ids(results, images)
+    results = levels.take(kept.examine(images, pixels, pool))
     facts = track_results(join_equal_rois(results), len(images), "Reading images", console)
+    facts = in_order(facts, images)
     if levels.images:
         pixels = replace(pixels, window=levels.window(asked.percentile))
-        deep = [index for index, image in enumerate(facts) if image.deep]
-        results = pool.map(partial(examine, pixels=pixels), [images[index] for index in deep])
+        deep = [image for image, one in zip(images, facts, strict=True) if one.deep]
+        results = kept.examine(deep, pixels, pool)
         what = "Reading images of more than 8 bits"
         read = track_results(join_equal_rois(results), len(deep), what, console)
-        facts = [replace(image, pixels=pixels) for image in facts]
-        for index, image in zip(deep, read, strict=True):
-            facts[index] = image
+        facts = in_order([*(replace(one, pixels=pixels) for one in facts), *read], images)
     check_pixels(facts, asked)
     return facts, pixels, levels
+
+
+def _tell_taken(taken: int, console: Console) -> None:
+    told = f"{taken} images were read before" if taken else "no image was read before: reads all"
+    console.print(f"[yellow]note:[/] {told}")
 
 
 def _write_ledger(
