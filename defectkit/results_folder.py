@@ -24,6 +24,7 @@ from defectkit.results_marker import (
     check_out,
     files_below,
     patterns_of,
+    remove_all_but,
     size_of,
     sizes_of,
     unmarked_files,
@@ -125,42 +126,6 @@ class Results:
             if not keep:
                 _remove_staging(self.folder)
         Marker(self.kind, complete=False, files={}).write(self.folder)
-
-    def bring_back(self, last: str) -> bool:
-        """Return whether results that were not completed are there; they are in ``folder`` then.
-
-        A kill leaves them there. What an error or an interruption put in its place is moved back,
-        unless earlier complete results stand there.
-
-        Args:
-            last: the file without which nothing can go on. It is moved last, so that another kill
-                meanwhile changes nothing.
-
-        Raises:
-            OutputError: they cannot be moved.
-        """
-        if (self.folder / last).is_file():
-            return True
-        own = [name for name, size in self.earlier.items() if size_of(self.out / name) == size]
-        if self.keeps_earlier or last not in own:
-            return False
-        for name in sorted(own, key=lambda one: (one == last, one)):
-            target = self.folder / name
-            if not target.parent.is_dir():
-                make_folder(target.parent)
-            replace_file(self.out / name, target)
-        return True
-
-    def keep_alone(self, name: str) -> None:
-        """Remove what a command that did not end left in ``folder``, but for one file.
-
-        Raises:
-            OutputError: it cannot be removed.
-        """
-        try:
-            _remove_all_but({MARKER, name}, self.folder)
-        except OSError as error:
-            raise output_error(self.folder, error) from error
 
     def publish(self, *, complete: bool) -> None:
         """Put the written files in the place of the earlier ones.
@@ -328,13 +293,5 @@ def _parents(names: Iterable[str]) -> set[PurePosixPath]:
 
 def _remove_staging(folder: Path) -> None:
     # The marker last: without it, what a killed removal leaves would count as the user's.
-    _remove_all_but({MARKER}, folder)
+    remove_all_but({MARKER}, folder)
     shutil.rmtree(folder)
-
-
-def _remove_all_but(kept: Collection[str], folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name not in kept:
-            path.unlink()

@@ -103,6 +103,8 @@ def run(
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
+    # Long: the command's parameters are declared here alone, and imports that would slow down its
+    # help stand here; the steps themselves are short.
     from defectkit.deployment.data_to_evaluate import load_data_to_evaluate
     from defectkit.deployment.load_model import load_model
     from defectkit.evaluation.threshold_rule import ThresholdRule

@@ -192,6 +192,7 @@ def run(
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
+    from defectkit.continued_results import bring_back, keep_alone
     from defectkit.labels.corrections import (
         describe_corrections,
         read_corrections,
@@ -268,8 +269,8 @@ def run(
         write_dataset_folder(out, matching.table.files, keep=resume) as results,
         open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
     ):
-        if resume and results.bring_back(FACTS):
-            results.keep_alone(FACTS)
+        if resume and bring_back(results, FACTS):
+            keep_alone(results, FACTS)
         kept = KeptFacts(results.folder / FACTS, convention=convention, options=options)
         with kept, tell_if_stopped(console, results, FACTS, way_on=WAY_ON):
             facts, pixels, levels = _examine(matching, kept, asked, pool, console)

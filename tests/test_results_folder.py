@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -296,50 +295,3 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_earlier_results(tmp_path, mon
             write_text(results.folder / HEAD, "2")
             monkeypatch.setattr(os, "fsync", full)
     assert content(tmp_path)[HEAD] == "1"
-
-
-def bring_back(out):
-    """Go on with unfinished results, if there are; return what lies where they are written."""
-    with write_results(
-        out, kind="inspection", head="head.csv", names=NAMES[:2], keep=True
-    ) as results:
-        is_there = results.bring_back("progress.csv")
-        return is_there, sorted(content(results.folder))
-
-
-NAMES = ("progress.csv", "a/x.txt", "y.txt")
-
-
-def leave(out, *, complete=False):
-    """Write results and fail, or succeed."""
-    with (
-        suppress(KeyboardInterrupt),
-        write_results(out, kind="inspection", head="head.csv", names=NAMES) as results,
-    ):
-        for name in NAMES:
-            write_text(results.folder / name, name)
-        if not complete:
-            raise KeyboardInterrupt
-        write_text(results.folder / "head.csv", "head")
-
-
-def test_what_a_failure_put_in_place_is_brought_back(tmp_path):
-    assert bring_back(tmp_path / "new") == (False, [])
-    leave(tmp_path / "out")
-    assert (tmp_path / "out" / "progress.csv").is_file()
-    (tmp_path / "out" / "y.txt").write_text("changed by the user")
-    assert bring_back(tmp_path / "out") == (True, ["a/x.txt", "progress.csv"])
-    assert (tmp_path / "out" / "y.txt").read_text() == "changed by the user"
-
-
-def test_complete_results_are_not_brought_back(tmp_path):
-    leave(tmp_path, complete=True)
-    assert bring_back(tmp_path) == (False, [])
-
-
-def test_one_file_is_kept_alone(tmp_path):
-    leave(tmp_path)
-    with write_results(tmp_path, kind="inspection", head="head.csv", names=NAMES) as results:
-        results.bring_back("progress.csv")
-        results.keep_alone("progress.csv")
-        assert sorted(content(results.folder)) == ["progress.csv"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectkit import __version__
+from defectkit.continued_results import bring_back
 from defectkit.data.image_search import ImageFile
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import ConfigError, shown
@@ -170,7 +171,7 @@ def begin_progress(
         ConfigError: the interrupted inspection was another one, or is damaged.
         OutputError: the folder cannot be written.
     """
-    if resume and results.bring_back(PROGRESS):
+    if resume and bring_back(results, PROGRESS):
         progress = _read_progress(results.folder, same, files)
         if progress.sizes:
             return progress
