@@ -60,6 +60,11 @@ def run(folder: str | Path, *, console: Console | None = None) -> "InspectSummar
             from defectkit.reporting.evaluation_shards import merge_evaluation
 
             summary = merge_evaluation(folder, written, console)
+        case "prepare":
+            raise ConfigError(
+                f"{folder} has shards of 'prepare', which joins them itself. Run it with the same "
+                "options, with --resume and without --shard."
+            )
         case other:
             raise ConfigError(
                 f"{folder} has shards of {other!r}, which cannot be merged. Merge them with the "

@@ -45,7 +45,6 @@ COUNTS = (
 
 
 MAX_CLASSES_NAMED = 20
-WAY_ON = "The same command with --resume reads only the images that are left."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +110,7 @@ def run(
     allow_leaks: bool = False,
     seed: int = 0,
     resume: bool = False,
+    shard: str | None = None,
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
@@ -118,12 +118,17 @@ def run(
 
     Nothing of the source is changed.
 
+    Several processes or machines share the reading of images with --shard; the same command with
+    --resume and without --shard makes of all parts what one process writes.
+
     Examples:
         defectkit prepare train.csv
         defectkit prepare train.csv --meta images.csv --out dataset
         defectkit prepare instances.json --images photos
         defectkit prepare masks --group-by '^(lot\d+)_'
         defectkit prepare labels.csv --images photos --rle-base 0 --group-by '^(lot\d+)_'
+        seq 4 | xargs -P 4 -I{} defectkit prepare train.csv --shard {}/4
+        defectkit prepare train.csv --resume
 
     Note:
         Where processes are started by spawning (Windows, macOS), a script that calls this needs
@@ -177,16 +182,20 @@ def run(
         seed: Seed of the split.
         resume: Do not read again the images that a prepare to the same folder had read before it
             was stopped, unless they, their labels or how these are read have changed since. Other
-            options, such as those of groups and splits, may differ.
+            options, such as those of groups and splits, may differ. Shards of it are joined.
+        shard: Read only a part of the images, and write no dataset yet: 2/4 is the second of four
+            parts.
         workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
 
     Returns:
-        Number of images, regions and rows, and the warnings.
+        Number of images, regions and rows, and the warnings. Of a shard only its folder and the
+        number of its images.
 
     Raises:
         LabelError: The labels cannot be read or have bad rows.
         DatasetError: Images, groups or splits do not fit.
+        ConfigError: ``shard`` is none; or shards to join are missing, damaged, or of other images.
         OutputError: ``out`` cannot be written or has other files.
         WorkerError: A worker process died.
     """
@@ -226,9 +235,11 @@ def run(
         write_leaks,
         write_tables,
     )
+    from defectkit.reporting.dataset_shards import WAY_ON, find_shards, has_shards, prepare_shard
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
     from defectkit.reporting.stopped import tell_if_stopped
+    from defectkit.shards import Shard, remove_shards
 
     console = console or SafeConsole()
     out = check_output_folder(out)
@@ -238,6 +249,7 @@ def run(
         window=window, percentile=percentile, pages=pages, show_channels=show_channels
     )
     check_workers(workers)
+    part = None if shard is None else Shard.parse(shard)
     check_range("--seed", seed, 0, MAX_SEED)
 
     options = ReadOptions(
@@ -265,14 +277,28 @@ def run(
     decide_polygons(matching, asked=polygons)
     # A regular expression that is wrong is refused before anything is written.
     assign_groups({one.image_id: matching.cells[one.image_id] for one in matching.images}, group_by)
+    kept = KeptFacts(convention=convention, options=options)
+    if part:
+        number = prepare_shard(
+            *(out, part, matching, kept, asked.format),
+            workers=workers,
+            resume=resume,
+            console=console,
+        )
+        return _summary_of_shard(part.folder(out), number)
+    joined = find_shards(out, matching, kept, asked.format) if resume else ()
+    if not resume and has_shards(out):
+        console.print("[yellow]note:[/] --resume would take what shards have read")
     with (
         write_dataset_folder(out, matching.table.files, keep=resume) as results,
         open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
     ):
         if resume and bring_back(results, FACTS):
             keep_alone(results, FACTS)
-        kept = KeptFacts(results.folder / FACTS, convention=convention, options=options)
-        with kept, tell_if_stopped(console, results, FACTS, way_on=WAY_ON):
+        with (
+            kept.open(results.folder / FACTS, [one.folder / FACTS for one in joined]),
+            tell_if_stopped(console, results, FACTS, way_on=WAY_ON),
+        ):
             facts, pixels, levels = _examine(matching, kept, asked, pool, console)
         if resume:
             _tell_taken(kept.taken, console)
@@ -328,12 +354,25 @@ def run(
         }
         write_info(results.folder, info)
         (results.folder / FACTS).unlink()
+    remove_shards(joined)
     if relabel:
         told = f"Relabeled by {relabel}: {describe_corrections(corrections)}."
         console.print(one_line(told), highlight=False, soft_wrap=True)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     print_outcome(console, out, ledger, warnings, matching.table.kind, classes)
     return summary
+
+
+def _summary_of_shard(folder: Path, images: int) -> PrepareSummary:
+    return PrepareSummary(
+        out=folder,
+        classes=(),
+        images=images,
+        splits={},
+        warnings=(),
+        **dict.fromkeys(("defective", "good", "regions", "leaks"), 0),
+        **dict.fromkeys(("rows_used", "rows_merged", "rows_refused"), 0),
+    )
 
 
 def _refuse_ignore_class(matching: "Matching", ignore_class: str | None) -> None:

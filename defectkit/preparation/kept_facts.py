@@ -8,12 +8,10 @@ taken, whatever was changed meanwhile.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
 
-from defectkit import __version__
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.files import sha256_bytes
 from defectkit.growing_csv import GrowingCsv, read_whole_rows
@@ -24,7 +22,7 @@ from defectkit.preparation.facts_records import read_facts, write_facts
 from defectkit.preparation.image_facts import ImageFacts, share_ids
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.worker_pool import WorkerPool
-from defectkit.versions import installed_versions
+from defectkit.versions import describe_software
 
 FACTS = "facts.csv"
 COLUMNS = ("key", "facts", "check")
@@ -37,45 +35,34 @@ class KeptFacts:
         taken: number of images whose facts were there already.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        convention: RleConvention,
-        options: ReadOptions,
-        others: Sequence[Path] = (),
-    ) -> None:
-        """Go on with the file ``path``, if there is one.
+    def __init__(self, *, convention: RleConvention, options: ReadOptions) -> None:
+        """Read nothing yet.
+
+        Args:
+            convention: that of the run-length encodings.
+            options: how labels are read.
+        """
+        self.taken = 0
+        self._examine = partial(examine_image, convention=convention, options=options)
+        self._common = repr((describe_software(), convention.base, convention.order, options))
+
+    @contextmanager
+    def open(self, path: Path, others: Sequence[Path] = ()) -> Iterator[None]:
+        """Go on with a file, or begin it; what lies behind its last whole row is cut off.
 
         Args:
             path: the file.
-            convention: that of the run-length encodings.
-            options: how labels are read.
             others: further such files to take facts from.
-        """
-        self.taken = 0
-        self._path = path
-        self._examine = partial(examine_image, convention=convention, options=options)
-        self._common = repr(
-            (__version__, installed_versions(), convention.base, convention.order, options)
-        )
-        self._sources = (path, *others)
-        self._closing = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Open the file; what lies behind its last whole row is cut off.
 
         Raises:
             OutputError: it cannot be written.
         """
-        size = max((end for _, _, end in _read_rows(self._path)), default=0)
+        size = max((end for _, _, end in _read_rows(path)), default=0)
         if not size:
-            self._path.unlink(missing_ok=True)
-        self._table = self._closing.enter_context(GrowingCsv(self._path, COLUMNS, keep=size))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.close()
+            path.unlink(missing_ok=True)
+        self._sources = (path, *others)
+        with GrowingCsv(path, COLUMNS, keep=size) as self._table:
+            yield
 
     def key_of(self, image: MatchedImage, pixels: PixelFormat) -> str:
         """Return the hash of all that the facts of an image depend on."""
@@ -85,7 +72,7 @@ class KeptFacts:
     def examine(
         self, images: Sequence[MatchedImage], pixels: PixelFormat, pool: WorkerPool
     ) -> Iterator[ImageFacts]:
-        """Yield the facts of each image, those that are there already first.
+        """Yield the facts of each image, those that are there already first; after ``open``.
 
         Raises:
             MemoryShortageError: as ``examine_image``.

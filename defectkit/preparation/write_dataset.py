@@ -22,10 +22,11 @@ from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.results_folder import Results, write_results
 from defectkit.results_marker import UNFINISHED, check_out
 from defectkit.seals import FORMAT_VERSION, add_seal, hash_tables
+from defectkit.shards import SHARDS
 
 KIND = "dataset"
 INFO_FILE = "dataset.json"
-DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, FACTS, *TABLES}
+DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, FACTS, SHARDS, *TABLES}
 
 
 def check_output_folder(out: str | Path) -> Path:

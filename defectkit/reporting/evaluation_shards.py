@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from safetensors.numpy import load, save
 
-from defectkit import __version__, shards
+from defectkit import shards
 from defectkit.deployment.data_to_evaluate import DataToEvaluate, load_data_to_evaluate
 from defectkit.deployment.evaluate_images import (
     Evaluation,
@@ -46,7 +46,7 @@ from defectkit.seals import seal_of
 from defectkit.shards import Shard, WrittenShard, damaged_shard
 from defectkit.tables import make_table
 from defectkit.terminal import one_line
-from defectkit.versions import installed_versions
+from defectkit.versions import describe_software
 from defectkit.vocabulary import Overlays
 
 COMMAND = "evaluate"
@@ -208,10 +208,8 @@ def _describe(
     images = hashlib.sha256()
     for record in data.records:
         images.update(json.dumps([record.image_id, record.sha256]).encode())
-    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return {
-        "the version of defectkit": __version__,
-        "packages": versions,
+        **describe_software(),
         "the model": seal_of(model.info),
         "what is evaluated": json.dumps(data.describe(model.info), sort_keys=True),
         "images": f"{len(data.records)} images, {images.hexdigest()[:16]}",

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defectkit import __version__
 from defectkit.continued_results import bring_back
 from defectkit.data.image_search import ImageFile
 from defectkit.deployment.loaded_model import LoadedModel
@@ -23,7 +22,7 @@ from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.results_folder import Results
 from defectkit.results_marker import size_of
 from defectkit.seals import add_seal, read_sealed, seal_of
-from defectkit.versions import installed_versions
+from defectkit.versions import describe_software
 from defectkit.vocabulary import Overlays
 
 PROGRESS = "progress.csv"
@@ -133,10 +132,8 @@ def describe_inspection(
     images = hashlib.sha256()
     for file in files:
         images.update(json.dumps([file.image_id, file.problem]).encode())
-    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return {
-        "the version of defectkit": __version__,
-        "packages": versions,
+        **describe_software(),
         "the model": seal_of(model.info),
         "the device": model.device_name,
         "images": f"{len(files)} files, {images.hexdigest()[:16]}",

@@ -174,12 +174,17 @@ def _is_plain(call: Call, state: State, place: Place) -> bool:
 
 def _dataset(call: Call, status: int, state: State, place: Place) -> Iterator[str]:
     out = os.path.normpath(call.values.get("out") or "dataset")
-    if status != 2:
+    if "shard" in call.values:  # The dataset that may be there is as it was.
+        folder = Shard.parse(call.values["shard"]).folder(Path(out)) if status == 0 else None
+        if folder and not (folder / "shard.json").is_file():
+            yield f"{folder} has no shard"
+    elif status != 2:
         if _is_plain(call, state, place) and (out in state.plain or status == 0):
             state.plain.add(out)
         else:
             state.plain.discard(out)
-    yield from true_dataset(Path(out), state, place, must=status == 0)
+    must = status == 0 and "shard" not in call.values
+    yield from true_dataset(Path(out), state, place, must=must)
 
 
 def true_dataset(folder: Path, state: State, place: Place, *, must: bool) -> Iterator[str]:

@@ -37,7 +37,8 @@ def examine(tmp_path):
 
     def call(images, pixels=EIGHT_BITS, *, name=FACTS, others=(), **options):
         given = {"convention": CONVENTION, "options": DEFAULT_OPTIONS, **options}
-        with KeptFacts(tmp_path / name, **given, others=others) as kept:
+        kept = KeptFacts(**given)
+        with kept.open(tmp_path / name, others):
             return in_order(kept.examine(images, pixels, ALONE), images), kept.taken
 
     return call
@@ -89,7 +90,7 @@ def test_facts_of_what_has_changed_are_not_taken(images, examine, tmp_path, monk
     assert [examine(with_roi)[1] for _ in range(2)] == [0, 2]
     os.utime(mask, ns=(1, 1))
     assert examine(with_roi)[1] == 0
-    monkeypatch.setattr(kept_facts, "installed_versions", dict)
+    monkeypatch.setattr(kept_facts, "describe_software", dict)
     assert examine(images)[1] == 0
 
 
