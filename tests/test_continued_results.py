@@ -7,7 +7,7 @@ from defectkit.continued_results import bring_back, keep_alone
 from defectkit.files import write_text
 from defectkit.results_folder import write_results
 
-pytestmark = pytest.mark.check(54)
+pytestmark = pytest.mark.check(63)
 
 
 def brought_back(out):

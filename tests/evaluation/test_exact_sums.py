@@ -5,6 +5,8 @@ import pytest
 
 from defectkit.evaluation.exact_sums import add_exactly, merge_exactly, totals
 
+pytestmark = pytest.mark.check(63)
+
 
 def zeros(size: int = 3) -> tuple[np.ndarray, np.ndarray]:
     return np.zeros(size, np.int64), np.zeros(size, np.int64)

@@ -18,6 +18,8 @@ from defectkit.reporting.evaluation_shards import RECORDS
 from defectkit.results_marker import Marker, sizes_of
 from defectkit.seals import add_seal, hash_tables
 
+pytestmark = pytest.mark.check(63)
+
 
 @pytest.fixture
 def steady(monkeypatch):

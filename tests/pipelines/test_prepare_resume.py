@@ -19,7 +19,7 @@ from defectkit.preparation import examine
 from defectkit.preparation.kept_facts import COLUMNS, FACTS
 
 pytestmark = [
-    pytest.mark.check(54),
+    pytest.mark.check(63),
     pytest.mark.skipif(sys.platform == "win32", reason="forks and signals"),
 ]
 

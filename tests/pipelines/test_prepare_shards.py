@@ -16,7 +16,7 @@ from defectkit.preparation import examine
 from defectkit.preparation.kept_facts import COLUMNS, FACTS
 from defectkit.seals import add_seal
 
-pytestmark = pytest.mark.check(54)
+pytestmark = pytest.mark.check(63)
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from defectkit.preparation.kept_facts import FACTS, KeptFacts, in_order
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.worker_pool import WorkerPool
 
+pytestmark = pytest.mark.check(63)
+
 ALONE = WorkerPool(0, None)
 CONVENTION = RleConvention(1, "column", "given")
 
