@@ -62,8 +62,8 @@ def run(folder: str | Path, *, console: Console | None = None) -> "InspectSummar
             summary = merge_evaluation(folder, written, console)
         case "prepare":
             raise ConfigError(
-                f"{folder} has shards of 'prepare', which joins them itself. Run it with the same "
-                "options, with --resume and without --shard."
+                f"{folder} has shards that prepare --shard wrote, and prepare --resume joins them. "
+                "Run that with the same options."
             )
         case other:
             raise ConfigError(

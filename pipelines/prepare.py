@@ -296,7 +296,7 @@ def run(
         if resume and bring_back(results, FACTS):
             keep_alone(results, FACTS)
         with (
-            kept.open(results.folder / FACTS, [one.folder / FACTS for one in joined]),
+            kept.keep_in(results.folder / FACTS, [one.folder / FACTS for one in joined]),
             tell_if_stopped(console, results, FACTS, way_on=WAY_ON),
         ):
             facts, pixels, levels = _examine(matching, kept, asked, pool, console)

@@ -47,7 +47,7 @@ class KeptFacts:
         self._common = repr((describe_software(), convention.base, convention.order, options))
 
     @contextmanager
-    def open(self, path: Path, others: Sequence[Path] = ()) -> Iterator[None]:
+    def keep_in(self, path: Path, others: Sequence[Path] = ()) -> Iterator[None]:
         """Go on with a file, or begin it; what lies behind its last whole row is cut off.
 
         Args:
@@ -72,7 +72,7 @@ class KeptFacts:
     def examine(
         self, images: Sequence[MatchedImage], pixels: PixelFormat, pool: WorkerPool
     ) -> Iterator[ImageFacts]:
-        """Yield the facts of each image, those that are there already first; after ``open``.
+        """Yield the facts of each image, those that are there already first; after ``keep_in``.
 
         Raises:
             MemoryShortageError: as ``examine_image``.

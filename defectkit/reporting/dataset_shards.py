@@ -73,7 +73,7 @@ def prepare_shard(
         if resume and bring_back(results, FACTS):
             keep_alone(results, FACTS)
         with (
-            kept.open(results.folder / FACTS),
+            kept.keep_in(results.folder / FACTS),
             tell_if_stopped(console, results, FACTS, way_on=WAY_ON),
         ):
             found = kept.examine(images, pixels, pool)

@@ -40,7 +40,7 @@ def examine(tmp_path):
     def call(images, pixels=EIGHT_BITS, *, name=FACTS, others=(), **options):
         given = {"convention": CONVENTION, "options": DEFAULT_OPTIONS, **options}
         kept = KeptFacts(**given)
-        with kept.open(tmp_path / name, others):
+        with kept.keep_in(tmp_path / name, others):
             return in_order(kept.examine(images, pixels, ALONE), images), kept.taken
 
     return call
