@@ -1,12 +1,18 @@
 """CSV files whose rows are on disk as they come, and only whole rows."""
 
+import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from defectkit.files import csv_text, output_error
+from defectkit.csv_cells import read_cell
+from defectkit.files import csv_text, open_limited, output_error
+from defectkit.process_settings import next_csv_row
+
+MAX_BYTES = 2**50
+"""The files may be larger than those that are read at once."""
 
 
 class GrowingCsv:
@@ -85,3 +91,27 @@ class GrowingCsv:
             raise output_error(self._path, error) from error
         finally:
             self._file.close()
+
+
+def read_whole_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[list[str], int]]:
+    """Yield the rows of such a file, each with the size of the file up to its end.
+
+    A row that was cut off by the end of its process is left out.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it has other columns, or is damaged.
+    """
+    with open_limited(path, MAX_BYTES) as handle:
+        header = handle.readline()
+        if header.endswith(b"\n") and header != csv_text([columns]).encode():
+            raise ValueError(f"{path.name} has other columns than {', '.join(columns)}")
+        end = len(header)
+        for line in handle:
+            if not line.endswith(b"\n"):
+                return
+            end += len(line)
+            cells = next_csv_row(csv.reader([line.decode("utf-8")])) or []
+            if len(cells) != len(columns):
+                raise ValueError(f"{path.name} has a row of {len(cells)} cells")
+            yield [read_cell(cell) for cell in cells], end

@@ -24,6 +24,7 @@ from defectkit.results_marker import (
     check_out,
     files_below,
     patterns_of,
+    remove_all_but,
     size_of,
     sizes_of,
     unmarked_files,
@@ -292,9 +293,5 @@ def _parents(names: Iterable[str]) -> set[PurePosixPath]:
 
 def _remove_staging(folder: Path) -> None:
     # The marker last: without it, what a killed removal leaves would count as the user's.
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path.name != MARKER:
-            path.unlink()
+    remove_all_but({MARKER}, folder)
     shutil.rmtree(folder)

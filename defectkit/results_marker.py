@@ -6,8 +6,9 @@ before it, wrote none: what these leave is known by its names.
 
 import csv
 import os
+import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -266,3 +267,12 @@ def _is_inside(name: object) -> bool:
     if not path.name or path.anchor or ".." in path.parts:
         return False
     return path.parts[0] not in (MARKER, UNFINISHED)
+
+
+def remove_all_but(kept: Collection[str], folder: Path) -> None:
+    """Remove the folders in a folder, and its files but for those that are kept."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in kept:
+            path.unlink()

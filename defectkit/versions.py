@@ -5,6 +5,7 @@ import platform
 import warnings
 from collections.abc import Mapping
 
+from defectkit import __version__
 from defectkit.errors import DefectkitWarning
 
 PACKAGES = (
@@ -23,6 +24,12 @@ def installed_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # opencv-python does as well.
             continue
     return versions
+
+
+def describe_software() -> dict[str, str]:
+    """Return what must be the same in all processes that share work, by its name for people."""
+    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    return {"the version of defectkit": __version__, "packages": versions}
 
 
 def warn_of_other_versions(recorded: Mapping[str, str], *, what: str) -> None:

@@ -39,6 +39,7 @@ def run(
     overlays: Overlays = "flagged",
     open_page: bool = False,
     device: Device = "auto",
+    shard: str | None = None,
     console: Console | None = None,
 ) -> "Evaluation":
     """Evaluate a run on labeled images: metrics, verdicts, overlays, report.html.
@@ -56,6 +57,10 @@ def run(
     With --data and a dataset that the run was not trained on, it is evaluated on another lot. How
     far scores and gray levels have drifted from those of validation is told.
 
+    Several processes or machines share the work with --shard: each evaluates its part of the images
+    into the folder shards/ of the evaluation, and 'defectkit merge RUN/evaluation/SPLIT' makes of
+    all parts what one process writes.
+
     Examples:
         defectkit evaluate runs/segment-1
         defectkit evaluate runs/segment-1 --max-escape-rate 0.01
@@ -64,6 +69,7 @@ def run(
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
         defectkit evaluate runs/segment-1 --data lot_7 --map-class scratches=scratch
         defectkit evaluate runs/segment-1 --open
+        seq 4 | xargs -P 4 -I{} defectkit evaluate runs/segment-1 --shard {}/4
 
     Args:
         run: The run folder, or with --data an exported model.
@@ -87,20 +93,26 @@ def run(
             sample of the others, always the same 50 of each outcome.
         open_page: Open the report in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
+        shard: Evaluate only a part of the images: 2/4 is the second of four parts.
         console: Where to report; by default the standard error stream.
 
     Returns:
         The evaluation: metrics, a table of images, one of regions, and the folder with its files.
+        Of a shard it is that of its own images, without metrics if there are none.
 
     Raises:
         DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
     """
+    # Long: the command's parameters are declared here alone, and imports that would slow down its
+    # help stand here; the steps themselves are short.
     from defectkit.deployment.data_to_evaluate import load_data_to_evaluate
     from defectkit.deployment.load_model import load_model
     from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_data, open_evaluation
+    from defectkit.reporting.evaluation_shards import evaluate_shard, open_shard
     from defectkit.reporting.open_page import open_page as open_in_browser
     from defectkit.reporting.stopped import tell_if_stopped
+    from defectkit.shards import Shard
 
     console = console or SafeConsole()
     rule = ThresholdRule(
@@ -112,6 +124,9 @@ def run(
         prevalence=prevalence,
         best_f1=best_f1,
     )
+    part = None if shard is None else Shard.parse(shard)
+    if part:
+        _refuse_in_shards(rule, open_page=open_page)
     run = Path(run)
     model = load_model(run, device=device)
     evaluated = load_data_to_evaluate(
@@ -119,6 +134,19 @@ def run(
     )
     if rule.is_asked:
         _refuse_another_lot(run, evaluated)
+    if part:
+        with open_shard(run, evaluated, part) as results:
+            return evaluate_shard(
+                results,
+                run,
+                model,
+                evaluated,
+                shard=part,
+                all_regions=all_regions,
+                overlays=overlays,
+                options={"data": str(data or ""), "map_class": list(map_class)},
+                console=console,
+            )
     with open_evaluation(run, evaluated) as results:
         if rule.is_asked:
             model = _choose_thresholds(run, model, evaluated, rule, console)
@@ -136,6 +164,17 @@ def run(
     if open_page:
         open_in_browser(evaluation.folder / "report.html", console)
     return evaluation
+
+
+def _refuse_in_shards(rule: "ThresholdRule", *, open_page: bool) -> None:
+    """Raise ConfigError where a shard is to do what only a whole evaluation can."""
+    if rule.is_asked:
+        raise ConfigError(
+            "thresholds are chosen for all shards at once. Choose them first, by an evaluation "
+            "without --shard, such as with --split val; then evaluate the shards with these."
+        )
+    if open_page:
+        raise ConfigError("a shard has no report. Leave out --open; the merge writes the report.")
 
 
 def _refuse_another_lot(run: Path, data: "DataToEvaluate") -> None:

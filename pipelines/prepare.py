@@ -9,7 +9,6 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,9 +29,9 @@ from defectkit.vocabulary import (
 if TYPE_CHECKING:
     from defectkit.data.pixel_format import PixelFormat
     from defectkit.labels.ledger import LedgerRow
-    from defectkit.labels.read_options import ReadOptions
     from defectkit.labels.rle_convention import RleConvention
     from defectkit.preparation.image_facts import ImageFacts
+    from defectkit.preparation.kept_facts import KeptFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
     from defectkit.preparation.pixel_window import Levels, PixelOptions
@@ -110,6 +109,8 @@ def run(
     skip_bad_rows: bool = False,
     allow_leaks: bool = False,
     seed: int = 0,
+    resume: bool = False,
+    shard: str | None = None,
     workers: int | None = None,
     console: Console | None = None,
 ) -> PrepareSummary:
@@ -117,12 +118,17 @@ def run(
 
     Nothing of the source is changed.
 
+    Several processes or machines share the reading of images with --shard; the same command with
+    --resume and without --shard makes of all parts what one process writes.
+
     Examples:
         defectkit prepare train.csv
         defectkit prepare train.csv --meta images.csv --out dataset
         defectkit prepare instances.json --images photos
         defectkit prepare masks --group-by '^(lot\d+)_'
         defectkit prepare labels.csv --images photos --rle-base 0 --group-by '^(lot\d+)_'
+        seq 4 | xargs -P 4 -I{} defectkit prepare train.csv --shard {}/4
+        defectkit prepare train.csv --resume
 
     Note:
         Where processes are started by spawning (Windows, macOS), a script that calls this needs
@@ -174,20 +180,28 @@ def run(
             workpieces under a fixed camera: a given split is kept whatever it separates, and only
             equal files are joined.
         seed: Seed of the split.
+        resume: Do not read again the images that a prepare to the same folder had read before it
+            was stopped, unless they, their labels or how these are read have changed since. Other
+            options, such as those of groups and splits, may differ. Shards of it are joined.
+        shard: Read only a part of the images, and write no dataset yet: 2/4 is the second of four
+            parts.
         workers: Number of worker processes; by default one per processor.
         console: Where to report; by default the standard error stream.
 
     Returns:
-        Number of images, regions and rows, and the warnings.
+        Number of images, regions and rows, and the warnings. Of a shard only its folder and the
+        number of its images.
 
     Raises:
         LabelError: The labels cannot be read or have bad rows.
         DatasetError: Images, groups or splits do not fit.
+        ConfigError: ``shard`` is none; or shards to join are missing, damaged, or of other images.
         OutputError: ``out`` cannot be written or has other files.
         WorkerError: A worker process died.
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
+    from defectkit.continued_results import bring_back, keep_alone
     from defectkit.labels.corrections import (
         describe_corrections,
         read_corrections,
@@ -199,6 +213,7 @@ def run(
     from defectkit.preparation.data_warnings import collect_warnings
     from defectkit.preparation.grouping import group_images, mark_joined
     from defectkit.preparation.image_groups import assign_groups
+    from defectkit.preparation.kept_facts import FACTS, KeptFacts
     from defectkit.preparation.leaks.pairs import refuse_leaks_across_splits
     from defectkit.preparation.matching import find_images
     from defectkit.preparation.pixel_window import (
@@ -220,8 +235,11 @@ def run(
         write_leaks,
         write_tables,
     )
+    from defectkit.reporting.dataset_shards import WAY_ON, find_shards, has_shards, prepare_shard
     from defectkit.reporting.dataset_summary import print_outcome, print_summary
     from defectkit.reporting.drawing import previews
+    from defectkit.reporting.stopped import tell_if_stopped
+    from defectkit.shards import Shard, remove_shards
 
     console = console or SafeConsole()
     out = check_output_folder(out)
@@ -231,6 +249,7 @@ def run(
         window=window, percentile=percentile, pages=pages, show_channels=show_channels
     )
     check_workers(workers)
+    part = None if shard is None else Shard.parse(shard)
     check_range("--seed", seed, 0, MAX_SEED)
 
     options = ReadOptions(
@@ -258,11 +277,31 @@ def run(
     decide_polygons(matching, asked=polygons)
     # A regular expression that is wrong is refused before anything is written.
     assign_groups({one.image_id: matching.cells[one.image_id] for one in matching.images}, group_by)
+    kept = KeptFacts(convention=convention, options=options)
+    if part:
+        number = prepare_shard(
+            *(out, part, matching, kept, asked.format),
+            workers=workers,
+            resume=resume,
+            console=console,
+        )
+        return _summary_of_shard(part.folder(out), number)
+    joined = find_shards(out, matching, kept, asked.format) if resume else ()
+    if not resume and has_shards(out):
+        console.print("[yellow]note:[/] --resume would take what shards have read")
     with (
-        write_dataset_folder(out, matching.table.files) as results,
+        write_dataset_folder(out, matching.table.files, keep=resume) as results,
         open_worker_pool(workers, n_jobs=len(matching.images)) as pool,
     ):
-        facts, pixels, levels = _examine(matching, convention, options, asked, pool, console)
+        if resume and bring_back(results, FACTS):
+            keep_alone(results, FACTS)
+        with (
+            kept.keep_in(results.folder / FACTS, [one.folder / FACTS for one in joined]),
+            tell_if_stopped(console, results, FACTS, way_on=WAY_ON),
+        ):
+            facts, pixels, levels = _examine(matching, kept, asked, pool, console)
+        if resume:
+            _tell_taken(kept.taken, console)
         written = results.if_failed("ledger.csv")
         ledger = _write_ledger(matching, facts, results.folder)
         _refuse_rows(matching, facts, ledger, convention, rle_base, skip_bad_rows, written)
@@ -314,12 +353,26 @@ def run(
             "facts": measured.to_dict() if measured else None,
         }
         write_info(results.folder, info)
+        (results.folder / FACTS).unlink()
+    remove_shards(joined)
     if relabel:
         told = f"Relabeled by {relabel}: {describe_corrections(corrections)}."
         console.print(one_line(told), highlight=False, soft_wrap=True)
     print_summary(console, prepared, classes, pixel_pitch=pixel_pitch)
     print_outcome(console, out, ledger, warnings, matching.table.kind, classes)
     return summary
+
+
+def _summary_of_shard(folder: Path, images: int) -> PrepareSummary:
+    return PrepareSummary(
+        out=folder,
+        classes=(),
+        images=images,
+        splits={},
+        warnings=(),
+        **dict.fromkeys(("defective", "good", "regions", "leaks"), 0),
+        **dict.fromkeys(("rows_used", "rows_merged", "rows_refused"), 0),
+    )
 
 
 def _refuse_ignore_class(matching: "Matching", ignore_class: str | None) -> None:
@@ -338,8 +391,7 @@ def _refuse_pixel_pitch(pixel_pitch: float | None) -> None:
 
 def _examine(
     matching: "Matching",
-    convention: "RleConvention",
-    options: "ReadOptions",
+    kept: "KeptFacts",
     asked: "PixelOptions",
     pool: "WorkerPool",
     console: Console,
@@ -348,28 +400,29 @@ def _examine(
 
     Images of more than 8 bits are read twice: their window depends on all of them.
     """
-    from defectkit.preparation.examine import examine_image
-    from defectkit.preparation.image_facts import share_ids
+    from defectkit.preparation.kept_facts import in_order
     from defectkit.preparation.pixel_window import Levels, check_pixels
     from defectkit.preparation.rois import join_equal_rois
     from defectkit.reporting.progress import track_results
 
     images, pixels, levels = matching.images, asked.format, Levels()
-    examine = partial(examine_image, convention=convention, options=options)
-    results = levels.take(pool.map(partial(examine, pixels=pixels), images))
-    results = share_ids(results, images)
+    results = levels.take(kept.examine(images, pixels, pool))
     facts = track_results(join_equal_rois(results), len(images), "Reading images", console)
+    facts = in_order(facts, images)
     if levels.images:
         pixels = replace(pixels, window=levels.window(asked.percentile))
-        deep = [index for index, image in enumerate(facts) if image.deep]
-        results = pool.map(partial(examine, pixels=pixels), [images[index] for index in deep])
+        deep = [image for image, one in zip(images, facts, strict=True) if one.deep]
+        results = kept.examine(deep, pixels, pool)
         what = "Reading images of more than 8 bits"
         read = track_results(join_equal_rois(results), len(deep), what, console)
-        facts = [replace(image, pixels=pixels) for image in facts]
-        for index, image in zip(deep, read, strict=True):
-            facts[index] = image
+        facts = in_order([*(replace(one, pixels=pixels) for one in facts), *read], images)
     check_pixels(facts, asked)
     return facts, pixels, levels
+
+
+def _tell_taken(taken: int, console: Console) -> None:
+    told = f"{taken} images were read before" if taken else "no image was read before: reads all"
+    console.print(f"[yellow]note:[/] {told}")
 
 
 def _write_ledger(

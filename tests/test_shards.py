@@ -9,6 +9,8 @@ from defectkit.results_folder import write_results
 from defectkit.results_marker import LOCK, MARKER
 from defectkit.shards import Shard, link_file, read_shards, remove_shards
 
+pytestmark = pytest.mark.check(63)
+
 SAME = {"the model": "abc", "images": "4 files"}
 
 

@@ -1,16 +1,19 @@
 import importlib.metadata
+import platform
 import warnings
 
 import pytest
 
+import defectkit
+from defectkit import versions
 from defectkit.errors import DefectkitWarning
-from defectkit.versions import installed_versions, warn_of_other_versions
+from defectkit.versions import describe_software, installed_versions, warn_of_other_versions
 
 
 def test_the_installed_versions_are_those_of_the_packages(monkeypatch):
-    versions = installed_versions()
-    assert versions["numpy"] == importlib.metadata.version("numpy")
-    assert {"defectkit", "python", "torch", "pillow"} <= set(versions)
+    found = installed_versions()
+    assert found["numpy"] == importlib.metadata.version("numpy")
+    assert {"defectkit", "python", "torch", "pillow"} <= set(found)
 
     def version(name: str) -> str:
         if name == "opencv-python-headless":
@@ -22,6 +25,14 @@ def test_the_installed_versions_are_those_of_the_packages(monkeypatch):
 
 
 @pytest.mark.check(55)
+def test_processes_that_share_work_tell_their_versions(monkeypatch):
+    before = describe_software()
+    assert before["the version of defectkit"] == defectkit.__version__
+    assert f"python {platform.python_version()}, " in before["packages"]
+    monkeypatch.setattr(versions, "PACKAGES", ("numpy",))
+    assert describe_software()["packages"].count(",") == 1
+
+
 def test_other_versions_than_the_recorded_ones_are_warned_of():
     now = installed_versions()
     older = {**now, "torch": "2.1.0", "numpy": "1.20.1"}

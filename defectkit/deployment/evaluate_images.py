@@ -1,14 +1,14 @@
 """A model judged on labeled images: ``Evaluation``, the content of an evaluation's files."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.evaluation.box_metrics import BoxMetrics
+from defectkit.evaluation.box_metrics import BoxMetrics, JudgedBoxes, judge_boxes
 from defectkit.evaluation.drift import (
     MEASURES,
     Difference,
@@ -68,7 +68,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class JudgedImage:
-    """One image: its prediction as it is listed, its judgment, its regions.
+    """One image: its prediction as it is listed, its judgment, its regions, and its ranked boxes.
 
     ``row`` is its row of ``images.csv``.
     """
@@ -76,7 +76,49 @@ class JudgedImage:
     prediction: Prediction
     judgment: Judgment
     matches: Sequence[RegionMatch]
+    boxes: Mapping[str, JudgedBoxes]
     row: Mapping[str, Any]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Judged:
+    """What an evaluation is made from: what is kept of all judged images, in their order.
+
+    Attributes:
+        pixels: the pixel metrics.
+        boxes: the metrics of boxes.
+        rows: the rows of ``images.csv``.
+        matches: the regions.
+        first_seconds: seconds of finding, of the first image of each process, which pays for what
+            is set up once.
+        seconds: those of all other images.
+        device: where they were computed.
+        threads: number of threads that computed.
+    """
+
+    pixels: PixelMetrics
+    boxes: BoxMetrics
+    device: str
+    threads: int
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    matches: list[RegionMatch] = field(default_factory=list)
+    first_seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(
+        self,
+        row: Mapping[str, Any],
+        matches: Sequence[RegionMatch],
+        boxes: Mapping[str, JudgedBoxes],
+        seconds: float,
+        *,
+        is_first: bool,
+    ) -> None:
+        """Add an image, all but its pixels; ``is_first`` is the first one of a process."""
+        self.rows.append(row)
+        self.matches += matches
+        self.boxes.add(boxes)
+        (self.first_seconds if is_first else self.seconds).append(seconds)
 
 
 def evaluate_images(
@@ -96,44 +138,66 @@ def evaluate_images(
         all_regions: whether regions of images with the verdict good are listed too.
         on_image: called with each image as soon as it is judged.
     """
+    judged = judge_images(model, predictions, all_regions=all_regions, on_image=on_image)
+    return summarize_images(model, judged, folder=folder, all_regions=all_regions)
+
+
+def judge_images(
+    model: LoadedModel,
+    predictions: Iterable[Prediction],
+    *,
+    all_regions: bool,
+    on_image: Callable[[JudgedImage], None],
+) -> Judged:
+    """Judge labeled images; arguments as of ``evaluate_images``; there may be none."""
     classes = model.found_classes
-    pixels = PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold)
-    boxes = BoxMetrics(classes=classes)
-    rows: list[dict[str, Any]] = []
-    matches: list[RegionMatch] = []
-    seconds: list[float] = []
+    judged = Judged(
+        pixels=PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold),
+        boxes=BoxMetrics(classes=classes),
+        device=model.device_name,
+        threads=model.threads,
+    )
     for prediction in predictions:
         record, finding = prediction.record, prediction.finding
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
         truth = prediction.truth.as_found(classes)
-        pixels.update(finding.score_map, truth)
-        boxes.update(ranked_boxes(finding, classes, model.tuning), truth.regions)
+        judged.pixels.update(finding.score_map, truth)
+        boxes = judge_boxes(ranked_boxes(finding, classes, model.tuning), truth.regions)
         listed = list_regions(finding, judgment, all_regions=all_regions)
         own = match_regions(listed, prediction.truth, image_id=record.image_id)
-        matches += own
-        rows.append(_image_row(prediction, judgment, model))
-        seconds.append(prediction.seconds)
+        row = _image_row(prediction, judgment, model)
+        judged.add(row, own, boxes, prediction.seconds, is_first=not judged.rows)
         on_image(
             JudgedImage(
                 prediction=replace(prediction, finding=listed),
                 judgment=judgment,
                 matches=own,
-                row=rows[-1],
+                boxes=boxes,
+                row=row,
             )
         )
+    return judged
+
+
+def summarize_images(
+    model: LoadedModel, judged: Judged, *, folder: Path, all_regions: bool
+) -> Evaluation:
+    """Return the evaluation of one or more images that were judged, as ``evaluate_images`` does."""
+    classes, matches = model.found_classes, judged.matches
+    rows = list(judged.rows)
     scores, defective = ([row[name] for row in rows] for name in ("score", "defective"))
     confusion = class_confusion(matches, classes) if classes == model.classes else None
     metrics = {
         "image": image_metrics(scores, defective, model.thresholds),
-        "pixel": pixels.result(),
+        "pixel": judged.pixels.result(),
         "region": {
             **region_metrics(matches, {row["image_id"]: row["defective"] for row in rows}),
             "all_regions": all_regions,
         },
         "detection": detection_metrics(matches, {row["image_id"]: row["group"] for row in rows}),
         "class_confusion": confusion,
-        "box": boxes.result(),
-        "speed": _speed(seconds, model),
+        "box": judged.boxes.result(),
+        "speed": _speed(judged),
         "drift": {"against_validation": _drift(rows, model)},
     }
     rows.sort(key=_urgency)
@@ -193,7 +257,7 @@ def _image_row(prediction: Prediction, judgment: Judgment, model: LoadedModel) -
     }
 
 
-def _urgency(row: dict[str, Any]) -> tuple[int, float, str]:
+def _urgency(row: Mapping[str, Any]) -> tuple[int, float, str]:
     """Return the key that sorts rows: by outcome, then escapes of low, overkills of high score."""
     score = row["score"] if row["defective"] else -row["score"]
     return URGENCY[row["outcome"]], score, row["image_id"]
@@ -213,13 +277,12 @@ def _drift(rows: Sequence[Mapping[str, Any]], model: LoadedModel) -> dict[str, D
     )
 
 
-def _speed(seconds: Sequence[float], model: LoadedModel) -> dict[str, Any]:
-    # The first image also pays for what is set up once.
-    milliseconds = 1000 * np.array(seconds[1:] or seconds)
+def _speed(judged: Judged) -> dict[str, Any]:
+    milliseconds = 1000 * np.array(judged.seconds or judged.first_seconds)
     return {
         "ms_per_image_median": float(np.median(milliseconds)),
         "ms_per_image_p95": float(np.percentile(milliseconds, 95)),
         "images_per_second": float(1000 / milliseconds.mean()),
-        "device": model.device_name,
-        "threads": model.threads,
+        "device": judged.device,
+        "threads": judged.threads,
     }

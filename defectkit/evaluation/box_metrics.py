@@ -4,7 +4,8 @@ Boxes are half-open ``x, y, width, height`` in pixels. Shapes: D detections and 
 class in one image, N detections of one class in all images, T = 10 overlaps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +32,15 @@ class BoxResult(TypedDict):
     map_50_95: float | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedBoxes:
+    """The boxes of a class in an image: number of true ones; scores (D,), hits (D, T)."""
+
+    n_true: int
+    scores: Float64Array
+    hits: BoolArray
+
+
 class BoxMetrics:
     """Mean average precision of ranked boxes, one image at a time.
 
@@ -54,14 +64,18 @@ class BoxMetrics:
         Raises:
             KeyError: a class is not one of the ``classes``.
         """
-        for name in {region.class_id for region in (*detections, *truth)}:
-            found = [region for region in detections if region.class_id == name]
-            found = sorted(found, key=lambda region: -region.score)[:MAX_DETECTIONS]
-            true = [region for region in truth if region.class_id == name]
-            overlaps = box_iou(_corners(found), _corners(true)).numpy()
-            self._truths[name] += len(true)
-            self._scores[name].append(np.array([region.score for region in found], np.float64))
-            self._hits[name].append(_match(overlaps))
+        self.add(judge_boxes(detections, truth))
+
+    def add(self, judged: Mapping[str, JudgedBoxes]) -> None:
+        """Add one image whose boxes were judged by ``judge_boxes``.
+
+        Raises:
+            KeyError: a class is not one of the ``classes``.
+        """
+        for name, boxes in judged.items():
+            self._truths[name] += boxes.n_true
+            self._scores[name].append(boxes.scores)
+            self._hits[name].append(boxes.hits)
 
     def result(self) -> BoxResult:
         """Return the average precision at an overlap of 0.5 and the mean over all ten overlaps.
@@ -86,6 +100,19 @@ class BoxMetrics:
         best = np.concatenate([best, np.zeros((1, len(OVERLAPS)))])  # (N + 1, T)
         places = [np.searchsorted(one, RECALLS) for one in recall.T]
         return np.array([best[place, t].mean() for t, place in enumerate(places)])
+
+
+def judge_boxes(detections: Sequence[Region], truth: Sequence[Region]) -> dict[str, JudgedBoxes]:
+    """Return which boxes of an image are right, by class; arguments as of ``BoxMetrics.update``."""
+    judged = {}
+    for name in sorted({region.class_id for region in (*detections, *truth)}):
+        found = [region for region in detections if region.class_id == name]
+        found = sorted(found, key=lambda region: -region.score)[:MAX_DETECTIONS]
+        true = [region for region in truth if region.class_id == name]
+        overlaps = box_iou(_corners(found), _corners(true)).numpy()
+        scores = np.array([region.score for region in found], np.float64)
+        judged[name] = JudgedBoxes(len(true), scores, _match(overlaps))
+    return judged
 
 
 def _corners(regions: Sequence[Region]) -> torch.Tensor:

@@ -6,14 +6,18 @@ score that reaches a threshold (``score >= threshold``) is on its defective side
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import TypedDict
 
-from defectkit.arrays import Int64Array, Mask, ScoreMap
+from defectkit.arrays import Int64Array, ScoreMap
+from defectkit.evaluation.exact_sums import add_exactly, merge_exactly, totals
 from defectkit.evaluation.labeled_truth import LabeledTruth
+from defectkit.evaluation.pixel_overlaps import class_areas, dice, iou
 from defectkit.evaluation.pixel_threshold import (
     COARSE_BITS,
     best_threshold,
@@ -21,11 +25,11 @@ from defectkit.evaluation.pixel_threshold import (
 )
 from defectkit.evaluation.ranking import average_precision_of_counts, counts_from_above
 from defectkit.evaluation.score_levels import LEVELS, levels_of
-from defectkit.findings import NO_CLASS, best_layers
 from defectkit.regions import DEFECT_OR_NOT
 
-HISTOGRAMS = ("_positive", "_negative", "_region_weight")
-"""The sums of ``PixelMetrics`` by level."""
+COUNTS = ("_images", "_regions", "_empty_truths")
+LISTS = ("_defective_dice", "_pair_dice")
+"""The whole numbers and the lists of ``PixelMetrics``; the rest are arrays."""
 
 
 class PixelResult(TypedDict):
@@ -49,8 +53,9 @@ class PixelMetrics:
     Scores are pooled in histograms of 262,144 levels, evenly spaced in logits (``score_levels``):
     ``average_precision``, ``aupro_30`` and ``aupro_05`` are exact for scores that are equal within
     a level. Metrics that depend on ``threshold`` use the scores as they are (``score >=
-    threshold``, in float32). Besides the histograms only K + 1 numbers per image are kept. The
-    order of the images does not matter. Pixels outside of the scope of the truth are left out.
+    threshold``, in float32). Besides the histograms only K + 1 numbers per image are kept. Neither
+    the order of the images nor their partition matters, to the last digit. Pixels outside of the
+    scope of the truth are left out.
 
     "Defect or not" metrics compare the largest class score of a pixel with the truth of any class.
     For the others a pixel's found class is the one with the largest score (the first of equal ones)
@@ -77,7 +82,9 @@ class PixelMetrics:
         self._images = 0
         self._positive: Int64Array = np.zeros(LEVELS, np.int64)  # true pixels by level
         self._negative: Int64Array = np.zeros(LEVELS, np.int64)
-        self._region_weight = np.zeros(LEVELS)  # each true region's pixels weigh 1 together
+        # Each true region's pixels weigh 1 together; sums of exact_sums.
+        self._region_weight: Int64Array = np.zeros(LEVELS, np.int64)
+        self._region_weight_low: Int64Array = np.zeros(LEVELS, np.int64)
         self._regions = 0
         self._empty_truths = 0  # pairs of image and class
         # Rows: truth, finding, both; a column per class and a last one for "defect or not".
@@ -85,7 +92,8 @@ class PixelMetrics:
         self._defective_dice: list[float] = []  # one per defective image
         self._pair_dice: list[float] = []  # one per image and class
         # The sum over defective images of the Dice of all pixels from a coarse level on.
-        self._image_dice = np.zeros(LEVELS >> COARSE_BITS)
+        self._image_dice: Int64Array = np.zeros(LEVELS >> COARSE_BITS, np.int64)
+        self._image_dice_low: Int64Array = np.zeros(LEVELS >> COARSE_BITS, np.int64)
 
     def update(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         """Add one image.
@@ -111,12 +119,12 @@ class PixelMetrics:
             found = largest >= self.threshold
             if truth.scope.counted is not None:
                 found &= truth.scope.counted
-            areas = _class_areas(found, score_map, truth, true_areas)
+            areas = class_areas(found, score_map, truth, true_areas)
             self._areas += areas
-            dice = _dice(*areas)
-            self._pair_dice += [1.0 if value is None else value for value in dice[:-1]]
-            if dice[-1] is not None and true_areas[-1]:
-                self._defective_dice.append(dice[-1])
+            ratios = dice(*areas)
+            self._pair_dice += [1.0 if value is None else value for value in ratios[:-1]]
+            if ratios[-1] is not None and true_areas[-1]:
+                self._defective_dice.append(ratios[-1])
 
     def merge(self, other: "PixelMetrics") -> None:
         """Add the images of ``other``, which must have the same classes and threshold."""
@@ -125,35 +133,70 @@ class PixelMetrics:
         self._images += other._images
         self._positive += other._positive
         self._negative += other._negative
-        self._region_weight += other._region_weight
+        merge_exactly(
+            self._region_weight,
+            self._region_weight_low,
+            other._region_weight,
+            other._region_weight_low,
+        )
         self._regions += other._regions
         self._empty_truths += other._empty_truths
         self._areas += other._areas
         self._defective_dice += other._defective_dice
         self._pair_dice += other._pair_dice
-        self._image_dice += other._image_dice
+        merge_exactly(
+            self._image_dice, self._image_dice_low, other._image_dice, other._image_dice_low
+        )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what another process gets: of the histograms, which are mostly 0, the rest."""
-        state = dict(vars(self))
-        for name in HISTOGRAMS:
-            levels = np.flatnonzero(state[name])
-            state[name] = levels, state[name][levels]
-        return state
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what was counted as arrays, for ``from_arrays`` in another process."""
+        names = [name for name, value in vars(self).items() if isinstance(value, np.ndarray)]
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "counts": np.array([getattr(self, name) for name in COUNTS], np.int64),
+            **{name[1:]: np.array(getattr(self, name), np.float64) for name in LISTS},
+        }
+        for name in names:  # mostly 0
+            values = getattr(self, name).ravel()
+            places = np.flatnonzero(values)
+            arrays[f"{name[1:]}.places"], arrays[f"{name[1:]}.values"] = places, values[places]
+        return arrays
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name in HISTOGRAMS:
-            levels, values = state[name]
-            state[name] = np.zeros(LEVELS, values.dtype)
-            state[name][levels] = values
-        vars(self).update(state)
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        *,
+        classes: Sequence[str],
+        threshold: float | None,
+    ) -> Self:
+        """Return metrics that count what ``arrays`` returned.
+
+        Raises:
+            KeyError, IndexError, ValueError: the arrays are those of other metrics.
+        """
+        metrics = cls(classes=classes, threshold=threshold)
+        for name, count in zip(COUNTS, arrays["counts"].tolist(), strict=True):
+            setattr(metrics, name, count)
+        for name in LISTS:
+            setattr(metrics, name, arrays[name[1:]].tolist())
+        for name, value in vars(metrics).items():
+            if isinstance(value, np.ndarray):
+                places = arrays[f"{name[1:]}.places"]
+                value.ravel()[places] = arrays[f"{name[1:]}.values"]  # a view
+        return metrics
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what another process gets: the arrays, which are smaller than the histograms."""
+        restore = partial(type(self).from_arrays, classes=self.classes, threshold=self.threshold)
+        return restore, (self.arrays(),)
 
     def best_threshold(self) -> tuple[float, float] | None:
         """Return the best threshold in [0, 1] and the pooled Dice, as ``pixel_threshold`` has it.
 
         ``None`` when no pixel is true.
         """
-        return best_threshold(self._positive, self._negative, self._image_dice)
+        image_dice = totals(self._image_dice, self._image_dice_low)
+        return best_threshold(self._positive, self._negative, image_dice)
 
     def result(self) -> PixelResult:
         """Return the ``pixel`` section of ``metrics.json``.
@@ -173,12 +216,12 @@ class PixelMetrics:
         What asks for classes, the IoUs and the two of Kaggle, is ``None`` for ``DEFECT_OR_NOT``.
         """
         pairs = self._images * len(self.classes)
-        ious = dict(zip(self.classes, _iou(*self._areas[:, :-1]), strict=True))
-        present = [iou for iou in ious.values() if iou is not None]
+        ious = dict(zip(self.classes, iou(*self._areas[:, :-1]), strict=True))
+        present = [one for one in ious.values() if one is not None]
         given = self.threshold is not None
         result = PixelResult(
             average_precision=average_precision_of_counts(self._positive, self._negative),
-            dice=_dice(*self._areas[:, -1:])[0] if given else None,
+            dice=dice(*self._areas[:, -1:])[0] if given else None,
             mean_iou=_mean(present),
             mean_iou_classes=len(present) if given else None,
             iou_by_class=ious if given else None,
@@ -215,10 +258,13 @@ class PixelMetrics:
             areas = np.bincount(numbers)
             positive = np.bincount(true_levels, minlength=LEVELS)
             self._positive += positive
-            self._image_dice += dice_by_coarse_level(positive, everywhere)
-            self._region_weight += np.bincount(
-                true_levels, weights=1.0 / areas[numbers], minlength=LEVELS
-            )
+            by_level = dice_by_coarse_level(positive, everywhere)
+            coarse = np.arange(len(by_level))
+            add_exactly(self._image_dice, self._image_dice_low, coarse, by_level)
+            shares = 1.0 / areas[numbers]
+            weights = np.bincount(true_levels, shares, LEVELS).astype(np.float64, copy=False)
+            places = np.flatnonzero(weights)
+            add_exactly(self._region_weight, self._region_weight_low, places, weights[places])
             self._regions += len(areas) - 1
             everywhere -= positive
         self._negative += everywhere
@@ -229,7 +275,8 @@ class PixelMetrics:
         if not self._regions or not good_pixels:
             return None
         rates = counts_from_above(self._negative)[::-1] / good_pixels
-        overlaps = np.minimum(counts_from_above(self._region_weight)[::-1] / self._regions, 1.0)
+        weights = totals(self._region_weight, self._region_weight_low)
+        overlaps = np.minimum(counts_from_above(weights)[::-1] / self._regions, 1.0)
         rates = np.concatenate(([0.0], rates))
         overlaps = np.concatenate(([0.0], overlaps))
         inside = rates <= limit
@@ -238,44 +285,6 @@ class PixelMetrics:
         y = np.append(overlaps[inside], end)
         area = float(np.sum(np.diff(x) * (y[1:] + y[:-1])) / 2)
         return min(area / limit, 1.0)
-
-
-def _class_areas(
-    found: Mask, score_map: ScoreMap, truth: LabeledTruth, true_areas: Int64Array
-) -> Int64Array:
-    """Return (3, K + 1) pixels of truth, finding and both, by class and for any defect.
-
-    What is found without a class counts for none of several.
-    """
-    count = len(truth.classes)
-    pixels = np.flatnonzero(found)
-    any_defect = len(pixels), np.count_nonzero(truth.mask.ravel()[pixels])
-    classes = best_layers(score_map.reshape(count, -1)[:, pixels])
-    pixels, classes = pixels[classes != NO_CLASS], classes[classes != NO_CLASS]
-    correct = truth.masks.reshape(count, -1)[classes, pixels] != 0
-    return np.array(
-        [
-            true_areas,
-            [*np.bincount(classes, minlength=count), any_defect[0]],
-            [*np.bincount(classes[correct], minlength=count), any_defect[1]],
-        ],
-        np.int64,
-    )
-
-
-def _dice(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:
-    """Return the Dice coefficient of each column, ``None`` where both sides are empty."""
-    return _ratios(2 * both, truth + found)
-
-
-def _iou(truth: Int64Array, found: Int64Array, both: Int64Array) -> list[float | None]:
-    """Return the intersection over union of each column, ``None`` where both sides are empty."""
-    return _ratios(both, truth + found - both)
-
-
-def _ratios(numerators: Int64Array, denominators: Int64Array) -> list[float | None]:
-    pairs = zip(numerators.tolist(), denominators.tolist(), strict=True)
-    return [above / below if below else None for above, below in pairs]
 
 
 def _mean(values: Sequence[float]) -> float | None:

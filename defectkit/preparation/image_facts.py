@@ -1,6 +1,5 @@
 """What ``prepare`` finds out about one image and its labels."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,14 +80,13 @@ class ImageFacts:
         return read_image(self.path, self.pixels)
 
 
-def share_ids(facts: Iterable[ImageFacts], images: Sequence[MatchedImage]) -> Iterator[ImageFacts]:
-    """Yield the facts of ``images`` with their very ids and paths.
+def share_ids(facts: ImageFacts, image: MatchedImage) -> ImageFacts:
+    """Return the facts of ``image`` with its very id and path.
 
     What a worker process sends has copies of its own, which of a million images take 0.3 GB.
     """
-    for one, image in zip(facts, images, strict=True):
-        ledger = tuple(
-            replace(row, image_id=image.image_id) if row.image_id == image.image_id else row
-            for row in one.ledger
-        )
-        yield replace(one, image_id=image.image_id, path=image.path, ledger=ledger)
+    ledger = tuple(
+        replace(row, image_id=image.image_id) if row.image_id == image.image_id else row
+        for row in facts.ledger
+    )
+    return replace(facts, image_id=image.image_id, path=image.path, ledger=ledger)

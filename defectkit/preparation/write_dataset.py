@@ -15,16 +15,18 @@ from defectkit.files import check_place, sha256_bytes, sha256_file, write_csv, w
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.kept_facts import FACTS
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.results_folder import Results, write_results
 from defectkit.results_marker import UNFINISHED, check_out
 from defectkit.seals import FORMAT_VERSION, add_seal, hash_tables
+from defectkit.shards import SHARDS
 
 KIND = "dataset"
 INFO_FILE = "dataset.json"
-DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, *TABLES}
+DATASET_FILES = {INFO_FILE, "preview", UNFINISHED, FACTS, SHARDS, *TABLES}
 
 
 def check_output_folder(out: str | Path) -> Path:
@@ -47,13 +49,18 @@ def check_output_folder(out: str | Path) -> Path:
     return folder
 
 
-def write_dataset_folder(out: Path, sources: Iterable[Path]) -> AbstractContextManager[Results]:
+def write_dataset_folder(
+    out: Path, sources: Iterable[Path], *, keep: bool
+) -> AbstractContextManager[Results]:
     """Lock ``out``, and replace what was prepared there by what is written until the end.
+
+    ``keep``: whether what a command that did not end left is not removed.
 
     Raises:
         OutputError: a file of the user is in the way, or one of ``sources`` would be replaced.
     """
-    return write_results(out, kind=KIND, head=INFO_FILE, names=TABLES, sources=sources)
+    names = [*TABLES, FACTS]
+    return write_results(out, kind=KIND, head=INFO_FILE, names=names, sources=sources, keep=keep)
 
 
 def sort_classes(class_ids: Iterable[str]) -> list[str]:

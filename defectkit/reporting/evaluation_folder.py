@@ -1,7 +1,7 @@
 """``RUN/evaluation/…/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,11 @@ from defectkit.deployment.data_to_evaluate import DataToEvaluate
 from defectkit.deployment.evaluate_images import (
     URGENCY,
     Evaluation,
+    Judged,
     JudgedImage,
     by_split,
-    evaluate_images,
+    judge_images,
+    summarize_images,
 )
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.drift import warn_of_drift
@@ -29,10 +31,14 @@ from defectkit.files import json_text, write_json
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.drawing.size_plot import plot_region_recall
-from defectkit.reporting.evaluation_pictures import EvaluationPictures, evaluated_overlay_name
+from defectkit.reporting.evaluation_pictures import (
+    EvaluationPictures,
+    describe_overlays,
+    evaluated_overlay_name,
+)
 from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.evaluation_tables import GrowingTables, write_tables
-from defectkit.reporting.html.page_images import PICTURES, picture_name
+from defectkit.reporting.html.page_images import PICTURES, PageImage, picture_name
 from defectkit.reporting.html.report import ReportedRun, write_report
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
@@ -45,6 +51,11 @@ METRICS_FILE = "metrics.json"
 EVALUATION_FILES = ("images.csv", "regions.csv", "scores.png", "region_recall.png", "report.html")
 
 
+def evaluation_folder(run: Path, data: DataToEvaluate) -> Path:
+    """Return the folder of an evaluation in its run."""
+    return run / "evaluation" / data.folder
+
+
 def open_evaluation(run: Path, data: DataToEvaluate) -> AbstractContextManager[Results]:
     """Lock the folder of an evaluation in ``run``; one that is complete replaces what is there.
 
@@ -54,18 +65,21 @@ def open_evaluation(run: Path, data: DataToEvaluate) -> AbstractContextManager[R
     Raises:
         OutputError: another process evaluates there, or the folder cannot be written.
     """
-    ids = [record.image_id for record in data.records]
-    overlays = (
-        f"overlays/{evaluated_overlay_name(one, outcome)}" for one in ids for outcome in URGENCY
-    )
-    pictures = (f"{PICTURES}/{picture_name(one)}" for one in ids)
     return write_results(
-        run / "evaluation" / data.folder,
+        evaluation_folder(run, data),
         kind="evaluation",
         head=METRICS_FILE,
-        adopt=[METRICS_FILE, *EVALUATION_FILES, *overlays, *pictures],
+        adopt=[METRICS_FILE, *EVALUATION_FILES, *picture_files(data.records)],
         otherwise="",
     )
+
+
+def picture_files(records: Iterable[ImageRecord]) -> Iterator[str]:
+    """Yield the names of all pictures that an evaluation may have of images."""
+    for record in records:
+        yield f"{PICTURES}/{picture_name(record.image_id)}"
+        for outcome in URGENCY:
+            yield f"overlays/{evaluated_overlay_name(record.image_id, outcome)}"
 
 
 def evaluate_data(
@@ -104,15 +118,59 @@ def evaluate_data(
             pictures.add(judged)
             tables.add(judged)
 
-        evaluation = evaluate_images(
+        judged = judge_images(
             model,
             predict_with_progress(
                 model, data.records, title=f"evaluating {data.folder}", console=console
             ),
-            folder=results.out,
             all_regions=all_regions,
             on_image=write,
         )
+    return write_evaluation(
+        results,
+        run,
+        model,
+        data,
+        judged,
+        page_images=pictures.page_images,
+        n_overlays=pictures.drawn,
+        rule=rule,
+        all_regions=all_regions,
+        console=console,
+    )
+
+
+def write_evaluation(
+    results: Results,
+    run: Path,
+    model: LoadedModel,
+    data: DataToEvaluate,
+    judged: Judged,
+    *,
+    page_images: Mapping[str, PageImage],
+    n_overlays: int,
+    rule: ThresholdRule = BEST_F1,
+    all_regions: bool,
+    console: Console,
+) -> Evaluation:
+    """Write the files of an evaluation whose images are judged and drawn; print a summary.
+
+    Args:
+        results: of ``open_evaluation``; it has the pictures.
+        run: the run's folder.
+        model: the run's model, with its thresholds.
+        data: what was evaluated on.
+        judged: all of its images.
+        page_images: what the page shows of each image, by its id.
+        n_overlays: number of overlays.
+        rule: what the thresholds were chosen by.
+        all_regions: whether regions of images with the verdict good are listed too.
+        console: where to report.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    evaluation = summarize_images(model, judged, folder=results.out, all_regions=all_regions)
     if data.lot is None and data.split == "all":
         evaluation.metrics["by_split"] = by_split(evaluation.images, model.thresholds)
     drift = evaluation.metrics["drift"]["against_validation"] or {}
@@ -125,14 +183,14 @@ def evaluate_data(
         images=_report_rows(evaluation.images),
         run=_reported_run(run, model, data, warnings),
         regions=_records(evaluation.regions),
-        page_images=pictures.page_images,
+        page_images=page_images,
     )
     print_evaluation(
         console,
         evaluation,
         model.thresholds,
         warnings,
-        overlays=pictures.describe(len(evaluation.images)),
+        overlays=describe_overlays(n_overlays, len(evaluation.images)),
         pixel_pitch=data.dataset.info.get("pixel_pitch"),
         lot="" if data.lot is None else data.title,
     )

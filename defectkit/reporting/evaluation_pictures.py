@@ -26,24 +26,67 @@ def evaluated_overlay_name(image_id: str, outcome: str) -> str:
     return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
 
 
+class DrawnImages:
+    """Which images are drawn.
+
+    Of images that are not flagged that depends on their ids and outcomes alone: those whose hash is
+    among the lowest ``SAMPLE`` of their outcome. So it does not depend on the order of the images,
+    and those of shards have all of the whole among them.
+
+    Attributes:
+        names: the names of the overlays so far.
+    """
+
+    def __init__(self, overlays: Overlays) -> None:
+        self.names: set[str] = set()
+        self._overlays = overlays
+        self._samples: dict[str, list[tuple[int, str]]] = {}
+
+    def take(self, image_id: str, outcome: str) -> tuple[str, str]:
+        """Take an image in.
+
+        Returns:
+            The name of its overlay, "" if it is not drawn; and that of an overlay that it drives
+            out, or "".
+        """
+        own, out = evaluated_overlay_name(image_id, outcome), ""
+        if self._overlays == "none":
+            return "", ""
+        if self._overlays == "flagged" and outcome not in FLAGGED:
+            sample = self._samples.setdefault(outcome, [])
+            # Negative: a heap has its least entry first, here the highest hash.
+            entry = -int(sha256_bytes(image_id.encode("utf-8", "surrogatepass")), 16), image_id
+            if len(sample) < SAMPLE:
+                heapq.heappush(sample, entry)
+            else:
+                left = heapq.heappushpop(sample, entry)
+                if left == entry:
+                    return "", ""
+                out = evaluated_overlay_name(left[1], outcome)
+        self.names.add(own)
+        self.names.discard(out)
+        return own, out
+
+
 class EvaluationPictures:
     """Writes the pictures of images as they are judged.
 
-    Which of the images that are not flagged are drawn depends on their ids and outcomes alone:
-    those whose hash is among the lowest ``SAMPLE`` of their outcome so far. An overlay that others
-    drive out is removed again, so that a long evaluation draws a few hundred more than it keeps.
+    An overlay that others drive out is removed again, so that a long evaluation draws a few hundred
+    more than it keeps.
 
     Attributes:
         page_images: what the page shows of each image, by its id.
-        drawn: number of overlays.
     """
 
     def __init__(self, folder: Path, overlays: Overlays) -> None:
         self.page_images: dict[str, PageImage] = {}
-        self.drawn = 0
         self._folder = folder
-        self._overlays = overlays
-        self._samples: dict[str, list[tuple[int, str]]] = {}
+        self._drawn = DrawnImages(overlays)
+
+    @property
+    def drawn(self) -> int:
+        """Number of overlays."""
+        return len(self._drawn.names)
 
     def add(self, judged: JudgedImage) -> None:
         """Write the picture of an image for the page, and its overlay if it is one to draw.
@@ -53,28 +96,17 @@ class EvaluationPictures:
         """
         image_id, outcome = judged.prediction.record.image_id, judged.judgment.outcome
         assert outcome is not None
-        if self._is_drawn(image_id, outcome):
-            self._draw(judged, evaluated_overlay_name(image_id, outcome))
+        name, left_out = self._drawn.take(image_id, outcome)
+        if left_out:
+            self._remove(left_out)
+        if name:
+            self._draw(judged, name)
         self.page_images[image_id] = write_page_image(
             self._folder,
             judged.prediction,
             judged.matches,
             with_scores=outcome != "pass",  # the most frequent one: the page would be large
         )
-
-    def _is_drawn(self, image_id: str, outcome: str) -> bool:
-        if self._overlays != "flagged" or outcome in FLAGGED:
-            return self._overlays != "none"
-        sample = self._samples.setdefault(outcome, [])
-        # Negative: a heap has its least entry first, here the highest hash.
-        entry = -int(sha256_bytes(image_id.encode("utf-8", "surrogatepass")), 16), image_id
-        if len(sample) < SAMPLE:
-            heapq.heappush(sample, entry)
-            return True
-        left = heapq.heappushpop(sample, entry)
-        if left != entry:
-            self._remove(evaluated_overlay_name(left[1], outcome))
-        return left != entry
 
     def _draw(self, judged: JudgedImage, name: str) -> None:
         prediction = judged.prediction
@@ -87,17 +119,16 @@ class EvaluationPictures:
             truth=prediction.truth.mask,
             scope=prediction.truth.scope,
         )
-        self.drawn += 1
 
     def _remove(self, name: str) -> None:
         path = self._folder / "overlays" / name
         for one in (path, path.with_suffix(PREVIEW_SUFFIX)):
             one.unlink(missing_ok=True)
-        self.drawn -= 1
 
-    def describe(self, images: int) -> str:
-        """Return which overlays of so many images there are, "" where none is."""
-        if self.drawn in (0, images):
-            return "overlays" if self.drawn else ""
-        kinds = "all escapes, overkills and reviews, and a sample of the others"
-        return f"{self.drawn} overlays ({kinds}; --overlays all draws all {images})"
+
+def describe_overlays(drawn: int, images: int) -> str:
+    """Return which overlays of so many images there are, "" where none is."""
+    if drawn in (0, images):
+        return "overlays" if drawn else ""
+    kinds = "all escapes, overkills and reviews, and a sample of the others"
+    return f"{drawn} overlays ({kinds}; --overlays all draws all {images})"

@@ -5,7 +5,6 @@ sizes of the tables then: what is beyond them belongs to an image that was not f
 off when the inspection goes on. A merge of shards takes the rows of each image by these sizes.
 """
 
-import csv
 import hashlib
 import json
 from collections import Counter
@@ -13,18 +12,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defectkit import __version__
-from defectkit.csv_cells import read_cell
+from defectkit.continued_results import bring_back
 from defectkit.data.image_search import ImageFile
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import ConfigError, shown
-from defectkit.files import csv_text, make_folder, open_limited, replace_file, write_json
-from defectkit.process_settings import next_csv_row
+from defectkit.files import write_json
+from defectkit.growing_csv import read_whole_rows
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.results_folder import Results
 from defectkit.results_marker import size_of
 from defectkit.seals import add_seal, read_sealed, seal_of
-from defectkit.versions import installed_versions
+from defectkit.versions import describe_software
 from defectkit.vocabulary import Overlays
 
 PROGRESS = "progress.csv"
@@ -107,29 +105,18 @@ def read_steps(path: Path) -> Iterator[Step]:
         OSError: it cannot be read.
         ValueError: it is damaged.
     """
-    with open_limited(path) as handle:
-        header = handle.readline()
-        if header.endswith(b"\n") and header != csv_text([COLUMNS]).encode():
-            raise ValueError(f"{path.name} has other columns than {', '.join(COLUMNS)}")
-        end = len(header)
-        for line in handle:
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            cells = next_csv_row(csv.reader([line.decode("utf-8")])) or []
-            if len(cells) != len(COLUMNS):
-                raise ValueError(f"{path.name} has a row of {len(cells)} cells")
-            file, page, last, image_id, verdict, *sizes, notes = map(read_cell, cells)
-            yield Step(
-                file=int(file),
-                page=int(page),
-                is_last=last == "1",
-                image_id=image_id,
-                verdict=verdict,
-                sizes=tuple(map(int, sizes)),
-                notes=tuple(json.loads(notes)) if notes else (),
-                end=end,
-            )
+    for cells, end in read_whole_rows(path, COLUMNS):
+        file, page, last, image_id, verdict, *sizes, notes = cells
+        yield Step(
+            file=int(file),
+            page=int(page),
+            is_last=last == "1",
+            image_id=image_id,
+            verdict=verdict,
+            sizes=tuple(map(int, sizes)),
+            notes=tuple(json.loads(notes)) if notes else (),
+            end=end,
+        )
 
 
 def describe_inspection(
@@ -145,10 +132,8 @@ def describe_inspection(
     images = hashlib.sha256()
     for file in files:
         images.update(json.dumps([file.image_id, file.problem]).encode())
-    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return {
-        "the version of defectkit": __version__,
-        "packages": versions,
+        **describe_software(),
         "the model": seal_of(model.info),
         "the device": model.device_name,
         "images": f"{len(files)} files, {images.hexdigest()[:16]}",
@@ -183,7 +168,7 @@ def begin_progress(
         ConfigError: the interrupted inspection was another one, or is damaged.
         OutputError: the folder cannot be written.
     """
-    if resume and _bring_back(results):
+    if resume and bring_back(results, PROGRESS):
         progress = _read_progress(results.folder, same, files)
         if progress.sizes:
             return progress
@@ -202,25 +187,6 @@ def end_progress(folder: Path) -> None:
 def has_overlay(verdict: str, drawn: Overlays) -> bool:
     """Return whether an image with a verdict gets an overlay; "" is one that was not inspected."""
     return bool(verdict) and (drawn == "all" or (drawn == "flagged" and verdict != "good"))
-
-
-def _bring_back(results: Results) -> bool:
-    """Return whether there is an interrupted inspection; its files are in ``results.folder`` then.
-
-    A kill leaves them there. What could still put them in their place is undone here, the file
-    that is looked for last: another kill meanwhile changes nothing.
-    """
-    if (results.folder / PROGRESS).is_file():
-        return True
-    own = [name for name, size in results.earlier.items() if size_of(results.out / name) == size]
-    if results.keeps_earlier or PROGRESS not in own:
-        return False
-    for name in sorted(own, key=lambda one: (one == PROGRESS, one)):
-        target = results.folder / name
-        if not target.parent.is_dir():
-            make_folder(target.parent)
-        replace_file(results.out / name, target)
-    return True
 
 
 def _read_progress(folder: Path, same: Mapping[str, str], files: Sequence[ImageFile]) -> Progress:

@@ -11,7 +11,7 @@ from rich.console import Console
 from defectkit import shards
 from defectkit.arrays import Int64Array
 from defectkit.files import csv_text, open_limited
-from defectkit.growing_csv import GrowingCsv
+from defectkit.growing_csv import MAX_BYTES, GrowingCsv
 from defectkit.reporting.inspection_folder import HEAD, KIND
 from defectkit.reporting.inspection_progress import PROGRESS, TABLES, Progress, read_steps
 from defectkit.reporting.inspection_summary import InspectSummary, summarize_inspection
@@ -22,7 +22,6 @@ from defectkit.shards import WrittenShard, damaged_shard
 HEADERS = dict(zip(TABLES, (FINDING_COLUMNS, REGION_COLUMNS, ERROR_COLUMNS), strict=True))
 MAX_OPEN = 200
 """Max. number of files that are open at a time."""
-MAX_TABLE_BYTES = 2**50
 
 
 def merge_inspection(
@@ -159,7 +158,7 @@ class _Sources:
             if index not in self._open:
                 if len(self._open) >= MAX_OPEN:
                     self._open.pop(next(iter(self._open))).close()
-                self._open[index] = open_limited(one.folder / self._name, MAX_TABLE_BYTES)
+                self._open[index] = open_limited(one.folder / self._name, MAX_BYTES)
             self._open[index].seek(begin)
             piece = self._open[index].read(size)
             if len(piece) < size or not piece.endswith(b"\n"):

@@ -80,6 +80,7 @@ TEXTS = {
     "group_by": r"group ^part-(\d) part .* (\d)",
     "ignore_class": "1 2 3", "window": "0,255 0,65535 10,5", "percentile": "0.1,99.9 5,4",
     "show_channels": "0,1,2 0,1,1 9", "max_time": "1s 0.5s 0s",
+    "shard": "1/1 1/2 2/2 3/3 3/2 0/1",
 }  # fmt: skip
 SETTINGS = (
     "train.lr=0.01", "data.crop=48", "train.optimizer=sgd", "train.schedule=step", "train.ema=0",

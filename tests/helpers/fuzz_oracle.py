@@ -21,6 +21,7 @@ from defectkit.data.image_kinds import IMAGE_SUFFIXES, is_data
 from defectkit.errors import INTERRUPTED, TERMINATED
 from defectkit.failures import known_failure
 from defectkit.files import TEMP_MARK, read_csv, sha256_file
+from defectkit.shards import Shard
 
 COMMON = {0, 2, 5, 6}
 EXTRA = {"inspect": {1}, "train": {3, 4}}
@@ -173,12 +174,17 @@ def _is_plain(call: Call, state: State, place: Place) -> bool:
 
 def _dataset(call: Call, status: int, state: State, place: Place) -> Iterator[str]:
     out = os.path.normpath(call.values.get("out") or "dataset")
-    if status != 2:
+    if "shard" in call.values:  # The dataset that may be there is as it was.
+        folder = Shard.parse(call.values["shard"]).folder(Path(out)) if status == 0 else None
+        if folder and not (folder / "shard.json").is_file():
+            yield f"{folder} has no shard"
+    elif status != 2:
         if _is_plain(call, state, place) and (out in state.plain or status == 0):
             state.plain.add(out)
         else:
             state.plain.discard(out)
-    yield from true_dataset(Path(out), state, place, must=status == 0)
+    must = status == 0 and "shard" not in call.values
+    yield from true_dataset(Path(out), state, place, must=must)
 
 
 def true_dataset(folder: Path, state: State, place: Place, *, must: bool) -> Iterator[str]:
@@ -223,6 +229,8 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
     out = Path(call.values.get("out") or "inspection")
     if status not in (0, 1):
         return
+    shard = Shard.parse(call.values["shard"]) if "shard" in call.values else None
+    out = shard.folder(out) if shard else out
     findings, errors = read_csv(out / "findings.csv"), read_csv(out / "errors.csv")
     if (status == 1) != bool(errors):
         yield f"status {status} with {len(errors)} errors"
@@ -233,7 +241,7 @@ def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator
     for path, ids in names.items():
         if os.path.realpath(path) == mask:
             continue
-        if not ids & listed and os.path.relpath(path) not in state.owners:
+        if not shard and not ids & listed and os.path.relpath(path) not in state.owners:
             yield f"{os.path.relpath(path)!r} of an inspected folder is nowhere in the tables"
     run = os.path.normpath(call.values["model"]).removesuffix("/model")
     if run not in state.models or "roi" in call.values:
@@ -278,7 +286,11 @@ def _evaluation(call: Call, status: int, state: State, place: Place) -> Iterator
         call.values
     ):
         state.models.discard(run)
-    if status == 0:
+    if status == 0 and "shard" in call.values:
+        folder = Shard.parse(call.values["shard"]).folder(Path(run) / "evaluation" / split)
+        if "data" not in call.values and not (folder / "shard.json").is_file():
+            yield f"{folder} has no shard"
+    elif status == 0:
         yield from true_evaluation(run, split, state, place, moved="data" in call.values)
 
 

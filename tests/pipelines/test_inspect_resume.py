@@ -25,7 +25,7 @@ from defectkit.reporting.images_to_inspect import FEWER_PAGES
 from defectkit.reporting.inspection_progress import PROGRESS, STATE
 
 pytestmark = [
-    pytest.mark.check(54),
+    pytest.mark.check(63),
     pytest.mark.skipif(sys.platform == "win32", reason="forks and signals"),
 ]
 

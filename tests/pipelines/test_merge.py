@@ -17,6 +17,8 @@ from defectkit.reporting.inspection_progress import PROGRESS
 from defectkit.results_marker import Marker, sizes_of
 from defectkit.seals import add_seal, hash_tables
 
+pytestmark = pytest.mark.check(63)
+
 
 @pytest.fixture
 def photos(source_csv, tmp_path) -> Path:

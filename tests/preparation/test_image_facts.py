@@ -32,7 +32,7 @@ def test_facts_that_come_from_another_process_share_the_ids_and_paths_of_their_i
         )
         for image in images
     ]
-    shared = [*share_ids(iter(sent), images)]
+    shared = [share_ids(one, image) for one, image in zip(sent, images, strict=True)]
     assert shared == sent
     for one, image in zip(shared, images, strict=True):
         assert one.image_id is image.image_id

@@ -7,7 +7,7 @@ import pytest
 
 from defectkit.data.dataset import Dataset
 from defectkit.reporting import evaluation_pictures
-from defectkit.reporting.evaluation_pictures import SAMPLE, EvaluationPictures
+from defectkit.reporting.evaluation_pictures import SAMPLE, EvaluationPictures, describe_overlays
 
 COUNTS = {"escape": 70, "overkill": 60, "review": 55, "hit": 400, "pass": 3}
 
@@ -43,7 +43,7 @@ def drawn(tmp_path, monkeypatch):
         assert len(pictures.page_images) == len(images)
         names = sorted(path.name for path in folder.glob("overlays/*.png"))
         assert len(list(folder.glob("overlays/*.preview.jpg"))) == len(names) == pictures.drawn
-        return names, pictures.describe(len(images))
+        return names, describe_overlays(pictures.drawn, len(images))
 
     return call
 

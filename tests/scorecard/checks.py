@@ -63,4 +63,5 @@ CHECKS = {
     60: "no dead ends: what an error proposes exists, and leads out",
     61: "memory is bounded for each image, told before it is exceeded; bits are kept or refused",
     62: "random calls of all commands on hostile files, some killed: nothing is lost, nothing lies",
+    63: "work that was stopped, or is shared, ends as that of one process, to the byte",
 }

@@ -1,0 +1,72 @@
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from defectkit.data.image_measures import ImageMeasures
+from defectkit.data.pixel_format import PixelFormat
+from defectkit.labels.ledger import LedgerRow
+from defectkit.preparation.facts_records import read_facts, write_facts
+from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.matched_image import MatchedImage
+from defectkit.regions import Region
+
+IMAGE = MatchedImage("part-\udce9 1.png", Path("Train/part 1.png"))
+FACTS = ImageFacts(
+    image_id=IMAGE.image_id,
+    path=IMAGE.path,
+    height=24,
+    width=40,
+    channels=3,
+    sha256="ab" * 32,
+    pixels=PixelFormat(window=(0.1, 4095), pages="channels", shown=(0, 1, 1)),
+    deep=True,
+    highest=4095,
+    clipped=1 / 3,
+    notes=("alpha",),
+    keypoints=bytes(range(256)),
+    rles={"2": "1 2", "1": "7 3"},
+    regions=(Region(box_xywh=(1, 2, 3, 4), area=9, class_id="2"),),
+    measures=ImageMeasures(layout=b"\0\xff", contrasts={"2": (0.1, 2 / 3), "1": ()}),
+    roi="1,2,30,20",
+    ignored="5 5",
+    cut_rows=2,
+    lost_rows=1,
+    ledger=(
+        LedgerRow(2, IMAGE.image_id, "2", "used", '\x1b[31m, \n "x"'),
+        LedgerRow(3, "as written", "1", "refused", "why", refused_with_image=True),
+    ),
+    unfit=((4, "no such box"),),
+    left_out=True,
+    problem="left out",
+)
+
+
+def test_every_fact_comes_back_bit_for_bit():
+    at_first = ImageFacts(image_id=FACTS.image_id, path=FACTS.path)
+    for field in fields(ImageFacts):
+        if field.name not in ("image_id", "path", "levels"):
+            assert getattr(FACTS, field.name) != getattr(at_first, field.name), field.name
+    for facts in (FACTS, at_first):
+        read = read_facts(write_facts(facts), IMAGE)
+        assert read == facts
+        assert repr(read) == repr(facts)  # also the order of classes, and whole numbers as such
+        assert read.path is IMAGE.path
+        assert read.ledger[:1] == () or read.ledger[0].image_id is IMAGE.image_id
+
+
+def test_numbers_of_numpy_come_back_as_those_of_python():
+    facts = replace(FACTS, cut_rows=np.int64(2), clipped=np.float64(1 / 3), deep=np.True_)
+    read = read_facts(write_facts(facts), IMAGE)
+    assert read == FACTS
+    assert repr(read) == repr(FACTS)
+
+
+def test_gray_levels_come_back():
+    levels = np.zeros(65536, np.int64)
+    levels[[0, 7, 65535]] = 3, 2**33, 1
+    text = write_facts(replace(FACTS, levels=levels))
+    read = read_facts(text, IMAGE).levels
+    np.testing.assert_array_equal(read, levels)
+    assert read.dtype == np.int64
+    assert len(text) < 10_000
