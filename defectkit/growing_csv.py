@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from defectkit.files import csv_text, output_error
+from defectkit.files import csv_bytes, output_error
 
 
 class GrowingCsv:
@@ -51,7 +51,7 @@ class GrowingCsv:
         Raises:
             OutputError, DiskFullError: they cannot be written.
         """
-        self.append_lines(csv_text(rows).encode("utf-8", "backslashreplace"))
+        self.append_lines(csv_bytes(rows))
 
     def append_lines(self, lines: bytes) -> None:
         """Append rows as they are in another such file.

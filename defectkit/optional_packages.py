@@ -7,7 +7,7 @@ from typing import Literal
 
 from defectkit.errors import MissingPackageError
 
-Extra = Literal["train", "export", "onnx"]
+Extra = Literal["train", "export", "onnx", "ray"]
 """The extras that install packages for a part of defectkit."""
 
 EXTRAS: dict[str, Extra] = {
@@ -21,6 +21,7 @@ EXTRAS: dict[str, Extra] = {
     ),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "onnxruntime": "onnx",
+    "ray": "ray",
 }
 """The extra that installs each package, by the name that it is imported by."""
 

@@ -132,8 +132,19 @@ def read_steps(path: Path) -> Iterator[Step]:
             )
 
 
+def describe_model(model: LoadedModel) -> dict[str, str]:
+    """Return what an inspection has in common with others by a model and by where it computes."""
+    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
+    return {
+        "the version of defectkit": __version__,
+        "packages": versions,
+        "the model": seal_of(model.info),
+        "the device": model.device_name,
+    }
+
+
 def describe_inspection(
-    model: LoadedModel,
+    model: Mapping[str, str],
     files: Sequence[ImageFile],
     *,
     roi: str | Path | None,
@@ -141,16 +152,15 @@ def describe_inspection(
     all_regions: bool,
     drawn: Overlays,
 ) -> dict[str, str]:
-    """Return what an inspection must have in common with its shards and with its continuation."""
+    """Return what an inspection must have in common with its shards and with its continuation.
+
+    ``model`` is what ``describe_model`` says.
+    """
     images = hashlib.sha256()
     for file in files:
         images.update(json.dumps([file.image_id, file.problem]).encode())
-    versions = ", ".join(f"{name} {number}" for name, number in installed_versions().items())
     return {
-        "the version of defectkit": __version__,
-        "packages": versions,
-        "the model": seal_of(model.info),
-        "the device": model.device_name,
+        **model,
         "images": f"{len(files)} files, {images.hexdigest()[:16]}",
         "--roi": str(roi or ""),
         "--first-page": str(first_page),
