@@ -67,7 +67,8 @@ def run(
 
     Args:
         model: A run, its model/ folder, or an exported model.
-        images: Image files, or folders of them.
+        images: Image files, or folders of them, also of an object store: s3://BUCKET/FOLDER, gs://
+            or az://, with the credentials that its own tools use.
         out: The folder to write; an earlier inspection there is replaced.
         roi: The region to inspect: X,Y,W,H in pixels, a mask image (0 is outside), or a folder with
             a mask for each image; by default the one that the model was trained with.
@@ -141,7 +142,7 @@ def run(
             shard=part,
             same=same,
             drawn=overlays,
-            sources=[*(file.path for file in search.files), *(source.files if source else ())],
+            sources=[*search.paths, *(source.files if source else ())],
             resume=resume,
             console=console,
         ) as tables:

@@ -74,7 +74,7 @@ def test_the_extras_are_those_of_the_project():
         assert distribution.lower().replace("_", "-") in wanted, name
     listed = {
         re.split(r"[\[<>=]", one)[0]
-        for extra in ("train", "export", "onnx", "ray")
+        for extra in ("train", "export", "onnx", "ray", "cloud")
         for one in project["optional-dependencies"][extra]
         if not one.startswith("defectkit")
     }
