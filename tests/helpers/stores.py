@@ -16,8 +16,10 @@ needs_s3 = pytest.mark.skipif(
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Serve S3 at the address that is yielded, and let the environment name it."""
+    import s3fs
     from moto.server import ThreadedMotoServer
 
+    s3fs.S3FileSystem.clear_instance_cache()  # They know the endpoint of an earlier server.
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
