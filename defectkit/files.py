@@ -184,6 +184,11 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return lines.getvalue()
 
 
+def csv_bytes(rows: Iterable[Sequence[object]]) -> bytes:
+    """Return the bytes that ``write_csv`` writes of rows."""
+    return csv_text(rows).encode("utf-8", "backslashreplace")
+
+
 def _write_rows(handle: TextIO, rows: Iterable[Sequence[object]]) -> None:
     writer = csv.writer(handle, lineterminator="\n")
     writer.writerows([write_cell(cell) for cell in row] for row in rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from defectkit.csv_cells import read_cell
-from defectkit.files import csv_text, open_limited, output_error
+from defectkit.files import csv_bytes, csv_text, open_limited, output_error
 from defectkit.process_settings import next_csv_row
 
 MAX_BYTES = 2**50
@@ -57,7 +57,7 @@ class GrowingCsv:
         Raises:
             OutputError, DiskFullError: they cannot be written.
         """
-        self.append_lines(csv_text(rows).encode("utf-8", "backslashreplace"))
+        self.append_lines(csv_bytes(rows))
 
     def append_lines(self, lines: bytes) -> None:
         """Append rows as they are in another such file.

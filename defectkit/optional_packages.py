@@ -1,5 +1,6 @@
 """Packages that not every installation has: those of the extras in ``pyproject.toml``."""
 
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from typing import Literal
 
 from defectkit.errors import MissingPackageError
 
-Extra = Literal["train", "export", "onnx"]
+Extra = Literal["train", "export", "onnx", "ray", "cloud"]
 """The extras that install packages for a part of defectkit."""
 
 EXTRAS: dict[str, Extra] = {
@@ -21,6 +22,8 @@ EXTRAS: dict[str, Extra] = {
     ),
     **dict.fromkeys(("nncf", "onnx", "onnxscript"), "export"),
     "onnxruntime": "onnx",
+    "ray": "ray",
+    "s3fs": "cloud",
 }
 """The extra that installs each package, by the name that it is imported by."""
 
@@ -48,6 +51,16 @@ def needed_package(name: str, *, extra: Extra | None, what: str) -> Iterator[Non
         raise _missing(name, extra, what) from error
 
 
+def need_installed(name: str, *, extra: Extra | None, what: str) -> None:
+    """Check that a package is there that ``what`` needs, and another package imports.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    if sys.modules.get(name) is None and not _is_found(name):
+        raise _missing(name, extra, what)
+
+
 @contextmanager
 def without_package(name: str) -> Iterator[None]:
     """Let a package appear as not installed to what is imported meanwhile, unless it is there.
@@ -62,6 +75,11 @@ def without_package(name: str) -> Iterator[None]:
         yield
     finally:
         sys.modules.pop(name, None)
+
+
+def _is_found(name: str) -> bool:
+    # Where None stands in its place, an import fails, too.
+    return name not in sys.modules and importlib.util.find_spec(name) is not None
 
 
 def _missing(name: str, extra: Extra | None, what: str) -> MissingPackageError:

@@ -18,6 +18,7 @@ from typing import NamedTuple, get_args
 from defectkit import __version__
 from defectkit.errors import OutputError
 from defectkit.files import MAX_FILE_BYTES, TEMP_MARK, read_cells, read_json, safe_name, write_json
+from defectkit.object_stores import StoredObject
 from defectkit.vocabulary import Outcome
 
 MARKER = ".defectkit.json"
@@ -206,11 +207,16 @@ def check_out(out: str | Path, kind: str) -> Path:
     """Return ``out`` as a path if results of ``kind`` may be written there; change nothing.
 
     Raises:
-        OutputError: it is no folder, has results of another kind, or is where a command keeps its
-            unfinished ones.
+        OutputError: it is no folder or on an object store, has results of another kind, or is where
+            a command keeps its unfinished ones.
     """
     if not os.fspath(out):
         raise OutputError("the path of the folder to write is empty. Name a folder.")
+    if stored := StoredObject.named(out):
+        raise OutputError(
+            f"{stored} is on an object store, where no results can be written. Choose a folder, "
+            "and copy it there afterwards."
+        )
     folder = Path(out)
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder. Choose another folder.")

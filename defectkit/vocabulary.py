@@ -12,6 +12,9 @@ ApproachName = Literal["patch", "box", "segment", "novelty"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """The device to compute on; ``auto`` takes a GPU if there is one."""
 
+InspectEngine = Literal["process", "ray"]
+"""What inspects images: this process, or the nodes of a Ray cluster."""
+
 ExportFormat = Literal["openvino", "onnx"]
 """The formats of exported models."""
 

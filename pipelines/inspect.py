@@ -3,18 +3,20 @@
 # The command line reads ``run`` for its help, which must not wait: what is slow to import (torch,
 # numpy and whatever uses them) is imported inside the functions that need it.
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, shown
 from defectkit.terminal import SafeConsole
-from defectkit.vocabulary import Device, Overlays
+from defectkit.vocabulary import Device, InspectEngine, Overlays
 
 if TYPE_CHECKING:
     from defectkit.data.roi_source import RoiSource
-    from defectkit.deployment.loaded_model import LoadedModel
+    from defectkit.reporting.inspection import Engine
     from defectkit.reporting.inspection_summary import InspectSummary
 
 
@@ -30,6 +32,8 @@ def run(
     overlays: Overlays = "flagged",
     resume: bool = False,
     shard: str | None = None,
+    engine: InspectEngine = "process",
+    address: str | None = None,
     console: Console | None = None,
 ) -> "InspectSummary":
     """Inspect new images of any size: verdicts, masks and overlays.
@@ -47,10 +51,15 @@ def run(
     Several processes or machines share the work with --shard: each inspects its part of the images
     into OUT/shards, and 'defectkit merge OUT' makes of all parts what one process writes.
 
+    With --engine ray the nodes of a Ray cluster do the work, each actor with a processor and, where
+    there are some, a GPU. All nodes see model and images under the same paths. This process alone
+    writes; what a lost node had is inspected again.
+
     Examples:
         defectkit inspect runs/segment-1 photos/
         defectkit inspect runs/segment-1/model part-17.png --out inspected
         defectkit inspect runs/segment-1 photos/ --resume
+        defectkit inspect runs/segment-1 /data/photos --engine ray --address ray://head:10001
         seq 4 | xargs -P 4 -I{} defectkit inspect runs/segment-1 photos/ --shard {}/4
 
     Exit status:
@@ -58,7 +67,8 @@ def run(
 
     Args:
         model: A run, its model/ folder, or an exported model.
-        images: Image files, or folders of them.
+        images: Image files, or folders of them, also of an object store: s3://BUCKET/FOLDER, gs://
+            or az://, with the credentials that its own tools use.
         out: The folder to write; an earlier inspection there is replaced.
         roi: The region to inspect: X,Y,W,H in pixels, a mask image (0 is outside), or a folder with
             a mask for each image; by default the one that the model was trained with.
@@ -70,6 +80,9 @@ def run(
         resume: Continue an interrupted inspection in OUT, of the same images with the same model
             and options; where there is none, begin.
         shard: Inspect only a part of the images: 2/4 is the second of four parts.
+        engine: What inspects: this process, or the nodes of a Ray cluster.
+        address: The Ray cluster: auto for that of this machine, HOST:PORT, or ray://HOST:PORT; by
+            default that of this machine or of RAY_ADDRESS, else one that is started here.
         console: Where to report; by default the standard error stream.
 
     Returns:
@@ -77,16 +90,16 @@ def run(
 
     Raises:
         ConfigError: No image and no folder is named, or what is to be continued is another
-            inspection.
+            inspection; there is no Ray cluster at the address, or its nodes differ.
         ModelError: The model cannot be loaded.
         ImageError: There is no image at all, or something that is given is missing.
         OutputError: ``out`` cannot be written, or has other results.
+        WorkerError: The Ray cluster gives no actor, or loses them again and again.
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here, too.
     from defectkit.data.image_search import search_images
-    from defectkit.deployment.load_model import load_model
-    from defectkit.reporting.inspection import Inspection
+    from defectkit.reporting.inspection import Inspection, InspectionOptions
     from defectkit.reporting.inspection_folder import (
         end_inspection,
         files_of_shard,
@@ -100,58 +113,82 @@ def run(
         raise ConfigError("there is no image to inspect. Name images or folders of them.")
     console, out = console or SafeConsole(), Path(out)
     part = None if shard is None else Shard.parse(shard)
-    loaded = load_model(model, device=device)
-    source = _open_roi(roi, loaded, console)
-    search = search_images(
-        images,
-        follow_links=follow_links,
-        is_mask=lambda path: bool(source and source.has_mask(path)),
-    )
-    source = source.among(Path(file.image_id) for file in search.files) if source else None
-    same = describe_inspection(
-        loaded,
-        search.files,
-        roi=roi,
-        first_page=first_page,
-        all_regions=all_regions,
-        drawn=overlays,
-    )
-    if part and resume and (done := finished_inspection(out, part, same, console)):
-        return done
-    files = files_of_shard(search.files, part)
-    with (
-        open_inspection(
+    with _open_engine(engine, model, device, address, console) as opened:
+        source = _open_roi(roi, opened.info, console)
+        search = search_images(
+            images,
+            follow_links=follow_links,
+            is_mask=lambda path: bool(source and source.has_mask(path)),
+        )
+        source = source.among(Path(file.image_id) for file in search.files) if source else None
+        same = describe_inspection(
+            opened.described,
+            search.files,
+            roi=roi,
+            first_page=first_page,
+            all_regions=all_regions,
+            drawn=overlays,
+        )
+        if part and resume and (done := finished_inspection(out, part, same, console)):
+            return done
+        files = files_of_shard(search.files, part)
+        options = InspectionOptions(
+            roi=source, drawn=overlays, first_page=first_page, all_regions=all_regions
+        )
+        with open_inspection(
             out,
             files,
             search,
             shard=part,
             same=same,
             drawn=overlays,
-            sources=[*(file.path for file in search.files), *(source.files if source else ())],
+            sources=[*search.paths, *(source.files if source else ())],
             resume=resume,
             console=console,
-        ) as tables,
-        loaded.own_settings(),
-    ):
-        inspection = Inspection(
-            model=loaded,
-            roi=source,
-            tables=tables,
-            drawn=overlays,
-            first_page=first_page,
-            all_regions=all_regions,
-            console=console,
-        )
-        inspection.inspect(files, ids={file.image_id for file in search.files})
+        ) as tables:
+            inspection = Inspection(engine=opened, options=options, tables=tables, console=console)
+            inspection.inspect(files, ids={file.image_id for file in search.files})
     return end_inspection(out, tables.progress, search, shard=part, drawn=overlays, console=console)
 
 
-def _open_roi(roi: str | Path | None, model: "LoadedModel", console: Console) -> "RoiSource | None":
+@contextmanager
+def _open_engine(
+    engine: InspectEngine,
+    model: str | Path,
+    device: Device,
+    address: str | None,
+    console: Console,
+) -> "Iterator[Engine]":
+    """Yield what inspects images, with the model.
+
+    Raises:
+        ConfigError: an address is given without a cluster.
+    """
+    if engine == "ray":
+        from defectkit.reporting.ray_inspection import open_ray_engine
+
+        with open_ray_engine(model, device=device, address=address, console=console) as opened:
+            yield opened
+        return
+    if address is not None:
+        raise ConfigError(
+            f"--address {shown(address)} is that of a Ray cluster. Add --engine ray, or leave it "
+            "out."
+        )
+    from defectkit.deployment.load_model import load_model
+    from defectkit.reporting.inspection import Inspector
+
+    yield Inspector(load_model(model, device=device))
+
+
+def _open_roi(
+    roi: str | Path | None, info: Mapping[str, Any], console: Console
+) -> "RoiSource | None":
     """Return what ``--roi`` names; without it, say where the model has no region of its own."""
     from defectkit.data.roi_source import open_roi
     from defectkit.deployment.model_info import ROI_BY_IMAGE
 
-    if roi is None and model.info.get("roi") == ROI_BY_IMAGE:
+    if roi is None and info.get("roi") == ROI_BY_IMAGE:
         console.print(
             "Warning: the model was trained with a region to inspect of each image. Without --roi "
             "whole images are inspected.",

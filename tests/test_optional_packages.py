@@ -70,11 +70,11 @@ def test_the_extras_are_those_of_the_project():
     imported = importlib.metadata.packages_distributions()
     for name, extra in EXTRAS.items():
         (distribution,) = set(imported[name])
-        wanted = [re.split("[<>=]", one)[0] for one in project["optional-dependencies"][extra]]
+        wanted = [re.split(r"[\[<>=]", one)[0] for one in project["optional-dependencies"][extra]]
         assert distribution.lower().replace("_", "-") in wanted, name
     listed = {
-        re.split("[<>=]", one)[0]
-        for extra in ("train", "export", "onnx")
+        re.split(r"[\[<>=]", one)[0]
+        for extra in ("train", "export", "onnx", "ray", "cloud")
         for one in project["optional-dependencies"][extra]
         if not one.startswith("defectkit")
     }

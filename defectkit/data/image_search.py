@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from defectkit.data.file_kinds import has_image, is_document
 from defectkit.data.folder_walk import Entry, walk_folder
-from defectkit.data.image_kinds import IMAGE_SUFFIXES
+from defectkit.data.image_kinds import IMAGE_SUFFIXES, is_data
 from defectkit.errors import ImageError
+from defectkit.object_stores import StoredObject
 from defectkit.results_marker import KnownResults
 
 NAMED = 3
@@ -35,9 +37,21 @@ class ImageFile:
     """
 
     image_id: str
-    path: Path
+    path: Path | StoredObject
     problem: str = ""
     number: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEntry:
+    """An object of a store: what ``Entry`` says of a file."""
+
+    name: str
+    path: StoredObject
+    problem: str = ""
+
+
+AnyEntry = TypeVar("AnyEntry", Entry, StoredEntry)
 
 
 @dataclass(slots=True)
@@ -51,6 +65,11 @@ class ImageSearch:
 
     files: list[ImageFile] = field(default_factory=list)
     others: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The paths of the images that are files."""
+        return [file.path for file in self.files if isinstance(file.path, Path)]
 
     @property
     def skipped(self) -> int:
@@ -76,7 +95,8 @@ def search_images(
 
     A file that is given counts as an image; below a folder, one that is called as images are or
     that begins as one. Documents, hidden files, results of defectkit and masks are counted;
-    whatever else is no image, or is not opened, has a ``problem``.
+    whatever else is no image, or is not opened, has a ``problem``. All holds for the objects of a
+    store too, but that results and masks are not told from images there.
 
     Ids are unique: the path below the given folder, else the path as given, else the whole path.
 
@@ -90,8 +110,16 @@ def search_images(
         ImageError: there is no image, or something that is given is missing.
     """
     search, real_folder, results = ImageSearch(), cache(os.path.realpath), KnownResults()
-    found: dict[str, tuple[Entry, Path]] = {}  # each file once, with its path as given
+    # Each file once, by its whole path; with its path as given.
+    found: dict[str, tuple[Entry | StoredEntry, str]] = {}
     for text in given:
+        if stored := StoredObject.named(text):
+            for one, kind in _list_stored(stored):
+                if kind:
+                    search.others.setdefault(kind, []).append(one.name)
+                else:
+                    found.setdefault(one.path.url, (one, one.path.url))
+            continue
         path = Path(text)
         _check_given(text)
         for entry, kind in _list_given(path, results, is_mask, follow_links=follow_links):
@@ -102,13 +130,10 @@ def search_images(
                 # A link stays what it is: it is an image of its own.
                 folder, name = os.path.split(entry.path)
                 whole = os.path.join(real_folder(folder or os.curdir), name)  # noqa: PTH118
-                found.setdefault(whole, (entry, below))
+                found.setdefault(Path(whole).as_posix(), (entry, below.as_posix()))
     if all(entry.problem for entry, _ in found.values()):
         raise ImageError(_why_none(given, search, [entry for entry, _ in found.values()]))
-    names = [
-        (entry.name, below.as_posix(), Path(whole).as_posix())
-        for whole, (entry, below) in found.items()
-    ]
+    names = [(entry.name, below, whole) for whole, (entry, below) in found.items()]
     search.files = [
         ImageFile(image_id=image_id, path=entry.path, problem=entry.problem, number=number)
         for number, (image_id, (entry, _)) in enumerate(
@@ -159,7 +184,31 @@ def _list_given(
             yield entry, ""
 
 
-def _judge_file(entry: Entry) -> tuple[Entry, str]:
+def _list_stored(given: StoredObject) -> Iterator[tuple[StoredEntry, str]]:
+    """Yield an object, or those below a prefix, and its kind: "" if it is to be listed.
+
+    Raises:
+        ImageError: there is none, or the store does not answer.
+        MissingPackageError: the package that reads the store is not installed.
+    """
+    try:
+        objects = sorted(given.list(), key=lambda item: item[0].split("/"))
+    except OSError as error:
+        raise ImageError(
+            f"cannot list {given} ({error.strerror or error}): check the address, the connection "
+            "and the credentials."
+        ) from error
+    for key, stored in objects:
+        entry = StoredEntry(name=key or stored.name, path=stored)
+        if not key:
+            yield entry, ""
+        elif not all(map(is_data, key.split("/"))):
+            yield entry, OTHER_KINDS["hidden"]
+        else:
+            yield _judge_file(entry)
+
+
+def _judge_file(entry: AnyEntry) -> tuple[AnyEntry, str]:
     """Return a file with its problem if it has one, and its kind if it is no image."""
     if entry.path.suffix.lower() in IMAGE_SUFFIXES:
         return entry, ""
@@ -178,11 +227,13 @@ def _judge_file(entry: Entry) -> tuple[Entry, str]:
     return replace(entry, problem=problem), ""
 
 
-def _suffix_of(entry: Entry) -> str:
+def _suffix_of(entry: Entry | StoredEntry) -> str:
     return entry.path.suffix.lower() or "without extension"
 
 
-def _why_none(given: Sequence[str | Path], search: ImageSearch, unopened: Sequence[Entry]) -> str:
+def _why_none(
+    given: Sequence[str | Path], search: ImageSearch, unopened: Sequence[Entry | StoredEntry]
+) -> str:
     where = ", ".join(map(str, given))
     skipped = search.describe_skipped()
     problems = [f"{entry.path}: {entry.problem}" for entry in unopened[:NAMED]]

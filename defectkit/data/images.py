@@ -22,6 +22,7 @@ from defectkit.data.stored_image import read_stored_size, tidy
 from defectkit.errors import ImageError
 from defectkit.files import open_limited, read_limited, write_bytes
 from defectkit.memory import check_memory
+from defectkit.object_stores import StoredObject
 
 BAND = 256
 """Number of rows of an image whose channels are reversed at a time."""
@@ -36,13 +37,15 @@ def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
     return decode_image(read_image_bytes(path), name=str(path), pixels=pixels)
 
 
-def read_image_bytes(path: Path | str) -> bytes:
-    """Read the bytes of an image file.
+def read_image_bytes(path: Path | str | StoredObject) -> bytes:
+    """Read the bytes of an image file, or of an object of a store.
 
     Raises:
-        ImageError: the file is missing or too large.
+        ImageError: it is missing or too large, or the store does not give it.
     """
     try:
+        if isinstance(path, StoredObject):
+            return path.read(MAX_BYTES)
         return read_limited(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
@@ -207,5 +210,5 @@ def encode_jpeg(image: Image) -> memoryview:
     return buffer.getbuffer()
 
 
-def _unreadable(path: Path | str, error: Exception) -> ImageError:
+def _unreadable(path: Path | str | StoredObject, error: Exception) -> ImageError:
     return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")

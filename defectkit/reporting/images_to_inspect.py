@@ -17,6 +17,7 @@ from defectkit.data.stored_image import StoredImage
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import DefectkitError, ImageError, first_line, is_out_of_memory
 from defectkit.labels.scope import EVERYWHERE, Scope, read_scope
+from defectkit.object_stores import StoredObject
 
 MUCH_CLIPPED = 0.01
 """Shares of pixel values outside of the window that are told to the user, above this one."""
@@ -155,7 +156,7 @@ class ImageReader:
             mark += "#"
 
 
-def reason_for(error: Exception, path: Path) -> str:
+def reason_for(error: Exception, path: Path | StoredObject) -> str:
     """Return why an image was not inspected, for its row, which has the name of its file."""
     if isinstance(error, DefectkitError):
         return str(error).removeprefix(f"{path}: ")

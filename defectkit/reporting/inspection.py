@@ -1,9 +1,11 @@
 """An inspection in progress: image by image, where one image's trouble is one row."""
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import Progress
@@ -17,8 +19,8 @@ from defectkit.findings import Finding
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
-from defectkit.reporting.inspection_progress import has_overlay
-from defectkit.reporting.inspection_tables import InspectionTables
+from defectkit.reporting.inspection_progress import describe_model, has_overlay
+from defectkit.reporting.inspection_tables import ImageRows, InspectionTables, rows_of
 from defectkit.reporting.stages import Room, Stage, run_stages
 from defectkit.terminal import one_line
 from defectkit.vocabulary import Overlays
@@ -28,6 +30,23 @@ AHEAD = 4
 """Max. number of images that wait for their rows to be written."""
 PIXELS_AHEAD = 2**25
 """Max. number of pixels of all images in progress; a larger image is alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionOptions:
+    """How images are inspected.
+
+    Attributes:
+        roi: what ``--roi`` names.
+        drawn: which images get an overlay.
+        first_page: whether the first page of each file is inspected alone.
+        all_regions: whether regions of good images are listed too.
+    """
+
+    roi: RoiSource | None
+    drawn: Overlays
+    first_page: bool
+    all_regions: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,80 +60,120 @@ class Found:
     problem: str = ""
 
 
-@dataclass(kw_only=True, eq=False)
-class Inspection:
-    """A model that is applied to one file after another.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inspected:
+    """All that is to be written of an image; without its pixels and scores.
 
     Attributes:
-        model: the model.
-        roi: what ``--roi`` names.
-        tables: where the rows are written, with the overlays beside them.
-        drawn: which images get an overlay.
-        first_page: whether the first page of each file is inspected alone.
-        all_regions: whether regions of good images are listed too.
-        console: where to report.
+        file: its file.
+        image_id: its id.
+        ends_file: whether it is the last one of its file.
+        pixels: number of its pixels.
+        verdict: its verdict, "" if it was not inspected.
+        rows: its rows; None if it was not inspected.
+        overlay: its overlay, if it has one.
+        notes: what is to be said of how it was read.
+        problem: why it was not inspected, "" if it was.
     """
 
-    model: LoadedModel
-    roi: RoiSource | None
-    tables: InspectionTables
-    drawn: Overlays
-    first_page: bool
-    all_regions: bool
-    console: Console
+    file: ImageFile
+    image_id: str
+    ends_file: bool
+    pixels: int
+    verdict: str = ""
+    rows: ImageRows | None = None
+    overlay: EncodedOverlay | None = None
+    notes: tuple[str, ...] = ()
+    problem: str = ""
 
-    def inspect(self, files: Sequence[ImageFile], *, ids: Collection[str] = ()) -> None:
-        """Inspect files; if this is interrupted, those that are left are listed as errors.
 
-        While the rows of an image are written, the next ones are drawn, looked at by the network
-        and read. What is done already, as the tables say, is left out.
+class Engine(Protocol):
+    """What inspects images: this process, or others for it."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """The content of the model's ``model.json``."""
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """What ``describe_model`` says of the model."""
+
+    def inspect(
+        self,
+        files: Sequence[ImageFile],
+        options: InspectionOptions,
+        *,
+        ids: Collection[str],
+        done: int,
+    ) -> Generator[Inspected, None, None]:
+        """Yield what is to be written of the images of files, in their order.
 
         Args:
-            files: all files, also those that are done.
-            ids: the ids of images that are not inspected here, which no page gets.
-
-        Raises:
-            OutputError: a table or an overlay cannot be written.
+            files: the files.
+            options: how they are inspected.
+            ids: the ids of other images, which no page gets.
+            done: number of images of the first file that are left out.
         """
-        progress = self.tables.progress
-        waiting = deque(files[progress.files :])
-        reader = ImageReader(model=self.model, roi=self.roi, first_page=self.first_page)
-        room = Room(PIXELS_AHEAD)
-        stages = [Stage(self._find, self.model.parallel), Stage(self._draw)]
-        known = {file.image_id for file in files}.union(ids, progress.ids)
-        sources = reader.read(tuple(waiting), ids=known, done=progress.pages)
-        results = run_stages(_with_room(sources, room), stages, ahead=AHEAD, room=room)
-        silent = not self.console.is_terminal
-        try:
-            with closing(results), Progress(console=self.console, disable=silent) as bars:
-                bar = bars.add_task("inspecting", total=len(files), completed=progress.files)
-                for found in results:
-                    self._write(found)
-                    room.give_back(found.source.pixels)
-                    if found.source.ends_file:
-                        waiting.popleft()
-                        bars.advance(bar)
-        except BaseException:
-            with suppress(OutputError):  # The disk may be full.
-                self.tables.add_errors((file.image_id, STOPPED) for file in waiting)
-            raise
 
-    def _find(self, source: ImageToInspect) -> Found:
+
+@dataclass(frozen=True, eq=False)
+class Inspector:
+    """A model that is applied to one file after another, in this process."""
+
+    model: LoadedModel
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """The content of the model's ``model.json``."""
+        return self.model.info
+
+    @property
+    def described(self) -> Mapping[str, str]:
+        """What ``describe_model`` says of the model."""
+        return describe_model(self.model)
+
+    def inspect(
+        self,
+        files: Sequence[ImageFile],
+        options: InspectionOptions,
+        *,
+        ids: Collection[str],
+        done: int,
+    ) -> Generator[Inspected, None, None]:
+        """Yield what ``Engine.inspect`` says.
+
+        While an image is written, the next ones are drawn, looked at by the network and read.
+        """
+        room = Room(PIXELS_AHEAD)
+        reader = ImageReader(model=self.model, roi=options.roi, first_page=options.first_page)
+        stages = [
+            Stage(partial(self._find, options), self.model.parallel),
+            Stage(partial(self._draw, options)),
+            Stage(self._list),
+        ]
+        sources = reader.read(files, ids=ids, done=done)
+        results = run_stages(_with_room(sources, room), stages, ahead=AHEAD, room=room)
+        with closing(results), self.model.own_settings():
+            for inspected in results:
+                yield inspected
+                room.give_back(inspected.pixels)
+
+    def _find(self, options: InspectionOptions, source: ImageToInspect) -> Found:
         if source.image is None:
             return Found(source=source, problem=source.problem)
         try:
             finding = self.model.find(source.image, source.scope)
             judgment = judge(finding.score, self.model.thresholds)
-            finding = list_regions(finding, judgment, all_regions=self.all_regions)
+            finding = list_regions(finding, judgment, all_regions=options.all_regions)
         except Exception as error:
             return Found(source=source, problem=reason_for(error, source.file.path))
         return Found(source=source, finding=finding, judgment=judgment)
 
-    def _draw(self, found: Found) -> Found:
+    def _draw(self, options: InspectionOptions, found: Found) -> Found:
         source, finding, judgment = found.source, found.finding, found.judgment
         if source.image is None or finding is None or judgment is None:
             return found
-        if not has_overlay(judgment.verdict, self.drawn):
+        if not has_overlay(judgment.verdict, options.drawn):
             return found
         try:
             overlay = encode_overlay(
@@ -128,44 +187,94 @@ class Inspection:
             return Found(source=source, problem=reason_for(error, source.file.path))
         return Found(source=source, finding=finding, judgment=judgment, overlay=overlay)
 
-    def _write(self, found: Found) -> None:
-        """Write the overlay and the rows of an image; the overlay first, that it is done last."""
+    def _list(self, found: Found) -> Inspected:
+        """Return what is to be written of an image; any exception on the way is its problem."""
         source, finding, judgment = found.source, found.finding, found.judgment
-        verdict = ""
+        inspected = Inspected(
+            file=source.file,
+            image_id=source.image_id,
+            ends_file=source.ends_file,
+            pixels=source.pixels,
+            problem=found.problem,
+        )
         if finding is None or judgment is None:
-            self._add_problem(source, found.problem)
-        else:
-            with self._trouble_as_row(source):
-                if found.overlay:
-                    found.overlay.write(self.tables.overlays / overlay_name(source.image_id))
-                self.tables.add(source.image_id, judgment, finding, self.model.found_classes)
-                verdict = judgment.verdict
-        self.tables.end_image(
-            source.image_id,
-            verdict,
-            file=source.file.number,
-            is_last=source.ends_file,
-            notes=source.notes if verdict else (),
+            return inspected
+        try:
+            rows = rows_of(source.image_id, judgment, finding, self.model.found_classes)
+        except Exception as error:
+            return replace(inspected, problem=reason_for(error, source.file.path))
+        return replace(
+            inspected,
+            verdict=judgment.verdict,
+            rows=rows,
+            overlay=found.overlay,
+            notes=source.notes,
         )
 
-    @contextmanager
-    def _trouble_as_row(self, source: ImageToInspect) -> Iterator[None]:
-        """Turn any exception into a row of ``errors.csv``; but without tables there is no work.
+
+@dataclass(kw_only=True, eq=False)
+class Inspection:
+    """The tables and overlays of images, written while they are inspected.
+
+    Attributes:
+        engine: what inspects them.
+        options: how.
+        tables: where the rows are written, with the overlays beside them.
+        console: where to report.
+    """
+
+    engine: Engine
+    options: InspectionOptions
+    tables: InspectionTables
+    console: Console
+
+    def inspect(self, files: Sequence[ImageFile], *, ids: Collection[str] = ()) -> None:
+        """Inspect files; if this is interrupted, those that are left are listed as errors.
+
+        What is done already, as the tables say, is left out.
+
+        Args:
+            files: all files, also those that are done.
+            ids: the ids of images that are not inspected here, which no page gets.
 
         Raises:
             OutputError: a table or an overlay cannot be written.
         """
+        progress = self.tables.progress
+        waiting = deque(files[progress.files :])
+        known = {file.image_id for file in files}.union(ids, progress.ids)
+        results = self.engine.inspect(tuple(waiting), self.options, ids=known, done=progress.pages)
+        silent = not self.console.is_terminal
         try:
-            yield
-        except OutputError:
+            with closing(results), Progress(console=self.console, disable=silent) as bars:
+                bar = bars.add_task("inspecting", total=len(files), completed=progress.files)
+                for inspected in results:
+                    self._write(inspected)
+                    if inspected.ends_file:
+                        waiting.popleft()
+                        bars.advance(bar)
+        except BaseException:
+            with suppress(OutputError):  # The disk may be full.
+                self.tables.add_errors((file.image_id, STOPPED) for file in waiting)
             raise
-        except Exception as error:
-            self._add_problem(source, reason_for(error, source.file.path))
 
-    def _add_problem(self, source: ImageToInspect, reason: str) -> None:
-        self.tables.add_errors([(source.image_id, reason)])
-        told = one_line(f"{source.file.path}: {reason}")
-        self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
+    def _write(self, inspected: Inspected) -> None:
+        """Write the overlay and the rows of an image; the overlay first, that it is done last."""
+        if inspected.overlay:
+            inspected.overlay.write(self.tables.overlays / overlay_name(inspected.image_id))
+        if inspected.rows:
+            self.tables.add(inspected.rows)
+        else:
+            self.tables.add_errors([(inspected.image_id, inspected.problem)])
+            told = one_line(f"{inspected.file.path}: {inspected.problem}")
+            self.console.print(f"[red]not inspected:[/] {told}", highlight=False)
+        self.tables.end_image(
+            inspected.image_id,
+            inspected.verdict,
+            file=inspected.file.number,
+            is_last=inspected.ends_file,
+            notes=inspected.notes,
+        )
 
 
 def _with_room(sources: Iterator[ImageToInspect], room: Room) -> Iterator[ImageToInspect]:

@@ -119,8 +119,17 @@ def read_steps(path: Path) -> Iterator[Step]:
         )
 
 
+def describe_model(model: LoadedModel) -> dict[str, str]:
+    """Return what an inspection has in common with others by a model and by where it computes."""
+    return {
+        **describe_software(),
+        "the model": seal_of(model.info),
+        "the device": model.device_name,
+    }
+
+
 def describe_inspection(
-    model: LoadedModel,
+    model: Mapping[str, str],
     files: Sequence[ImageFile],
     *,
     roi: str | Path | None,
@@ -128,14 +137,15 @@ def describe_inspection(
     all_regions: bool,
     drawn: Overlays,
 ) -> dict[str, str]:
-    """Return what an inspection must have in common with its shards and with its continuation."""
+    """Return what an inspection must have in common with its shards and with its continuation.
+
+    ``model`` is what ``describe_model`` says.
+    """
     images = hashlib.sha256()
     for file in files:
         images.update(json.dumps([file.image_id, file.problem]).encode())
     return {
-        **describe_software(),
-        "the model": seal_of(model.info),
-        "the device": model.device_name,
+        **model,
         "images": f"{len(files)} files, {images.hexdigest()[:16]}",
         "--roi": str(roi or ""),
         "--first-page": str(first_page),

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from defectkit.evaluation.verdicts import Judgment
+from defectkit.files import csv_bytes
 from defectkit.findings import NO_CLASS, Finding, best_layers
 from defectkit.growing_csv import GrowingCsv
 from defectkit.labels import rle
@@ -17,6 +19,38 @@ from defectkit.reporting.inspection_progress import PROGRESS, Progress, Step
 FINDING_COLUMNS = ("image_id", "verdict", "score", "class_id", "rle")
 REGION_COLUMNS = ("image_id", "class_id", "x", "y", "width", "height", "area", "score")
 ERROR_COLUMNS = ("image_id", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRows:
+    """The rows of an image, as its tables have them."""
+
+    findings: bytes
+    regions: bytes
+
+
+def rows_of(
+    image_id: str, judgment: Judgment, finding: Finding, found_classes: Sequence[str]
+) -> ImageRows:
+    """Return the rows of an image: one per class found, or one with both last cells empty.
+
+    ``found_classes`` are those of the finding's layers. What has none of them is a row without a
+    class.
+    """
+    head = (image_id, judgment.verdict, f"{finding.score:.9g}")
+    mask = finding.mask
+    best = best_layers(finding.score_map[:, mask])  # the class of each found pixel
+    rows: list[tuple[object, ...]] = []
+    for index in np.unique(best).tolist():
+        of_class = np.zeros_like(mask)
+        of_class[mask] = best == index
+        class_id = "" if index == NO_CLASS else found_classes[index]
+        rows.append((*head, class_id, rle.encode(of_class)))
+    regions = csv_bytes(
+        (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
+        for region in finding.regions
+    )
+    return ImageRows(csv_bytes(rows or [(*head, None, None)]), regions)
 
 
 class InspectionTables:
@@ -49,28 +83,10 @@ class InspectionTables:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def add(
-        self, image_id: str, judgment: Judgment, finding: Finding, found_classes: Sequence[str]
-    ) -> None:
-        """Add an image: a row per class found, or one with both last cells empty.
-
-        ``found_classes`` are those of the finding's layers. What has none of them is a row without
-        a class.
-        """
-        head = (image_id, judgment.verdict, f"{finding.score:.9g}")
-        mask = finding.mask
-        best = best_layers(finding.score_map[:, mask])  # the class of each found pixel
-        rows: list[tuple[object, ...]] = []
-        for index in np.unique(best).tolist():
-            of_class = np.zeros_like(mask)
-            of_class[mask] = best == index
-            class_id = "" if index == NO_CLASS else found_classes[index]
-            rows.append((*head, class_id, rle.encode(of_class)))
-        self._regions.append(
-            (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
-            for region in finding.regions
-        )
-        self._findings.append(rows or [(*head, None, None)])
+    def add(self, rows: ImageRows) -> None:
+        """Add the rows of an image."""
+        self._regions.append_lines(rows.regions)
+        self._findings.append_lines(rows.findings)
 
     def add_errors(self, reasons: Iterable[tuple[str, str]]) -> None:
         """Add images that were not inspected, by id, each with the reason."""

@@ -31,7 +31,7 @@ from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.weights import read_weights
 from defectkit.regions import Region, label_regions
-from defectkit.reporting.inspection_tables import InspectionTables
+from defectkit.reporting.inspection_tables import InspectionTables, rows_of
 
 SMALL = ("novelty.bank=200", "model.weights=auto")
 
@@ -331,7 +331,7 @@ def test_what_is_found_without_a_class_is_found_but_not_confused(beside_a_box):
 def test_tables_have_what_is_found_without_a_class(beside_a_box, tmp_path):
     judgment = judge(0.9, Thresholds(low=0.5, high=0.5, rule="f1"))
     with InspectionTables(tmp_path) as tables:
-        tables.add("a.png", judgment, beside_a_box, ("1", "2"))
+        tables.add(rows_of("a.png", judgment, beside_a_box, ("1", "2")))
     assert [row["class_id"] for row in read_csv(tmp_path / "findings.csv")] == ["", "2"]
     classes = [row["class_id"] for row in read_csv(tmp_path / "regions.csv")]
     assert classes == [one.class_id for one in beside_a_box.regions]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from file_hashes import hashes_of
+from file_hashes import hashes_of, hashes_of_results
 from PIL import Image
+from ray_cluster import needs_ray
 from resealing import reseal
 from rich.console import Console
+from stores import needs_s3, s3_server, upload
 from tiny_training import train_tiny
 
 import defectkit
@@ -397,3 +399,42 @@ def test_a_model_of_regions_by_image_says_that_it_inspects_whole_images(
     done = cli("inspect", run_copy, photos / "part-00.png", "--out", tmp_path / "out")
     assert done.code == 0
     assert "Without --roi whole images are inspected" in done.err
+
+
+@pytest.mark.slow
+@needs_s3
+@pytest.mark.parametrize("engine", ["process", pytest.param("ray", marks=needs_ray)])
+def test_objects_of_s3_are_inspected_as_files_are(engine, source_csv, run_folder, cli, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "line 2").mkdir(parents=True)
+    (photos / ".hidden").mkdir()
+    for number in range(4):
+        source = source_csv.parent / "Train" / f"part-{number:02}.png"
+        for name in (f"{number}.png", f"line 2/{number}.png", f".hidden/{number}.png"):
+            shutil.copy(source, photos / name)
+    shutil.copy(source, photos / "no suffix")
+    (photos / "cut.png").write_bytes(source.read_bytes()[:200])
+    (photos / "other.bin").write_bytes(b"none")
+    (photos / "notes.txt").write_text("no image")
+    common = (run_folder, "--device", "cpu", "--overlays", "all")
+    local = cli("inspect", *common, photos, "--out", tmp_path / "local")
+    with s3_server():
+        upload(photos, "s3://line/in")
+        words = ("s3://line/in", "--out", tmp_path / "out", "--engine", engine)
+        done = cli("inspect", *common, *words)
+        assert (done.code, local.code) == (1, 1)
+        assert hashes_of_results(tmp_path / "out") == hashes_of_results(tmp_path / "local")
+        assert "not inspected: s3://line/in/cut.png: the image" in done.err
+        one = cli("inspect", *common, "s3://line/in/0.png", "--out", tmp_path / "one")
+        assert one.code == 0
+        gone = cli("inspect", *common, "s3://line/gone", "--out", tmp_path / "gone")
+        assert gone.code == 2
+        assert "cannot list s3://line/gone (there is no such object, and none below)" in gone.err
+
+
+def test_results_are_not_written_to_a_store(source_csv, run_folder, cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = cli("inspect", run_folder, source_csv.parent / "Train", "--out", "s3://line/out")
+    assert done.code == 2
+    assert "s3://line/out is on an object store, where no results can be written" in done.err
+    assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ from defectkit.reporting.inspection_progress import (
     Progress,
     Step,
     describe_inspection,
+    describe_model,
     has_overlay,
     read_steps,
 )
@@ -74,8 +75,12 @@ def test_which_verdicts_have_overlays(drawn, expected):
     assert [has_overlay(one, drawn) for one in ("good", "review", "defective", "")] == expected
 
 
+def described(device: str, seed: int) -> dict[str, str]:
+    return describe_model(SimpleNamespace(info={"a": seed}, device_name=device))
+
+
 def test_what_an_inspection_is_depends_on_its_images_model_and_options():
-    model = SimpleNamespace(info={"a": 1}, device_name="cpu")
+    model = described("cpu", 1)
     files = [ImageFile(image_id="a", path=Path("a")), ImageFile(image_id="b", path=Path("b"))]
     options = {"roi": None, "first_page": False, "all_regions": False, "drawn": "all"}
     same = describe_inspection(model, files, **options)
@@ -85,8 +90,8 @@ def test_what_an_inspection_is_depends_on_its_images_model_and_options():
         describe_inspection(model, files[:1], **options),
         describe_inspection(model, files[::-1], **options),
         describe_inspection(model, damaged, **options),
-        describe_inspection(SimpleNamespace(info={"a": 2}, device_name="cpu"), files, **options),
-        describe_inspection(SimpleNamespace(info={"a": 1}, device_name="cuda"), files, **options),
+        describe_inspection(described("cpu", 2), files, **options),
+        describe_inspection(described("cuda", 1), files, **options),
         *(
             describe_inspection(model, files, **{**options, **change})
             for change in ({"roi": "x"}, {"first_page": True}, {"drawn": "none"})

@@ -30,8 +30,8 @@ PREVIEW_SUFFIX = ".preview.jpg"
 class EncodedOverlay:
     """The bytes of an overlay's PNG, and those of its preview, a JPEG, if it is large."""
 
-    picture: memoryview
-    preview: memoryview | None
+    picture: memoryview | bytes
+    preview: memoryview | bytes | None
 
     def write(self, path: Path) -> None:
         """Write the overlay to ``path`` and its preview beside it."""

@@ -1,0 +1,127 @@
+"""Objects of a store such as S3, read through fsspec, which knows credentials and endpoints.
+
+Nothing is written there: results need a folder that can be locked and whose files can be renamed.
+"""
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from defectkit.errors import first_line
+from defectkit.optional_packages import Extra, need_installed
+
+STORES: dict[str, tuple[str, Extra | None]] = {
+    "s3": ("s3fs", "cloud"),
+    **dict.fromkeys(("gs", "gcs"), ("gcsfs", None)),
+    **dict.fromkeys(("az", "abfs", "abfss"), ("adlfs", None)),
+}
+"""The stores by their schemes: the package that reads each, and the extra it comes with."""
+
+NOT_THERE = "there is no such object"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredObject:
+    """An object, or all objects below a prefix, by the address ``scheme://bucket/key``."""
+
+    url: str
+
+    @classmethod
+    def named(cls, given: str | Path) -> Self | None:
+        """Return what is given if it is an address of a store, else None.
+
+        A path that was made of an address, and so has a single slash, is one as well.
+        """
+        found = re.fullmatch(r"([a-z0-9]+):[/\\]{1,2}([^/\\].*)", str(given), re.DOTALL)
+        if not found or found[1] not in STORES:
+            return None
+        key = found[2] if isinstance(given, str) else found[2].replace("\\", "/")
+        return cls(f"{found[1]}://{key}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(self.url).name
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the name, with its dot; "" without one."""
+        return PurePosixPath(self.url).suffix
+
+    def list(self) -> Iterator[tuple[str, Self]]:
+        """Yield the objects below, each with its key from here on; an object itself has the key "".
+
+        Raises:
+            OSError: the store refuses it, does not answer, or has nothing there.
+            MissingPackageError: the package that reads the store is not installed.
+        """
+        store, path = self._open()
+        with _store_errors():
+            found = store.find(path)
+        path = path.rstrip("/")
+        if not found:
+            raise FileNotFoundError(errno.ENOENT, f"{NOT_THERE}, and none below")
+        for one in sorted(found):
+            key = one.removeprefix(path).lstrip("/") if one != path else ""
+            if not one.endswith("/"):  # What stands for an empty folder.
+                yield key, type(self)(f"{self.url.rstrip('/')}/{key}" if key else self.url)
+
+    def read(self, max_bytes: int) -> bytes:
+        """Return the content.
+
+        Raises:
+            OSError: the store refuses it, does not answer, or has it no longer.
+            ValueError: it is larger than ``max_bytes``.
+            MissingPackageError: the package that reads the store is not installed.
+        """
+        content = self.read_start(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise ValueError(f"it is larger than the limit of {max_bytes:,} bytes")
+        return content
+
+    def read_start(self, size: int) -> bytes:
+        """Return the first bytes, ``size`` at most.
+
+        Raises:
+            OSError, MissingPackageError: as ``read``.
+        """
+        store, path = self._open()
+        with _store_errors():
+            try:
+                return bytes(store.cat_file(path, start=0, end=size))
+            except Exception:
+                if store.size(path) != 0:  # Of an empty object stores give no part.
+                    raise
+                return b""
+
+    def _open(self) -> tuple[Any, str]:
+        """Return the file system of the store, which fsspec keeps, and the path in it."""
+        package, extra = STORES[self.url.partition("://")[0]]
+        need_installed(package, extra=extra, what=self.url)
+        import fsspec
+
+        with _store_errors():
+            store, path = fsspec.core.url_to_fs(self.url)
+        return store, path
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Turn what the packages of the stores raise into an OSError: each has types of its own."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, NOT_THERE) from error
+    except OSError as error:
+        if error.strerror:
+            raise
+        raise OSError(first_line(error)) from error
+    except Exception as error:
+        raise OSError(first_line(error)) from error
