@@ -48,6 +48,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return draw_picture(relink(markdown, source=source, site=site))
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Make cells of an empty head of a table plain ones, for screen readers.
+
+    >>> on_page_content("<thead><tr><th></th><th>b</th></tr></thead>")
+    '<thead><tr><td></td><th>b</th></tr></thead>'
+    """
+    return re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", html)
+
+
+def name_search(output: str, **_: Any) -> str:
+    """Name the dialog of the search, which the theme leaves without a name."""
+    return output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+
+
+on_post_page = on_post_template = name_search
+
+
 def relink(markdown: str, *, source: str, site: str) -> str:
     """Return the text of the file ``source`` with its relative links as on the page ``site``.
 
