@@ -25,6 +25,7 @@ ABOUT_THE_WHOLE = {
     "test_earlier_formats.py",
     "test_forbidden_calls.py",
     "test_mirrors.py",
+    "test_notebooks.py",
     "test_novelty.py",
     "test_licenses.py",
     "test_packaging.py",
