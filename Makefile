@@ -20,10 +20,11 @@ demo: .venv/installed
 	$(BIN)/defectkit inspect demo/run sample_data/Train --out demo/inspection
 	$(BIN)/defectkit evaluate demo/run
 
-# One thread for each of the processes that share out the tests.
+# One thread for each of the processes that share out the tests, whole files, so that what a file trains
+# is trained once.
 test: export OMP_NUM_THREADS = 1
 test: .venv/installed
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest

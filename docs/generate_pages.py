@@ -1,8 +1,8 @@
-"""Write what the pages of the reference have from the code: ``python docs/generate_pages.py``.
+"""Write what the pages have from the code: ``python docs/generate_pages.py``.
 
-The commands with their options, the settings, the included configurations, the metrics, and the
-badges of the README. Whole pages and marked blocks are replaced; all else on a page is written by
-hand.
+The commands with their options, the settings, the included configurations, the metrics, the end of
+the demo, and the badges of the README. Whole pages and marked blocks are replaced; all else on a
+page is written by hand.
 """
 
 import inspect
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+from demo_output import demo_output
 from typer.models import ArgumentInfo
 
 import defectkit
@@ -44,6 +45,7 @@ def generated() -> dict[Path, str]:
             "configs ls": configurations(),
         },
         DOCS / "reference" / "metrics.md": {"metrics": metrics()},
+        DOCS / "tutorials" / "sample-data.md": {"demo output": demo_output()},
     }
     written = {path: with_blocks(path, blocks) for path, blocks in pages.items()}
     for name, (label, value, color) in badges().items():

@@ -1,9 +1,10 @@
-"""Hooks of mkdocs: pages from outside of ``docs/``, and the picture of the architecture.
+"""Hooks of mkdocs: pages from outside of ``docs/``, notebooks, the picture of the architecture.
 
 Links in all Markdown files are those of the repository, so that they work in it as well; here they
 become those of the site.
 """
 
+import json
 import posixpath
 import re
 import sys
@@ -25,18 +26,31 @@ ADOPTED = {
     "benchmarks/quality.md": "benchmarks/quality.md",
     "benchmarks/results.md": "benchmarks/results.md",
     "tests/scorecard/scorecard.md": "explanation/scorecard.md",
+    "docs/notebooks/own-data.ipynb": "notebooks/own-data.md",
+    "docs/notebooks/sample-data.ipynb": "notebooks/sample-data.md",
 }
-"""The page of the site that a file outside of ``docs/`` becomes."""
+"""The page of the site that a file becomes which is outside of ``docs/``, or a notebook."""
 
 LINK = re.compile(r"(?<=\]\()([^)#\s]+)(?=[)#\s])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages from outside of ``docs/``."""
+    """Add the pages from outside of ``docs/``, and those of notebooks."""
     for source, page in ADOPTED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
+        if source.endswith(".ipynb"):
+            text = notebook_page(text, name=posixpath.basename(source))
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def notebook_page(notebook: str, *, name: str) -> str:
+    """Return the cells of a notebook as Markdown, with a link to the file of that name."""
+    cells = [("".join(one["source"]), one["cell_type"]) for one in json.loads(notebook)["cells"]]
+    text = [cell if kind == "markdown" else f"```python\n{cell}\n```" for cell, kind in cells]
+    # In HTML, so that it stays a link to the file and does not become one to this page.
+    text.insert(1, f'<p><a href="{name}" download>{name}</a>, to open in Jupyter</p>')
+    return "\n\n".join(text) + "\n"
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -46,6 +60,23 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         page.meta["hide"] = ["navigation"]
     source = {to: of for of, to in ADOPTED.items()}.get(site, f"docs/{site}")
     return draw_picture(relink(markdown, source=source, site=site))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Make cells of an empty head of a table plain ones, for screen readers.
+
+    >>> on_page_content("<thead><tr><th></th><th>b</th></tr></thead>")
+    '<thead><tr><td></td><th>b</th></tr></thead>'
+    """
+    return re.sub(r"<th( [^>]*)?></th>", r"<td\1></td>", html)
+
+
+def name_search(output: str, **_: Any) -> str:
+    """Name the dialog of the search, which the theme leaves without a name."""
+    return output.replace('role="dialog">', 'role="dialog" aria-label="Search">')
+
+
+on_post_page = on_post_template = name_search
 
 
 def relink(markdown: str, *, source: str, site: str) -> str:

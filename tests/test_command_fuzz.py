@@ -12,10 +12,7 @@ from random import Random
 
 import pytest
 
-pytestmark = [
-    pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes and signals"),
-    pytest.mark.xdist_group("fuzz"),  # the place is made once
-]
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, pipes and signals")
 
 if sys.platform != "win32":
     from command_fuzz import CommandFuzz

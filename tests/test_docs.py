@@ -33,8 +33,9 @@ OF_OTHERS = {
     "--install-completion",
     "--directory",
     *("--array", "--max-restarts", "--nnodes", "--nproc-per-node", "--standalone"),
+    *("--build-arg", "--force", "--gpus", "--python", "--shm-size", "--user"),
 }
-"""Options of benchmarks, of typer, of Python, of torchrun and of SLURM."""
+"""Options of benchmarks, of typer, of Python, of torchrun, SLURM, Docker and uv."""
 SECTIONS = "|".join(Config.model_fields)
 OPTION = re.compile(
     r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?"

@@ -31,11 +31,7 @@ ACCEPTED = "\x9b2J\u202e[red]:cat:$x$"
 RICHS_OWN = re.compile(r"\x1b\[(?:(?!5m)[\d;]*m|2K|\d*A|\?25[lh])")
 """Colors, a line to draw again, the cursor shown and hidden."""
 
-pytestmark = [  # all commands, once
-    pytest.mark.check(59),
-    pytest.mark.xdist_group("terminal"),
-    pytest.mark.slow,
-]
+pytestmark = [pytest.mark.check(59), pytest.mark.slow]
 
 
 def printed(*texts: object, width: int = 200, **options: object) -> str:

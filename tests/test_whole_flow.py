@@ -15,8 +15,6 @@ from pathlib import Path
 import pytest
 from small_sources import make_source
 
-pytestmark = pytest.mark.xdist_group("flow")  # all commands run once
-
 ROOT = Path(__file__).parents[1]
 NAME = "零件 表面 " + "长" * 40
 """Part of every path: some 150 bytes."""

@@ -282,7 +282,7 @@ def _reported_run(
         warnings=warnings,
         settings={
             "Configuration": json_text(info["config"]),
-            "Versions": json_text(info["versions"]),
+            "Versions": json_text(info.get("versions", {})),
             "Model, with hashes": json_text(shown),
         },
         folder=run,

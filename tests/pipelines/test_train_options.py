@@ -109,7 +109,8 @@ def test_a_run_keeps_what_was_planned_and_a_resumed_one_plans_nothing(
     free = [one for one in TINY if not one.startswith(("plan", "data.crop"))]
     run = tmp_path / "run"
     options = {"data": dataset_folder, "device": "cpu", "console": said}
-    defectkit.train(out=run, settings=[*free, "train.epochs=1"], **options)
+    small = ["model.architecture=pixel_net", "train.epochs=1"]
+    defectkit.train(out=run, settings=[*free, *small], **options)
     assert "data.crop=96 rather than 256" in said.file.getvalue()
     config = load_config(run / "config.yaml")
     assert (config.data.crop, config.train.batch_size, config.plan) == (96, 4, True)

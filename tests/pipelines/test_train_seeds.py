@@ -19,41 +19,46 @@ def weights(run) -> str:
     return sha256_file(run / "model" / "model.safetensors")
 
 
-def test_each_seed_has_an_ordinary_run_and_a_table_tells_mean_and_deviation(
-    dataset_folder, tmp_path
-):
+@pytest.fixture(scope="module")
+def trained(dataset_folder, tmp_path_factory):
+    """Runs of the seeds 3 and 4, in one folder, and what was printed. Do not change."""
+    folder = tmp_path_factory.mktemp("seeds") / "runs"
     console = Console(file=io.StringIO(), width=200)
-    summary = train_tiny(
-        dataset_folder, tmp_path / "runs", *SMALL, seed=3, seeds=2, console=console
-    )
-    runs = [tmp_path / "runs" / f"seed-{seed}" for seed in (3, 4)]
-    assert (summary.run, summary.epochs) == (tmp_path / "runs", 2)
+    summary = train_tiny(dataset_folder, folder, *SMALL, seed=3, seeds=2, console=console)
+    return summary, console.file.getvalue()
+
+
+def test_each_seed_has_an_ordinary_run_and_a_table_tells_mean_and_deviation(
+    trained, dataset_folder, tmp_path
+):
+    summary, told = trained
+    runs = [summary.run / f"seed-{seed}" for seed in (3, 4)]
+    assert (summary.run.name, summary.epochs) == ("runs", 2)
     assert [one.run for one in summary.seeds] == runs
     assert [load_config(run / "config.yaml").seed for run in runs] == [3, 4]
     alone = train_tiny(dataset_folder, tmp_path / "alone", *SMALL, seed=4)
     assert weights(alone.run) == weights(runs[1]) != weights(runs[0])
 
-    rows = read_csv(tmp_path / "runs" / "seeds.csv")
+    rows = read_csv(summary.run / "seeds.csv")
     assert [row["seed"] for row in rows] == ["3", "4", "mean", "deviation"]
     ours = [one.dice for one in summary.seeds]
     assert [float(row["dice"]) for row in rows[:2]] == ours
     assert float(rows[2]["dice"]) == pytest.approx(sum(ours) / 2) == summary.dice
     assert float(rows[3]["dice"]) == pytest.approx(abs(ours[0] - ours[1]) / 2**0.5)
-    told = console.file.getvalue()
     assert "seed 4, 2 of 2" in told
-    assert f"next: defectkit compare {tmp_path / 'runs' / 'seed-*'}" in told
+    assert f"next: defectkit compare {summary.run / 'seed-*'}" in told
 
 
-def test_resumed_finished_runs_stay_and_missing_ones_are_trained(dataset_folder, tmp_path):
-    out = tmp_path / "runs"
-    train_tiny(dataset_folder, out, *SMALL, seeds=2)
-    before = [weights(out / name) for name in ("seed-0", "seed-1")]
-    shutil.rmtree(out / "seed-1")
+def test_resumed_finished_runs_stay_and_missing_ones_are_trained(trained, dataset_folder, tmp_path):
+    out = shutil.copytree(trained[0].run, tmp_path / "runs")
+    names = ("seed-3", "seed-4")
+    before = [weights(out / name) for name in names]
+    shutil.rmtree(out / "seed-4")
     console = Console(file=io.StringIO(), width=2000)
-    defectkit.train(data=dataset_folder, out=out, seeds=2, resume=True, console=console)
-    assert "seed-0 is finished after 1 epoch" in console.file.getvalue()
-    assert [weights(out / name) for name in ("seed-0", "seed-1")] == before
-    assert load_config(out / "seed-1" / "config.yaml").seed == 1
+    defectkit.train(data=dataset_folder, out=out, seed=3, seeds=2, resume=True, console=console)
+    assert "seed-3 is finished after 1 epoch" in console.file.getvalue()
+    assert [weights(out / name) for name in names] == before
+    assert load_config(out / "seed-4" / "config.yaml").seed == 4
 
 
 def test_what_cannot_be_is_refused_before_anything_is_trained(dataset_folder, tmp_path):

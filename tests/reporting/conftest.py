@@ -2,7 +2,6 @@
 
 import http.server
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from browser_page import find_browser
 
 
 @dataclass
@@ -68,10 +66,7 @@ class Browser:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless browser; without one the test is skipped, saying so."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser is installed ({', '.join(BROWSERS)})")
-    opened = Browser(program, tmp_path_factory.mktemp("profile"), "")
+    opened = Browser(find_browser(), tmp_path_factory.mktemp("profile"), "")
 
     class Server(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
