@@ -69,7 +69,7 @@ def test_the_extras_are_those_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     imported = importlib.metadata.packages_distributions()
     for name, extra in EXTRAS.items():
-        (distribution,) = set(imported[name])
+        (distribution,) = set(imported.get(name, [name]))  # not every installation has all
         wanted = [re.split(r"[\[<>=]", one)[0] for one in project["optional-dependencies"][extra]]
         assert distribution.lower().replace("_", "-") in wanted, name
     listed = {
