@@ -53,7 +53,9 @@ def inspect(model: Path, photos: Path, out: Path, **options) -> str:
     defectkit.inspect(
         model, photos, out=out, device="cpu", overlays="all", console=console, **options
     )
-    return console.file.getvalue().replace(str(out), "OUT")
+    lines = console.file.getvalue().replace(str(out), "OUT").splitlines()
+    # A cluster of a busy machine may be slow to begin.
+    return "\n".join(one for one in lines if not one.startswith("waiting for the Ray cluster"))
 
 
 @pytest.fixture(scope="module")
