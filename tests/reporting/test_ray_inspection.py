@@ -113,14 +113,17 @@ class TestOnACluster:
     def test_the_work_of_a_lost_node_is_done_again(
         self, cluster, run_folder, photos, whole, tmp_path, monkeypatch
     ):
-        class Slow(InspectionActor):
+        node_is_lost = tmp_path / "lost"
+
+        class Waiting(InspectionActor):
             def inspect(self, *arguments):
                 import time
 
-                time.sleep(1)
+                while not node_is_lost.exists():
+                    time.sleep(0.1)
                 return super().inspect(*arguments)
 
-        monkeypatch.setattr(ray_actors, "InspectionActor", Slow)
+        monkeypatch.setattr(ray_actors, "InspectionActor", Waiting)
         extra = cluster.add_node(num_cpus=1, num_gpus=0)
         cluster.wait_for_nodes()
         wait, lost = RayActors.wait, []
@@ -131,6 +134,7 @@ class TestOnACluster:
             if not lost and sum(bool(one.batches) for one in actors.workers) == 3:
                 lost.append(extra)
                 cluster.remove_node(extra, allow_graceful=False)
+                node_is_lost.touch()
             return done
 
         monkeypatch.setattr(RayActors, "wait", lose)
