@@ -9,7 +9,7 @@ import pytest
 
 needs_s3 = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("s3fs", "moto"))),
-    reason="s3fs and moto are not installed: pip install 'defectkit[dev]'",
+    reason="s3fs and moto are not installed: pip install 'defectkit[dev-cluster]'",
 )
 
 
