@@ -1,13 +1,12 @@
 """From a score map to a finding: image score, found mask and regions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from defectkit.approaches.tuning import Tuning
-from defectkit.arrays import BoolArray, Float32Array, Mask, RegionMap, ScoreMap
+from defectkit.arrays import BoolArray, Float32Array, IndexArray, Mask, RegionMap, ScoreMap
 from defectkit.findings import Finding, best_layers
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import Region, label_regions, measure_region_map
@@ -18,6 +17,8 @@ SCORE_WINDOW = 5
 BAND_PIXELS = 2**24
 """Max. number of pixels whose means are computed at a time: a large map is not copied."""
 
+GIVEN_PIXELS = 2**20
+"""Max. number of pixels whose scores change places at a time."""
 
 MAX_IGNORED = 0.5
 """A region with this fraction of its pixels ignored, or more, is left out."""
@@ -54,14 +55,16 @@ def make_finding(
     if scope.counted is not None:
         scores = np.where(scope.counted, scores, np.float32(0))
         defect_map = _largest(scores)
-    regions = []
+    own_classes = []
     for number, region in enumerate(connected, start=1):
-        own = region_map[region.window] == number
-        inside = scores[:, *region.window][:, own]  # (K, area)
-        class_index = int(inside.mean(axis=1).argmax())
-        if one_class:
-            scores[:, *region.window][:, own] = _give_class(inside, class_index)
-        regions.append(replace(region, class_id=classes[class_index]))
+        inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
+        own_classes.append(int((inside.sum(axis=1) / region.area).argmax()))
+    if one_class and own_classes:
+        _give_classes(scores, region_map, np.array(own_classes))
+    regions = [
+        _region_of(one, class_id=classes[index], score=one.score)
+        for one, index in zip(connected, own_classes, strict=True)
+    ]
     map_score = image_score(defect_map, scope.counted)
     # What is judged as a whole has pixels that do not count: then the map alone is heard.
     witnesses = (map_score, image_logit if scope.counted is None else None)
@@ -86,14 +89,30 @@ def _largest(scores: ScoreMap) -> ScoreMap:
     return largest
 
 
-def _give_class(scores: Float32Array, class_index: int) -> Float32Array:
-    """Return the scores (K, N) of pixels whose largest score is now that of a class."""
-    pixels = np.arange(scores.shape[1])
-    winner = scores.argmax(axis=0)
-    given = scores.copy()
-    given[winner, pixels] = scores[class_index]
-    given[class_index] = scores[winner, pixels]
-    return given
+def _give_classes(scores: ScoreMap, region_map: RegionMap, own_classes: IndexArray) -> None:
+    """Let the largest score of each pixel of a region and that of the region's class change places.
+
+    Args:
+        scores: (K, H, W), changed in place.
+        region_map: (H, W).
+        own_classes: the class of each region, (R,).
+    """
+    rows = max(GIVEN_PIXELS // region_map.shape[1], 1)
+    for top in range(0, len(region_map), rows):
+        numbers, band = region_map[top : top + rows], scores[:, top : top + rows]
+        found = numbers > 0
+        given = own_classes[numbers[found] - 1]
+        old = band[:, found]  # (K, N)
+        pixels, winner = np.arange(len(given)), old.argmax(axis=0)
+        new = old.copy()
+        new[winner, pixels] = old[given, pixels]
+        new[given, pixels] = old[winner, pixels]
+        band[:, found] = new
+
+
+def _region_of(region: Region, *, class_id: str, score: float) -> Region:
+    """Return a region of a map with a class and a score: thousands take ``replace`` much longer."""
+    return Region(box_xywh=region.box_xywh, area=region.area, class_id=class_id, score=score)
 
 
 def image_score(scores: ScoreMap, counted: Mask | None = None) -> float:
@@ -155,7 +174,10 @@ def find_regions(
         region_score(defect_map[region.window][region_map[region.window] == number])
         for number, region in enumerate(regions, start=1)
     ]
-    regions = [replace(one, score=score) for one, score in zip(regions, scores, strict=True)]
+    regions = [
+        _region_of(one, class_id=one.class_id, score=score)
+        for one, score in zip(regions, scores, strict=True)
+    ]
     return _keep(region_map, regions, np.array(scores) >= tuning.region_threshold)
 
 

@@ -235,6 +235,18 @@ def test_all_pixels_of_a_region_get_its_class_and_the_rest_stays(scores, thresho
         assert (inside[CLASSES.index(region.class_id)] == inside.max(axis=0)).all()
 
 
+@pytest.mark.parametrize("pixels", [1, 100])
+def test_the_pixels_of_regions_get_their_class_band_by_band_too(pixels, monkeypatch):
+    scores = np.random.default_rng(0).random((2, 30, 20), np.float32) ** 4
+    tuning = Tuning(pixel_threshold=0.3)
+    whole = make_finding(scores.copy(), CLASSES, tuning=tuning, one_class=True)
+    monkeypatch.setattr("defectkit.approaches.score_maps.GIVEN_PIXELS", pixels)
+    finding = make_finding(scores.copy(), CLASSES, tuning=tuning, one_class=True)
+    assert len(whole.regions) > 10
+    assert (whole.score_map != scores).any()
+    np.testing.assert_array_equal(finding.score_map, whole.score_map)
+
+
 def test_the_score_of_a_map_alone_is_scaled_as_tuned():
     scores = np.full((1, 9, 9), 0.2, np.float32)
     mix = ImageMix(alone_weight=0.5, alone_bias=1.0)

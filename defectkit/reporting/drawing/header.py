@@ -23,7 +23,7 @@ from defectkit.reporting.drawing.palette import (
     OUTCOME_COLORS,
     VERDICT_COLORS,
 )
-from defectkit.reporting.drawing.strokes import draw_scope
+from defectkit.reporting.drawing.strokes import draw_scope, fill_canvas
 
 GUTTER = 8
 DIM_SIGN: Color = (70, 73, 77)
@@ -75,7 +75,7 @@ def draw_header(
     step = line_height(size)
     places = _flow(items, width, top=GUTTER + step + 2)
     places += _flow(legend, width, top=places[-1][1] + step + 2)
-    strip = np.full((places[-1][1] + step + GUTTER // 2, width, 3), BACKGROUND, np.uint8)
+    strip = fill_canvas(places[-1][1] + step + GUTTER // 2, width)
     shown_id = shorten(image_id, width - 2 * GUTTER, size)
     name = PlacedText(shown_id, GUTTER, GUTTER, size, INK)
     draw_texts(strip, [name, *_draw_signs(strip, [*items, *legend], places)])
@@ -86,7 +86,7 @@ def draw_items(width: int, items: Sequence[Item]) -> Image:
     """Return a (H, ``width``, 3) RGB uint8 strip of items, in as many lines as they need."""
     places = _flow(items, width, top=2)
     height = places[-1][1] + line_height(items[-1].size) + 2
-    strip = np.full((height, width, 3), BACKGROUND, np.uint8)
+    strip = fill_canvas(height, width)
     draw_texts(strip, _draw_signs(strip, items, places))
     return strip
 

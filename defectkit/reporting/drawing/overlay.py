@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import safe_name
@@ -11,7 +9,7 @@ from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import measure_regions
 from defectkit.reporting.drawing.header import GUTTER, draw_header
-from defectkit.reporting.drawing.palette import BACKGROUND, COLORS, WHITE
+from defectkit.reporting.drawing.palette import COLORS, WHITE
 from defectkit.reporting.drawing.strokes import (
     as_rgb,
     draw_dashed_outline,
@@ -19,7 +17,9 @@ from defectkit.reporting.drawing.strokes import (
     draw_rings,
     draw_scope,
     draw_tint,
+    fill_canvas,
     include_ring,
+    place_image,
 )
 from defectkit.reporting.drawing.tags import MAX_TAGS, draw_tags
 
@@ -78,13 +78,13 @@ def draw_overlay(
         scope=scope,
     )
     top = len(header)
-    canvas = np.full((top + down * (height + GUTTER), canvas_width, 3), BACKGROUND, np.uint8)
+    canvas = fill_canvas(top + down * (height + GUTTER), canvas_width)
     canvas[:top] = header
     for index in range(2):  # Drawn where they stay: large images are not copied.
         x = GUTTER + (0 if stacked else index * (width + GUTTER))
         y = top + (index * (height + GUTTER) if stacked else 0)
         panel = canvas[y : y + height, x : x + width]
-        panel[...] = image.reshape(height, width, -1)
+        place_image(panel, image)
     _mark(panel, found, truth, named, scope)
     if tags is None and judgment.verdict != "good" and not found.any():
         _mark_highest_score(panel, finding.score_map)

@@ -41,15 +41,38 @@ def draw_outline(image: Image, mask: Mask, color: Color, thickness: int, *, gap:
 
     ``gap`` pixels between the mask and the line stay free, so that a small defect remains visible.
     """
-    image[_band(mask, gap, gap + thickness)] = color
+    _paint(image, _band(mask, gap, gap + thickness), color)
+
+
+def fill_canvas(height: int, width: int) -> Image:
+    """Return (height, width, 3) of the background's color, in a fraction of ``np.full``'s time."""
+    canvas = np.empty((height, width, 3), np.uint8)
+    canvas.reshape(height, -1)[:] = np.tile(np.array(BACKGROUND, np.uint8), width)
+    return canvas
+
+
+def place_image(panel: Image, image: Image) -> None:
+    """Write (H, W), (H, W, 1) or (H, W, 3) ``image`` into the (H, W, 3) ``panel``."""
+    if image.ndim == 3 and image.shape[2] == 3:
+        panel[...] = image
+        return
+    for channel in range(3):  # In a fifth of the time that all at once take.
+        panel[..., channel] = image.reshape(panel.shape[:2])
+
+
+def _paint(image: Image, mask: Mask, color: Color) -> None:
+    """Give the pixels of ``mask`` a color, in place: only where some are, it is looked at each."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    window = np.s_[y : y + height, x : x + width]
+    image[window][mask[window]] = color
 
 
 def _band(mask: Mask, low: float, high: float) -> Mask:
     """Return the pixels farther than ``low`` and at most ``high`` from ``mask``: (H, W) bool.
 
     Distances are those to the nearest pixel of ``mask``, within 2 %. They are measured window by
-    window, where there are pixels of ``mask``: large images have mostly empty ones, and a distance
-    takes four times the memory of a pixel.
+    window, and around the pixels of ``mask`` alone: images are mostly empty, and a distance takes
+    four times the memory of a pixel.
     """
     band = np.zeros(mask.shape, np.bool_)
     margin = int(high) + 2
@@ -57,13 +80,19 @@ def _band(mask: Mask, low: float, high: float) -> Mask:
         for left in range(0, mask.shape[1], WINDOW):
             y, x = max(0, top - margin), max(0, left - margin)
             near = mask[y : top + WINDOW + margin, x : left + WINDOW + margin]
-            if not near.any():
+            left_of, above, across, down = cv2.boundingRect(near.view(np.uint8))
+            if not across:
                 continue
+            y0, x0 = max(0, above - margin), max(0, left_of - margin)
+            near = near[y0 : above + down + margin, x0 : left_of + across + margin]
+            y, x = y + y0, x + x0
             # The 5x5 mask (Borgefors 1986) takes a fifth of the time of the exact transform.
             outside = np.logical_not(near).view(np.uint8)
             distance = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_5)
-            part = band[top : top + WINDOW, left : left + WINDOW]
-            inner = distance[top - y :, left - x :][: part.shape[0], : part.shape[1]]
+            part = band[max(top, y) : top + WINDOW, max(left, x) : left + WINDOW]
+            inner = distance[max(top - y, 0) :, max(left - x, 0) :]
+            inner = inner[: part.shape[0], : part.shape[1]]
+            part = part[: inner.shape[0], : inner.shape[1]]
             part[...] = (inner > low) & (inner <= high)
     return band
 
@@ -154,7 +183,7 @@ def draw_rings(image: Image, predicted: Mask, truth: Mask | None, thickness: int
             (0.7 * thickness, COLORS["finding" if truth is None else kind]),
         ):
             # A little wider, so that distances equal to the inner border count too.
-            image[_band(spot, radius - reach - 1e-3, radius + reach)] = color
+            _paint(image, _band(spot, radius - reach - 1e-3, radius + reach), color)
 
 
 def _max_ringed_side(shape: tuple[int, ...]) -> int:

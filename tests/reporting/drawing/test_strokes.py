@@ -14,6 +14,8 @@ from defectkit.reporting.drawing.strokes import (
     draw_rings,
     draw_scope,
     draw_tint,
+    fill_canvas,
+    place_image,
 )
 
 
@@ -86,6 +88,38 @@ def test_distances_are_measured_in_windows_with_the_same_result(monkeypatch):
     np.testing.assert_array_equal(draw(), whole)
     # A window and what is near to it, however large the image.
     assert max(areas) <= (32 + 2 * (MAX_RINGED_SIDE // 2 + 10)) ** 2 < mask.size
+
+
+def test_distances_are_measured_around_the_defects_alone(monkeypatch):
+    mask = np.zeros((300, 400), bool)
+    mask[0, 0] = mask[299, 397:] = mask[150, 200] = True
+    areas = []
+
+    def measure(part, *arguments, transform=strokes.cv2.distanceTransform):
+        areas.append(part.size)
+        return transform(part, *arguments)
+
+    monkeypatch.setattr(strokes, "WINDOW", 128)
+    monkeypatch.setattr(strokes.cv2, "distanceTransform", measure)
+    image = gray(*mask.shape)
+    draw_outline(image, mask, (1, 2, 3), 1)
+    rows, columns = np.indices(mask.shape)
+    y, x = np.nonzero(mask)
+    distance = np.hypot(rows[..., None] - y, columns[..., None] - x).min(axis=-1)
+    expected = (distance > 1) & (distance <= 2)
+    np.testing.assert_array_equal(pixels_of(image, (1, 2, 3)), expected)
+    assert len(areas) == 3
+    assert sum(areas) < 250
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3)])
+def test_an_image_is_placed_on_a_canvas_of_the_background(shape):
+    canvas = fill_canvas(9, 12)
+    np.testing.assert_array_equal(canvas, np.full((9, 12, 3), BACKGROUND, np.uint8))
+    image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    place_image(canvas[2:7, 3:10], image)
+    np.testing.assert_array_equal(canvas[2:7, 3:10], as_rgb(image))
+    assert (canvas[[0, 1, 7, 8]] == BACKGROUND).all()
 
 
 def test_an_empty_mask_draws_nothing():
