@@ -16,6 +16,10 @@ Images per second are those beyond the first: (N - 1) / (time of N - time of 1).
 told beside them: so long a person waits for the first verdict. Processor time is that of all
 threads, which other work on the machine changes less. Peak memory is the largest resident set of
 the process; ranges in parentheses are the lowest and the highest of all turns.
+
+The code is compiled to bytecode before, as that of an installed package is: each way has a first
+turn that does not count, and Python keeps what it compiles even where the environment says that it
+should not.
 """
 
 import argparse
@@ -80,15 +84,19 @@ def measure(options: argparse.Namespace, work: Path) -> None:
     ways = commands(options.run.resolve(), [one.resolve() for one in options.exported])
     costs: dict[str, list[tuple[Cost, Cost, int]]] = {name: [] for name in ways}
     helps = []
+
+    def cost_on(command: list[str], folder: str) -> Cost:
+        arguments = ["--out", str(work / "out")] if "inspect" in command else []
+        shutil.rmtree(work / "out", ignore_errors=True)
+        return cost_of([*command, str(work / folder), *arguments])
+
+    for command in ways.values():
+        cost_on(command, "one")
     for turn in range(1, options.turns + 1):
         helps.append(cost_of(["-m", "defectkit.cli", "--help"]))
         for name, command in ways.items():
             rest = "few" if name == "mask_rcnn" else "many"
-            arguments = ["--out", str(work / "out")] if "inspect" in command else []
-            shutil.rmtree(work / "out", ignore_errors=True)
-            first = cost_of([*command, str(work / "one"), *arguments])
-            shutil.rmtree(work / "out", ignore_errors=True)
-            whole = cost_of([*command, str(work / rest), *arguments])
+            first, whole = cost_on(command, "one"), cost_on(command, rest)
             costs[name].append((first, whole, counts[rest] - 1))
         told = ", ".join(f"{name} {_speeds(values)[-1]:.1f}" for name, values in costs.items())
         print(f"turn {turn}: images/s: {told}", file=sys.stderr, flush=True)
@@ -152,9 +160,13 @@ def spread(values: Sequence[float], form: str) -> str:
 def cost_of(arguments: Sequence[str]) -> Cost:
     """Return what Python takes with these arguments."""
     command = [sys.executable, *arguments]
+    # Set to nothing, it has no effect: the code of a checkout is not compiled again each time.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryFile() as told:
         start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=told)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=told
+        )
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
