@@ -41,9 +41,11 @@ def rows_of(
     mask = finding.mask
     best = best_layers(finding.score_map[:, mask])  # the class of each found pixel
     rows: list[tuple[object, ...]] = []
-    for index in np.unique(best).tolist():
+    for index in range(NO_CLASS, len(found_classes)):
+        if not (own := best == index).any():
+            continue
         of_class = np.zeros_like(mask)
-        of_class[mask] = best == index
+        of_class[mask] = own
         class_id = "" if index == NO_CLASS else found_classes[index]
         rows.append((*head, class_id, rle.encode(of_class)))
     regions = csv_bytes(
