@@ -188,12 +188,17 @@ def plan_epochs(basis: Basis) -> Choice | None:
     if config.train.max_time is not None:
         return None
     images = facts.splits["train"].images
-    samples = min(max(PASSES * images, MIN_SAMPLES), MAX_SAMPLES)
+    samples = samples_in_all(images)
     epoch = config.train.samples_per_epoch or max(2 * images, 128)
     return Choice(
         max(1, round(samples / epoch)),
         f"{samples:,} crops in all, {epoch:,} per epoch, for {images:,} training images",
     )
+
+
+def samples_in_all(images: int) -> int:
+    """Return the number of crops of so many training images in a training without a time limit."""
+    return min(max(PASSES * images, MIN_SAMPLES), MAX_SAMPLES)
 
 
 Rule = Callable[[Basis], Choice | None]
