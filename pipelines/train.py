@@ -200,7 +200,11 @@ def _run(
     """
     from defectkit.data.dataset import Dataset
     from defectkit.reporting.plan_tables import measure_with_progress, print_changes
-    from defectkit.reporting.training_log import describe_short_training, tell_how_to_resume
+    from defectkit.reporting.training_log import (
+        describe_short_training,
+        describe_taken,
+        tell_how_to_resume,
+    )
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.distributed import check_processes
@@ -248,7 +252,12 @@ def _run(
             claimed.enter_context(tell_how_to_resume(console, out))
         _train(job, dataset, config, out, before=before, console=console)
         return ranks.by_first(
-            lambda: _summarize(out, console, note=describe_short_training(job, out))
+            lambda: _summarize(
+                out,
+                console,
+                taken=describe_taken(out, device),
+                note=describe_short_training(job, out),
+            )
         )
 
 
@@ -660,13 +669,13 @@ def train_in_one_pass(
     print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
 
 
-def _summarize(out: Path, console: Console, *, note: str = "") -> TrainSummary:
-    """Print the end of the run with a note, and return its summary."""
+def _summarize(out: Path, console: Console, **told: str) -> TrainSummary:
+    """Print the end of the run with what ``print_end`` takes, and return its summary."""
     from defectkit.reporting.training_log import print_end
     from defectkit.training.history import read_history
 
     model = read_json(out / "model" / "model.json")
-    print_end(console, out, model, note)
+    print_end(console, out, model, **told)
     validation = model["validation"]
     return TrainSummary(
         run=out,

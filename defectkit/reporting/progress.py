@@ -90,7 +90,9 @@ class Progress:
         told = f"{done} of {self._total}" if self._counts else f"{100 * done / self._total:.0f} %"
         own = done - self._done_before
         left = (self._total - done) * (now - self._start) / own if own > 0 else None
-        return f"{one_line(self._what)}: {told}{f', {describe_seconds(left)} left' if left else ''}"
+        return (
+            f"{one_line(self._what)}: {told}{f', about {format_time(left)} left' if left else ''}"
+        )
 
 
 def track(
@@ -119,12 +121,13 @@ def track_results(results: Iterable[Item], total: int, what: str, console: Conso
     return list(track(results, what, console=console, total=total, thread=False))
 
 
-def describe_seconds(seconds: float) -> str:
-    """Return a time in words, in the unit that suits it.
+def format_time(seconds: float) -> str:
+    """Return a time in the units that suit it.
 
-    >>> describe_seconds(42.3), describe_seconds(130), describe_seconds(9000)
-    ('about 42 s', 'about 2 min', 'about 2.5 h')
+    >>> format_time(42.3), format_time(130), format_time(9000)
+    ('42 s', '2 min', '2 h 30 min')
     """
-    if seconds < 100:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 6000 else f"about {seconds / 3600:.1f} h"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -15,8 +15,10 @@ from defectkit.approaches.interface import Approach
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
+from defectkit.memory import GIB, peak_memory
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.metric_tables import format_value
+from defectkit.reporting.progress import format_time
 from defectkit.tables import table_rows
 from defectkit.terminal import one_line
 from defectkit.training.history import Row, read_history
@@ -55,8 +57,33 @@ def print_introduction(
         f"validation images, {len(samples)} samples per epoch\n"
         f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
+    if job.expected.step:
+        console.print(_describe_expected(job, device), soft_wrap=True)
     for line in samples.describe():
         console.print(one_line(line), soft_wrap=True)
+
+
+def _describe_expected(job: TrainingJob, device: torch.device) -> str:
+    """Return what a training takes, by the step and the validation that were tried."""
+    config, step = job.approach.config.train, job.expected.step
+    validation = job.expected.validation(len(job.validation_records))
+    told = f"a step takes about {step:.2g} s"
+    if not job.network.learns:
+        told = ""
+    elif config.max_time:
+        told += f": about {max(config.max_time - validation, step) / step:,.0f} steps"
+    else:
+        steps = config.epochs * math.ceil(len(job.samples) / config.batch_size)
+        told += f": {steps:,} steps in about {format_time(steps * step + validation)}"
+    return ", ".join(filter(None, [told, _describe_memory(device)]))
+
+
+def _describe_memory(device: torch.device) -> str:
+    """Return the most memory that was taken so far, "" where the system does not tell."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / GIB:.1f} GiB of its memory"
+    peak = peak_memory()
+    return f"{peak / GIB:.1f} GiB of memory" if peak else ""
 
 
 def print_other_precision(console: Console, before: str, now: str) -> None:
@@ -149,8 +176,21 @@ def describe_short_training(job: TrainingJob, out: Path) -> str:
     )
 
 
-def print_end(console: Console, out: Path, model: dict[str, Any], note: str = "") -> None:
-    """Print what ``model.json`` warns of, a ``note``, where things are, and what to do next."""
+def describe_taken(out: Path, device: torch.device) -> str:
+    """Return the time and memory that the training in ``out`` has taken, as it was expected."""
+    seconds = read_history(out / "history.csv")[-1]["seconds"] or 0.0
+    return ", ".join(filter(None, [f"took {format_time(seconds)}", _describe_memory(device)]))
+
+
+def print_end(
+    console: Console, out: Path, model: dict[str, Any], *, taken: str = "", note: str = ""
+) -> None:
+    """Print what ``model.json`` warns of, where things are, and what to do next.
+
+    ``taken`` is the time and memory that the training took, ``note`` what is to be noted of it.
+    """
+    if taken:
+        console.print(taken)
     for warning in warnings_of(model):
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
     for told in filter(None, (model.get("note"), note)):

@@ -125,9 +125,12 @@ def plan_crop(basis: Basis) -> Choice | None:
     if facts.aligned:
         return Choice(largest, "images are aligned, so the surroundings tell how a place should be")
     if wanted > largest:
-        return Choice(
-            largest, f"defects are up to {defect_side:.0f} px long; images and steps allow no more"
+        bound = (
+            f"half of the images have a side of at most {shorter_side:.0f} px"
+            if largest == fitting
+            else "larger crops would make a step too slow"
         )
+        return Choice(largest, f"defects are up to {defect_side:.0f} px long; {bound}")
     return Choice(
         max(wanted, CROP),
         f"defects are up to {defect_side:.0f} px long; a crop has at least {SURROUNDINGS} times "
