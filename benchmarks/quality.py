@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py ../shared/data/magnetic_tile --processors 2
     python benchmarks/quality.py sample_data --competitors segment segment@c83d1f2 script
-    python benchmarks/quality.py --table benchmarks/quality.md
+    python benchmarks/quality.py --table benchmarks/quality.md --picture quality.png
     python benchmarks/quality.py --smoke
 
 A source is a folder with ``train.csv``, ``Train/`` and, if it has one, ``images.csv``. Each seed
@@ -31,7 +31,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -40,8 +40,9 @@ from queue import Queue
 from typing import Any
 
 import pandas as pd
+from quality_picture import draw
 from quality_scores import Scores
-from quality_table import EXPLANATION, section
+from quality_table import EXPLANATION, BySeed, section
 
 import defectkit
 from defectkit.config.options import parse_seconds
@@ -108,6 +109,8 @@ def main() -> None:
         print(text)
         if options.table:
             write_text(options.table, text)
+        if options.picture:
+            draw(read_sections(options.out), options.picture)
     sys.exit(bool(failed))
 
 
@@ -124,6 +127,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--new-splits", action="store_true", help="ignore the split of images.csv")
     parser.add_argument("--out", type=Path, default=Path("runs/quality"))
     parser.add_argument("--table", type=Path, help="a Markdown file to write")
+    parser.add_argument("--picture", type=Path, help="a PNG to write: Dice beside speed")
     parser.add_argument(
         "--smoke", action="store_true", help="a few seconds on 40 small images, nothing is kept"
     )
@@ -287,25 +291,30 @@ def git(*arguments: str, at: Path = ROOT) -> bytes:
 
 def make_table(out: Path) -> str:
     """Return the tables of all results that are in ``out``."""
-    commands: dict[str, None] = {}
-    sections = []
+    sections = read_sections(out)
+    parts, commands = [], dict[str, None]()
+    for title, results in sections.items():
+        peers = [one for one in results if one in PEERS or "@" in one]
+        parts.append(section(title, results, peers))
+        for by_seed in results.values():
+            commands |= dict.fromkeys(scores.content["command"] for scores in by_seed.values())
+    lines = "\n".join(f"    {command}" for command in commands)
+    return f"# Quality\n\nWritten by:\n\n{lines}\n\n{EXPLANATION}\n" + "\n".join(parts)
+
+
+def read_sections(out: Path) -> dict[str, dict[str, BySeed]]:
+    """Return the results in ``out`` by title and competitor, those that are compared with last."""
+    sections = {}
     for folder in sorted(path for path in out.iterdir() if (path / "results").is_dir()):
         results: dict[str, dict[int, Scores]] = {}
-        for content in read_results(folder / "results"):
-            commands[content["command"]] = None
+        for path in sorted((folder / "results").glob("*.json")):
+            content = read_json(path)
             results.setdefault(content["competitor"], {})[content["seed"]] = Scores(content)
         name, max_time, processors = folder.name.rsplit("-", 2)
-        peers = [one for one in results if one in PEERS or "@" in one]
-        ordered = {one: results[one] for one in sorted(results, key=peers.__contains__)}
-        sections.append(section(f"{name}: {max_time}, processors: {processors}", ordered, peers))
-    lines = "\n".join(f"    {command}" for command in commands)
-    return f"# Quality\n\nWritten by:\n\n{lines}\n\n{EXPLANATION}\n" + "\n".join(sections)
-
-
-def read_results(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the results in a folder."""
-    for path in sorted(folder.glob("*.json")):
-        yield read_json(path)
+        ordered = sorted(results, key=lambda one: one in PEERS or "@" in one)
+        title = f"{name}: {max_time}, processors: {processors}"
+        sections[title] = {one: results[one] for one in ordered}
+    return sections
 
 
 if __name__ == "__main__":

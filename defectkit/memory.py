@@ -1,9 +1,10 @@
-"""Free memory, and the refusal of an image that needs more, before anything is allocated.
+"""Free and taken memory, and the refusal of an image that needs more than is free.
 
 Linux ends a process that takes too much without a word, so that no error could be caught.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,16 @@ def check_memory(need: float, *, what: str) -> None:
 def free_memory() -> int | None:
     """Return the bytes that this process may still take, None where the system does not tell."""
     return min((max(free, 0) for free in _free()), default=None)
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes that this process has taken so far, None on Windows."""
+    with suppress(ImportError):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return None
 
 
 def _free() -> Iterator[int]:

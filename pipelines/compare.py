@@ -195,14 +195,13 @@ def _inspect_examples(
     console: Console,
 ) -> "tuple[list[ImageRecord], list[InspectedRun]]":
     """Return the images to show and what each run finds in them, one model in memory at a time."""
-    from rich.progress import track
-
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.out_of_fold import warn_of_trained_images
+    from defectkit.reporting.progress import track
 
     examples: list[ImageRecord] = []
     inspected = []
-    progress = track(runs, "inspecting images", console=console, disable=not console.is_terminal)
+    progress = track(runs, "inspecting images", console=console)
     for run, result in zip(progress, results, strict=True):
         model = TrainedModel.load(run, device=device)
         examples = examples or _choose_examples(run, model, results, split=split, data=data)

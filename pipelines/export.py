@@ -105,7 +105,7 @@ def run(
     out = Path(out) if out is not None else run / "exported"
     names = [*FILES[format], *(names_of_first(looking) if looking else ())]
     with write_results(out, kind="exported model", head="model.json", names=names) as results:
-        console.print("exporting, for about a minute ...")
+        console.print("exporting, then comparing both models on the validation images ...")
         export = export_model(
             trained,
             kind=format,

@@ -167,15 +167,14 @@ def _draw_pictures(
     console: Console,
 ) -> "list[tuple[Path, Split, list[Suspect]]]":
     """Draw the first images and return the path, split and suspects of each."""
-    from rich.progress import track
-
     from defectkit.reporting.drawing.overlay import overlay_name
+    from defectkit.reporting.progress import track
 
     by_id = {record.image_id: record for record in records}
     by_image = [(name, list(own)) for name, own in groupby(suspects, lambda one: one.image_id)]
     entries = []
     for place, (image_id, own) in enumerate(
-        track(by_image[:max_images], "drawing", console=console, disable=not console.is_terminal),
+        track(by_image[:max_images], "drawing", console=console),
         start=1,
     ):
         path = out / "pictures" / f"{place:03d}-{overlay_name(image_id)}"

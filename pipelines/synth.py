@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from defectkit.errors import OutputError, check_range
 from defectkit.files import read_limited, write_text
@@ -70,9 +69,8 @@ def run(
         ConfigError: A setting is out of its range.
         OutputError: ``out`` cannot be written or has other labels or images of the same names.
     """
-    from rich.progress import track
-
     from defectkit.data.images import write_png
+    from defectkit.reporting.progress import track
     from defectkit.synthesis.generator import check_settings, synthesize
 
     check_range("--images", images, 1, MAX_IMAGES)
@@ -93,7 +91,7 @@ def run(
 
     console = console or SafeConsole()
     if table.exists() and not force:
-        task = track(range(images), escape(f"Comparing with {table}"), console=console)
+        task = track(range(images), f"Comparing with {table}", console=console)
         if (
             read_limited(table)
             != _csv_text([_label_rows(index, draw_image(index)) for index in task]).encode()

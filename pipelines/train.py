@@ -200,7 +200,11 @@ def _run(
     """
     from defectkit.data.dataset import Dataset
     from defectkit.reporting.plan_tables import measure_with_progress, print_changes
-    from defectkit.reporting.training_log import tell_how_to_resume
+    from defectkit.reporting.training_log import (
+        describe_short_training,
+        describe_taken,
+        tell_how_to_resume,
+    )
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.distributed import check_processes
@@ -247,7 +251,14 @@ def _run(
         if not of_several:
             claimed.enter_context(tell_how_to_resume(console, out))
         _train(job, dataset, config, out, before=before, console=console)
-        return ranks.by_first(partial(_summarize, out, console))
+        return ranks.by_first(
+            lambda: _summarize(
+                out,
+                console,
+                taken=describe_taken(out, device),
+                note=describe_short_training(job, out),
+            )
+        )
 
 
 def _load_earlier_run(
@@ -435,11 +446,8 @@ def _train(
     from defectkit.config import save_config
     from defectkit.deployment.best_model import describe_dataset, repair_model
     from defectkit.reporting.drawing import training_progress
-    from defectkit.reporting.training_log import (
-        print_introduction,
-        print_other_precision,
-        progress_bar,
-    )
+    from defectkit.reporting.progress import Progress
+    from defectkit.reporting.training_log import print_introduction, print_other_precision
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.failures import explain_failures
     from defectkit.training.run_info import record_status
@@ -473,7 +481,7 @@ def _train(
                 # After run.json: a run that has its configuration can be resumed.
                 save_config(config, out / "config.yaml")
         recorded.enter_context(explain_failures(config))
-        on_progress = recorded.enter_context(progress_bar(console))
+        on_progress = recorded.enter_context(Progress(console, "starting")).update
         train: Callable[..., None] = train_in_one_pass
         if job.network.learns:
             train = partial(train_epochs, resuming=resuming)
@@ -661,13 +669,13 @@ def train_in_one_pass(
     print_epoch(console, state.history[-1], kept_epoch=state.kept_epoch)
 
 
-def _summarize(out: Path, console: Console) -> TrainSummary:
-    """Print the end of the run and return its summary."""
+def _summarize(out: Path, console: Console, **told: str) -> TrainSummary:
+    """Print the end of the run with what ``print_end`` takes, and return its summary."""
     from defectkit.reporting.training_log import print_end
     from defectkit.training.history import read_history
 
     model = read_json(out / "model" / "model.json")
-    print_end(console, out, model)
+    print_end(console, out, model, **told)
     validation = model["validation"]
     return TrainSummary(
         run=out,

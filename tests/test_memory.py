@@ -6,7 +6,7 @@ import pytest
 import defectkit.memory
 from defectkit.data import stored_image
 from defectkit.errors import ImageError, ImageMemoryError
-from defectkit.memory import GIB, check_memory, free_memory
+from defectkit.memory import GIB, check_memory, free_memory, peak_memory
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
 V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
@@ -127,3 +127,13 @@ def test_a_limited_process_refuses_an_image_and_goes_on():
     refused, read = ended.stdout.splitlines()
     assert refused.startswith("large.png: decoding the image takes about 1.00 GiB of memory, but 0")
     assert read == "(1000, 1000)"
+
+
+def test_the_most_memory_that_was_taken_stays():
+    before = peak_memory()
+    if before is None:
+        pytest.skip("this system does not tell")
+    block = b"1" * (before + 2**26)
+    assert len(block) < peak_memory() < before + len(block) + 2**26
+    del block
+    assert peak_memory() > before + 2**26

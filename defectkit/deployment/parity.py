@@ -108,9 +108,10 @@ class Parity:
     def describe(self) -> str:
         """Return the table as a line for the user."""
         return (
-            f"parity on {self.images} validation images: {len(self.flipped)} verdicts flip, "
-            f"{100 * self.share_of_pixels:.3g} % of the mask's pixels differ, the largest move of "
-            f"a score is {self.largest_move:.1g}"
+            f"compared with the trained model on {self.images} validation images: "
+            f"{len(self.flipped) or 'no'} verdict{'' if len(self.flipped) == 1 else 's'} flip"
+            f"{'s' if len(self.flipped) == 1 else ''}, {self.other_pixels:,} of {self.pixels:,} "
+            f"mask pixels differ, no score moves by more than {self.largest_move:.1g}"
         )
 
 

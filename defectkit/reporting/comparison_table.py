@@ -16,6 +16,7 @@ from rich.text import Text
 from defectkit.control_characters import show_controls
 from defectkit.reporting.glossary import GLOSSARY
 from defectkit.reporting.metric_tables import NO_VALUE
+from defectkit.reporting.progress import format_time
 from defectkit.terminal import one_line
 
 Row = Mapping[str, Any]
@@ -158,7 +159,7 @@ def format_cell(value: Any, form: Form) -> str:
         case "milliseconds":
             return f"{value:.1f}" if value < 100 else f"{value:.0f}"
         case "time":
-            return _format_time(value)
+            return format_time(value)
         case "large":
             return _format_large(value)
         case "count" | "text":
@@ -217,13 +218,6 @@ def _details(line: Line, row: Row) -> tuple[str, ...]:
     return f"{part} of {whole}", NO_VALUE.join(
         f"{100 * end:.1f}".removesuffix(".0") for end in (low, high)
     )
-
-
-def _format_time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _format_large(value: float) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import track
 
 from defectkit.data.dataset import ImageRecord
 from defectkit.deployment.data_to_evaluate import DataToEvaluate
@@ -40,6 +39,7 @@ from defectkit.reporting.evaluation_summary import print_evaluation
 from defectkit.reporting.evaluation_tables import GrowingTables, write_tables
 from defectkit.reporting.html.page_images import PICTURES, PageImage, picture_name
 from defectkit.reporting.html.report import ReportedRun, write_report
+from defectkit.reporting.progress import track
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
 from defectkit.vocabulary import Overlays
@@ -200,7 +200,7 @@ def write_evaluation(
 def predict_with_progress(
     model: LoadedModel, records: Sequence[ImageRecord], *, title: str, console: Console
 ) -> Iterator[Prediction]:
-    """Yield the model's prediction of each record, with a progress bar where there is a terminal.
+    """Yield the model's prediction of each record, and show the progress.
 
     One image at a time, so that the speed is the time that one image waits.
     """
@@ -209,7 +209,6 @@ def predict_with_progress(
         title,
         total=len(records),
         console=console,
-        disable=not console.is_terminal,
     )
 
 

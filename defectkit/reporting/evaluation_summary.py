@@ -49,7 +49,7 @@ def print_evaluation(
         chosen = f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}"
     else:
         chosen = f"threshold {thresholds.low:.4f}"
-    console.print(f"{chosen}, chosen on validation by {thresholds.rule}")
+    console.print(f"{chosen}, chosen on validation {describe_rule(thresholds.rule)}")
     for warning in warnings:
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
     if told := describe_detection(evaluation.metrics["detection"]["by_area"], pixel_pitch):
@@ -60,6 +60,15 @@ def print_evaluation(
     drawn = f"{overlays} in {folder / 'overlays'}, " if overlays else ""
     told = f"{drawn}report in {folder / 'report.html'}"
     console.print(f"\n{one_line(told)}")
+
+
+def describe_rule(rule: str) -> str:
+    """Return in words by which rule thresholds were chosen.
+
+    >>> describe_rule("f1"), describe_rule("cost_ratio=50")
+    ('for the best F1 of the verdicts', 'by cost_ratio=50')
+    """
+    return "for the best F1 of the verdicts" if rule == "f1" else f"by {rule}"
 
 
 def describe_detection(detection: DetectionBySize, pixel_pitch: float | None = None) -> str:
@@ -73,7 +82,8 @@ def describe_detection(detection: DetectionBySize, pixel_pitch: float | None = N
     if not detection["n"]:
         return ""
     if detection["a90"] is None:
-        return f"the area of defects that are found with 90 % is not known: {detection['missing']}"
+        missing = detection["missing"]
+        return f"the area from which 90 % of the defects are found cannot be told: {missing}"
     told = f"defects of {_area(detection['a90'], pixel_pitch)} or more are found with 90 %"
     if detection["a90_95"] is None:
         return f"{told}; {detection['missing']}"
@@ -131,19 +141,19 @@ def _table(evaluation: Evaluation) -> Table:
         (
             "region precision",
             precision["value"],
-            f"{precision['count']} of {precision['total']} listed regions right",
+            f"{precision['count']} of {precision['total']} listed regions lie on a defect",
         ),
         (
             "false alarms per image",
             region["false_alarms_per_image"],
-            "listed regions without a true pixel",
+            "listed regions that touch no defect",
         ),
         (
             "... per good image",
             region["false_alarms_per_good_image"],
             f"in {on_good['count']} of {on_good['total']} good images",
         ),
-        ("box mAP at 50 % overlap", box["map_50"], "boxes ranked by score, as COCO counts them"),
+        ("box mAP at 50 % overlap", box["map_50"], "boxes of listed regions, as COCO counts them"),
         ("ms per image", speed["ms_per_image_median"], f"median, on {speed['device']}"),
     )
     table = Table(title=f"{len(evaluation.images)} images", title_justify="left")

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import Progress
 
 from defectkit.data.image_search import ImageFile
 from defectkit.data.roi_source import RoiSource
@@ -21,6 +20,7 @@ from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_ove
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
 from defectkit.reporting.inspection_progress import describe_model, has_overlay
 from defectkit.reporting.inspection_tables import ImageRows, InspectionTables, rows_of
+from defectkit.reporting.progress import Progress
 from defectkit.reporting.stages import Room, Stage, run_stages
 from defectkit.terminal import one_line
 from defectkit.vocabulary import Overlays
@@ -244,15 +244,14 @@ class Inspection:
         waiting = deque(files[progress.files :])
         known = {file.image_id for file in files}.union(ids, progress.ids)
         results = self.engine.inspect(tuple(waiting), self.options, ids=known, done=progress.pages)
-        silent = not self.console.is_terminal
+        bar = Progress(self.console, "inspecting", total=len(files), done=progress.files)
         try:
-            with closing(results), Progress(console=self.console, disable=silent) as bars:
-                bar = bars.add_task("inspecting", total=len(files), completed=progress.files)
+            with closing(results), bar:
                 for inspected in results:
                     self._write(inspected)
                     if inspected.ends_file:
                         waiting.popleft()
-                        bars.advance(bar)
+                        bar.update(len(files) - len(waiting))
         except BaseException:
             with suppress(OutputError):  # The disk may be full.
                 self.tables.add_errors((file.image_id, STOPPED) for file in waiting)

@@ -60,7 +60,7 @@ def summarize_inspection(
     told = (
         f"{verdicts['defective']} defective, {verdicts['review']} to review, "
         f"{verdicts['good']} good, {n_errors} not inspected{listed}; "
-        f"{_where_overlays_are(drawn, out)}masks in {out / 'findings.csv'}"
+        f"{_where_overlays_are(drawn, out)}verdicts and masks in {out / 'findings.csv'}"
         + (f"; {told_skipped}" if told_skipped else "")
     )
     console.print(one_line(told), soft_wrap=True)

@@ -4,13 +4,13 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
 from defectkit.control_characters import show_controls
 from defectkit.data.dataset import Dataset
 from defectkit.data.dataset_facts import DatasetFacts, Spread, facts_of
+from defectkit.reporting.progress import track
 from defectkit.training.plan import Plan, PlannedSetting
 
 
@@ -22,9 +22,7 @@ def measure_with_progress(dataset: Dataset, console: Console) -> DatasetFacts:
     """
     return facts_of(
         dataset,
-        track=lambda records: track(
-            records, "measuring the dataset", console=console, transient=True
-        ),
+        track=lambda records: track(records, "measuring the dataset", console=console),
     )
 
 

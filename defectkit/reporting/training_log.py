@@ -1,13 +1,13 @@
 """What a training prints: an introduction, a progress bar, a line per epoch, the end."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from defectkit.approaches.fused import Fused, approach_name
@@ -15,18 +15,24 @@ from defectkit.approaches.interface import Approach
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
 from defectkit.devices import describe_device
+from defectkit.memory import GIB, peak_memory
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.metric_tables import format_value
+from defectkit.reporting.progress import format_time
 from defectkit.tables import table_rows
 from defectkit.terminal import one_line
-from defectkit.training.history import Row
+from defectkit.training.history import Row, read_history
 from defectkit.training.job import TrainingJob
+from defectkit.training.plan import samples_in_all
 from defectkit.training.reduced_precision import describe_precision
 from defectkit.training.seeds import METRICS, SEEDS_TABLE
 from defectkit.training.validation import Validation
 
 if TYPE_CHECKING:
     import pandas as pd
+
+SHORT = 0.1
+"""A share of the usual number of samples with which most models are still poor."""
 
 
 def print_introduction(
@@ -51,8 +57,33 @@ def print_introduction(
         f"validation images, {len(samples)} samples per epoch\n"
         f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
+    if job.expected.step:
+        console.print(_describe_expected(job, device), soft_wrap=True)
     for line in samples.describe():
         console.print(one_line(line), soft_wrap=True)
+
+
+def _describe_expected(job: TrainingJob, device: torch.device) -> str:
+    """Return what a training takes, by the step and the validation that were tried."""
+    config, step = job.approach.config.train, job.expected.step
+    validation = job.expected.validation(len(job.validation_records))
+    told = f"a step takes about {step:.2g} s"
+    if not job.network.learns:
+        told = ""
+    elif config.max_time:
+        told += f": about {max(config.max_time - validation, step) / step:,.0f} steps"
+    else:
+        steps = config.epochs * math.ceil(len(job.samples) / config.batch_size)
+        told += f": {steps:,} steps in about {format_time(steps * step + validation)}"
+    return ", ".join(filter(None, [told, _describe_memory(device)]))
+
+
+def _describe_memory(device: torch.device) -> str:
+    """Return the most memory that was taken so far, "" where the system does not tell."""
+    if device.type == "cuda":
+        return f"{torch.cuda.max_memory_allocated(device) / GIB:.1f} GiB of its memory"
+    peak = peak_memory()
+    return f"{peak / GIB:.1f} GiB of memory" if peak else ""
 
 
 def print_other_precision(console: Console, before: str, now: str) -> None:
@@ -66,22 +97,6 @@ def _describe_network(approach: Approach) -> str:
     encoder = "" if model.architecture in WITHOUT_ENCODER else f" on {model.encoder}"
     own = f"{model.architecture}{encoder}"
     return f"{own} + {_describe_network(approach.trained)}" if isinstance(approach, Fused) else own
-
-
-@contextmanager
-def progress_bar(console: Console) -> Iterator[Callable[[float, str], None]]:
-    """Show a bar with the time left, on a terminal; otherwise nothing."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
 @contextmanager
@@ -145,12 +160,41 @@ def _show_metrics(*values: float | int | None) -> str:
     return f"image AP {image_ap}  pixel AP {pixel_ap}  Dice {dice}"
 
 
-def print_end(console: Console, out: Path, model: dict[str, Any]) -> None:
-    """Print the warnings of ``model.json``, where things are, and what to do next."""
+def describe_short_training(job: TrainingJob, out: Path) -> str:
+    """Return how a training in ``out`` that had little time goes on; "" if it had enough."""
+    config, network = job.approach.config.train, job.network
+    if config.max_time is None or not network.learns:
+        return ""
+    drawn = int(read_history(out / "history.csv")[-1]["steps"] or 0) * config.batch_size
+    usual = samples_in_all(job.training_images)
+    if drawn >= SHORT * usual:
+        return ""
+    minutes = math.ceil(config.max_time * usual / max(drawn, 1) / 60)
+    return (
+        f"in this time it drew {drawn:,} of the {usual:,} samples that a training without "
+        f"--max-time takes. To go on: defectkit train --resume --out {out} --max-time {minutes}m"
+    )
+
+
+def describe_taken(out: Path, device: torch.device) -> str:
+    """Return the time and memory that the training in ``out`` has taken, as it was expected."""
+    seconds = read_history(out / "history.csv")[-1]["seconds"] or 0.0
+    return ", ".join(filter(None, [f"took {format_time(seconds)}", _describe_memory(device)]))
+
+
+def print_end(
+    console: Console, out: Path, model: dict[str, Any], *, taken: str = "", note: str = ""
+) -> None:
+    """Print what ``model.json`` warns of, where things are, and what to do next.
+
+    ``taken`` is the time and memory that the training took, ``note`` what is to be noted of it.
+    """
+    if taken:
+        console.print(taken)
     for warning in warnings_of(model):
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
-    if "note" in model:
-        console.print(f"[yellow]note:[/] {one_line(model['note'])}")
+    for told in filter(None, (model.get("note"), note)):
+        console.print(f"[yellow]note:[/] {one_line(told)}", soft_wrap=True)
     gif = out / "progress.gif"
     told = (
         f"model of epoch {model['epoch']} in {out / 'model'}, curves in {out / 'curves.png'}"

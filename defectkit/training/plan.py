@@ -125,9 +125,12 @@ def plan_crop(basis: Basis) -> Choice | None:
     if facts.aligned:
         return Choice(largest, "images are aligned, so the surroundings tell how a place should be")
     if wanted > largest:
-        return Choice(
-            largest, f"defects are up to {defect_side:.0f} px long; images and steps allow no more"
+        bound = (
+            f"half of the images have a side of at most {shorter_side:.0f} px"
+            if largest == fitting
+            else "larger crops would make a step too slow"
         )
+        return Choice(largest, f"defects are up to {defect_side:.0f} px long; {bound}")
     return Choice(
         max(wanted, CROP),
         f"defects are up to {defect_side:.0f} px long; a crop has at least {SURROUNDINGS} times "
@@ -188,12 +191,17 @@ def plan_epochs(basis: Basis) -> Choice | None:
     if config.train.max_time is not None:
         return None
     images = facts.splits["train"].images
-    samples = min(max(PASSES * images, MIN_SAMPLES), MAX_SAMPLES)
+    samples = samples_in_all(images)
     epoch = config.train.samples_per_epoch or max(2 * images, 128)
     return Choice(
         max(1, round(samples / epoch)),
         f"{samples:,} crops in all, {epoch:,} per epoch, for {images:,} training images",
     )
+
+
+def samples_in_all(images: int) -> int:
+    """Return the number of crops of so many training images in a training without a time limit."""
+    return min(max(PASSES * images, MIN_SAMPLES), MAX_SAMPLES)
 
 
 Rule = Callable[[Basis], Choice | None]

@@ -132,7 +132,7 @@ def test_fewer_bits_need_openvino(run_folder, precision):
 def test_the_command_line(fast, cli, run_folder, tmp_path):
     done = cli("export", run_folder, "--out", tmp_path / "line")
     assert done.code == 0
-    assert "parity on 5 validation images: 0 verdicts flip" in done.err
+    assert "on 5 validation images: no verdicts flip, 0 of" in done.err
     assert f"Next: defectkit inspect {tmp_path / 'line'}" in done.err
     assert "--format" in cli("export", "--help").out
 

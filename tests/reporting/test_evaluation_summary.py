@@ -56,14 +56,16 @@ def test_rates_come_with_counts_and_intervals():
     assert "escapes 2 of 57 (3.5 %, 95 % CI 0.4-12.1 %)" in text
     assert "overkills 0 of 43 (0.0 %" in text
     assert "reviews 5 of 100 (5.0 %" in text
-    assert "thresholds 0.2500 and 0.7500, chosen on validation by f1" in text
+    assert (
+        "thresholds 0.2500 and 0.7500, chosen on validation for the best F1 of the verdicts" in text
+    )
     assert "30 of 40 defects found" in text
-    assert "region precision │ 0.600 │ 33 of 55 listed regions right" in text
+    assert "region precision │ 0.600 │ 33 of 55 listed regions lie on a defect" in text
     assert "... per good image │ 0.050 │ in 2 of 50 good images" in text
     assert "overlays in out/overlays, report in out/report.html" in text
     one = printed(low=0.5, high=0.5)
     assert "reviews" not in one
-    assert "threshold 0.5000, chosen on validation by f1" in one
+    assert "threshold 0.5000, chosen on validation for the best F1 of the verdicts" in one
 
 
 def test_a_few_classes_are_told_apart_in_a_table():
@@ -119,5 +121,5 @@ def test_the_area_that_is_found_nine_times_in_ten_is_told_where_it_is_known():
     assert "400 pixels (4 mm²) or more are found" in printed(pitch=0.1)
     assert "found with 90 %; too few groups" in printed(a90_95=None, missing="too few groups")
     text = printed(a90=None, missing="too few")
-    assert "the area of defects that are found with 90 % is not known: too few" in text
+    assert "the area from which 90 % of the defects are found cannot be told: too few" in text
     assert "90 %" not in printed(n=0)

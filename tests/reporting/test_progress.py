@@ -1,21 +1,67 @@
 import io
+import itertools
 
+import pytest
 from rich.console import Console
 
 from defectkit.reporting import progress
-from defectkit.reporting.progress import track_results
+from defectkit.reporting.progress import Progress, track, track_results
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that is 25 s further on each time it is read."""
+    ticks = itertools.count(0.0, 25.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(ticks))
+
+
+def log() -> Console:
+    return Console(file=io.StringIO(), width=100)
 
 
 def test_results_come_back_in_their_order():
-    console = Console(file=io.StringIO())
+    console = log()
     assert track_results((n * n for n in range(5)), 5, "Reading", console) == [0, 1, 4, 9, 16]
     assert track_results([], 0, "Reading", console) == []
+    assert console.file.getvalue() == "", "what is done at once needs no lines"
 
 
-def test_progress_is_shown_as_results_arrive(monkeypatch):
+@pytest.mark.parametrize("thread", [False, True])
+def test_progress_is_shown_as_items_are_done(monkeypatch, thread):
     monkeypatch.setattr(progress, "SECONDS_PER_REFRESH", -1.0)
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
-    track_results(range(3), 3, "Reading images", console)
+    assert list(track("abc", "Reading [images]", console=console, thread=thread)) == [*"abc"]
     shown = console.file.getvalue()
-    assert "Reading images" in shown
-    assert "2/3" in shown
+    assert "Reading [images]" in shown
+    if not thread:
+        assert "2/3" in shown
+
+
+def test_a_log_gets_a_line_soon_and_then_one_a_minute(clock):
+    console = log()
+    list(track(range(8), "Reading [images]", console=console))
+    assert console.file.getvalue().splitlines() == [
+        "Reading [images]: 1 of 8, about 3 min left",
+        "Reading [images]: 4 of 8, about 2 min left",
+        "Reading [images]: 7 of 8, about 25 s left",
+    ]
+
+
+def test_the_time_left_is_that_of_what_was_not_done_before(clock):
+    console = log()
+    with Progress(console, "inspecting", total=10, done=8) as bar:
+        bar.update(9)
+    assert console.file.getvalue() == "inspecting: 9 of 10, about 25 s left\n"
+
+
+def test_a_share_is_told_in_percent_with_what_is_done_now(clock):
+    console = log()
+    with Progress(console, "starting") as bar:
+        bar.update(0.0, "epoch 1")
+        bar.update(0.5)
+        bar.update(0.75)
+        bar.update(0.9, "epoch 2")
+    assert console.file.getvalue().splitlines() == [
+        "epoch 1: 0 %",
+        "epoch 2: 90 %, about 11 s left",
+    ]

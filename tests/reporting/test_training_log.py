@@ -1,8 +1,12 @@
 import io
+from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
-from defectkit.reporting.training_log import print_end, print_epoch, progress_bar
+from defectkit.reporting import training_log
+from defectkit.reporting.training_log import describe_short_training, print_end, print_epoch
 
 ROW = {
     "epoch": 3, "train_loss": 0.25, "val_image_ap": 0.5, "val_pixel_ap": None, "val_dice": 0.125,
@@ -36,9 +40,24 @@ def test_the_end_warns_and_names_the_next_command(tmp_path):
     assert f"next: defectkit evaluate {tmp_path}" in text.replace("\n", "")
 
 
-def test_without_a_terminal_there_is_no_bar():
-    def work(console: Console) -> None:
-        with progress_bar(console) as on_progress:
-            on_progress(0.5, "epoch 1")
-
-    assert printed(work).strip() == ""
+@pytest.mark.parametrize(
+    ("max_time", "steps", "told"),
+    [
+        (180.0, 30, "it drew 180 of the 6,000 samples that a training without --max-time takes. "
+         "To go on: defectkit train --resume --out runs/a --max-time 100m"),
+        (180.0, 99, "it drew 594 of the 6,000"),
+        (180.0, 100, ""),
+        (None, 1, ""),
+    ],
+)  # fmt: skip
+def test_a_training_that_had_little_time_says_how_it_goes_on(monkeypatch, max_time, steps, told):
+    history = [{"epoch": 1, "steps": 1}, {"epoch": 2, "steps": steps}]
+    monkeypatch.setattr(training_log, "read_history", lambda _: history)
+    train = SimpleNamespace(max_time=max_time, batch_size=6)
+    approach = SimpleNamespace(config=SimpleNamespace(train=train))
+    job = SimpleNamespace(
+        approach=approach, network=SimpleNamespace(learns=True), training_images=100
+    )
+    note = describe_short_training(job, Path("runs/a"))
+    assert told in note
+    assert bool(told) == bool(note)

@@ -126,7 +126,7 @@ def test_the_time_of_an_image_is_measured_on_a_few_after_a_first(dataset_folder,
 
     monkeypatch.setattr(trial, "validate", validate)
     expected = try_training(built, built.network(), samples, records, CPU)
-    assert expected == ExpectedTime(image=2.0, fitting=1.0)  # a tick of the clock to fit
+    assert expected == ExpectedTime(image=2.0, fitting=1.0, step=1.0)  # a tick of the clock to fit
     assert expected.validation(5) == 11.0
     ids = [record.image_id for record in records]
     assert tried == [ids[:1], ids[:4]]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 
 from defectkit.arrays import Color, Image
@@ -33,7 +34,7 @@ DIM_SIGN: Color = (70, 73, 77)
 class Item(NamedTuple):
     """One item of a line: a text with a sign before it, or a plate behind it."""
 
-    sign: Literal["none", "plate", "square", "hatching", "dashes", "line"]
+    sign: Literal["none", "plate", "square", "hatching", "ring", "dashes", "line"]
     text: str
     size: int
     color: Color
@@ -96,12 +97,13 @@ def legend_items(size: int, *, has_truth: bool, scope: Scope = EVERYWHERE) -> li
     items = [Item("line", "finding", size, COLORS["finding"])]
     if has_truth:
         items = [
-            Item("square", "hit", size, COLORS["hit"]),
+            Item("square", "found", size, COLORS["hit"]),
             Item("square", "missed", size, COLORS["missed"]),
             Item("square", "false alarm", size, COLORS["false"]),
             Item("dashes", "truth", size, COLORS["truth"]),
             *items,
         ]
+    items.append(Item("ring", "small spot", size, INK))
     if scope.ignored is not None:
         items.append(Item("hatching", "ignored", size, COLORS["scope"]))
     if scope.roi is not None:
@@ -140,7 +142,7 @@ def _indent(item: Item) -> int:
             return 0
         case "plate":
             return item.size // 2
-        case "square" | "hatching":
+        case "square" | "hatching" | "ring":
             return round(1.3 * item.size)
         case "dashes" | "line":
             return 2 * item.size + 4
@@ -175,6 +177,8 @@ def _draw_sign(strip: Image, item: Item, x: int, y: int) -> Color:
         case "hatching":
             square = strip[middle - size // 2 : middle + size // 2, x : x + size]
             draw_scope(square, Scope(ignored=np.ones(square.shape[:2], np.bool_)))
+        case "ring":
+            cv2.circle(strip, (x + size // 2, middle), size // 2 - 1, item.color, 1, cv2.LINE_AA)
         case "line":
             strip[middle - 1 : middle + 1, x : x + 2 * size] = item.color
         case "dashes":

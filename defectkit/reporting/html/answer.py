@@ -11,14 +11,19 @@ from defectkit.reporting.metric_tables import format_percent, format_rate
 
 State = Literal["yes", "no", "open"]
 
+UNUSABLE_RATE = 0.25
+"""Where no rate was promised: a rate of errors that no line accepts."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """Whether the model can be used: a sentence, and what supports it.
 
     ``state`` is ``yes`` if promises were asked for and the images show all, ``no`` if they
-    contradict one, or if neither validation nor these images show it, and else ``open``: no promise
-    was asked for, or the images are too few to tell.
+    contradict one, or if neither validation nor these images show it. Where no promise was asked
+    for it is ``no`` if the images show that more than a quarter of the verdicts on good or on
+    defective ones are wrong. Else it is ``open``: the images are too few to tell, or it depends on
+    what is accepted.
     """
 
     state: State
@@ -40,6 +45,18 @@ def answer(image: Mapping[str, Any], images: Sequence[Mapping[str, Any]], rule: 
     facts = facts[0].lower() + facts[1:]
     if promises := promises_of(rule):
         return _judge_promises(promises, images, facts)
+    for kind, happens in (
+        ("escape", "of the defective parts escape"),
+        ("overkill", "of the good parts are called defective"),
+    ):
+        least = image[f"{kind}_rate"]["low"]
+        if least > UNUSABLE_RATE:
+            return Answer(
+                state="no",
+                sentence=f"No, at least {format_percent(least)} {happens}: {facts}",
+                support=f"That is where the 95 % interval of the {kind} rate begins. A longer "
+                "training or more labeled images may lower it.",
+            )
     upper = format_percent(image["escape_rate"]["high"])
     if min(image["n_defective"], image["n_good"]) < FEW_IMAGES:
         return Answer(

@@ -42,7 +42,7 @@ def test_it_says_which_image_what_was_found_and_why(written):
     assert strip.dtype == np.uint8
     assert [text for text, *_ in written] == [
         "part-1.png", "DEFECTIVE", "hit", "score 0.900", "threshold 0.500",
-        "hit", "missed", "false alarm", "truth", "finding",
+        "found", "missed", "false alarm", "truth", "finding", "small spot",
     ]  # fmt: skip
     assert has_color(strip, VERDICT_COLORS["defective"])
 
@@ -63,9 +63,9 @@ def test_wrong_verdicts_have_a_plate_of_their_own(written, verdict, outcome):
 
 def test_without_truth_only_the_finding_is_explained(written):
     strip = draw(outcome=None, has_truth=False)
-    assert [text for text, *_ in written][-2:] == ["threshold 0.500", "finding"]
+    assert [text for text, *_ in written][-3:] == ["threshold 0.500", "finding", "small spot"]
     assert not has_color(strip, COLORS["missed"])
-    assert [item.text for item in legend_items(12, has_truth=False)] == ["finding"]
+    assert [item.text for item in legend_items(12, has_truth=False)] == ["finding", "small spot"]
 
 
 def test_a_score_beside_its_threshold_shows_on_which_side_it_lies(written):

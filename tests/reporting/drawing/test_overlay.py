@@ -239,7 +239,7 @@ def header_texts(monkeypatch, tags=(), **said):
 def test_the_header_says_score_thresholds_and_outcome(monkeypatch):
     texts = header_texts(monkeypatch, outcome="hit")
     assert texts[:4] == ["a.png", "DEFECTIVE", "hit", "score 0.800"]
-    assert texts[4:] == ["review from 0.400 to 0.600", "finding"]
+    assert texts[4:] == ["review from 0.400 to 0.600", "finding", "small spot"]
     texts = header_texts(monkeypatch, threshold_low=0.6, verdict="review", outcome="review")
     assert texts[1:4] == ["REVIEW", "score 0.800", "threshold 0.600"]
 
@@ -247,7 +247,7 @@ def test_the_header_says_score_thresholds_and_outcome(monkeypatch):
 def test_the_header_counts_places_that_are_too_many_to_be_named(monkeypatch):
     tags = [("1 0.93", (0, 0, 1, 1))] * 1234
     assert header_texts(monkeypatch, tags)[-1] == "1,234 regions, not all labeled"
-    assert header_texts(monkeypatch, tags[:MAX_TAGS])[-1] == "finding"
+    assert header_texts(monkeypatch, tags[:MAX_TAGS])[-1] == "small spot"
 
 
 def test_a_score_just_below_the_threshold_does_not_look_equal_to_it(monkeypatch):
@@ -290,7 +290,7 @@ def test_an_overlay_shows_and_explains_what_does_not_count():
         hatched = pixels_of(marked[72:83, 22:38], COLORS["scope"]).any()
         assert hatched == (scope.ignored is not None)
         items = legend_items(12, has_truth=True, scope=scope)
-        assert len(items) == 5 + words
+        assert len(items) == 6 + words
 
 
 @pytest.mark.skipif(not can_measure(), reason="this system does not count memory")

@@ -38,6 +38,16 @@ def test_few_images_tell_little():
     assert "exclude only escape rates above 60.2 %" in told.support
 
 
+def test_a_model_whose_verdicts_are_mostly_wrong_cannot_be_used():
+    told = answer(image(escapes=0, n_defective=9, overkills=9, n_good=11), rows(0, 9), "f1")
+    assert told.state == "no"
+    assert told.sentence.startswith("No, at least 48.2 % of the good parts are called defective: ")
+    assert "where the 95 % interval of the overkill rate begins" in told.support
+    told = answer(image(escapes=30, n_defective=57), rows(30, 57), "f1")
+    assert told.sentence.startswith("No, at least 39.0 % of the defective parts escape: 30 of")
+    assert answer(image(escapes=4, n_defective=9), rows(4, 9), "f1").state == "open"
+
+
 SHOWN, NOT_SHOWN = (
     "max_escape_rate=0.05, confidence=0.95",
     "max_escape_rate=0.05, confidence=0.95, not shown",
