@@ -27,8 +27,10 @@ def peak():
 
 run, image, out = sys.argv[1:]
 defectkit.load(run, device="cpu")
-base, start = peak(), time.perf_counter()
-defectkit.inspect(run, image, out=out, device="cpu", console=Console(file=io.StringIO()))
+base, start, told = peak(), time.perf_counter(), io.StringIO()
+done = defectkit.inspect(run, image, out=out, device="cpu", console=Console(file=told))
+if done.unreadable:
+    sys.exit(told.getvalue())
 print(time.perf_counter() - start, peak() - base)
 """
 
@@ -62,8 +64,9 @@ def measure(checkout: Path, run: Path, image: Path) -> tuple[float, float]:
         env={**os.environ, "PYTHONPATH": str(checkout)},
         capture_output=True,
         text=True,
-        check=True,
     )
+    if ended.returncode:
+        sys.exit(f"{checkout}: the image was not inspected.\n{ended.stderr}")
     seconds, megabytes = map(float, ended.stdout.split())
     return seconds, megabytes
 
