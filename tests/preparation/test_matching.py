@@ -97,7 +97,7 @@ def test_listed_images_are_good_ones_and_their_cells_are_added(match):
 @pytest.mark.parametrize(("given", "expected"), [("a", "extra"), ("a.png", "extra.png")])
 def test_unlisted_images_are_named_as_the_listed_ones_are(match, folder, given, expected):
     matching = match([given], ["b"], ["lot/c"], use_unlisted=True)
-    assert matching.images[-1] == MatchedImage(expected, folder.root / "extra.png")
+    assert matching.images[-1] == MatchedImage(expected, str(folder.root / "extra.png"))
 
 
 def test_ids_of_other_formats_become_paths(folder, tmp_path):
