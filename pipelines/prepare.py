@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from defectkit.data.pixel_format import PixelFormat
     from defectkit.labels.ledger import LedgerRow
     from defectkit.labels.rle_convention import RleConvention
-    from defectkit.preparation.image_facts import ImageFacts
+    from defectkit.preparation.facts_table import Facts, StoredFacts
     from defectkit.preparation.kept_facts import KeptFacts
     from defectkit.preparation.leaks.pairs import Leak
     from defectkit.preparation.matching import Matching
@@ -395,29 +395,32 @@ def _examine(
     asked: "PixelOptions",
     pool: "WorkerPool",
     console: Console,
-) -> "tuple[list[ImageFacts], PixelFormat, Levels]":
+) -> "tuple[list[StoredFacts], PixelFormat, Levels]":
     """Read every image and its rows; return also how they were read, and their gray values.
 
     Images of more than 8 bits are read twice: their window depends on all of them.
     """
-    from defectkit.preparation.kept_facts import in_order
+    from defectkit.preparation.facts_table import FactsTable
     from defectkit.preparation.pixel_window import Levels, check_pixels
-    from defectkit.preparation.rois import join_equal_rois
-    from defectkit.reporting.progress import track_results
+    from defectkit.reporting.progress import track
 
-    images, pixels, levels = matching.images, asked.format, Levels()
-    results = levels.take(kept.examine(images, pixels, pool))
-    facts = track_results(join_equal_rois(results), len(images), "Reading images", console)
-    facts = in_order(facts, images)
+    images, levels = matching.images, Levels()
+    table = FactsTable(images, asked.format)
+    found = levels.take(kept.examine(images, table.pixels, pool))
+    for number, one in track(
+        found, "Reading images", console=console, total=len(images), thread=False
+    ):
+        table.put(number, one)
     if levels.images:
-        pixels = replace(pixels, window=levels.window(asked.percentile))
-        deep = [image for image, one in zip(images, facts, strict=True) if one.deep]
-        results = kept.examine(deep, pixels, pool)
+        table.pixels = replace(table.pixels, window=levels.window(asked.percentile))
+        deep = [number for number, one in enumerate(table.facts()) if one.deep]
+        found = kept.examine([images[number] for number in deep], table.pixels, pool)
         what = "Reading images of more than 8 bits"
-        read = track_results(join_equal_rois(results), len(deep), what, console)
-        facts = in_order([*(replace(one, pixels=pixels) for one in facts), *read], images)
+        for place, one in track(found, what, console=console, total=len(deep), thread=False):
+            table.put(deep[place], one)
+    facts = table.facts()
     check_pixels(facts, asked)
-    return facts, pixels, levels
+    return facts, table.pixels, levels
 
 
 def _tell_taken(taken: int, console: Console) -> None:
@@ -426,8 +429,8 @@ def _tell_taken(taken: int, console: Console) -> None:
 
 
 def _write_ledger(
-    matching: "Matching", facts: "Sequence[ImageFacts]", folder: Path
-) -> "list[LedgerRow]":
+    matching: "Matching", facts: "Sequence[Facts]", folder: Path
+) -> "Sequence[LedgerRow]":
     """Write the outcome of every row, also where the labels are then refused."""
     from defectkit.preparation.examine import collect_ledger
     from defectkit.preparation.write_dataset import write_ledger
@@ -439,7 +442,7 @@ def _write_ledger(
 
 def _refuse_rows(
     matching: "Matching",
-    facts: "Sequence[ImageFacts]",
+    facts: "Sequence[Facts]",
     ledger: "Sequence[LedgerRow]",
     convention: "RleConvention",
     rle_base: RleBaseOption,

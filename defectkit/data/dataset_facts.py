@@ -4,12 +4,17 @@ After the dataset fingerprint of nnU-Net (Isensee et al. 2021). Nothing but the 
 outside of the training split, so that a plan knows no more than a training does.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import itertools
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
+from defectkit.data.columns import BytesColumn
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.image_measures import LAYOUT_SIDE, ImageMeasures, measure_image
 from defectkit.errors import DatasetError
@@ -39,9 +44,9 @@ class Spread:
             raise ValueError(f"{self} is not a spread of values from 0 on")
 
     @classmethod
-    def of(cls, values: Collection[float]) -> Self:
+    def of(cls, values: Sequence[float] | npt.NDArray[Any]) -> Self:
         """Return that of ``values``, at least one, to 4 digits."""
-        return cls(*(float(f"{value:.4g}") for value in np.percentile([*values], (5, 50, 95))))
+        return cls(*(float(f"{value:.4g}") for value in np.percentile(values, (5, 50, 95))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,18 +170,16 @@ def facts_of(
             ) from error
     measures = {record.image_id: _measure(record, dataset.classes) for record in track(train)}
     return summarize_images(
-        [
-            MeasuredImage(
-                split=record.split,
-                group=record.group,
-                height=record.height,
-                width=record.width,
-                classes=tuple(record.rles),
-                regions=record.regions,
-                measures=measures.get(record.image_id, ImageMeasures()),
-            )
-            for record in dataset.records
-        ]
+        MeasuredImage(
+            split=record.split,
+            group=record.group,
+            height=record.height,
+            width=record.width,
+            classes=tuple(record.rles),
+            regions=record.regions,
+            measures=measures.get(record.image_id, ImageMeasures()),
+        )
+        for record in dataset.records
     )
 
 
@@ -188,39 +191,79 @@ def _measure(record: ImageRecord, classes: Sequence[str]) -> ImageMeasures:
     return measure_image(image, record.regions, defects)
 
 
-def summarize_images(images: Sequence[MeasuredImage]) -> DatasetFacts:
-    """Return the facts of a dataset, at least one of whose images is in the training split."""
-    train = [image for image in images if image.split == "train"]
-    regions = [region for image in train for region in image.regions]
-    names = sorted({name for image in images for name in image.classes})
-    contrasts = {
-        name: [value for image in train for value in image.measures.contrasts.get(name, ())]
-        for name in names
-    }
-    by_class = {
-        name: _describe([region for region in regions if region.class_id == name], contrasts[name])
-        for name in names
-    }
+@dataclass(slots=True)
+class _Measured:
+    """What is measured of regions: of each its area, its longer side and, of most, its contrast."""
+
+    areas: "array[int]" = field(default_factory=lambda: array("q"))
+    sides: "array[int]" = field(default_factory=lambda: array("q"))
+    contrasts: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, regions: Iterable[Region], contrasts: Iterable[float]) -> None:
+        for region in regions:
+            self.areas.append(region.area)
+            self.sides.append(max(region.box_xywh[2:]))
+        self.contrasts.extend(contrasts)
+
+    def describe(self) -> DefectFacts | None:
+        if not self.areas:
+            return None
+        return DefectFacts(
+            regions=len(self.areas),
+            area=Spread.of(self.areas),
+            side=Spread.of(self.sides),
+            thickness=Spread.of(np.divide(self.areas, self.sides)),
+            contrast=Spread.of(self.contrasts) if self.contrasts else None,
+        )
+
+
+def summarize_images(images: Iterable[MeasuredImage]) -> DatasetFacts:
+    """Return the facts of a dataset, at least one of whose images is in the training split.
+
+    Each image is looked at once, and need not be kept.
+    """
+    counts: Counter[tuple[Split, bool]] = Counter()
+    groups: dict[Split, set[str]] = {split: set() for split in SPLITS}
+    of_classes: dict[str, Counter[Split]] = defaultdict(Counter)
+    heights, widths, layouts = array("q"), array("q"), BytesColumn()
+    every, by_class = _Measured(), defaultdict[str, _Measured](_Measured)
+    for image in images:
+        counts[image.split, bool(image.classes)] += 1
+        groups[image.split].add(image.group)
+        for name in image.classes:
+            of_classes[name][image.split] += 1
+        if image.split != "train":
+            continue
+        heights.append(image.height)
+        widths.append(image.width)
+        layouts.append(image.measures.layout)
+        every.add(image.regions, itertools.chain(*image.measures.contrasts.values()))
+        for name in image.classes:
+            own = (region for region in image.regions if region.class_id == name)
+            by_class[name].add(own, image.measures.contrasts.get(name, ()))
+    names = sorted(of_classes)
+    described = {name: by_class[name].describe() for name in names}
     return DatasetFacts(
-        splits={split: _count([one for one in images if one.split == split]) for split in SPLITS},
-        classes={
-            name: {
-                split: sum(name in one.classes and one.split == split for one in images)
-                for split in SPLITS
-            }
-            for name in names
+        splits={
+            split: SplitCounts(
+                images=counts[split, False] + counts[split, True],
+                defective=counts[split, True],
+                groups=len(groups[split]),
+            )
+            for split in SPLITS
         },
-        height=Spread.of([image.height for image in train]),
-        width=Spread.of([image.width for image in train]),
-        pixels=Spread.of([image.height * image.width for image in train]),
-        equal_sizes=len({(image.height, image.width) for image in train}) == 1,
-        defects=_describe(regions, [value for values in contrasts.values() for value in values]),
-        defects_by_class={name: facts for name, facts in by_class.items() if facts},
-        alignment=measure_alignment([image.measures.layout for image in train]),
+        classes={name: {split: of_classes[name][split] for split in SPLITS} for name in names},
+        height=Spread.of(heights),
+        width=Spread.of(widths),
+        pixels=Spread.of(np.multiply(heights, widths)),
+        equal_sizes=len({*zip(heights, widths, strict=True)}) == 1,
+        defects=every.describe(),
+        defects_by_class={name: facts for name, facts in described.items() if facts},
+        alignment=measure_alignment(layouts),
     )
 
 
-def measure_alignment(layouts: Sequence[bytes]) -> float | None:
+def measure_alignment(layouts: Sequence[bytes] | BytesColumn) -> float | None:
     """Return the median correlation of a layout with the mean of the others; None for few.
 
     Brightness that falls off smoothly, as under a lamp, is taken out of each first.
@@ -228,7 +271,8 @@ def measure_alignment(layouts: Sequence[bytes]) -> float | None:
     if len(layouts) < MIN_COMPARED:
         return None
     step = -(-len(layouts) // MAX_COMPARED)
-    values = np.array([np.frombuffer(one, np.uint8) for one in layouts[::step]], np.float64)
+    chosen = (layouts[number] for number in range(0, len(layouts), step))
+    values = np.array([np.frombuffer(one, np.uint8) for one in chosen], np.float64)
     down, right = np.indices((LAYOUT_SIDE, LAYOUT_SIDE)).reshape(2, -1) / LAYOUT_SIDE
     powers = [np.ones_like(down), down, right, down**2, down * right, right**2]
     smooth, _ = np.linalg.qr(np.stack(powers, axis=1))
@@ -237,25 +281,3 @@ def measure_alignment(layouts: Sequence[bytes]) -> float | None:
     others = values.sum(axis=0) - values
     similarity = (values * others).sum(axis=1) / np.maximum(np.linalg.norm(others, axis=1), 1e-9)
     return round(float(np.median(similarity)), 3)
-
-
-def _count(images: Sequence[MeasuredImage]) -> SplitCounts:
-    return SplitCounts(
-        images=len(images),
-        defective=sum(bool(image.classes) for image in images),
-        groups=len({image.group for image in images}),
-    )
-
-
-def _describe(regions: Sequence[Region], contrasts: Collection[float]) -> DefectFacts | None:
-    if not regions:
-        return None
-    sides = [max(region.box_xywh[2:]) for region in regions]
-    thicknesses = [one.area / side for one, side in zip(regions, sides, strict=True)]
-    return DefectFacts(
-        regions=len(regions),
-        area=Spread.of([region.area for region in regions]),
-        side=Spread.of(sides),
-        thickness=Spread.of(thicknesses),
-        contrast=Spread.of(contrasts) if contrasts else None,
-    )

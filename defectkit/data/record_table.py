@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from defectkit.arrays import IndexArray, Int64Array
+from defectkit.data.columns import TextColumn
 from defectkit.data.table_checks import check_inside, check_same_classes
 from defectkit.files import iterate_csv
 from defectkit.regions import Region
@@ -20,26 +21,6 @@ from defectkit.vocabulary import SPLITS, Split
 TEXTS = ("image_id", "path", "sha256", "group")
 """The columns of ``images.csv`` that are kept as they are."""
 NUMBERS = ("height", "width", "channels")
-
-
-class TextColumn:
-    """Many texts in little memory: their bytes one after the other, and where each ends."""
-
-    def __init__(self) -> None:
-        self._bytes = bytearray()
-        self._ends = array("q")
-
-    def __len__(self) -> int:
-        return len(self._ends)
-
-    def append(self, text: str) -> None:
-        """Add a text at the end."""
-        self._bytes += text.encode("utf-8", "surrogatepass")
-        self._ends.append(len(self._bytes))
-
-    def __getitem__(self, number: int) -> str:
-        start = self._ends[number - 1] if number else 0
-        return self._bytes[start : self._ends[number]].decode("utf-8", "surrogatepass")
 
 
 class RecordTable:

@@ -15,7 +15,7 @@ from defectkit.labels.rle_convention import (
     refuse_base_contradiction,
 )
 from defectkit.labels.table import LabelRow
-from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.matching import Matching
 from defectkit.vocabulary import PolygonOption, RleBaseOption, RleOrderOption
@@ -111,7 +111,7 @@ def _name_pixels(row: LabelRow) -> LabelRow:
 
 def refuse_contradicted_base(
     matching: Matching,
-    facts: Sequence[ImageFacts],
+    facts: Sequence[Facts],
     convention: RleConvention,
     *,
     asked_base: RleBaseOption,
@@ -128,7 +128,7 @@ def refuse_contradicted_base(
 
 
 def undecoded_rows(
-    images: Sequence[MatchedImage], facts: Sequence[ImageFacts]
+    images: Sequence[MatchedImage], facts: Sequence[Facts]
 ) -> Iterator[tuple[LabelRow, int]]:
     """Yield the rows whose encodings were refused, with their images' numbers of pixels.
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.grouping import Grouping
-from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.find import LeakSearch
 from defectkit.preparation.leaks.pairs import is_strong
 from defectkit.preparation.matching import Matching
@@ -18,7 +18,7 @@ MAX_NAMES = 3
 
 
 def collect_warnings(
-    matching: Matching, facts: Sequence[ImageFacts], grouping: Grouping, *, use_unlisted: bool
+    matching: Matching, facts: Sequence[Facts], grouping: Grouping, *, use_unlisted: bool
 ) -> list[str]:
     """Return the warnings about labels, files and groups, each a sentence without its period."""
     return [
@@ -41,7 +41,7 @@ def _warn_about_boxes(kind: LabelKind) -> list[str]:
 
 
 def _warn_about_files(
-    matching: Matching, facts: Sequence[ImageFacts], *, use_unlisted: bool
+    matching: Matching, facts: Sequence[Facts], *, use_unlisted: bool
 ) -> list[str]:
     """Warn of images that nothing lists, that are missing, or that cannot be read."""
     warnings = [
@@ -130,7 +130,7 @@ def _relative(paths: Sequence[Path], folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in paths]
 
 
-def _warn_about_scopes(facts: Sequence[ImageFacts]) -> list[str]:
+def _warn_about_scopes(facts: Sequence[Facts]) -> list[str]:
     """Warn of labels with pixels that do not count."""
     usable = [image for image in facts if not image.problem]
     warnings = []

@@ -25,8 +25,10 @@ from defectkit.labels.rle_convention import RleConvention
 from defectkit.labels.scope import decode_roi
 from defectkit.labels.table import LabelRow
 from defectkit.preparation.corrections import correct
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.leaks.keypoints import find_keypoints
+from defectkit.preparation.ledger_column import SortedLedger
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.rows_read import RowsRead
@@ -112,10 +114,16 @@ def _cannot_be_read(image: MatchedImage, problem: str) -> ImageFacts:
     )
 
 
-def collect_ledger(matching: Matching, facts: Sequence[ImageFacts]) -> list[LedgerRow]:
+def collect_ledger(matching: Matching, facts: Sequence[Facts]) -> Sequence[LedgerRow]:
     """Return the outcome of every row of the labels, in their order."""
-    rows = [*matching.ledger, *(row for image in facts for row in image.ledger)]
-    return sorted(rows, key=lambda row: row.line)
+    ledger = SortedLedger([image.image_id for image in facts])
+    for row in matching.ledger:
+        ledger.add(row)
+    for number, image in enumerate(facts):
+        for row in image.ledger:
+            ledger.add(row, number)
+    ledger.sort()
+    return ledger
 
 
 def _find_regions(class_id: str, runs: rle.Runs, height: int) -> list[Region]:

@@ -9,7 +9,7 @@ import numpy as np
 from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.labels.ledger import LedgerRow
-from defectkit.preparation.image_facts import ImageFacts, share_ids
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.regions import Region
 
@@ -45,7 +45,7 @@ def read_facts(text: str, image: MatchedImage) -> ImageFacts:
     content = json.loads(text)
     layout, contrasts = content["measures"]
     levels = content["levels"]
-    facts = ImageFacts(
+    return ImageFacts(
         image_id=image.image_id,
         path=image.path,
         **{name: content[name] for name in PLAIN},
@@ -64,7 +64,6 @@ def read_facts(text: str, image: MatchedImage) -> ImageFacts:
         ledger=tuple(LedgerRow(*row) for row in content["ledger"]),
         unfit=tuple((line, reason) for line, reason in content["unfit"]),
     )
-    return share_ids(facts, image)
 
 
 def _text(content: bytes) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.group_names import GroupProposal, propose_groups
-from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.image_groups import assign_groups
 from defectkit.preparation.leaks.find import LeakSearch, find_leaks
 from defectkit.preparation.leaks.pairs import (
@@ -52,7 +52,7 @@ def mark_joined(grouping: Grouping, splits: Mapping[str, Split]) -> Grouping:
 
 
 def group_images(
-    images: Sequence[ImageFacts],
+    images: Sequence[Facts],
     cells: Mapping[str, Mapping[str, str]],
     group_by: str | None,
     pool: WorkerPool,
@@ -81,7 +81,9 @@ def group_images(
     search = find_leaks(images, pool, folder)
     kinds: Collection[LeakKind] = ("exact",) if allow_leaks else LEAK_KINDS
     joined, leaks = join_groups(named, search.leaks, given, kinds=kinds)
-    rles = {image.image_id: image.rles for image in images}
+    exact = [leak for leak in leaks if leak.kind == "exact"]
+    copies = {name for leak in exact for name in (leak.image_id_a, leak.image_id_b)}
+    rles = {image.image_id: image.rles for image in images if image.image_id in copies}
     return Grouping(
         named=named,
         n_without_group=n_without_group,

@@ -1,6 +1,6 @@
 """What ``prepare`` finds out about one image and its labels."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defectkit.arrays import Image, Int64Array
@@ -8,7 +8,6 @@ from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.labels.ledger import LedgerRow
-from defectkit.preparation.matched_image import MatchedImage
 from defectkit.regions import Region
 from defectkit.vocabulary import PixelNote
 
@@ -78,15 +77,3 @@ class ImageFacts:
             ImageError: the file can no longer be read.
         """
         return read_image(self.path, self.pixels)
-
-
-def share_ids(facts: ImageFacts, image: MatchedImage) -> ImageFacts:
-    """Return the facts of ``image`` with its very id and path.
-
-    What a worker process sends has copies of its own, which of a million images take 0.3 GB.
-    """
-    ledger = tuple(
-        replace(row, image_id=image.image_id) if row.image_id == image.image_id else row
-        for row in facts.ledger
-    )
-    return replace(facts, image_id=image.image_id, path=image.path, ledger=ledger)

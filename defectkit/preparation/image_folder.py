@@ -123,6 +123,13 @@ class ImageFolder:
             pass
         return ""
 
+    def forget(self) -> None:
+        """Forget what was listed and found, which of a million images takes half a gigabyte."""
+        self._listing.cache_clear()
+        self._find.cache_clear()
+        for name in ("_index", "_links_outside"):
+            self.__dict__.pop(name, None)
+
     def listing(self, inner: str) -> Listing:
         """List a folder below the image folder ("" is itself); one outside is empty.
 

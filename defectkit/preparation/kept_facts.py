@@ -7,7 +7,7 @@ taken, whatever was changed meanwhile.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from defectkit.labels.read_options import ReadOptions
 from defectkit.labels.rle_convention import RleConvention
 from defectkit.preparation.examine import examine_image
 from defectkit.preparation.facts_records import read_facts, write_facts
-from defectkit.preparation.image_facts import ImageFacts, share_ids
+from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.worker_pool import WorkerPool
 from defectkit.versions import describe_software
@@ -61,6 +61,7 @@ class KeptFacts:
         if not size:
             path.unlink(missing_ok=True)
         self._sources = (path, *others)
+        self._has_facts = bool(size or others)
         with GrowingCsv(path, COLUMNS, keep=size) as self._table:
             yield
 
@@ -71,32 +72,33 @@ class KeptFacts:
 
     def examine(
         self, images: Sequence[MatchedImage], pixels: PixelFormat, pool: WorkerPool
-    ) -> Iterator[ImageFacts]:
-        """Yield the facts of each image, those that are there already first; after ``keep_in``.
+    ) -> Iterator[tuple[int, ImageFacts]]:
+        """Yield the number of each image and its facts, those that are there already first.
+
+        Call it within ``keep_in``.
 
         Raises:
             MemoryShortageError: as ``examine_image``.
             OutputError, DiskFullError: they cannot be written.
         """
-        left = {self.key_of(image, pixels): image for image in images}
-        for path in self._sources:
-            for key, text, _ in _read_rows(path):
-                if image := left.pop(key, None):
-                    self.taken += 1
-                    yield read_facts(text, image)
+        # Before any image is read: one that changes meanwhile is read again next time.
+        keys = [bytes.fromhex(self.key_of(image, pixels)) for image in images]
+        left: Sequence[int] = range(len(images))
+        if self._has_facts:
+            numbers = {key.hex(): number for number, key in enumerate(keys)}
+            for path in self._sources:
+                for key, text, _ in _read_rows(path):
+                    if (number := numbers.pop(key, None)) is not None:
+                        self.taken += 1
+                        yield number, read_facts(text, images[number])
+            left = [*numbers.values()]
+            del numbers
         examine: Callable[[MatchedImage], ImageFacts] = partial(self._examine, pixels=pixels)
-        for facts, (key, image) in zip(
-            pool.map(examine, list(left.values())), left.items(), strict=True
-        ):
-            text = write_facts(facts)
+        found = pool.map(examine, [images[number] for number in left])
+        for number, facts in zip(left, found, strict=True):
+            key, text = keys[number].hex(), write_facts(facts)
             self._table.append([(key, text, _check(key, text))])
-            yield share_ids(facts, image)
-
-
-def in_order(facts: Iterable[ImageFacts], images: Sequence[MatchedImage]) -> list[ImageFacts]:
-    """Return the facts of images in the order of these; of several of one image, the last."""
-    by_id = {one.image_id: one for one in facts}
-    return [by_id[image.image_id] for image in images]
+            yield number, facts
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, str, int]]:

@@ -12,11 +12,17 @@ from defectkit.labels.table import LabelRow
 class MatchedImage:
     """An image file, the rows of the label table about it, and where its ``roi`` is read from.
 
-    ``corrections`` change what the rows say.
+    ``corrections`` change what the rows say. ``file`` is the path as text, in a third of the
+    memory.
     """
 
     image_id: str
-    path: Path
+    file: str
     rows: tuple[LabelRow, ...] = ()
     roi: str = ""
     corrections: tuple[Correction, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The image file."""
+        return Path(self.file)

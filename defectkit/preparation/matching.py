@@ -155,6 +155,7 @@ def match_images(
     matching.withheld = use_unlisted and bool(matching.lost)
     if use_unlisted and not matching.withheld:
         _add_unlisted(matching)
+    folder.forget()
     return matching
 
 
@@ -223,7 +224,7 @@ def _add_subject(matching: Matching, subject: _Subject) -> None:
                 replace(row, image_id=shown, note="; ".join(filter(None, [note, row.note])))
                 for row in rows
             ]
-        matching.images.append(MatchedImage(image_id, image.path, tuple(rows)))
+        matching.images.append(MatchedImage(image_id, str(image.path), tuple(rows)))
         matching.cells[image_id] = dict(matching.table.meta.get(subject.image_id, {}))
         matching.found_otherwise[subject.how.partition(";")[0]] += 1
 
@@ -245,7 +246,7 @@ def _add_listed(
     in_table: Collection[str],
 ) -> set[str]:
     """Add the cells of ``--meta``, and the images that it lists alone; return their names."""
-    ids = {image.path: image.image_id for image in matching.images}
+    ids = {image.file: image.image_id for image in matching.images}
     added = set()
     for image_id, cells in listed.items():
         search = find_image(matching.folder, image_id)
@@ -254,18 +255,19 @@ def _add_listed(
             if image_id not in in_table:  # otherwise the ledger says it
                 matching.missing[image_id] = search.problem
             continue
-        if image.path not in ids and image.name not in used:
+        file = str(image.path)
+        if file not in ids and image.name not in used:
             if _may_be_lost(matching, image.name):
                 matching.doubted.append(image.name)
                 added.add(image.name)
                 continue
-            ids[image.path] = _final_id(matching, image_id, image, image.how)
-            matching.images.append(MatchedImage(ids[image.path], image.path))
-            matching.cells[ids[image.path]] = {}
+            ids[file] = _final_id(matching, image_id, image, image.how)
+            matching.images.append(MatchedImage(ids[file], file))
+            matching.cells[ids[file]] = {}
             matching.found_otherwise[image.how] += 1
             added.add(image.name)
-        if image.path in ids:
-            matching.cells[ids[image.path]].update(cells)
+        if file in ids:
+            matching.cells[ids[file]].update(cells)
     return added
 
 
@@ -277,7 +279,7 @@ def _add_unlisted(matching: Matching) -> None:
         image_id = name.as_posix() if with_suffix else name.with_suffix("").as_posix()
         if image_id in matching.cells:
             image_id = name.as_posix()
-        matching.images.append(MatchedImage(image_id, path))
+        matching.images.append(MatchedImage(image_id, str(path)))
         matching.cells[image_id] = dict(matching.table.meta.get(name.as_posix(), {}))
 
 

@@ -19,6 +19,7 @@ from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import MAX_16_BIT, PixelFormat
 from defectkit.errors import DatasetError
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.prepared_image import PreparedImage
 from defectkit.preparation.worker_pool import WorkerPool
@@ -57,14 +58,14 @@ class Levels:
     counts: Int64Array = field(default_factory=lambda: np.zeros(MAX_16_BIT + 1, np.int64))
     images: int = 0
 
-    def take(self, results: Iterable[ImageFacts]) -> Iterator[ImageFacts]:
+    def take(self, results: Iterable[tuple[int, ImageFacts]]) -> Iterator[tuple[int, ImageFacts]]:
         """Yield the results without their levels, which are added here, one image at a time."""
-        for facts in results:
+        for number, facts in results:
             if facts.levels is None:
-                yield facts
+                yield number, facts
                 continue
             self.add(facts.levels)
-            yield replace(facts, levels=None, deep=True)
+            yield number, replace(facts, levels=None, deep=True)
 
     def add(self, levels: Int64Array) -> None:
         """Add the number of pixels by value of one image."""
@@ -172,7 +173,7 @@ def _parse_pair(
     return (int(low), int(high)) if whole else (low, high)
 
 
-def check_pixels(facts: Sequence[ImageFacts], options: PixelOptions) -> None:
+def check_pixels(facts: Sequence[Facts], options: PixelOptions) -> None:
     """Check that all images have the same channels, and that what was asked fits them.
 
     Raises:
@@ -207,7 +208,7 @@ def check_pixels(facts: Sequence[ImageFacts], options: PixelOptions) -> None:
 
 
 def pixel_warnings(
-    facts: Sequence[ImageFacts], pixels: PixelFormat, options: PixelOptions, levels: Levels
+    facts: Sequence[Facts], pixels: PixelFormat, options: PixelOptions, levels: Levels
 ) -> list[str]:
     """Return what the user should know of how the images were read, each without its period."""
     usable = [image for image in facts if not image.problem]
@@ -259,7 +260,7 @@ def pixel_warnings(
     return warnings
 
 
-def _note_warnings(usable: Sequence[ImageFacts]) -> list[str]:
+def _note_warnings(usable: Sequence[Facts]) -> list[str]:
     warnings = []
     if several := [image.image_id for image in usable if "several pages" in image.notes]:
         warnings.append(

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from defectkit.data.dataset_facts import DatasetFacts, MeasuredImage, summarize_images
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.grouping import Grouping
-from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.splits import SplitFractions, assign_splits
 from defectkit.vocabulary import Split
 
@@ -15,7 +15,7 @@ from defectkit.vocabulary import Split
 class PreparedImage:
     """An image of the dataset: its facts, its group and its split."""
 
-    facts: ImageFacts
+    facts: Facts
     group: str
     split: Split
 
@@ -24,24 +24,23 @@ def measure_dataset(images: Sequence[PreparedImage]) -> DatasetFacts | None:
     """Return the facts of the dataset; None where no image is in the training split."""
     if not any(image.split == "train" for image in images):
         return None
-    return summarize_images(
-        [
-            MeasuredImage(
-                split=image.split,
-                group=image.group,
-                height=image.facts.height,
-                width=image.facts.width,
-                classes=tuple(image.facts.rles),
-                regions=image.facts.regions,
-                measures=image.facts.measures,
-            )
-            for image in images
-        ]
+    return summarize_images(map(_measured, images))
+
+
+def _measured(image: PreparedImage) -> MeasuredImage:
+    return MeasuredImage(
+        split=image.split,
+        group=image.group,
+        height=image.facts.height,
+        width=image.facts.width,
+        classes=tuple(image.facts.rles),
+        regions=image.facts.regions,
+        measures=image.facts.measures,
     )
 
 
 def split_images(
-    images: Sequence[ImageFacts],
+    images: Sequence[Facts],
     grouping: Grouping,
     *,
     fractions: SplitFractions,
@@ -62,9 +61,10 @@ def split_images(
     """
     ids = [image.image_id for image in images]
     groups = [grouping.joined[image_id] for image_id in ids]
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}  # Many have the same classes.
     assignment = assign_splits(
         groups=groups,
-        classes=[image.rles.keys() for image in images],
+        classes=[known.setdefault(own, own) for image in images for own in [tuple(image.rles)]],
         fractions=fractions,
         seed=seed,
         given=[grouping.given[image_id] for image_id in ids],

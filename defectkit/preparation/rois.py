@@ -1,14 +1,12 @@
 """Which region of each image is to be inspected, as ``--roi`` or a column of the tables says."""
 
 import itertools
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from defectkit.data.roi_source import open_roi
 from defectkit.errors import DatasetError
 from defectkit.labels.scope import parse_box
-from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.matching import Matching
 
@@ -49,13 +47,6 @@ def choose_rois(matching: Matching, given: str | None) -> None:
             doubtful=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.doubtful)),
             defective=tuple(itertools.filterfalse(source.has_mask, matching.unlisted.defective)),
         )
-
-
-def join_equal_rois(facts: Iterable[ImageFacts]) -> Iterator[ImageFacts]:
-    """Yield ``facts`` with one text for all equal regions to inspect: masks of them are long."""
-    known: dict[str, str] = {}
-    for image in facts:
-        yield replace(image, roi=known.setdefault(image.roi, image.roi)) if image.roi else image
 
 
 def _below(path: Path, folder: Path) -> Path:

@@ -139,11 +139,11 @@ def _given_splits(names: TextArray, group_of: IndexArray, given: Sequence[str]) 
         raise DatasetError(
             f"unknown split {unknown[0]!r}. Write train, val or test, or leave the cell empty."
         )
-    found: list[set[str]] = [set() for _ in names]
+    found: dict[int, set[str]] = {}
     for group, split in zip(group_of, given, strict=True):
         if split:
-            found[group].add(split)
-    divided = [group for group, splits in enumerate(found) if len(splits) > 1]
+            found.setdefault(int(group), set()).add(split)
+    divided = sorted(group for group, splits in found.items() if len(splits) > 1)
     if divided:
         raise DatasetError(
             f"the given split divides {len(divided)} of {len(names)} groups; the first, "
@@ -151,7 +151,10 @@ def _given_splits(names: TextArray, group_of: IndexArray, given: Sequence[str]) 
             "Images of one group look alike, so a test on them would be too optimistic. Give each "
             "group one split, or leave out the groups."
         )
-    return np.array([index[splits.pop()] if splits else -1 for splits in found])
+    assigned = np.full(len(names), -1)
+    for group, splits in found.items():
+        assigned[group] = index[splits.pop()]
+    return assigned
 
 
 def _random_keys(names: TextArray, seed: int) -> UInt64Array:

@@ -14,7 +14,7 @@ from defectkit.errors import OutputError
 from defectkit.files import check_place, sha256_bytes, sha256_file, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
-from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.kept_facts import FACTS
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.preparation.matching import Matching
@@ -145,7 +145,7 @@ def write_tables(
     write_leaks(folder, leaks)
 
 
-def _write_scopes(folder: Path, images: Sequence[ImageFacts]) -> None:
+def _write_scopes(folder: Path, images: Sequence[Facts]) -> None:
     """Write which pixels do not count; no file where all do. A region of all images is one row."""
     rois = {image.roi for image in images}
     rows = [["", "roi", roi] for roi in rois if roi and len(rois) == 1] or [

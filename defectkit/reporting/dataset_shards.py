@@ -19,7 +19,7 @@ from defectkit.preparation.kept_facts import FACTS, KeptFacts
 from defectkit.preparation.matching import Matching
 from defectkit.preparation.worker_pool import open_worker_pool
 from defectkit.preparation.write_dataset import KIND
-from defectkit.reporting.progress import track_results
+from defectkit.reporting.progress import track
 from defectkit.reporting.stopped import tell_if_stopped
 from defectkit.results_folder import write_results
 from defectkit.shards import Shard, WrittenShard
@@ -77,7 +77,9 @@ def prepare_shard(
             tell_if_stopped(console, results, FACTS, way_on=WAY_ON),
         ):
             found = kept.examine(images, pixels, pool)
-            track_results(found, len(images), f"Reading images of shard {shard}", console)
+            what = f"Reading images of shard {shard}"
+            for _ in track(found, what, console=console, total=len(images), thread=False):
+                pass  # They are in the file.
         shards.write_head(
             results.folder, shard, command=COMMAND, same=same, tables=[FACTS], content={}
         )

@@ -1,5 +1,6 @@
 """The tables that ``prepare`` prints: images, defect regions by class, and splits."""
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from defectkit.control_characters import show_controls
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.scope import count_roi
 from defectkit.preparation.prepared_image import PreparedImage
-from defectkit.tables import make_table
 from defectkit.terminal import one_line
 from defectkit.vocabulary import SPLITS, LabelKind, RowOutcome
 
@@ -71,29 +71,36 @@ def _make_tables(
     images: Sequence[PreparedImage],
 ) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
     """Return the tables of images, of defect classes by image, and of regions; ids are text."""
-    image_rows, class_rows, region_rows = [], [], []
+    import pandas as pd
+
+    # Numbers as arrays and not in a row for each image: of a million these would take gigabytes.
+    texts = {name: list[str]() for name in ("split", "class_id", "class_split", "region_class")}
+    sizes = {name: array("q") for name in ("width", "height", "channels", "inspected", "ignored")}
+    defective, areas, shares = bytearray(), array("q"), array("d")
     for image in images:
         facts = image.facts
-        pixels = facts.width * facts.height
-        image_rows.append(
-            {
-                "split": image.split,
-                "group": image.group,
-                "width": facts.width,
-                "height": facts.height,
-                "pixels": pixels,
-                "channels": facts.channels,
-                "defective": bool(facts.rles),
-                "inspected": count_roi(facts.roi) if facts.roi else pixels,
-                "ignored": count_roi(facts.ignored),
-            }
-        )
-        class_rows += [{"class_id": class_id, "split": image.split} for class_id in facts.rles]
-        region_rows += [
-            {"class_id": region.class_id, "px": region.area, "%": 100 * region.area / pixels}
-            for region in facts.regions
-        ]
-    return make_table(image_rows), make_table(class_rows), make_table(region_rows)
+        pixels, classes, regions = facts.width * facts.height, facts.rles, facts.regions
+        texts["split"].append(image.split)
+        for name in ("width", "height", "channels"):
+            sizes[name].append(getattr(facts, name))
+        sizes["inspected"].append(count_roi(facts.roi) if facts.roi else pixels)
+        sizes["ignored"].append(count_roi(facts.ignored))
+        defective.append(bool(classes))
+        texts["class_id"] += classes
+        texts["class_split"] += [image.split] * len(classes)
+        texts["region_class"] += [region.class_id for region in regions]
+        areas.extend(region.area for region in regions)
+        shares.extend(100 * region.area / pixels for region in regions)
+    columns = {name: np.frombuffer(values, np.int64) for name, values in sizes.items()}
+    columns["pixels"] = columns["width"] * columns["height"]
+    text = {name: pd.Series(values, dtype=object) for name, values in texts.items()}
+    groups = pd.Series([image.group for image in images], dtype=object)
+    flags = {"defective": np.frombuffer(defective, np.bool_)}
+    return (
+        pd.DataFrame({"split": text["split"], "group": groups, **columns, **flags}),
+        pd.DataFrame({"class_id": text["class_id"], "split": text["class_split"]}),
+        pd.DataFrame({"class_id": text["region_class"], "px": areas, "%": shares}),
+    )
 
 
 def _images_table(images: "pd.DataFrame") -> Table:

@@ -116,11 +116,6 @@ def track(
             progress.update(done)
 
 
-def track_results(results: Iterable[Item], total: int, what: str, console: Console) -> list[Item]:
-    """Collect the results of other processes while their progress is shown."""
-    return list(track(results, what, console=console, total=total, thread=False))
-
-
 def format_time(seconds: float) -> str:
     """Return a time in the units that suit it.
 

@@ -3,7 +3,7 @@ import tracemalloc
 import pytest
 
 from defectkit.data.dataset import SCOPE_TABLE, Dataset
-from defectkit.data.record_table import RecordTable, TextColumn
+from defectkit.data.record_table import RecordTable
 from defectkit.files import read_csv
 from defectkit.regions import Region
 
@@ -19,14 +19,6 @@ def write_tables(folder, images, masks="", defects="", scopes=""):
     if scopes:
         (folder / SCOPE_TABLE).write_text("image_id,kind,shape\n" + scopes)
     return folder
-
-
-def test_texts_come_back_as_they_were():
-    texts = ["", "007", "naïve", "", "面", "\udcff"]
-    column = TextColumn()
-    for text in texts:
-        column.append(text)
-    assert [column[number] for number in range(len(column))] == texts
 
 
 def test_rows_in_any_order_belong_to_the_image_that_they_name(tmp_path):

@@ -41,20 +41,20 @@ def matching(images, source_format="csv"):
 
 def image(path, *texts):
     rows = tuple(LabelRow(line, "a", "1", text) for line, text in enumerate(texts, start=2))
-    return MatchedImage("a", path, rows)
+    return MatchedImage("a", str(path), rows)
 
 
 def test_rows_are_sampled_from_all_over_the_table(path):
     rows = image(path, *["1 2"] * 9)
     good, boxed = (
         image(path, ""),
-        MatchedImage("b", path, (LabelRow(2, "b", "1", "", Box(0, 0, 1, 1)),)),
+        MatchedImage("b", str(path), (LabelRow(2, "b", "1", "", Box(0, 0, 1, 1)),)),
     )
     samples = sample_rows([good, boxed, *[rows] * 200])
     assert 0 < len(samples) <= MAX_SAMPLED_IMAGES * MAX_SAMPLED_ROWS
     assert {shape for _, shape in samples} == {SIZE}
     assert all(row.rle for row, _ in samples)
-    unreadable = image(path.with_name("none.png"), "1 2")
+    unreadable = image(str(path.with_name("none.png")), "1 2")
     assert sample_rows([unreadable, rows]) == [(row, SIZE) for row in rows.rows[:MAX_SAMPLED_ROWS]]
 
 
@@ -88,7 +88,7 @@ def polygons(path, *rings):
     )
     table = LabelTable(path, "COCO JSON", "utf-8", rows, (), {})
     box = LabelRow(99, "b", "1", "", Box(0, 0, 1, 1))
-    images = [MatchedImage("a", path, rows), MatchedImage("b", path, (box,))]
+    images = [MatchedImage("a", str(path), rows), MatchedImage("b", str(path), (box,))]
     return SimpleNamespace(images=images, table=table, source_format="coco")
 
 
@@ -122,6 +122,6 @@ def test_polygons_are_sampled_with_the_size_that_the_labels_or_the_image_say(pat
     assert list(sample_polygons(found.images)) == [(Polygons((CRACK,)), SIZE)]
     sized = Polygons((CRACK,), (9, 9))
     rows = (LabelRow(1, "a", "1", "", sized),)
-    missing = MatchedImage("a", path.with_name("none.png"), rows)
+    missing = MatchedImage("a", str(path.with_name("none.png")), rows)
     assert list(sample_polygons([missing])) == [(sized, (9, 9))]
     assert len(list(sample_polygons([missing] * 1000))) <= MAX_SAMPLED_IMAGES

@@ -35,7 +35,7 @@ def examine(tmp_path):
     write_png(path, np.random.default_rng(0).integers(0, 256, SIZE, np.uint8))
 
     def call(*rows, convention=COLUMNS, **options):
-        image = MatchedImage("a.png", path, rows)
+        image = MatchedImage("a.png", str(path), rows)
         return examine_image(image, convention=convention, **options)
 
     return call
@@ -127,7 +127,7 @@ def test_a_bad_row_refuses_all_of_its_image(examine):
 def test_an_image_that_cannot_be_read_refuses_its_rows(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n")
-    facts = examine_image(MatchedImage("a.png", path, (row(2, "1 3"),)), convention=COLUMNS)
+    facts = examine_image(MatchedImage("a.png", str(path), (row(2, "1 3"),)), convention=COLUMNS)
     assert facts.problem
     assert outcomes(facts) == [(2, "refused", facts.problem)]
     assert (facts.height, facts.sha256) == (0, "")

@@ -11,7 +11,7 @@ from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.regions import Region
 
-IMAGE = MatchedImage("part-\udce9 1.png", Path("Train/part 1.png"))
+IMAGE = MatchedImage("part-\udce9 1.png", str(Path("Train/part 1.png")))
 FACTS = ImageFacts(
     image_id=IMAGE.image_id,
     path=IMAGE.path,
@@ -51,8 +51,7 @@ def test_every_fact_comes_back_bit_for_bit():
         read = read_facts(write_facts(facts), IMAGE)
         assert read == facts
         assert repr(read) == repr(facts)  # also the order of classes, and whole numbers as such
-        assert read.path is IMAGE.path
-        assert read.ledger[:1] == () or read.ledger[0].image_id is IMAGE.image_id
+        assert read.path == IMAGE.path
 
 
 def test_numbers_of_numpy_come_back_as_those_of_python():

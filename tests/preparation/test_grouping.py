@@ -19,7 +19,7 @@ def facts(folder: Path, name: str, seed: int, rle: str = ""):
     pixels = np.random.default_rng(seed).integers(0, 256, (64, 64), np.uint8)
     write_png(folder / name, pixels)
     rows = (LabelRow(2, name, "1", rle),)
-    return examine_image(MatchedImage(name, folder / name, rows), convention=CONVENTION)
+    return examine_image(MatchedImage(name, str(folder / name), rows), convention=CONVENTION)
 
 
 @pytest.fixture

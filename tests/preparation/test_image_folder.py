@@ -190,3 +190,14 @@ def test_a_folder_that_cannot_be_listed_is_told(root, refuse):
         assert list(ImageFolder(root).folders()) == [""]
     with pytest.raises(ImageError, match=r"cannot list the folder .*line2: Permission denied"):
         ImageFolder(root).find("line2/0.png")
+
+
+def test_a_folder_that_was_forgotten_is_listed_again(root):
+    folder = ImageFolder(root)
+    assert folder.find("up.png").name == "UP.PNG"
+    (root / "new.png").touch()
+    with pytest.raises(NoSuchImageError):
+        folder.find("new")
+    folder.forget()
+    assert folder.find("new").name == "new.png"
+    assert folder.find("NEW.PNG").how == "another case"

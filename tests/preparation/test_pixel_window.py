@@ -27,7 +27,9 @@ def facts(name, **values):
 def measured(*images):
     levels = Levels()
     results = [facts("a.png", levels=np.bincount(np.ravel(image))) for image in images]
-    assert [(one.levels, one.deep) for one in levels.take(results)] == [(None, True)] * len(images)
+    taken = [*levels.take(enumerate(results))]
+    assert [number for number, _ in taken] == [*range(len(images))]
+    assert all(one.levels is None and one.deep for _, one in taken)
     return levels
 
 
@@ -52,7 +54,7 @@ def test_percentiles_are_those_of_all_pixels():
 def test_other_images_pass_untouched():
     levels = Levels()
     image = facts("a.png")
-    assert next(levels.take([image])) is image
+    assert next(levels.take([(7, image)])) == (7, image)
     assert levels.images == 0
 
 

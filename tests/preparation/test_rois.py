@@ -12,8 +12,6 @@ from defectkit.data.dataset import CommonRoi, Dataset
 from defectkit.data.images import write_png
 from defectkit.errors import DatasetError, ImageError, LabelError
 from defectkit.files import read_json
-from defectkit.preparation.image_facts import ImageFacts
-from defectkit.preparation.rois import join_equal_rois
 
 
 @pytest.fixture
@@ -174,9 +172,3 @@ def test_an_image_of_which_nothing_counts_is_refused(source):
         source.prepare(ignore_class="dust", roi="0,0,20,24")
     summary = source.prepare(ignore_class="dust", roi="0,0,20,24", skip_bad_rows=True)
     assert (summary.images, summary.rows_refused) == (10, 1)
-
-
-def test_equal_regions_are_one_text(tmp_path):
-    texts = ["".join(["1 ", "5"]) for _ in range(3)]
-    facts = [ImageFacts(image_id=str(i), path=tmp_path, roi=text) for i, text in enumerate(texts)]
-    assert len({id(image.roi) for image in join_equal_rois(facts)}) == 1

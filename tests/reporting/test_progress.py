@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from defectkit.reporting import progress
-from defectkit.reporting.progress import Progress, track, track_results
+from defectkit.reporting.progress import Progress, track
 
 
 @pytest.fixture
@@ -19,10 +19,11 @@ def log() -> Console:
     return Console(file=io.StringIO(), width=100)
 
 
-def test_results_come_back_in_their_order():
+def test_items_come_in_their_order():
     console = log()
-    assert track_results((n * n for n in range(5)), 5, "Reading", console) == [0, 1, 4, 9, 16]
-    assert track_results([], 0, "Reading", console) == []
+    squares = track((n * n for n in range(5)), "Reading", console=console, total=5)
+    assert list(squares) == [0, 1, 4, 9, 16]
+    assert list(track([], "Reading", console=console)) == []
     assert console.file.getvalue() == "", "what is done at once needs no lines"
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -46,6 +47,20 @@ TOLERANCE = 3
 """Max. difference, in reduced pixels, between the shifts of two agreeing pairs of keypoints."""
 
 
+class HasKeypoints(Protocol):
+    """What has the size in pixels and the keypoints of an image, as ``find_keypoints`` packs them.
+
+    It may make the keypoints of an image each time that they are asked for.
+    """
+
+    @property
+    def height(self) -> int: ...  # noqa: D102
+    @property
+    def width(self) -> int: ...  # noqa: D102
+    @property
+    def keypoints(self) -> bytes: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True)
 class ImageKeypoints:
     """Size in pixels and packed keypoints of an image, as ``find_keypoints`` returns them."""
@@ -71,9 +86,7 @@ class Candidate:
     votes: int = 0
 
 
-def find_candidates(
-    images: Sequence[ImageKeypoints], folder: Path | None = None
-) -> list[Candidate]:
+def find_candidates(images: Sequence[HasKeypoints], folder: Path | None = None) -> list[Candidate]:
     """Return the pairs of images that share keypoints at matching positions.
 
     Time grows with n log n for n images, memory with n: about 1 kB for each image, besides its
@@ -131,7 +144,7 @@ def _strongest(rows: Int64Array) -> Int64Array:
     return np.asarray(rows[rank.reshape(-1, 2).min(axis=1) < MAX_CANDIDATES])
 
 
-def find_poses(reference: ImageKeypoints, images: Sequence[ImageKeypoints]) -> list[Candidate]:
+def find_poses(reference: HasKeypoints, images: Sequence[HasKeypoints]) -> list[Candidate]:
     """Return the candidates of ``reference``, as number 0, and of ``images``, from 1 on.
 
     Unlike in ``find_candidates``, all keypoints of the reference are compared with all others: it
@@ -153,7 +166,7 @@ def find_poses(reference: ImageKeypoints, images: Sequence[ImageKeypoints]) -> l
     return found
 
 
-def _by_reduction_factor(images: Sequence[ImageKeypoints]) -> list[tuple[int, Int64Array]]:
+def _by_reduction_factor(images: Sequence[HasKeypoints]) -> list[tuple[int, Int64Array]]:
     """Return each reduction factor and the numbers of its images."""
     factors = np.array([reduction_factor(image.height, image.width) for image in images], np.int64)
     return [(int(factor), np.flatnonzero(factors == factor)) for factor in np.unique(factors)]
@@ -162,13 +175,18 @@ def _by_reduction_factor(images: Sequence[ImageKeypoints]) -> list[tuple[int, In
 class _Keypoints:
     """The keypoints of those ``numbers`` of ``images`` that have one reduction factor."""
 
-    def __init__(self, images: Sequence[ImageKeypoints], numbers: Int64Array, factor: int) -> None:
-        own = [images[number].keypoints for number in numbers]
-        counts = np.array([len(one) // KEYPOINT_BYTES for one in own])
+    def __init__(self, images: Sequence[HasKeypoints], numbers: Int64Array, factor: int) -> None:
+        packed, counts = bytearray(), np.empty(len(numbers), np.int64)
+        for place, number in enumerate(numbers):
+            own = images[number].keypoints
+            counts[place] = len(own) // KEYPOINT_BYTES
+            packed += own
         self.ends = np.cumsum(counts)
         self.owner = np.repeat(numbers.astype(np.int32), counts)
-        self.packed = np.frombuffer(b"".join(own), "<u8")
-        self.sizes = np.array([(image.height // factor, image.width // factor) for image in images])
+        self.packed = np.frombuffer(packed, "<u8")
+        self.sizes = np.empty((len(images), 2), np.int64)
+        for number, image in enumerate(images):
+            self.sizes[number] = image.height // factor, image.width // factor
 
     def agreeing_pairs(self, i: Int64Array, j: Int64Array) -> Int64Array:
         """Return the pairs of images for which pairs of keypoints ``i`` and ``j`` agree.

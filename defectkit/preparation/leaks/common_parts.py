@@ -20,7 +20,12 @@ from defectkit.preparation.leaks.alignment import (
     fit_images,
     orient,
 )
-from defectkit.preparation.leaks.candidates import Candidate, ImageKeypoints, find_poses
+from defectkit.preparation.leaks.candidates import (
+    Candidate,
+    HasKeypoints,
+    ImageKeypoints,
+    find_poses,
+)
 from defectkit.preparation.leaks.keypoints import (
     TRANSPOSE,
     find_keypoints,
@@ -74,7 +79,7 @@ class Described:
 
 
 def find_common_parts(
-    images: Sequence[ImageKeypoints],
+    images: Sequence[HasKeypoints],
     candidates: Sequence[Candidate],
     read: Callable[[int], Image],
     describe: Callable[[Sequence[int], Sequence[Pose]], Iterable[Described]],
@@ -113,7 +118,7 @@ def find_common_parts(
 def _fit(
     common: Image,
     numbers: Sequence[int],
-    images: Sequence[ImageKeypoints],
+    images: Sequence[HasKeypoints],
     describe: Callable[[Sequence[int], Sequence[Pose]], Iterable[Described]],
 ) -> dict[int, tuple[Pose, Described]]:
     """Return those of the images that have the common part."""
@@ -148,7 +153,7 @@ def _take_better(
 def _estimate(
     number: int,
     others: Sequence[int],
-    images: Sequence[ImageKeypoints],
+    images: Sequence[HasKeypoints],
     read: Callable[[int], Image],
     least: int,
 ) -> Image | None:
@@ -187,7 +192,7 @@ def _moved(image: Image, down: int, right: int, shape: ImageSize) -> Image:
 
 
 def _poses(
-    common: Image, numbers: Sequence[int], images: Sequence[ImageKeypoints]
+    common: Image, numbers: Sequence[int], images: Sequence[HasKeypoints]
 ) -> dict[int, Pose]:
     """Return where images seem to have the common part, by their numbers, for those that do."""
     height, width = common.shape

@@ -7,11 +7,11 @@ from pathlib import Path
 from defectkit.arrays import Image
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import PixelFormat
-from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.leaks.alignment import Alignment, align
 from defectkit.preparation.leaks.candidates import (
     Candidate,
-    ImageKeypoints,
+    HasKeypoints,
     find_candidates,
     keep_strongest,
 )
@@ -60,9 +60,7 @@ class _CandidateViews:
     candidate: Candidate
 
 
-def find_leaks(
-    images: Sequence[ImageFacts], pool: WorkerPool, folder: Path | None = None
-) -> LeakSearch:
+def find_leaks(images: Sequence[Facts], pool: WorkerPool, folder: Path | None = None) -> LeakSearch:
     """Find the pairs of ``images`` that show the same thing.
 
     Equal files are found by their hashes, others by keypoints in common; these are confirmed on
@@ -74,15 +72,19 @@ def find_leaks(
         ImageError: an image can no longer be read.
         OutputError: there is no space in ``folder``.
     """
-    exact = find_equal_files({image.image_id: image.sha256 for image in images})
+    exact = find_equal_files((image.image_id, image.sha256) for image in images)
     copies = {leak.image_id_b for leak in exact}
     unique = [image for image in images if image.image_id not in copies]
-    views = [_View(image.path, image.pixels) for image in unique]
-    keypoints = [ImageKeypoints(image.height, image.width, image.keypoints) for image in unique]
+    keypoints: list[HasKeypoints] = [*unique]
+    poses: dict[int, Pose] = {}
+
+    def view(number: int) -> _View:
+        return _View(unique[number].path, unique[number].pixels, poses.get(number))
+
     candidates = find_candidates(keypoints, folder)
 
     def describe(numbers: Sequence[int], poses: Sequence[Pose]) -> Iterator[Described]:
-        jobs = [replace(views[one], pose=pose) for one, pose in zip(numbers, poses, strict=True)]
+        jobs = [replace(view(one), pose=pose) for one, pose in zip(numbers, poses, strict=True)]
         return pool.map(_describe, jobs)
 
     shared = find_common_parts(
@@ -90,11 +92,11 @@ def find_leaks(
     )
     if shared:
         for number, (pose, described) in shared.items():
-            views[number] = replace(views[number], pose=pose)
+            poses[number] = pose
             keypoints[number] = described.keypoints
         candidates = _find_beside_parts(keypoints, candidates, sorted(shared), folder)
     candidates = keep_strongest(candidates)
-    jobs = [_CandidateViews(views[one.first], views[one.second], one) for one in candidates]
+    jobs = [_CandidateViews(view(one.first), view(one.second), one) for one in candidates]
     alignments = list(pool.map(_align_views, jobs))
     near = [
         Leak(
@@ -120,7 +122,7 @@ def find_leaks(
 
 
 def _find_beside_parts(
-    keypoints: Sequence[ImageKeypoints],
+    keypoints: Sequence[HasKeypoints],
     candidates: Sequence[Candidate],
     with_part: Sequence[int],
     folder: Path | None,

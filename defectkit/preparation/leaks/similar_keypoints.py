@@ -29,9 +29,9 @@ PLACE_BITS = 2 * COORDINATE_BITS + 3
 """Bits of a packed keypoint below its descriptor."""
 STEP = 2**20
 """Number of sorted keypoints that are compared at a time."""
-MAX_HELD = 2**23
-"""Number of pairs that are held in memory before they go to a file: 64 MiB."""
-READ_AT_ONCE = 2**14
+MAX_HELD = 2**21
+"""Number of pairs that are held in memory before they go to a file: 16 MiB."""
+READ_AT_ONCE = 2**13
 """Number of pairs of a run that are read at a time."""
 
 
@@ -138,7 +138,9 @@ def _sorted_once(parts: list[Int64Array]) -> Int64Array:
     values = np.concatenate(parts) if parts else np.empty(0, np.int64)
     parts.clear()  # There may be very many.
     values.sort()
-    return np.asarray(values[np.diff(values, prepend=-1) > 0])
+    is_new = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=is_new[1:])
+    return np.asarray(values[is_new])
 
 
 def _sorted(packed: UInt64Array, sort: int) -> UInt64Array:

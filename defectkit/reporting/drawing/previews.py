@@ -1,5 +1,6 @@
 """Contact sheets of a dataset, to see whether the masks lie where the defects are."""
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from defectkit.data.images import write_png
 from defectkit.files import safe_name
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
-from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
 from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
@@ -38,7 +39,7 @@ class Cell(NamedTuple):
     """A cell of a sheet: an image, or the surroundings of one of its regions, and the caption."""
 
     caption: str
-    image: ImageFacts
+    image: Facts
     region: Region | None = None
 
 
@@ -51,7 +52,7 @@ class Sheet:
     cells: tuple[Cell, ...]
 
 
-def class_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[str]) -> list[Sheet]:
+def class_sheets(folder: Path, images: Sequence[Facts], classes: Sequence[str]) -> list[Sheet]:
     """Return the sheets ``defective_<class>.png``, ``smallest.png`` and ``good.png``, to be drawn.
 
     A class's images are spread over its areas, smallest first; ``smallest.png`` shows the
@@ -70,13 +71,14 @@ def class_sheets(folder: Path, images: Sequence[ImageFacts], classes: Sequence[s
     return [sheet for sheet in sheets if sheet.cells]
 
 
-def leak_sheets(folder: Path, images: Sequence[ImageFacts], leaks: Sequence[Leak]) -> list[Sheet]:
+def leak_sheets(folder: Path, images: Sequence[Facts], leaks: Sequence[Leak]) -> list[Sheet]:
     """Return the sheet ``leaks.png``, to be drawn: pairs side by side, with their masks.
 
     Those in different splits come first, then the least similar. There is no sheet without pairs.
     """
-    by_id = {image.image_id: image for image in images}
     shown = sorted(leaks, key=lambda leak: (leak.joined, leak.similarity))[: MAX_PER_SHEET // 2]
+    names = {name for leak in shown for name in (leak.image_id_a, leak.image_id_b)}
+    by_id = {image.image_id: image for image in images if image.image_id in names}
     cells: list[Cell] = []
     for leak in shown:
         kind = leak.kind if leak.joined else f"{leak.kind}, divided"
@@ -98,7 +100,7 @@ def write_sheet(sheet: Sheet) -> None:
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
 
 
-def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:
+def _of_class(images: Sequence[Facts], class_id: str) -> list[Cell]:
     areas = [
         (sum(region.area for region in image.regions if region.class_id == class_id), image)
         for image in images
@@ -108,12 +110,11 @@ def _of_class(images: Sequence[ImageFacts], class_id: str) -> list[Cell]:
     return [Cell(f"{area} px  {image.image_id}", image) for area, image in _spread(areas)]
 
 
-def _smallest(images: Sequence[ImageFacts]) -> list[Cell]:
-    regions = [(region, image) for image in images for region in image.regions]
-    regions.sort(key=lambda entry: entry[0].area)
+def _smallest(images: Sequence[Facts]) -> list[Cell]:
+    regions = ((region, image) for image in images for region in image.regions)
+    smallest = heapq.nsmallest(MAX_PER_SHEET, regions, key=lambda entry: entry[0].area)
     return [
-        Cell(f"{region.area} px  {image.image_id}", image, region)
-        for region, image in regions[:MAX_PER_SHEET]
+        Cell(f"{region.area} px  {image.image_id}", image, region) for region, image in smallest
     ]
 
 
@@ -123,7 +124,7 @@ def _spread(entries: Sequence[Entry]) -> list[Entry]:
     return [entries[place] for place in np.rint(places).astype(int)]
 
 
-def _cell_shape(images: Sequence[ImageFacts]) -> CellShape:
+def _cell_shape(images: Sequence[Facts]) -> CellShape:
     """Fit cells to the images' median aspect; the area of cells and the sheet's width stay."""
     aspect = float(np.median([image.width / image.height for image in images]))
     stretch = min(max(aspect, ASPECTS[0]), ASPECTS[1]) ** 0.5
@@ -163,7 +164,7 @@ def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
     return caption, draw_labels(pixels, masks, boxes)
 
 
-def _mark_scope(pixels: Image, image: ImageFacts, part: tuple[slice, slice]) -> Image:
+def _mark_scope(pixels: Image, image: Facts, part: tuple[slice, slice]) -> Image:
     """Return the pixels of a cell, which shows ``part`` of an image, dimmed and hatched."""
     scope = read_scope(image.roi, image.ignored, (image.height, image.width))
     if scope.counted is None:
@@ -180,7 +181,7 @@ def _mark_scope(pixels: Image, image: ImageFacts, part: tuple[slice, slice]) -> 
     return marked
 
 
-def _window(image: ImageFacts, region: Region | None) -> BoxXywh:
+def _window(image: Facts, region: Region | None) -> BoxXywh:
     if region is None:
         return 0, 0, image.width, image.height
     x, y, width, height = region.box_xywh
