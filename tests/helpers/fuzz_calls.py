@@ -176,6 +176,8 @@ class _Draw:
             choices = ["patch"] * 9 + choices
         if self.rng.random() < 0.07:
             return self.rng.choice(ODD_TEXTS if Path not in kinds else ODD_PATHS)
+        if name == "map_class":
+            return [self.rng.choice(["1=2", "2=1", "1=1", "9=1", "1=9", "1", "=", "1=2=3", ""])]
         known = {**NUMBERS, **TEXTS}.get(name)
         if choices or (known and not (name == "images" and Path in kinds)):
             return self.rng.choice(choices or known.split())
@@ -215,6 +217,8 @@ class _Draw:
                 return [*RUNS, *RUNS, "runs/a/model"]
             case "data" | "dataset":
                 return ["dataset", "dataset", "dataset2"]
+            case "relabel":
+                return ["runs/b/suspects/suspects.csv", "source/train.csv", "source/meta.csv"]
             case "meta":
                 return ["source/meta.csv", "other/meta.csv", "source/train.csv"]
             case "roi":
