@@ -1,8 +1,13 @@
 """What a command that did not end left in a folder of results, for another one to go on with."""
 
-from defectkit.files import make_folder, output_error, replace_file
+from collections.abc import Mapping
+from pathlib import Path
+
+from defectkit.errors import ConfigError, shown
+from defectkit.files import make_folder, output_error, replace_file, write_json
 from defectkit.results_folder import Results
 from defectkit.results_marker import MARKER, remove_all_but, size_of
+from defectkit.seals import add_seal, read_sealed
 
 
 def bring_back(results: Results, last: str) -> bool:
@@ -42,3 +47,34 @@ def keep_alone(results: Results, name: str) -> None:
         remove_all_but({MARKER, name}, results.folder)
     except OSError as error:
         raise output_error(results.folder, error) from error
+
+
+def write_state(path: Path, same: Mapping[str, str]) -> None:
+    """Write what a command and its continuation must have in common, by its names for people."""
+    write_json(path, add_seal({"same": dict(same)}))
+
+
+def check_state(path: Path, same: Mapping[str, str], *, what: str, way_out: str) -> None:
+    """Check that a command is the one that ``write_state`` was called for.
+
+    Args:
+        path: the file.
+        same: what it has in common with that one.
+        what: what it makes, such as "evaluation".
+        way_out: a sentence.
+
+    Raises:
+        ConfigError: it is not, or the file is damaged.
+    """
+    head = f"the {what} in {path.parent} cannot go on"
+    try:
+        earlier = read_sealed(path)["same"]
+        changed = [name for name in {**earlier, **same} if earlier.get(name) != same.get(name)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{head}: {error}. {way_out}") from error
+    if changed:
+        name = changed[0]
+        raise ConfigError(
+            f"{head}: {name} was {shown(earlier.get(name, ''))}, and now is "
+            f"{shown(same.get(name, ''))}. Give the same images, model and options. {way_out}"
+        )

@@ -76,6 +76,17 @@ class GrowingCsv:
             raise output_error(self._path, error) from error
         self._size = self._file.tell()
 
+    def sync(self) -> None:
+        """Let the rows that were appended be on disk (fsync), also if the machine stops.
+
+        Raises:
+            OutputError, DiskFullError: they cannot be written.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise output_error(self._path, error) from error
+
     def __enter__(self) -> Self:
         return self
 
@@ -86,9 +97,7 @@ class GrowingCsv:
             OutputError, DiskFullError: they cannot be written.
         """
         try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise output_error(self._path, error) from error
+            self.sync()
         finally:
             self._file.close()
 

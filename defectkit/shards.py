@@ -23,8 +23,7 @@ SHARDS = "shards"
 HEAD = "shard.json"
 KIND = "shard"
 MAX_SHARDS = 100_000
-MAX_NAMED = 5
-"""Number of shards that a message names."""
+MAX_NAMED = 5  # shards that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +131,10 @@ def read_shards(out: Path) -> list[WrittenShard]:
         )
     counts = sorted({shard.count for shard in folders})
     if len(counts) > 1:
+        least = folders[min(folders, key=lambda one: (one.count, one.number))]
         raise ConfigError(
             f"{out / SHARDS} has shards of {' and of '.join(map(str, counts))}. Remove the folders "
-            f"of those that are not to be merged, such as {min(folders.items(), key=_order)[1]}."
+            f"of those that are not to be merged, such as {least}."
         )
     every = [Shard(number, counts[0]) for number in range(1, counts[0] + 1)]
     missing = [one for one in every if one not in folders or not (folders[one] / HEAD).is_file()]
@@ -163,13 +163,20 @@ def refuse_replaced(out: Path, *, kind: str, sources: Iterable[Path]) -> None:
     Results(out, kind, HEAD, out, "choose another folder", earlier, False).refuse_sources(sources)
 
 
-def is_finished(folder: Path, shard: Shard, *, command: str, same: Mapping[str, str]) -> bool:
-    """Return whether a folder has this shard of the same results already, complete and whole."""
+def read_finished(
+    folder: Path, shard: Shard, *, command: str, same: Mapping[str, str]
+) -> WrittenShard | None:
+    """Return this shard of the same results if a folder has it, complete and whole, else None."""
     try:
         written = _read_shard(shard, folder)
+        return written if (written.command, written.same) == (command, dict(same)) else None
     except ConfigError:
-        return False
-    return written.command == command and written.same == dict(same)
+        return None
+
+
+def is_finished(folder: Path, shard: Shard, *, command: str, same: Mapping[str, str]) -> bool:
+    """Return whether a folder has this shard of the same results already, complete and whole."""
+    return bool(read_finished(folder, shard, command=command, same=same))
 
 
 def damaged_shard(shard: Shard, folder: Path, reason: object) -> ConfigError:
@@ -232,10 +239,6 @@ def remove_shards(shards: Sequence[WrittenShard]) -> list[Path]:
         with suppress(OSError):
             shards[0].folder.parent.rmdir()
     return [one.folder for one in shards if one.folder.exists()]
-
-
-def _order(item: tuple[Shard, Path]) -> tuple[int, int]:
-    return item[0].count, item[0].number
 
 
 def _read_shard(shard: Shard, folder: Path) -> WrittenShard:

@@ -39,6 +39,7 @@ def run(
     overlays: Overlays = "flagged",
     open_page: bool = False,
     device: Device = "auto",
+    resume: bool = False,
     shard: str | None = None,
     console: Console | None = None,
 ) -> "Evaluation":
@@ -52,7 +53,9 @@ def run(
     escape, and a warning says which rate they support.
 
     Regions of images with the verdict good are not listed, so what is missed there was not found.
-    Rows of images.csv and regions.csv are on disk as they come.
+    Rows of images.csv and regions.csv are on disk as they come. Whatever ends an evaluation, also
+    kill -9, --resume continues it behind the images that are done, of which those of the last ten
+    seconds may be done again; the result is that of one that was not interrupted, but for times.
 
     With --data and a dataset that the run was not trained on, it is evaluated on another lot. How
     far scores and gray levels have drifted from those of validation is told.
@@ -69,6 +72,7 @@ def run(
         defectkit evaluate runs/segment-1 --cost-ratio 50 --prevalence 0.005
         defectkit evaluate runs/segment-1 --data lot_7 --map-class scratches=scratch
         defectkit evaluate runs/segment-1 --open
+        defectkit evaluate runs/segment-1 --split all --resume
         seq 4 | xargs -P 4 -I{} defectkit evaluate runs/segment-1 --shard {}/4
 
     Args:
@@ -93,6 +97,8 @@ def run(
             sample of the others, always the same 50 of each outcome.
         open_page: Open the report in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
+        resume: Continue an interrupted evaluation of the same images with the same model and
+            options, on the same device; where there is none, begin.
         shard: Evaluate only a part of the images: 2/4 is the second of four parts.
         console: Where to report; by default the standard error stream.
 
@@ -101,7 +107,8 @@ def run(
         Of a shard it is that of its own images, without metrics if there are none.
 
     Raises:
-        DefectkitError: The run or its dataset is missing or does not fit, or an option is bad.
+        DefectkitError: The run or its dataset is missing or does not fit, an option is bad, or what
+            is to be continued is another evaluation.
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here; the steps themselves are short.
@@ -109,9 +116,13 @@ def run(
     from defectkit.deployment.load_model import load_model
     from defectkit.evaluation.threshold_rule import ThresholdRule
     from defectkit.reporting.evaluation_folder import evaluate_data, open_evaluation
-    from defectkit.reporting.evaluation_shards import evaluate_shard, open_shard
+    from defectkit.reporting.evaluation_progress import describe_evaluation
+    from defectkit.reporting.evaluation_shards import (
+        evaluate_shard,
+        finished_shard,
+        open_shard,
+    )
     from defectkit.reporting.open_page import open_page as open_in_browser
-    from defectkit.reporting.stopped import tell_if_stopped
     from defectkit.shards import Shard
 
     console = console or SafeConsole()
@@ -135,32 +146,37 @@ def run(
     if rule.is_asked:
         _refuse_another_lot(run, evaluated)
     if part:
-        with open_shard(run, evaluated, part) as results:
+        same = describe_evaluation(model, evaluated, all_regions=all_regions, overlays=overlays)
+        if resume and (done := finished_shard(run, model, evaluated, part, same, console)):
+            return done
+        with open_shard(run, evaluated, part, resume=resume) as results:
             return evaluate_shard(
                 results,
                 run,
                 model,
                 evaluated,
                 shard=part,
+                same=same,
                 all_regions=all_regions,
                 overlays=overlays,
                 options={"data": str(data or ""), "map_class": list(map_class)},
+                resume=resume,
                 console=console,
             )
-    with open_evaluation(run, evaluated) as results:
+    with open_evaluation(run, evaluated, resume=resume) as results:
         if rule.is_asked:
             model = _choose_thresholds(run, model, evaluated, rule, console)
-        with tell_if_stopped(console, results, "images.csv"):
-            evaluation = evaluate_data(
-                results,
-                run,
-                model,
-                evaluated,
-                rule=rule,
-                all_regions=all_regions,
-                overlays=overlays,
-                console=console,
-            )
+        evaluation = evaluate_data(
+            results,
+            run,
+            model,
+            evaluated,
+            rule=rule,
+            all_regions=all_regions,
+            overlays=overlays,
+            resume=resume,
+            console=console,
+        )
     if open_page:
         open_in_browser(evaluation.folder / "report.html", console)
     return evaluation
@@ -200,7 +216,7 @@ def _choose_thresholds(
     """
     from defectkit.deployment.bundle import replace_thresholds
     from defectkit.evaluation.operating_points import choose_thresholds
-    from defectkit.reporting.evaluation_folder import predict_with_progress
+    from defectkit.reporting.evaluation_progress import predict_with_progress
     from defectkit.training.runs import hold_run
 
     records = data.dataset.split("val")

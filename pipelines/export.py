@@ -162,7 +162,7 @@ def _compare(
     cascade, whose scores go to ``choice``.
     """
     from defectkit.deployment.parity import TOLERANCES, Parity
-    from defectkit.reporting.evaluation_folder import predict_with_progress
+    from defectkit.reporting.evaluation_progress import predict_with_progress
 
     parity = Parity(
         tolerances=TOLERANCES[exported.exported.precision], thresholds=trained.thresholds

@@ -57,7 +57,7 @@ def run(folder: str | Path, *, console: Console | None = None) -> "InspectSummar
 
             summary = merge_inspection(folder, written, console)
         case "evaluate":
-            from defectkit.reporting.evaluation_shards import merge_evaluation
+            from defectkit.reporting.merged_evaluation import merge_evaluation
 
             summary = merge_evaluation(folder, written, console)
         case "prepare":

@@ -112,7 +112,7 @@ def _check_predictions(
 ) -> "Iterator[Suspect]":
     """Yield the labels that the model's predictions or the pixels contradict."""
     from defectkit.evaluation.suspects import suspects_by_model, suspects_by_pixels
-    from defectkit.reporting.evaluation_folder import predict_with_progress
+    from defectkit.reporting.evaluation_progress import predict_with_progress
 
     approach = model.approach
     for prediction in predict_with_progress(

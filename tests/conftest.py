@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import importlib.util
 import io
 import os
 import shutil
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = [item for item in items if set(wanted) & set(checks_of(item))]
     config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = chosen
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for package in (name for mark in item.iter_markers("needs") for name in mark.args):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed: pip install 'defectkit[dev-cluster]'")
 
 
 def checks_of(item: pytest.Item) -> list[int]:

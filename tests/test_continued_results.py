@@ -3,7 +3,8 @@ from contextlib import suppress
 import pytest
 from file_hashes import hashes_of_results
 
-from defectkit.continued_results import bring_back, keep_alone
+from defectkit.continued_results import bring_back, check_state, keep_alone, write_state
+from defectkit.errors import ConfigError
 from defectkit.files import write_text
 from defectkit.results_folder import write_results
 
@@ -55,3 +56,20 @@ def test_one_file_is_kept_alone(tmp_path):
         bring_back(results, "progress.csv")
         keep_alone(results, "progress.csv")
         assert sorted(hashes_of_results(results.folder)) == ["progress.csv"]
+
+
+def test_what_goes_on_must_be_the_same(tmp_path):
+    path = tmp_path / "state.json"
+    write_state(path, {"images": "3", "--overlays": "all"})
+    asked = {"what": "evaluation", "way_out": "Begin again."}
+    check_state(path, {"--overlays": "all", "images": "3"}, **asked)
+    for same, told in (
+        ({"images": "4", "--overlays": "all"}, "images was '3', and now is '4'"),
+        ({"images": "3"}, "--overlays was 'all', and now is ''"),
+        ({"images": "3", "--overlays": "all", "more": "1"}, "more was '', and now is '1'"),
+    ):
+        with pytest.raises(ConfigError, match=f"cannot go on: {told}. .* Begin again.$"):
+            check_state(path, same, **asked)
+    path.write_text(path.read_text().replace("all", "none"))
+    with pytest.raises(ConfigError, match="was changed after it was written. Begin again.$"):
+        check_state(path, {"images": "3", "--overlays": "none"}, **asked)

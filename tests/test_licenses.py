@@ -12,19 +12,19 @@ VENDORS = re.compile(r"^(nvidia-|cuda-)")
 """What torch brings for NVIDIA's GPUs is under their own terms, which allow use and redistribution
 with an application; wheels of torch for the CPU do not bring it."""
 
+# What all extras bring is listed.
+needs_all_extras = pytest.mark.needs("ray", "s3fs")
+
 
 @pytest.fixture(scope="module")
 def licenses():
-    for package in ("ray", "s3fs"):
-        pytest.importorskip(
-            package, reason="what all extras bring is listed (defectkit[dev-cluster])"
-        )
     spec = importlib.util.spec_from_file_location("licenses", ROOT / "docs/write_licenses.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@needs_all_extras
 def test_every_package_states_a_license_that_a_factory_can_accept(licenses):
     packages = licenses.all_packages()
     assert len(packages) > 40
@@ -42,6 +42,7 @@ def test_other_licenses_would_be_refused(text):
     assert FORBIDDEN.search(text)
 
 
+@needs_all_extras
 def test_the_page_lists_what_is_needed(licenses):
     # Other versions of a package may state the same license in other words.
     def without_license(rows):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -70,7 +70,8 @@ class Evaluation:
 class JudgedImage:
     """One image: its prediction as it is listed, its judgment, its regions, and its ranked boxes.
 
-    ``row`` is its row of ``images.csv``.
+    ``row`` is its row of ``images.csv``; ``is_first`` tells whether it is the first one of a
+    process.
     """
 
     prediction: Prediction
@@ -78,6 +79,7 @@ class JudgedImage:
     matches: Sequence[RegionMatch]
     boxes: Mapping[str, JudgedBoxes]
     row: Mapping[str, Any]
+    is_first: bool
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -105,13 +107,23 @@ class Judged:
     first_seconds: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
+    @classmethod
+    def by(cls, model: LoadedModel) -> Self:
+        """Return what a model has judged that has judged no image."""
+        classes = model.found_classes
+        return cls(
+            pixels=PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold),
+            boxes=BoxMetrics(classes=classes),
+            device=model.device_name,
+            threads=model.threads,
+        )
+
     def add(
         self,
         row: Mapping[str, Any],
         matches: Sequence[RegionMatch],
         boxes: Mapping[str, JudgedBoxes],
         seconds: float,
-        *,
         is_first: bool,
     ) -> None:
         """Add an image, all but its pixels; ``is_first`` is the first one of a process."""
@@ -138,26 +150,25 @@ def evaluate_images(
         all_regions: whether regions of images with the verdict good are listed too.
         on_image: called with each image as soon as it is judged.
     """
-    judged = judge_images(model, predictions, all_regions=all_regions, on_image=on_image)
+    judged = Judged.by(model)
+    judge_images(judged, model, predictions, all_regions=all_regions, on_image=on_image)
     return summarize_images(model, judged, folder=folder, all_regions=all_regions)
 
 
 def judge_images(
+    judged: Judged,
     model: LoadedModel,
     predictions: Iterable[Prediction],
     *,
     all_regions: bool,
     on_image: Callable[[JudgedImage], None],
-) -> Judged:
-    """Judge labeled images; arguments as of ``evaluate_images``; there may be none."""
+) -> None:
+    """Judge labeled images, and add them to ``judged``.
+
+    Other arguments are as of ``evaluate_images``; there may be no image.
+    """
     classes = model.found_classes
-    judged = Judged(
-        pixels=PixelMetrics(classes=classes, threshold=model.tuning.pixel_threshold),
-        boxes=BoxMetrics(classes=classes),
-        device=model.device_name,
-        threads=model.threads,
-    )
-    for prediction in predictions:
+    for number, prediction in enumerate(predictions):
         record, finding = prediction.record, prediction.finding
         judgment = judge(finding.score, model.thresholds, defective=record.defective)
         truth = prediction.truth.as_found(classes)
@@ -166,7 +177,7 @@ def judge_images(
         listed = list_regions(finding, judgment, all_regions=all_regions)
         own = match_regions(listed, prediction.truth, image_id=record.image_id)
         row = _image_row(prediction, judgment, model)
-        judged.add(row, own, boxes, prediction.seconds, is_first=not judged.rows)
+        judged.add(row, own, boxes, prediction.seconds, is_first=number == 0)
         on_image(
             JudgedImage(
                 prediction=replace(prediction, finding=listed),
@@ -174,9 +185,9 @@ def judge_images(
                 matches=own,
                 boxes=boxes,
                 row=row,
+                is_first=number == 0,
             )
         )
-    return judged
 
 
 def summarize_images(

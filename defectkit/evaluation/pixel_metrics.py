@@ -95,6 +95,11 @@ class PixelMetrics:
         self._image_dice: Int64Array = np.zeros(LEVELS >> COARSE_BITS, np.int64)
         self._image_dice_low: Int64Array = np.zeros(LEVELS >> COARSE_BITS, np.int64)
 
+    @property
+    def images(self) -> int:
+        """Number of images so far."""
+        return self._images
+
     def update(self, score_map: ScoreMap, truth: LabeledTruth) -> None:
         """Add one image.
 

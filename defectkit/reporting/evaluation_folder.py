@@ -1,29 +1,25 @@
 """``RUN/evaluation/…/``: tables, metrics, overlays, plots and the report of an evaluation."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from defectkit.data.dataset import ImageRecord
 from defectkit.deployment.data_to_evaluate import DataToEvaluate
 from defectkit.deployment.evaluate_images import (
-    URGENCY,
     Evaluation,
     Judged,
     JudgedImage,
     by_split,
-    judge_images,
     summarize_images,
 )
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.evaluation.drift import warn_of_drift
 from defectkit.evaluation.evaluation_result import TABLES
 from defectkit.evaluation.operating_points import rate_warning
-from defectkit.evaluation.prediction import Prediction, predict_by
 from defectkit.evaluation.promise import ErrorKind
 from defectkit.evaluation.threshold_rule import BEST_F1, ThresholdRule
 from defectkit.files import json_text, write_json
@@ -31,15 +27,22 @@ from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.drawing.plots import plot_scores
 from defectkit.reporting.drawing.size_plot import plot_region_recall
 from defectkit.reporting.evaluation_pictures import (
-    EvaluationPictures,
     describe_overlays,
     evaluated_overlay_name,
+    picture_files,
+)
+from defectkit.reporting.evaluation_progress import (
+    WAY_ON,
+    EvaluationProgress,
+    describe_evaluation,
+    files_in_progress,
+    judge_with_progress,
 )
 from defectkit.reporting.evaluation_summary import print_evaluation
-from defectkit.reporting.evaluation_tables import GrowingTables, write_tables
-from defectkit.reporting.html.page_images import PICTURES, PageImage, picture_name
+from defectkit.reporting.evaluation_tables import IMAGES, GrowingTables, write_tables
+from defectkit.reporting.html.page_images import PageImage
 from defectkit.reporting.html.report import ReportedRun, write_report
-from defectkit.reporting.progress import track
+from defectkit.reporting.stopped import tell_if_stopped
 from defectkit.results_folder import Results, write_results
 from defectkit.seals import add_seal, hash_tables
 from defectkit.vocabulary import Overlays
@@ -56,11 +59,13 @@ def evaluation_folder(run: Path, data: DataToEvaluate) -> Path:
     return run / "evaluation" / data.folder
 
 
-def open_evaluation(run: Path, data: DataToEvaluate) -> AbstractContextManager[Results]:
+def open_evaluation(
+    run: Path, data: DataToEvaluate, *, resume: bool = False
+) -> AbstractContextManager[Results]:
     """Lock the folder of an evaluation in ``run``; one that is complete replaces what is there.
 
     What is called as a file of the evaluation is replaced, also where it was damaged or copied from
-    another run; other files stay.
+    another run; other files stay. With ``resume`` so does what an evaluation that did not end left.
 
     Raises:
         OutputError: another process evaluates there, or the folder cannot be written.
@@ -69,17 +74,11 @@ def open_evaluation(run: Path, data: DataToEvaluate) -> AbstractContextManager[R
         evaluation_folder(run, data),
         kind="evaluation",
         head=METRICS_FILE,
+        names=files_in_progress([]),
         adopt=[METRICS_FILE, *EVALUATION_FILES, *picture_files(data.records)],
+        keep=resume,
         otherwise="",
     )
-
-
-def picture_files(records: Iterable[ImageRecord]) -> Iterator[str]:
-    """Yield the names of all pictures that an evaluation may have of images."""
-    for record in records:
-        yield f"{PICTURES}/{picture_name(record.image_id)}"
-        for outcome in URGENCY:
-            yield f"overlays/{evaluated_overlay_name(record.image_id, outcome)}"
 
 
 def evaluate_data(
@@ -91,6 +90,7 @@ def evaluate_data(
     rule: ThresholdRule = BEST_F1,
     all_regions: bool = False,
     overlays: Overlays = "flagged",
+    resume: bool = False,
     console: Console,
 ) -> Evaluation:
     """Evaluate a run's model on data, write the files of the evaluation and print a summary.
@@ -104,40 +104,50 @@ def evaluate_data(
             it promises, there is a warning.
         all_regions: whether regions of images with the verdict good are listed too.
         overlays: which images are drawn.
+        resume: whether to go on behind the last image that an evaluation which did not end kept.
         console: where to report.
 
     Raises:
+        ConfigError: what is to be continued is another evaluation, or damaged.
         DatasetError: an image was changed.
         ImageError: an image cannot be read.
         OutputError: the folder cannot be written.
     """
-    pictures = EvaluationPictures(results.folder, overlays)
-    with GrowingTables(results.folder) as tables:
+    same = describe_evaluation(model, data, all_regions=all_regions, overlays=overlays)
+    places = range(len(data.records))
+    progress = EvaluationProgress(results, model, data, places, overlays=overlays)
+    progress.begin(same, resume=resume, console=console)
+    with tell_if_stopped(console, results, IMAGES, way_on=WAY_ON):
+        with progress, GrowingTables(results.folder) as tables:
+            for row, matches in progress.kept:
+                tables.add(row, matches)
 
-        def write(judged: JudgedImage) -> None:
-            pictures.add(judged)
-            tables.add(judged)
+            def write(judged: JudgedImage) -> None:
+                progress.add(judged)
+                tables.add(judged.row, judged.matches)
 
-        judged = judge_images(
+            judge_with_progress(
+                progress,
+                model,
+                all_regions=all_regions,
+                on_image=write,
+                title=f"evaluating {data.folder}",
+                console=console,
+            )
+        progress.check_pictures()
+        return write_evaluation(
+            results,
+            run,
             model,
-            predict_with_progress(
-                model, data.records, title=f"evaluating {data.folder}", console=console
-            ),
+            data,
+            progress.judged,
+            page_images=progress.pictures.page_images,
+            n_overlays=progress.pictures.drawn,
+            rule=rule,
             all_regions=all_regions,
-            on_image=write,
+            on_written=progress.end,
+            console=console,
         )
-    return write_evaluation(
-        results,
-        run,
-        model,
-        data,
-        judged,
-        page_images=pictures.page_images,
-        n_overlays=pictures.drawn,
-        rule=rule,
-        all_regions=all_regions,
-        console=console,
-    )
 
 
 def write_evaluation(
@@ -151,6 +161,7 @@ def write_evaluation(
     n_overlays: int,
     rule: ThresholdRule = BEST_F1,
     all_regions: bool,
+    on_written: Callable[[], None] = lambda: None,
     console: Console,
 ) -> Evaluation:
     """Write the files of an evaluation whose images are judged and drawn; print a summary.
@@ -165,6 +176,8 @@ def write_evaluation(
         n_overlays: number of overlays.
         rule: what the thresholds were chosen by.
         all_regions: whether regions of images with the verdict good are listed too.
+        on_written: called when all files are written, before pictures that the page has taken in
+            are removed: no evaluation goes on without these.
         console: where to report.
 
     Raises:
@@ -184,6 +197,7 @@ def write_evaluation(
         run=_reported_run(run, model, data, warnings),
         regions=_records(evaluation.regions),
         page_images=page_images,
+        on_written=on_written,
     )
     print_evaluation(
         console,
@@ -195,21 +209,6 @@ def write_evaluation(
         lot="" if data.lot is None else data.title,
     )
     return evaluation
-
-
-def predict_with_progress(
-    model: LoadedModel, records: Sequence[ImageRecord], *, title: str, console: Console
-) -> Iterator[Prediction]:
-    """Yield the model's prediction of each record, and show the progress.
-
-    One image at a time, so that the speed is the time that one image waits.
-    """
-    yield from track(
-        predict_by(model, records),
-        title,
-        total=len(records),
-        console=console,
-    )
 
 
 def _warn_of_rates(images: "pd.DataFrame", rule: ThresholdRule) -> Iterator[str]:

@@ -1,13 +1,20 @@
 """The pictures of an evaluation: overlays of what a person looks at, and images for the page."""
 
 import heapq
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from defectkit.data.dataset import ImageRecord
 from defectkit.deployment.evaluate_images import URGENCY, JudgedImage
 from defectkit.files import sha256_bytes
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import PREVIEW_SUFFIX, write_overlay
-from defectkit.reporting.html.page_images import PageImage, write_page_image
+from defectkit.reporting.html.page_images import (
+    PICTURES,
+    PageImage,
+    picture_name,
+    write_page_image,
+)
 from defectkit.vocabulary import Overlays
 
 FLAGGED = ("escape", "overkill", "review")
@@ -24,6 +31,14 @@ def evaluated_overlay_name(image_id: str, outcome: str) -> str:
     '2-overkill-part-17.png'
     """
     return f"{URGENCY[outcome] + 1}-{outcome}-{overlay_name(image_id)}"
+
+
+def picture_files(records: Iterable[ImageRecord]) -> Iterator[str]:
+    """Yield the names of all pictures that an evaluation may have of images."""
+    for record in records:
+        yield f"{PICTURES}/{picture_name(record.image_id)}"
+        for outcome in URGENCY:
+            yield f"overlays/{evaluated_overlay_name(record.image_id, outcome)}"
 
 
 class DrawnImages:
@@ -107,6 +122,18 @@ class EvaluationPictures:
             judged.matches,
             with_scores=outcome != "pass",  # the most frequent one: the page would be large
         )
+
+    def keep(self, image_id: str, outcome: str, page: PageImage) -> None:
+        """Take in an image whose pictures are there already."""
+        self._drawn.take(image_id, outcome)
+        self.page_images[image_id] = page
+
+    def paths(self) -> Iterator[Path]:
+        """Yield the files of all pictures."""
+        yield from (self._folder / "overlays" / name for name in sorted(self._drawn.names))
+        for page in self.page_images.values():
+            if page.picture:
+                yield self._folder / PICTURES / page.picture
 
     def _draw(self, judged: JudgedImage, name: str) -> None:
         prediction = judged.prediction

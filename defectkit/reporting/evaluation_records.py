@@ -1,4 +1,4 @@
-"""What a shard keeps of an evaluated image as JSON, and how the merge gets it back, bit for bit."""
+"""What is kept of an evaluated image as JSON, and how it comes back, bit for bit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +27,7 @@ class KeptImage:
         boxes: its ranked boxes, by class.
         page: what the page shows of it.
         seconds: those of finding.
-        is_first: whether it is the first image of its shard.
+        is_first: whether it is the first image of its process.
     """
 
     row: Mapping[str, Any]
@@ -58,10 +58,11 @@ def write_record(judged: JudgedImage, page: PageImage) -> dict[str, Any]:
         },
         "page": asdict(page),
         "seconds": judged.prediction.seconds,
+        "is_first": judged.is_first,
     }
 
 
-def read_record(record: Mapping[str, Any], *, is_first: bool) -> KeptImage:
+def read_record(record: Mapping[str, Any]) -> KeptImage:
     """Return what ``write_record`` kept.
 
     Raises:
@@ -89,5 +90,5 @@ def read_record(record: Mapping[str, Any], *, is_first: bool) -> KeptImage:
         },
         page=PageImage(**record["page"]),
         seconds=record["seconds"],
-        is_first=is_first,
+        is_first=record["is_first"],
     )

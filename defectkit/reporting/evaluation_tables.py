@@ -5,13 +5,13 @@ leaves those of the images so far. At the end both tables are written as a whole
 order of their urgency.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from defectkit.deployment.evaluate_images import Evaluation, JudgedImage
-from defectkit.evaluation.region_matching import COLUMNS
+from defectkit.deployment.evaluate_images import Evaluation
+from defectkit.evaluation.region_matching import COLUMNS, RegionMatch
 from defectkit.files import write_csv
 from defectkit.growing_csv import GrowingCsv
 from defectkit.tables import table_rows
@@ -34,18 +34,20 @@ class GrowingTables:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def add(self, judged: JudgedImage) -> None:
-        """Append the rows of an image; its regions first.
+    def add(self, row: Mapping[str, Any], matches: Iterable[RegionMatch]) -> None:
+        """Append the row of an image and those of its regions; these first.
 
         Raises:
             OutputError: they cannot be written.
         """
         if self._images is None:
-            self._images = self._create(IMAGES, list(judged.row))
-        self._regions.append(_region_cells(match.row()) for match in judged.matches)
-        self._images.append([_image_cells(judged.row)])
+            self._images = self._create(IMAGES, list(row))
+        self._regions.append(_region_cells(match.row()) for match in matches)
+        self._images.append([_image_cells(row)])
 
     def _create(self, name: str, columns: Sequence[str]) -> GrowingCsv:
+        # That of an evaluation that goes on: its rows come again.
+        (self._folder / name).unlink(missing_ok=True)
         return self._files.enter_context(GrowingCsv(self._folder / name, columns))
 
 

@@ -80,6 +80,7 @@ TEXTS = {
     "group_by": r"group ^part-(\d) part .* (\d)",
     "ignore_class": "1 2 3", "window": "0,255 0,65535 10,5", "percentile": "0.1,99.9 5,4",
     "show_channels": "0,1,2 0,1,1 9", "max_time": "1s 0.5s 0s",
+    "address": "127.0.0.1:1 ray://127.0.0.1:1 127.0.0.1 ray://127.0.0.1:port http://127.0.0.1:1",
     "shard": "1/1 1/2 2/2 3/3 3/2 0/1",
 }  # fmt: skip
 SETTINGS = (
@@ -114,8 +115,11 @@ def draw_call(
     limit = int(10 ** rng.uniform(2, 5)) if rng.random() < 0.05 else None
     if before and before.command in PIPELINES and rng.random() < 0.35:  # once more, as after a kill
         values = before.values
-        if before.command == "train" and rng.random() < 0.7:
-            values = {**values, "resume": True, "settings": []}
+        parameters = inspect.signature(PIPELINES[before.command]).parameters
+        if "resume" in parameters and rng.random() < 0.7:
+            values = {**values, "resume": True}
+            if before.command == "train":
+                values["settings"] = []
         return Call(
             before.command, values, command_arguments(before.command, values, rng), kill, limit
         )
@@ -130,6 +134,8 @@ def draw_call(
         usual = {"train": ("data",), "synth": ("images", "size")}.get(command, ())
         if rng.random() < (0.97 if needed or parameter.name in usual else 0.04):
             values[parameter.name] = _Draw(rng, place, command, made).value(parameter)
+    if "engine" in values:  # A cluster takes long to start: none is there.
+        values.setdefault("address", rng.choice(TEXTS["address"].split()))
     if command == "prepare":  # two processes take seconds to start
         values.setdefault("workers", "0")
     return Call(command, values, command_arguments(command, values, rng), kill, limit)
@@ -170,6 +176,8 @@ class _Draw:
             choices = ["patch"] * 9 + choices
         if self.rng.random() < 0.07:
             return self.rng.choice(ODD_TEXTS if Path not in kinds else ODD_PATHS)
+        if name == "map_class":
+            return [self.rng.choice(["1=2", "2=1", "1=1", "9=1", "1=9", "1", "=", "1=2=3", ""])]
         known = {**NUMBERS, **TEXTS}.get(name)
         if choices or (known and not (name == "images" and Path in kinds)):
             return self.rng.choice(choices or known.split())
@@ -209,6 +217,8 @@ class _Draw:
                 return [*RUNS, *RUNS, "runs/a/model"]
             case "data" | "dataset":
                 return ["dataset", "dataset", "dataset2"]
+            case "relabel":
+                return ["runs/b/suspects/suspects.csv", "source/train.csv", "source/meta.csv"]
             case "meta":
                 return ["source/meta.csv", "other/meta.csv", "source/train.csv"]
             case "roi":

@@ -1,16 +1,12 @@
 """A Ray cluster on this machine, of nodes that can be lost."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None,
-    reason="Ray is not installed: pip install 'defectkit[ray]'",
-)
+needs_ray = pytest.mark.needs("ray")
 
 
 @contextmanager

@@ -1,16 +1,12 @@
 """Object stores on this machine: S3 by moto's server, and fsspec's in memory."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-needs_s3 = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("s3fs", "moto"))),
-    reason="s3fs and moto are not installed: pip install 'defectkit[dev-cluster]'",
-)
+needs_s3 = pytest.mark.needs("s3fs", "moto")
 
 
 @contextmanager

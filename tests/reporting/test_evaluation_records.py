@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from defectkit.deployment.evaluate_images import JudgedImage, judge_images
+from defectkit.deployment.evaluate_images import Judged, JudgedImage, judge_images
 from defectkit.deployment.load_model import load_model
 from defectkit.deployment.run_dataset import load_dataset_of_run
 from defectkit.evaluation.box_metrics import judge_boxes
@@ -26,7 +26,8 @@ def judged(run_folder, tmp_path) -> list[tuple[JudgedImage, PageImage]]:
         found = [replace(region, score=1 / (3 + place)) for place, region in enumerate(truth)]
         images.append((replace(one, boxes=judge_boxes(found, truth)), page))
 
-    judge_images(model, predict_by(model, records), all_regions=True, on_image=keep)
+    predictions = predict_by(model, records)
+    judge_images(Judged.by(model), model, predictions, all_regions=True, on_image=keep)
     return images
 
 
@@ -34,7 +35,7 @@ def test_what_is_kept_comes_back_bit_for_bit(judged):
     assert any(one.matches for one, _ in judged)
     assert any(boxes.hits.any() for one, _ in judged for boxes in one.boxes.values())
     for one, page in judged:
-        kept = read_record(json.loads(json.dumps(write_record(one, page))), is_first=True)
+        kept = read_record(json.loads(json.dumps(write_record(one, page))))
         assert list(kept.row.items()) == list(one.row.items())
         assert [match.row() for match in kept.matches] == [match.row() for match in one.matches]
         assert kept.page == replace(page, regions=list(page.regions))
@@ -45,3 +46,5 @@ def test_what_is_kept_comes_back_bit_for_bit(judged):
             np.testing.assert_array_equal(kept.boxes[name].hits, boxes.hits)
             assert kept.boxes[name].hits.shape == boxes.hits.shape
         assert kept.seconds == one.prediction.seconds
+    read = [read_record(write_record(one, page)).is_first for one, page in judged]
+    assert read == [True, *[False] * (len(judged) - 1)]

@@ -18,9 +18,9 @@ import os, signal
 from defectkit import cli
 from defectkit.reporting.evaluation_tables import GrowingTables
 add, judged = GrowingTables.add, []
-def add_and_die(tables, one):
-    add(tables, one)
-    judged.append(one)
+def add_and_die(tables, row, matches):
+    add(tables, row, matches)
+    judged.append(row)
     if len(judged) == {JUDGED}:
         os.kill(os.getpid(), signal.SIGKILL)
 GrowingTables.add = add_and_die
@@ -62,9 +62,9 @@ def test_a_stopped_evaluation_says_where_its_rows_are(run_copy, monkeypatch, qui
         whole = folder.rename(run_copy / "whole")
     add, judged = GrowingTables.add, []
 
-    def add_and_stop(tables, one):
-        add(tables, one)
-        judged.append(one)
+    def add_and_stop(tables, row, matches):
+        add(tables, row, matches)
+        judged.append(row)
         if len(judged) == JUDGED:
             raise KeyboardInterrupt
 

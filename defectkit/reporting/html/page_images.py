@@ -116,7 +116,7 @@ def page_region(match: RegionMatch, mask: Mask) -> dict[str, Any]:
 
 
 def take_in(folder: Path, pictures: Iterable[str], *, max_bytes: int) -> dict[str, str]:
-    """Return pictures as base64, as many of the first as fit; their files are removed.
+    """Return pictures as base64, as many of the first as fit.
 
     Args:
         folder: where the page will lie.
@@ -124,7 +124,7 @@ def take_in(folder: Path, pictures: Iterable[str], *, max_bytes: int) -> dict[st
         max_bytes: number of bytes of the text that may be returned.
 
     Raises:
-        OSError: a file cannot be read or removed.
+        OSError: a file cannot be read.
     """
     inside: dict[str, str] = {}
     for name in pictures:
@@ -133,10 +133,19 @@ def take_in(folder: Path, pictures: Iterable[str], *, max_bytes: int) -> dict[st
         if size <= max_bytes:
             inside[name] = base64.b64encode(read_limited(path)).decode("ascii")
             max_bytes -= size
-            path.unlink()
-    if inside and not any((folder / PICTURES).iterdir()):
-        (folder / PICTURES).rmdir()
     return inside
+
+
+def remove_pictures(folder: Path, pictures: Iterable[str]) -> None:
+    """Remove pictures that a page which was written has taken in.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    for name in pictures:
+        (folder / PICTURES / name).unlink()
+    if pictures and not any((folder / PICTURES).iterdir()):
+        (folder / PICTURES).rmdir()
 
 
 def _masks(prediction: Prediction, matches: Sequence[RegionMatch]) -> list[Mask]:

@@ -4,7 +4,7 @@ What a person reads is in the page as it is written; its scripts draw the charts
 be moved and show the images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from defectkit.reporting.html.answer import answer, figures
 from defectkit.reporting.html.breakdown import by_class, by_group
 from defectkit.reporting.html.image_columns import image_columns
 from defectkit.reporting.html.page_data import page_json
-from defectkit.reporting.html.page_images import PICTURES, PageImage, take_in
+from defectkit.reporting.html.page_images import PICTURES, PageImage, remove_pictures, take_in
 from defectkit.reporting.html.render import data_uri, render_page
 from defectkit.reporting.metric_tables import format_value, metric_tables
 
@@ -75,6 +75,7 @@ def write_report(
     run: ReportedRun,
     regions: Sequence[Mapping[str, Any]] = (),
     page_images: Mapping[str, PageImage] | None = None,
+    on_written: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write ``folder/report.html`` from an evaluation's numbers and images; return its path.
 
@@ -88,6 +89,7 @@ def write_report(
         run: what is evaluated.
         regions: a row per region, as in ``regions.csv``, with ``found`` as a bool.
         page_images: of each image, by its id, what ``write_page_image`` returned.
+        on_written: called when the page is written, before pictures are removed.
 
     Raises:
         OutputError: the page cannot be written.
@@ -133,6 +135,8 @@ def write_report(
     )
     path = folder / "report.html"
     write_text(path, page)
+    on_written()
+    remove_pictures(folder, pictures)
     return path
 
 

@@ -12,7 +12,12 @@ from defectkit.evaluation.region_matching import match_regions
 from defectkit.findings import Finding
 from defectkit.regions import label_regions
 from defectkit.reporting.html import page_images
-from defectkit.reporting.html.page_images import picture_name, take_in, write_page_image
+from defectkit.reporting.html.page_images import (
+    picture_name,
+    remove_pictures,
+    take_in,
+    write_page_image,
+)
 from defectkit.reporting.html.score_layer import score_layer
 
 
@@ -99,10 +104,12 @@ def test_the_page_takes_in_what_fits_the_first_first(tmp_path):
     assert {name: base64.b64decode(text) for name, text in inside.items()} == {
         "a": b"a" * 30, "c": b"c" * 30,
     }  # fmt: skip
-    assert sorted(path.name for path in folder.iterdir()) == ["b", "d"]
-    take_in(tmp_path, ["b", "d"], max_bytes=1000)
-    assert not folder.exists()
     assert take_in(tmp_path, [], max_bytes=0) == {}
+    remove_pictures(tmp_path, inside)
+    assert sorted(path.name for path in folder.iterdir()) == ["b", "d"]
+    remove_pictures(tmp_path, {})
+    remove_pictures(tmp_path, take_in(tmp_path, ["b", "d"], max_bytes=1000))
+    assert not folder.exists()
 
 
 def test_a_picture_within_the_page_is_that_of_the_image(tmp_path):
