@@ -80,9 +80,9 @@ def decide_polygons(matching: Matching, *, asked: PolygonOption) -> None:
     ]
     if asked == "auto":
         note = (
-            "the corners of the polygons name pixels and the border between them belongs to the "
-            f"mask, as findContours gives them: all are whole numbers inside of the image, and "
-            f"{reason}. If they are points, give --polygons points"
+            "the outlines of the polygons belong to the defects, as a program draws them around "
+            f"pixels (findContours): all corners are whole numbers inside of the image, and "
+            f"{reason}. If a person set the corners, give --polygons points"
         )
         matching.table = replace(matching.table, notes=(*matching.table.notes, note))
 

@@ -185,12 +185,9 @@ def _warn_about_groups(grouping: Grouping) -> list[str]:
         ),
         (kinds["overlap"], "pair of images overlaps", "pairs of images overlap"),
     )
-    warnings += [
-        f"{_count_of(count, one, many)}; leaks.csv names them"
-        for count, one, many in counts
-        if count
-    ]
     across = [leak for leak in grouping.leaks if not leak.joined]
+    kept = "leaks.csv names them" if across else "both are in one split (leaks.csv)"
+    warnings += [f"{_count_of(count, one, many)}; {kept}" for count, one, many in counts if count]
     if across:
         weak = sum(not is_strong(leak) for leak in across)
         alike = f"; {weak} of them are similar rather than identical" if weak else ""

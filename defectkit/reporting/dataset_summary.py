@@ -53,7 +53,11 @@ def print_outcome(
 ) -> None:
     """Print the outcome of the rows, the warnings, and the next command."""
     counts = Counter(row.outcome for row in ledger)
-    rows = ", ".join(f"{counts[outcome]} {outcome}" for outcome in get_args(RowOutcome))
+    merged = " with others of the same image and class" if counts["merged"] else ""
+    words = {"merged": f"merged{merged}"}
+    rows = ", ".join(
+        f"{counts[outcome]} {words.get(outcome, outcome)}" for outcome in get_args(RowOutcome)
+    )
     console.print(f"Rows: {rows} (ledger.csv)")
     for warning in warnings:
         console.print(one_line(f"Warning: {warning}."), style="yellow")

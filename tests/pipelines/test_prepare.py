@@ -282,7 +282,8 @@ def test_data_without_a_defect_are_prepared_with_a_warning(tmp_path):
         # Its column "group" takes two tiles for four.
         pytest.param(
             "magnetic_tile", 1344, 388,
-            ("15 pairs of images show the same thing in different files; leaks.csv names them",),
+            ("15 pairs of images show the same thing in different files; both are in one split "
+             "(leaks.csv)",),
             marks=pytest.mark.slow),
         ("dagm_mini", 15, 9, ()),
     ],

@@ -93,7 +93,7 @@ def test_copies_are_listed_and_share_a_split(source):
         "joined": "1",
     }
     assert summary.warnings == (
-        "10 images are copies of another; leaks.csv names them",
+        "10 images are copies of another; both are in one split (leaks.csv)",
         "1 pairs of copies have different masks: good0.png and odd.png",
     )
 
@@ -167,8 +167,9 @@ def test_near_duplicates_and_overlaps_are_joined_and_shown(textures):
     found = groups_of(textures)
     assert all(found[name] == found[row["image_id_a"]] for name, row in rows.items())
     assert summary.warnings == (
-        "2 pairs of images show the same thing in different files; leaks.csv names them",
-        "1 pair of images overlaps; leaks.csv names them",
+        "2 pairs of images show the same thing in different files; both are in one split "
+        "(leaks.csv)",
+        "1 pair of images overlaps; both are in one split (leaks.csv)",
     )
     preview = textures.folder / "dataset" / "preview"
     assert (preview / "leaks.png").is_file()

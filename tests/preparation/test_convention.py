@@ -101,8 +101,8 @@ def test_polygons_that_name_pixels_are_marked_and_it_is_said(path):
     assert all(row.outline.names_pixels for row in found.images[0].rows)
     assert found.images[1].rows[0].outline == Box(0, 0, 1, 1)
     (note,) = found.table.notes
-    assert "name pixels and the border between them belongs to the mask" in note
-    assert note.endswith("If they are points, give --polygons points")
+    assert "the outlines of the polygons belong to the defects" in note
+    assert note.endswith("If a person set the corners, give --polygons points")
     for others, asked in (([*[CRACK] * 4, SLANTED], "auto"), ([CRACK] * 4, "points")):
         found = polygons(path, *others)
         decide_polygons(found, asked=asked)
