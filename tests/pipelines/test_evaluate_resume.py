@@ -15,6 +15,7 @@ from file_hashes import hashes_of_results
 from killing import is_killed
 from resealing import reseal
 from rich.console import Console
+from steady_clock import SteadyClock
 
 import defectkit
 from defectkit.errors import ConfigError, ImageError
@@ -39,15 +40,7 @@ NEVER = 10**9
 def steady(monkeypatch):
     """Each image takes a quarter of a second; few of an outcome are drawn; all is saved at once."""
 
-    class Clock:
-        now = 0.0
-
-        @classmethod
-        def perf_counter(cls) -> float:
-            cls.now += 0.25
-            return cls.now
-
-    monkeypatch.setattr(prediction, "time", Clock)
+    monkeypatch.setattr(prediction, "time", SteadyClock())
     monkeypatch.setattr(evaluation_pictures, "SAMPLE", 2)
     monkeypatch.setattr(evaluation_progress, "SECONDS", 0.0)
 

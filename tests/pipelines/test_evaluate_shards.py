@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from file_hashes import hashes_of, hashes_of_results
 from resealing import reseal
+from steady_clock import SteadyClock
 from tiny_training import train_tiny
 
 import defectkit
@@ -25,15 +26,7 @@ pytestmark = pytest.mark.check(63)
 def steady(monkeypatch):
     """A clock by which each image takes a quarter of a second."""
 
-    class Clock:
-        now = 0.0
-
-        @classmethod
-        def perf_counter(cls) -> float:
-            cls.now += 0.25
-            return cls.now
-
-    monkeypatch.setattr(prediction, "time", Clock)
+    monkeypatch.setattr(prediction, "time", SteadyClock())
 
 
 @pytest.fixture

@@ -2,44 +2,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+from example_facts import example_facts
 
-from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.pixel_format import PixelFormat
-from defectkit.labels.ledger import LedgerRow
 from defectkit.preparation.facts_records import read_facts, write_facts
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
-from defectkit.regions import Region
 
 IMAGE = MatchedImage("part-\udce9 1.png", str(Path("Train/part 1.png")))
-FACTS = ImageFacts(
-    image_id=IMAGE.image_id,
-    path=IMAGE.path,
-    height=24,
-    width=40,
-    channels=3,
-    sha256="ab" * 32,
-    pixels=PixelFormat(window=(0.1, 4095), pages="channels", shown=(0, 1, 1)),
-    deep=True,
-    highest=4095,
-    clipped=1 / 3,
-    notes=("alpha",),
-    keypoints=bytes(range(256)),
-    rles={"2": "1 2", "1": "7 3"},
-    regions=(Region(box_xywh=(1, 2, 3, 4), area=9, class_id="2"),),
-    measures=ImageMeasures(layout=b"\0\xff", contrasts={"2": (0.1, 2 / 3), "1": ()}),
-    roi="1,2,30,20",
-    ignored="5 5",
-    cut_rows=2,
-    lost_rows=1,
-    ledger=(
-        LedgerRow(2, IMAGE.image_id, "2", "used", '\x1b[31m, \n "x"'),
-        LedgerRow(3, "as written", "1", "refused", "why", refused_with_image=True),
-    ),
-    unfit=((4, "no such box"),),
-    left_out=True,
-    problem="left out",
-)
+FACTS = example_facts(IMAGE, PixelFormat(window=(0.1, 4095), pages="channels", shown=(0, 1, 1)))
 
 
 def test_every_fact_comes_back_bit_for_bit():

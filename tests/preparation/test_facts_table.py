@@ -5,46 +5,18 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from example_facts import example_facts
 from PIL import Image
 
-from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.labels.ledger import LedgerRow
 from defectkit.preparation.facts_table import FactsTable
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.matched_image import MatchedImage
-from defectkit.regions import Region
 
 IMAGES = [MatchedImage(f"part-{number}.png", f"Train/{number}.png") for number in range(3)]
 PIXELS = PixelFormat(window=(0, 4095))
-FACTS = ImageFacts(
-    image_id=IMAGES[1].image_id,
-    path=IMAGES[1].path,
-    height=24,
-    width=40,
-    channels=3,
-    sha256="ab" * 32,
-    pixels=PIXELS,
-    deep=True,
-    highest=4095,
-    clipped=1 / 3,
-    notes=("alpha",),
-    keypoints=bytes(range(256)),
-    rles={"2": "1 2", "1": "7 3"},
-    regions=(Region(box_xywh=(1, 2, 3, 4), area=9, class_id="2"),),
-    measures=ImageMeasures(layout=b"\0\xff", contrasts={"2": (0.1, 2 / 3), "1": ()}),
-    roi="1,2,30,20",
-    ignored="5 5",
-    cut_rows=2,
-    lost_rows=1,
-    ledger=(
-        LedgerRow(2, IMAGES[1].image_id, "2", "used", "why"),
-        LedgerRow(3, "as written", "1", "refused", "why", refused_with_image=True),
-    ),
-    unfit=((4, "no such box"),),
-    left_out=True,
-    problem="left out",
-)
+FACTS = example_facts(IMAGES[1], PIXELS)
 EMPTY = ImageFacts(image_id=IMAGES[0].image_id, path=IMAGES[0].path, pixels=PIXELS)
 
 
