@@ -200,11 +200,7 @@ def _run(
     """
     from defectkit.data.dataset import Dataset
     from defectkit.reporting.plan_tables import measure_with_progress, print_changes
-    from defectkit.reporting.training_log import (
-        describe_short_training,
-        describe_taken,
-        tell_how_to_resume,
-    )
+    from defectkit.reporting.training_log import describe_training, tell_how_to_resume
     from defectkit.training import runs
     from defectkit.training.checkpoint import has_checkpoint
     from defectkit.training.distributed import check_processes
@@ -252,12 +248,7 @@ def _run(
             claimed.enter_context(tell_how_to_resume(console, out))
         _train(job, dataset, config, out, before=before, console=console)
         return ranks.by_first(
-            lambda: _summarize(
-                out,
-                console,
-                taken=describe_taken(out, device),
-                note=describe_short_training(job, out),
-            )
+            lambda: _summarize(out, console, **describe_training(job, out, device))
         )
 
 

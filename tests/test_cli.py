@@ -77,7 +77,7 @@ def test_the_whole_job(cli, source_csv, tmp_path, monkeypatch):
     assert looked.code == 0, looked.err
     assert "0 not inspected; overlays of those to review and defective in inspection/" in looked.err
     looked = cli("inspect", run, source_csv.parent / "Train", "--overlays", "all")
-    assert "0 not inspected; overlays in inspection/overlays, masks in" in looked.err
+    assert "0 not inspected; overlays in inspection/overlays, verdicts and masks in" in looked.err
     assert len(list((place / "inspection" / "overlays").iterdir())) == 20
 
     compared = cli("compare", run, "--device", "cpu")

@@ -176,10 +176,11 @@ def describe_short_training(job: TrainingJob, out: Path) -> str:
     )
 
 
-def describe_taken(out: Path, device: torch.device) -> str:
-    """Return the time and memory that the training in ``out`` has taken, as it was expected."""
+def describe_training(job: TrainingJob, out: Path, device: torch.device) -> dict[str, str]:
+    """Return what ``print_end`` tells of the training in ``out``: what it took, and a note."""
     seconds = read_history(out / "history.csv")[-1]["seconds"] or 0.0
-    return ", ".join(filter(None, [f"took {format_time(seconds)}", _describe_memory(device)]))
+    taken = [f"took {format_time(seconds)}", _describe_memory(device)]
+    return {"taken": ", ".join(filter(None, taken)), "note": describe_short_training(job, out)}
 
 
 def print_end(

@@ -32,7 +32,7 @@ def test_equal_findings_are_equal():
     assert table["images"] == 3
     assert table["verdicts_that_flip"] == table["share_of_mask_pixels_that_differ"] == 0
     assert table["largest_move_of_a_score"] == table["largest_move_of_a_pixel_score"] == 0.0
-    assert "3 validation images: 0 verdicts flip" in parity.describe()
+    assert "3 validation images: no verdicts flip" in parity.describe()
 
 
 def test_noise_of_float32_is_no_difference():

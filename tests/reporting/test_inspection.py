@@ -277,7 +277,7 @@ def test_overlays_are_drawn_of_the_images_that_are_asked_for(
     assert names == {f"{NAMES[index]}.png" for index in drawn}
     assert (done.good, done.review, done.defective) == (2, 1, 1)
     assert ("overlays of those to review and defective in" in told) == (overlays == "flagged")
-    assert (f"overlays in {folder}, masks in" in told) == (overlays == "all")
+    assert (f"overlays in {folder}, verdicts and masks in" in told) == (overlays == "all")
 
 
 def test_an_exported_model_inspects_as_any_other(photos, tmp_path):

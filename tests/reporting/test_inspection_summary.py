@@ -11,9 +11,12 @@ from defectkit.reporting.inspection_summary import MAX_NAMES, summarize_inspecti
 @pytest.mark.parametrize(
     ("drawn", "told"),
     [
-        ("none", "; masks in out/findings.csv"),
-        ("flagged", "; overlays of those to review and defective in out/overlays, masks in"),
-        ("all", "; overlays in out/overlays, masks in"),
+        ("none", "; verdicts and masks in out/findings.csv"),
+        (
+            "flagged",
+            "; overlays of those to review and defective in out/overlays, verdicts and masks in",
+        ),
+        ("all", "; overlays in out/overlays, verdicts and masks in"),
     ],
 )
 def test_the_last_line_counts_and_says_where_the_files_are(drawn, told):
