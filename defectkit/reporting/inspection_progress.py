@@ -12,16 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from defectkit.continued_results import bring_back
+from defectkit.continued_results import bring_back, check_state, write_state
 from defectkit.data.image_search import ImageFile
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.errors import ConfigError, shown
-from defectkit.files import write_json
+from defectkit.errors import ConfigError
 from defectkit.growing_csv import read_whole_rows
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.results_folder import Results
 from defectkit.results_marker import size_of
-from defectkit.seals import add_seal, read_sealed, seal_of
+from defectkit.seals import seal_of
 from defectkit.versions import describe_software
 from defectkit.vocabulary import Overlays
 
@@ -184,7 +183,7 @@ def begin_progress(
             return progress
     if resume:
         results.make_folder(names)
-    write_json(results.folder / STATE, add_seal({"same": same}))
+    write_state(results.folder / STATE, same)
     return Progress()
 
 
@@ -206,16 +205,8 @@ def _read_progress(folder: Path, same: Mapping[str, str], files: Sequence[ImageF
         ConfigError: it is another one, or damaged.
     """
     way_out = "Inspect from the start, without --resume."
+    check_state(folder / STATE, same, what="inspection", way_out=way_out)
     try:
-        earlier = read_sealed(folder / STATE)["same"]
-        changed = [name for name in {**earlier, **same} if earlier.get(name) != same.get(name)]
-        if changed:
-            name = changed[0]
-            raise ConfigError(
-                f"the inspection in {folder} cannot go on: {name} was "
-                f"{shown(earlier.get(name, ''))}, and now is {shown(same.get(name, ''))}. Give the "
-                f"same images, model and options. {way_out}"
-            )
         progress = Progress()
         written = [size_of(folder / name) or 0 for name in TABLES]
         pages: list[str] = []
