@@ -26,22 +26,20 @@ PYCON = [block for block in BLOCKS if block.language == "pycon"]
 # What is no longer there is named in the changelog.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
 OF_OTHERS = {
-    "--competitors",
     "--new-splits",
-    "--processors",
-    "--only",
     "--install-completion",
     "--directory",
     *("--array", "--max-restarts", "--nnodes", "--nproc-per-node", "--standalone"),
     *("--build-arg", "--force", "--gpus", "--python", "--shm-size", "--user"),
 }
-"""Options of benchmarks, of typer, of Python, of torchrun, SLURM, Docker and uv."""
+"""Options of a benchmark, of typer, of Python, of torchrun, SLURM, Docker and uv."""
 SECTIONS = "|".join(Config.model_fields)
 OPTION = re.compile(
     r"(?:`(?:defectkit )?(?:labels |configs )?([a-z]+) (?:[^`\n-]\S* )*)?"
     r"(?<![\w-])(--[a-z][a-z0-9-]+)\b"
 )
 """An option, and the command before it in the same code."""
+SCRIPT_CALL = re.compile(r"`python\s(\S+\.py)([^`]*)`")
 FILE_ENDS = {"csv", "json", "yaml", "png", "gif", "html", "py"}
 
 
@@ -85,6 +83,13 @@ def unknown_words(text: str) -> list[str]:
     options = {name: {o for p in one.params for o in p.opts} for name, one in tree.items()}
     everywhere = {"--help", "--version", *OF_OTHERS}.union(*options.values())
     found = [
+        f"{script} {option}"
+        for script, words in SCRIPT_CALL.findall(text)
+        for option in re.findall(r"--[a-z-]+", words)
+        if f'"{option}"' not in (ROOT / script).read_text("utf-8")
+    ]
+    text = SCRIPT_CALL.sub("", text)
+    found += [
         f"{command} {option}".strip()
         for command, option in OPTION.findall(text)
         if option not in options.get(command, everywhere)
@@ -149,6 +154,7 @@ def test_a_call_that_cannot_be_made_is_seen(line, mistake):
         "`defectkit retrain`",
         "the setting `train.lrate`",
         "`--set loss.dices=1`",
+        "`python benchmarks/scale.py prepare --smallest`",
     ],
 )
 def test_a_word_that_nothing_has_is_seen(text):
