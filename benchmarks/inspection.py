@@ -12,8 +12,9 @@ process of its own:
   512x512, predicts and writes a mask (untrained: this changes no time);
 - ``mask_rcnn``: the same with torchvision's Mask R-CNN, on an eighth of the images.
 
-Images per second are those beyond the first: (N - 1) / (time of N - time of 1). The time of 1 is
-told beside them: so long a person waits for the first verdict. Processor time is that of all
+Images per second are those beyond the first: (N - 1) / (time of N - time of 1). Beside them is told
+how long a person waits for the first verdict: until its row is in ``findings.csv``, or the other
+loops have ended with one image. Processor time is that of all
 threads, which other work on the machine changes less. Peak memory is the largest resident set of
 the process; ranges in parentheses are the lowest and the highest of all turns.
 
@@ -45,14 +46,20 @@ HERE = Path(__file__).resolve()
 ROOT = HERE.parents[1]
 SLOW_PART = 8
 """By how many times fewer images the slowest loop gets."""
+WATCH = 0.002
+"""Seconds between two looks at a table that grows."""
 
 
 class Cost(NamedTuple):
-    """What a process took: seconds on the clock, of all processors, and its peak memory."""
+    """What a process took: seconds on the clock, of all processors, and its peak memory.
+
+    ``first`` is when its first verdict was written, or it ended.
+    """
 
     seconds: float
     processor: float
     megabytes: float
+    first: float
 
 
 def main() -> None:
@@ -86,9 +93,11 @@ def measure(options: argparse.Namespace, work: Path) -> None:
     helps = []
 
     def cost_on(command: list[str], folder: str) -> Cost:
-        arguments = ["--out", str(work / "out")] if "inspect" in command else []
-        shutil.rmtree(work / "out", ignore_errors=True)
-        return cost_of([*command, str(work / folder), *arguments])
+        out = work / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        if "inspect" not in command:
+            return cost_of([*command, str(work / folder)])
+        return cost_of([*command, str(work / folder), "--out", str(out)], out / "findings.csv")
 
     for command in ways.values():
         cost_on(command, "one")
@@ -125,7 +134,7 @@ def print_table(costs: dict[str, list[tuple[Cost, Cost, int]]]) -> None:
     reference = next(iter(costs))
     columns = [
         *("", "images/s", f"beside `{reference}`", "ms of the processor an image"),
-        *("s to the first verdict", "of the processor", "peak MB"),
+        *("s to the first verdict", "of the processor, for one image", "peak MB"),
     ]
     print("| " + " | ".join(columns) + " |")
     print("| " + " | ".join(["---"] * len(columns)) + " |")
@@ -136,7 +145,7 @@ def print_table(costs: dict[str, list[tuple[Cost, Cost, int]]]) -> None:
             spread(_speeds(values), ".1f"),
             spread([a / b for a, b in pairs], ".2f"),
             f"{1000 * statistics.median(_processor_seconds(values)):.0f}",
-            spread([first.seconds for first, _, _ in values], ".2f"),
+            spread([one.first for one, _, _ in values], ".2f"),
             f"{statistics.median(first.processor for first, _, _ in values):.2f}",
             f"{max(whole.megabytes for _, whole, _ in values):.0f}",
         ]
@@ -157,9 +166,10 @@ def spread(values: Sequence[float], form: str) -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
-def cost_of(arguments: Sequence[str]) -> Cost:
-    """Return what Python takes with these arguments."""
+def cost_of(arguments: Sequence[str], table: Path | None = None) -> Cost:
+    """Return what Python takes with these arguments, and when ``table`` has its first row."""
     command = [sys.executable, *arguments]
+    ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
     # Set to nothing, it has no effect: the code of a checkout is not compiled again each time.
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     with tempfile.TemporaryFile() as told:
@@ -167,6 +177,9 @@ def cost_of(arguments: Sequence[str]) -> Cost:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=told
         )
+        while table and not _has_row(table) and not os.waitid(os.P_PID, process.pid, ended):
+            time.sleep(WATCH)
+        first = time.perf_counter() - start
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -174,7 +187,17 @@ def cost_of(arguments: Sequence[str]) -> Cost:
             told.seek(0)
             raise SystemExit(f"{' '.join(command)} failed:\n{told.read().decode()}")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / unit)
+    return Cost(
+        seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / unit, first if table else seconds
+    )
+
+
+def _has_row(table: Path) -> bool:
+    """Return whether a table has a row below its header."""
+    try:
+        return table.read_bytes().count(b"\n") > 1
+    except FileNotFoundError:
+        return False
 
 
 def run_network(bundle: Path, files: list[Path]) -> None:

@@ -98,15 +98,6 @@ def run(
     """
     # Long: the command's parameters are declared here alone, and imports that would slow down its
     # help stand here, too.
-    from defectkit.data.image_search import search_images
-    from defectkit.reporting.inspection import Inspection, InspectionOptions
-    from defectkit.reporting.inspection_folder import (
-        end_inspection,
-        files_of_shard,
-        finished_inspection,
-        open_inspection,
-    )
-    from defectkit.reporting.inspection_progress import describe_inspection
     from defectkit.shards import Shard
 
     if not images:
@@ -114,6 +105,16 @@ def run(
     console, out = console or SafeConsole(), Path(out)
     part = None if shard is None else Shard.parse(shard)
     with _open_engine(engine, model, device, address, console) as opened:
+        from defectkit.data.image_search import search_images
+        from defectkit.reporting.inspection import Inspection, InspectionOptions
+        from defectkit.reporting.inspection_folder import (
+            end_inspection,
+            files_of_shard,
+            finished_inspection,
+            open_inspection,
+        )
+        from defectkit.reporting.inspection_progress import describe_inspection
+
         source = _open_roi(roi, opened.info, console)
         search = search_images(
             images,
@@ -176,9 +177,12 @@ def _open_engine(
             "out."
         )
     from defectkit.deployment.load_model import load_model
+
+    loaded = load_model(model, device=device)
+    # Not before: a graph is compiled meanwhile.
     from defectkit.reporting.inspection import Inspector
 
-    yield Inspector(load_model(model, device=device))
+    yield Inspector(loaded)
 
 
 def _open_roi(

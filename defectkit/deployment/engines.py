@@ -7,6 +7,7 @@ graph. Several threads may use one at a time.
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +38,8 @@ MAX_SHAPES = 2
 """Max. number of shapes that have a compiled graph of their own."""
 
 Outputs = dict[str, Float32Array]
+Shape = tuple[int, ...]
+"""That of a batch of images: (B, H, W, C)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +47,15 @@ class Engine:
     """A compiled graph: ``name`` says what computes it and where, ``run`` gives its outputs.
 
     ``release`` gives back what it keeps for the next images, which then take a little longer.
+    ``expect`` begins to compile the graph for batches of a shape while others do something else;
+    ``shapes`` gives those that have a graph of their own.
     """
 
     name: str
     run: Callable[[ImageBatch], Outputs]
     release: Callable[[], None] = lambda: None
+    expect: Callable[[Shape], None] = lambda _: None
+    shapes: Callable[[], list[Shape]] = list
 
 
 def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, bytes]) -> Engine:
@@ -73,7 +80,13 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     read = [model.output(name) for name in names]
     graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
     version = openvino.__version__.partition("-")[0]
-    return Engine(name=f"cpu (OpenVINO {version})", run=graph.run, release=graph.release)
+    return Engine(
+        name=f"cpu (OpenVINO {version})",
+        run=graph.run,
+        release=graph.release,
+        expect=graph.expect,
+        shapes=graph.shapes,
+    )
 
 
 def import_openvino(what: str) -> Any:
@@ -127,7 +140,8 @@ class _OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._requests: dict[tuple[int, ...] | None, _Requests] = {}
+        self._requests: dict[Shape | None, _Requests] = {}
+        self._expected: tuple[Shape, Future[_Requests]] | None = None
         self._single_shapes = True
         self._compiling = threading.Lock()
 
@@ -140,22 +154,34 @@ class _OpenVinoGraph:
                 name: np.array(request.get_tensor(name).data, np.float32) for name in self._names
             }
 
+    def expect(self, shape: Shape) -> None:
+        """Begin to compile the graph for a shape; if another comes first, it is not kept."""
+        pool = ThreadPoolExecutor(1)
+        with suppress(RuntimeError):  # There may be no further thread: it is compiled when needed.
+            self._expected = shape, pool.submit(self._compile_for, shape)
+        pool.shutdown(wait=False)
+
+    def shapes(self) -> list[Shape]:
+        """Return the shapes that have a graph of their own."""
+        return [shape for shape in self._requests if shape is not None]
+
     def release(self) -> None:
         """Give back the memory of what was computed between, unless a thread is using it."""
         for requests in list(self._requests.values()):
             with suppress(RuntimeError):
                 requests.release()
 
-    def _requests_for(self, shape: tuple[int, ...]) -> "_Requests":
+    def _requests_for(self, shape: Shape) -> "_Requests":
         with self._compiling:
             if requests := self._requests.get(shape):
                 return requests
-            if self._single_shapes and len(self._requests.keys() - {None}) < MAX_SHAPES:
-                one_shape = self._model.clone()
-                _check_channels(one_shape, shape)
-                one_shape.reshape(shape)
+            expected, self._expected = self._expected, None
+            if self._single_shapes and len(self.shapes()) < MAX_SHAPES:
                 try:
-                    self._requests[shape] = _Requests(self._compile(one_shape))
+                    if expected and expected[0] == shape:
+                        self._requests[shape] = expected[1].result()
+                    else:
+                        self._requests[shape] = self._compile_for(shape)
                     return self._requests[shape]
                 except RuntimeError:  # OpenVINO cannot compile some graphs, in 16 bits, for one.
                     self._single_shapes = False  # A failure takes longer than most images.
@@ -163,11 +189,17 @@ class _OpenVinoGraph:
                 self._requests[None] = _Requests(self._compile(self._model))
             return self._requests[None]
 
+    def _compile_for(self, shape: Shape) -> "_Requests":
+        one_shape = self._model.clone()
+        _check_channels(one_shape, shape)
+        one_shape.reshape(shape)
+        return _Requests(self._compile(one_shape))
+
     def _compile(self, model: Any) -> Any:
         return self._core.compile_model(model, "CPU", self._config)
 
 
-def _check_channels(model: Any, shape: tuple[int, ...]) -> None:
+def _check_channels(model: Any, shape: Shape) -> None:
     """Check what ``reshape`` would change without a word."""
     channels = model.input(0).partial_shape[-1]
     if channels.is_static and channels.get_length() != shape[-1]:

@@ -42,8 +42,11 @@ class Export:
     model: ExportedModel
 
     def with_parity(self, table: Mapping[str, Any]) -> Self:
-        """Return it with the table of what was compared."""
+        """Return it with the table of what was compared, and with the shape that it had."""
         exported = {**self.model.info["exported"], "parity": dict(table)}
+        match self.model.engine.shapes():
+            case [shape]:
+                exported["usual_shape"] = list(shape)
         info = add_seal({**self.model.info, "exported": exported})
         return replace(self, model=replace(self.model, info=info))
 

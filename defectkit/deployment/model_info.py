@@ -16,6 +16,7 @@ MAX_IMAGES = 10**6
 """Max. number of images whose scores a model keeps."""
 Word = Annotated[str, Field(max_length=200)]
 Sentence = Annotated[str, Field(max_length=2000)]
+Side = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 ROI_BY_IMAGE = "by image"
@@ -28,8 +29,8 @@ class _Roi(BaseModel):
     model_config = ConfigDict(strict=True)
 
     shape: Annotated[str, Field(max_length=MAX_ROI_LENGTH)]
-    height: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-    width: Annotated[int, Field(ge=1, le=MAX_PIXELS)]
+    height: Side
+    width: Side
 
     @model_validator(mode="after")
     def _can_be_decoded(self) -> Self:
@@ -114,6 +115,9 @@ class Exported(BaseModel):
     one_class: bool = False
     """Whether all pixels of a region get its class."""
     passes: Passes
+    usual_shape: Annotated[list[Side], Field(min_length=4, max_length=4)] | None = None
+    """(B, H, W, C) of what its graph computes at a time for images as those of validation, if all
+    are of one size: it is compiled for them while other things are done."""
     parity: dict[str, Any] = {}
     first: First | None = None
 

@@ -1,5 +1,6 @@
 """``ExportedModel``: verdicts by a model that ``defectkit export`` wrote, without torch."""
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -77,6 +78,8 @@ class ExportedModel(LoadedModel):
                 for name in FILES[exported.format]
             }
             engine = load_engine(exported.format, exported.precision, files)
+            if exported.usual_shape and math.prod(exported.usual_shape[:3]) <= LARGE_PIXELS:
+                engine.expect(tuple(exported.usual_shape))
         except (TypeError, ValueError, RuntimeError, KeyError) as error:
             raise cannot_be_used(folder, error) from error
         return cls(

@@ -79,6 +79,23 @@ def test_what_openvino_compiles_for_no_single_shape_is_compiled_for_all(
     assert len(refused) == 1  # a failure takes long
 
 
+@pytest.mark.parametrize(
+    ("expected", "shapes"),
+    [
+        ((2, 9, 7, 1), ["[2,9,7,1]"]),
+        ((1, 4, 4, 1), ["[1,4,4,1]", "[2,9,7,1]"]),
+        ((1, 4, 4, 3), ["[2,9,7,1]"]),  # it takes one channel: no such images come
+    ],
+)
+def test_a_graph_is_compiled_for_images_that_are_expected(tmp_path, compiled, expected, shapes):
+    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
+    engine.expect(expected)
+    for _ in range(2):
+        assert engine.run(IMAGES)["score_map"].shape == (2, 2, 9, 7)
+    assert sorted(shape for shape, _ in compiled) == shapes
+    assert engine.shapes() == [IMAGES.shape]
+
+
 SIGNAL_AFTER_A_MODEL = """
 import faulthandler, signal, sys, threading
 import numpy as np

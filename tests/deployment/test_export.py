@@ -12,6 +12,7 @@ from defectkit.approaches.passes import Passes
 from defectkit.data.images import read_given
 from defectkit.deployment import export as export_module
 from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.engines import _OpenVinoGraph
 from defectkit.deployment.export import Export, export_model
 from defectkit.deployment.parity import TOLERANCES, Parity
 from defectkit.deployment.runtime import ExportedModel
@@ -79,6 +80,19 @@ def test_an_exported_model_answers_as_the_trained_one(tmp_path, model, images, k
     assert loaded.found_classes == ("a", "b c")
     assert loaded.tuning == TUNING
     assert loaded.thresholds == THRESHOLDS
+
+
+@pytest.mark.parametrize(("several", "shape"), [(False, [1, 40, 60, 3]), (True, None)])
+def test_a_model_expects_images_of_the_size_of_validation(
+    tmp_path, monkeypatch, model, images, several, shape
+):
+    export = make(model)
+    assert compare(model, export.model, images if several else images[:2]) == []
+    export.with_parity({}).write(tmp_path)
+    expected = []
+    monkeypatch.setattr(_OpenVinoGraph, "expect", lambda _, one: expected.append(one))
+    assert ExportedModel.load(tmp_path).exported.usual_shape == shape
+    assert expected == ([tuple(shape)] if shape else [])
 
 
 @pytest.mark.check(21)
