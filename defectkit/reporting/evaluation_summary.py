@@ -11,7 +11,7 @@ from defectkit.evaluation.detection_by_size import DetectionBySize
 from defectkit.evaluation.drift import describe_drift
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.reporting.confusion_table import confusion_table
+from defectkit.reporting.confusion_table import confusion_table, describe_mixups
 from defectkit.terminal import one_line
 
 MAX_PRINTED_CLASSES = 8
@@ -44,6 +44,8 @@ def print_evaluation(
         console.print(confusion_table(confusion))
     console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
     console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
+    if mixups := describe_mixups(confusion):
+        console.print(one_line(mixups), highlight=False)
     if thresholds.low < thresholds.high:
         console.print(describe_rate("reviews", image["reviews"], len(evaluation.images)))
         chosen = f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}"

@@ -74,6 +74,12 @@ def test_a_few_classes_are_told_apart_in_a_table():
         assert "labeled class" not in printed(classes=list(classes))
 
 
+def test_how_many_found_defects_got_another_class_is_a_line():
+    told = "named as another class: 6 of 12 found defects, most often class [a] as class b"
+    assert told in printed(classes=["[a]", "b"])
+    assert "another class" not in printed(classes=["1"])
+
+
 def test_another_lot_is_named_and_its_drift_told():
     drift = {"contrast of good images": {"median": 25.04, "validation_median": 0.31}}
     text = printed(lot="another lot, [b]", drift=drift)
