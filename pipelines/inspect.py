@@ -107,6 +107,7 @@ def run(
         open_inspection,
     )
     from defectkit.reporting.inspection_progress import describe_inspection
+    from defectkit.reporting.training_images import tell_training_images
     from defectkit.shards import Shard
 
     if not images:
@@ -148,6 +149,7 @@ def run(
         ) as tables:
             inspection = Inspection(engine=opened, options=options, tables=tables, console=console)
             inspection.inspect(files, ids={file.image_id for file in search.files})
+    tell_training_images(console, model, files)
     return end_inspection(out, tables.progress, search, shard=part, drawn=overlays, console=console)
 
 
