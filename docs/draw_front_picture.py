@@ -3,9 +3,10 @@
     python docs/draw_front_picture.py    # after "make demo"; needs a browser
 
 It plays once, in less than five seconds, and ends with the report, so that nothing moves beside the
-text that is read.
+text that is read. The overlay alone is a picture of the tutorial.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 RUN = Path("demo/run")
+EVALUATION = RUN / "evaluation" / "test"
 OUT = ROOT / "docs" / "front.webp"
+OVERLAY = ROOT / "docs" / "overlay.png"
 SIZE = (920, 590)
 STRIP = 44
 """Height of the strip with the command, in pixels."""
@@ -31,7 +34,8 @@ QUALITY = 85
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the pictures."""
+    shutil.copyfile(chosen_overlay(), OVERLAY)
     (first, *others), times = zip(*scenes(), strict=True)
     first.save(
         OUT, save_all=True, append_images=others, duration=list(times), loop=1, quality=QUALITY
@@ -45,12 +49,15 @@ def scenes() -> Iterator[tuple[Image.Image, int]]:
             progress.seek(index)
             picture = progress.convert("RGB")
             yield scene("defectkit train --approach segment --max-time 150s", picture), 500
-    evaluation = RUN / "evaluation" / "test"
-    overlay = min((evaluation / "overlays").glob("*-hit-*.png"))
-    yield scene("defectkit evaluate runs/segment-1", Image.open(overlay)), 1400
+    yield scene("defectkit evaluate runs/segment-1", Image.open(chosen_overlay())), 1400
     for place in ("top", "images"):
-        screen = report(evaluation / "report.html", place)
+        screen = report(EVALUATION / "report.html", place)
         yield scene("defectkit evaluate runs/segment-1 --open", screen), 1500
+
+
+def chosen_overlay() -> Path:
+    """Return the first overlay of a defect that was found."""
+    return min((EVALUATION / "overlays").glob("*-hit-*.png"))
 
 
 def scene(command: str, picture: Image.Image) -> Image.Image:

@@ -149,6 +149,9 @@ def run(
         ) as tables:
             inspection = Inspection(engine=opened, options=options, tables=tables, console=console)
             inspection.inspect(files, ids={file.image_id for file in search.files})
+    from defectkit.reporting.training_images import tell_training_images
+
+    tell_training_images(console, model, files)
     return end_inspection(out, tables.progress, search, shard=part, drawn=overlays, console=console)
 
 

@@ -309,7 +309,8 @@ def run(
             refuse_corrections(Path(relabel), [bad for image in facts for bad in image.unfit])
         usable = [image for image in facts if not image.problem]
         classes = sort_classes(class_id for image in usable for class_id in image.rles)
-        sheets = previews.class_sheets(results.folder / "preview", usable, classes)
+        preview = results.folder / "preview"
+        sheets = previews.class_sheets(preview, usable, classes)
         drawing = pool.map(previews.write_sheet, sheets)  # While this process continues.
 
         grouping = group_images(
@@ -321,7 +322,7 @@ def run(
             folder=results.folder,
         )
         write_leaks(results.folder, grouping.leaks)  # Also for what is refused because of them.
-        pair_sheets = previews.leak_sheets(results.folder / "preview", usable, grouping.leaks)
+        pair_sheets = previews.leak_sheets(preview, usable, grouping.leaks, classes)
         for _ in itertools.chain(drawing, pool.map(previews.write_sheet, pair_sheets)):
             pass  # Wait for the sheets; without worker processes, draw them now.
         written = results.if_failed("")

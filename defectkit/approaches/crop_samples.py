@@ -54,6 +54,14 @@ class CropSamples:
         per_epoch = max(self.length // batch_size, 1) * batch_size  # in whole batches
         return SampleDraws(self.config, self.records, self.classes, per_epoch=per_epoch)
 
+    @property
+    def unit(self) -> str:
+        """What the samples are: crops or whole images."""
+        if self.resize is not None:
+            return f"whole images, resized to {self.resize} x {self.resize} pixels"
+        side = self.config.data.crop
+        return f"random crops of {side} x {side} pixels"
+
     def __len__(self) -> int:
         return self.length
 

@@ -44,6 +44,11 @@ class GoodSamples:
         order = np.random.default_rng([config.seed, 0]).permutation(len(tiles))
         self.tiles: list[tuple[ImageRecord, Tile]] = [tiles[place] for place in order]
 
+    @property
+    def unit(self) -> str:
+        """What the samples are: good images, of which large ones are many tiles."""
+        return "good images" if len(self.tiles) == self.n_good else "tiles of good images"
+
     def __len__(self) -> int:
         return len(self.tiles)
 

@@ -26,6 +26,11 @@ class Samples(Protocol):
         """The images that they are drawn from."""
         ...
 
+    @property
+    def unit(self) -> str:
+        """What the samples are, as people read it after their number."""
+        ...
+
     def __len__(self) -> int:
         """Samples in an epoch."""
         ...

@@ -50,6 +50,12 @@ class TileSamples(CropSamples):
         super().__init__(config, dataset, records)
         self.context = context
 
+    @property
+    def unit(self) -> str:
+        """What the samples are: the tiles of an image."""
+        patch = self.config.patch
+        return f"each {patch.tiles_per_image} tiles of {patch.tile} x {patch.tile} pixels"
+
     def __getitem__(self, key: SampleKey) -> tuple[torch.Tensor, torch.Tensor]:
         """Return tiles (T, C, S, S) uint8 and labels (T, K) int8."""
         tiles = self.tiles(key)

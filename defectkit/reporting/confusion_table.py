@@ -38,6 +38,34 @@ def confusion_rows(confusion: ClassConfusion) -> list[tuple[str, list[ConfusionC
     return rows
 
 
+def describe_mixups(confusion: ClassConfusion | None) -> str:
+    """Return how many of the found regions got another class, and which one got which most often.
+
+    "" where there are no classes to mix up, or nothing was found.
+
+    >>> describe_mixups({"classes": ["cut", "pit"], "counts": [[5, 1, 0], [2, 3, 1]]})
+    'named as another class: 3 of 11 found defects, most often class pit as class cut'
+    """
+    classes = confusion["classes"] if confusion else []
+    if not confusion or len(classes) < 2:
+        return ""
+    named = [counts[: len(classes)] for counts in confusion["counts"]]
+    total = sum(map(sum, named))
+    if not total:
+        return ""
+    wrong = {
+        (true, found): count
+        for true, counts in zip(classes, named, strict=True)
+        for found, count in zip(classes, counts, strict=True)
+        if found != true and count
+    }
+    told = f"named as another class: {sum(wrong.values()) or 'none'} of {total} found defects"
+    if not wrong:
+        return told
+    true, found = max(wrong, key=lambda pair: wrong[pair])
+    return f"{told}, most often class {true} as class {found}"
+
+
 def confusion_table(confusion: ClassConfusion) -> Table:
     """Return the table for a terminal: right classes are bold, 0 is a dot."""
     table = Table(title="labeled defects, by the class that was found", title_justify="left")

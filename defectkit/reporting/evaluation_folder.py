@@ -38,7 +38,7 @@ from defectkit.reporting.evaluation_progress import (
     files_in_progress,
     judge_with_progress,
 )
-from defectkit.reporting.evaluation_summary import print_evaluation
+from defectkit.reporting.evaluation_summary import export_command, print_evaluation
 from defectkit.reporting.evaluation_tables import IMAGES, GrowingTables, write_tables
 from defectkit.reporting.html.page_images import PageImage
 from defectkit.reporting.html.report import ReportedRun, write_report
@@ -207,6 +207,7 @@ def write_evaluation(
         overlays=describe_overlays(n_overlays, len(evaluation.images)),
         pixel_pitch=data.dataset.info.get("pixel_pitch"),
         lot="" if data.lot is None else data.title,
+        export=export_command(run, model),
     )
     return evaluation
 

@@ -1,17 +1,23 @@
 """What ``evaluate`` prints: the main metrics with their meaning, rates, thresholds and warnings."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.evaluate_images import Evaluation
+from defectkit.deployment.exportable import exportable
+from defectkit.deployment.loaded_model import LoadedModel
+from defectkit.errors import ExportError
 from defectkit.evaluation.detection_by_size import DetectionBySize
 from defectkit.evaluation.drift import describe_drift
 from defectkit.evaluation.rates import describe_rate
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.reporting.confusion_table import confusion_table
+from defectkit.reporting.confusion_table import confusion_table, describe_mixups
 from defectkit.terminal import one_line
 
 MAX_PRINTED_CLASSES = 8
@@ -27,11 +33,13 @@ def print_evaluation(
     overlays: str = "overlays",
     pixel_pitch: float | None = None,
     lot: str = "",
+    export: str = "",
 ) -> None:
     """Print the summary of an evaluation.
 
     ``overlays`` says which there are, "" where none is; ``pixel_pitch`` is the side of a pixel in
-    mm; ``lot`` names a dataset that the model was not trained on.
+    mm; ``lot`` names a dataset that the model was not trained on; ``export`` is that of
+    ``export_command``.
     """
     image = evaluation.metrics["image"]
     if lot:
@@ -44,6 +52,8 @@ def print_evaluation(
         console.print(confusion_table(confusion))
     console.print(describe_rate("escapes", image["escapes"], image["n_defective"]))
     console.print(describe_rate("overkills", image["overkills"], image["n_good"]))
+    if mixups := describe_mixups(confusion):
+        console.print(one_line(mixups), highlight=False)
     if thresholds.low < thresholds.high:
         console.print(describe_rate("reviews", image["reviews"], len(evaluation.images)))
         chosen = f"thresholds {thresholds.low:.4f} and {thresholds.high:.4f}"
@@ -60,6 +70,25 @@ def print_evaluation(
     drawn = f"{overlays} in {folder / 'overlays'}, " if overlays else ""
     told = f"{drawn}report in {folder / 'report.html'}"
     console.print(f"\n{one_line(told)}")
+    if export:
+        console.print(f"next, for less time per image: {one_line(export)}", soft_wrap=True)
+
+
+def export_command(run: Path, model: LoadedModel) -> str:
+    """Return the command that exports the model of ``run``, "" where that saves no time.
+
+    That is: of a model that is exported already, that computes on a GPU, or that cannot be
+    exported.
+    """
+    if not isinstance(model, TrainedModel) or model.device.type != "cpu":
+        return ""
+    if (run / "exported").exists():
+        return ""
+    try:
+        exportable(model.approach, model.network)
+    except ExportError:
+        return ""
+    return f"defectkit export {shlex.quote(str(run))}"
 
 
 def describe_rule(rule: str) -> str:

@@ -54,7 +54,8 @@ def print_introduction(
         f"({millions:.2f} M parameters, {pretrained}), {n_classes} "
         f"class{'' if n_classes == 1 else 'es'}\n"
         f"data {one_line(str(dataset.folder))}: {job.training_images} training and {n_validation} "
-        f"validation images, {len(samples)} samples per epoch\n"
+        f"validation images, {len(samples)} samples per epoch "
+        f"({samples.unit})\n"
         f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
     if job.expected.step:

@@ -38,6 +38,8 @@ def test_a_sample_is_a_crop_and_its_masks(make):
     assert (image.shape, image.dtype) == ((1, 64, 64), torch.uint8)
     assert (masks.shape, masks.dtype) == ((2, 64, 64), torch.uint8)
     assert len(samples) == 128
+    assert samples.unit == "random crops of 64 x 64 pixels"
+    assert make("data.resize=32").unit == "whole images, resized to 32 x 32 pixels"
     assert len(make("train.samples_per_epoch=7")) == 7
     inputs, targets = samples.collate([samples[1, index] for index in range(3)])
     assert (inputs.shape, targets.shape) == ((3, 1, 64, 64), (3, 2, 64, 64))

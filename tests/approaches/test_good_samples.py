@@ -46,6 +46,7 @@ def test_large_images_come_in_tiles_in_an_order_of_the_seed(make):
         make("infer.tile=64", "infer.overlap=16", "seed=1"),
     )
     assert len(one) == 4 * len(make())
+    assert (one.unit, make().unit) == ("tiles of good images", "good images")
     assert one.tiles != other.tiles
     assert one.tiles == make("infer.tile=64", "infer.overlap=16").tiles
     inputs, targets = one.collate([one[0, 0], one[0, 1]])

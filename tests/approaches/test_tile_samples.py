@@ -66,6 +66,7 @@ def all_tiles(samples: TileSamples, count: int = 30, epoch: int = 1) -> list:
 
 def test_samples_are_tensors_of_tiles_and_labels_and_join_to_one_batch(dataset_folder):
     samples = samples_of(dataset_folder, "patch.tiles_per_image=6")
+    assert samples.unit == "each 6 tiles of 32 x 32 pixels"
     images, labels = samples[1, 0]
     assert (images.shape, images.dtype) == ((6, 1, 64, 64), torch.uint8)
     assert (labels.shape, labels.dtype) == ((6, 2), torch.int8)

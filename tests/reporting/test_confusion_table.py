@@ -3,7 +3,12 @@ import io
 import pytest
 from rich.console import Console
 
-from defectkit.reporting.confusion_table import ConfusionCell, confusion_rows, confusion_table
+from defectkit.reporting.confusion_table import (
+    ConfusionCell,
+    confusion_rows,
+    confusion_table,
+    describe_mixups,
+)
 
 CONFUSION = {"classes": ["[red]a", "b"], "counts": [[97, 1, 2], [0, 0, 0]]}
 
@@ -33,3 +38,21 @@ def test_the_table_for_a_terminal():
     assert ["│", "labeled", "class", "│", "[red]a", "│", "b", "│", "missed", "│"] in lines
     assert ["│", "[red]a", "│", "97", "│", "1", "│", "2", "│"] in lines
     assert ["│", "b", "│", "·", "│", "·", "│", "·", "│"] in lines
+
+
+def test_mixups_are_counted_among_the_found_regions_with_the_most_frequent_one():
+    assert describe_mixups(CONFUSION) == (
+        "named as another class: 1 of 98 found defects, most often class [red]a as class b"
+    )
+    three = {"classes": ["1", "2", "3"], "counts": [[4, 1, 0, 9], [0, 5, 2, 0], [1, 0, 6, 0]]}
+    assert describe_mixups(three) == (
+        "named as another class: 4 of 19 found defects, most often class 2 as class 3"
+    )
+    right = {"classes": ["1", "2"], "counts": [[4, 0, 1], [0, 5, 0]]}
+    assert describe_mixups(right) == "named as another class: none of 9 found defects"
+
+
+def test_without_several_classes_or_without_found_regions_there_are_no_mixups():
+    assert describe_mixups(None) == ""
+    assert describe_mixups({"classes": ["1"], "counts": [[4, 1]]}) == ""
+    assert describe_mixups({"classes": ["1", "2"], "counts": [[0, 0, 3], [0, 0, 1]]}) == ""

@@ -3,17 +3,19 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from untrained import untrained_model
 
 from defectkit.deployment.evaluate_images import Evaluation
+from defectkit.deployment.export import export_model
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.reporting.evaluation_summary import print_evaluation
+from defectkit.reporting.evaluation_summary import export_command, print_evaluation
 
 DETECTION = {"n": 40, "a90": 400.4, "a90_95": 1210.0, "missing": ""}
 
 
 def printed(
     low=0.25, high=0.75, warnings=(), dice=0.5, classes=("1", "2"), pitch=None, lot="",
-    overlays="overlays", drift=None, splits=None, **detection
+    overlays="overlays", drift=None, splits=None, export="", **detection
 ):  # fmt: skip
     metrics = {
         "image": {
@@ -45,7 +47,14 @@ def printed(
     console = Console(file=io.StringIO(), width=120)
     thresholds = Thresholds(low=low, high=high, rule="f1")
     print_evaluation(
-        console, evaluation, thresholds, warnings, pixel_pitch=pitch, lot=lot, overlays=overlays
+        console,
+        evaluation,
+        thresholds,
+        warnings,
+        pixel_pitch=pitch,
+        lot=lot,
+        overlays=overlays,
+        export=export,
     )
     return " ".join(console.file.getvalue().split())
 
@@ -72,6 +81,12 @@ def test_a_few_classes_are_told_apart_in_a_table():
     assert "labeled class │ 1 │ 2 │ missed" in printed().replace("┃", "│")
     for classes in (["1"], map(str, range(9))):
         assert "labeled class" not in printed(classes=list(classes))
+
+
+def test_how_many_found_defects_got_another_class_is_a_line():
+    told = "named as another class: 6 of 12 found defects, most often class [a] as class b"
+    assert told in printed(classes=["[a]", "b"])
+    assert "another class" not in printed(classes=["1"])
 
 
 def test_another_lot_is_named_and_its_drift_told():
@@ -123,3 +138,24 @@ def test_the_area_that_is_found_nine_times_in_ten_is_told_where_it_is_known():
     text = printed(a90=None, missing="too few")
     assert "the area from which 90 % of the defects are found cannot be told: too few" in text
     assert "90 %" not in printed(n=0)
+
+
+def test_the_way_to_less_time_per_image_is_told_last():
+    text = printed(export="defectkit export 'my [run]'")
+    assert text.endswith("report.html next, for less time per image: defectkit export 'my [run]'")
+    assert "next" not in printed()
+
+
+def test_a_model_is_exported_only_where_that_saves_time(tmp_path):
+    run = tmp_path / "my run"
+    segment = ("approach=segment", "model.architecture=segnet", "model.encoder=test_resnet")
+    model = untrained_model(*segment)
+    assert export_command(run, model) == f"defectkit export '{run}'"
+    detector = untrained_model("approach=box", "model.architecture=localizer")
+    assert export_command(run, detector) == ""
+    exported = export_model(model, kind="openvino", precision="f32", folder=run).model
+    assert export_command(run, exported) == ""
+    (run / "exported").mkdir(parents=True)
+    assert export_command(run, model) == ""
+    model.network.to("meta")  # as one that computes on a GPU
+    assert export_command(tmp_path, model) == ""

@@ -136,7 +136,8 @@ def _mark(
     if truth is not None:
         draw_dashed_outline(marked, truth, COLORS["truth"], line)
     draw_rings(marked, found, truth, line)
-    draw_tags(marked, [(text, include_ring(box, marked.shape), WHITE) for text, box in tags])
+    named = [(text, include_ring(box, marked.shape), WHITE) for text, box in tags]
+    draw_tags(marked, named, defects=truth)  # What is missed has no name, and must be seen.
 
 
 def _mark_highest_score(marked: Image, score_map: ScoreMap) -> None:

@@ -38,7 +38,10 @@ VERDICT_COLORS: dict[str, Color] = {"good": SKY, "review": YELLOW, "defective": 
 OUTCOME_COLORS: dict[str, Color] = {"escape": VERMILLION, "overkill": YELLOW}
 """The wrong outcomes; the others have no color."""
 
-CLASS_COLORS: tuple[Color, ...] = (ORANGE, SKY, YELLOW, PURPLE, GREEN, VERMILLION, BLUE)
+CLASS_COLORS: tuple[Color, ...] = (VERMILLION, SKY, YELLOW, PURPLE, WHITE, GREEN, ORANGE)
+"""The colors of classes, which are thin lines: the first ones are easiest to tell apart, in normal
+and in color-blind vision, and there is one blue alone, as two blues look alike as lines.
+"""
 
 
 def hex_code(color: Color) -> str:

@@ -1,7 +1,7 @@
 """Contact sheets of a dataset, to see whether the masks lie where the defects are."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from defectkit.arrays import BoxXywh, Image, Mask
+from defectkit.arrays import BoxXywh, Color, Image, Mask
 from defectkit.data.images import write_png
 from defectkit.files import safe_name
 from defectkit.labels import rle
@@ -17,7 +17,12 @@ from defectkit.labels.scope import Scope, read_scope
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
-from defectkit.reporting.drawing.sheets import contact_sheet, draw_labels
+from defectkit.reporting.drawing.sheets import (
+    class_colors,
+    contact_sheet,
+    draw_labels,
+    label_legend,
+)
 from defectkit.reporting.drawing.strokes import as_rgb, draw_scope
 from defectkit.reporting.drawing.tags import MAX_TAGS
 
@@ -50,6 +55,8 @@ class Sheet:
     path: Path
     shape: CellShape
     cells: tuple[Cell, ...]
+    colors: Mapping[str, Color]
+    """Those of all classes of the dataset, so that a class has one color in all sheets."""
 
 
 def class_sheets(folder: Path, images: Sequence[Facts], classes: Sequence[str]) -> list[Sheet]:
@@ -58,7 +65,7 @@ def class_sheets(folder: Path, images: Sequence[Facts], classes: Sequence[str]) 
     A class's images are spread over its areas, smallest first; ``smallest.png`` shows the
     surroundings of the smallest regions. There is no sheet without images.
     """
-    shape = _cell_shape(images)
+    shape, colors = _cell_shape(images), class_colors(classes)
     chosen = {
         f"defective_{safe_name(name, caseless=True)}": _of_class(images, name) for name in classes
     }
@@ -66,12 +73,16 @@ def class_sheets(folder: Path, images: Sequence[Facts], classes: Sequence[str]) 
         Cell(image.image_id, image)
         for image in _spread([image for image in images if not image.rles])
     ]
-    sheets = [Sheet(folder / f"{name}.png", shape, tuple(cells)) for name, cells in chosen.items()]
-    sheets.append(Sheet(folder / "smallest.png", SQUARE, tuple(_smallest(images))))
+    sheets = [
+        Sheet(folder / f"{name}.png", shape, tuple(cells), colors) for name, cells in chosen.items()
+    ]
+    sheets.append(Sheet(folder / "smallest.png", SQUARE, tuple(_smallest(images)), colors))
     return [sheet for sheet in sheets if sheet.cells]
 
 
-def leak_sheets(folder: Path, images: Sequence[Facts], leaks: Sequence[Leak]) -> list[Sheet]:
+def leak_sheets(
+    folder: Path, images: Sequence[Facts], leaks: Sequence[Leak], classes: Sequence[str]
+) -> list[Sheet]:
     """Return the sheet ``leaks.png``, to be drawn: pairs side by side, with their masks.
 
     Those in different splits come first, then the least similar. There is no sheet without pairs.
@@ -89,14 +100,17 @@ def leak_sheets(folder: Path, images: Sequence[Facts], leaks: Sequence[Leak]) ->
     if not cells:
         return []
     width, height, columns = _cell_shape([cell.image for cell in cells])
-    return [Sheet(folder / "leaks.png", (width, height, columns // 2 * 2), tuple(cells))]
+    shape = width, height, columns // 2 * 2
+    return [Sheet(folder / "leaks.png", shape, tuple(cells), class_colors(classes))]
 
 
 def write_sheet(sheet: Sheet) -> None:
     """Draw a sheet, from the image files, and write it."""
-    cells = [_draw_cell(cell, sheet.shape) for cell in sheet.cells]
+    cells = [_draw_cell(cell, sheet) for cell in sheet.cells]
     width, height, columns = sheet.shape
-    picture = contact_sheet(cells, columns=columns, cell_size=(width, height))
+    shown = {class_id for cell in sheet.cells for class_id in cell.image.rles}
+    legend = label_legend(sheet.colors, shown, boxes=True)
+    picture = contact_sheet(cells, columns=columns, cell_size=(width, height), legend=legend)
     write_png(sheet.path, picture, compress_level=PNG_LEVEL)
 
 
@@ -132,12 +146,12 @@ def _cell_shape(images: Sequence[Facts]) -> CellShape:
     return round(side * stretch), round(side / stretch), max(2, round(columns / stretch))
 
 
-def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
+def _draw_cell(cell: Cell, sheet: Sheet) -> tuple[str, Image]:
     """Return caption and image, or close-up, scaled to a cell first so that the lines stay thin.
 
     The caption counts the boxes that are not drawn.
     """
-    image = cell.image
+    image, shape = cell.image, sheet.shape
     x, y, width, height = _window(image, cell.region)
     scale = min(shape[0] / width, shape[1] / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -161,7 +175,7 @@ def _draw_cell(cell: Cell, shape: CellShape) -> tuple[str, Image]:
     ]
     more = len(boxes) - MAX_TAGS
     caption = f"{cell.caption}  +{more:,} boxes" if more > 0 else cell.caption
-    return caption, draw_labels(pixels, masks, boxes)
+    return caption, draw_labels(pixels, masks, boxes, sheet.colors)
 
 
 def _mark_scope(pixels: Image, image: Facts, part: tuple[slice, slice]) -> Image:

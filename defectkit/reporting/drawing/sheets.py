@@ -1,13 +1,15 @@
 """Contact sheets: many small pictures in a grid, each with a caption."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Container, Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Color, Image, Mask
+from defectkit.reporting.drawing.header import Item, draw_items
 from defectkit.reporting.drawing.lettering import PlacedText, draw_texts, line_height, shorten
-from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS, INK
+from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS, FAINT, INK
 from defectkit.reporting.drawing.strokes import as_rgb, draw_outline
 from defectkit.reporting.drawing.tags import MAX_TAGS, draw_tags
 
@@ -16,12 +18,18 @@ CELL_SIZE = (220, 220)
 
 GUTTER = 10
 FONT_SIZE = 13
+MAX_CLASS_WIDTH = 200
+"""Max. width in pixels of the name of a class in a legend; longer ones lose their middle."""
 MIN_BOX_SIDE = 12
 """Boxes with a shorter side are enlarged to this many pixels, so that they are visible."""
 
 
 def contact_sheet(
-    cells: Sequence[tuple[str, Image]], *, columns: int = 6, cell_size: tuple[int, int] = CELL_SIZE
+    cells: Sequence[tuple[str, Image]],
+    *,
+    columns: int = 6,
+    cell_size: tuple[int, int] = CELL_SIZE,
+    legend: Sequence[Item] = (),
 ) -> Image:
     """Return captioned pictures in a grid, each fitted into a cell with its aspect ratio kept.
 
@@ -29,6 +37,7 @@ def contact_sheet(
         cells: caption and (H, W), (H, W, 1) or (H, W, 3) uint8 picture, any size.
         columns: number of pictures in a row.
         cell_size: width and height in pixels of the space for one picture, without its caption.
+        legend: what stands above the pictures.
 
     Returns:
         (H, W, 3) RGB uint8.
@@ -49,13 +58,32 @@ def contact_sheet(
         shown = shorten(caption, width, FONT_SIZE)
         texts.append(PlacedText(shown, x, y + height, FONT_SIZE, INK))
     draw_texts(sheet, texts)
-    return sheet
+    return np.concatenate([draw_items(sheet.shape[1], legend), sheet]) if legend else sheet
+
+
+def label_legend(
+    colors: Mapping[str, Color], classes: Container[str], *, boxes: bool
+) -> list[Item]:
+    """Return the explanation of what ``draw_labels`` draws: the ``classes``, and their lines.
+
+    ``colors`` are those of all classes; without any of ``classes`` there is nothing to explain.
+    """
+    items = [
+        Item("line", f"class {shorten(name, MAX_CLASS_WIDTH, FONT_SIZE)}", FONT_SIZE, color)
+        for name, color in colors.items()
+        if name in classes
+    ]
+    if items:
+        boxed = ", rectangle: its box" if boxes else ""
+        items.append(Item("none", f"outline: what is labeled{boxed}", FONT_SIZE, FAINT))
+    return items
 
 
 def draw_labels(
     image: Image,
     masks: Mapping[str, Mask],
     boxes: Sequence[tuple[str, BoxXywh]],
+    colors: Mapping[str, Color],
     *,
     cell_size: tuple[int, int] | None = None,
 ) -> Image:
@@ -69,6 +97,7 @@ def draw_labels(
         image: (H, W), (H, W, 1) or (H, W, 3) uint8.
         masks: (H, W) bool for each class id.
         boxes: class id and box_xywh in pixels of the image.
+        colors: the color of each class, as ``class_colors`` chooses them.
         cell_size: width and height in pixels, as given to ``contact_sheet``; None keeps the size of
             the image.
 
@@ -79,20 +108,19 @@ def draw_labels(
     marked = rgb.copy() if cell_size is None else fit_image(rgb, cell_size)
     scale = marked.shape[1] / image.shape[1]
     for class_id, mask in masks.items():
-        draw_outline(marked, fit_mask(mask, marked.shape), class_color(class_id), 1)
+        draw_outline(marked, fit_mask(mask, marked.shape), colors[class_id], 1)
     tags = []
     for class_id, box in sorted(boxes, key=lambda entry: -entry[1][2] * entry[1][3]):
-        tags.append((class_id, _scale_box(box, scale, marked.shape), class_color(class_id)))
+        tags.append((class_id, _scale_box(box, scale, marked.shape), colors[class_id]))
     for _, (x, y, width, height), color in tags[:MAX_TAGS]:
         cv2.rectangle(marked, (x, y), (x + width - 1, y + height - 1), color, 1)
     draw_tags(marked, tags, distance=2)
     return marked
 
 
-def class_color(class_id: str) -> Color:
-    """Return the color of a class: chosen by its number if it is one, else by its letters."""
-    number = int(class_id) - 1 if class_id.isdecimal() else sum(map(ord, class_id))
-    return CLASS_COLORS[number % len(CLASS_COLORS)]
+def class_colors(classes: Sequence[str]) -> dict[str, Color]:
+    """Return the color of each class: another one for each, as long as there are some left."""
+    return dict(zip(classes, itertools.cycle(CLASS_COLORS)))
 
 
 def fit_image(image: Image, max_size: tuple[int, int]) -> Image:

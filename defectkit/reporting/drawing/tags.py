@@ -1,10 +1,10 @@
 """Names written beside boxes, where they hide no defect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from defectkit.arrays import BoxXywh, Color, Image, Int64Array
+from defectkit.arrays import BoxXywh, Color, Image, Int64Array, Mask
 from defectkit.reporting.drawing.lettering import (
     PlacedText,
     draw_texts,
@@ -17,14 +17,19 @@ from defectkit.reporting.drawing.palette import BACKGROUND
 MAX_TAGS = 20
 """Max. number of names in a picture."""
 
+STEPS = (1, 3, 6)
+"""Where there is no place beside a box, a name is put further away, at these multiples of the
+distance."""
+
 
 def draw_tags(
     image: Image,
     tags: Sequence[tuple[str, BoxXywh, Color]],
     *,
     distance: int = 6,
+    defects: Mask | None = None,
 ) -> None:
-    """Write names beside boxes on the (H, W, 3) ``image`` in place, covering no box.
+    """Write names beside boxes on the (H, W, 3) ``image`` in place, covering neither box nor name.
 
     The first ``MAX_TAGS`` boxes get their names: a picture with thousands cannot be read. A name
     for which there is no free place is left out.
@@ -33,7 +38,8 @@ def draw_tags(
         image: RGB uint8.
         tags: name, box_xywh in pixels of the image, and color of the letters, the most important
             first.
-        distance: pixels between box and name.
+        distance: pixels between box and name, where there is a place so near.
+        defects: (H, W) bool, further pixels that no name covers or comes close to.
     """
     height, width = image.shape[:2]
     size = int(np.clip(width // 40, 11, 24))
@@ -41,10 +47,14 @@ def draw_tags(
     texts = []
     for name, box, color in tags[:MAX_TAGS]:
         text = shorten(name, width - 6, size)
-        place = _free_place(
-            box, (text_width(text, size) + 6, line_height(size)), (width, height), distance, taken
+        tag_size = text_width(text, size) + 6, line_height(size)
+        places = (
+            place
+            for step in STEPS
+            for place in _places_beside(box, tag_size, (width, height), step * distance)
+            if not _overlap(place, taken) and not _is_near(place, defects, distance)
         )
-        if place is None:  # Better no name than a hidden defect.
+        if (place := next(places, None)) is None:  # Better no name than a hidden defect.
             continue
         taken = np.append(taken, [place], axis=0)
         left, top, tag_width, tag_height = place
@@ -53,16 +63,12 @@ def draw_tags(
     draw_texts(image, texts)
 
 
-def _free_place(
-    box: BoxXywh,
-    tag_size: tuple[int, int],
-    image_size: tuple[int, int],
-    distance: int,
-    taken: Int64Array,
-) -> BoxXywh | None:
-    """Return the first place above, below, right or left of ``box`` where a tag hides nothing.
+def _places_beside(
+    box: BoxXywh, tag_size: tuple[int, int], image_size: tuple[int, int], distance: int
+) -> Iterator[BoxXywh]:
+    """Yield the places of a tag above, below, right and left of ``box`` that lie in the image.
 
-    Sizes are (width, height); ``taken``, (N, 4), are the boxes that must not be covered.
+    Sizes are (width, height).
     """
     x, y, width, height = box
     tag_width, tag_height = tag_size
@@ -75,10 +81,17 @@ def _free_place(
     ):
         left = min(max(left, 0), image_size[0] - tag_width)
         top = min(max(top, 0), image_size[1] - tag_height)
-        place = left, top, tag_width, tag_height
-        if min(left, top) >= 0 and not _overlap(place, taken):
-            return place
-    return None
+        if min(left, top) >= 0:
+            yield left, top, tag_width, tag_height
+
+
+def _is_near(place: BoxXywh, defects: Mask | None, distance: int) -> bool:
+    """Return whether a pixel of ``defects`` is in ``place`` or at most ``distance`` beside it."""
+    if defects is None:
+        return False
+    left, top, width, height = place
+    rows = slice(max(0, top - distance), top + height + distance)
+    return bool(defects[rows, max(0, left - distance) : left + width + distance].any())
 
 
 def _overlap(place: BoxXywh, taken: Int64Array) -> bool:

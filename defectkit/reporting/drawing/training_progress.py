@@ -9,7 +9,13 @@ from defectkit.data.dataset import Dataset
 from defectkit.data.images import read_image, write_png
 from defectkit.reporting.drawing.gif import progress_frame, write_gif
 from defectkit.reporting.drawing.plots import plot_history
-from defectkit.reporting.drawing.sheets import CELL_SIZE, contact_sheet, draw_labels
+from defectkit.reporting.drawing.sheets import (
+    CELL_SIZE,
+    class_colors,
+    contact_sheet,
+    draw_labels,
+    label_legend,
+)
 from defectkit.training.history import read_history
 from defectkit.training.validation import Validation
 
@@ -49,15 +55,17 @@ def write_gif_after_failure(run: Path) -> Iterator[None]:
 def draw_augmentations(path: Path, samples: Samples, dataset: Dataset) -> None:
     """Draw the first training samples with their labels, for the user to check."""
     cells = []
+    colors, shown = class_colors(dataset.classes), set[str]()
     for index, (image, masks) in enumerate(samples.preview(PREVIEWED_SAMPLES)):
         labels = {
             c: mask.astype(bool)
             for c, mask in zip(dataset.classes, masks, strict=True)
             if mask.any()
         }
-        cell = draw_labels(dataset.pixels.show(image), labels, (), cell_size=CELL_SIZE)
+        cell = draw_labels(dataset.pixels.show(image), labels, (), colors, cell_size=CELL_SIZE)
+        shown.update(labels)
         cells.append((samples.image_id((1, index)), cell))
-    write_png(path, contact_sheet(cells))
+    write_png(path, contact_sheet(cells, legend=label_legend(colors, shown, boxes=False)))
 
 
 def write_progress_gif(run: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from defectkit.evaluation.region_matching import ClassConfusion
 from defectkit.evaluation.reliability import reliability_bins
 from defectkit.files import read_limited, write_text
-from defectkit.reporting.confusion_table import confusion_rows
+from defectkit.reporting.confusion_table import confusion_rows, describe_mixups
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.evaluation_summary import describe_detection
 from defectkit.reporting.html.answer import answer, figures
@@ -113,6 +113,7 @@ def write_report(
         title=run.title,
         answer=answer(image, images, run.rule),
         figures=figures(image),
+        mixups=describe_mixups(metrics["class_confusion"]),
         warnings=run.warnings,
         data=data,
         details=shown.details,

@@ -310,3 +310,16 @@ def test_a_large_overlay_takes_little_more_than_the_picture_itself():
     # Six bytes of two panels in color, and masks of one byte each.
     draw = partial(draw_overlay, image, finding, judgment, image_id="a.png")
     assert peak_bytes(draw) < 11 * image.size
+
+
+def test_no_name_hides_what_was_missed():
+    image, predicted, truth = np.full((120, 160), 128, np.uint8), *np.zeros((2, 120, 160), bool)
+    predicted[60:90, 60:110] = truth[60:90, 60:110] = True
+    truth[30:54, 62:108] = True  # where the name of the found one was
+    tags = [("scratch 0.90", (60, 60, 50, 30))]
+    named, plain = (
+        mark_defects(image, found=predicted, truth=truth, tags=one) for one in (tags, ())
+    )
+    changed = (named != plain).any(axis=-1)
+    assert changed.any()
+    assert not changed[truth].any()

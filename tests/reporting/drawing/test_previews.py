@@ -4,8 +4,10 @@ import pytest
 from defectkit.data.images import read_image, write_png
 from defectkit.labels import rle
 from defectkit.preparation.image_facts import ImageFacts
+from defectkit.preparation.leaks.pairs import Leak
 from defectkit.regions import Region
-from defectkit.reporting.drawing.previews import class_sheets, write_sheet
+from defectkit.reporting.drawing.palette import CLASS_COLORS
+from defectkit.reporting.drawing.previews import class_sheets, leak_sheets, write_sheet
 
 
 def image(folder, name: str, *, shape=(40, 60), box=None, class_id="1") -> ImageFacts:
@@ -58,7 +60,8 @@ def test_a_defect_of_one_pixel_in_a_large_image_is_marked(tmp_path):
     for sheet in class_sheets(tmp_path, facts, ["1"]):
         write_sheet(sheet)
         pixels = read_image(sheet.path).astype(int)
-        picture = pixels[8:228, 8:228]  # the cell after its gutter
+        legend = len(pixels) - (10 + 220 + 19 + 10)  # above the gutter, the cell, the caption
+        picture = pixels[legend + 8 : legend + 228, 8:228]
         colored = np.argwhere(np.ptp(picture, axis=2) > 60)
         assert len(colored) > 8, sheet.path.name
         if sheet.path.name == "defective_1.png":
@@ -70,7 +73,9 @@ def test_the_close_up_holds_the_defect_at_the_image_border(tmp_path):
     facts = [image(tmp_path, "a", shape=(300, 300), box=(290, 0, 10, 3))]
     sheet = class_sheets(tmp_path, facts, ["1"])[-1]
     write_sheet(sheet)
-    picture = read_image(sheet.path).astype(int)[8:228, 8:228]
+    pixels = read_image(sheet.path).astype(int)
+    legend = len(pixels) - (10 + 220 + 19 + 10)
+    picture = pixels[legend + 8 : legend + 228, 8:228]
     rows, columns = np.nonzero(np.ptp(picture, axis=2) > 60)
     assert rows.min() < 40
     assert columns.max() > 190
@@ -84,3 +89,15 @@ def test_every_class_has_a_sheet_of_its_own_even_where_case_does_not_count(tmp_p
     assert len({name.casefold() for name in names}) == len(classes)
     assert all(sheet.path.parent == tmp_path for sheet in sheets)
     assert {"defective_scratch.png", "defective_\u5212\u75d5.png"} <= {*names}
+
+
+def test_a_class_has_one_color_in_all_sheets_and_the_sheet_explains_it(tmp_path):
+    facts = [image(tmp_path, f"i{c}", box=(20, 10, 9, 9), class_id=c) for c in ("ab", "ba")]
+    by_class = class_sheets(tmp_path, facts, ["ab", "ba"])
+    pair = Leak(image_id_a="iab", image_id_b="iba", kind="near", similarity=0.9, joined=True)
+    (leaks,) = leak_sheets(tmp_path, facts, [pair], ["ab", "ba"])
+    for sheet, shown in zip([*by_class, leaks], [[0], [1], [0, 1], [0, 1]], strict=True):
+        write_sheet(sheet)
+        legend = read_image(sheet.path)[:24]
+        found = [(legend == np.array(color)).all(axis=2).any() for color in CLASS_COLORS[:2]]
+        assert [place for place in range(2) if found[place]] == shown, sheet.path.name

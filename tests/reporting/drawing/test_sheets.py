@@ -6,11 +6,12 @@ import pytest
 from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS
 from defectkit.reporting.drawing.sheets import (
     GUTTER,
-    class_color,
+    class_colors,
     contact_sheet,
     draw_labels,
     fit_image,
     fit_mask,
+    label_legend,
 )
 from defectkit.reporting.drawing.tags import MAX_TAGS
 
@@ -70,10 +71,11 @@ def test_a_preview_shows_every_class_in_its_color_and_hides_no_defect(cell, chan
     masks["1"][100:105, 100:105] = True
     masks["scratch"][300:500, 200:210] = True
     boxes = [("1", (100, 100, 5, 5)), ("scratch", (200, 300, 10, 200))]
-    marked = draw_labels(image, masks, boxes, cell_size=cell)
+    colors = class_colors(list(masks))
+    marked = draw_labels(image, masks, boxes, colors, cell_size=cell)
     assert marked.shape == ((600, 400, 3) if cell is None else (120, 80, 3))
     for class_id in masks:
-        assert pixels_of(marked, class_color(class_id)).sum() > 20, class_id
+        assert pixels_of(marked, colors[class_id]).sum() > 20, class_id
     if cell is None:
         assert (marked[masks["1"] | masks["scratch"]] == 128).all()
     assert (image == 128).all(), "the input was drawn on"
@@ -81,8 +83,8 @@ def test_a_preview_shows_every_class_in_its_color_and_hides_no_defect(cell, chan
 
 def test_of_very_many_boxes_the_largest_are_drawn():
     boxes = [("1", (x, 10, 14, 14)) for x in range(5, 1995, 20)] + [("1", (300, 200, 50, 50))]
-    marked = draw_labels(np.zeros((400, 2000), np.uint8), {}, boxes)
-    line = pixels_of(marked, class_color("1"))
+    marked = draw_labels(np.zeros((400, 2000), np.uint8), {}, boxes, {"1": (9, 200, 9)})
+    line = pixels_of(marked, (9, 200, 9))
     assert line[200:250, 297:304].any(axis=1).all()
     # The upper line of a box of 14 pixels is as long as 20, for the box goes around its defect.
     assert line[7].sum() == (MAX_TAGS - 1) * 20
@@ -90,14 +92,36 @@ def test_of_very_many_boxes_the_largest_are_drawn():
 
 def test_a_box_at_the_border_is_drawn_whole():
     image = np.zeros((100, 100), np.uint8)
-    marked = draw_labels(image, {}, [("1", (0, 60, 100, 40))])
-    line = pixels_of(marked, class_color("1"))
+    marked = draw_labels(image, {}, [("1", (0, 60, 100, 40))], {"1": (9, 200, 9)})
+    line = pixels_of(marked, (9, 200, 9))
     assert line[60:, 0].all()
     assert line[60:, -1].all()
     assert line[-1].all()
 
 
-def test_classes_have_colors_of_the_palette():
-    assert [class_color(str(number)) for number in range(1, 8)] == list(CLASS_COLORS)
-    assert class_color("0") in CLASS_COLORS
-    assert class_color("划痕") == class_color("划痕")
+def test_classes_have_other_colors_whatever_their_names_are():
+    """The letters of the first two have the same sum."""
+    names = ["ab", "ba", "c", "9", "划痕", "scratch", "dent"]
+    assert list(class_colors(names).values()) == list(CLASS_COLORS)
+    many = class_colors([str(number) for number in range(9)])
+    assert many["7"] == CLASS_COLORS[0]
+
+
+def test_the_legend_explains_the_colors_of_the_classes_that_are_shown():
+    colors = class_colors(["1", "2", "a long name " * 20])
+    texts = [item.text for item in label_legend(colors, {"2"}, boxes=True)]
+    assert texts == ["class 2", "outline: what is labeled, rectangle: its box"]
+    assert label_legend(colors, {"2"}, boxes=True)[0].color == colors["2"]
+    *classes, lines = label_legend(colors, set(colors), boxes=False)
+    assert lines.text == "outline: what is labeled"
+    assert [item.text[:12] for item in classes] == ["class 1", "class 2", "class a long"]
+    assert len(classes[-1].text) < 60
+    assert label_legend(colors, {"3"}, boxes=True) == []
+
+    cells = [("a", np.zeros((10, 10), np.uint8))]
+    bare = contact_sheet(cells, cell_size=(400, 40))
+    explained = contact_sheet(cells, cell_size=(400, 40), legend=classes)
+    height = len(explained) - len(bare)
+    assert (explained[height:] == bare).all()
+    for item in classes:
+        assert pixels_of(explained[:height], item.color).sum() >= 2 * item.size

@@ -51,3 +51,25 @@ def test_of_very_many_boxes_the_first_are_named_and_none_is_covered(monkeypatch)
     assert named == [str(n) for n in range(MAX_TAGS)]
     for x, y, width, height in boxes:
         assert (image[y : y + height, x : x + width] == 128).all()
+
+
+def test_names_keep_off_further_defects_and_go_further_away_where_it_is_narrow():
+    defects = np.zeros((200, 200), bool)
+    defects[40:120, 50:140] = True  # around the box, on all sides
+    image = gray(200, 200)
+    draw_tags(image, [("class 1 0.9", (90, 70, 14, 9), WHITE)], defects=defects)
+    changed = (image != 128).any(axis=-1)
+    assert changed.any(), "no name"
+    assert not changed[34:126, 44:146].any()  # nor within 6 pixels
+
+    defects[:] = True
+    image = gray(200, 200)
+    draw_tags(image, [("class 1 0.9", (90, 70, 14, 9), WHITE)], defects=defects)
+    assert (image == 128).all()
+
+
+def test_a_name_is_beside_its_box_where_there_is_room():
+    image = gray(200, 200)
+    draw_tags(image, [("class 1 0.9", (90, 70, 14, 9), WHITE)], defects=np.zeros((200, 200), bool))
+    rows = np.flatnonzero((image != 128).any(axis=(1, 2)))
+    assert rows[-1] == 70 - 6 - 1

@@ -125,7 +125,16 @@ def test_the_classes_are_a_table_tinted_by_their_share_of_the_row(tmp_path):
 
 def test_one_class_needs_no_table_of_classes(tmp_path):
     one = metrics() | {"class_confusion": {"classes": ["1"], "counts": [[3, 1]]}}
-    assert "labeled class" not in Tags(report(tmp_path, [], numbers=one)).text
+    text = Tags(report(tmp_path, [], numbers=one)).text
+    assert "labeled class" not in text
+    assert "another class" not in text
+
+
+def test_defects_that_were_named_as_another_class_are_told_at_the_top(tmp_path):
+    text = Tags(report(tmp_path, [])).text
+    told = "Named as another class: 1 of 4 found defects, most often class <b>1</b> as class pit."
+    assert told in text
+    assert text.index(told) < text.index("The worst images")
 
 
 @pytest.mark.check(28)
