@@ -18,6 +18,7 @@ from defectkit.errors import DatasetError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
+from defectkit.object_stores import FilePath, locate
 from defectkit.regions import Region
 from defectkit.seals import SealError, check_tables, hash_table, read_sealed, warn_if_not_sealed
 from defectkit.tables import read_table
@@ -43,7 +44,7 @@ class ImageRecord:
     """
 
     image_id: str
-    path: Path
+    path: FilePath
     height: int
     width: int
     channels: int
@@ -132,7 +133,7 @@ class StoredRecords(Sequence[ImageRecord]):
         if isinstance(place, slice):
             return replace(self, numbers=self.numbers[place])
         fields = self.table.fields(int(self.numbers[place]))
-        path = self.folder / fields.pop("path")
+        path = locate(fields.pop("path"), self.folder)
         return ImageRecord(path=path, pixels=self.pixels, **fields)
 
     def __eq__(self, other: object) -> bool:
