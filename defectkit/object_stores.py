@@ -148,8 +148,10 @@ class StoredObject:
         with _store_errors():
             try:
                 return bytes(store.cat_file(path, start=0, end=size))
-            except Exception:
-                if store.size(path) != 0:  # Of an empty object stores give no part.
+            except Exception as error:
+                # Of an empty object stores give no range. Nothing more is asked after another
+                # error: where the store does not answer, one more wait would follow.
+                if "range" not in str(error).lower() or store.size(path) != 0:
                     raise
                 return b""
 

@@ -14,7 +14,7 @@ from defectkit.data.images import convert_channels, decode_image, read_image_byt
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.record_table import RecordTable
 from defectkit.data.table_checks import empty_split
-from defectkit.errors import DatasetError
+from defectkit.errors import DatasetError, ImageError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
@@ -66,10 +66,11 @@ class ImageRecord:
         """Read the pixels as (H, W, channels) uint8; 1, 3 or the image's own number of channels.
 
         Raises:
-            ImageError: the file cannot be read.
+            ImageError: the file cannot be read, or is gone.
+            StoreError: its store does not give it.
             DatasetError: it is no longer the file it was prepared from.
         """
-        content = read_image_bytes(self.path)
+        content = self._read_bytes()
         image = decode_image(content, name=str(self.path), pixels=self.pixels)
         image = convert_channels(image, channels)
         if image.shape[:2] != (self.height, self.width):
@@ -102,6 +103,16 @@ class ImageRecord:
     def read_scope(self) -> Scope:
         """Decode which pixels count."""
         return read_scope(self.roi, self.ignored, (self.height, self.width))
+
+    def _read_bytes(self) -> bytes:
+        try:
+            return read_image_bytes(self.path)
+        except ImageError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise ImageError(
+                    f"{error} Bring it back, or run 'defectkit prepare' again."
+                ) from error
+            raise
 
     def _check_area(self, class_id: str, area: int) -> None:
         listed = sum(region.area for region in self.regions if region.class_id == class_id)

@@ -89,9 +89,9 @@ def open_roi(given: str) -> RoiSource:
     """
     if parse_box(given) is not None:
         return RoiSource(given)
-    if StoredObject.named(given):
+    if stored := StoredObject.named(given):
         raise DatasetError(
-            f"--roi {given} is on an object store, where no masks of regions are read. Copy them "
+            f"--roi {stored} is on an object store, where no masks of regions are read. Copy them "
             "to a folder, and name that."
         )
     path, is_folder, is_file = Path(given), False, False

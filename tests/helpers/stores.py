@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from defectkit.object_stores import STORES
 
 needs_s3 = pytest.mark.needs("s3fs", "moto")
 
@@ -26,6 +29,18 @@ def s3_server() -> Iterator[str]:
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         yield f"http://{host}:{port}"
     server.stop()
+
+
+@contextmanager
+def memory_store() -> Iterator[Any]:
+    """Let ``memory://`` be a store too, in this process alone, and yield its file system."""
+    import fsspec
+
+    store = fsspec.filesystem("memory")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STORES, "memory", ("fsspec", None))
+        yield store
+    store.store.clear()
 
 
 def upload(folder: Path, url: str) -> None:
