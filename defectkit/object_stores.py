@@ -121,9 +121,11 @@ class StoredObject:
         """
         store, path = self._open()
         with _store_errors():
-            for one in store.ls(path, detail=True):
-                if one["type"] == "directory":
-                    yield PurePosixPath(one["name"]).name
+            found = store.ls(path, detail=True)
+        for one in found:
+            name = one["name"].strip("/").removeprefix(path.strip("/")).strip("/")
+            if one["type"] == "directory" and name:
+                yield name
 
     def read(self, max_bytes: int) -> bytes:
         """Return the content.
@@ -156,13 +158,17 @@ class StoredObject:
                 return b""
 
     def _open(self) -> tuple[Any, str]:
-        """Return the file system of the store, which fsspec keeps, and the path in it."""
+        """Return the file system of the store, which fsspec keeps, and the path in it.
+
+        What was listed is not kept: it may have changed when it is listed again.
+        """
         package, extra = STORES[self.url.partition("://")[0]]
         need_installed(package, extra=extra, what=self.url)
         import fsspec
 
         with _store_errors():
-            store, path = fsspec.core.url_to_fs(self.url)
+            # A listing would stay in memory, more than a kilobyte for each object.
+            store, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         return store, path
 
 
