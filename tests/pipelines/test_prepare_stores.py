@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from file_hashes import hashes_of_results
 from steady_clock import SteadyClock
@@ -11,6 +12,7 @@ from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.dataset import Dataset
+from defectkit.data.images import write_png
 from defectkit.errors import DatasetError, ImageError, MissingPackageError, StoreError
 from defectkit.evaluation import prediction
 from defectkit.files import read_csv, read_json
@@ -129,6 +131,26 @@ def test_folders_of_labels_have_their_images_on_a_store(store, dataset_folder, t
     done = defectkit.prepare(masks, images=URL, out=out, workers=0, console=quiet)
     assert (done.images, done.defective) == (20, 10)
     assert Dataset.load(out).records[0].path == StoredObject(f"{URL}/part-00.png")
+
+
+def test_regions_have_their_masks_in_a_folder(store, prepare, tmp_path):
+    (tmp_path / "roi" / "line 2").mkdir(parents=True)
+    store.pipe_file("/plant/images/line 2/part-20.png", store.cat_file("/plant/images/part-01.png"))
+    inside = np.full((96, 96), 255, np.uint8)
+    inside[:, :10] = 0
+    write_png(tmp_path / "roi" / "line 2" / "part-20.png", inside)
+    for number in range(20):
+        write_png(tmp_path / "roi" / f"part-{number:02}.png", inside)
+    meta = tmp_path / "meta.csv"
+    meta.write_text("ImageId\nline 2/part-20.png\n")
+    prepare(roi=tmp_path / "roi", meta=meta)
+    records = Dataset.load(tmp_path / "stored").records
+    assert len(records) == 21
+    assert len({record.roi for record in records}) == 1
+    counted = records[0].read_scope().counted
+    assert counted is not None
+    assert not counted[:, :10].any()
+    assert counted[:, 10:].all()
 
 
 def test_a_conversion_names_images_by_their_keys(store, prepare, tmp_path, quiet):
