@@ -14,7 +14,7 @@ from defectkit.data.images import convert_channels, decode_image, read_image_byt
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.record_table import RecordTable
 from defectkit.data.table_checks import empty_split
-from defectkit.errors import DatasetError, ImageError
+from defectkit.errors import DatasetError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
@@ -27,6 +27,7 @@ from defectkit.vocabulary import ANY_DEFECT, LabelKind, Split
 if TYPE_CHECKING:
     import pandas as pd
 
+IF_GONE = "Bring it back, or run 'defectkit prepare' again."
 SCOPE_TABLE = "scope.csv"
 """The regions to inspect and the ignored pixels: ``image_id,kind,shape``, kind roi or ignored. A
 row of the kind roi without an image id is about all images. Only where there are any."""
@@ -70,7 +71,7 @@ class ImageRecord:
             StoreError: its store does not give it.
             DatasetError: it is no longer the file it was prepared from.
         """
-        content = self._read_bytes()
+        content = read_image_bytes(self.path, if_gone=IF_GONE)
         image = decode_image(content, name=str(self.path), pixels=self.pixels)
         image = convert_channels(image, channels)
         if image.shape[:2] != (self.height, self.width):
@@ -103,16 +104,6 @@ class ImageRecord:
     def read_scope(self) -> Scope:
         """Decode which pixels count."""
         return read_scope(self.roi, self.ignored, (self.height, self.width))
-
-    def _read_bytes(self) -> bytes:
-        try:
-            return read_image_bytes(self.path)
-        except ImageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                raise ImageError(
-                    f"{error} Bring it back, or run 'defectkit prepare' again."
-                ) from error
-            raise
 
     def _check_area(self, class_id: str, area: int) -> None:
         listed = sum(region.area for region in self.regions if region.class_id == class_id)

@@ -38,8 +38,10 @@ def read_image(path: FilePath | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
     return decode_image(read_image_bytes(path), name=str(path), pixels=pixels)
 
 
-def read_image_bytes(path: FilePath | str) -> bytes:
+def read_image_bytes(path: FilePath | str, *, if_gone: str = "") -> bytes:
     """Read the bytes of an image file, or of an object of a store.
+
+    ``if_gone`` is the way out where it is missing.
 
     Raises:
         ImageError: it is missing or too large.
@@ -50,7 +52,7 @@ def read_image_bytes(path: FilePath | str) -> bytes:
             return path.read(MAX_BYTES)
         return read_limited(path, MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, if_gone) from error
 
 
 def decode_image(content: bytes, *, name: str, pixels: PixelFormat = EIGHT_BITS) -> Image:
@@ -219,8 +221,9 @@ def encode_jpeg(image: Image) -> memoryview:
     return buffer.getbuffer()
 
 
-def _unreadable(path: FilePath | str, error: Exception) -> ImageError:
+def _unreadable(path: FilePath | str, error: Exception, if_gone: str = "") -> ImageError:
     told = f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}."
     if isinstance(path, StoredObject) and not isinstance(error, FileNotFoundError | ValueError):
         return StoreError(f"{told} Check the connection and the credentials.")
-    return ImageError(told)
+    gone = isinstance(error, FileNotFoundError) and if_gone
+    return ImageError(f"{told} {if_gone}" if gone else told)

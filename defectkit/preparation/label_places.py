@@ -110,8 +110,7 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: FilePath | N
         what = "labels" if asked == "auto" else f"labels of the format {asked}"
         raise LabelError(
             f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC, YOLO, CVAT, VIA "
-            "or Label Studio). "
-            f"{_hint(source, files)}"
+            f"or Label Studio). {_hint(source, files)}"
             "Name the file or the folder that has them, or the format with --format."
         )
     kinds, notes = _without_files_about_images(kinds)

@@ -242,8 +242,6 @@ def test_very_many_classes_are_none(tmp_path):
 
 
 def test_labels_on_an_object_store_are_refused():
-    told = (
-        "^s3://plant/labels is on an object store, but labels and masks are read from files alone"
-    )
+    told = "^s3://plant/labels is on an object store, but labels and masks are read from files"
     with pytest.raises(LabelError, match=told):
         read_labels(Path("s3://plant/labels"))
