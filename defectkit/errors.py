@@ -77,6 +77,10 @@ class ImageError(DefectkitError):
     """An image file that cannot be read completely."""
 
 
+class StoreError(ImageError):
+    """An object store that does not answer or refuses: its image may be read another time."""
+
+
 class DatasetError(DefectkitError):
     """A dataset folder that is missing, damaged or unsuitable for what is asked."""
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from defectkit.control_characters import has_controls
 from defectkit.errors import DatasetError, OutputError
 from defectkit.files import write_csv, write_json
+from defectkit.object_stores import locate
 from defectkit.results_folder import write_results
 from defectkit.results_marker import LOCK, MARKER, Marker, files_below, own_files
 from defectkit.terminal import SafeConsole, one_line
@@ -114,7 +115,7 @@ def _is_free(folder: Path) -> bool:
 
 def _image_names(data: "Dataset") -> list[str]:
     """Return the path of each image's file below the image folder."""
-    root = (data.folder / data.info["images"]).resolve()
+    root = str(locate(data.info["images"], data.folder).resolve())
     return [
         (record.path.parent.resolve() / record.path.name).relative_to(root).as_posix()
         for record in data.records

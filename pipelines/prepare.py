@@ -140,7 +140,8 @@ def run(
     Args:
         source: The label file, or the folder of label files or masks.
         label_format: The format of the labels; auto detects it.
-        images: The image folder; by default found beside the labels.
+        images: The image folder, also of an object store (s3://BUCKET/FOLDER, gs:// or az://, with
+            the credentials that its own tools use); by default found beside the labels.
         meta: A CSV with a row per image: ImageId and any of group, split, lot. Images in it
             without labels are good.
         out: The dataset folder to write; one that was prepared before is replaced.
@@ -208,6 +209,7 @@ def run(
         refuse_corrections,
     )
     from defectkit.labels.read_options import ReadOptions
+    from defectkit.object_stores import locate
     from defectkit.preparation.convention import decide_polygons, decide_rle_convention
     from defectkit.preparation.corrections import assign_corrections
     from defectkit.preparation.data_warnings import collect_warnings
@@ -262,7 +264,7 @@ def run(
     matching = find_images(
         Path(source),
         label_format,
-        images=Path(images) if images else None,
+        images=locate(images) if images else None,
         meta=Path(meta) if meta else None,
         use_unlisted=unlisted == "good",
         follow_links=follow_links,

@@ -18,6 +18,7 @@ from defectkit.errors import DatasetError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
+from defectkit.object_stores import FilePath, locate
 from defectkit.regions import Region
 from defectkit.seals import SealError, check_tables, hash_table, read_sealed, warn_if_not_sealed
 from defectkit.tables import read_table
@@ -26,6 +27,7 @@ from defectkit.vocabulary import ANY_DEFECT, LabelKind, Split
 if TYPE_CHECKING:
     import pandas as pd
 
+IF_GONE = "Bring it back, or run 'defectkit prepare' again."
 SCOPE_TABLE = "scope.csv"
 """The regions to inspect and the ignored pixels: ``image_id,kind,shape``, kind roi or ignored. A
 row of the kind roi without an image id is about all images. Only where there are any."""
@@ -43,7 +45,7 @@ class ImageRecord:
     """
 
     image_id: str
-    path: Path
+    path: FilePath
     height: int
     width: int
     channels: int
@@ -65,10 +67,11 @@ class ImageRecord:
         """Read the pixels as (H, W, channels) uint8; 1, 3 or the image's own number of channels.
 
         Raises:
-            ImageError: the file cannot be read.
+            ImageError: the file cannot be read, or is gone.
+            StoreError: its store does not give it.
             DatasetError: it is no longer the file it was prepared from.
         """
-        content = read_image_bytes(self.path)
+        content = read_image_bytes(self.path, if_gone=IF_GONE)
         image = decode_image(content, name=str(self.path), pixels=self.pixels)
         image = convert_channels(image, channels)
         if image.shape[:2] != (self.height, self.width):
@@ -132,7 +135,7 @@ class StoredRecords(Sequence[ImageRecord]):
         if isinstance(place, slice):
             return replace(self, numbers=self.numbers[place])
         fields = self.table.fields(int(self.numbers[place]))
-        path = self.folder / fields.pop("path")
+        path = locate(fields.pop("path"), self.folder)
         return ImageRecord(path=path, pixels=self.pixels, **fields)
 
     def __eq__(self, other: object) -> bool:

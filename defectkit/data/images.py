@@ -6,7 +6,7 @@ Training and inspection read images by the same rules: those of ``stored_image``
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -19,36 +19,40 @@ from defectkit.data.image_kinds import MAX_BYTES
 from defectkit.data.image_pages import decode_stored, read_opened
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.stored_image import read_stored_size, tidy
-from defectkit.errors import ImageError
+from defectkit.errors import ImageError, StoreError
 from defectkit.files import open_limited, read_limited, write_bytes
 from defectkit.memory import check_memory
-from defectkit.object_stores import StoredObject
+from defectkit.object_stores import FilePath, StoredObject
 
 BAND = 256
 """Number of rows of an image whose channels are reversed at a time."""
 
 
-def read_image(path: Path | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
+def read_image(path: FilePath | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
     """Read one image file as (H, W) or (H, W, C) uint8, C 2 to 16, 3 being RGB.
 
     Raises:
         ImageError: the file is missing, not an image, damaged, truncated or too large.
+        StoreError: as ``read_image_bytes``.
     """
     return decode_image(read_image_bytes(path), name=str(path), pixels=pixels)
 
 
-def read_image_bytes(path: Path | str | StoredObject) -> bytes:
+def read_image_bytes(path: FilePath | str, *, if_gone: str = "") -> bytes:
     """Read the bytes of an image file, or of an object of a store.
 
+    ``if_gone`` is the way out where it is missing.
+
     Raises:
-        ImageError: it is missing or too large, or the store does not give it.
+        ImageError: it is missing or too large.
+        StoreError: the store does not give it.
     """
     try:
         if isinstance(path, StoredObject):
             return path.read(MAX_BYTES)
         return read_limited(path, MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, if_gone) from error
 
 
 def decode_image(content: bytes, *, name: str, pixels: PixelFormat = EIGHT_BITS) -> Image:
@@ -57,8 +61,8 @@ def decode_image(content: bytes, *, name: str, pixels: PixelFormat = EIGHT_BITS)
     return pixels.to_8_bits(stored.values, name=name)
 
 
-ImageSource = StoredPixels | Pillow.Image | Path | str
-"""An image in memory, of NumPy or Pillow, or the path of an image file."""
+ImageSource = StoredPixels | Pillow.Image | FilePath | str
+"""An image in memory, of NumPy or Pillow, or the path of an image file, or an object of a store."""
 
 
 def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
@@ -72,7 +76,7 @@ def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
     """
     name = "the image"
     match image:
-        case str() | Path():
+        case str() | Path() | StoredObject():
             name = str(image)
             content = read_image_bytes(image)
             stored = decode_stored(content, name=name, pages=pixels.pages)
@@ -96,7 +100,7 @@ def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
         raise ImageError(f"{name} must be {wanted} uint8 but got {got}.")
     check_memory(values.nbytes, what=f"{name}: copying the pixels")
     values = tidy(values, name)
-    in_memory = not isinstance(image, str | Path)
+    in_memory = not isinstance(image, str | Path | StoredObject)
     if in_memory and values.dtype != np.uint8 and pixels.window is None:
         raise ImageError(
             f"{name}: {values.dtype} pixels have no defined white, since the model was trained on "
@@ -105,19 +109,26 @@ def read_given(image: ImageSource, channels: int, pixels: PixelFormat) -> Image:
     return convert_channels(pixels.to_8_bits(values, name=name), channels)
 
 
-def read_image_size(path: Path | str) -> ImageSize:
+def read_image_size(path: FilePath | str) -> ImageSize:
     """Return the (height, width) that ``read_image`` gives, from the file's header alone.
+
+    An object of a store is read as a whole: where its header lies is not known.
 
     Raises:
         ImageError: the file is missing, not an image or too large.
+        StoreError: as ``read_image_bytes``.
     """
+    opened: BinaryIO
     try:
-        opened = open_limited(path, MAX_BYTES)
+        if isinstance(path, StoredObject):
+            opened = io.BytesIO(path.read(MAX_BYTES))
+        else:
+            opened = open_limited(path, MAX_BYTES)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     try:
         with opened as handle:
-            return read_stored_size(Path(path), handle)
+            return read_stored_size(str(path), handle)
     except OSError as error:
         raise _unreadable(path, error) from error
     except (SyntaxError, ValueError, TypeError, OverflowError) as error:  # broken tags
@@ -210,5 +221,9 @@ def encode_jpeg(image: Image) -> memoryview:
     return buffer.getbuffer()
 
 
-def _unreadable(path: Path | str | StoredObject, error: Exception) -> ImageError:
-    return ImageError(f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}.")
+def _unreadable(path: FilePath | str, error: Exception, if_gone: str = "") -> ImageError:
+    told = f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}."
+    if isinstance(path, StoredObject) and not isinstance(error, FileNotFoundError | ValueError):
+        return StoreError(f"{told} Check the connection and the credentials.")
+    gone = isinstance(error, FileNotFoundError) and if_gone
+    return ImageError(f"{told} {if_gone}" if gone else told)

@@ -17,6 +17,7 @@ from defectkit.data.image_kinds import IMAGE_SUFFIXES
 from defectkit.data.mask_images import read_mask
 from defectkit.errors import DatasetError, ImageError, LabelError
 from defectkit.labels.scope import decode_roi, encode_roi, format_box, parse_box
+from defectkit.object_stores import FilePath, StoredObject
 
 ENDINGS = ("_roi", "_mask")
 """What the name of a mask may have more than that of its image."""
@@ -46,10 +47,12 @@ class RoiSource:
         counts = Counter(end for image in images for end in _ends(image)) if self.masks else {}
         return replace(self, shared=frozenset(end for end, count in counts.items() if count > 1))
 
-    def has_mask(self, path: Path) -> bool:
+    def has_mask(self, path: FilePath) -> bool:
         """Return whether ``path`` is one of the masks, and so no image to inspect."""
+        if not self.files or not isinstance(path, Path):
+            return False
         # Unlike Path.resolve, realpath raises nothing for a link that leads in a circle.
-        return bool(self.files) and Path(os.path.realpath(path)) in self.files
+        return Path(os.path.realpath(path)) in self.files
 
     def choose(self, path: Path) -> str:
         """Return what the region of an image is read from, for ``read_roi``: a box or a file.
@@ -86,6 +89,11 @@ def open_roi(given: str) -> RoiSource:
     """
     if parse_box(given) is not None:
         return RoiSource(given)
+    if stored := StoredObject.named(given):
+        raise DatasetError(
+            f"--roi {stored} is on an object store, where no masks of regions are read. Copy them "
+            "to a folder, and name that."
+        )
     path, is_folder, is_file = Path(given), False, False
     with suppress(OSError):  # a name that no file can have
         is_folder, is_file = path.is_dir(), path.is_file()

@@ -10,7 +10,6 @@
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import cv2
@@ -65,7 +64,7 @@ class StoredImage:
     notes: tuple[PixelNote, ...] = ()
 
 
-def read_stored_size(path: Path, handle: BinaryIO) -> ImageSize:
+def read_stored_size(name: str, handle: BinaryIO) -> ImageSize:
     """Return the (height, width) of the image of the first image in a file, from the header alone.
 
     Raises:
@@ -75,14 +74,14 @@ def read_stored_size(path: Path, handle: BinaryIO) -> ImageSize:
     start = handle.read(16)
     handle.seek(0)
     if is_npy(start):
-        return npy_header(handle, str(path)).size
+        return npy_header(handle, name).size
     try:
-        opened = open_image(handle, str(path))
+        opened = open_image(handle, name)
     except ImageError:
         if not is_tiff(start):
             raise
         handle.seek(0)
-        return tiff_size(handle, str(path))
+        return tiff_size(handle, name)
     with opened:
         width, height = opened.size
         # Not PngImageFile's own, which decodes the image in search of it.

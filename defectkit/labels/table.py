@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defectkit.errors import LabelError
 from defectkit.labels.outlines import Outline
+from defectkit.object_stores import FilePath
 from defectkit.vocabulary import GOOD_WORDS, LabelKind
 
 MAX_ID_BYTES = 255
@@ -100,7 +101,7 @@ class LabelTable:
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
     empty_files: dict[str, str] = field(default_factory=dict)
-    image_root: Path | None = None
+    image_root: FilePath | None = None
 
 
 @lru_cache(maxsize=4096)

@@ -1,12 +1,11 @@
 """How the labels number the pixels: decided before the images are examined, checked afterwards."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from defectkit.arrays import ImageSize
 from defectkit.data.images import read_image_size
-from defectkit.errors import ImageError, LabelError
+from defectkit.errors import ImageError, LabelError, StoreError
 from defectkit.labels.outlines import Polygons
 from defectkit.labels.polygon_convention import why_pixels
 from defectkit.labels.rle_convention import (
@@ -15,6 +14,7 @@ from defectkit.labels.rle_convention import (
     refuse_base_contradiction,
 )
 from defectkit.labels.table import LabelRow
+from defectkit.object_stores import FilePath
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.matching import Matching
@@ -50,14 +50,16 @@ def sample_rows(images: Sequence[MatchedImage]) -> list[tuple[LabelRow, ImageSiz
 
     At most ``MAX_SAMPLED_IMAGES`` headers are read. Unreadable images are left out here: they are
     reported when they are examined.
+
+    Raises:
+        StoreError: the store of an image does not give it.
     """
     defective = [
         (image.path, rows) for image in images if (rows := [r for r in image.rows if r.rle])
     ]
     samples = []
     for path, rows in defective[:: max(1, -(-len(defective) // MAX_SAMPLED_IMAGES))]:
-        with suppress(ImageError):
-            shape = read_image_size(path)
+        if shape := _size_of(path):
             samples += [(row, shape) for row in rows[:MAX_SAMPLED_ROWS]]
     return samples
 
@@ -91,6 +93,9 @@ def sample_polygons(images: Sequence[MatchedImage]) -> Iterator[tuple[Polygons, 
     """Yield polygons from images spread over all ``images``, with (height, width).
 
     At most ``MAX_SAMPLED_IMAGES`` headers are read, where the labels do not give the size.
+
+    Raises:
+        StoreError: as ``sample_rows``.
     """
     labeled = [
         (image.path, outlines)
@@ -98,9 +103,18 @@ def sample_polygons(images: Sequence[MatchedImage]) -> Iterator[tuple[Polygons, 
         if (outlines := [row.outline for row in image.rows if isinstance(row.outline, Polygons)])
     ]
     for path, outlines in labeled[:: max(1, -(-len(labeled) // MAX_SAMPLED_IMAGES))]:
-        with suppress(ImageError):
-            size = outlines[0].size or read_image_size(path)
+        if size := outlines[0].size or _size_of(path):
             yield from ((outline, size) for outline in outlines[:MAX_SAMPLED_POLYGONS])
+
+
+def _size_of(path: FilePath) -> ImageSize | None:
+    """Return the (height, width) of an image, None for one that cannot be read."""
+    try:
+        return read_image_size(path)
+    except StoreError:  # Waiting for each of the others would take minutes.
+        raise
+    except ImageError:
+        return None
 
 
 def _name_pixels(row: LabelRow) -> LabelRow:

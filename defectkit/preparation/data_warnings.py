@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
+from defectkit.object_stores import FilePath
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.grouping import Grouping
 from defectkit.preparation.leaks.find import LeakSearch
@@ -126,8 +126,8 @@ def _describe_unlisted(matching: Matching) -> str:
     return f"{len(images)} images in the folder are not listed ({names})"
 
 
-def _relative(paths: Sequence[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+def _relative(paths: Sequence[FilePath], folder: FilePath) -> list[str]:
+    return [path.relative_to(str(folder)).as_posix() for path in paths]
 
 
 def _warn_about_scopes(facts: Sequence[Facts]) -> list[str]:

@@ -15,7 +15,7 @@ from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.roi_source import read_roi
-from defectkit.errors import ImageError, LabelError, MemoryShortageError
+from defectkit.errors import ImageError, LabelError, MemoryShortageError, StoreError
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
@@ -54,6 +54,7 @@ def examine_image(
 
     Raises:
         MemoryShortageError: there is too little memory, which is no problem of the image.
+        StoreError: its store does not give it, which is none either.
     """
     try:
         content = read_image_bytes(image.path)
@@ -63,7 +64,7 @@ def examine_image(
             return ImageFacts(image_id=image.image_id, path=image.path, levels=levels)
         values = pixels.to_8_bits(stored.values, name=image.path.name)
         roi = read_roi(image.roi, values.shape[:2]) if image.roi else ""
-    except MemoryShortageError:
+    except (MemoryShortageError, StoreError):
         raise
     except (ImageError, LabelError) as error:
         return _cannot_be_read(image, str(error))

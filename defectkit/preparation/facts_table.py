@@ -4,7 +4,6 @@ import json
 from array import array
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.labels.ledger import LedgerRow
+from defectkit.object_stores import FilePath
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.ledger_column import LedgerColumn
 from defectkit.preparation.matched_image import MatchedImage
@@ -169,7 +169,7 @@ class StoredFacts:
         return self.image.image_id
 
     @property
-    def path(self) -> Path:
+    def path(self) -> FilePath:
         """The image file."""
         return self.image.path
 

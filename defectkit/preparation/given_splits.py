@@ -12,6 +12,7 @@ from defectkit.errors import LabelError
 from defectkit.labels.formats.untrusted_files import read_limited_bytes
 from defectkit.labels.outlines import RleMask
 from defectkit.labels.table import LabelRow, LabelTable
+from defectkit.object_stores import FilePath
 from defectkit.preparation.file_tree import split_of
 from defectkit.vocabulary import SPLIT_WORDS, SPLITS, Split
 
@@ -20,7 +21,7 @@ MAX_YAML_BYTES = 2**24
 MAX_LIST_BYTES = 2**28
 
 
-def read_split_folders(file: Path | None, root: Path) -> dict[str, Split]:
+def read_split_folders(file: Path | None, root: FilePath) -> dict[str, Split]:
     """Return the split of each folder or image that a YAML of YOLO names, by its path in ``root``.
 
     It may name text files with the paths of images too. What is in two splits is left out.
@@ -42,8 +43,8 @@ def read_split_folders(file: Path | None, root: Path) -> dict[str, Split]:
         split = SPLIT_WORDS.get(str(key).casefold())
         for text in _texts(value) if split else ():
             for path in _paths(file.parent, text):
-                if path.is_relative_to(root):
-                    name = path.relative_to(root).as_posix()
+                if path.is_relative_to(str(root)):
+                    name = path.relative_to(str(root)).as_posix()
                     folders.setdefault(name, set()).add(split)  # type: ignore[arg-type]
     return {folder: splits.pop() for folder, splits in folders.items() if len(splits) == 1}
 

@@ -1,13 +1,13 @@
 """What ``prepare`` finds out about one image and its labels."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from defectkit.arrays import Image, Int64Array
 from defectkit.data.image_measures import ImageMeasures
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.labels.ledger import LedgerRow
+from defectkit.object_stores import FilePath
 from defectkit.regions import Region
 from defectkit.vocabulary import PixelNote
 
@@ -46,7 +46,7 @@ class ImageFacts:
     """
 
     image_id: str
-    path: Path
+    path: FilePath
     height: int = 0
     width: int = 0
     channels: int = 0

@@ -1,15 +1,15 @@
 """Find the image files of a label table, and never one outside the image folder."""
 
-import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from defectkit.data.image_kinds import is_data
 from defectkit.errors import DefectkitWarning, ImageError
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.file_tree import DRAWN_WORDS, MASK_WORDS, is_named
+from defectkit.preparation.folder_files import ImageFiles, LocalFiles
 from defectkit.preparation.image_names import (
     MOVED,
     NameIndex,
@@ -19,7 +19,7 @@ from defectkit.preparation.image_names import (
     refuse_several,
     split_suffix,
 )
-from defectkit.results_marker import KnownResults
+from defectkit.preparation.stored_files import StoredFiles
 
 NO_IMAGE_WORDS = MASK_WORDS | DRAWN_WORDS
 """The names of folders whose pictures are no images, unless one is named."""
@@ -35,7 +35,7 @@ class FoundImage:
         how: in what the id differs from ``name``; "" if in no more than a missing extension.
     """
 
-    path: Path
+    path: FilePath
     name: str
     how: str = ""
 
@@ -50,12 +50,10 @@ class Listing:
     """The files of a folder.
 
     Attributes:
-        folder: the folder.
         problems: for each file, why its link is not followed, or "".
         names_by_stem: the names of the images by their stems; hidden files are none.
     """
 
-    folder: Path
     problems: dict[str, str]
     names_by_stem: dict[str, list[str]]
 
@@ -68,15 +66,20 @@ class ImageFolder:
     """
 
     def __init__(
-        self, root: Path, *, follow_links: bool = False, not_images: Iterable[Path] = ()
+        self, root: FilePath, *, follow_links: bool = False, not_images: Iterable[Path] = ()
     ) -> None:
-        self.root = Path(os.path.realpath(root))
-        self.follow_links = follow_links
-        real = cache(os.path.realpath)
-        self._not_images: dict[str, set[str]] = {}
-        for path in not_images:
-            self._not_images.setdefault(real(path.parent), set()).add(path.name)
-        self._results = KnownResults()
+        """Open a folder, or what lies below a prefix of a store.
+
+        Raises:
+            DatasetError: the store does not list it, or there is nothing.
+            MissingPackageError: the package that reads the store is not installed.
+        """
+        self._files: ImageFiles = (
+            StoredFiles(root)
+            if isinstance(root, StoredObject)
+            else LocalFiles(root, follow_links=follow_links, not_images=not_images)
+        )
+        self.root = self._files.root
         self._listing = cache(self._list)
         self._find = cache(self._find_uncached)
 
@@ -127,8 +130,17 @@ class ImageFolder:
         """Forget what was listed and found, which of a million images takes half a gigabyte."""
         self._listing.cache_clear()
         self._find.cache_clear()
+        self._files.forget()
         for name in ("_index", "_links_outside"):
             self.__dict__.pop(name, None)
+
+    def path(self, name: str) -> FilePath:
+        """Return the file of a path below the image folder."""
+        return self._files.path(name)
+
+    def beside(self) -> list[FilePath]:
+        """Return the other folders in the one that the image folder lies in."""
+        return self._files.beside()
 
     def listing(self, inner: str) -> Listing:
         """List a folder below the image folder ("" is itself); one outside is empty.
@@ -140,7 +152,7 @@ class ImageFolder:
 
     def subfolders(self, inner: str) -> list[str]:
         """Return the names of the folders in a folder below the image folder, sorted."""
-        return subfolders(self.root / inner)
+        return self._files.subfolders(inner)
 
     def folders(self, top: str = "") -> Iterator[str]:
         """Yield ``top`` and the folders below it that may have images, each once.
@@ -151,7 +163,7 @@ class ImageFolder:
         waiting, seen = [top], set()
         while waiting:
             inner = waiting.pop()
-            real = os.path.realpath(self.root / inner)
+            real = self._files.real(inner)
             if real in seen:
                 continue
             seen.add(real)
@@ -162,11 +174,9 @@ class ImageFolder:
                 continue
             yield inner
             for name in reversed(self.subfolders(inner)):
-                if is_named(name, NO_IMAGE_WORDS):
-                    continue
-                path = self.root / inner / name
-                if not path.is_symlink() or (self.follow_links and self._is_outside(path)):
-                    waiting.append(f"{inner}/{name}" if inner else name)
+                below = f"{inner}/{name}" if inner else name
+                if not is_named(name, NO_IMAGE_WORDS) and self._files.is_searched(below):
+                    waiting.append(below)
 
     def _find_uncached(self, image_id: str) -> FoundImage | ImageError:
         try:
@@ -185,7 +195,7 @@ class ImageFolder:
         inner, _, own = name.rpartition("/")
         if problem := self.listing(inner).problems[own]:
             raise ImageError(problem)
-        return FoundImage(self.root / name, name, describe_difference(image_id, name))
+        return FoundImage(self.path(name), name, describe_difference(image_id, name))
 
     def _hint_at_links(self) -> str:
         if not self._links_outside:
@@ -204,62 +214,21 @@ class ImageFolder:
     @cached_property
     def _links_outside(self) -> list[str]:
         return [
-            f"{inner}/{name}" if inner else name
+            below
             for inner in self.folders()
             for name in self.subfolders(inner)
-            if self._leads_outside(self.root / inner / name)
+            if self._files.leads_outside(below := f"{inner}/{name}" if inner else name)
         ]
 
     def _list(self, inner: str) -> Listing:
-        folder = self.root / inner
         try:
-            return self._list_folder(folder)
+            problems = self._files.problems(inner)
         except OSError as error:
+            folder = self.path(inner)
             raise ImageError(f"cannot list the folder {folder}: {error.strerror}") from error
-
-    def _list_folder(self, folder: Path) -> Listing:
-        problems: dict[str, str] = {}
         names_by_stem: dict[str, list[str]] = {}
-        if folder.is_dir() and not self._leads_outside(folder):
-            not_images = self._not_images.get(os.path.realpath(folder), set())
-            with os.scandir(folder) as entries:
-                problems = {
-                    entry.name: self._problem(entry)
-                    for entry in entries
-                    if entry.name not in not_images
-                    and _is_file(entry)
-                    and entry.path not in self._results
-                }
-            for name in sorted(problems):
-                stem, suffix = split_suffix(name)
-                if suffix and not name.startswith("."):
-                    names_by_stem.setdefault(stem, []).append(name)
-        return Listing(folder, problems, names_by_stem)
-
-    def _problem(self, entry: os.DirEntry[str]) -> str:
-        if not entry.is_symlink():
-            return ""
-        if self._leads_outside(Path(entry.path)):
-            return "the file is a link to outside the image folder; --follow-links reads it"
-        return "" if entry.is_file() else "the file is a link to one that does not exist"
-
-    def _leads_outside(self, path: Path) -> bool:
-        return not self.follow_links and self._is_outside(path)
-
-    def _is_outside(self, path: Path) -> bool:
-        return not Path(os.path.realpath(path)).is_relative_to(self.root)
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Return whether it is a file, or a link to one that is missing."""
-    return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without hidden and the system's own."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir()]
-    except OSError:  # Nothing can be found in it.
-        return []
-    return sorted(filter(is_data, names))
+        for name in sorted(problems):
+            stem, suffix = split_suffix(name)
+            if suffix and not name.startswith("."):
+                names_by_stem.setdefault(stem, []).append(name)
+        return Listing(problems, names_by_stem)

@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
 
 from defectkit.data.image_kinds import IMAGE_SUFFIXES
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.file_tree import own_parts
 
 IMAGE_ENDINGS = ("_image", "_img", "_rgb", "_sat", "_orig", "_original", "_leftimg8bit")
@@ -28,10 +29,12 @@ class IndexedImage:
 class ImageIndex:
     """Images by name, below one folder; ``root`` is the deepest folder that has all of them."""
 
-    def __init__(self, base: Path, files: Iterable[Path]) -> None:
-        names = [file.relative_to(base).as_posix() for file in files]
+    def __init__(self, base: FilePath, files: Iterable[Path]) -> None:
+        """Index files below a folder, or the keys of objects below a prefix of a store."""
+        stored = isinstance(base, StoredObject)
+        names = [(file if stored else file.relative_to(str(base))).as_posix() for file in files]
         inner = _common_folder(names)
-        self.root = base / inner
+        self.root: FilePath = base / inner
         self.images = [
             IndexedImage(name.removeprefix(f"{inner}/"), PurePosixPath(name).parts[:-1])
             for name in names

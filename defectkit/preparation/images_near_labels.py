@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from defectkit.data.image_kinds import is_data
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.file_tree import (
     LABEL_WORDS,
     MASK_WORDS,
@@ -14,13 +15,14 @@ from defectkit.preparation.file_tree import (
 )
 from defectkit.preparation.image_index import ImageIndex
 from defectkit.preparation.mask_files import divide_pictures, is_picture
+from defectkit.preparation.stored_files import StoredFiles
 from defectkit.vocabulary import SPLIT_WORDS
 
 
 def index_images_near(
     source: Path,
     files: Sequence[Path],
-    images: Path | None,
+    images: FilePath | None,
     *,
     not_images: Collection[Path] = (),
 ) -> tuple[Path, ImageIndex]:
@@ -29,6 +31,9 @@ def index_images_near(
     They are those in ``images``; or among the ``files`` of ``source``; or near it, in folders that
     are named so. The folder to compare the folders of labels and images with comes first.
     """
+    if isinstance(images, StoredObject):
+        keys = [Path(key) for key in StoredFiles(images).names()]
+        return source, ImageIndex(images, _photos(Path(), keys))
     if images:
         return source, ImageIndex(
             images, _photos(images, list_files(images, links=True), not_images)

@@ -2,7 +2,8 @@
 
 ``facts.csv`` gets a row for each image that is examined. Its key is the hash of all that the facts
 depend on: the rows and corrections of the image, how they are read, the size and the time of its
-file, and the version of defectkit and of its packages. So facts that do not fit any more are never
+file, or the size and the hash of its object of a store, and the version of defectkit and of its
+packages. So facts that do not fit any more are never
 taken, whatever was changed meanwhile.
 """
 
@@ -17,6 +18,7 @@ from defectkit.files import sha256_bytes
 from defectkit.growing_csv import GrowingCsv, read_whole_rows
 from defectkit.labels.read_options import ReadOptions
 from defectkit.labels.rle_convention import RleConvention
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.examine import examine_image
 from defectkit.preparation.facts_records import read_facts, write_facts
 from defectkit.preparation.image_facts import ImageFacts
@@ -118,8 +120,13 @@ def _check(key: str, text: str) -> str:
     return hashlib.sha256(f"{key} {text}".encode()).hexdigest()[:16]
 
 
-def _state_of(path: Path | str) -> tuple[int, int] | None:
-    """Return the size and the time of a file; None where there is none."""
+def _state_of(path: FilePath | str) -> tuple[int, int] | None:
+    """Return the size and the time of a file; None where there is none, or no file.
+
+    Of an object of a store the image itself has the version.
+    """
+    if isinstance(path, StoredObject):
+        return None
     try:
         status = Path(path).stat()
     except (OSError, ValueError):

@@ -8,6 +8,7 @@ from typing import get_args
 
 from defectkit.errors import LabelError
 from defectkit.labels.formats import yolo
+from defectkit.object_stores import FilePath
 from defectkit.preparation.file_formats import (
     NOT_LABELS,
     TEXT_SUFFIXES,
@@ -69,7 +70,7 @@ class FoundLabels:
 
 
 def find_labels(
-    source: Path, asked: LabelFormatOption = "auto", images: Path | None = None
+    source: Path, asked: LabelFormatOption = "auto", images: FilePath | None = None
 ) -> FoundLabels:
     """Find the labels in the format ``asked``, or of the one that there is.
 
@@ -90,7 +91,7 @@ def find_labels(
     return _find_in_folder(source, asked, images)
 
 
-def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None) -> FoundLabels:
+def _find_in_folder(source: Path, asked: LabelFormatOption, images: FilePath | None) -> FoundLabels:
     results = KnownResults()
     files = [file for file in list_files(source) if file not in results]
     wanted = [kind for kind in get_args(LabelFormat) if asked in ("auto", kind)]
@@ -109,8 +110,7 @@ def _find_in_folder(source: Path, asked: LabelFormatOption, images: Path | None)
         what = "labels" if asked == "auto" else f"labels of the format {asked}"
         raise LabelError(
             f"{source} has no {what} (CSV, COCO, mask images, labelme, VOC, YOLO, CVAT, VIA "
-            "or Label Studio). "
-            f"{_hint(source, files)}"
+            f"or Label Studio). {_hint(source, files)}"
             "Name the file or the folder that has them, or the format with --format."
         )
     kinds, notes = _without_files_about_images(kinds)
@@ -271,7 +271,7 @@ def _place(source: Path, files: Sequence[Path]) -> Path:
 
 
 def _find_masks(
-    source: Path, files: Sequence[Path], images: Path | None, *, certain: bool
+    source: Path, files: Sequence[Path], images: FilePath | None, *, certain: bool
 ) -> FoundLabels | None:
     """Find masks by names and folders; if there are none, and not ``certain``, all pictures are."""
     pictures = [file for file in files if is_picture(file)]

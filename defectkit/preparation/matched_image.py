@@ -1,10 +1,12 @@
 """An image of a dataset, before it is read."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Self
 
 from defectkit.labels.corrections import Correction
 from defectkit.labels.table import LabelRow
+from defectkit.object_stores import FilePath, StoredObject, locate
 
 
 # Without slots it travels between processes in half of the time.
@@ -13,7 +15,7 @@ class MatchedImage:
     """An image file, the rows of the label table about it, and where its ``roi`` is read from.
 
     ``corrections`` change what the rows say. ``file`` is the path as text, in a third of the
-    memory.
+    memory; ``version`` is that of an object of a store, when it was listed.
     """
 
     image_id: str
@@ -21,8 +23,15 @@ class MatchedImage:
     rows: tuple[LabelRow, ...] = ()
     roi: str = ""
     corrections: tuple[Correction, ...] = ()
+    version: str = ""
+
+    @classmethod
+    def of(cls, image_id: str, path: FilePath, rows: Sequence[LabelRow] = ()) -> Self:
+        """Return the image of a file, or of an object of a store."""
+        version = path.version if isinstance(path, StoredObject) else ""
+        return cls(image_id, str(path), tuple(rows), version=version)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> FilePath:
         """The image file."""
-        return Path(self.file)
+        return locate(self.file)

@@ -9,6 +9,7 @@ from defectkit.labels.formats.csv_table import read_meta
 from defectkit.labels.ledger import LedgerRow, why_refused_with_image
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelRow, LabelTable, RefusedRow
+from defectkit.object_stores import FilePath
 from defectkit.preparation.given_splits import is_defect
 from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import split_words_of
@@ -87,7 +88,7 @@ def find_images(
     source: Path,
     label_format: LabelFormatOption,
     *,
-    images: Path | None,
+    images: FilePath | None,
     meta: Path | None,
     use_unlisted: bool,
     follow_links: bool = False,
@@ -98,7 +99,8 @@ def find_images(
     Args:
         source: the file or folder of the labels.
         label_format: their format, or ``auto``.
-        images: the folder of the images; by default it is looked for near the labels.
+        images: the folder of the images, also of a store; by default it is looked for near the
+            labels.
         meta: a CSV with further cells for images; those it lists alone are good ones.
         use_unlisted: take images that nothing lists as good ones.
         follow_links: read images also through links that lead out of their folder.
@@ -224,7 +226,7 @@ def _add_subject(matching: Matching, subject: _Subject) -> None:
                 replace(row, image_id=shown, note="; ".join(filter(None, [note, row.note])))
                 for row in rows
             ]
-        matching.images.append(MatchedImage(image_id, str(image.path), tuple(rows)))
+        matching.images.append(MatchedImage.of(image_id, image.path, rows))
         matching.cells[image_id] = dict(matching.table.meta.get(subject.image_id, {}))
         matching.found_otherwise[subject.how.partition(";")[0]] += 1
 
@@ -262,7 +264,7 @@ def _add_listed(
                 added.add(image.name)
                 continue
             ids[file] = _final_id(matching, image_id, image, image.how)
-            matching.images.append(MatchedImage(ids[file], file))
+            matching.images.append(MatchedImage.of(ids[file], image.path))
             matching.cells[ids[file]] = {}
             matching.found_otherwise[image.how] += 1
             added.add(image.name)
@@ -275,11 +277,11 @@ def _add_unlisted(matching: Matching) -> None:
     """Add the unlisted images as good ones; their ids are written as those of the listed ones."""
     with_suffix = any(image.image_id.endswith(image.path.name) for image in matching.images)
     for path in matching.unlisted.images:
-        name = path.relative_to(matching.folder.root)
+        name = path.relative_to(str(matching.folder.root))
         image_id = name.as_posix() if with_suffix else name.with_suffix("").as_posix()
         if image_id in matching.cells:
             image_id = name.as_posix()
-        matching.images.append(MatchedImage(image_id, str(path)))
+        matching.images.append(MatchedImage.of(image_id, path))
         matching.cells[image_id] = dict(matching.table.meta.get(name.as_posix(), {}))
 
 

@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from defectkit.errors import DatasetError, ImageError
+from defectkit.object_stores import FilePath
 from defectkit.preparation.file_tree import (
     IMAGE_WORDS,
     LABEL_WORDS,
@@ -15,7 +16,8 @@ from defectkit.preparation.file_tree import (
     split_of,
     split_words,
 )
-from defectkit.preparation.image_folder import FoundImage, ImageFolder, subfolders
+from defectkit.preparation.folder_files import subfolders
+from defectkit.preparation.image_folder import FoundImage, ImageFolder
 from defectkit.preparation.image_names import NoSuchImageError
 from defectkit.vocabulary import SPLIT_WORDS
 
@@ -29,7 +31,7 @@ NEARLY_ALL = 0.9
 
 def open_image_folder(
     labels: Path,
-    images: Path | None,
+    images: FilePath | None,
     image_ids: Sequence[str],
     parents: Sequence[Path] | None = None,
     *,
@@ -45,7 +47,7 @@ def open_image_folder(
 
     Args:
         labels: the file or folder of the labels, for messages.
-        images: the folder that the user named.
+        images: the folder that the user named, also of a store.
         image_ids: the images that the labels name.
         parents: folders near the labels.
         label_files: the names of label files about one image each, which images may be called as.
@@ -53,13 +55,14 @@ def open_image_folder(
         follow_links: whether links may lead out of the folder.
 
     Raises:
-        DatasetError: ``images`` is not a folder, no image of the table is in the folder, or several
-            folders have them.
+        DatasetError: ``images`` is not a folder or cannot be listed, no image of the table is in
+            the folder, or several folders have them.
     """
-    if images is not None and not images.is_dir():
+    if isinstance(images, Path) and not images.is_dir():
         raise DatasetError(f"--images {images} is not a folder.")
-    named, around = ([], [images]) if images else _places_near(parents or [labels.parent])
-    places = [*named, *around]
+    named, others = ([], []) if images else _places_near(parents or [labels.parent])
+    around: list[FilePath] = [images] if images else [*others]
+    places: list[FilePath] = [*named, *around]
     open_folder = cache(
         partial(ImageFolder, follow_links=follow_links, not_images=tuple(not_images))
     )
@@ -69,8 +72,13 @@ def open_image_folder(
         return open_folder(_of_own_split(labels, fitting))
     some = [*image_ids[:IDS_TO_TRY], *filter(None, label_files[:IDS_TO_TRY])]
     searched = [one for one in folders[len(named) :] if images or _may_search(labels, one)]
-    near = list(map(open_folder, fitting))
-    best = _choose(near, folders[: len(named)], folders[len(named) :], searched, some)
+    best = _choose(
+        list(map(open_folder, fitting)),
+        folders[: len(named)],
+        folders[len(named) :],
+        searched,
+        some,
+    )
     if some and not (_knows(best.find, some) or _knows(best.find, image_ids)):
         raise DatasetError(_why_none(labels, places, best, image_ids))
     return best
@@ -158,7 +166,7 @@ def _of_own_split(labels: Path, places: Sequence[Path]) -> Path:
 
 
 def _is_in(folder: ImageFolder, other: ImageFolder) -> bool:
-    return folder.root.is_relative_to(other.root)
+    return folder.root.is_relative_to(str(other.root))
 
 
 def _places_near(parents: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -190,9 +198,9 @@ def _may_search(labels: Path, folder: ImageFolder) -> bool:
 
 def _find(
     find: Callable[[str], FoundImage | None], image_ids: Iterable[str], *, moved: bool = True
-) -> set[Path]:
+) -> set[FilePath]:
     """Return the files of ids; without ``moved``, only those whose folders are as written."""
-    files = set()
+    files: set[FilePath] = set()
     for image_id in image_ids:
         with suppress(ImageError):
             if (image := find(image_id)) and (moved or not image.is_moved):
@@ -214,7 +222,7 @@ def _knows(find: Callable[[str], FoundImage | None], image_ids: Iterable[str]) -
 
 
 def _why_none(
-    labels: Path, places: Sequence[Path], folder: ImageFolder, image_ids: Sequence[str]
+    labels: Path, places: Sequence[FilePath], folder: ImageFolder, image_ids: Sequence[str]
 ) -> str:
     hint = ""
     try:

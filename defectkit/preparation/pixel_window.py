@@ -9,7 +9,6 @@ of all images serves (``Levels``), and ``settle_window`` replaces it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from defectkit.data.image_pages import decode_stored
 from defectkit.data.images import read_image_bytes
 from defectkit.data.pixel_format import MAX_16_BIT, PixelFormat
 from defectkit.errors import DatasetError
+from defectkit.object_stores import FilePath
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.image_facts import ImageFacts
 from defectkit.preparation.prepared_image import PreparedImage
@@ -123,7 +123,7 @@ def _camera_window(highest: int) -> tuple[int, int]:
     return 0, 2 ** next(depth for depth in DEPTHS if highest < 2**depth) - 1
 
 
-def _count_levels(path: Path, *, pages: PagesOption) -> Int64Array:
+def _count_levels(path: FilePath, *, pages: PagesOption) -> Int64Array:
     stored = decode_stored(read_image_bytes(path), name=path.name, pages=pages)
     return np.bincount(stored.values.ravel())
 

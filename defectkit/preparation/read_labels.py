@@ -18,6 +18,7 @@ from defectkit.labels.formats.voc import read_voc
 from defectkit.labels.formats.yolo import read_yolo
 from defectkit.labels.read_options import DEFAULT_OPTIONS, ReadOptions
 from defectkit.labels.table import LabelTable
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.file_formats import TEXT_SUFFIXES
 from defectkit.preparation.file_tree import list_files, split_in, split_of
 from defectkit.preparation.given_splits import YAML_NAMES, give_splits, read_split_folders
@@ -41,7 +42,7 @@ def read_labels(
     source: Path,
     asked: LabelFormatOption = "auto",
     options: ReadOptions = DEFAULT_OPTIONS,
-    images: Path | None = None,
+    images: FilePath | None = None,
 ) -> tuple[LabelFormat, LabelTable]:
     """Read the labels of a file or folder in the format ``asked``, or that is detected.
 
@@ -76,6 +77,11 @@ def read_labels(
 
 
 def _check_source(source: Path) -> None:
+    if stored := StoredObject.named(source):
+        raise LabelError(
+            f"{stored} is on an object store, but labels and masks are read from files alone. Copy "
+            "them to a folder; the images may stay where they are (--images)."
+        )
     try:
         source.stat()
     except (OSError, ValueError) as error:  # ValueError: a null character

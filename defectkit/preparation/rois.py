@@ -7,6 +7,7 @@ from pathlib import Path
 from defectkit.data.roi_source import open_roi
 from defectkit.errors import DatasetError
 from defectkit.labels.scope import parse_box
+from defectkit.object_stores import FilePath
 from defectkit.preparation.matched_image import MatchedImage
 from defectkit.preparation.matching import Matching
 
@@ -49,8 +50,10 @@ def choose_rois(matching: Matching, given: str | None) -> None:
         )
 
 
-def _below(path: Path, folder: Path) -> Path:
-    return path.relative_to(folder) if path.is_relative_to(folder) else path
+def _below(path: FilePath, folder: FilePath) -> Path:
+    if isinstance(path, Path) and not path.is_relative_to(str(folder)):
+        return path
+    return path.relative_to(str(folder))
 
 
 def _find_column(matching: Matching) -> str | None:

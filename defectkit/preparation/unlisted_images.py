@@ -4,10 +4,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from defectkit.object_stores import FilePath
 from defectkit.preparation.file_tree import BAD_WORDS, is_named, own_parts
-from defectkit.preparation.image_folder import ImageFolder, Listing, subfolders
+from defectkit.preparation.image_folder import ImageFolder, Listing
 from defectkit.preparation.image_names import split_suffix
 from defectkit.vocabulary import GOOD_WORDS, SPLIT_WORDS
 
@@ -30,10 +30,10 @@ class Unlisted:
         beside: folders of good images beside the image folder itself, which are not in it.
     """
 
-    images: tuple[Path, ...] = ()
-    doubtful: tuple[Path, ...] = ()
-    defective: tuple[Path, ...] = ()
-    beside: tuple[Path, ...] = ()
+    images: tuple[FilePath, ...] = ()
+    doubtful: tuple[FilePath, ...] = ()
+    defective: tuple[FilePath, ...] = ()
+    beside: tuple[FilePath, ...] = ()
 
 
 def find_unlisted(
@@ -56,9 +56,9 @@ def find_unlisted(
     above = {place for inner in beside for place in _up(inner)}
     good = {inner for place in above for inner in _good_folders_in(folder, place)}
     of_defects = _folders_of_defects(folder, beside - good, listed_names, defects)
-    images: list[Path] = []
-    doubtful: list[Path] = []
-    defective: list[Path] = []
+    images: list[str] = []
+    doubtful: list[str] = []
+    defective: list[str] = []
     for inner in beside | good:
         listing, taken = folder.listing(inner), listed_names.get(inner, set())
         for stem, names in listing.names_by_stem.items():
@@ -68,14 +68,16 @@ def find_unlisted(
             for name in inside:
                 chosen = defective if inner in of_defects else images
                 chosen = doubtful if is_doubtful or name not in known else chosen
-                chosen.append(listing.folder / name)
-    parent = folder.root.parent
-    outside = [parent / name for name in subfolders(parent) if is_named(name, GOOD_WORDS)]
+                chosen.append(f"{inner}/{name}" if inner else name)
+
+    def paths(names: Iterable[str]) -> tuple[FilePath, ...]:
+        return tuple(map(folder.path, sorted(names, key=lambda name: name.split("/"))))
+
     return Unlisted(
-        tuple(sorted(images)),
-        tuple(sorted(doubtful)),
-        tuple(sorted(defective)),
-        tuple(path for path in outside if path != folder.root),
+        paths(images),
+        paths(doubtful),
+        paths(defective),
+        tuple(path for path in folder.beside() if is_named(path.name, GOOD_WORDS)),
     )
 
 

@@ -14,6 +14,7 @@ from defectkit.errors import OutputError
 from defectkit.files import check_place, sha256_bytes, sha256_file, write_csv, write_json
 from defectkit.labels.ledger import LedgerRow
 from defectkit.labels.rle_convention import RleConvention
+from defectkit.object_stores import FilePath, StoredObject
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.kept_facts import FACTS
 from defectkit.preparation.leaks.pairs import Leak
@@ -181,8 +182,13 @@ def write_info(folder: Path, info: Mapping[str, Any]) -> None:
     write_json(folder / INFO_FILE, add_seal(content))
 
 
-def relative_path(path: Path, folder: Path) -> str:
-    """Return ``path`` as seen from ``folder``, with forward slashes; absolute where it must be."""
+def relative_path(path: FilePath, folder: Path) -> str:
+    """Return ``path`` as seen from ``folder``, with forward slashes; absolute where it must be.
+
+    The address of an object of a store stays as it is.
+    """
+    if isinstance(path, StoredObject):
+        return str(path)
     parent, name = os.path.split(path)
     return f"{_relative_folder(parent, folder)}/{name}"
 
@@ -218,10 +224,12 @@ def describe_source(path: Path, out: Path, files: Sequence[Path] | None = None) 
 
 
 def _parent(image: PreparedImage) -> str:
-    return os.path.split(image.facts.path)[0]
+    return os.path.split(str(image.facts.path))[0]
 
 
 def _relative_folder(path: str, folder: Path) -> str:
+    if StoredObject.named(path):
+        return path
     try:
         # Both ends resolved: ".." leads out of a link's target, not out of the link.
         relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))

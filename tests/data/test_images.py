@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageFile
+from stores import memory_store
 
 from defectkit.data import image_kinds, stored_image
 from defectkit.data.images import (
@@ -18,13 +19,15 @@ from defectkit.data.images import (
     encode_jpeg,
     encode_png,
     pad_image,
+    read_given,
     read_image,
     read_image_size,
     resize_image,
     write_png,
 )
-from defectkit.data.pixel_format import PixelFormat
-from defectkit.errors import ImageError
+from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
+from defectkit.errors import ImageError, StoreError
+from defectkit.object_stores import StoredObject
 from defectkit.preparation.worker_pool import open_worker_pool
 
 RNG = np.random.default_rng(3)
@@ -499,3 +502,21 @@ def test_a_fast_png_has_every_pixel(tmp_path, shape):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
     before = image.copy()
     assert encode_png(image, overwrite=True) == encode_png(before)
+
+
+def test_an_object_of_a_store_is_read_as_a_file_is(monkeypatch):
+    pytest.importorskip("fsspec", reason="fsspec comes with s3fs, and with torch")
+    stored = StoredObject("memory://bucket/a.png")
+    with memory_store() as store:
+        store.pipe_file("/bucket/a.png", encoded(Image.fromarray(RGB)))
+        assert np.array_equal(read_image(stored), RGB)
+        assert read_image_size(stored) == RGB.shape[:2]
+        assert np.array_equal(read_given(stored, 3, EIGHT_BITS), RGB)
+
+        def fail(*_: object, **__: object) -> None:
+            raise RuntimeError("no answer")
+
+        monkeypatch.setattr(type(store), "cat_file", fail)
+        for read in (read_image, read_image_size):
+            with pytest.raises(StoreError, match="a.png: no answer. Check the connection and the"):
+                read(stored)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,3 +239,9 @@ def test_very_many_classes_are_none(tmp_path):
     (tmp_path / "train.csv").write_text("ImageId,ClassId,EncodedPixels\n" + rows)
     with pytest.raises(LabelError, match="train.csv has 100,000 classes, more than 256"):
         read_labels(tmp_path)
+
+
+def test_labels_on_an_object_store_are_refused():
+    told = "^s3://plant/labels is on an object store, but labels and masks are read from files"
+    with pytest.raises(LabelError, match=told):
+        read_labels(Path("s3://plant/labels"))

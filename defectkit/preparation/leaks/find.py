@@ -7,6 +7,7 @@ from pathlib import Path
 from defectkit.arrays import Image
 from defectkit.data.images import read_image
 from defectkit.data.pixel_format import PixelFormat
+from defectkit.object_stores import FilePath
 from defectkit.preparation.facts_table import Facts
 from defectkit.preparation.leaks.alignment import Alignment, align
 from defectkit.preparation.leaks.candidates import (
@@ -48,7 +49,7 @@ class LeakSearch:
 class _View:
     """What is compared of an image: all of it, or with a ``pose`` what it has beside a part."""
 
-    path: Path
+    path: FilePath
     pixels: PixelFormat
     pose: Pose | None = None
 
