@@ -15,6 +15,7 @@ from defectkit.deployment.cascade import first_files
 from defectkit.deployment.engines import load_engine
 from defectkit.deployment.exportable import exportable
 from defectkit.deployment.graph_files import (
+    keep_first_in_full,
     onnx_bytes,
     openvino_files,
     read_in_openvino,
@@ -97,6 +98,8 @@ def export_model(
         if precision == "int8":
             read = quantize(read, choose_parts(iter(images), passes))
         files = openvino_files(read, metadata)
+        if precision == "bf16":
+            files["model.xml"] = keep_first_in_full(files["model.xml"])
     exported = {
         "format": kind,
         "precision": precision,

@@ -6,8 +6,10 @@ gives ``score_map`` (B, K, H, W) and ``image_score`` (B,), float32 in [0, 1], an
 """
 
 import logging
+import math
 import tempfile
 import warnings
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
@@ -26,6 +28,11 @@ INPUT = "images"
 EXAMPLE_SIZE = (2, 97, 130)
 """Number, height and width of the images that a graph is traced with: none of them is special."""
 AXES = ("batch", "height", "width")
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+NOT_COMPUTED = ("Const", "Parameter", "Result")
+FULL_SHARE = 0.2
+"""Share of the convolutions, the first ones, that a model in bf16 computes in 32 bits: what these
+round, all others enlarge."""
 
 
 def trace_to_onnx(graph: nn.Module, *, channels: int) -> Any:
@@ -90,6 +97,27 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
         return {
             name: read_limited(path.with_name(name), MAX_WEIGHT_BYTES) for name in FILES["openvino"]
         }
+
+
+def keep_first_in_full(content: bytes) -> bytes:
+    """Return a ``model.xml`` whose first layers are computed in 32 bits, whatever the others are.
+
+    OpenVINO does so with layers that have the attribute ``precise``
+    (https://github.com/openvinotoolkit/openvino/pull/21440), which its Python cannot set.
+    """
+    model = ElementTree.fromstring(content)  # noqa: S314  (OpenVINO wrote it a moment ago)
+    layers = [one for one in model.iterfind("layers/layer") if one.get("type") not in NOT_COMPUTED]
+    kinds = [one.get("type") in CONVOLUTIONS for one in layers]
+    first = math.ceil(FULL_SHARE * sum(kinds))
+    for place, layer in enumerate(layers):
+        if sum(kinds[: place + 1]) > first:
+            break
+        info = layer.find("rt_info")
+        if info is None:
+            info = ElementTree.Element("rt_info")
+            layer.insert(1 if layer.find("data") is not None else 0, info)
+        ElementTree.SubElement(info, "attribute", name="precise", version="0")
+    return ElementTree.tostring(model)
 
 
 def _tidy(model: Any) -> None:

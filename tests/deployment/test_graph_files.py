@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from defectkit.deployment.engines import load_engine
 from defectkit.deployment.graph_files import (
+    keep_first_in_full,
     onnx_bytes,
     openvino_files,
     read_in_openvino,
@@ -51,6 +53,38 @@ def test_weights_of_openvino_files_keep_their_32_bits():
     files = openvino_files(read_in_openvino(content), {"labels": "a"})
     assert np.float32(1.0000001).tobytes() in files["model.bin"]
     assert b'labels value="a"' in files["model.xml"]
+
+
+class Chain(nn.Module):
+    """Ten convolutions, one after the other, that double and halve."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(1, 1, 1) for _ in range(10)]
+        for number, layer in enumerate(layers):
+            nn.init.constant_(layer.weight, (2.0, 0.5)[number % 2])
+            nn.init.constant_(layer.bias, 0.1)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"score_map": self.layers(images.permute(0, 3, 1, 2).float() / 510)}
+
+
+def test_the_first_layers_of_a_model_in_16_bits_keep_32():
+    content = onnx_bytes(trace_to_onnx(Chain(), channels=1), {})
+    files = openvino_files(read_in_openvino(content), {})
+    full = {**files, "model.xml": keep_first_in_full(files["model.xml"])}
+    layers = [one.split("</layer>")[0] for one in full["model.xml"].decode().split("<layer ")[1:]]
+    precise = ['name="precise"' in one for one in layers]
+    convolutions = [kept for one, kept in zip(layers, precise, strict=True) if "Convolution" in one]
+    assert convolutions == [True] * 2 + [False] * 8
+    kinds = [one.split('type="')[1].split('"')[0] for one in layers]
+    assert not {"Const", "Parameter", "Result"} & {
+        kind for kind, kept in zip(kinds, precise, strict=True) if kept
+    }
+    images = RNG.integers(0, 256, (1, 9, 7, 1), np.uint8)
+    before, after = (load_engine("openvino", "f32", one).run(images) for one in (files, full))
+    np.testing.assert_array_equal(before["score_map"], after["score_map"])
 
 
 def test_what_exporters_say_is_not_for_the_user(capfd):
