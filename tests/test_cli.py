@@ -397,6 +397,7 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_installed_command_really_ends_with_status_2(tmp_path):
     ended = defectkit_process("train", "--data", "gone", cwd=tmp_path)
     assert ended.returncode == 2

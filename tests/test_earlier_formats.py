@@ -109,6 +109,7 @@ def test_images_are_inspected_with_an_earlier_model(earlier, tmp_path, quiet):
     assert done.unreadable == 0
 
 
+@pytest.mark.slow
 def test_an_earlier_evaluation_is_made_again_by_compare(earlier, tmp_path, quiet):
     other = shutil.copytree(earlier.run, tmp_path / "other")
     runs, options = [earlier.run, other], {"data": earlier.dataset, "device": "cpu"}

@@ -139,6 +139,7 @@ def test_bytes_are_on_disk_before_the_rename_and_the_folder_after_it(name, tmp_p
     assert in_order(watched) == {tmp_path / name}
 
 
+@pytest.mark.slow
 @pytest.mark.check(24)
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="handles cannot be named here")
 def test_every_file_that_a_command_writes_is_synced_and_renamed(
@@ -168,6 +169,7 @@ def test_new_folders_are_on_disk_too(tmp_path, watched):
     assert in_order(watched) == {tmp_path / "a" / "b" / "x"}
 
 
+@pytest.mark.slow
 @pytest.mark.check(24)
 @pytest.mark.skipif(not shutil.which("strace"), reason="there is no strace")
 def test_the_kernel_sees_them_in_this_order(tmp_path):

@@ -129,6 +129,7 @@ def test_a_limited_process_refuses_an_image_and_goes_on():
     assert read == "(1000, 1000)"
 
 
+@pytest.mark.slow
 def test_the_most_memory_that_was_taken_stays():
     before = peak_memory()
     if before is None:

@@ -127,6 +127,7 @@ def test_findings_do_not_depend_on_the_defaults_of_torch(run_folder, default):
     np.testing.assert_array_equal(finding.score_map, expected.score_map)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("newer", [False, True])
 def test_numbers_of_32_bits_have_all_of_them_on_a_gpu_too(newer):
     """In a process of its own: after its newer setting torch cannot read the older one."""

@@ -213,6 +213,7 @@ def test_a_failure_before_anything_is_written_leaves_nothing(tmp_path):
     assert not (tmp_path / "out" / UNFINISHED).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [FIRST, {}], ids=["second", "first"])
 def test_killed_at_any_point_no_head_lies_beside_other_files(tmp_path, earlier, tally, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda _: None)  # It matters to a loss of power alone.

@@ -266,6 +266,7 @@ def test_a_finished_run_is_the_same_again(run, run_folder, dataset_folder, tmp_p
     assert sha256_file(again / weights) == sha256_file(run / weights)
 
 
+@pytest.mark.slow
 def test_boxes_of_a_detector_stay(dataset_folder, tmp_path):
     box = train_tiny(dataset_folder, tmp_path / "box", "train.epochs=1", approach="box").run
     model = defectkit.load(fuse(dataset_folder, tmp_path / "fused", box), device="cpu")

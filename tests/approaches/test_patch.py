@@ -267,6 +267,7 @@ def test_it_trains_is_loaded_and_finds_the_same(patch_run, dataset_folder):
     assert (patch_run / "augmentations.png").is_file()
 
 
+@pytest.mark.slow
 def test_encoders_go_from_one_approach_to_the_other(patch_run, run_folder):
     stem = "features.conv_stem.weight"
     again = patch(f"model.weights={patch_run}").network()

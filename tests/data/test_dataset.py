@@ -335,6 +335,7 @@ def edit_in_place(path, before, after):
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
 
 
+@pytest.mark.slow
 @pytest.mark.check(35)
 def test_a_label_edited_in_place_is_seen_by_what_was_trained_on_it(dataset_copy, run_copy, quiet):
     before = Dataset.load(dataset_copy)

@@ -223,6 +223,7 @@ def large(kind):
             return npy(ramp.astype(np.int64)), 16
 
 
+@pytest.mark.slow
 @pytest.mark.check(61)
 @pytest.mark.skipif(not can_measure(), reason="the system does not count memory")
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_a_model_expects_images_of_the_size_of_validation(
     assert expected == ([tuple(shape)] if shape else [])
 
 
+@pytest.mark.slow
 @pytest.mark.check(21)
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_from_file_to_mask_both_models_say_the_same(tally, tmp_path, model, kind):
@@ -170,6 +171,7 @@ def test_a_dropped_window_is_seen(model, images):
     assert compare(model, dropped, images)
 
 
+@pytest.mark.slow
 def test_the_files_say_what_they_are(model):
     import onnx
     import openvino
@@ -211,6 +213,7 @@ def test_the_same_model_gives_the_same_file(model):
     assert make(model, "onnx").files == make(model, "onnx").files
 
 
+@pytest.mark.slow
 def test_the_image_score_of_the_graph_is_that_of_the_finding(model, images):
     import onnxruntime
 

@@ -24,6 +24,7 @@ def test_a_run_or_its_model_folder_is_taken_over(run_folder, dataset):
         assert model.device.type == "cpu"
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_fused_are_refused(run_folder, dataset_folder, dataset, tmp_path):
     novelty = train_tiny(dataset_folder, tmp_path / "novelty", *SMALL, approach="novelty").run
     with pytest.raises(ModelError, match="is a run of novelty, which knows no defects.*segment,"):

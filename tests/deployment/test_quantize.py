@@ -38,6 +38,7 @@ def test_there_are_not_too_many_parts_and_no_more_images_are_read():
     assert len(choose_parts(reading(), Passes(tile=64, overlap=8))) == MAX_PARTS == len(read)
 
 
+@pytest.mark.slow
 def test_a_model_in_8_bits_is_smaller_and_says_nearly_the_same(tmp_path, capfd):
     model = untrained_model("model.architecture=pixel_net", factor=2.0)
     export = export_model(model, kind="onnx", precision="f32", folder=tmp_path)

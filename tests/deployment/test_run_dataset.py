@@ -27,6 +27,7 @@ def test_another_dataset_is_refused(run_folder, model, dataset_copy):
         load_dataset_of_run(run_folder, model, dataset_copy)
 
 
+@pytest.mark.slow
 @pytest.mark.check(55)
 @pytest.mark.parametrize("named", [False, True])
 def test_the_model_of_another_run_is_refused(

@@ -152,6 +152,7 @@ def test_the_payloads_are_live(marker):
         marker.rmdir() if marker.is_dir() else marker.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.check(5)
 def test_untrusted_weights_neither_run_nor_load(run_copy, marker, tally):
     own = (run_copy / "model" / "model.safetensors").read_bytes()

@@ -64,6 +64,7 @@ def assert_same(left, right):
 # Pixel scores
 
 
+@pytest.mark.slow
 @pytest.mark.check(8)
 def test_pixel_average_precision_agrees_with_sklearn_on_random_cases(tally):
     rng = np.random.default_rng(2)
@@ -120,6 +121,7 @@ def slow_aupro(images, limit):
     return area / limit
 
 
+@pytest.mark.slow
 @pytest.mark.check(8)
 def test_aupro_agrees_with_its_definition_on_random_cases(tally):
     rng = np.random.default_rng(3)

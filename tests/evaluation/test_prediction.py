@@ -79,6 +79,7 @@ def numbers_of(path, value):
         yield path, value
 
 
+@pytest.mark.slow
 @pytest.mark.check(29)
 def test_neither_batches_nor_the_order_change_a_metric(model, records, tally):
     expected = metrics_of(model, records, 1)

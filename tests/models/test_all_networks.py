@@ -132,6 +132,7 @@ def check_detections(found: list[Detections], architecture: str, images: torch.T
             assert one.masks is None
 
 
+@pytest.mark.slow
 @every_network
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_it_says_of_images_of_any_channels_what_it_should(approach, architecture, channels):

@@ -95,6 +95,7 @@ def huge_header(folder):
     os.truncate(folder / "model.safetensors", 8 + len(text) + 2**31)
 
 
+@pytest.mark.slow
 @pytest.mark.check(58)
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss in KiB")
 def test_a_model_that_names_huge_sizes_costs_neither_memory_nor_time(run_folder, tmp_path, tally):

@@ -149,6 +149,7 @@ def test_a_row_has_the_model_of_the_run_and_its_cost(compared, two_runs):
         assert row["flops"] > 1e9
 
 
+@pytest.mark.slow
 def test_networks_without_an_encoder_name_none(dataset_folder, tmp_path, quiet):
     run = train_tiny(dataset_folder, tmp_path / "run", "model.architecture=pixel_net", epochs=1).run
     (row,) = compare([run], tmp_path)
@@ -179,6 +180,7 @@ def drawn(monkeypatch):
     return counts
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_regions_that_are_listed(copies, tmp_path, drawn, quiet):
     run = copies[0]
     change(
@@ -255,6 +257,7 @@ REASONS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.check(35)
 @pytest.mark.check(55)
 @pytest.mark.parametrize("reason", REASONS)
@@ -270,6 +273,7 @@ def test_only_an_evaluation_of_the_model_that_a_run_has_now_is_compared(copies, 
     assert rows[1]["escapes"] == expected[1]["escapes"]
 
 
+@pytest.mark.slow
 def test_another_split_can_be_compared(copies, tmp_path):
     rows = compare(copies, tmp_path, split="val")
     val = read_json(copies[0] / "evaluation" / "val" / "metrics.json")
@@ -315,6 +319,7 @@ def test_no_run_one_twice_and_none_at_all_are_refused(copies, tmp_path):
         compare(copies, tmp_path)
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_are_told_apart(two_runs, tmp_path, monkeypatch, quiet):
     monkeypatch.chdir(tmp_path)
     for place, run in zip("ab", two_runs, strict=True):
@@ -323,6 +328,7 @@ def test_runs_of_one_name_are_told_apart(two_runs, tmp_path, monkeypatch, quiet)
     assert [row["run"] for row in rows] == ["a/run", "b/run"]
 
 
+@pytest.mark.slow
 def test_the_notes_say_what_cannot_be_compared(copies, tmp_path, capsys):
     metrics = copies[1] / "evaluation" / "test" / "metrics.json"
     console = Console(width=400)

@@ -426,6 +426,7 @@ def test_other_splits_keep_the_earlier_thresholds_and_that_is_said(run_copy, cap
     assert said in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_best_f1_takes_the_first_thresholds_again(run_copy, quiet):
     first = read_json(run_copy / "model" / "model.json")
     defectkit.evaluate(run_copy, cost_ratio=500, device="cpu", console=quiet)

@@ -88,6 +88,7 @@ def lots(tmp_path_factory, quiet):
     return run, make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "named"),
     [
@@ -125,6 +126,7 @@ def test_another_lot_is_compared_with_the_images_that_thresholds_rest_on(
         assert (found["groups"], found["validation_groups"]) == (12, kept["groups"])
 
 
+@pytest.mark.slow
 def test_a_model_of_an_earlier_version_has_nothing_to_compare_a_lot_with(lots, tmp_path, cli):
     run, make = lots
     run = Path(shutil.copytree(run, tmp_path / "run"))

@@ -109,6 +109,7 @@ def kept_in(folder: Path) -> int:
     return len(read_csv(path)) if path.exists() else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_kill_at_any_point_loses_nothing_and_it_ends_as_a_whole_one(
     evaluate, whole, run, tally, earlier
@@ -131,6 +132,7 @@ def test_a_kill_at_any_point_loses_nothing_and_it_ends_as_a_whole_one(
     assert results_in(folder) == whole
 
 
+@pytest.mark.slow
 def test_no_image_is_judged_twice_and_the_shards_of_it_go_on_too(
     evaluate, kill_after, whole, run, tmp_path, monkeypatch
 ):
@@ -210,6 +212,7 @@ def test_an_error_and_an_interruption_lose_nothing(evaluate, whole, run, said, m
     assert results_in(folder) == whole
 
 
+@pytest.mark.slow
 def test_what_fails_behind_the_last_image_goes_on(evaluate, whole, run, monkeypatch):
     from defectkit.reporting.html import report
 
@@ -224,6 +227,7 @@ def test_what_fails_behind_the_last_image_goes_on(evaluate, whole, run, monkeypa
     assert results_in(run / "evaluation" / "all") == whole
 
 
+@pytest.mark.slow
 def test_thresholds_are_chosen_again_alike(evaluate, kill_after, run, said):
     options = {"split": "test", "best_f1": True}
     assert not is_killed(lambda: evaluate(**options), at=NEVER)
@@ -269,6 +273,7 @@ def test_another_evaluation_is_not_continued(
     assert "what is evaluated was" in told
 
 
+@pytest.mark.slow
 def test_damage_is_told(evaluate, kill_after, run, tmp_path):
     kill_after(4)
     out = run / "evaluation" / "all"

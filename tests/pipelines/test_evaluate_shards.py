@@ -63,6 +63,7 @@ def evaluate_both(cli, monkeypatch, runs, count: int, *options: str, folder: str
     return folders, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "options"),
     [
@@ -85,6 +86,7 @@ def test_the_merged_evaluation_is_that_of_one_process(
     assert said[0] == said[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("approach", ["patch", "box", "novelty"])
 def test_merged_evaluations_of_other_approaches_too(
     dataset_folder, cli, steady, monkeypatch, tmp_path, approach
@@ -99,6 +101,7 @@ def test_merged_evaluations_of_other_approaches_too(
     assert said[0] == said[1]
 
 
+@pytest.mark.slow
 def test_only_times_differ(two_runs, cli, monkeypatch):
     folders, _ = evaluate_both(cli, monkeypatch, two_runs, 2, "--split", "all", folder="all")
     whole, merged = map(hashes_of_results, folders)
@@ -112,6 +115,7 @@ def test_only_times_differ(two_runs, cli, monkeypatch):
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 5])
 def test_another_lot_is_evaluated_in_shards_too(
     two_runs, cli, steady, monkeypatch, source_csv, tmp_path, quiet, count

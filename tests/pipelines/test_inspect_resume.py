@@ -80,6 +80,7 @@ def whole(inspect, tmp_path) -> dict[str, str]:
     return results_in(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_point_loses_nothing_and_it_ends_as_a_whole_one(inspect, whole, tmp_path):
     assert len(read_csv(tmp_path / "whole" / "errors.csv")) == 1
     assert sum(name.startswith("overlays/") for name in whole) == 8

@@ -51,6 +51,7 @@ def command(cli, run_folder, photos, tmp_path):
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
 def test_the_merged_inspection_is_that_of_one_process(command, cli, count, tmp_path):
     whole = command(out=tmp_path / "whole")
@@ -85,6 +86,7 @@ def test_options_hold_in_shards_too(command, cli, options, tmp_path):
     assert whole.err.endswith(told)  # with the notes on pages that were left out, in their order
 
 
+@pytest.mark.slow
 def test_earlier_results_are_replaced_by_the_merge_alone(command, cli, photos, tmp_path):
     command(images=photos / "part-00.png")
     before = hashes_of_results(tmp_path / "out")
@@ -176,6 +178,7 @@ def test_an_image_in_two_shards_or_in_none_is_refused(command, cli, tmp_path):
     refused("of 12")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
 def test_a_shard_that_was_killed_goes_on_and_a_finished_one_stays(
     command, cli, run_folder, photos, quiet, tmp_path

@@ -94,6 +94,7 @@ WRITING = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
 @pytest.mark.parametrize(
     "out", ["", "train.csv", "dataset", "run", "run/model", "run/evaluation/test"]
@@ -173,6 +174,7 @@ def test_a_prepare_that_is_killed_leaves_a_whole_dataset_or_none(source, tally):
     assert images.items() <= hashes_of(source.images).items()
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_fails_leaves_the_earlier_one_whole(place, tmp_path, monkeypatch):
     run = Path(shutil.copytree(place / "run", tmp_path / "run"))
     evaluate = partial(defectkit.evaluate, run, data=place / "dataset", device="cpu", console=QUIET)
@@ -192,6 +194,7 @@ def test_an_evaluation_that_fails_leaves_the_earlier_one_whole(place, tmp_path, 
     assert hashes_of(run / "evaluation").keys() == before.keys()
 
 
+@pytest.mark.slow
 def test_an_evaluation_leaves_pictures_of_the_user(place, tmp_path, cli, monkeypatch):
     monkeypatch.chdir(place)
     run = Path(shutil.copytree(place / "run", tmp_path / "run"))
@@ -210,6 +213,7 @@ def test_an_evaluation_leaves_pictures_of_the_user(place, tmp_path, cli, monkeyp
     assert (overlays / "1-escape-mine.png").exists()
 
 
+@pytest.mark.slow
 def test_thresholds_are_not_changed_under_a_training(place, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "LOCK_SECONDS", 0.1)
     run = Path(shutil.copytree(place / "run", tmp_path / "run"))
@@ -226,6 +230,7 @@ def test_thresholds_are_not_changed_under_a_training(place, tmp_path, monkeypatc
     assert read_json(run / "model" / "model.json") != before
 
 
+@pytest.mark.slow
 def test_images_in_the_folder_of_the_overlays_stay(place, tmp_path, cli, monkeypatch):
     monkeypatch.chdir(place)
     photos = tmp_path / "line1" / "overlays"
@@ -237,6 +242,7 @@ def test_images_in_the_folder_of_the_overlays_stay(place, tmp_path, cli, monkeyp
         assert before.items() <= hashes_of(photos).items()
 
 
+@pytest.mark.slow
 def test_earlier_results_that_are_to_be_inspected_are_not_replaced(
     place, tmp_path, cli, monkeypatch
 ):

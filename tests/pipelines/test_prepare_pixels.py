@@ -191,6 +191,7 @@ def train(summary, out, quiet, *settings):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.check(47)
 def test_a_model_reads_the_next_lot_by_the_window_of_its_own(make, tmp_path, quiet):
     summary = make("first lot", lambda image: image.astype(np.uint16) * 16)
@@ -211,6 +212,7 @@ def test_a_model_reads_the_next_lot_by_the_window_of_its_own(make, tmp_path, qui
     assert row["score"] == f"{expected.score:.9g}"
 
 
+@pytest.mark.slow
 def test_n_channels_are_trained_inspected_and_shown(make, tmp_path, quiet):
     summary = make("n", five, save=save_tiff, suffix=".tif", show_channels="4,1,0")
     run = train(summary, tmp_path / "run", quiet)

@@ -169,6 +169,7 @@ def test_a_shard_that_was_stopped_goes_on_and_a_finished_one_does_nothing(
     assert hashes_of(tmp_path / "out") == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
 def test_a_kill_while_shards_are_joined_can_be_repeated(prepare, tmp_path):
     prepare(out=tmp_path / "whole")

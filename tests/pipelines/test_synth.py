@@ -15,6 +15,7 @@ from defectkit.synthesis.generator import MIN_SIZE, synthesize
 SAMPLE_DATA = Path(__file__).parents[2] / "sample_data"
 
 
+@pytest.mark.slow
 def test_sample_data_is_what_the_defaults_draw(tmp_path):
     run(tmp_path)
     assert (tmp_path / "train.csv").read_bytes() == (SAMPLE_DATA / "train.csv").read_bytes()

@@ -93,6 +93,7 @@ def test_the_model_knows_no_way_back_to_the_data(run_folder, dataset_folder, sou
     assert "part-" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.check(22)
 def test_the_same_seed_gives_the_same_model_with_any_loaders(
     run_folder, dataset_folder, tmp_path, tally
@@ -202,6 +203,7 @@ def test_a_resumed_run_knows_its_data_and_keeps_later_settings(run_copy, quiet):
     assert len(read_json(run_copy / "run.json")["resumed"]) == 1
 
 
+@pytest.mark.slow
 def test_the_precision_is_told_and_that_it_is_another_on_a_resume(run_copy, monkeypatch):
     before = read_json(run_copy / "run.json")["precision"]
     now = {"float32": "bfloat16", "bfloat16": "float32"}[before]
@@ -225,6 +227,7 @@ def test_a_model_that_a_kill_left_damaged_is_put_back(run_copy, quiet):
     defectkit.load(run_copy, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.check(36)
 def test_an_interrupted_run_says_so_keeps_its_pictures_and_goes_on(
     dataset_folder, tmp_path, run_folder, quiet, monkeypatch
@@ -288,6 +291,7 @@ def test_permuted_test_truth_changes_neither_weights_nor_thresholds(
     assert rates[0] != rates[1]  # the truth really was another
 
 
+@pytest.mark.slow
 def test_max_time_ends_in_time(dataset_folder, tmp_path):
     start = time.monotonic()
     summary = train_tiny(dataset_folder, tmp_path / "run", max_time="4s")
@@ -358,6 +362,7 @@ def test_training_does_not_read_the_test_images(dataset_copy, tmp_path, monkeypa
     assert {paths[path] for path in OPENED if path in paths} == {"train", "val"}
 
 
+@pytest.mark.slow
 @pytest.mark.check(3)
 def test_other_labels_of_the_test_images_change_nothing_in_the_model(dataset_copy, tmp_path):
     def model(name: str) -> tuple[str, dict]:

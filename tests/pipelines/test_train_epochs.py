@@ -192,6 +192,7 @@ class Stopped(Tiny):
         return super().forward(images)
 
 
+@pytest.mark.slow
 @pytest.mark.check(7)
 def test_stopped_in_any_step_and_resumed_with_any_loaders_it_ends_at_the_same_weights(trial, tally):
     unbroken, network = trial(folder="unbroken"), Tiny()
@@ -257,6 +258,7 @@ def test_a_finished_run_has_nothing_left(trial):
     assert len(lasting(run.folder)) == 4
 
 
+@pytest.mark.slow
 def test_hard_places_are_looked_for_after_each_epoch_and_survive_a_resume(trial, monkeypatch):
     mined = ("data.hard_negatives=0.9", "data.defect_fraction=0.2", "data.injection=0.2")
     monkeypatch.setattr(hard_places, "PIXELS_PER_TRAINED", 3.0)  # three images at a time
@@ -345,6 +347,7 @@ def in_parts(monkeypatch):
     monkeypatch.setattr(validation_part, "FEWEST_OF_A_KIND", 1)
 
 
+@pytest.mark.slow
 def test_a_part_is_validated_between_the_epochs_and_all_for_the_kept_model(
     dataset_folder, tmp_path, in_parts
 ):
@@ -394,6 +397,7 @@ def test_stopped_before_all_images_are_validated_it_is_done_on_resume(
     assert len(read_history(tmp_path / "run" / "history.csv")) == 2
 
 
+@pytest.mark.slow
 def test_where_the_last_epoch_is_clearly_worse_all_images_are_validated_with_the_kept_weights(
     dataset_folder, tmp_path, in_parts, qualities
 ):
@@ -410,6 +414,7 @@ def test_where_the_last_epoch_is_clearly_worse_all_images_are_validated_with_the
     assert (info["epoch"], info["validation"]["images"]) == (1, 5)
 
 
+@pytest.mark.slow
 def test_a_model_that_a_killed_training_left_keeps_its_own_epoch(
     dataset_folder, tmp_path, qualities, monkeypatch
 ):

@@ -138,6 +138,7 @@ def write_until_killed(folder: Path, done, ready, operation: int | None) -> None
         done.value = epoch
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.check(2)
 @pytest.mark.parametrize("when", ["at any moment", "in each operation"])
@@ -173,6 +174,7 @@ def test_a_run_killed_while_it_saves_loses_no_finished_epoch(when, tmp_path, tal
             assert states == {f"epoch-{epoch:04d}", f"epoch-{epoch + 1:04d}"}
 
 
+@pytest.mark.slow
 @pytest.mark.check(2)
 @pytest.mark.parametrize("written", ["nothing", "run.json", "config.yaml", "half an epoch"])
 def test_a_run_killed_before_its_first_epoch_was_finished_can_be_had_in_its_folder(
@@ -283,6 +285,7 @@ FULL = pytest.param("a full disk", marks=pytest.mark.check(12))
 VALIDATION = pytest.param("NaN in validation", marks=pytest.mark.check(56))
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.check(36)
 @pytest.mark.parametrize(
@@ -390,6 +393,7 @@ def mounted(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.check(12)
 def test_a_disk_that_fills_up_costs_nothing_that_was_finished(
     cli, dataset_folder, mounted, small, tally

@@ -194,6 +194,7 @@ def test_what_a_later_fold_refuses_is_refused_before_there_is_a_run(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_identity_although_the_last_training_had_not_begun(
     dataset_folder, tmp_path, monkeypatch
 ):

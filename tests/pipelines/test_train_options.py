@@ -102,6 +102,7 @@ def test_the_newest_run_is_resumed_where_none_is_named(asked, run_folder, tmp_pa
     assert str(asked[0]["out"]) == "runs/segment-10"
 
 
+@pytest.mark.slow
 def test_a_run_keeps_what_was_planned_and_a_resumed_one_plans_nothing(
     dataset_folder, tmp_path, monkeypatch
 ):

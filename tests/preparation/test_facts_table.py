@@ -133,6 +133,7 @@ print(*prepare(3000))
 """
 
 
+@pytest.mark.slow
 def test_an_image_takes_little_memory():
     """Keypoints, layout and hash of an image are 480 bytes; all facts as objects are 2,000."""
     words = [sys.executable, "-c", MEASURE]

@@ -233,6 +233,7 @@ def test_images_may_keep_the_names_of_their_uploads_to_label_studio(tmp_path, gi
     assert table.unlabeled == ("0a1b2c3d-0.png", "1.png")
 
 
+@pytest.mark.slow
 @pytest.mark.check(58)
 def test_very_many_classes_are_none(tmp_path):
     rows = "".join(f"a.png,{n},1 2\n" for n in range(100_000))

@@ -80,6 +80,7 @@ def test_an_error_in_the_middle_ends_the_processes():
         pools[0].submit(double, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.check(56)
 def test_an_interrupted_pool_waits_for_no_job_that_takes_long():
     def interrupt() -> None:

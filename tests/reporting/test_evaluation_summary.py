@@ -2,6 +2,7 @@ import io
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from rich.console import Console
 from untrained import untrained_model
 
@@ -146,6 +147,7 @@ def test_the_way_to_less_time_per_image_is_told_last():
     assert "next" not in printed()
 
 
+@pytest.mark.slow
 def test_a_model_is_exported_only_where_that_saves_time(tmp_path):
     run = tmp_path / "my run"
     segment = ("approach=segment", "model.architecture=segnet", "model.encoder=test_resnet")

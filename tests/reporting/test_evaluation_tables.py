@@ -43,6 +43,7 @@ def check_part(folder, whole, *, judged):
     assert rows_in(folder, "regions.csv") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_a_killed_evaluation_leaves_the_rows_that_it_had(run_copy, quiet):
     words = ["evaluate", str(run_copy), "--device", "cpu", "--all-regions"]

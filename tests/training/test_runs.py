@@ -156,6 +156,7 @@ def test_a_run_of_an_earlier_version_is_resumed_with_a_warning(run_copy, quiet):
     assert read_run_info(run_copy)["config"]["train"]["epochs"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.check(55)
 def test_a_run_of_a_version_with_fewer_settings_is_resumed(run_copy, quiet):
     info = read_run_info(run_copy)

@@ -56,6 +56,7 @@ def test_each_network_takes_the_smallest_samples_or_says_what_it_needs(
     )
 
 
+@pytest.mark.slow
 def test_a_network_that_does_not_take_the_images_is_told_before_there_is_a_run(
     dataset_folder, tmp_path
 ):

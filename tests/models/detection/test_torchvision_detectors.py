@@ -88,6 +88,7 @@ def test_boxes_without_area_are_passed_over(architecture):
     assert all(torch.isfinite(term) for term in terms.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ALL)
 def test_a_batch_can_be_learned_by_heart(architecture):
     network, batch = build(architecture), scenes(3, (1, 2, 0))

@@ -56,6 +56,7 @@ def test_textures_that_look_alike_are_not_joined(tally):
     assert pairs == {}
 
 
+@pytest.mark.slow
 @pytest.mark.check(50)
 def test_pieces_of_one_weave_are_not_joined(tally):
     count = tally.number(short=60, full=1000)
@@ -66,6 +67,7 @@ def test_pieces_of_one_weave_are_not_joined(tally):
     assert pairs == {}
 
 
+@pytest.mark.slow
 @pytest.mark.check(50)
 @pytest.mark.parametrize("way", leaks.WAYS)
 def test_copies_and_halves_of_a_piece_of_weave_are_found(way, tally):

@@ -364,6 +364,7 @@ def test_of_many_images_some_are_shown_at_first(page, tmp_path):
     assert page.run("document.querySelectorAll('#tiles .tile').length") == 120
 
 
+@pytest.mark.slow
 def test_two_thousand_images_open_fast_and_answer_at_once(page, tmp_path):
     path, *_ = make_report(tmp_path, n=2000)
     seconds, ms = [], {}
