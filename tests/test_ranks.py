@@ -17,6 +17,7 @@ def test_one_process_agrees_with_itself():
         ranks.refuse_several("--seeds")
 
 
+@pytest.mark.check(64)
 def test_a_lost_process_is_an_error_with_a_way_out(monkeypatch):
     monkeypatch.setattr(ranks, "SIGNAL_SECONDS", 0.0)
     unexplained = pytest.raises(RuntimeError, match="^gloo")  # who is lost, in one process?
@@ -32,6 +33,7 @@ def test_a_lost_process_is_an_error_with_a_way_out(monkeypatch):
         ranks.refuse_several("--seeds")
 
 
+@pytest.mark.check(64)
 @pytest.mark.slow
 def test_three_processes_agree(tmp_path):
     finished(torchrun(3, HELPERS / "agreements.py", tmp_path / "told.json"))

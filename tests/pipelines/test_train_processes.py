@@ -12,7 +12,11 @@ from torchrun import finished, torchrun, train_words
 
 from defectkit.training.history import read_history
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")]
+pytestmark = [
+    pytest.mark.check(64),
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="signals of POSIX"),
+]
 
 
 def columns(run, *names):

@@ -64,4 +64,5 @@ CHECKS = {
     61: "memory is bounded for each image, told before it is exceeded; bits are kept or refused",
     62: "random calls of all commands on hostile files, some killed: nothing is lost, nothing lies",
     63: "work that was stopped, or is shared, ends as that of one process, to the byte",
+    64: "several processes train as one: losses, weights, metrics; one writes; all end together",
 }

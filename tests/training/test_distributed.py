@@ -13,6 +13,8 @@ from defectkit.errors import ConfigError, NotFiniteError
 from defectkit.signals import noted_signals
 from defectkit.training import distributed
 
+pytestmark = pytest.mark.check(64)
+
 CPU = torch.device("cpu")
 COMMON = ("data.crop=64", "train.batch_size=6")
 

@@ -7,6 +7,8 @@ from torch import nn
 from defectkit import ranks
 from defectkit.training import shared_norm
 
+pytestmark = pytest.mark.check(64)
+
 CHANNELS = 3
 
 
