@@ -37,6 +37,12 @@ CONVERTER = "openvino.tools.ovc"
 MAX_SHAPES = 2
 """Max. number of shapes that have a compiled graph of their own."""
 
+_alone = threading.RLock()
+"""For what loads and compiles, and for the first call of the process: in these OpenVINO's Python
+makes tables, such as that of the types of NumPy. Two threads that make one at once wait for each
+other for ever: one has the lock of the table, the other one that of Python."""
+_called = threading.Event()
+
 Outputs = dict[str, Float32Array]
 Shape = tuple[int, ...]
 """That of a batch of images: (B, H, W, C)."""
@@ -74,11 +80,12 @@ def load_engine(kind: ExportFormat, precision: Precision, files: Mapping[str, by
 
 def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     openvino = import_openvino("this model (OpenVINO)")
-    core = openvino_core()
-    model = core.read_model(files["model.xml"], files["model.bin"])
-    names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
-    read = [model.output(name) for name in names]
-    graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
+    with _alone:
+        core = openvino_core()
+        model = core.read_model(files["model.xml"], files["model.bin"])
+        names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
+        read = [model.output(name) for name in names]
+        graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
     version = openvino.__version__.partition("-")[0]
     return Engine(
         name=f"cpu (OpenVINO {version})",
@@ -110,6 +117,17 @@ def _import_converter(name: str) -> Any:
     with without_package(TELEMETRY):
         from openvino.tools.ovc import convert_model
     return convert_model
+
+
+@contextmanager
+def _first_alone() -> Iterator[None]:
+    """Let the first call of the process end before another one begins."""
+    if _called.is_set():
+        yield
+        return
+    with _alone:
+        yield
+    _called.set()
 
 
 @cache
@@ -147,7 +165,7 @@ class _OpenVinoGraph:
 
     def run(self, batch: ImageBatch) -> Outputs:
         """Return the outputs for images (B, H, W, C)."""
-        with self._requests_for(batch.shape).one() as request:
+        with self._requests_for(batch.shape).one() as request, _first_alone():
             request.infer([batch], share_inputs=True)
             # The request keeps its arrays, and fills them again.
             return {
@@ -190,13 +208,15 @@ class _OpenVinoGraph:
             return self._requests[None]
 
     def _compile_for(self, shape: Shape) -> "_Requests":
-        one_shape = self._model.clone()
-        _check_channels(one_shape, shape)
-        one_shape.reshape(shape)
-        return _Requests(self._compile(one_shape))
+        with _alone:
+            one_shape = self._model.clone()
+            _check_channels(one_shape, shape)
+            one_shape.reshape(shape)
+            return _Requests(self._compile(one_shape))
 
     def _compile(self, model: Any) -> Any:
-        return self._core.compile_model(model, "CPU", self._config)
+        with _alone:
+            return self._core.compile_model(model, "CPU", self._config)
 
 
 def _check_channels(model: Any, shape: Shape) -> None:

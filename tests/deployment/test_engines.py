@@ -1,6 +1,9 @@
 import os
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import openvino
@@ -8,6 +11,7 @@ import pytest
 from exported_models import write_graph
 from openvino import opset13
 
+from defectkit.deployment import engines
 from defectkit.deployment.engines import FILES, load_engine
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 9, 7, 1), np.uint8)
@@ -94,6 +98,30 @@ def test_a_graph_is_compiled_for_images_that_are_expected(tmp_path, compiled, ex
         assert engine.run(IMAGES)["score_map"].shape == (2, 2, 9, 7)
     assert sorted(shape for shape, _ in compiled) == shapes
     assert engine.shapes() == [IMAGES.shape]
+
+
+def test_the_first_call_of_a_process_is_alone(tmp_path, monkeypatch):
+    engine = load_engine("openvino", "f32", graph(tmp_path, "openvino"))
+    engine.run(IMAGES)
+    infer = openvino.InferRequest.infer
+    calls: list[int] = []
+    inside = threading.Semaphore(0)
+
+    def spy(self, *args, **options):
+        inside.release()
+        time.sleep(0.1)
+        calls.append(inside._value)
+        result = infer(self, *args, **options)
+        inside.acquire()
+        return result
+
+    monkeypatch.setattr(openvino.InferRequest, "infer", spy)
+    monkeypatch.setattr(engines, "_called", threading.Event())
+    for most in (1, 2):  # at once: at first one, afterwards both
+        calls.clear()
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(engine.run, [IMAGES] * 2))
+        assert max(calls) == most
 
 
 SIGNAL_AFTER_A_MODEL = """
