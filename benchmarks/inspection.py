@@ -14,9 +14,9 @@ process of its own:
 
 Images per second are those beyond the first: (N - 1) / (time of N - time of 1). Beside them is told
 how long a person waits for the first verdict: until its row is in ``findings.csv``, or the other
-loops have ended with one image. Processor time is that of all
-threads, which other work on the machine changes less. Peak memory is the largest resident set of
-the process; ranges in parentheses are the lowest and the highest of all turns.
+loops have ended with one image. Processor time is that of all threads, which other work on the
+machine changes less. Peak memory is the largest resident set of the process; ranges in parentheses
+are the lowest and the highest of all turns.
 
 The code is compiled to bytecode before, as that of an installed package is: each way has a first
 turn that does not count, and Python keeps what it compiles even where the environment says that it
@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ def measure(options: argparse.Namespace, work: Path) -> None:
         shutil.rmtree(out, ignore_errors=True)
         if "inspect" not in command:
             return cost_of([*command, str(work / folder)])
-        return cost_of([*command, str(work / folder), "--out", str(out)], out / "findings.csv")
+        return cost_of([*command, str(work / folder), "--out", str(out)], out)
 
     for command in ways.values():
         cost_on(command, "one")
@@ -166,8 +167,8 @@ def spread(values: Sequence[float], form: str) -> str:
     return f"{middle:{form}} ({low:{form}} to {high:{form}})"
 
 
-def cost_of(arguments: Sequence[str], table: Path | None = None) -> Cost:
-    """Return what Python takes with these arguments, and when ``table`` has its first row."""
+def cost_of(arguments: Sequence[str], out: Path | None = None) -> Cost:
+    """Return what Python takes with these arguments, and when the first verdict is in ``out``."""
     command = [sys.executable, *arguments]
     ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
     # Set to nothing, it has no effect: the code of a checkout is not compiled again each time.
@@ -177,7 +178,7 @@ def cost_of(arguments: Sequence[str], table: Path | None = None) -> Cost:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=told
         )
-        while table and not _has_row(table) and not os.waitid(os.P_PID, process.pid, ended):
+        while out and not _has_verdict(out) and not os.waitid(os.P_PID, process.pid, ended):
             time.sleep(WATCH)
         first = time.perf_counter() - start
         _, status, used = os.wait4(process.pid, 0)
@@ -188,16 +189,17 @@ def cost_of(arguments: Sequence[str], table: Path | None = None) -> Cost:
             raise SystemExit(f"{' '.join(command)} failed:\n{told.read().decode()}")
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return Cost(
-        seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / unit, first if table else seconds
+        seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / unit, first if out else seconds
     )
 
 
-def _has_row(table: Path) -> bool:
-    """Return whether a table has a row below its header."""
-    try:
-        return table.read_bytes().count(b"\n") > 1
-    except FileNotFoundError:
-        return False
+def _has_verdict(out: Path) -> bool:
+    """Return whether findings.csv has a row below its header, while it grows or at its end."""
+    for folder in (out / "unfinished", out):
+        with suppress(FileNotFoundError):
+            if (folder / "findings.csv").read_bytes().count(b"\n") > 1:
+                return True
+    return False
 
 
 def run_network(bundle: Path, files: list[Path]) -> None:

@@ -4,6 +4,7 @@ Each takes images (B, H, W, C) uint8 as they are read, of any size, and gives th
 graph. Several threads may use one at a time.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,6 +42,10 @@ _alone = threading.RLock()
 """For what loads and compiles, and for the first call of the process: in these OpenVINO's Python
 makes tables, such as that of the types of NumPy. Two threads that make one at once wait for each
 other for ever: one has the lock of the table, the other one that of Python."""
+if hasattr(os, "register_at_fork"):  # Else a process that is forked meanwhile could never load.
+    os.register_at_fork(
+        before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release
+    )
 _called = threading.Event()
 
 Outputs = dict[str, Float32Array]

@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def keep_first_in_full(content: bytes) -> bytes:
     layers = [one for one in model.iterfind("layers/layer") if one.get("type") not in NOT_COMPUTED]
     kinds = [one.get("type") in CONVOLUTIONS for one in layers]
     first = math.ceil(FULL_SHARE * sum(kinds))
-    for place, layer in enumerate(layers):
-        if sum(kinds[: place + 1]) > first:
+    for layer, convolutions in zip(layers, accumulate(kinds), strict=True):
+        if convolutions > first:
             break
         info = layer.find("rt_info")
         if info is None:

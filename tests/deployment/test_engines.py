@@ -124,6 +124,25 @@ def test_the_first_call_of_a_process_is_alone(tmp_path, monkeypatch):
         assert max(calls) == most
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_a_process_that_is_forked_while_a_graph_is_compiled_can_load():
+    held = threading.Event()
+
+    def compile_for_long():
+        with engines._alone:
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=compile_for_long)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if engines._alone.acquire(timeout=2) else 1)
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
 SIGNAL_AFTER_A_MODEL = """
 import faulthandler, signal, sys, threading
 import numpy as np
