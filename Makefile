@@ -20,9 +20,7 @@ demo: .venv/installed
 	$(BIN)/defectkit inspect demo/run sample_data/Train --out demo/inspection
 	$(BIN)/defectkit evaluate demo/run
 
-# One thread for each of the processes that share out the tests, whole files, so that what a file trains
-# is trained once.
-test: export OMP_NUM_THREADS = 1
+# Processes share out the tests by whole files, so that what a file trains is trained once.
 test: .venv/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 

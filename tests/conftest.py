@@ -26,7 +26,10 @@ import defectkit
 from defectkit import cli as cli_module
 from defectkit.process_settings import let_idle_threads_sleep
 
-let_idle_threads_sleep()  # before any test module imports torch
+# Both before any test module imports torch. A process that is forked computes in one thread, and tests
+# compare what it finds with what their own process does.
+let_idle_threads_sleep()
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # A shell lets what it starts in the background ignore Ctrl-C, and processes hand that down: tests
 # of it would see nothing.
