@@ -3,7 +3,7 @@
     python docs/draw_front_picture.py    # after "make demo"; needs a browser
 
 It plays once, in less than five seconds, and ends with the report, so that nothing moves beside the
-text that is read. The overlay alone is a picture of the tutorial.
+text that is read. The overlay and the first screen of the report are pictures of the tutorial.
 """
 
 import shutil
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 RUN = Path("demo/run")
 EVALUATION = RUN / "evaluation" / "test"
 OUT = ROOT / "docs" / "front.webp"
-OVERLAY = ROOT / "docs" / "overlay.png"
+OVERLAY, REPORT = ROOT / "docs" / "overlay.png", ROOT / "docs" / "report.png"
 SIZE = (920, 590)
 STRIP = 44
 """Height of the strip with the command, in pixels."""
@@ -52,6 +52,8 @@ def scenes() -> Iterator[tuple[Image.Image, int]]:
     yield scene("defectkit evaluate runs/segment-1", Image.open(chosen_overlay())), 1400
     for place in ("top", "images"):
         screen = report(EVALUATION / "report.html", place)
+        if place == "top":
+            screen.save(REPORT)
         yield scene("defectkit evaluate runs/segment-1 --open", screen), 1500
 
 
