@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from defectkit.data.dataset import Dataset
     from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.cascade import CutChoice
+    from defectkit.deployment.export import Export
     from defectkit.deployment.model_info import First
     from defectkit.deployment.parity import Parity
     from defectkit.deployment.runtime import ExportedModel
@@ -54,14 +55,14 @@ def run(
     nothing is written and the exit status is 2. Otherwise the table is kept in model.json.
     The folder is all that inspect needs.
 
-    With --first both models are one: what a smaller model of the same data calls surely good is
-    passed, and RUN judges the rest. Its cut is chosen on validation, such that it passes no
-    defective image that RUN finds.
+    With --first, a quick model passes what is surely good, and RUN judges the rest: the network of
+    a run, RUN itself or a smaller one, in 8 bits. What is surely good is chosen on validation, such
+    that no defective image that RUN finds is passed.
 
     Examples:
         defectkit export runs/segment-1
         defectkit export runs/segment-1 --format onnx --out line/model
-        defectkit export runs/segment-1 --first runs/small/exported --out line/model
+        defectkit export runs/segment-1 --first runs/segment-1
         defectkit export runs/segment-1 --precision int8
         defectkit inspect runs/segment-1/exported photos/
 
@@ -70,7 +71,8 @@ def run(
         format: The format of the files.
         precision: Numbers to compute with. bf16 and int8 are faster where the processor has them,
             in OpenVINO alone.
-        first: The folder of an exported model that looks at each image first.
+        first: A run whose network looks at each image first, in 8 bits: RUN itself, or one of the
+            same data with a smaller network.
         out: The folder to write, by default exported/ in the run; an earlier export there is
             replaced.
         data: The dataset folder; by default the one that the run was trained on.
@@ -86,7 +88,7 @@ def run(
         OutputError: ``out`` cannot be written, or has other results.
     """
     from defectkit.deployment.bundle import TrainedModel
-    from defectkit.deployment.cascade import CutChoice, load_first, names_of_first
+    from defectkit.deployment.cascade import NAMES_OF_FIRST, CutChoice
     from defectkit.deployment.engines import FILES
     from defectkit.deployment.export import export_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
@@ -100,10 +102,10 @@ def run(
     run = Path(run)
     trained = TrainedModel.load(run, device="cpu")
     dataset = load_dataset_of_run(run, trained, Path(data) if data else None)
-    looking = load_first(first, trained) if first is not None else None
+    quick = None if first is None else _load_first(Path(first), trained)
     choice = CutChoice(thresholds=trained.thresholds)
     out = Path(out) if out is not None else run / "exported"
-    names = [*FILES[format], *(names_of_first(looking) if looking else ())]
+    names = [*FILES[format], *(NAMES_OF_FIRST if quick else ())]
     with write_results(out, kind="exported model", head="model.json", names=names) as results:
         console.print("exporting, then comparing both models on the validation images ...")
         export = export_model(
@@ -113,6 +115,7 @@ def run(
             folder=out,
             images=_calibration_images(trained, dataset),
         )
+        looking = None if quick is None else _export_first(quick, dataset, out, console)
         parity = _compare(trained, export.model, dataset, console, looking, choice)
         if failures := parity.failures():
             raise ExportError(
@@ -120,7 +123,7 @@ def run(
                 f"{'; '.join(failures)}. Nothing was written. {_way_out(format, precision)}"
             )
         export = export.with_parity(parity.table())
-        entry = choice.choose(seal_of(looking.info)) if looking else None
+        entry = choice.choose(seal_of(looking.model.info)) if looking else None
         if looking and entry:
             export = export.with_first(looking, entry)
         export.write(results.folder)
@@ -140,6 +143,39 @@ def _tell(console: Console, parity: "Parity", first: "First | None", out: Path) 
         console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
 
 
+def _load_first(run: Path, full: "TrainedModel") -> "TrainedModel":
+    """Load the run whose network is to look first.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        ExportError: it was made for other images than the full model.
+    """
+    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.cascade import check_first
+
+    first = TrainedModel.load(run, device="cpu")
+    check_first(first, full, str(run))
+    return first
+
+
+def _export_first(
+    first: "TrainedModel", dataset: "Dataset", out: Path, console: Console
+) -> "Export":
+    """Return the first model of the cascade in ``out``, in 8 bits."""
+    from defectkit.deployment.cascade import FIRST
+    from defectkit.deployment.export import export_model
+
+    console.print("making the first model, in 8 bits ...")
+    return export_model(
+        first,
+        kind="openvino",
+        precision="int8",
+        folder=out / FIRST,
+        images=_calibration_images(first, dataset),
+        looks=True,
+    )
+
+
 def _calibration_images(trained: "TrainedModel", dataset: "Dataset") -> Iterator["Image"]:
     """Yield images of the training split, spread over all of it."""
     records = dataset.split("train")
@@ -153,7 +189,7 @@ def _compare(
     exported: "ExportedModel",
     dataset: "Dataset",
     console: Console,
-    first: "ExportedModel | None",
+    first: "Export | None",
     choice: "CutChoice",
 ) -> "Parity":
     """Return the comparison of both models' findings in the validation images.
@@ -176,7 +212,7 @@ def _compare(
         parity.update(record.image_id, prediction.finding, theirs)
         if first:
             middle = time.perf_counter()
-            look = first.find(record.path, scope).score
+            look = first.model.look(record.path, scope)
             choice.update(
                 look=look,
                 full=theirs.score,

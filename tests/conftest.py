@@ -26,8 +26,8 @@ import defectkit
 from defectkit import cli as cli_module
 from defectkit.process_settings import let_idle_threads_sleep
 
-# Both before any test module imports torch. A process that is forked computes in one thread, and tests
-# compare what it finds with what their own process does.
+# Both before any test module imports torch. A process that is forked computes in one thread, and
+# tests compare what it finds with what their own process does.
 let_idle_threads_sleep()
 os.environ["OMP_NUM_THREADS"] = "1"
 

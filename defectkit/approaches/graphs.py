@@ -21,7 +21,7 @@ from defectkit.models.classification.tile_classifier import (
     score_densely,
     score_one_by_one,
 )
-from defectkit.models.losses import Layout, class_probabilities
+from defectkit.models.losses import Layout, class_probabilities, defect_probability
 from defectkit.models.mirroring import mirrored_beyond, mirrored_index
 from defectkit.models.network import Network, require_finite
 from defectkit.models.segmentation.segmenter import SegmenterOutput
@@ -36,13 +36,25 @@ SMALLEST = 1e-7
 class SegmentGraph(nn.Module):
     """Images (B, H, W, C) uint8 -> ``GraphOutput`` of a segmentation network."""
 
-    def __init__(self, network: Network, *, layout: Layout, margin: int, flip: bool) -> None:
-        """Reflect images by ``margin`` pixels; with ``flip``, score them mirrored as well."""
+    def __init__(
+        self,
+        network: Network,
+        *,
+        layout: Layout,
+        margin: int,
+        flip: bool,
+        any_defect: bool = False,
+    ) -> None:
+        """Reflect images by ``margin`` pixels; with ``flip``, score them mirrored as well.
+
+        With ``any_defect`` there is one class, which all others are.
+        """
         super().__init__()
         self.network = network
         self.layout = layout
         self.margin = margin
         self.flip = flip
+        self.probabilities = defect_probability if any_defect else class_probabilities
 
     def forward(self, images: torch.Tensor) -> GraphOutput:
         """Score images in one pass, or with ``flip`` in two, of which it takes the mean.
@@ -68,7 +80,7 @@ class SegmentGraph(nn.Module):
         outputs: SegmenterOutput = self.network(wide.permute(0, 3, 1, 2))
         first = self.margin
         logits = outputs.pixels[:, :, first : first + height, first : first + width]
-        scores = class_probabilities(logits, self.layout)
+        scores = self.probabilities(logits, self.layout)
         if outputs.images is None:
             return scores, None
         require_finite(outputs.images)
@@ -96,16 +108,25 @@ class NoveltyGraph(nn.Module):
 class PatchGraph(nn.Module):
     """Images (B, H, W, C) uint8 -> ``GraphOutput`` of a network that classifies tiles."""
 
-    def __init__(self, network: TileClassifier, *, stride: int, one_by_one: bool = False) -> None:
+    def __init__(
+        self,
+        network: TileClassifier,
+        *,
+        stride: int,
+        one_by_one: bool = False,
+        any_defect: bool = False,
+    ) -> None:
         """Score tiles at every ``stride`` pixels.
 
         That is done in dense passes where the network can do that; otherwise, or if ``one_by_one``,
-        each tile is cut out and classified on its own.
+        each tile is cut out and classified on its own. With ``any_defect`` there is one class,
+        which all others are.
         """
         super().__init__()
         self.network = network
         self.stride = stride
         self.dense = network.stride is not None and not one_by_one
+        self.probabilities = defect_probability if any_defect else class_probabilities
 
     def forward(self, images: torch.Tensor) -> GraphOutput:
         """Give each pixel the mean score of the tiles that it lies in.
@@ -129,7 +150,7 @@ class PatchGraph(nn.Module):
         rows, columns = (self._seen(length).to(images.device) for length in images.shape[1:3])
         wide = images[:, rows][:, :, columns].permute(0, 3, 1, 2)
         score = score_densely if self.dense else score_one_by_one
-        return class_probabilities(score(self.network, wide, stride=self.stride), "apart")
+        return self.probabilities(score(self.network, wide, stride=self.stride), "apart")
 
     @property
     def _before(self) -> int:

@@ -79,8 +79,11 @@ class Novelty:
         run = partial(run_graph, self.graph(network), device=next(network.parameters()).device)
         return self.passes(network).score(run, batch, n_classes=1)
 
-    def graph(self, network: Network) -> NoveltyGraph:
-        """All that is done to the pixels of an image that goes through the network at once."""
+    def graph(self, network: Network, *, any_defect: bool = False) -> NoveltyGraph:  # noqa: ARG002
+        """All that is done to the pixels of an image that goes through the network at once.
+
+        It has one class with ``any_defect`` and without.
+        """
         return NoveltyGraph(network)
 
     def passes(self, _: Network) -> Passes:

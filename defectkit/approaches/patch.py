@@ -111,10 +111,20 @@ class Patch:
             scopes=scopes,
         )
 
-    def graph(self, network: Network, *, one_by_one: bool = False) -> PatchGraph:
-        """All that is done to the pixels of an image that goes through the network at once."""
+    def graph(
+        self, network: Network, *, one_by_one: bool = False, any_defect: bool = False
+    ) -> PatchGraph:
+        """All that is done to the pixels of an image that goes through the network at once.
+
+        With ``any_defect``, to tell whether there is a defect: of one class.
+        """
         assert isinstance(network, TileClassifier)
-        return PatchGraph(network, stride=self.config.patch.stride, one_by_one=one_by_one)
+        return PatchGraph(
+            network,
+            stride=self.config.patch.stride,
+            one_by_one=one_by_one,
+            any_defect=any_defect,
+        )
 
     def passes(self, network: Network) -> Passes:
         """How images of any size go through the network."""

@@ -65,9 +65,7 @@ def make_finding(
         _region_of(one, class_id=classes[index], score=one.score)
         for one, index in zip(connected, own_classes, strict=True)
     ]
-    map_score = image_score(defect_map, scope.counted)
-    # What is judged as a whole has pixels that do not count: then the map alone is heard.
-    witnesses = (map_score, image_logit if scope.counted is None else None)
+    witnesses = witnesses_of(defect_map, scope, image_logit)
     return Finding(
         score_map=scores,
         region_map=region_map,
@@ -75,12 +73,23 @@ def make_finding(
         score=tuning.image_mix.score(*witnesses),
         witnesses=witnesses,
         class_scores=np.array(
-            [map_score]
+            [witnesses[0]]
             if len(scores) == 1
             else [image_score(one, scope.counted) for one in scores],
             np.float32,
         ),
     )
+
+
+def witnesses_of(
+    defect_map: ScoreMap, scope: Scope, image_logit: float | None
+) -> tuple[float, float | None]:
+    """Return what the score of an image is made of: that of its map, (H, W), and its logit.
+
+    What is judged as a whole has pixels that do not count where there is a scope: then the map
+    alone is heard. Its scores outside of the scope are 0.
+    """
+    return image_score(defect_map, scope.counted), image_logit if scope.counted is None else None
 
 
 def _largest(scores: ScoreMap) -> ScoreMap:

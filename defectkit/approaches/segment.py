@@ -26,6 +26,7 @@ from defectkit.models.losses import (
 from defectkit.models.network import Network
 from defectkit.models.segmentation.fcn import build_fcn
 from defectkit.models.segmentation.segmenter import (
+    HeadedSegmenter,
     Segmenter,
     SegmenterOutput,
     build_pixel_net,
@@ -152,13 +153,19 @@ class Segment:
             resize=resize,
         )
 
-    def graph(self, network: Network) -> SegmentGraph:
-        """All that is done to the pixels of an image that goes through the network at once."""
+    def graph(self, network: Network, *, any_defect: bool = False) -> SegmentGraph:
+        """All that is done to the pixels of an image that goes through the network at once.
+
+        With ``any_defect``, to tell whether there is a defect: of one class, and in one pass.
+        """
+        if any_defect and isinstance(network, HeadedSegmenter):
+            network = network.without_classes()
         return SegmentGraph(
             network,
             layout=self.layout,
             margin=self.passes(network).margin,
-            flip=self.config.infer.flip,
+            flip=self.config.infer.flip and not any_defect,
+            any_defect=any_defect,
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> Scored:

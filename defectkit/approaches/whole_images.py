@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from defectkit.approaches.score_maps import make_finding
+from defectkit.approaches.score_maps import make_finding, witnesses_of
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Float32Array, Image, ImageBatch, ImageSize, ScoreMap
 from defectkit.data.tiles import blend_weight, cover_with_tiles
@@ -79,6 +79,26 @@ def find_by_scores(
                 image_logit=None if decisions is None else float(decisions[place]),
             )
     return [findings[index] for index in range(len(images))]
+
+
+def score_images(
+    score: Callable[[ImageBatch], Scored],
+    images: Sequence[Image],
+    *,
+    tuning: Tuning,
+    scopes: Sequence[Scope],
+) -> list[float]:
+    """Return the scores alone that ``find_by_scores`` gives images, by a single class."""
+    found: dict[int, float] = {}
+    for indices, batch in batches_by_shape(images, n_classes=1):
+        maps, decisions = score(batch)
+        for place, index in enumerate(indices):
+            defect_map, scope = maps[place, 0], scopes[index]
+            if scope.counted is not None:
+                defect_map = np.where(scope.counted, defect_map, np.float32(0))
+            logit = None if decisions is None else float(decisions[place])
+            found[index] = tuning.image_mix.score(*witnesses_of(defect_map, scope, logit))
+    return [found[index] for index in range(len(images))]
 
 
 def fits_tile(size: ImageSize, tile: int, padded: PaddedSide) -> bool:

@@ -1,7 +1,8 @@
-"""A cascade: a small model passes the images that are surely good, a larger one judges the others.
+"""A cascade: a quick model passes what is surely good, a thorough one judges the rest.
 
-Nearly all images at a line are good. Both are exported models, in one folder: the small one in its
-``first/``. It needs no torch.
+Nearly all images at a line are good. Both are exported models, in one folder: the quick one in its
+``first/``. That one computes in 8 bits, and need not answer as the model that it was made of: which
+images it may pass is chosen by what it says of the validation images. It needs no torch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,25 +16,23 @@ import numpy as np
 from defectkit.approaches.image_mix import MAX_LOGIT
 from defectkit.approaches.tuning import Tuning
 from defectkit.arrays import Image
+from defectkit.deployment.engines import FILES
 from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
 from defectkit.deployment.model_info import First
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ExportError
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.files import json_text
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
-from defectkit.models.model_folder import read_model_file
-from defectkit.seals import add_seal, seal_of
+from defectkit.seals import seal_of
 from defectkit.vocabulary import Device
 
 FIRST = "first"
 """The folder of the first model in that of the full one."""
 
 
-def names_of_first(first: ExportedModel) -> list[str]:
-    """Return the names of its files in the folder of a cascade; ``model.json`` comes last."""
-    return [f"{FIRST}/{name}" for name in (*first.exported.files, "model.json")]
+NAMES_OF_FIRST = tuple(f"{FIRST}/{name}" for name in (*FILES["openvino"], "model.json"))
+"""The names of its files in the folder of a cascade; ``model.json`` comes last."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,8 +44,8 @@ class Cascade(LoadedModel):
     score from which the full model calls an image no longer good. All else is that of ``full``.
 
     Attributes:
-        first: the small model.
-        full: the large one.
+        first: the quick model; of its findings the score counts alone.
+        full: the thorough one.
         cut: the score by the first model from which an image is not passed, in (0, 1].
         ceiling: in (0, 1].
     """
@@ -120,7 +119,7 @@ class Cascade(LoadedModel):
             yield
 
     def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
-        looks = [one.score for one in self.first._find_ready(images, scopes)]
+        looks = self.first.looks(images, scopes)
         rest = [index for index, score in enumerate(looks) if score >= self.cut]
         found = self.full._find_ready(
             [images[index] for index in rest], [scopes[index] for index in rest]
@@ -144,42 +143,27 @@ class Cascade(LoadedModel):
         )
 
 
-def first_files(first: ExportedModel) -> dict[str, bytes]:
-    """Return the content of these files.
+def check_first(first: LoadedModel, full: LoadedModel, name: str) -> None:
+    """Check that a model, called ``name``, can be the first one of a cascade with ``full``.
 
     Raises:
-        ModelError: one was changed since the model was loaded.
+        ExportError: it was made for other images.
     """
-    hashes = first.exported.files.items()
-    files = {name: read_model_file(first.folder, name, sha256) for name, sha256 in hashes}
-    files["model.json"] = json_text(add_seal(first.info)).encode()
-    return {f"{FIRST}/{name}": content for name, content in files.items()}
-
-
-def load_first(path: Path | str, full: LoadedModel) -> ExportedModel:
-    """Load what is to be the first model of a cascade with ``full``.
-
-    Raises:
-        ExportError: it is a cascade itself, or was made for other images.
-        ModelError, MissingPackageError: as ``ExportedModel.load``.
-    """
-    model = ExportedModel.load(path)
-    if model.exported.first:
-        raise ExportError(f"{path} is a cascade itself. Name a single model with --first.")
     for key, what in (
         ("dataset", "was trained on other data"),
         ("channels", "takes other channels"),
         ("pixels", "reads pixels otherwise"),
         ("roi", "has another region to inspect"),
     ):
-        if model.info.get(key) != full.info.get(key):
-            raise ExportError(f"{path} cannot be the first model: it {what}. Name another one.")
-    if full.out_of_fold or model.out_of_fold:
+        if first.info.get(key) != full.info.get(key):
+            raise ExportError(
+                f"{name} cannot be the first model: it {what}. Name another run, or the same one."
+            )
+    if full.out_of_fold or first.out_of_fold:
         raise ExportError(
             "a model that was trained with folds has seen the validation images, by which the cut "
             "between both models is chosen. Export without --first, or train without --folds."
         )
-    return model
 
 
 @dataclass(slots=True, kw_only=True)
@@ -227,7 +211,8 @@ class CutChoice:
         if not (passed & good).any():
             raise ExportError(
                 "the first model ranks no good validation image below all defective ones that the "
-                "full model finds, so it can pass none. Train it longer, or export without --first."
+                "full model finds, so it can pass none. Name another run, or export without "
+                "--first."
             )
         cut = _halfway(float(looks[passed].max()), lowest)
         of_first, of_full = np.median(self._seconds, axis=0).tolist()
@@ -270,8 +255,8 @@ def warn_of_first(first: First) -> str | None:
     if first.measured["times_as_fast_on_good_images"] > 1.0:
         return None
     return (
-        "the cascade is not faster than the full model alone. Use a smaller first model, or one "
-        "that passes more images since it was trained longer."
+        "the cascade is not faster than the full model alone. Name a run with a quicker network, "
+        "or one that passes more images since it was trained longer; or export without --first."
     )
 
 

@@ -11,7 +11,7 @@ from defectkit.approaches.graphs import ImageGraph
 from defectkit.approaches.passes import Passes
 from defectkit.arrays import Image
 from defectkit.deployment.bundle import TrainedModel
-from defectkit.deployment.cascade import first_files
+from defectkit.deployment.cascade import FIRST
 from defectkit.deployment.engines import load_engine
 from defectkit.deployment.exportable import exportable
 from defectkit.deployment.graph_files import (
@@ -24,10 +24,10 @@ from defectkit.deployment.graph_files import (
 from defectkit.deployment.model_info import Exported, First
 from defectkit.deployment.quantize import choose_parts, quantize
 from defectkit.deployment.runtime import ExportedModel
-from defectkit.files import sha256_bytes, write_bytes, write_json
+from defectkit.files import json_text, sha256_bytes, write_bytes, write_json
 from defectkit.models.traceable import traceable
 from defectkit.seals import FORMAT_VERSION, add_seal
-from defectkit.vocabulary import ExportFormat, Precision
+from defectkit.vocabulary import ANY_DEFECT, ExportFormat, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,12 +51,13 @@ class Export:
         info = add_seal({**self.model.info, "exported": exported})
         return replace(self, model=replace(self.model, info=info))
 
-    def with_first(self, first: ExportedModel, entry: First) -> Self:
-        """Return it as a cascade with a first model, whose folder is copied when it is written."""
+    def with_first(self, first: "Export", entry: First) -> Self:
+        """Return it as a cascade with a first model, whose files are written into its own."""
         exported = {**self.model.info["exported"], "first": entry.model_dump()}
         info = add_seal({**self.model.info, "exported": exported})
-        files = first_files(first)
-        return replace(self, files={**self.files, **files}, model=replace(self.model, info=info))
+        files = {**first.files, "model.json": json_text(first.model.info).encode()}
+        further = {f"{FIRST}/{name}": content for name, content in files.items()}
+        return replace(self, files={**self.files, **further}, model=replace(self.model, info=info))
 
     def write(self, folder: Path) -> None:
         """Write its files, and ``model.json``, which has their hashes, after them."""
@@ -72,6 +73,7 @@ def export_model(
     precision: Precision,
     folder: Path,
     images: Iterable[Image] = (),
+    looks: bool = False,
 ) -> Export:
     """Return a trained model as an exported one, which nothing was compared with yet.
 
@@ -81,6 +83,7 @@ def export_model(
         precision: the numbers that it computes with.
         folder: where it is to be written, for messages.
         images: (H, W, C) uint8, those that a model in int8 is calibrated on.
+        looks: it is to be the first model of a cascade, which has one class: any defect.
 
     Raises:
         ExportError: its approach or network cannot be exported.
@@ -88,7 +91,8 @@ def export_model(
     """
     approach = exportable(model.approach, model.network)
     network = traceable(model.network)
-    graph = ImageGraph(approach.graph(network), approach.tuning.image_mix).eval()
+    scoring = approach.graph(network, any_defect=looks)
+    graph = ImageGraph(scoring, approach.tuning.image_mix).eval()
     passes = approach.passes(model.network)
     metadata = _metadata(model, passes)
     traced = trace_to_onnx(graph, channels=approach.channels)
@@ -104,10 +108,11 @@ def export_model(
         "format": kind,
         "precision": precision,
         "files": {name: sha256_bytes(content) for name, content in files.items()},
-        "found_classes": list(model.found_classes),
+        "found_classes": [ANY_DEFECT] if looks else list(model.found_classes),
         "one_class": approach.one_class,
         "passes": passes.model_dump(),
         "parity": {},
+        "looks": looks,
     }
     trained = {key: value for key, value in model.info.items() if key != "sha256"}
     info = {

@@ -34,8 +34,11 @@ class Exportable(Approach, Protocol):
         """Whether all pixels of a region get its class."""
         ...
 
-    def graph(self, network: Network) -> nn.Module:
-        """Return what is done to the pixels of images that go through the network at once."""
+    def graph(self, network: Network, *, any_defect: bool = False) -> nn.Module:
+        """Return what is done to the pixels of images that go through the network at once.
+
+        With ``any_defect`` it gives one class, which all others are.
+        """
         ...
 
     def passes(self, network: Network) -> Passes:

@@ -119,6 +119,8 @@ class Exported(BaseModel):
     """(B, H, W, C) of what its graph computes at a time for images as those of validation, if all
     are of one size: it is compiled for them while other things are done."""
     parity: dict[str, Any] = {}
+    looks: bool = False
+    """Whether it is the first model of a cascade, which nothing was compared with."""
     first: First | None = None
 
 

@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 
 from defectkit.approaches.tuning import Tuning, read_tuning
-from defectkit.approaches.whole_images import Scored, find_by_scores
+from defectkit.approaches.whole_images import Scored, find_by_scores, score_images
 from defectkit.arrays import Image, ImageBatch
+from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.engines import FILES, IMAGE_LOGIT, SCORE_MAP, Engine, load_engine
 from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
@@ -144,6 +145,19 @@ class ExportedModel(LoadedModel):
             one_class=self.exported.one_class,
             scopes=scopes,
         )
+
+    def look(self, image: ImageSource, scope: Scope) -> float:
+        """Return the score of an image alone, by a model of one class.
+
+        Raises:
+            ImageError, ModelError, NotFiniteError: as ``find``.
+        """
+        with self._computing():
+            return self.looks([read_given(image, self.channels, self.pixels)], [scope])[0]
+
+    def looks(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[float]:
+        """Return the scores of images (H, W, C) uint8 as the network takes them, as ``look``."""
+        return score_images(self._score, images, tuning=self.chosen, scopes=scopes)
 
     def _score(self, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""

@@ -50,6 +50,19 @@ def class_probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
     return _probabilities(logits, layout)
 
 
+def defect_probability(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """Return the largest of ``class_probabilities``, (B, 1, H, W), without making those of each.
+
+    Raises:
+        NotFiniteError: a logit is NaN or infinite.
+    """
+    require_finite(logits)
+    if layout == "exclusive":
+        return _probabilities(logits, layout).amax(dim=1, keepdim=True)
+    largest = logits[:, :1] if layout == "apart" else logits.amax(dim=1, keepdim=True)
+    return largest.float().sigmoid()
+
+
 def _probabilities(logits: torch.Tensor, layout: Layout) -> torch.Tensor:
     logits = logits.float()
     if layout == "exclusive":

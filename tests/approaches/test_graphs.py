@@ -3,10 +3,12 @@ import pytest
 import torch
 from torch import nn
 
+from defectkit.approaches.build import build_approach
 from defectkit.approaches.graphs import ImageGraph, SegmentGraph, image_scores, run_graph
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
+from defectkit.config import load_config
 from defectkit.models.losses import class_probabilities
 from defectkit.models.segmentation.segmenter import SegmenterOutput
 
@@ -103,3 +105,28 @@ def test_without_a_judgment_of_the_whole_the_score_of_the_map_is_scaled():
             for one in scores.numpy()
         ]
         np.testing.assert_allclose(image_scores(scores, None, mix), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("approach", "settings"),
+    [
+        ("segment", ("model.encoder=resnet18",)),
+        ("segment", ("model.encoder=resnet18", "loss.classes=0")),
+        ("segment", ("model.architecture=segnet",)),
+        ("patch", ("model.encoder=resnet18",)),
+        ("novelty", ("model.encoder=resnet18",)),
+    ],
+)
+def test_any_defect_is_what_all_classes_are(approach, settings):
+    config = load_config(None, [f"approach={approach}", *settings, "model.weights=none"])
+    torch.manual_seed(0)
+    made = build_approach(config, classes=("1", "2"), channels=1)
+    network = made.network().eval()
+    batch = RNG.integers(0, 256, (2, 70, 90, 1), np.uint8)
+    scores, decisions = run_graph(made.graph(network), batch, CPU)
+    any_defect, same = run_graph(made.graph(network, any_defect=True), batch, CPU)
+    assert any_defect.shape == (2, 1, 70, 90)
+    np.testing.assert_allclose(any_defect[:, 0], scores.max(axis=1), atol=1e-6)
+    assert (decisions is None) == (same is None)
+    if same is not None:
+        np.testing.assert_allclose(same, decisions, atol=1e-5)

@@ -10,9 +10,8 @@ from defectkit.deployment.cascade import (
     FIRST,
     Cascade,
     CutChoice,
+    check_first,
     describe_first,
-    load_first,
-    names_of_first,
     warn_of_first,
 )
 from defectkit.deployment.runtime import ExportedModel
@@ -136,17 +135,18 @@ def test_senseless_entries_are_refused(cascade, entry):
 )
 def test_a_first_model_made_for_other_images_is_refused(tmp_path, changes, message):
     full = ExportedModel.load(write_exported(tmp_path / "full"))
-    first = write_exported(tmp_path / "first", **changes)
+    first = ExportedModel.load(write_exported(tmp_path / "first", **changes))
     with pytest.raises(ExportError, match=message):
-        load_first(first, full)
+        check_first(first, full, "runs/first")
+    with pytest.raises(ExportError, match=message):
+        check_first(full, first, "runs/first")
 
 
-def test_a_cascade_is_no_first_model(cascade):
-    full = ExportedModel.load(cascade)
-    with pytest.raises(ExportError, match="is a cascade itself"):
-        load_first(cascade, full)
-    first = load_first(cascade / FIRST, full)
-    assert names_of_first(first) == ["first/model.xml", "first/model.bin", "first/model.json"]
+def test_the_first_model_of_a_cascade_is_no_model_of_its_own(cascade):
+    exported = read_json(cascade / FIRST / "model.json")["exported"]
+    reseal(cascade / FIRST / "model.json", exported={**exported, "looks": True})
+    with pytest.raises(ModelError, match=rf"tells what is surely good\. Give {cascade}\."):
+        defectkit.load(cascade / FIRST)
 
 
 def collect(rows):

@@ -89,6 +89,28 @@ def test_nothing_is_found_outside_of_the_scope(tmp_path):
     assert len(model.find(spotted(), everywhere).regions) == 1
 
 
+@pytest.mark.parametrize("logit", [None, 2.0])
+@pytest.mark.parametrize("tile", [1024, 48])
+def test_a_look_gives_the_score_of_the_finding(tmp_path, logit, tile):
+    mix = ImageMix(map_weight=0.7, image_weight=0.5, bias=-0.4, alone_weight=0.9, alone_bias=0.2)
+    model = ExportedModel.load(
+        write_exported(
+            tmp_path / "line",
+            logit=logit,
+            passes=Passes(tile=tile, overlap=16),
+            tuning=Tuning(image_mix=mix),
+        )
+    )
+    image = IMAGE
+    ignored = np.zeros(image.shape[:2], bool)
+    ignored[:, :30] = True
+    scopes = [Scope(), Scope(ignored=ignored)]
+    expected = [model.find(image, scope).score for scope in scopes]
+    assert [model.look(image, scope) for scope in scopes] == expected
+    assert model.looks([image, image], scopes) == expected
+    assert len(set(expected)) == 2
+
+
 def test_what_was_tuned_is_used(tmp_path):
     folder = write_exported(tmp_path / "m", tuning=Tuning(pixel_threshold=0.9))
     assert ExportedModel.load(folder).find(spotted()).regions == ()

@@ -8,10 +8,12 @@ from sklearn.metrics import log_loss
 from torchvision.ops import sigmoid_focal_loss
 
 from defectkit.config import load_config
+from defectkit.errors import NotFiniteError
 from defectkit.models.losses import (
     choose_layout,
     class_probabilities,
     count_outputs,
+    defect_probability,
     segmentation_losses,
 )
 from defectkit.models.segmentation.segmenter import build_segnet, build_smp
@@ -393,3 +395,19 @@ def test_images_whose_defect_may_lie_where_no_pixel_counts_are_no_good_ones():
     loss = segmentation_losses(logits, 0 * masks, **given, counted=nothing)["loss"]
     loss.backward()
     assert loss == 0
+
+
+@pytest.mark.parametrize("layout", ["overlapping", "exclusive", "apart"])
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_the_probability_of_any_defect_is_the_largest_of_the_classes(layout, classes):
+    logits, _ = batch(classes=count_outputs(classes, layout))
+    largest = class_probabilities(logits, layout).amax(dim=1, keepdim=True)
+    torch.testing.assert_close(defect_probability(logits, layout), largest)
+
+
+@pytest.mark.parametrize("layout", ["overlapping", "exclusive", "apart"])
+def test_the_probability_of_any_defect_is_refused_where_it_is_not_finite(layout):
+    logits, _ = batch(classes=3)
+    logits[1, 0, 2, 2] = torch.nan
+    with pytest.raises(NotFiniteError):
+        defect_probability(logits, layout)

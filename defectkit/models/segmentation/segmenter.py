@@ -3,7 +3,8 @@
 Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
-from typing import Any, NamedTuple, cast
+import copy
+from typing import Any, NamedTuple, Self, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -109,6 +110,12 @@ class HeadedSegmenter(Segmenter):
         )
         self.class_head = class_head
         self.image_head = image_head
+
+    def without_classes(self) -> Self:
+        """Return it without the head of the classes; all else is shared."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, "class_head": None}
+        return other
 
     def score(self, images: torch.Tensor) -> SegmenterOutput:
         """Normalized (B, C, H, W) -> logits."""

@@ -201,3 +201,16 @@ def test_the_lowest_stages_are_those_next_to_the_image(encoder):
 def test_a_network_without_pretrained_weights_has_no_lowest_stages():
     _, net = network("unet", channels=1, encoder="resnet18")
     assert net.lowest_stages(2) == []
+
+
+def test_without_the_head_of_the_classes_it_says_whether_there_is_a_defect():
+    torch.manual_seed(0)
+    _, net = network("unet", channels=1, encoder="resnet18")
+    images = torch.randint(256, (2, 1, 64, 96), dtype=torch.uint8)
+    with torch.inference_mode():
+        pixels, of_images = net(images)
+        whether, same = net.without_classes()(images)
+        again, _ = net(images)
+    torch.testing.assert_close(whether, pixels[:, :1], rtol=0, atol=0)
+    torch.testing.assert_close(same, of_images, rtol=0, atol=0)
+    assert again.shape == pixels.shape == (2, 3, 64, 96)
