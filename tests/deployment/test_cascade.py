@@ -40,6 +40,7 @@ def cascade(tmp_path):
     return folder
 
 
+@pytest.mark.check(21)
 def test_what_is_surely_good_is_passed_and_all_else_is_judged_by_the_full_model(cascade):
     model, full = defectkit.load(cascade), ExportedModel.load(cascade)
     assert isinstance(model, Cascade)
@@ -162,6 +163,7 @@ def collect(rows):
 SCORES = st.one_of(st.floats(0, 1), st.integers(0, 10).map(lambda n: n / 10))
 
 
+@pytest.mark.check(21)
 @settings(deadline=None)
 @given(st.lists(st.tuples(SCORES, SCORES, st.booleans()), max_size=30))
 def test_no_defective_image_that_the_full_model_finds_is_passed(rows):
