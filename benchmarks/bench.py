@@ -3,11 +3,12 @@
     python benchmarks/bench.py [--only inspection ...] [--table benchmarks/results.md]
 
 Prepares ``sample_data/``, trains a run of ``segment`` on it and exports it in each precision that
-keeps its verdicts; then runs each benchmark as the table tells, with the peers in the same process
+keeps its verdicts, and as a cascade, which inspect 40 images of which 2 are defective; then runs each benchmark as the table tells, with the peers in the same process
 or in turn with it. Results of benchmarks that are not run again stay in the table.
 """
 
 import argparse
+import csv
 import importlib.metadata
 import os
 import platform
@@ -29,6 +30,9 @@ from defectkit.vocabulary import Precision
 BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent
 
+LOT, EACH = 40, 20
+"""Number of images of a lot as at a line, of which one in ``EACH`` is defective."""
+
 COMMANDS = {
     "rle": ("Decoding of run-length encodings", "benchmarks/rle.py"),
     "prepare": ("`prepare` beside bare decoding", "benchmarks/prepare.py --images 2000"),
@@ -36,7 +40,7 @@ COMMANDS = {
     "precision": ("Training in reduced precision", "benchmarks/reduced_precision.py"),
     "inspection": (
         "`inspect`",
-        "benchmarks/inspection.py {work}/run sample_data/Train --exported {exported}",
+        f"benchmarks/inspection.py {{work}}/run {{work}}/lot --exported {{exported}} --images {LOT}",
     ),
     "patch": ("Dense scoring of tiles", "benchmarks/dense_patch.py"),
 }
@@ -58,6 +62,7 @@ def main() -> None:
             make_run(work, options.run)
         if "inspection" in options.only:
             exported, refused = export_run(work)
+            make_lot(work / "lot")
         for key in options.only:
             title, command = COMMANDS[key]
             start, load = time.monotonic(), os.getloadavg()[0]
@@ -86,18 +91,34 @@ def make_run(work: Path, given: Path | None) -> None:
 
 
 def export_run(work: Path) -> tuple[list[Path], str]:
-    """Export the run in each precision; return the folders, and the precisions that are refused."""
+    """Export the run in each way; return the folders, and the ways that are refused."""
     exported, refused = [], []
-    for precision in get_args(Precision):
-        options = f"--data {work / 'dataset'} --precision {precision} --out {work / precision}"
-        print(f"exporting {precision} ...", flush=True)
+    ways = {name: f"--precision {name}" for name in get_args(Precision)}
+    for name, further in {**ways, "cascade": f"--first {work / 'run'}"}.items():
+        options = f"--data {work / 'dataset'} {further} --out {work / name}"
+        print(f"exporting {name} ...", flush=True)
         try:
             run(f"-m defectkit.cli export {work / 'run'} {options}")
-            exported.append(work / precision)
+            exported.append(work / name)
         except SystemExit as error:
             reason = " ".join(str(error).split()).partition("error: ")[2]
-            refused.append(f"- {precision} is refused: {reason}\n")
+            refused.append(f"- {name} is refused: {reason}\n")
     return exported, "".join(refused)
+
+
+def make_lot(folder: Path) -> None:
+    """Copy images of ``sample_data/``: as of a line, where nearly all are good."""
+    defective: dict[str, bool] = {}
+    with (ROOT / "sample_data" / "train.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            defective[row["ImageId"]] = bool(row["EncodedPixels"])
+    bad, good = (
+        [name for name, is_bad in defective.items() if is_bad == wanted] for wanted in (True, False)
+    )
+    folder.mkdir()
+    for number in range(LOT):
+        name = (bad if number % EACH == EACH // 2 else good).pop(0)
+        shutil.copyfile(ROOT / "sample_data" / "Train" / name, folder / f"{number:03}-{name}")
 
 
 def run(arguments: str) -> str:

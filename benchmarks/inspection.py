@@ -7,7 +7,8 @@ export RUN`` wrote, once for each precision. All ways take the same images in tu
 process of its own:
 
 - ``inspect RUN`` and ``inspect BUNDLE``: the whole command, overlays and tables included;
-- ``network of BUNDLE``: the network alone on one image in memory, as often as there are images;
+- ``network of BUNDLE``: the network alone on one image in memory, as often as there are images (not
+  of a cascade, which has two);
 - ``smp``: the usual loop of segmentation_models_pytorch, which reads an image, resizes it to
   512x512, predicts and writes a mask (untrained: this changes no time);
 - ``mask_rcnn``: the same with torchvision's Mask R-CNN, on an eighth of the images.
@@ -124,6 +125,8 @@ def commands(run: Path, exported: Sequence[Path]) -> dict[str, list[str]]:
     for model in (run, *exported):
         ways[f"inspect {model.name}"] = ["-m", "defectkit.cli", "inspect", str(model)]
     for model in exported:
+        if read_json(model / "model.json")["exported"].get("first"):
+            continue
         ways[f"network of {model.name}"] = [str(HERE), "--child", "network", str(model)]
     for name in ("smp", "mask_rcnn"):
         ways[name] = [str(HERE), "--child", name, str(run)]
