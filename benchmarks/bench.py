@@ -3,8 +3,9 @@
     python benchmarks/bench.py [--only inspection ...] [--table benchmarks/results.md]
 
 Prepares ``sample_data/``, trains a run of ``segment`` on it and exports it in each precision that
-keeps its verdicts, and as a cascade, which inspect 40 images of which 2 are defective; then runs each benchmark as the table tells, with the peers in the same process
-or in turn with it. Results of benchmarks that are not run again stay in the table.
+keeps its verdicts, and as a cascade; all inspect a lot of which one image in 20 is defective. Runs
+each benchmark as the table tells, with the peers in the same process or in turn with it. Results of
+benchmarks that are not run again stay in the table.
 """
 
 import argparse
@@ -40,7 +41,8 @@ COMMANDS = {
     "precision": ("Training in reduced precision", "benchmarks/reduced_precision.py"),
     "inspection": (
         "`inspect`",
-        f"benchmarks/inspection.py {{work}}/run {{work}}/lot --exported {{exported}} --images {LOT}",
+        "benchmarks/inspection.py {work}/run {work}/lot --exported {exported} "
+        f"--images {LOT}",
     ),
     "patch": ("Dense scoring of tiles", "benchmarks/dense_patch.py"),
 }
