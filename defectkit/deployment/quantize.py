@@ -55,6 +55,10 @@ def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
             subset_size=len(parts),
             target_device=nncf.TargetDevice.CPU,
             preset=nncf.QuantizationPreset.MIXED,
+            # Older processors clamp sums of full 8-bit weights, and would answer otherwise.
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                overflow_fix=nncf.OverflowFix.ENABLE
+            ),
             ignored_scope=nncf.IgnoredScope(types=list(IN_FULL), validate=False),
         )
 

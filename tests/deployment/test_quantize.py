@@ -38,6 +38,14 @@ def test_there_are_not_too_many_parts_and_no_more_images_are_read():
     assert len(choose_parts(reading(), Passes(tile=64, overlap=8))) == MAX_PARTS == len(read)
 
 
+def largest_weight(model) -> int:
+    """The largest magnitude of the weights in 8 bits."""
+    constants = (op for op in model.get_ops() if op.get_type_name() == "Constant")
+    weights = [op.data for op in constants if op.get_element_type().get_type_name() == "i8"]
+    assert weights
+    return max(int(np.abs(one.astype(int)).max()) for one in weights)
+
+
 @pytest.mark.slow
 def test_a_model_in_8_bits_is_smaller_and_says_nearly_the_same(tmp_path, capfd):
     model = untrained_model("model.architecture=pixel_net", factor=2.0)
@@ -45,7 +53,9 @@ def test_a_model_in_8_bits_is_smaller_and_says_nearly_the_same(tmp_path, capfd):
     full = read_in_openvino(export.files["model.onnx"])
     before = openvino_files(full, {})
     given = images(8, 64, 64)
-    after = openvino_files(quantize(full, [one[None] for one in given]), {})
+    quantized = quantize(full, [one[None] for one in given])
+    after = openvino_files(quantized, {})
+    assert 32 < largest_weight(quantized) <= 64  # Older processors clamp sums of larger ones.
     assert capfd.readouterr() == ("", "")
     assert len(after["model.bin"]) < 0.5 * len(before["model.bin"])
     engine = load_engine("openvino", "int8", after)
