@@ -38,7 +38,7 @@ def main() -> None:
     device = choose_device("auto")
     dtype = autocast_dtype(options.amp, device)
     if dtype is None:
-        print(f"{describe_device(device)} is trained in 32 bits: it is not faster with fewer.")
+        print(f"{describe_device(device)} is trained in 32 bits; --amp bf16 tries fewer.")
         return
     approach = build_approach(config, classes=("1", "2"), channels=1)
     network = approach.network().to(device, memory_format=torch.channels_last).train()
