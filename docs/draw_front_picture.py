@@ -6,6 +6,7 @@ It plays once, in less than five seconds, and ends with the report, so that noth
 text that is read. The overlay and the first screen of the report are pictures of the tutorial.
 """
 
+import csv
 import shutil
 import sys
 import tempfile
@@ -58,8 +59,11 @@ def scenes() -> Iterator[tuple[Image.Image, int]]:
 
 
 def chosen_overlay() -> Path:
-    """Return the first overlay of a defect that was found."""
-    return min((EVALUATION / "overlays").glob("*-hit-*.png"))
+    """Return the first overlay of a defect that was found as a region."""
+    with (EVALUATION / "regions.csv").open(newline="", encoding="utf-8") as file:
+        found = min(row["image_id"] for row in csv.DictReader(file) if row["found"] == "yes")
+    (overlay,) = (EVALUATION / "overlays").glob(f"*-hit-{found}.png")
+    return overlay
 
 
 def scene(command: str, picture: Image.Image) -> Image.Image:
