@@ -151,7 +151,9 @@ def read_sections(table: Path) -> dict[str, str]:
     if not table.exists():
         return {}
     parts = re.split(r"^## (.*)\n\n", table.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return dict(zip(parts[::2], parts[1::2], strict=True))
+    return {
+        title: text.rstrip("\n") + "\n" for title, text in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
 def machine() -> str:
