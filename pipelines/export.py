@@ -123,8 +123,10 @@ def run(
                 f"{'; '.join(failures)}. Nothing was written. {_way_out(format, precision)}"
             )
         export = export.with_parity(parity.table())
-        entry = choice.choose(seal_of(looking.model.info)) if looking else None
-        if looking and entry:
+        entry = None
+        if looking:
+            looking = looking.with_usual_shape()
+            entry = choice.choose(seal_of(looking.model.info))
             export = export.with_first(looking, entry)
         export.write(results.folder)
     _tell(console, parity, entry, out)

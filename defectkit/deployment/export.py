@@ -44,20 +44,30 @@ class Export:
 
     def with_parity(self, table: Mapping[str, Any]) -> Self:
         """Return it with the table of what was compared, and with the shape that it had."""
-        exported = {**self.model.info["exported"], "parity": dict(table)}
-        match self.model.engine.shapes():
-            case [shape]:
-                exported["usual_shape"] = list(shape)
-        info = add_seal({**self.model.info, "exported": exported})
-        return replace(self, model=replace(self.model, info=info))
+        return self._with(parity=dict(table), usual_shape=self._only_shape())
+
+    def with_usual_shape(self) -> Self:
+        """Return it with the shape that its graph had for all images so far, if that is one."""
+        return self._with(usual_shape=self._only_shape())
 
     def with_first(self, first: "Export", entry: First) -> Self:
-        """Return it as a cascade with a first model, whose files are written into its own."""
-        exported = {**self.model.info["exported"], "first": entry.model_dump()}
-        info = add_seal({**self.model.info, "exported": exported})
+        """Return it as a cascade with a first model, whose files are written into its own.
+
+        Of both graphs that of the first model is compiled ahead: it sees each image.
+        """
         files = {**first.files, "model.json": json_text(first.model.info).encode()}
         further = {f"{FIRST}/{name}": content for name, content in files.items()}
-        return replace(self, files={**self.files, **further}, model=replace(self.model, info=info))
+        cascade = self._with(first=entry.model_dump(), usual_shape=None)
+        return replace(cascade, files={**self.files, **further})
+
+    def _only_shape(self) -> list[int] | None:
+        shapes = self.model.engine.shapes()
+        return list(shapes[0]) if len(shapes) == 1 else None
+
+    def _with(self, **entries: object) -> Self:
+        exported = {**self.model.info["exported"], **entries}
+        info = add_seal({**self.model.info, "exported": exported})
+        return replace(self, model=replace(self.model, info=info))
 
     def write(self, folder: Path) -> None:
         """Write its files, and ``model.json``, which has their hashes, after them."""

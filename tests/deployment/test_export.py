@@ -12,12 +12,15 @@ from defectkit.approaches.passes import Passes
 from defectkit.data.images import read_given
 from defectkit.deployment import export as export_module
 from defectkit.deployment.bundle import TrainedModel
+from defectkit.deployment.cascade import Cascade
 from defectkit.deployment.engines import _OpenVinoGraph
 from defectkit.deployment.export import Export, export_model
+from defectkit.deployment.model_info import First
 from defectkit.deployment.parity import TOLERANCES, Parity
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import read_json
 from defectkit.models.traceable import traceable
+from defectkit.seals import seal_of
 
 RNG = np.random.default_rng(7)
 
@@ -93,6 +96,22 @@ def test_a_model_expects_images_of_the_size_of_validation(
     monkeypatch.setattr(_OpenVinoGraph, "expect", lambda _, one: expected.append(one))
     assert ExportedModel.load(tmp_path).exported.usual_shape == shape
     assert expected == ([tuple(shape)] if shape else [])
+
+
+def test_of_a_cascade_the_first_model_expects_them(tmp_path, monkeypatch, model, images):
+    full, first = make(model), make(model)
+    assert compare(model, full.model, images[:2]) == compare(model, first.model, images[:2]) == []
+    first = first.with_usual_shape()
+    entry = First(seal=seal_of(first.model.info), cut=0.5, ceiling=0.5)
+    full.with_parity({}).with_first(first, entry).write(tmp_path)
+    expected = []
+    monkeypatch.setattr(
+        _OpenVinoGraph, "expect", lambda graph, shape: expected.append((graph, shape))
+    )
+    cascade = Cascade.load(tmp_path)
+    ((graph, shape),) = expected
+    assert cascade.first.engine.run.__self__ is graph
+    assert shape == (1, 40, 60, 3)
 
 
 @pytest.mark.slow
