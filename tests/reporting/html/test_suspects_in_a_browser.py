@@ -131,6 +131,23 @@ def test_what_else_is_stored_is_not_taken(page, tmp_path, kept):
     page.run("localStorage.removeItem(KEY)")
 
 
+NOTE_STATES = """
+statesOfUse = [];
+const storage = Object.getOwnPropertyDescriptor(window, "localStorage");
+Object.defineProperty(window, "localStorage", {
+  get() { statesOfUse.push(document.readyState); return storage.get.call(window); },
+});
+"""
+
+
+def test_storage_is_used_once_the_page_is_loaded(browser, tmp_path):
+    with browser_page(browser.program, tmp_path / "profile") as page:
+        page.send("Page.addScriptToEvaluateOnNewDocument", source=NOTE_STATES)
+        open_page(page, write_page(tmp_path, *ALL_KINDS))
+        page.click("#suspect-0 .accept")
+        assert page.run("statesOfUse") == ["complete", "complete"]
+
+
 def test_prepare_takes_the_file_that_the_page_saves(page, tmp_path, cli):
     source = make_source(tmp_path / "source", count=12)
     _, masks = draw_image(0)

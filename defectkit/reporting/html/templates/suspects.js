@@ -4,7 +4,7 @@
 const SUSPECTS = JSON.parse(byId("data").textContent);
 const KEY = `defectkit suspects ${SUSPECTS.key}`;
 const MARKS = ["accept", "dismiss"];
-const marks = readMarks();
+let marks = new Map();
 
 // Only numbers and these two words are kept; whatever else stands there is not taken.
 function readMarks() {
@@ -74,6 +74,7 @@ function goOn(place, step) {
 const STEPS = { ArrowDown: 1, ArrowUp: -1 };
 
 function setUpSuspects() {
+  marks = readMarks();
   for (const box of document.querySelectorAll(".suspect")) {
     const place = placeOf(box);
     for (const mark of MARKS) box.querySelector(`.${mark}`).addEventListener("click", () => setMark(place, mark));
@@ -96,4 +97,6 @@ function setUpSuspects() {
   showMarks();
 }
 
-if (SUSPECTS.rows.length) setUpSuspects();
+// Storage that is touched while the page loads may stay an empty one of its own: a busy Chromium
+// loses the marks of a page that reads them at once.
+if (SUSPECTS.rows.length) addEventListener("load", setUpSuspects);
