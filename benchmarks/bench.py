@@ -33,6 +33,8 @@ ROOT = BENCHMARKS.parent
 
 LOT, EACH = 40, 20
 """Number of images of a lot as at a line, of which one in ``EACH`` is defective."""
+TURNS_OF_LOT = 3
+"""How often a lot is inspected in a row: a line starts once for many images."""
 
 COMMANDS = {
     "rle": ("Decoding of run-length encodings", "benchmarks/rle.py"),
@@ -42,7 +44,7 @@ COMMANDS = {
     "inspection": (
         "`inspect`",
         "benchmarks/inspection.py {work}/run {work}/lot --exported {exported} "
-        f"--images {LOT}",
+        f"--images {TURNS_OF_LOT * LOT}",
     ),
     "patch": ("Dense scoring of tiles", "benchmarks/dense_patch.py"),
 }
@@ -93,19 +95,29 @@ def make_run(work: Path, given: Path | None) -> None:
 
 
 def export_run(work: Path) -> tuple[list[Path], str]:
-    """Export the run in each way; return the folders, and the ways that are refused."""
-    exported, refused = [], []
-    ways = {name: f"--precision {name}" for name in get_args(Precision)}
-    for name, further in {**ways, "cascade": f"--first {work / 'run'}"}.items():
-        options = f"--data {work / 'dataset'} {further} --out {work / name}"
+    """Export the run in each precision, and as a cascade in the last that keeps its verdicts.
+
+    Return the folders, and what is refused.
+    """
+    exported: list[Path] = []
+    refused = ""
+
+    def export(name: str, options: str) -> str:
         print(f"exporting {name} ...", flush=True)
+        options = f"{options} --data {work / 'dataset'} --out {work / name}"
         try:
             run(f"-m defectkit.cli export {work / 'run'} {options}")
-            exported.append(work / name)
         except SystemExit as error:
             reason = " ".join(str(error).split()).partition("error: ")[2]
-            refused.append(f"- {name} is refused: {reason}\n")
-    return exported, "".join(refused)
+            return f"- {name} is refused: {reason}\n"
+        exported.append(work / name)
+        return ""
+
+    for name in get_args(Precision):
+        refused += export(name, f"--precision {name}")
+    last = exported[-1].name
+    refused += export(f"cascade-{last}", f"--precision {last} --first {work / 'run'}")
+    return exported, refused
 
 
 def make_lot(folder: Path) -> None:

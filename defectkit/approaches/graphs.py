@@ -175,14 +175,14 @@ class PatchGraph(nn.Module):
 class ImageGraph(nn.Module):
     """A graph with the score of each image: what is exported."""
 
-    def __init__(self, graph: nn.Module, mix: ImageMix) -> None:
-        """Take the scores of ``graph``, and mix those of images by ``mix``."""
+    def __init__(self, graph: nn.Module, mix: ImageMix | None) -> None:
+        """Take the scores of ``graph``, and mix those of images by ``mix``, if it is given."""
         super().__init__()
         self.scoring = graph
         self.mix = mix
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return ``score_map`` and ``image_score``, and ``image_logit`` where there is one.
+        """Return ``score_map``, ``image_score`` and ``image_logit``, where there are such.
 
         Args:
             images: (B, H, W, C) uint8, of 5 x 5 pixels or more.
@@ -191,7 +191,8 @@ class ImageGraph(nn.Module):
         outputs = {"score_map": scores}
         if decisions is not None:
             outputs["image_logit"] = decisions
-        outputs["image_score"] = image_scores(scores, decisions, self.mix)
+        if self.mix is not None:
+            outputs["image_score"] = image_scores(scores, decisions, self.mix)
         return outputs
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from defectkit import __version__
-from defectkit.approaches.graphs import ImageGraph
+from defectkit.approaches.coarse import coarse_graph
+from defectkit.approaches.graphs import ImageGraph, SegmentGraph
 from defectkit.approaches.passes import Passes
 from defectkit.arrays import Image
 from defectkit.deployment.bundle import TrainedModel
@@ -101,16 +102,20 @@ def export_model(
     """
     approach = exportable(model.approach, model.network)
     network = traceable(model.network)
-    scoring = approach.graph(network, any_defect=looks)
-    graph = ImageGraph(scoring, approach.tuning.image_mix).eval()
     passes = approach.passes(model.network)
+    parts = choose_parts(iter(images), passes) if precision == "int8" else []
+    scoring = approach.graph(network, any_defect=looks)
+    if looks and isinstance(scoring, SegmentGraph):
+        scoring = coarse_graph(scoring, parts)
+    # What looks first is read by defectkit alone, which mixes the scores of images itself.
+    graph = ImageGraph(scoring, None if looks else approach.tuning.image_mix).eval()
     metadata = _metadata(model, passes)
     traced = trace_to_onnx(graph, channels=approach.channels)
     files = {"model.onnx": onnx_bytes(traced, metadata)}
     if kind == "openvino":
         read = read_in_openvino(files["model.onnx"])
         if precision == "int8":
-            read = quantize(read, choose_parts(iter(images), passes))
+            read = quantize(read, parts)
         files = openvino_files(read, metadata)
         if precision == "bf16":
             files["model.xml"] = keep_first_in_full(files["model.xml"])

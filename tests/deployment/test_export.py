@@ -7,8 +7,10 @@ import torch
 from PIL import Image
 from untrained import THRESHOLDS, TUNING, untrained_model
 
-from defectkit.approaches.graphs import ImageGraph
+from defectkit.approaches.coarse import coarse_graph
+from defectkit.approaches.graphs import ImageGraph, run_graph
 from defectkit.approaches.passes import Passes
+from defectkit.approaches.whole_images import score_images
 from defectkit.data.images import read_given
 from defectkit.deployment import export as export_module
 from defectkit.deployment.bundle import TrainedModel
@@ -19,6 +21,7 @@ from defectkit.deployment.model_info import First
 from defectkit.deployment.parity import TOLERANCES, Parity
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.files import read_json
+from defectkit.labels.scope import EVERYWHERE
 from defectkit.models.traceable import traceable
 from defectkit.seals import seal_of
 
@@ -241,3 +244,23 @@ def test_the_image_score_of_the_graph_is_that_of_the_finding(model, images):
         image = read_given(path, 3, model.pixels)
         [score] = session.run(["image_score"], {"images": image[None]})
         assert score == pytest.approx(model.find(image).score, abs=1e-5)
+
+
+@pytest.mark.check(21)
+def test_a_first_look_is_that_of_the_coarse_network(monkeypatch):
+    monkeypatch.setattr(export_module, "quantize", lambda model, _: model)
+    model = untrained_model("model.encoder=resnet18", "infer.margin=32", factor=2.0)
+    images = [RNG.integers(0, 256, (64, 96, model.channels), np.uint8) for _ in range(5)]
+    first = export_model(
+        model, kind="openvino", precision="int8", folder=Path("first"), images=images, looks=True
+    ).model
+    assert set(first.engine.run(images[0][None])) == {"score_map", "image_logit"}
+    whole = model.approach.graph(model.network, any_defect=True)
+    coarse = coarse_graph(whole, [image[None] for image in images])
+    assert coarse is not whole
+    for image in images:
+        scores, logits = run_graph(coarse, image[None], torch.device("cpu"))
+        expected = score_images(
+            lambda _, scored=(scores, logits): scored, [image], tuning=TUNING, scopes=[EVERYWHERE]
+        )
+        assert first.look(image, EVERYWHERE) == pytest.approx(expected[0], abs=1e-4)

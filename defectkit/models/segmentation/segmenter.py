@@ -4,7 +4,8 @@ Shapes: B images, C input channels (1 gray, 3 RGB, up to 16), K output channels.
 """
 
 import copy
-from typing import Any, NamedTuple, Self, cast
+import math
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
 import segmentation_models_pytorch as smp
 import torch
@@ -23,6 +24,7 @@ from defectkit.models.segmentation.segnet import SegNet
 ENCODER_STAGES = 5
 DEFECT_PRIOR = 0.05
 """The probability of a defect that a pixel has before training."""
+Module = TypeVar("Module", bound=nn.Module)
 _TAKES_DECODER_CHANNELS = ("unet", "manet")
 _WITHOUT_HEADS = ("dpt",)
 """Its encoder gives tokens, no maps of several sizes: what heads add is left out."""
@@ -88,9 +90,11 @@ class HeadedSegmenter(Segmenter):
     With ``class_head`` the body says *whether* in one channel, and the head *which*.
     """
 
+    body: SegmentationModel
+
     def __init__(
         self,
-        body: nn.Module,
+        body: SegmentationModel,
         *,
         class_head: ClassHead | None,
         image_head: ImageHead | None,
@@ -113,21 +117,45 @@ class HeadedSegmenter(Segmenter):
 
     def without_classes(self) -> Self:
         """Return it without the head of the classes; all else is shared."""
-        other = copy.copy(self)
-        other._modules = {**self._modules, "class_head": None}
-        return other
+        return _with_modules(self, class_head=None)
+
+    def first_blocks(self, reduction: int) -> nn.ModuleList | None:
+        """Return the blocks of its decoder that come before 1 / ``reduction`` of an image's side.
+
+        The last of them gives a map of that size. None if it has no such blocks, or no others.
+        """
+        blocks = getattr(self.body.decoder, "blocks", None)
+        count = int(math.log2(self.body.encoder.output_stride / reduction))
+        if not isinstance(blocks, nn.ModuleList) or not 0 < count < len(blocks):
+            return None
+        return blocks[:count]
+
+    def ended_after(self, blocks: nn.ModuleList, head: nn.Module) -> Self:
+        """Return it with these first blocks of its decoder alone, and with another head.
+
+        It has no head of the classes; all else is shared.
+        """
+        decoder = _with_modules(self.body.decoder, blocks=blocks)
+        body = _with_modules(self.body, decoder=decoder, segmentation_head=head)
+        return _with_modules(self.without_classes(), body=body)
 
     def score(self, images: torch.Tensor) -> SegmenterOutput:
         """Normalized (B, C, H, W) -> logits."""
-        body = cast(SegmentationModel, self.body)
-        features = body.encoder(images)
-        pixels = body.segmentation_head(body.decoder(features))
+        features = self.body.encoder(images)
+        pixels = self.body.segmentation_head(self.body.decoder(features))
         of_images = None
         if self.image_head is not None:
             of_images = self.image_head(features, pixels.amax(dim=1, keepdim=True))
         if self.class_head is not None:
             pixels = torch.cat([pixels, self.class_head(features, pixels.shape[2:])], dim=1)
         return SegmenterOutput(pixels, of_images)
+
+
+def _with_modules(module: Module, **modules: nn.Module | None) -> Module:
+    """Return a module with others in place of these of its own; all else is shared."""
+    other = copy.copy(module)
+    other._modules = {**module._modules, **modules}
+    return other
 
 
 def build_segnet(*, in_channels: int, out_channels: int) -> Segmenter:
