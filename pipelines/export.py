@@ -6,6 +6,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ def run(
     from defectkit.deployment.export import export_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.errors import ConfigError, ExportError
+    from defectkit.reporting.progress import Tracked
     from defectkit.results_folder import write_results
     from defectkit.seals import seal_of
 
@@ -114,6 +116,7 @@ def run(
             precision=precision,
             folder=out,
             images=_calibration_images(trained, dataset),
+            show=partial(Tracked, console=console),
         )
         looking = None if quick is None else _export_first(quick, dataset, out, console)
         parity = _compare(trained, export.model, dataset, console, looking, choice)
@@ -166,6 +169,7 @@ def _export_first(
     """Return the first model of the cascade in ``out``, in 8 bits."""
     from defectkit.deployment.cascade import FIRST
     from defectkit.deployment.export import export_model
+    from defectkit.reporting.progress import Tracked
 
     console.print("making the first model, in 8 bits ...")
     return export_model(
@@ -175,6 +179,7 @@ def _export_first(
         folder=out / FIRST,
         images=_calibration_images(first, dataset),
         looks=True,
+        show=partial(Tracked, console=console),
     )
 
 

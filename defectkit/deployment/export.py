@@ -1,7 +1,7 @@
 """From a trained model to an exported one: files that are computed without torch."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,7 +10,7 @@ from defectkit import __version__
 from defectkit.approaches.coarse import coarse_graph
 from defectkit.approaches.graphs import ImageGraph, SegmentGraph
 from defectkit.approaches.passes import Passes
-from defectkit.arrays import Image
+from defectkit.arrays import Image, ImageBatch
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.cascade import FIRST
 from defectkit.deployment.engines import load_engine
@@ -29,6 +29,9 @@ from defectkit.files import json_text, sha256_bytes, write_bytes, write_json
 from defectkit.models.traceable import traceable
 from defectkit.seals import FORMAT_VERSION, add_seal
 from defectkit.vocabulary import ANY_DEFECT, ExportFormat, Precision
+
+Show = Callable[[Sequence[ImageBatch], str], Sequence[ImageBatch]]
+"""Takes what is gone through, and what is done with it; returns the same, which shows progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -85,6 +88,7 @@ def export_model(
     folder: Path,
     images: Iterable[Image] = (),
     looks: bool = False,
+    show: Show = lambda parts, _: parts,
 ) -> Export:
     """Return a trained model as an exported one, which nothing was compared with yet.
 
@@ -95,6 +99,7 @@ def export_model(
         folder: where it is to be written, for messages.
         images: (H, W, C) uint8, those that a model in int8 is calibrated on.
         looks: it is to be the first model of a cascade, which has one class: any defect.
+        show: shows how far what goes through the parts of ``images`` has come.
 
     Raises:
         ExportError: its approach or network cannot be exported.
@@ -106,7 +111,7 @@ def export_model(
     parts = choose_parts(iter(images), passes) if precision == "int8" else []
     scoring = approach.graph(network, any_defect=looks)
     if looks and isinstance(scoring, SegmentGraph):
-        scoring = coarse_graph(scoring, parts)
+        scoring = coarse_graph(scoring, show(parts, "shortening the decoder"))
     # What looks first is read by defectkit alone, which mixes the scores of images itself.
     graph = ImageGraph(scoring, None if looks else approach.tuning.image_mix).eval()
     metadata = _metadata(model, passes)
@@ -115,7 +120,7 @@ def export_model(
     if kind == "openvino":
         read = read_in_openvino(files["model.onnx"])
         if precision == "int8":
-            read = quantize(read, parts)
+            read = quantize(read, show(parts, "converting to 8 bits"))
         files = openvino_files(read, metadata)
         if precision == "bf16":
             files["model.xml"] = keep_first_in_full(files["model.xml"])

@@ -51,7 +51,7 @@ def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
             import nncf
         return nncf.quantize(
             model,
-            nncf.Dataset(list(parts)),
+            nncf.Dataset(parts),
             subset_size=len(parts),
             target_device=nncf.TargetDevice.CPU,
             preset=nncf.QuantizationPreset.MIXED,

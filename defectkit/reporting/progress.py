@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich import progress as bars
 from rich.console import Console
@@ -114,6 +114,22 @@ def track(
         for done, item in enumerate(items, start=1):
             yield item
             progress.update(done)
+
+
+class Tracked(Sequence[Item]):
+    """A sequence that shows how far it has come, each time that it is gone through."""
+
+    def __init__(self, items: Sequence[Item], what: str, *, console: Console) -> None:
+        self._items, self._what, self._console = items, what, console
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._items[place]
+
+    def __iter__(self) -> Iterator[Item]:
+        return track(self._items, self._what, console=self._console)
 
 
 def format_time(seconds: float) -> str:

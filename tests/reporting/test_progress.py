@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from defectkit.reporting import progress
-from defectkit.reporting.progress import Progress, track
+from defectkit.reporting.progress import Progress, Tracked, track
 
 
 @pytest.fixture
@@ -46,6 +46,16 @@ def test_a_log_gets_a_line_soon_and_then_one_a_minute(clock):
         "Reading [images]: 4 of 8, about 2 min left",
         "Reading [images]: 7 of 8, about 25 s left",
     ]
+
+
+def test_a_sequence_shows_progress_each_time_that_it_is_gone_through(clock):
+    console = log()
+    items = Tracked("abcd", "Reading", console=console)
+    assert (len(items), items[1]) == (4, "b")
+    for done in (1, 2):
+        assert list(items) == [*"abcd"]
+        told = console.file.getvalue().splitlines()
+        assert told == ["Reading: 1 of 4, about 75 s left", "Reading: 4 of 4"] * done
 
 
 def test_the_time_left_is_that_of_what_was_not_done_before(clock):
