@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import BoxXywh, Mask, RegionMap
+from defectkit.arrays import BoxXywh, Int32Array, Int64Array, Mask, RegionMap
 
 DEFECT_OR_NOT = ("",)
 """The classes of what only says *defect or not*: a single one, without a name."""
@@ -115,6 +115,86 @@ def label_regions(
         Region(box_xywh=box, area=area, class_id=class_id)
         for box, area in zip(boxes, areas, strict=True)
     ]
+
+
+class StripRegions:
+    """The regions of a mask that comes in strips, from the top down, and is never whole.
+
+    ``add`` gives the parts of regions in a strip numbers of their own, ``finish`` says which parts
+    are one region.
+    """
+
+    def __init__(self) -> None:
+        self._parents = [0]
+        self._boxes: list[Int64Array] = []  # (P, 4) of each strip: left, top, right, bottom
+        self._areas: list[Int64Array] = []
+        self._last: Int32Array | None = None
+        self._top = 0
+
+    def add(self, strip: Mask) -> RegionMap:
+        """Return the numbers of the parts of regions in the next rows, (H, W) int32; 0 outside."""
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(
+            strip.view(np.uint8), connectivity=8
+        )
+        parts = np.asarray(parts, np.int32)
+        first = len(self._parents)
+        parts[strip] += first - 1
+        self._parents += range(first, first + count - 1)
+        left, top, width, height, area = stats[1:].astype(np.int64).T
+        top += self._top
+        self._boxes.append(np.stack([left, top, left + width, top + height], axis=1))
+        self._areas.append(area)
+        if self._last is not None:
+            self._join(self._last, parts[0])
+        self._last = parts[-1].copy()
+        self._top += len(strip)
+        return parts
+
+    def finish(self) -> tuple[Int32Array, list[Region]]:
+        """Return the number of the region of each part, from 1, and the regions.
+
+        Numbers (P + 1,) int32 begin with that of the background, 0; the regions are numbered and
+        sorted as by ``label_regions``.
+        """
+        roots = np.array([self._root(part) for part in range(len(self._parents))], np.int64)
+        own, index = np.unique(roots[1:], return_inverse=True)
+        if not own.size:
+            return np.zeros(1, np.int32), []
+        boxes = np.concatenate(self._boxes)
+        left, top = np.full((2, len(own)), np.iinfo(np.int64).max)
+        right, bottom = np.zeros((2, len(own)), np.int64)
+        for corner, values, reach in zip(
+            (left, top, right, bottom), boxes.T, (np.minimum,) * 2 + (np.maximum,) * 2, strict=True
+        ):
+            reach.at(corner, index, values)
+        areas = np.zeros(len(own), np.int64)
+        np.add.at(areas, index, np.concatenate(self._areas))
+        width, height = right - left, bottom - top
+        order = np.lexsort([width, height, left, top])
+        ranks = np.empty(len(own), np.int32)
+        ranks[order] = np.arange(1, len(own) + 1)
+        rows = np.stack([left, top, width, height, areas], axis=1)[order].tolist()
+        return np.append(np.int32(0), ranks[index]), [
+            Region(box_xywh=(x, y, across, down), area=area) for x, y, across, down, area in rows
+        ]
+
+    def _join(self, upper: Int32Array, lower: Int32Array) -> None:
+        """Join the parts that touch where a strip ends, also at a corner."""
+        length = len(upper)
+        for shift in (-1, 0, 1):
+            above = upper[max(shift, 0) : length + min(shift, 0)]
+            below = lower[max(-shift, 0) : length + min(-shift, 0)]
+            touching = (above > 0) & (below > 0)
+            pairs = np.unique(np.stack([above[touching], below[touching]], axis=1), axis=0)
+            for one, other in pairs.tolist():
+                self._parents[self._root(other)] = self._root(one)
+
+    def _root(self, part: int) -> int:
+        parents = self._parents
+        while parents[part] != part:
+            parents[part] = parents[parents[part]]
+            part = parents[part]
+        return part
 
 
 def measure_region_map(region_map: RegionMap) -> list[Region]:
