@@ -10,6 +10,7 @@ from defectkit.arrays import (
     Float32Array,
     ImageSize,
     IndexArray,
+    Int16Array,
     Int32Array,
     Mask,
     RegionMap,
@@ -109,7 +110,7 @@ class SparseFinding:
 
     - ``size``: the (height, width) of the image.
     - ``pixels``: the pixels of the found mask, (N,) int32: row times width plus column, sorted.
-    - ``scores``: (K, N) float32, those of each found pixel in the layers of the score map.
+    - ``layers``: (N,) int16, what ``best_layers`` says of the scores of each found pixel.
     - ``highest``: the pixels with the highest score of all, (H, W / 8) uint8: ``np.packbits`` of
       each row.
     - ``regions``, ``score``: as those of ``Finding``.
@@ -117,7 +118,7 @@ class SparseFinding:
 
     size: ImageSize
     pixels: Int32Array
-    scores: Float32Array
+    layers: Int16Array
     highest: npt.NDArray[np.uint8]
     regions: tuple[Region, ...]
     score: float
@@ -136,7 +137,7 @@ class SparseFinding:
 
     def without_regions(self) -> Self:
         """Return it without regions."""
-        return replace(self, pixels=self.pixels[:0], scores=self.scores[:, :0], regions=())
+        return replace(self, pixels=self.pixels[:0], layers=self.layers[:0], regions=())
 
 
 def best_layers(scores: Float32Array) -> IndexArray:

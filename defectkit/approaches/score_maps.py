@@ -62,7 +62,7 @@ def make_finding(
     if one_class and own_classes:
         _give_classes(scores, region_map, np.array(own_classes))
     regions = [
-        region_of(one, class_id=classes[index], score=one.score)
+        _region_of(one, class_id=classes[index], score=one.score)
         for one, index in zip(connected, own_classes, strict=True)
     ]
     witnesses = witnesses_of(defect_map, scope, image_logit)
@@ -123,7 +123,7 @@ def give_class(scores: Float32Array, given: IndexArray) -> Float32Array:
     return new
 
 
-def region_of(region: Region, *, class_id: str, score: float) -> Region:
+def _region_of(region: Region, *, class_id: str, score: float) -> Region:
     """Return a region of a map with a class and a score: thousands take ``replace`` much longer."""
     return Region(box_xywh=region.box_xywh, area=region.area, class_id=class_id, score=score)
 
@@ -188,7 +188,7 @@ def find_regions(
         for number, region in enumerate(regions, start=1)
     ]
     regions = [
-        region_of(one, class_id=one.class_id, score=score)
+        _region_of(one, class_id=one.class_id, score=score)
         for one, score in zip(regions, scores, strict=True)
     ]
     return _keep(region_map, regions, np.array(scores) >= tuning.region_threshold)

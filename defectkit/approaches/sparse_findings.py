@@ -11,7 +11,6 @@ from defectkit.approaches.score_maps import (
     SCORE_WINDOW,
     give_class,
     largest_scores,
-    region_of,
     region_score,
 )
 from defectkit.approaches.tuning import Tuning
@@ -19,15 +18,15 @@ from defectkit.approaches.whole_images import Block
 from defectkit.arrays import (
     Float32Array,
     ImageSize,
-    IndexArray,
     Int32Array,
     Int64Array,
     Mask,
     ScoreMap,
 )
-from defectkit.findings import SparseFinding
+from defectkit.data.strips import row_slices
+from defectkit.findings import NO_CLASS, SparseFinding, best_layers
 from defectkit.memory import check_memory
-from defectkit.regions import Region, StripRegions
+from defectkit.regions import Region, StripRegions, box_order
 
 STRIP_BYTES = 24
 """Bytes of memory that a pixel of a strip takes while its regions are found, as measured."""
@@ -67,37 +66,23 @@ def find_sparsely(
     Raises:
         ImageError: there is too little memory for all that is found.
     """
-    parts = StripRegions()
+    regions = _ClosedRegions(size, classes, tuning, one_class)
     highest, means = _Highest(size), _Means(size, roi)
-    pixels: list[Int32Array] = []
-    numbers: list[Int32Array] = []
-    scores = [np.zeros((len(classes), 0), np.float32)]
     decisions: list[float] = []
     for strip in _strips(blocks, size, tuning.pixel_threshold, roi):
-        places = np.flatnonzero(strip.found)
-        check_memory(8 * (len(classes) + 4) * len(places), what="keeping what is found")
-        pixels.append((places + strip.rows.start * size[1]).astype(np.int32))
-        numbers.append(parts.add(strip.found).reshape(-1)[places])
-        scores.append(strip.scores)
         highest.add(strip.rows, strip.largest)
         means.add(strip.rows, strip.largest)
         decisions += [] if strip.decision is None else [strip.decision]
-    final, regions = parts.finish()
-    kept, listed, told = _list_regions(
-        final[np.concatenate(numbers)],
-        np.concatenate(scores, axis=1),
-        regions,
-        classes,
-        tuning=tuning,
-        one_class=one_class,
-    )
+        regions.add(strip)
+    pixels, layers = np.concatenate(regions.pixels), np.concatenate(regions.layers)
+    order = np.argsort(pixels)
     logit = max(decisions) if decisions and roi is None else None
     return SparseFinding(
         size=size,
-        pixels=np.concatenate(pixels)[kept],
-        scores=told,
+        pixels=pixels[order],
+        layers=layers[order],
         highest=highest.bits,
-        regions=tuple(listed),
+        regions=tuple(sorted(regions.listed, key=lambda region: box_order(region.box_xywh))),
         score=tuning.image_mix.score(means.largest, logit),
     )
 
@@ -143,47 +128,96 @@ def _strips(
             places.append(y * size[1] + x + columns.start)
             scores.append(block.scores[0][:, y, x])
             decisions += [] if block.decisions is None else [float(block.decisions[0])]
-        order = np.argsort(np.concatenate(places))
-        told = np.concatenate(scores, axis=1)[:, order]
-        yield _Strip(rows, largest, found, told, max(decisions, default=None))
+        place = np.concatenate(places)
+        order = np.argsort(place)
+        place, told = place[order], np.concatenate(scores, axis=1)[:, order]
+        decision = max(decisions, default=None)
+        del places, scores, order
+        for piece in row_slices(height):  # The numbers between take much memory.
+            start, stop = np.searchsorted(place, (piece.start * size[1], piece.stop * size[1]))
+            yield _Strip(
+                slice(rows.start + piece.start, rows.start + piece.stop),
+                largest[piece],
+                found[piece],
+                told[:, start:stop],
+                decision,
+            )
 
 
-def _list_regions(
-    numbers: Int32Array,
-    scores: Float32Array,
-    regions: Sequence[Region],
-    classes: Sequence[str],
-    *,
-    tuning: Tuning,
-    one_class: bool,
-) -> tuple[IndexArray, list[Region], Float32Array]:
-    """Return which of the found pixels stay, the regions that they make, and their scores.
+class _ClosedRegions:
+    """The regions of an image, each made as soon as no strip can go on with it.
 
-    Args:
-        numbers: the region of each found pixel, from 1, (N,).
-        scores: (K, N).
-        regions: all regions.
-        classes: the names of the K classes.
-        tuning: which regions are left out.
-        one_class: all pixels of a region get its class.
+    Attributes:
+        pixels: those of the regions, (N,) int32 each.
+        layers: what ``best_layers`` says of them.
+        listed: the regions.
     """
-    order = np.argsort(numbers, kind="stable")
-    ends = np.cumsum([region.area for region in regions], dtype=np.int64)
-    own_classes = np.full(len(regions) + 1, -1)
-    listed = []
-    for number, (region, end) in enumerate(zip(regions, ends, strict=True), start=1):
-        if region.area < tuning.min_area:
-            continue
-        inside = scores[:, order[end - region.area : end]]
-        score = region_score(largest_scores(inside))
-        if score >= tuning.region_threshold:
-            own = int((inside.sum(axis=1) / region.area).argmax())
-            own_classes[number] = own
-            listed.append(region_of(region, class_id=classes[own], score=score))
-    given = own_classes[numbers]
-    kept = np.flatnonzero(given >= 0)
-    told = scores[:, kept]
-    return kept, listed, give_class(told, given[kept]) if one_class and listed else told
+
+    def __init__(
+        self, size: ImageSize, classes: Sequence[str], tuning: Tuning, one_class: bool
+    ) -> None:
+        self.pixels = [np.zeros(0, np.int32)]
+        self.layers = [np.zeros(0, np.int16)]
+        self.listed: list[Region] = []
+        self._size, self._classes = size, classes
+        self._tuning, self._one_class = tuning, one_class
+        self._strips = StripRegions()
+        # What is still open: the pixels, their parts, their scores.
+        self._open = np.zeros(0, np.int32), np.zeros(0, np.int32)
+        self._scores = np.zeros((len(classes), 0), np.float32)
+
+    def add(self, strip: _Strip) -> None:
+        """Take the next strip, and make the regions that end with it."""
+        places = np.flatnonzero(strip.found)
+        count = len(places) + len(self._open[0])
+        check_memory(12 * (len(self._classes) + 4) * count, what="keeping what is found")
+        parts = self._strips.add(strip.found).reshape(-1)[places]
+        pixels = (places + strip.rows.start * self._size[1]).astype(np.int32)
+        pixels, parts = (
+            np.concatenate(both) for both in zip(self._open, (pixels, parts), strict=True)
+        )
+        scores = np.concatenate([self._scores, strip.scores], axis=1)
+        numbers = self._strips.regions_of(parts)
+        stays = np.isin(numbers, self._strips.open_regions())
+        if strip.rows.stop == self._size[0]:
+            stays[:] = False
+        self._open, self._scores = (pixels[stays], parts[stays]), scores[:, stays]
+        if not stays.all():
+            ends = ~stays
+            self._close(pixels[ends], numbers[ends], scores[:, ends])
+
+    def _close(self, pixels: Int32Array, numbers: Int32Array, scores: Float32Array) -> None:
+        """Make the regions of pixels (N,), whose numbers and scores, (K, N), are given."""
+        order = np.argsort(numbers, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+        y, x = np.divmod(pixels[order], self._size[1])
+        left, right = (reach.reduceat(x, starts) for reach in (np.minimum, np.maximum))
+        top, bottom = (reach.reduceat(y, starts) for reach in (np.minimum, np.maximum))
+        boxes = np.stack([left, top, right - left + 1, bottom - top + 1], axis=1).tolist()
+        given = np.full(len(pixels), NO_CLASS, np.intp)
+        for box, inside in zip(boxes, np.split(order, starts[1:]), strict=True):
+            if len(inside) < self._tuning.min_area:
+                continue
+            own = scores[:, inside]  # (K, area)
+            score = region_score(largest_scores(own))
+            if score < self._tuning.region_threshold:
+                continue
+            layer = int((own.sum(axis=1) / len(inside)).argmax())
+            given[inside] = layer
+            self.listed.append(
+                Region(
+                    box_xywh=tuple(box),
+                    area=len(inside),
+                    class_id=self._classes[layer],
+                    score=score,
+                )
+            )
+        kept = given != NO_CLASS
+        told = scores[:, kept]
+        if self._one_class and told.size:
+            told = give_class(told, given[kept])
+        self.pixels.append(pixels[kept])
+        self.layers.append(best_layers(told).astype(np.int16))
 
 
 class _Highest:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -149,7 +150,7 @@ class Block:
     Attributes:
         rows: the rows of the images.
         columns: their columns.
-        scores: (B, K, H, W) of the rectangle, float32 in [0, 1].
+        scores: (B, K, H, W) of the rectangle, float32 in [0, 1], until the next block comes.
         decisions: the logits (B,) of the tile that was scored last, or None.
     """
 
@@ -183,22 +184,27 @@ def score_blocks(
         """Return no sums yet: of the scores of the K classes, and of the weights."""
         return np.zeros((len(batch), n_classes + 1, rows, columns), np.float32)
 
-    above = zeros(0, width)
+    shared = [top + high - below for top, below in pairwise(tops)]
+    # The sums of the rows that two rows of tiles share: first those above, then those below.
+    carried, above = zeros(max(shared, default=0), width), 0
+    sums = zeros(high, wide)
     for top, next_top in zip(tops, [*tops[1:], height], strict=True):
-        below = zeros(top + high - next_top, width)
         before = zeros(high, 0)
         for left, next_left in zip(lefts, [*lefts[1:], width], strict=True):
             rows, columns = slice(top, top + high), slice(left, left + wide)
             scores, decisions = score(batch[:, rows, columns])
-            sums = zeros(high, wide)
-            sums[:, :, : above.shape[2]] = above[..., columns]
+            sums[...] = 0
+            sums[:, :, :above] = carried[:, :, :above, columns]
             sums[..., : before.shape[3]] = before
-            sums[:, :n_classes] += scores * weight
+            for layer in range(n_classes):  # All at once would take as much memory again.
+                sums[:, layer] += scores[:, layer] * weight
             sums[:, n_classes] += weight
+            del scores
             down, right = next_top - top, next_left - left
-            done = sums[:, :n_classes, :down, :right] / sums[:, n_classes:, :down, :right]
+            done = sums[:, :n_classes, :down, :right]
+            done /= sums[:, n_classes:, :down, :right]
             np.clip(done, 0.0, 1.0, out=done)
-            yield Block(slice(top, next_top), slice(left, next_left), done, decisions)
-            below[..., left:next_left] = sums[:, :, down:, :right]
+            carried[:, :, : high - down, left:next_left] = sums[:, :, down:, :right]
             before = sums[..., right:].copy()
-        above = below
+            yield Block(slice(top, next_top), slice(left, next_left), done, decisions)
+        above = high - down

@@ -237,8 +237,10 @@ def write_png_strips(handle: BinaryIO, size: ImageSize, strips: Iterable[Image])
         np.subtract(values[0], above, out=filtered[0, 1:])
         np.subtract(values[1:], values[:-1], out=filtered[1:, 1:])
         above, rows = values[-1].copy(), rows + len(strip)
+        del strip, values  # While the next one is drawn.
         if packed := packer.compress(filtered.data):
             handle.write(_png_chunk(b"IDAT", packed))
+        del filtered
     assert rows == height, (rows, height)
     handle.write(_png_chunk(b"IDAT", packer.flush()) + _png_chunk(b"IEND", b""))
 

@@ -141,7 +141,7 @@ class Cascade(LoadedModel):
         return SparseFinding(
             size=(height, width),
             pixels=np.zeros(0, np.int32),
-            scores=np.zeros((len(self.found_classes), 0), np.float32),
+            layers=np.zeros(0, np.int16),
             highest=np.full((height, -(-width // 8)), 255, np.uint8),
             regions=(),
             score=self._passed(look),

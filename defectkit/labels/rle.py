@@ -161,8 +161,9 @@ def encode_pixels(pixels: npt.NDArray[np.integer], shape: ImageSize) -> str:
     """
     if not pixels.size:
         return ""
-    rows, columns = np.divmod(pixels.astype(np.int64), shape[1])
-    line = np.sort(columns * shape[0] + rows)
+    line = pixels % shape[1] * shape[0]  # The largest image has fewer pixels than int32 counts.
+    line += pixels // shape[1]
+    line.sort()
     breaks = np.flatnonzero(np.diff(line) > 1)
     starts = line[np.append(0, breaks + 1)]
     lengths = line[np.append(breaks, len(line) - 1)] - starts + 1

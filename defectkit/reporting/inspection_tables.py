@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from defectkit.arrays import BoolArray, Float32Array
+from defectkit.arrays import BoolArray
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import csv_bytes
 from defectkit.findings import NO_CLASS, Finding, SparseFinding, best_layers
@@ -42,8 +43,7 @@ def rows_of(
     class.
     """
     head = (image_id, judgment.verdict, f"{finding.score:.9g}")
-    scores, encode = _found_pixels(finding)
-    best = best_layers(scores)  # the class of each found pixel
+    best, encode = _found_pixels(finding)
     rows: list[tuple[object, ...]] = []
     for index in range(NO_CLASS, len(found_classes)):
         if not (own := best == index).any():
@@ -59,11 +59,11 @@ def rows_of(
 
 def _found_pixels(
     finding: Finding | SparseFinding,
-) -> tuple[Float32Array, Callable[[BoolArray], str]]:
-    """Return the scores of the found pixels, (K, N), and what encodes some of these, (N,) bool."""
+) -> tuple[npt.NDArray[np.integer], Callable[[BoolArray], str]]:
+    """Return the layer of each found pixel, (N,), and what encodes some of these, (N,) bool."""
     if isinstance(finding, SparseFinding):
         pixels, size = finding.pixels, finding.size
-        return finding.scores, lambda own: rle.encode_pixels(pixels[own], size)
+        return finding.layers, lambda own: rle.encode_pixels(pixels[own], size)
     mask = finding.mask
 
     def encode(own: BoolArray) -> str:
@@ -71,7 +71,7 @@ def _found_pixels(
         chosen[mask] = own
         return rle.encode(chosen)
 
-    return finding.score_map[:, mask], encode
+    return best_layers(finding.score_map[:, mask]), encode
 
 
 class InspectionTables:

@@ -24,6 +24,7 @@ from defectkit.data.images import (
     read_image_size,
     resize_image,
     write_png,
+    write_png_strips,
 )
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.errors import ImageError, StoreError
@@ -502,6 +503,16 @@ def test_a_fast_png_has_every_pixel(tmp_path, shape):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
     before = image.copy()
     assert encode_png(image, overwrite=True) == encode_png(before)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("size", [(40, 60), (1, 1), (29, 701)])
+def test_a_png_of_strips_has_every_pixel(tmp_path, size, rows):
+    image = RNG.integers(0, 256, (*size, 3), np.uint8)
+    with (tmp_path / "a.png").open("wb") as handle:
+        strips = (image[top : top + rows] for top in range(0, size[0], rows))
+        write_png_strips(handle, size, strips)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
 
 
 def test_an_object_of_a_store_is_read_as_a_file_is(monkeypatch):

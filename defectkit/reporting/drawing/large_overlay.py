@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from defectkit.arrays import Image, ImageSize, Mask
+from defectkit.arrays import BoxXywh, Image, ImageSize, Mask
 from defectkit.data.images import encode_jpeg, write_png_strips
 from defectkit.data.strips import row_slices
 from defectkit.evaluation.verdicts import Judgment
@@ -51,7 +51,7 @@ from defectkit.reporting.drawing.strokes import (
 )
 from defectkit.reporting.drawing.tags import TAG_ROWS, PlacedTag, place_tags, write_tags
 
-ROWS = 512
+ROWS = 256
 """Number of rows of the image that are drawn at a time."""
 
 MaskRows = Callable[[slice], Mask]
@@ -253,7 +253,7 @@ def find_spots(mask: MaskRows, size: ImageSize) -> list[Spot]:
     for top in range(0, height, ROWS):
         parts.add(near_mask(slice(top, min(top + ROWS, height))))
     side = max_ringed_side(size) + 2 * SPOT_GAP
-    small = [one.box_xywh for one in parts.finish()[1] if max(one.box_xywh[2:]) <= side]
+    small = [box for box in parts.boxes() if max(box[2:]) <= side]
     if len(small) > MAX_RINGS:
         return []
     spots = []
@@ -267,12 +267,12 @@ def find_spots(mask: MaskRows, size: ImageSize) -> list[Spot]:
     return spots
 
 
-def _first_box(mask: MaskRows, size: ImageSize) -> tuple[int, int, int, int]:
+def _first_box(mask: MaskRows, size: ImageSize) -> BoxXywh:
     """Return the box of the first region of a mask that is not empty."""
     parts = StripRegions()
     for top in range(0, size[0], ROWS):
         parts.add(mask(slice(top, min(top + ROWS, size[0]))))
-    return parts.finish()[1][0].box_xywh
+    return parts.boxes()[0]
 
 
 def _near(rows: slice, height: int, reach: int) -> slice:
