@@ -25,7 +25,7 @@ from defectkit.arrays import (
 )
 from defectkit.data.strips import row_slices
 from defectkit.findings import NO_CLASS, SparseFinding, best_layers
-from defectkit.memory import check_memory
+from defectkit.memory import check_memory, return_freed
 from defectkit.regions import Region, StripRegions, box_order
 
 STRIP_BYTES = 24
@@ -74,6 +74,7 @@ def find_sparsely(
         means.add(strip.rows, strip.largest)
         decisions += [] if strip.decision is None else [strip.decision]
         regions.add(strip)
+        del strip  # Else it stays while the next one is made.
     pixels, layers = np.concatenate(regions.pixels), np.concatenate(regions.layers)
     order = np.argsort(pixels)
     logit = max(decisions) if decisions and roi is None else None
@@ -96,6 +97,7 @@ def score_sparsely(
     for strip in _strips(blocks, size, np.inf, roi):
         means.add(strip.rows, strip.largest)
         decisions += [] if strip.decision is None else [strip.decision]
+        del strip
     return tuning.image_mix.score(
         means.largest, max(decisions) if decisions and roi is None else None
     )
@@ -142,6 +144,8 @@ def _strips(
                 told[:, start:stop],
                 decision,
             )
+        del largest, found, part, inside, place, told
+        return_freed()
 
 
 class _ClosedRegions:

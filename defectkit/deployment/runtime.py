@@ -24,6 +24,7 @@ from defectkit.errors import ConfigError, ModelError, NotFiniteError, is_out_of_
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
+from defectkit.memory import return_freed
 from defectkit.models.model_folder import model_folder, read_model_file, read_model_info
 from defectkit.process_settings import compute_in_one_thread, is_forked
 from defectkit.vocabulary import Device
@@ -204,7 +205,8 @@ class ExportedModel(LoadedModel):
         given = read_given(image, own, self.pixels)[None]
         n_classes = len(self.found_classes)
         yield from self.exported.passes.score_blocks(run, given, n_classes=n_classes)
-        self.engine.release()  # Drawing such an image takes a lot of memory itself.
+        self.engine.release()
+        return_freed()
 
     def _score(self, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""

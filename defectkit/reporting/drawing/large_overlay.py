@@ -16,6 +16,7 @@ from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import atomic_write, write_bytes
 from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
+from defectkit.memory import return_freed
 from defectkit.regions import StripRegions
 from defectkit.reporting.drawing.header import GUTTER, draw_header
 from defectkit.reporting.drawing.overlay import (
@@ -135,6 +136,8 @@ class LargeOverlay:
                     x = GUTTER + index * (width + GUTTER)
                     draw(strip[:, x : x + width], rows)
                 yield strip
+                del strip
+                return_freed()
             yield fill_canvas(GUTTER, canvas_width)
 
 
