@@ -7,7 +7,7 @@ Training and inspection read images by the same rules: those of ``stored_image``
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -219,16 +219,17 @@ def encode_png(image: Image, *, overwrite: bool = False) -> memoryview:
     return content.data
 
 
-def write_png_strips(handle: BinaryIO, size: ImageSize, strips: Iterable[Image]) -> None:
-    """Write a PNG of (height, width) whose rows come in strips, (H, W, 3) RGB uint8, from the top.
+def png_pieces(size: ImageSize, strips: Iterable[Image]) -> Iterator[bytes]:
+    """Yield the bytes of a PNG of (height, width), whose rows come in strips from the top down.
 
-    No more of it is in memory than a strip. Files are about as large as those of ``encode_png``.
+    Strips are (H, W, 3) RGB uint8; no more is in memory than one of them. Files are about as large
+    as those of ``encode_png``.
     """
     height, width = size
     above = np.zeros(3 * width, np.uint8)
     packer = zlib.compressobj(1)
     header = struct.pack(">IIBBBBB", width, height, 8, COLOR_TYPE_RGB, 0, 0, 0)
-    handle.write(PNG_SIGNATURE + _png_chunk(b"IHDR", header))
+    yield PNG_SIGNATURE + _png_chunk(b"IHDR", header)
     rows = 0
     for strip in strips:
         values = strip.reshape(len(strip), 3 * width)
@@ -239,10 +240,10 @@ def write_png_strips(handle: BinaryIO, size: ImageSize, strips: Iterable[Image])
         above, rows = values[-1].copy(), rows + len(strip)
         del strip, values  # While the next one is drawn.
         if packed := packer.compress(filtered.data):
-            handle.write(_png_chunk(b"IDAT", packed))
+            yield _png_chunk(b"IDAT", packed)
         del filtered
     assert rows == height, (rows, height)
-    handle.write(_png_chunk(b"IDAT", packer.flush()) + _png_chunk(b"IEND", b""))
+    yield _png_chunk(b"IDAT", packer.flush()) + _png_chunk(b"IEND", b"")
 
 
 def _png_chunk(kind: bytes, content: bytes) -> bytes:

@@ -9,17 +9,15 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from defectkit.arrays import Image
 from defectkit.data.image_search import ImageFile
 from defectkit.data.roi_source import RoiSource
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import OutputError
 from defectkit.evaluation.verdicts import Judgment, judge, list_regions
 from defectkit.findings import Finding, SparseFinding
-from defectkit.labels.scope import Scope
-from defectkit.reporting.drawing.large_overlay import LargeOverlay, draw_large_overlay
+from defectkit.reporting.drawing.large_overlay import LargeOverlay, overlay_of
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
+from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
 from defectkit.reporting.inspection_progress import describe_model, has_overlay
 from defectkit.reporting.inspection_tables import ImageRows, InspectionTables, rows_of
@@ -179,7 +177,7 @@ class Inspector:
         if not has_overlay(judgment.verdict, options.drawn):
             return found
         try:
-            overlay = _overlay(
+            overlay = overlay_of(
                 self.model.pixels.show(source.image),
                 finding,
                 judgment,
@@ -283,19 +281,6 @@ class Inspection:
             is_last=inspected.ends_file,
             notes=inspected.notes,
         )
-
-
-def _overlay(
-    image: Image,
-    finding: Finding | SparseFinding,
-    judgment: Judgment,
-    *,
-    image_id: str,
-    scope: Scope,
-) -> EncodedOverlay | LargeOverlay:
-    if isinstance(finding, SparseFinding):
-        return draw_large_overlay(image, finding, judgment, image_id=image_id, scope=scope)
-    return encode_overlay(image, finding, judgment, image_id=image_id, scope=scope)
 
 
 def _with_room(sources: Iterator[ImageToInspect], room: Room) -> Iterator[ImageToInspect]:

@@ -54,7 +54,7 @@ def inspect(run_folder, tmp_path):
 
 def fail_at(name: str, error: BaseException, monkeypatch) -> None:
     """Make the drawing of one image's overlay fail, or its writing where the disk is full."""
-    encode, write = inspection.encode_overlay, EncodedOverlay.write
+    encode, write = inspection.overlay_of, EncodedOverlay.write
 
     def drawn(*arguments, image_id: str, **options):
         if image_id == name and not isinstance(error, OutputError):
@@ -66,7 +66,7 @@ def fail_at(name: str, error: BaseException, monkeypatch) -> None:
             raise error
         write(overlay, path)
 
-    monkeypatch.setattr(inspection, "encode_overlay", drawn)
+    monkeypatch.setattr(inspection, "overlay_of", drawn)
     monkeypatch.setattr(EncodedOverlay, "write", written)
 
 

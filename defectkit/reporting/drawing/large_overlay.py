@@ -1,6 +1,5 @@
 """The overlay of a large image, drawn strip by strip while it is written."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +9,10 @@ import cv2
 import numpy as np
 
 from defectkit.arrays import BoxXywh, Image, ImageSize, Mask
-from defectkit.data.images import encode_jpeg, write_png_strips
+from defectkit.data.images import encode_jpeg, png_pieces
 from defectkit.data.strips import row_slices
 from defectkit.evaluation.verdicts import Judgment
-from defectkit.files import atomic_write, write_bytes
+from defectkit.files import write_bytes, write_pieces
 from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
 from defectkit.memory import return_freed
@@ -32,6 +31,7 @@ from defectkit.reporting.drawing.overlay import (
 from defectkit.reporting.drawing.overlay_files import (
     PREVIEW_SUFFIX,
     EncodedOverlay,
+    encode_overlay,
     scale_box,
     shrink_image,
 )
@@ -91,14 +91,11 @@ class LargeOverlay:
     def write(self, path: Path) -> None:
         """Write the overlay to ``path`` and its preview beside it."""
         write_bytes(path.with_suffix(PREVIEW_SUFFIX), self.preview)
-        with atomic_write(path) as temp, temp.open("wb") as handle:
-            write_png_strips(handle, self._size, self._strips())
+        write_pieces(path, png_pieces(self._size, self._strips()))
 
     def encode(self) -> EncodedOverlay:
         """Return it with all its bytes."""
-        buffer = io.BytesIO()
-        write_png_strips(buffer, self._size, self._strips())
-        return EncodedOverlay(buffer.getbuffer(), self.preview)
+        return EncodedOverlay(b"".join(png_pieces(self._size, self._strips())), self.preview)
 
     @cached_property
     def _header(self) -> Image:
@@ -182,6 +179,20 @@ class Marks:
             draw_rings_around(marked, spots, line, color=COLORS["finding"], side=side)
         write_tags(marked, [tag for tag in self.tags if _reaches(tag, rows)], top=near.start)
         panel[...] = marked[rows.start - near.start : rows.stop - near.start]
+
+
+def overlay_of(
+    image: Image,
+    finding: Finding | SparseFinding,
+    judgment: Judgment,
+    *,
+    image_id: str,
+    scope: Scope,
+) -> EncodedOverlay | LargeOverlay:
+    """Return the overlay of an image of any size; the arguments are those of ``draw_overlay``."""
+    if isinstance(finding, SparseFinding):
+        return draw_large_overlay(image, finding, judgment, image_id=image_id, scope=scope)
+    return encode_overlay(image, finding, judgment, image_id=image_id, scope=scope)
 
 
 def draw_large_overlay(
