@@ -11,7 +11,7 @@ from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import judge
 from defectkit.findings import SparseFinding
 from defectkit.labels.scope import Scope
-from defectkit.reporting.drawing import large_overlay, overlay_files
+from defectkit.reporting.drawing import large_overlay, overlay_files, strokes
 from defectkit.reporting.drawing.large_overlay import draw_large_overlay
 from defectkit.reporting.drawing.overlay_files import encode_overlay
 
@@ -73,6 +73,15 @@ def test_it_is_the_overlay_that_is_drawn_at_once(tmp_path, size, count, options)
     encoded = drawn.encode()
     assert encoded.picture == (tmp_path / "a.png").read_bytes()
     assert encoded.preview == expected.preview
+
+
+def test_rings_that_are_wider_than_a_strip_are_whole(monkeypatch):
+    monkeypatch.setattr(strokes, "MAX_RINGED_SIDE", 200)
+    image, finding, judgment, scope = scene((600, 330), 5)
+    drawn = draw_large_overlay(image, sparse(finding), judgment, image_id="a", scope=scope)
+    expected = encode_overlay(image, finding, judgment, image_id="a", scope=scope)
+    pictures = [decode_image(bytes(one.picture), name="a") for one in (drawn.encode(), expected)]
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_what_is_drawn_belongs_to_strips_on_both_sides_of_it():
