@@ -31,7 +31,7 @@ import defectkit
 from rich.console import Console
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 10**6
 
 run, image, out = sys.argv[1:]
 defectkit.load(run, device="cpu")

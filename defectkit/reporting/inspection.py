@@ -9,15 +9,16 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from defectkit.arrays import Image
 from defectkit.data.image_search import ImageFile
 from defectkit.data.roi_source import RoiSource
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import OutputError
 from defectkit.evaluation.verdicts import Judgment, judge, list_regions
 from defectkit.findings import Finding, SparseFinding
-from defectkit.reporting.drawing.large_overlay import LargeOverlay, overlay_of
+from defectkit.reporting.drawing.large_overlay import LargeOverlay, draw_large_overlay
 from defectkit.reporting.drawing.overlay import overlay_name
-from defectkit.reporting.drawing.overlay_files import EncodedOverlay
+from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
 from defectkit.reporting.inspection_progress import describe_model, has_overlay
 from defectkit.reporting.inspection_tables import ImageRows, InspectionTables, rows_of
@@ -281,6 +282,15 @@ class Inspection:
             is_last=inspected.ends_file,
             notes=inspected.notes,
         )
+
+
+def overlay_of(
+    image: Image, finding: Finding | SparseFinding, judgment: Judgment, **options: Any
+) -> EncodedOverlay | LargeOverlay:
+    """Return the overlay of an image of any size; arguments are those of ``draw_overlay``."""
+    if isinstance(finding, SparseFinding):
+        return draw_large_overlay(image, finding, judgment, **options)
+    return encode_overlay(image, finding, judgment, **options)
 
 
 def _with_room(sources: Iterator[ImageToInspect], room: Room) -> Iterator[ImageToInspect]:

@@ -31,7 +31,6 @@ from defectkit.reporting.drawing.overlay import (
 from defectkit.reporting.drawing.overlay_files import (
     PREVIEW_SUFFIX,
     EncodedOverlay,
-    encode_overlay,
     scale_box,
     shrink_image,
 )
@@ -179,20 +178,6 @@ class Marks:
             draw_rings_around(marked, spots, line, color=COLORS["finding"], side=side)
         write_tags(marked, [tag for tag in self.tags if _reaches(tag, rows)], top=near.start)
         panel[...] = marked[rows.start - near.start : rows.stop - near.start]
-
-
-def overlay_of(
-    image: Image,
-    finding: Finding | SparseFinding,
-    judgment: Judgment,
-    *,
-    image_id: str,
-    scope: Scope,
-) -> EncodedOverlay | LargeOverlay:
-    """Return the overlay of an image of any size; the arguments are those of ``draw_overlay``."""
-    if isinstance(finding, SparseFinding):
-        return draw_large_overlay(image, finding, judgment, image_id=image_id, scope=scope)
-    return encode_overlay(image, finding, judgment, image_id=image_id, scope=scope)
 
 
 def draw_large_overlay(

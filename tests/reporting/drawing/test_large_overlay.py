@@ -76,7 +76,7 @@ def test_it_is_the_overlay_that_is_drawn_at_once(tmp_path, size, count, options)
 
 
 def test_rings_that_are_wider_than_a_strip_are_whole(monkeypatch):
-    monkeypatch.setattr(strokes, "MAX_RINGED_SIDE", 200)
+    monkeypatch.setattr(strokes, "MAX_RINGED_SIDE", 400)
     image, finding, judgment, scope = scene((600, 330), 5)
     drawn = draw_large_overlay(image, sparse(finding), judgment, image_id="a", scope=scope)
     expected = encode_overlay(image, finding, judgment, image_id="a", scope=scope)
