@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from exported_models import write_exported
+from peak_memory import can_measure
 from PIL import Image
 from rich.console import Console
 
@@ -365,15 +366,16 @@ def test_a_large_overlay_that_cannot_be_drawn_is_one_row(photos, tmp_path, monke
 
 LARGE = """
 import sys
-from rich.console import Console
 import defectkit
-from defectkit.memory import peak_memory
 done = defectkit.inspect(sys.argv[1], sys.argv[2], out=sys.argv[3])
-print(done.defective, peak_memory())
+# Not what getrusage says: that begins with the peak of the process that started this one.
+lines = open("/proc/self/status").read().splitlines()
+print(done.defective, next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
 """
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not can_measure(), reason="the peak of memory cannot be measured")
 def test_a_scan_of_16384_x_16384_pixels_takes_less_than_a_gigabyte(tmp_path):
     passes = Passes(tile=1024, overlap=128)
     model = write_exported(tmp_path / "exported", channels=1, scale=1 / 255, passes=passes)
@@ -387,5 +389,4 @@ def test_a_scan_of_16384_x_16384_pixels_takes_less_than_a_gigabyte(tmp_path):
     assert defective == "1"
     assert len(read_csv(tmp_path / "out" / "regions.csv")) == 24 * 19 + 1
     assert (tmp_path / "out" / "overlays" / "scan.png.png").exists()
-    if peak != "None":
-        assert int(peak) < 10**9
+    assert int(peak) * 1024 < 10**9
