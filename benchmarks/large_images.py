@@ -1,8 +1,10 @@
 """Time and memory of ``inspect`` on one large image, with this checkout and with another.
 
     python benchmarks/large_images.py RUN [OTHER_CHECKOUT] [--width 16384] [--height 2048]
+        [--tiles FOLDER]
 
-Each inspection is a process of its own; the memory is its peak above that of loading the model.
+The image is noise, or the gray images of a folder side by side. Each inspection is a process of its
+own; its peak of memory is told, and that above loading the model.
 """
 
 import argparse
@@ -14,16 +16,22 @@ from pathlib import Path
 
 import numpy as np
 
-from defectkit.data.images import write_png
+from defectkit.arrays import Image
+from defectkit.data.image_kinds import IMAGE_SUFFIXES
+from defectkit.data.images import convert_channels, read_image, write_png
+from defectkit.data.strips import row_slices
 
 HERE = Path(__file__).resolve().parents[1]
+TILE_ROWS = 220
+"""Rows that are taken of each image of a folder; where one has fewer, black follows."""
+
 CHILD = """
 import io, resource, sys, time
 import defectkit
 from rich.console import Console
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 10**6
 
 run, image, out = sys.argv[1:]
 defectkit.load(run, device="cpu")
@@ -31,7 +39,7 @@ base, start, told = peak(), time.perf_counter(), io.StringIO()
 done = defectkit.inspect(run, image, out=out, device="cpu", console=Console(file=told))
 if done.unreadable:
     sys.exit(told.getvalue())
-print(time.perf_counter() - start, peak() - base)
+print(time.perf_counter() - start, peak() - base, peak())
 """
 
 
@@ -42,22 +50,42 @@ def main() -> None:
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--width", type=int, default=16384)
     parser.add_argument("--height", type=int, default=2048)
+    parser.add_argument("--tiles", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         image = Path(name) / "large.png"
-        rng = np.random.default_rng(0)
-        noise = rng.normal(128, 8, (options.height, options.width)).clip(0, 255)
-        write_png(image, noise.astype(np.uint8), compress_level=1)
+        write_png(image, draw(options), compress_level=1)
         checkouts = [HERE, *([options.other.resolve()] if options.other else [])]
         results = [measure(one, options.run.resolve(), image) for one in checkouts]
-    for checkout, (seconds, megabytes) in zip(checkouts, results, strict=True):
-        print(f"{checkout}: {seconds:.1f} s, {megabytes:.0f} MB above the loaded model")
+    for checkout, (seconds, megabytes, whole) in zip(checkouts, results, strict=True):
+        told = f"{megabytes:.0f} MB above the loaded model, {whole:.0f} MB in all"
+        print(f"{checkout}: {seconds:.1f} s, {told}")
     if len(results) == 2:
-        (seconds, megabytes), (other_seconds, other_megabytes) = results
+        (seconds, megabytes, _), (other_seconds, other_megabytes, _) = results
         print(f"ratio: {other_seconds / seconds:.2f} in time, {other_megabytes / megabytes:.2f}")
 
 
-def measure(checkout: Path, run: Path, image: Path) -> tuple[float, float]:
+def draw(options: argparse.Namespace) -> Image:
+    """Return the image, (H, W) uint8."""
+    rng = np.random.default_rng(0)
+    canvas = np.zeros((options.height, options.width), np.uint8)
+    if not options.tiles:
+        for rows in row_slices(options.height):
+            noise = rng.normal(128, 8, canvas[rows].shape)
+            canvas[rows] = noise.clip(0, 255)
+        return canvas
+    paths = sorted(path for path in options.tiles.iterdir() if path.suffix in IMAGE_SUFFIXES)
+    for top in range(0, options.height, TILE_ROWS):
+        left = 0
+        while left < options.width:
+            tile = convert_channels(read_image(rng.choice(paths)), 1)[:TILE_ROWS, :, 0]
+            place = canvas[top : top + len(tile), left : left + tile.shape[1]]
+            place[...] = tile[: place.shape[0], : place.shape[1]]
+            left += tile.shape[1]
+    return canvas
+
+
+def measure(checkout: Path, run: Path, image: Path) -> tuple[float, float, float]:
     """Return seconds and megabytes of an inspection with the code of ``checkout``."""
     ended = subprocess.run(
         [sys.executable, "-c", CHILD, str(run), str(image), str(image.parent / "out")],
@@ -67,8 +95,8 @@ def measure(checkout: Path, run: Path, image: Path) -> tuple[float, float]:
     )
     if ended.returncode:
         sys.exit(f"{checkout}: the image was not inspected.\n{ended.stderr}")
-    seconds, megabytes = map(float, ended.stdout.split())
-    return seconds, megabytes
+    seconds, megabytes, whole = map(float, ended.stdout.split())
+    return seconds, megabytes, whole
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ Color = tuple[int, int, int]
 # Of any shape; the docstring of whoever takes or gives one says which.
 BoolArray = npt.NDArray[np.bool_]
 Int8Array = npt.NDArray[np.int8]
+Int16Array = npt.NDArray[np.int16]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 UInt64Array = npt.NDArray[np.uint64]

@@ -89,6 +89,12 @@ def write_bytes(path: Path | str, content: bytes | memoryview) -> None:
         temp.write_bytes(content)
 
 
+def write_pieces(path: Path | str, pieces: Iterable[bytes]) -> None:
+    """Write what comes piece by piece to ``path`` atomically; no more is in memory than a piece."""
+    with atomic_write(path) as temp, temp.open("wb") as handle:
+        handle.writelines(pieces)
+
+
 def write_text(path: Path | str, content: str) -> None:
     """Write ``content`` to ``path`` atomically as UTF-8, line ends as they are.
 

@@ -1,10 +1,21 @@
-"""``Finding``: the result of every approach for one image."""
+"""``Finding``: the result of every approach for one image; ``SparseFinding`` of a large one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
-from defectkit.arrays import Float32Array, IndexArray, Mask, RegionMap, ScoreMap
+from defectkit.arrays import (
+    Float32Array,
+    ImageSize,
+    IndexArray,
+    Int16Array,
+    Int32Array,
+    Mask,
+    RegionMap,
+    ScoreMap,
+)
 from defectkit.regions import Region
 
 NO_CLASS = -1
@@ -86,6 +97,47 @@ class Finding:
         """The largest class score of each pixel, (H, W) float32: defect or not."""
         largest: ScoreMap = np.max(self.score_map, axis=0)
         return largest
+
+    def without_regions(self) -> Self:
+        """Return it with its scores and detections, but without regions."""
+        # ``zeros`` takes no memory until something is written, ``zeros_like`` does.
+        return replace(self, region_map=np.zeros(self.region_map.shape, np.int32), regions=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SparseFinding:
+    """What is told of a finding in an image whose score map is too large to be kept.
+
+    - ``size``: the (height, width) of the image.
+    - ``pixels``: the pixels of the found mask, (N,) int32: row times width plus column, sorted.
+    - ``layers``: (N,) int16, what ``best_layers`` says of the scores of each found pixel.
+    - ``highest``: the pixels with the highest score of all, (H, W / 8) uint8: ``np.packbits`` of
+      each row.
+    - ``regions``, ``score``: as those of ``Finding``.
+    """
+
+    size: ImageSize
+    pixels: Int32Array
+    layers: Int16Array
+    highest: npt.NDArray[np.uint8]
+    regions: tuple[Region, ...]
+    score: float
+
+    def found_in(self, rows: slice) -> Mask:
+        """Return some rows of the found mask, (H, W) bool."""
+        width = self.size[1]
+        mask = np.zeros((rows.stop - rows.start, width), np.bool_)
+        start, stop = np.searchsorted(self.pixels, (rows.start * width, rows.stop * width))
+        mask.reshape(-1)[self.pixels[start:stop] - rows.start * width] = True
+        return mask
+
+    def highest_in(self, rows: slice) -> Mask:
+        """Return the pixels with the highest score in some rows, (H, W) bool."""
+        return np.unpackbits(self.highest[rows], axis=1, count=self.size[1]).view(np.bool_)
+
+    def without_regions(self) -> Self:
+        """Return it without regions."""
+        return replace(self, pixels=self.pixels[:0], layers=self.layers[:0], regions=())
 
 
 def best_layers(scores: Float32Array) -> IndexArray:

@@ -1,8 +1,9 @@
-"""Free and taken memory, and the refusal of an image that needs more than is free.
+"""Free, taken and freed memory, and the refusal of an image that needs more than is free.
 
 Linux ends a process that takes too much without a word, so that no error could be caught.
 """
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,16 @@ def peak_memory() -> int | None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return None
+
+
+def return_freed() -> None:
+    """Give the system back what was freed; glibc keeps much of it for later, in pieces.
+
+    For the work on one large image, between its parts. Other systems do so themselves.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # Another C library has no such function.
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _free() -> Iterator[int]:

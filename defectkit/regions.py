@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from defectkit.arrays import BoxXywh, Mask, RegionMap
+from defectkit.arrays import BoxXywh, Int32Array, Int64Array, Mask, RegionMap
 
 DEFECT_OR_NOT = ("",)
 """The classes of what only says *defect or not*: a single one, without a name."""
@@ -117,6 +117,93 @@ def label_regions(
     ]
 
 
+class StripRegions:
+    """The regions of a mask that comes in strips, from the top down, and is never whole.
+
+    In each strip the parts of regions have numbers of their own; parts that touch where strips end
+    are one region, which has the number of one of its parts.
+    """
+
+    def __init__(self) -> None:
+        self._parents = [0]
+        self._boxes: list[Int64Array] = []  # (P, 4) of each strip: left, top, right, bottom
+        self._last = np.zeros(0, np.int32)
+        self._top = 0
+
+    def add(self, strip: Mask) -> RegionMap:
+        """Return the numbers of the parts in the next rows, (H, W) int32; 0 on the background."""
+        count, parts, stats, _ = cv2.connectedComponentsWithStats(
+            strip.view(np.uint8), connectivity=8
+        )
+        parts = np.asarray(parts, np.int32)
+        first = len(self._parents)
+        parts[strip] += first - 1
+        self._parents += range(first, first + count - 1)
+        left, top, width, height = stats[1:, :4].astype(np.int64).T
+        top += self._top
+        self._boxes.append(np.stack([left, top, left + width, top + height], axis=1))
+        if self._top:
+            self._join(self._last, parts[0])
+        self._last = parts[-1].copy()
+        self._top += len(strip)
+        return parts
+
+    def regions_of(self, parts: Int32Array) -> Int32Array:
+        """Return the numbers of the regions that parts, (N,), belong to by now."""
+        own, index = np.unique(parts, return_inverse=True)
+        roots = np.array([self._root(part) for part in own.tolist()], np.int32)
+        return roots[index]
+
+    def open_regions(self) -> Int32Array:
+        """Return the numbers of the regions that the next strip may go on with, and maybe 0."""
+        return np.unique(self.regions_of(self._last))
+
+    def boxes(self) -> list[BoxXywh]:
+        """Return the boxes of all regions, sorted as by ``label_regions``."""
+        count = len(self._parents)
+        if count == 1:
+            return []
+        roots, index = np.unique(
+            self.regions_of(np.arange(1, count, dtype=np.int32)), return_inverse=True
+        )
+        left, top = np.full((2, len(roots)), np.iinfo(np.int64).max)
+        right, bottom = np.zeros((2, len(roots)), np.int64)
+        corners = np.concatenate(self._boxes).T
+        for least, values in zip((left, top), corners[:2], strict=True):
+            np.minimum.at(least, index, values)
+        for most, values in zip((right, bottom), corners[2:], strict=True):
+            np.maximum.at(most, index, values)
+        boxes = np.stack([left, top, right - left, bottom - top], axis=1).tolist()
+        return sorted(map(tuple, boxes), key=box_order)
+
+    def _join(self, upper: Int32Array, lower: Int32Array) -> None:
+        """Join the parts that touch where a strip ends, also at a corner."""
+        length = len(upper)
+        for shift in (-1, 0, 1):
+            above = upper[max(shift, 0) : length + min(shift, 0)]
+            below = lower[max(-shift, 0) : length + min(-shift, 0)]
+            touching = (above > 0) & (below > 0)
+            pairs = np.unique(np.stack([above[touching], below[touching]], axis=1), axis=0)
+            for one, other in pairs.tolist():
+                self._parents[self._root(other)] = self._root(one)
+
+    def _root(self, part: int) -> int:
+        parents = self._parents
+        while parents[part] != part:
+            parents[part] = parents[parents[part]]
+            part = parents[part]
+        return part
+
+
+def box_order(box: BoxXywh) -> tuple[int, int, int, int]:
+    """Return by what the boxes of regions are sorted.
+
+    No two regions have the same box: each would have to cross the other.
+    """
+    x, y, width, height = box
+    return y, x, height, width
+
+
 def measure_region_map(region_map: RegionMap) -> list[Region]:
     """Return the regions of a region map, in the order of their numbers."""
     rows, columns = np.nonzero(region_map)
@@ -157,6 +244,5 @@ def _outer_borders(
         for contour, (_, _, _, parent) in zip(contours, hierarchy[0].tolist(), strict=True)
         if parent < 0
     ]
-    # No two regions have the same box: each would have to cross the other.
-    outer.sort(key=lambda item: (item[0][1], item[0][0], item[0][3], item[0][2]))
+    outer.sort(key=lambda item: box_order(item[0]))
     return [box for box, _ in outer], [start for _, start in outer]

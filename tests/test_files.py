@@ -36,6 +36,7 @@ from defectkit.files import (
     write_bytes,
     write_csv,
     write_json,
+    write_pieces,
     write_text,
 )
 from defectkit.reporting.drawing.gif import write_gif
@@ -526,3 +527,17 @@ def test_a_file_that_has_more_than_its_size_is_not_read():
 def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(IsADirectoryError):
         read_limited(tmp_path, 2**20)
+
+
+def test_pieces_that_do_not_all_come_leave_the_earlier_file(tmp_path):
+    write_pieces(tmp_path / "a", (piece for piece in (b"one ", b"two")))
+    assert (tmp_path / "a").read_bytes() == b"one two"
+
+    def broken():
+        yield b"three"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_pieces(tmp_path / "a", broken())
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"one two"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defectkit.findings import NO_CLASS, Finding, best_layers
+from defectkit.findings import NO_CLASS, Finding, SparseFinding, best_layers
 from defectkit.regions import Region
 
 
@@ -84,3 +84,22 @@ def test_where_all_layers_are_equal_no_class_is_told():
     scores = np.array([[0.1, 0.4, 0.3, 0.0], [0.2, 0.4, 0.1, 0.0]], np.float32)
     assert best_layers(scores).tolist() == [1, NO_CLASS, 0, NO_CLASS]
     assert best_layers(scores[:1]).tolist() == [0, 0, 0, 0]
+
+
+def test_a_sparse_finding_gives_its_masks_row_by_row():
+    found = SparseFinding(
+        size=(4, 10),
+        pixels=np.array([3, 10, 19, 35], np.int32),
+        layers=np.array([0, 1, 0, NO_CLASS], np.int16),
+        highest=np.packbits(np.arange(40).reshape(4, 10) % 7 == 3, axis=1),
+        regions=(region(),),
+        score=0.5,
+    )
+    whole = np.isin(np.arange(40), found.pixels).reshape(4, 10)
+    for rows in (slice(0, 4), slice(1, 3), slice(2, 3)):
+        np.testing.assert_array_equal(found.found_in(rows), whole[rows])
+        expected = (np.arange(40).reshape(4, 10) % 7 == 3)[rows]
+        np.testing.assert_array_equal(found.highest_in(rows), expected)
+    empty = found.without_regions()
+    assert not empty.found_in(slice(0, 4)).any()
+    assert (empty.regions, len(empty.layers), empty.score) == ((), 0, 0.5)

@@ -2,11 +2,12 @@ import subprocess
 import sys
 
 import pytest
+from peak_memory import can_measure, taken_bytes
 
 import defectkit.memory
 from defectkit.data import stored_image
 from defectkit.errors import ImageError, ImageMemoryError
-from defectkit.memory import GIB, check_memory, free_memory, peak_memory
+from defectkit.memory import GIB, check_memory, free_memory, peak_memory, return_freed
 
 MEMINFO = "MemTotal:       16000 kB\nMemFree:         1000 kB\nMemAvailable:    8000 kB\n"
 V2, V1 = "sys/fs/cgroup", "sys/fs/cgroup/memory"
@@ -138,3 +139,20 @@ def test_the_most_memory_that_was_taken_stays():
     assert len(block) < peak_memory() < before + len(block) + 2**26
     del block
     assert peak_memory() > before + 2**26
+
+
+@pytest.mark.skipif(not can_measure(), reason="the memory cannot be measured")
+def test_what_was_freed_goes_back_to_the_system():
+    blocks = [bytearray(50_000) for _ in range(2000)]
+    last = bytearray(50_000)  # It is behind all others: what is freed before it is kept.
+    taken = taken_bytes()
+    del blocks
+    return_freed()
+    assert taken_bytes() < taken - 50 * 2**20
+    assert len(last) == 50_000
+
+
+def test_another_system_returns_it_itself(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(defectkit.memory.ctypes, "CDLL", lambda _: 1 / 0)
+    return_freed()

@@ -7,7 +7,7 @@ from pycocotools import mask as coco
 from scipy import ndimage
 
 from defectkit.labels.rle import decode, encode
-from defectkit.regions import label_regions, measure_regions
+from defectkit.regions import StripRegions, label_regions, measure_regions
 
 SIDES = st.integers(1, 14)
 MASKS = hnp.arrays(np.uint8, st.tuples(SIDES, SIDES), elements=st.integers(0, 1))
@@ -160,3 +160,18 @@ def test_every_kind_of_mask_gives_the_same():
     ):
         np.testing.assert_array_equal(label_regions(same)[0], expected)
         assert measure_regions(same) == regions
+
+
+@given(MASKS, st.integers(1, 5))
+def test_regions_of_strips_are_those_of_the_whole_mask(mask, rows):
+    region_map, regions = label_regions(mask)
+    strips = StripRegions()
+    parts = np.concatenate(
+        [strips.add(mask[top : top + rows] > 0) for top in range(0, len(mask), rows)]
+    )
+    assert strips.boxes() == [region.box_xywh for region in regions]
+    numbers = strips.regions_of(parts[mask > 0])
+    pairs = {*zip(numbers.tolist(), region_map[mask > 0].tolist(), strict=True)}
+    assert len(pairs) == len(regions) == len(dict(pairs))
+    last = set(region_map[-1].tolist()) - {0}
+    assert {dict(pairs)[one] for one in strips.open_regions().tolist() if one} == last

@@ -3,14 +3,20 @@
 It needs no torch, since exported models use it too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from defectkit.approaches.whole_images import Scored, score_in_tiles
-from defectkit.arrays import ImageBatch
+from defectkit.approaches.whole_images import (
+    Block,
+    Scored,
+    fits_tile,
+    score_blocks,
+    score_in_tiles,
+)
+from defectkit.arrays import ImageBatch, ImageSize
 from defectkit.data.images import padded_side, resize_image
 
 Side = Annotated[int, Field(ge=1, le=2**20)]
@@ -63,6 +69,16 @@ class Passes(BaseModel):
         scores, decisions = run(small)
         enlarged = [resize_image(one.transpose(1, 2, 0), (width, height)) for one in scores]
         return np.stack(enlarged).transpose(0, 3, 1, 2), decisions
+
+    def has_tiles(self, size: ImageSize) -> bool:
+        """Return whether an image of (height, width) is scored in blended tiles."""
+        return self.resize is None and not fits_tile(size, self.tile, self._padded)
+
+    def score_blocks(
+        self, run: Callable[[ImageBatch], Scored], batch: ImageBatch, *, n_classes: int
+    ) -> Iterator[Block]:
+        """Yield block by block what ``score`` returns of images that are scored in tiles."""
+        return score_blocks(run, batch, n_classes=n_classes, tile=self.tile, overlap=self.overlap)
 
     def _padded(self, length: int) -> int:
         return padded_side(length + 2 * self.margin, self.divisor)

@@ -50,11 +50,11 @@ def make_finding(
             change places, in ``scores`` itself.
         image_logit: what a network says of the image as a whole, if it does.
     """
-    defect_map = _largest(scores)
+    defect_map = largest_scores(scores)
     region_map, connected = find_regions(defect_map, tuning=tuning, scope=scope)
     if scope.counted is not None:
         scores = np.where(scope.counted, scores, np.float32(0))
-        defect_map = _largest(scores)
+        defect_map = largest_scores(scores)
     own_classes = []
     for number, region in enumerate(connected, start=1):
         inside = scores[:, *region.window][:, region_map[region.window] == number]  # (K, area)
@@ -92,7 +92,7 @@ def witnesses_of(
     return image_score(defect_map, scope.counted), image_logit if scope.counted is None else None
 
 
-def _largest(scores: ScoreMap) -> ScoreMap:
+def largest_scores(scores: ScoreMap) -> ScoreMap:
     """Return the largest score of each pixel of (K, H, W); that of a single class is no copy."""
     largest: ScoreMap = scores[0] if len(scores) == 1 else scores.max(axis=0)
     return largest
@@ -111,12 +111,16 @@ def _give_classes(scores: ScoreMap, region_map: RegionMap, own_classes: IndexArr
         numbers, band = region_map[top : top + rows], scores[:, top : top + rows]
         found = numbers > 0
         given = own_classes[numbers[found] - 1]
-        old = band[:, found]  # (K, N)
-        pixels, winner = np.arange(len(given)), old.argmax(axis=0)
-        new = old.copy()
-        new[winner, pixels] = old[given, pixels]
-        new[given, pixels] = old[winner, pixels]
-        band[:, found] = new
+        band[:, found] = give_class(band[:, found], given)
+
+
+def give_class(scores: Float32Array, given: IndexArray) -> Float32Array:
+    """Return scores (K, N) whose largest and that of the given class, (N,), change places."""
+    pixels, winner = np.arange(len(given)), scores.argmax(axis=0)
+    new = scores.copy()
+    new[winner, pixels] = scores[given, pixels]
+    new[given, pixels] = scores[winner, pixels]
+    return new
 
 
 def _region_of(region: Region, *, class_id: str, score: float) -> Region:

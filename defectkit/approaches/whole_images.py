@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -133,29 +135,76 @@ def score_in_tiles(
     height, width = batch.shape[1:3]
     if fits_tile((height, width), tile, padded):
         return score(batch)
-    total = np.zeros((len(batch), n_classes, height, width), np.float32)
+    total = np.empty((len(batch), n_classes, height, width), np.float32)
     decided: list[Float32Array] = []
-    # The weights of the rows from ``top`` on: those above have all of their tiles.
-    weights, top = np.zeros((min(tile, height), width), np.float32), 0
-
-    def finish(end: int) -> None:
-        """Divide the rows up to ``end`` by their weights, in place: no array is as large."""
-        rows = total[:, :, top:end]
-        rows /= weights[: end - top]
-        np.clip(rows, 0.0, 1.0, out=rows)
-
-    for part in cover_with_tiles(height, width, size=tile, overlap=overlap):
-        if part.y > top:
-            finish(part.y)
-            kept = len(weights) - (part.y - top)
-            weights[:kept] = weights[part.y - top :].copy()
-            weights[kept:] = 0.0
-            top = part.y
-        rows, columns = part.window
-        weight = blend_weight(part, overlap)
-        scores, decisions = score(batch[:, rows, columns])
-        total[:, :, rows, columns] += scores * weight
-        weights[:, columns] += weight
-        decided += [] if decisions is None else [decisions]
-    finish(height)
+    for block in score_blocks(score, batch, n_classes=n_classes, tile=tile, overlap=overlap):
+        total[:, :, block.rows, block.columns] = block.scores
+        decided += [] if block.decisions is None else [block.decisions]
     return total, np.max(decided, axis=0) if decided else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """The scores of a rectangle of images, which no further tile changes.
+
+    Attributes:
+        rows: the rows of the images.
+        columns: their columns.
+        scores: (B, K, H, W) of the rectangle, float32 in [0, 1], until the next block comes.
+        decisions: the logits (B,) of the tile that was scored last, or None.
+    """
+
+    rows: slice
+    columns: slice
+    scores: ScoreMap
+    decisions: Float32Array | None
+
+
+def score_blocks(
+    score: Callable[[ImageBatch], Scored],
+    batch: ImageBatch,
+    *,
+    n_classes: int,
+    tile: int,
+    overlap: int,
+) -> Iterator[Block]:
+    """Yield the scores of images (B, H, W, C) by blended tiles, row by row of blocks.
+
+    Together the blocks are the image. Of what is not yet done only the overlaps with the next tiles
+    are kept. The arguments are those of ``score_in_tiles``.
+    """
+    height, width = batch.shape[1:3]
+    tiles = list(cover_with_tiles(height, width, size=tile, overlap=overlap))
+    tops = sorted({part.y for part in tiles})
+    lefts = sorted({part.x for part in tiles})
+    weight = blend_weight(tiles[0], overlap)
+    high, wide = weight.shape
+
+    def zeros(rows: int, columns: int) -> ScoreMap:
+        """Return no sums yet: of the scores of the K classes, and of the weights."""
+        return np.zeros((len(batch), n_classes + 1, rows, columns), np.float32)
+
+    shared = [top + high - below for top, below in pairwise(tops)]
+    # The sums of the rows that two rows of tiles share: first those above, then those below.
+    carried, above = zeros(max(shared, default=0), width), 0
+    sums = zeros(high, wide)
+    for top, next_top in zip(tops, [*tops[1:], height], strict=True):
+        before = zeros(high, 0)
+        for left, next_left in zip(lefts, [*lefts[1:], width], strict=True):
+            rows, columns = slice(top, top + high), slice(left, left + wide)
+            scores, decisions = score(batch[:, rows, columns])
+            sums[...] = 0
+            sums[:, :, :above] = carried[:, :, :above, columns]
+            sums[..., : before.shape[3]] = before
+            for layer in range(n_classes):  # All at once would take as much memory again.
+                sums[:, layer] += scores[:, layer] * weight
+            sums[:, n_classes] += weight
+            del scores
+            down, right = next_top - top, next_left - left
+            done = sums[:, :n_classes, :down, :right]
+            done /= sums[:, n_classes:, :down, :right]
+            np.clip(done, 0.0, 1.0, out=done)
+            carried[:, :, : high - down, left:next_left] = sums[:, :, down:, :right]
+            before = sums[..., right:].copy()
+            yield Block(slice(top, next_top), slice(left, next_left), done, decisions)
+        above = high - down

@@ -5,6 +5,9 @@ Training and inspection read images by the same rules: those of ``stored_image``
 """
 
 import io
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +26,8 @@ from defectkit.errors import ImageError, StoreError
 from defectkit.files import open_limited, read_limited, write_bytes
 from defectkit.memory import check_memory
 from defectkit.object_stores import FilePath, StoredObject
+
+PNG_SIGNATURE, COLOR_TYPE_RGB, FILTER_UP = b"\x89PNG\r\n\x1a\n", 2, 2
 
 BAND = 256
 """Number of rows of an image whose channels are reversed at a time."""
@@ -212,6 +217,38 @@ def encode_png(image: Image, *, overwrite: bool = False) -> memoryview:
         turned[top : top + BAND] = cv2.cvtColor(image[top : top + BAND], cv2.COLOR_RGB2BGR)
     content: npt.NDArray[np.uint8] = cv2.imencode(".png", turned, options)[1]
     return content.data
+
+
+def png_pieces(size: ImageSize, strips: Iterable[Image]) -> Iterator[bytes]:
+    """Yield the bytes of a PNG of (height, width), whose rows come in strips from the top down.
+
+    Strips are (H, W, 3) RGB uint8; no more is in memory than one of them. Files are about as large
+    as those of ``encode_png``.
+    """
+    height, width = size
+    above = np.zeros(3 * width, np.uint8)
+    packer = zlib.compressobj(1)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOR_TYPE_RGB, 0, 0, 0)
+    yield PNG_SIGNATURE + _png_chunk(b"IHDR", header)
+    rows = 0
+    for strip in strips:
+        values = strip.reshape(len(strip), 3 * width)
+        filtered = np.empty((len(values), 1 + 3 * width), np.uint8)
+        filtered[:, 0] = FILTER_UP
+        np.subtract(values[0], above, out=filtered[0, 1:])
+        np.subtract(values[1:], values[:-1], out=filtered[1:, 1:])
+        above, rows = values[-1].copy(), rows + len(strip)
+        del strip, values  # While the next one is drawn.
+        if packed := packer.compress(filtered.data):
+            yield _png_chunk(b"IDAT", packed)
+        del filtered
+    assert rows == height, (rows, height)
+    yield _png_chunk(b"IDAT", packer.flush()) + _png_chunk(b"IEND", b"")
+
+
+def _png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return b"".join([struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)])
 
 
 def encode_jpeg(image: Image) -> memoryview:

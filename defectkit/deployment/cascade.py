@@ -22,7 +22,7 @@ from defectkit.deployment.model_info import First
 from defectkit.deployment.runtime import ExportedModel
 from defectkit.errors import ExportError
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
 from defectkit.seals import seal_of
 from defectkit.vocabulary import Device
@@ -130,17 +130,37 @@ class Cascade(LoadedModel):
             for index, image in enumerate(images)
         ]
 
+    def find_sparsely(self, image: Image, scope: Scope) -> Finding | SparseFinding:
+        """Return what is told of the finding of an image; as that of ``LoadedModel``."""
+        if not self.full.is_sparse(image, scope):
+            return self.find(image, scope)
+        look = self.first.look_sparsely(image, scope)
+        if look >= self.cut:
+            return self.full.find_sparsely(image, scope)
+        height, width = image.shape[:2]
+        return SparseFinding(
+            size=(height, width),
+            pixels=np.zeros(0, np.int32),
+            layers=np.zeros(0, np.int16),
+            highest=np.full((height, -(-width // 8)), 255, np.uint8),
+            regions=(),
+            score=self._passed(look),
+        )
+
     def _pass(self, image: Image, score: float) -> Finding:
         """Return the finding of an image (H, W, C) that is surely good."""
         layers, size = len(self.found_classes), image.shape[:2]
-        below = float(np.nextafter(self.ceiling, 0.0))
         return Finding(
             score_map=np.zeros((layers, *size), np.float32),
             region_map=np.zeros(size, np.int32),
             regions=(),
-            score=min(self.ceiling * score / self.cut, below),
+            score=self._passed(score),
             class_scores=np.zeros(layers, np.float32),
         )
+
+    def _passed(self, score: float) -> float:
+        """Return the score of an image that is passed, by that of the first model."""
+        return min(self.ceiling * score / self.cut, float(np.nextafter(self.ceiling, 0.0)))
 
 
 def check_first(first: LoadedModel, full: LoadedModel, name: str) -> None:

@@ -17,7 +17,7 @@ from defectkit.data.images import ImageSource, read_given
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.errors import MAX_MISTAKES, ImageError, ModelError
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import EVERYWHERE, Scope, decode_roi
 
 
@@ -159,6 +159,16 @@ class LoadedModel(ABC):
             ModelError, NotFiniteError: as ``find_all``.
         """
         return self.find_all([image], None if scope is None else [scope])[0]
+
+    def find_sparsely(self, image: Image, scope: Scope) -> Finding | SparseFinding:
+        """Return what is told of the finding of an image (H, W) or (H, W, C) uint8, as ``find``.
+
+        Of a large image some models never have the whole score map.
+
+        Raises:
+            ImageError, ModelError, NotFiniteError: as ``find``.
+        """
+        return self.find(image, scope)
 
     def find_all(
         self, images: Sequence[ImageSource], scopes: Sequence[Scope] | None = None

@@ -10,10 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from defectkit.approaches.sparse_findings import find_sparsely, score_sparsely
 from defectkit.approaches.tuning import Tuning, read_tuning
-from defectkit.approaches.whole_images import Scored, find_by_scores, score_images
+from defectkit.approaches.whole_images import Block, Scored, find_by_scores, score_images
 from defectkit.arrays import Image, ImageBatch
-from defectkit.data.images import ImageSource, read_given
+from defectkit.data.images import ImageSource, convert_channels, read_given, takes_shape
 from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.engines import FILES, IMAGE_LOGIT, SCORE_MAP, Engine, load_engine
 from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
@@ -21,14 +22,16 @@ from defectkit.deployment.model_info import Exported, ModelInfo
 from defectkit.devices import usable_processors
 from defectkit.errors import ConfigError, ModelError, NotFiniteError, is_out_of_memory, shown
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
+from defectkit.memory import return_freed
 from defectkit.models.model_folder import model_folder, read_model_file, read_model_info
 from defectkit.process_settings import compute_in_one_thread, is_forked
 from defectkit.vocabulary import Device
 
 LARGE_PIXELS = 2**24
-"""Number of pixels of an image above which no memory is kept for the next one."""
+"""Number of pixels of an image above which no memory is kept for the next one, nor a score map of
+the whole image."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -158,6 +161,52 @@ class ExportedModel(LoadedModel):
     def looks(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[float]:
         """Return the scores of images (H, W, C) uint8 as the network takes them, as ``look``."""
         return score_images(self._score, images, tuning=self.chosen, scopes=scopes)
+
+    def is_sparse(self, image: Image, scope: Scope) -> bool:
+        """Return whether ``find_sparsely`` gives an image no score map."""
+        size = (image.shape[0], image.shape[1])
+        return (
+            math.prod(size) > LARGE_PIXELS
+            and self.exported.passes.has_tiles(size)
+            and scope.ignored is None
+            and takes_shape(image.shape, self.channels)
+        )
+
+    def find_sparsely(self, image: Image, scope: Scope) -> Finding | SparseFinding:
+        """Return what is told of the finding of an image; as that of ``LoadedModel``."""
+        if not self.is_sparse(image, scope):
+            return self.find(image, scope)
+        with self._computing():
+            return find_sparsely(
+                self._score_blocks(image),
+                (image.shape[0], image.shape[1]),
+                self.found_classes,
+                tuning=self.chosen,
+                one_class=self.exported.one_class,
+                roi=scope.roi,
+            )
+
+    def look_sparsely(self, image: Image, scope: Scope) -> float:
+        """Return what ``look`` returns; a large image has no score map meanwhile."""
+        if not self.is_sparse(image, scope):
+            return self.look(image, scope)
+        with self._computing():
+            size = (image.shape[0], image.shape[1])
+            blocks = self._score_blocks(image)
+            return score_sparsely(blocks, size, tuning=self.chosen, roi=scope.roi)
+
+    def _score_blocks(self, image: Image) -> Iterator[Block]:
+        """Score a large image (H, W) or (H, W, C), whose channels are converted tile by tile."""
+
+        def run(batch: ImageBatch) -> Scored:
+            return self._run(convert_channels(batch[0], self.channels)[None])
+
+        own = 1 if image.ndim == 2 else image.shape[2]
+        given = read_given(image, own, self.pixels)[None]
+        n_classes = len(self.found_classes)
+        yield from self.exported.passes.score_blocks(run, given, n_classes=n_classes)
+        self.engine.release()
+        return_freed()
 
     def _score(self, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""

@@ -3,13 +3,14 @@
 An *escape* is a defective image called good, an *overkill* a good image called defective.
 """
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
+from typing import TypeVar
 
 from defectkit.evaluation.thresholds import Thresholds
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.vocabulary import Outcome, Verdict
+
+Told = TypeVar("Told", Finding, SparseFinding, Finding | SparseFinding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +37,14 @@ def judge(score: float, thresholds: Thresholds, *, defective: bool | None = None
     )
 
 
-def list_regions(finding: Finding, judgment: Judgment, *, all_regions: bool = False) -> Finding:
+def list_regions(finding: Told, judgment: Judgment, *, all_regions: bool = False) -> Told:
     """Return the finding of an image as it is told to the user: regions only if it is not good.
 
     A good image keeps its scores and detections, but has no regions, unless ``all_regions``.
     """
     if all_regions or judgment.verdict != "good":
         return finding
-    # ``zeros`` takes no memory until something is written, ``zeros_like`` does.
-    return replace(finding, region_map=np.zeros(finding.region_map.shape, np.int32), regions=())
+    return finding.without_regions()
 
 
 def verdict(score: float, thresholds: Thresholds) -> Verdict:

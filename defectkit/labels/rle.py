@@ -152,6 +152,24 @@ def encode(mask: npt.NDArray[np.generic], *, base: int = 1, order: RleOrder = "c
     return " ".join(map(str, edges.tolist()))
 
 
+def encode_pixels(pixels: npt.NDArray[np.integer], shape: ImageSize) -> str:
+    """Return what ``encode`` returns of the mask of some pixels, without making it.
+
+    Args:
+        pixels: row times width plus column of each, (N,), none twice.
+        shape: (height, width) of the mask.
+    """
+    if not pixels.size:
+        return ""
+    line = pixels % shape[1] * shape[0]  # The largest image has fewer pixels than int32 counts.
+    line += pixels // shape[1]
+    line.sort()
+    breaks = np.flatnonzero(np.diff(line) > 1)
+    starts = line[np.append(0, breaks + 1)]
+    lengths = line[np.append(breaks, len(line) - 1)] - starts + 1
+    return " ".join(map(str, np.stack([starts + 1, lengths], axis=1).ravel().tolist()))
+
+
 def parse_runs(rle: str, size: int, *, base: int = 1) -> Runs:
     """Parse ``rle``, of an image of ``size`` pixels, without making the mask.
 

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from defectkit.arrays import Image
 from defectkit.data.image_search import ImageFile
 from defectkit.data.roi_source import RoiSource
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import OutputError
 from defectkit.evaluation.verdicts import Judgment, judge, list_regions
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
+from defectkit.reporting.drawing.large_overlay import LargeOverlay, draw_large_overlay
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay, encode_overlay
 from defectkit.reporting.images_to_inspect import ImageReader, ImageToInspect, reason_for
@@ -54,9 +56,9 @@ class Found:
     """An image with what was found in it, or with the problem that it has by now."""
 
     source: ImageToInspect
-    finding: Finding | None = None
+    finding: Finding | SparseFinding | None = None
     judgment: Judgment | None = None
-    overlay: EncodedOverlay | None = None
+    overlay: EncodedOverlay | LargeOverlay | None = None
     problem: str = ""
 
 
@@ -82,7 +84,7 @@ class Inspected:
     pixels: int
     verdict: str = ""
     rows: ImageRows | None = None
-    overlay: EncodedOverlay | None = None
+    overlay: EncodedOverlay | LargeOverlay | None = None
     notes: tuple[str, ...] = ()
     problem: str = ""
 
@@ -162,7 +164,7 @@ class Inspector:
         if source.image is None:
             return Found(source=source, problem=source.problem)
         try:
-            finding = self.model.find(source.image, source.scope)
+            finding = self.model.find_sparsely(source.image, source.scope)
             judgment = judge(finding.score, self.model.thresholds)
             finding = list_regions(finding, judgment, all_regions=options.all_regions)
         except Exception as error:
@@ -176,7 +178,7 @@ class Inspector:
         if not has_overlay(judgment.verdict, options.drawn):
             return found
         try:
-            overlay = encode_overlay(
+            overlay = overlay_of(
                 self.model.pixels.show(source.image),
                 finding,
                 judgment,
@@ -260,7 +262,13 @@ class Inspection:
     def _write(self, inspected: Inspected) -> None:
         """Write the overlay and the rows of an image; the overlay first, that it is done last."""
         if inspected.overlay:
-            inspected.overlay.write(self.tables.overlays / overlay_name(inspected.image_id))
+            try:
+                inspected.overlay.write(self.tables.overlays / overlay_name(inspected.image_id))
+            except OutputError:
+                raise
+            except Exception as error:  # A large overlay is drawn while it is written.
+                problem = reason_for(error, inspected.file.path)
+                inspected = replace(inspected, verdict="", rows=None, problem=problem)
         if inspected.rows:
             self.tables.add(inspected.rows)
         else:
@@ -274,6 +282,15 @@ class Inspection:
             is_last=inspected.ends_file,
             notes=inspected.notes,
         )
+
+
+def overlay_of(
+    image: Image, finding: Finding | SparseFinding, judgment: Judgment, **options: Any
+) -> EncodedOverlay | LargeOverlay:
+    """Return the overlay of an image of any size; arguments are those of ``draw_overlay``."""
+    if isinstance(finding, SparseFinding):
+        return draw_large_overlay(image, finding, judgment, **options)
+    return encode_overlay(image, finding, judgment, **options)
 
 
 def _with_room(sources: Iterator[ImageToInspect], room: Room) -> Iterator[ImageToInspect]:

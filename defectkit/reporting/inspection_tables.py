@@ -1,16 +1,18 @@
 """The tables of an inspection, whose rows are on disk as they come."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
+from defectkit.arrays import BoolArray
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import csv_bytes
-from defectkit.findings import NO_CLASS, Finding, best_layers
+from defectkit.findings import NO_CLASS, Finding, SparseFinding, best_layers
 from defectkit.growing_csv import GrowingCsv
 from defectkit.labels import rle
 from defectkit.reporting.inspection_progress import COLUMNS as PROGRESS_COLUMNS
@@ -30,7 +32,10 @@ class ImageRows:
 
 
 def rows_of(
-    image_id: str, judgment: Judgment, finding: Finding, found_classes: Sequence[str]
+    image_id: str,
+    judgment: Judgment,
+    finding: Finding | SparseFinding,
+    found_classes: Sequence[str],
 ) -> ImageRows:
     """Return the rows of an image: one per class found, or one with both last cells empty.
 
@@ -38,21 +43,35 @@ def rows_of(
     class.
     """
     head = (image_id, judgment.verdict, f"{finding.score:.9g}")
-    mask = finding.mask
-    best = best_layers(finding.score_map[:, mask])  # the class of each found pixel
+    best, encode = _found_pixels(finding)
     rows: list[tuple[object, ...]] = []
     for index in range(NO_CLASS, len(found_classes)):
         if not (own := best == index).any():
             continue
-        of_class = np.zeros_like(mask)
-        of_class[mask] = own
         class_id = "" if index == NO_CLASS else found_classes[index]
-        rows.append((*head, class_id, rle.encode(of_class)))
+        rows.append((*head, class_id, encode(own)))
     regions = csv_bytes(
         (image_id, region.class_id, *region.box_xywh, region.area, f"{region.score:.6f}")
         for region in finding.regions
     )
     return ImageRows(csv_bytes(rows or [(*head, None, None)]), regions)
+
+
+def _found_pixels(
+    finding: Finding | SparseFinding,
+) -> tuple[npt.NDArray[np.integer], Callable[[BoolArray], str]]:
+    """Return the layer of each found pixel, (N,), and what encodes some of these, (N,) bool."""
+    if isinstance(finding, SparseFinding):
+        pixels, size = finding.pixels, finding.size
+        return finding.layers, lambda own: rle.encode_pixels(pixels[own], size)
+    mask = finding.mask
+
+    def encode(own: BoolArray) -> str:
+        chosen = np.zeros_like(mask)
+        chosen[mask] = own
+        return rle.encode(chosen)
+
+    return best_layers(finding.score_map[:, mask]), encode
 
 
 class InspectionTables:

@@ -21,6 +21,7 @@ from defectkit.deployment.load_model import load_model
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import ConfigError, DefectkitError, DefectkitWarning, WorkerError, shown
 from defectkit.models.model_folder import model_folder, read_model_info
+from defectkit.reporting.drawing.large_overlay import LargeOverlay
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 from defectkit.reporting.inspection import Inspected, InspectionOptions, Inspector
 from defectkit.reporting.inspection_progress import describe_model
@@ -255,6 +256,8 @@ def _to_send(inspected: Inspected) -> Inspected:
     """Return what is to be written with bytes of its own: views of memory are not sent."""
     if not (overlay := inspected.overlay):
         return inspected
+    if isinstance(overlay, LargeOverlay):
+        overlay = overlay.encode()
     preview = None if overlay.preview is None else bytes(overlay.preview)
     return replace(inspected, overlay=EncodedOverlay(bytes(overlay.picture), preview))
 

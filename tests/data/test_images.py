@@ -19,6 +19,7 @@ from defectkit.data.images import (
     encode_jpeg,
     encode_png,
     pad_image,
+    png_pieces,
     read_given,
     read_image,
     read_image_size,
@@ -27,6 +28,7 @@ from defectkit.data.images import (
 )
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.errors import ImageError, StoreError
+from defectkit.files import write_pieces
 from defectkit.object_stores import StoredObject
 from defectkit.preparation.worker_pool import open_worker_pool
 
@@ -502,6 +504,15 @@ def test_a_fast_png_has_every_pixel(tmp_path, shape):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
     before = image.copy()
     assert encode_png(image, overwrite=True) == encode_png(before)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("size", [(40, 60), (1, 1), (29, 701)])
+def test_a_png_of_strips_has_every_pixel(tmp_path, size, rows):
+    image = RNG.integers(0, 256, (*size, 3), np.uint8)
+    strips = (image[top : top + rows] for top in range(0, size[0], rows))
+    write_pieces(tmp_path / "a.png", png_pieces(size, strips))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
 
 
 def test_an_object_of_a_store_is_read_as_a_file_is(monkeypatch):

@@ -4,8 +4,10 @@ from exported_models import write_exported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resealing import reseal
+from sparse import assert_same
 
 import defectkit
+from defectkit.deployment import runtime
 from defectkit.deployment.cascade import (
     FIRST,
     Cascade,
@@ -19,6 +21,7 @@ from defectkit.errors import ExportError, ModelError
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import read_json
+from defectkit.labels.scope import Scope
 
 THRESHOLDS = Thresholds(low=0.5, high=0.5, rule="f1")
 
@@ -203,3 +206,20 @@ def test_a_first_model_that_can_pass_nothing_is_refused():
         collect([(0.1, 0.1, False), (0.5, 0.2, True)]).choose("seal")
     with pytest.raises(ExportError, match="it can pass none"):
         collect([(0.4, 0.1, False), (0.3, 0.9, True)]).choose("seal")
+
+
+@pytest.mark.parametrize("value", [60, 150])
+def test_a_large_image_goes_through_both_models_without_a_score_map(cascade, monkeypatch, value):
+    for folder in (cascade / FIRST, cascade):
+        exported = read_json(folder / "model.json")["exported"]
+        passes = {**exported["passes"], "tile": 16, "overlap": 4}
+        if "first" in exported:
+            seal = read_json(cascade / FIRST / "model.json")["seal"]
+            exported["first"] = {**exported["first"], "seal": seal}
+        reseal(folder / "model.json", exported={**exported, "passes": passes})
+    monkeypatch.setattr(runtime, "LARGE_PIXELS", 100)
+    model, image = defectkit.load(cascade), gray(value)
+    looked = []
+    monkeypatch.setattr(ExportedModel, "look", lambda *_: looked.append(1))
+    assert_same(model.find_sparsely(image, Scope()), model.find(image))
+    assert not looked

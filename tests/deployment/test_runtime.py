@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 from exported_models import write_exported
 from resealing import reseal
+from sparse import assert_same
 
 import defectkit
 from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.passes import Passes
 from defectkit.approaches.tuning import Tuning
+from defectkit.deployment import runtime
 from defectkit.deployment.runtime import ExportedModel
-from defectkit.errors import ConfigError, MissingPackageError, ModelError, NotFiniteError
+from defectkit.errors import (
+    ConfigError,
+    ImageError,
+    MissingPackageError,
+    ModelError,
+    NotFiniteError,
+)
 from defectkit.files import read_json
+from defectkit.findings import SparseFinding
 from defectkit.labels.scope import Scope
 
 RNG = np.random.default_rng(5)
@@ -267,3 +276,34 @@ def test_memory_that_another_thread_uses_is_not_given_back(tmp_path):
         for image, finding in zip(images, found, strict=True):
             model.engine.release()
             np.testing.assert_allclose(finding.score_map[0], image[..., 2] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("resize", [None, 16])
+@pytest.mark.parametrize("gray", [True, False])
+def test_a_large_image_has_no_score_map_but_what_is_told_is_the_same(
+    tmp_path, monkeypatch, resize, gray
+):
+    passes = Passes(tile=32, overlap=8, resize=resize)
+    folder = write_exported(tmp_path / "m", passes=passes, classes=("a", "b"), logit=0.5)
+    model = ExportedModel.load(folder)
+    image = RNG.integers(0, 256, (70, 90) if gray else (70, 90, 3), np.uint8)
+    roi = np.zeros((70, 90), np.bool_)
+    roi[10:50, 20:80] = True
+    for scope in (Scope(), Scope(roi=roi), Scope(ignored=roi)):
+        expected = model.find(image, scope)
+        assert model.find_sparsely(image, scope).score == expected.score  # It is small.
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "LARGE_PIXELS", 6000)
+            found = model.find_sparsely(image, scope)
+            assert isinstance(found, SparseFinding) == (
+                passes.resize is None and scope.ignored is None
+            )
+            if isinstance(found, SparseFinding):
+                assert_same(found, expected)
+
+
+def test_a_large_image_of_other_channels_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "LARGE_PIXELS", 100)
+    model = ExportedModel.load(write_exported(tmp_path / "m", passes=Passes(tile=32, overlap=8)))
+    with pytest.raises(ImageError, match="must be"):
+        model.find_sparsely(np.zeros((70, 90, 4), np.uint8), Scope())

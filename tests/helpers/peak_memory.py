@@ -26,3 +26,8 @@ def peak_bytes(function: Callable[[], object]) -> int:
 def _status(name: str) -> int:
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
+
+
+def taken_bytes() -> int:
+    """The bytes that the process has taken by now."""
+    return _status("VmRSS:")

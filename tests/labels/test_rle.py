@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
-from defectkit.labels.rle import RleError, Runs, decode, encode, parse_runs
+from defectkit.labels.rle import RleError, Runs, decode, encode, encode_pixels, parse_runs
 
 SHAPE = (3, 4)  # 12 pixels; not symmetric, so that a swap of rows and columns shows.
 
@@ -332,3 +332,10 @@ def test_many_runs_and_large_images():
         tokens = rle.split()
         pairs = list(zip(tokens[::2], tokens[1::2], strict=True))
         assert canonical(as_text(reversed(pairs)), shape) == rle
+
+
+@given(MASKS, st.randoms())
+def test_pixels_are_encoded_as_their_mask(mask, random):
+    pixels = np.flatnonzero(mask).tolist()
+    random.shuffle(pixels)
+    assert encode_pixels(np.array(pixels, np.int32), mask.shape) == encode(mask)

@@ -156,7 +156,7 @@ def test_rows_of_an_image_that_was_not_finished_are_written_once(
 
 def test_what_was_put_in_place_by_a_stop_goes_on_too(inspect, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "STOPPED", "stopped")
-    encode = inspection.encode_overlay
+    encode = inspection.overlay_of
 
     def stop(*arguments, image_id: str, **options):
         if image_id == "part-02.png":
@@ -164,7 +164,7 @@ def test_what_was_put_in_place_by_a_stop_goes_on_too(inspect, whole, tmp_path, m
         return encode(*arguments, image_id=image_id, **options)
 
     def stopped() -> None:
-        monkeypatch.setattr(inspection, "encode_overlay", stop)
+        monkeypatch.setattr(inspection, "overlay_of", stop)
         with pytest.raises(KeyboardInterrupt):
             inspect()
 

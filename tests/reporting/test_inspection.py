@@ -8,19 +8,25 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from exported_models import write_exported
+from peak_memory import can_measure
 from PIL import Image
 from rich.console import Console
 
 import defectkit
+from defectkit.approaches.passes import Passes
+from defectkit.data.images import read_image, write_png
+from defectkit.deployment import runtime
 from defectkit.deployment.bundle import TrainedModel
 from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import DiskFullError, OutputError
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import read_csv
 from defectkit.reporting import inspection
+from defectkit.reporting.drawing import large_overlay
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 
 NAMES = [f"part-{number:02}.png" for number in range(4)]
@@ -49,7 +55,7 @@ def inspect(run_folder, tmp_path):
 
 def fail_at(name: str, error: BaseException, monkeypatch) -> None:
     """Make the drawing of one image's overlay fail, or its writing where the disk is full."""
-    encode, write = inspection.encode_overlay, EncodedOverlay.write
+    encode, write = inspection.overlay_of, EncodedOverlay.write
 
     def drawn(*arguments, image_id: str, **options):
         if image_id == name and not isinstance(error, OutputError):
@@ -61,7 +67,7 @@ def fail_at(name: str, error: BaseException, monkeypatch) -> None:
             raise error
         write(overlay, path)
 
-    monkeypatch.setattr(inspection, "encode_overlay", drawn)
+    monkeypatch.setattr(inspection, "overlay_of", drawn)
     monkeypatch.setattr(EncodedOverlay, "write", written)
 
 
@@ -308,3 +314,79 @@ def test_a_large_image_waits_until_the_others_are_done(photos, inspect, monkeypa
     done, _ = inspect(photos)
     assert done.good + done.review + done.defective == len(NAMES)
     assert most == [1]
+
+
+def test_a_large_image_has_the_rows_and_the_overlay_that_it_had_whole(
+    photos, tmp_path, monkeypatch
+):
+    passes = Passes(tile=48, overlap=16)
+    model = write_exported(tmp_path / "exported", channels=1, scale=1 / 220, passes=passes)
+    outs = [tmp_path / "whole", tmp_path / "strips"]
+    for out in outs:
+        console = Console(file=io.StringIO(), width=1000)
+        defectkit.inspect(model, photos, out=out, overlays="all", console=console)
+        monkeypatch.setattr(runtime, "LARGE_PIXELS", 0)
+    for name in ("findings.csv", "regions.csv", "errors.csv"):
+        assert (outs[1] / name).read_bytes() == (outs[0] / name).read_bytes()
+    assert len(read_csv(outs[1] / "regions.csv")) > 3
+    for name in NAMES:
+        whole, strips = (read_image(out / "overlays" / f"{name}.png") for out in outs)
+        np.testing.assert_array_equal(strips, whole)
+        assert (outs[1] / "overlays" / f"{name}.preview.jpg").exists()
+
+
+@pytest.mark.check(57)
+def test_a_large_overlay_that_cannot_be_drawn_is_one_row(photos, tmp_path, monkeypatch):
+    model = write_exported(tmp_path / "exported", channels=1, passes=Passes(tile=48, overlap=16))
+    monkeypatch.setattr(runtime, "LARGE_PIXELS", 0)
+    draw = large_overlay.place_image
+
+    def fail(panel, image):
+        if len(waiting) == 1:
+            raise MemoryError("no more")
+        draw(panel, image)
+
+    waiting: list[str] = []
+    write = large_overlay.LargeOverlay.write
+
+    def written(overlay, path):
+        waiting.append(path.name)
+        write(overlay, path)
+
+    monkeypatch.setattr(large_overlay, "place_image", fail)
+    monkeypatch.setattr(large_overlay.LargeOverlay, "write", written)
+    console = Console(file=io.StringIO(), width=1000)
+    done = defectkit.inspect(model, photos, out=tmp_path / "o", overlays="all", console=console)
+    assert ids_in(done.out) == NAMES[1:]
+    [row] = read_csv(done.out / "errors.csv")
+    assert row["image_id"] == NAMES[0]
+    assert "too little memory for this image" in row["error"]
+    assert not (done.out / "overlays" / f"{NAMES[0]}.png").exists()
+
+
+LARGE = """
+import sys
+import defectkit
+done = defectkit.inspect(sys.argv[1], sys.argv[2], out=sys.argv[3])
+# Not what getrusage says: that begins with the peak of the process that started this one.
+lines = open("/proc/self/status").read().splitlines()
+print(done.defective, next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_measure(), reason="the peak of memory cannot be measured")
+def test_a_scan_of_16384_x_16384_pixels_takes_less_than_a_gigabyte(tmp_path):
+    passes = Passes(tile=1024, overlap=128)
+    model = write_exported(tmp_path / "exported", channels=1, scale=1 / 255, passes=passes)
+    image = np.random.default_rng(0).integers(20, 90, (16384, 16384), np.uint8)
+    image[1000:1040, 500:15000] = image[::700, ::900] = 250
+    write_png(tmp_path / "scan.png", image, compress_level=1)
+    del image
+    words = [sys.executable, "-c", LARGE, model, tmp_path / "scan.png", tmp_path / "out"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    defective, peak = ended.stdout.split()
+    assert defective == "1"
+    assert len(read_csv(tmp_path / "out" / "regions.csv")) == 24 * 19 + 1
+    assert (tmp_path / "out" / "overlays" / "scan.png.png").exists()
+    assert int(peak) * 1024 < 10**9

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from defectkit.arrays import BoxXywh, Image, Mask, ScoreMap
+from defectkit.arrays import BoxXywh, Image, ImageSize, Mask, ScoreMap
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import safe_name
-from defectkit.findings import Finding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.regions import measure_regions
 from defectkit.reporting.drawing.header import GUTTER, draw_header
@@ -28,6 +28,9 @@ Tag = tuple[str, BoxXywh]
 
 MIN_WIDTH = 340
 """Narrower canvases are padded to this many pixels, so that the header can be read."""
+
+HIGHEST_SCORE = "highest score"
+"""The name of the pixels that are marked where nothing was found."""
 
 STACK_ASPECT = 2.5
 """Images this many times as wide as high are stacked, since side by side they fit no screen."""
@@ -64,7 +67,7 @@ def draw_overlay(
         (H', W', 3) RGB uint8.
     """
     height, width = image.shape[:2]
-    stacked = width >= STACK_ASPECT * height
+    stacked = is_stacked((height, width))
     across, down = (1, 2) if stacked else (2, 1)
     canvas_width = max(across * (width + GUTTER) + GUTTER, MIN_WIDTH)
     found = finding.mask
@@ -74,7 +77,7 @@ def draw_overlay(
         judgment,
         image_id=image_id,
         has_truth=truth is not None,
-        note=f"{len(named):,} regions, not all labeled" if len(named) > MAX_TAGS else "",
+        note=note_of(len(named)),
         scope=scope,
     )
     top = len(header)
@@ -126,7 +129,7 @@ def _mark(
     """Mark defects on an (H, W, 3) image in place."""
     assert found.shape == marked.shape[:2], (found.shape, marked.shape)
     assert truth is None or truth.shape == found.shape, (truth.shape, found.shape)
-    line = _line_width(marked)
+    line = line_width(marked.shape)
     draw_scope(marked, scope)
     if truth is not None:
         draw_tint(marked, truth & found, COLORS["hit"])
@@ -143,18 +146,29 @@ def _mark(
 def _mark_highest_score(marked: Image, score_map: ScoreMap) -> None:
     # Often one pixel; all pixels of a tile or a box.
     highest = (score_map == score_map.max()).any(axis=0)
-    line = _line_width(marked)
+    line = line_width(marked.shape)
     draw_outline(marked, highest, COLORS["finding"], line)
     draw_rings(marked, highest, None, line)
     first, *_ = measure_regions(highest)
-    draw_tags(marked, [("highest score", include_ring(first.box_xywh, marked.shape), WHITE)])
+    draw_tags(marked, [(HIGHEST_SCORE, include_ring(first.box_xywh, marked.shape), WHITE)])
 
 
-def _line_width(image: Image) -> int:
-    return 1 + int(max(image.shape[:2])) // 1000
+def line_width(shape: tuple[int, ...]) -> int:
+    """Return how thick the lines are in an image of a shape, in pixels."""
+    return 1 + int(max(shape[:2])) // 1000
 
 
-def region_tags(finding: Finding) -> list[Tag]:
+def is_stacked(size: ImageSize) -> bool:
+    """Return whether the marked image stands below the bare one."""
+    return size[1] >= STACK_ASPECT * size[0]
+
+
+def note_of(tags: int) -> str:
+    """Return what the header says of a number of names, if it is too large."""
+    return f"{tags:,} regions, not all labeled" if tags > MAX_TAGS else ""
+
+
+def region_tags(finding: Finding | SparseFinding) -> list[Tag]:
     """Return class, if any, and score of a finding's regions, the largest first, with boxes."""
     largest = sorted(finding.regions, key=lambda region: -region.area)
     texts = (f"{region.class_id} {region.score:.2f}".lstrip() for region in largest)

@@ -13,7 +13,7 @@ from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import write_bytes
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
-from defectkit.reporting.drawing.overlay import STACK_ASPECT, Tag, draw_overlay, region_tags
+from defectkit.reporting.drawing.overlay import Tag, draw_overlay, is_stacked, region_tags
 from defectkit.reporting.drawing.sheets import fit_image, fit_mask
 from defectkit.reporting.drawing.strokes import as_rgb
 
@@ -75,14 +75,15 @@ def encode_overlay(
     draw = partial(draw_overlay, judgment=judgment, image_id=image_id)
     preview: memoryview | None = None
     if max(image.shape[:2]) > LARGE_SIDE:
-        small = _shrink_image(image)
+        small = shrink_image(image)
         shape = small.shape
         named = region_tags(finding) if tags is None and finding.regions else tags
         small_overlay = draw(
             small,
             _shrink(finding, shape),
             truth=truth if truth is None else fit_mask(truth, shape),
-            tags=named and [(text, _scale(box, shape[1] / image.shape[1])) for text, box in named],
+            tags=named
+            and [(text, scale_box(box, shape[1] / image.shape[1])) for text, box in named],
             scope=_shrink_scope(scope, shape),
         )
         preview = encode_jpeg(small_overlay)
@@ -90,10 +91,11 @@ def encode_overlay(
     return EncodedOverlay(encode_png(overlay, overwrite=True), preview)
 
 
-def _shrink_image(image: Image) -> Image:
-    stacked = image.shape[1] >= STACK_ASPECT * image.shape[0]
+def shrink_image(image: Image) -> Image:
+    """Return a large image at the size of its preview, (H, W, 3)."""
     half = PREVIEW_SIDE // 2
-    return fit_image(as_rgb(image), (PREVIEW_SIDE, half) if stacked else (half, PREVIEW_SIDE))
+    stacked = is_stacked((image.shape[0], image.shape[1]))
+    return as_rgb(fit_image(image, (PREVIEW_SIDE, half) if stacked else (half, PREVIEW_SIDE)))
 
 
 def _shrink(finding: Finding, shape: tuple[int, ...]) -> Finding:
@@ -120,7 +122,8 @@ def _highest(score_map: ScoreMap) -> Mask:
     return np.asarray((score_map == score_map.max()).any(axis=0))
 
 
-def _scale(box: BoxXywh, scale: float) -> BoxXywh:
+def scale_box(box: BoxXywh, scale: float) -> BoxXywh:
+    """Return a box in an image that was scaled; it has at least one pixel."""
     x, y, width, height = box
     left, top = int(x * scale), int(y * scale)
     right, bottom = round((x + width) * scale), round((y + height) * scale)

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping, Sequence
 import cv2
 import numpy as np
 
-from defectkit.arrays import BoxXywh, Color, Image, Mask
+from defectkit.arrays import BoxXywh, Color, Float32Array, Image, Mask
 from defectkit.reporting.drawing.header import Item, draw_items
 from defectkit.reporting.drawing.lettering import PlacedText, draw_texts, line_height, shorten
 from defectkit.reporting.drawing.palette import BACKGROUND, CLASS_COLORS, FAINT, INK
@@ -136,6 +136,11 @@ def fit_mask(mask: Mask, shape: tuple[int, ...]) -> Mask:
     """Return ``mask`` scaled to ``shape`` (H, W, …); a pixel that covers any true pixel is true."""
     size = shape[1], shape[0]
     coverage = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return is_covered(np.asarray(coverage, np.float32))
+
+
+def is_covered(coverage: Float32Array) -> Mask:
+    """Return which pixels have a share, (H, W) in [0, 1], above an error of rounding."""
     return np.asarray(coverage > 1e-6, dtype=np.bool_)
 
 

@@ -27,6 +27,9 @@ MAX_RINGED_SIDE = 24
 WINDOW = 1024
 """Side in pixels of the windows in which distances are measured."""
 
+SPOT_GAP = 3
+"""Pixels this close to each other are one spot."""
+
 MAX_RINGS = 40
 """If there are more small spots of one kind, none of them gets a ring: nobody overlooks them."""
 
@@ -41,7 +44,7 @@ def draw_outline(image: Image, mask: Mask, color: Color, thickness: int, *, gap:
 
     ``gap`` pixels between the mask and the line stay free, so that a small defect remains visible.
     """
-    _paint(image, _band(mask, gap, gap + thickness), color)
+    _paint(image, distance_band(mask, gap, gap + thickness), color)
 
 
 def fill_canvas(height: int, width: int) -> Image:
@@ -67,7 +70,7 @@ def _paint(image: Image, mask: Mask, color: Color) -> None:
     image[window][mask[window]] = color
 
 
-def _band(mask: Mask, low: float, high: float) -> Mask:
+def distance_band(mask: Mask, low: float, high: float) -> Mask:
     """Return the pixels farther than ``low`` and at most ``high`` from ``mask``: (H, W) bool.
 
     Distances are those to the nearest pixel of ``mask``, within 2 %. They are measured window by
@@ -135,9 +138,9 @@ def draw_dashed_outline(image: Image, mask: Mask, color: Color, thickness: int) 
     Where finding and truth agree, both lines are visible side by side.
     """
     gap = 1 + 2 * thickness
-    band = _band(mask, gap, gap + thickness)
+    band = distance_band(mask, gap, gap + thickness)
     image[band] = BACKGROUND
-    inside = _band(mask, -1, gap + thickness)
+    inside = distance_band(mask, -1, gap + thickness)
     contours, _ = cv2.findContours(inside.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     dashes = np.zeros(mask.shape, np.uint8)
     for contour in contours:
@@ -156,16 +159,16 @@ def draw_rings(image: Image, predicted: Mask, truth: Mask | None, thickness: int
     there are more than ``MAX_RINGS`` spots of a kind, none of them gets a ring.
     """
     everything = predicted if truth is None else predicted | truth
-    near = _band(everything, -1, 3).view(np.uint8)  # Pixels this close are one spot.
+    near = distance_band(everything, -1, SPOT_GAP).view(np.uint8)
     left, top, across, down = cv2.boundingRect(near)  # Often small: labels take much memory.
     if not across:
         return
     around = near[top : top + down, left : left + across]
     _, labels, stats, _ = cv2.connectedComponentsWithStats(around)
-    side = _max_ringed_side(predicted.shape)
+    side = max_ringed_side(predicted.shape)
     spots = {name: np.zeros(predicted.shape, np.bool_) for name in ("hit", "missed", "false")}
     counts = dict.fromkeys(spots, 0)
-    for label in 1 + np.flatnonzero(stats[1:, 2:4].max(axis=1) <= side + 6):
+    for label in 1 + np.flatnonzero(stats[1:, 2:4].max(axis=1) <= side + 2 * SPOT_GAP):
         x, y, width, height = stats[label, :4]
         own = labels[y : y + height, x : x + width] == label
         x, y = x + left, y + top
@@ -175,18 +178,28 @@ def draw_rings(image: Image, predicted: Mask, truth: Mask | None, thickness: int
         spots[kind][window] |= here
         counts[kind] += 1
     for kind, spot in spots.items():
-        if not 0 < counts[kind] <= MAX_RINGS:
-            continue
-        radius = _ring_radius(side)
-        for reach, color in (
-            (thickness + 1, BACKGROUND),
-            (0.7 * thickness, COLORS["finding" if truth is None else kind]),
-        ):
-            # A little wider, so that distances equal to the inner border count too.
-            _paint(image, _band(spot, radius - reach - 1e-3, radius + reach), color)
+        if 0 < counts[kind] <= MAX_RINGS:
+            color = COLORS["finding" if truth is None else kind]
+            draw_rings_around(image, spot, thickness, color=color, side=side)
 
 
-def _max_ringed_side(shape: tuple[int, ...]) -> int:
+def draw_rings_around(
+    image: Image, spots: Mask, thickness: int, *, color: Color, side: int
+) -> None:
+    """Draw a ring, in place, around each of ``spots``, of up to ``side`` pixels."""
+    radius = _ring_radius(side)
+    for reach, one in ((thickness + 1, BACKGROUND), (0.7 * thickness, color)):
+        # A little wider, so that distances equal to the inner border count too.
+        _paint(image, distance_band(spots, radius - reach - 1e-3, radius + reach), one)
+
+
+def ring_reach(shape: tuple[int, ...], thickness: int) -> int:
+    """Return how many pixels from a spot, in an image of a shape, its ring ends at most."""
+    return _ring_radius(max_ringed_side(shape)) + thickness + 2
+
+
+def max_ringed_side(shape: tuple[int, ...]) -> int:
+    """Return up to which side in pixels spots get a ring in an image of a shape."""
     return max(MAX_RINGED_SIDE, max(shape) // 40)
 
 
@@ -197,7 +210,7 @@ def _ring_radius(side: int) -> int:
 def include_ring(box: BoxXywh, shape: tuple[int, ...]) -> BoxXywh:
     """Return ``box``, enlarged so that it includes the ring if it is small enough to have one."""
     x, y, width, height = box
-    side = _max_ringed_side(shape)
+    side = max_ringed_side(shape)
     if max(width, height) > side:
         return box
     reach = _ring_radius(side) - 4

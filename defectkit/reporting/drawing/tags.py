@@ -1,6 +1,7 @@
 """Names written beside boxes, where they hide no defect."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from defectkit.reporting.drawing.palette import BACKGROUND
 
 MAX_TAGS = 20
 """Max. number of names in a picture."""
+
+TAG_ROWS = 100
+"""Max. number of rows of an image that writing a name takes part in."""
 
 STEPS = (1, 3, 6)
 """Where there is no place beside a box, a name is put further away, at these multiples of the
@@ -41,10 +45,28 @@ def draw_tags(
         distance: pixels between box and name, where there is a place so near.
         defects: (H, W) bool, further pixels that no name covers or comes close to.
     """
-    height, width = image.shape[:2]
+    write_tags(image, place_tags(image.shape, tags, distance=distance, defects=defects))
+
+
+class PlacedTag(NamedTuple):
+    """A name with its place: the box that is shaded, in pixels of the image, and the letters."""
+
+    box: BoxXywh
+    text: PlacedText
+
+
+def place_tags(
+    shape: tuple[int, ...],
+    tags: Sequence[tuple[str, BoxXywh, Color]],
+    *,
+    distance: int = 6,
+    defects: Mask | None = None,
+) -> list[PlacedTag]:
+    """Return where ``draw_tags`` writes names in an image of a shape, (H, W, ...)."""
+    height, width = shape[:2]
     size = int(np.clip(width // 40, 11, 24))
     taken = np.array([box for _, box, _ in tags], np.int64).reshape(-1, 4)
-    texts = []
+    placed = []
     for name, box, color in tags[:MAX_TAGS]:
         text = shorten(name, width - 6, size)
         tag_size = text_width(text, size) + 6, line_height(size)
@@ -57,10 +79,15 @@ def draw_tags(
         if (place := next(places, None)) is None:  # Better no name than a hidden defect.
             continue
         taken = np.append(taken, [place], axis=0)
-        left, top, tag_width, tag_height = place
-        _shade(image[top : top + tag_height, left : left + tag_width])
-        texts.append(PlacedText(text, left + 3, top, size, color))
-    draw_texts(image, texts)
+        placed.append(PlacedTag(place, PlacedText(text, place[0] + 3, place[1], size, color)))
+    return placed
+
+
+def write_tags(image: Image, tags: Sequence[PlacedTag], *, top: int = 0) -> None:
+    """Write names on an image in place, of which the rows from ``top`` on are given."""
+    for (left, above, width, height), _ in tags:
+        _shade(image[above - top : above - top + height, left : left + width])
+    draw_texts(image, [tag.text._replace(top=tag.text.top - top) for tag in tags])
 
 
 def _places_beside(
