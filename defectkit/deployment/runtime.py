@@ -32,6 +32,8 @@ from defectkit.vocabulary import Device
 LARGE_PIXELS = 2**24
 """Number of pixels of an image above which no memory is kept for the next one, nor a score map of
 the whole image."""
+MAX_SPARSE_PIXELS = 2**31 - 1
+"""Max. number of pixels of an image whose found pixels are kept by their numbers, int32."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -166,7 +168,7 @@ class ExportedModel(LoadedModel):
         """Return whether ``find_sparsely`` gives an image no score map."""
         size = (image.shape[0], image.shape[1])
         return (
-            math.prod(size) > LARGE_PIXELS
+            LARGE_PIXELS < math.prod(size) <= MAX_SPARSE_PIXELS
             and self.exported.passes.has_tiles(size)
             and scope.ignored is None
             and takes_shape(image.shape, self.channels)

@@ -24,7 +24,7 @@ from defectkit.errors import (
     NotFiniteError,
 )
 from defectkit.files import read_json
-from defectkit.findings import SparseFinding
+from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
 
 RNG = np.random.default_rng(5)
@@ -300,6 +300,8 @@ def test_a_large_image_has_no_score_map_but_what_is_told_is_the_same(
             )
             if isinstance(found, SparseFinding):
                 assert_same(found, expected)
+            patch.setattr(runtime, "MAX_SPARSE_PIXELS", 70 * 90 - 1)
+            assert isinstance(model.find_sparsely(image, scope), Finding)
 
 
 def test_a_large_image_of_other_channels_is_refused(tmp_path, monkeypatch):
