@@ -209,7 +209,7 @@ def test_another_inspection_is_not_continued(inspect, refused, photos, tmp_path)
     shutil.copy(photos / "part-00.png", photos / "part-09.png")
     told = refused(lambda: inspect(resume=True))
     assert re.search("images was '7 files, .*', and now is '8 files, ", told)
-    assert "Give the same images, model and options. Inspect from the start, without" in told
+    assert "Give the same images, model and options, or inspect from the start, without" in told
     (photos / "part-09.png").unlink()
     for option in ({"overlays": "none"}, {"all_regions": True}, {"first_page": True}):
         (name,) = option
