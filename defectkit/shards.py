@@ -181,11 +181,9 @@ def is_finished(folder: Path, shard: Shard, *, command: str, same: Mapping[str, 
 
 def damaged_shard(shard: Shard, folder: Path, reason: object) -> ConfigError:
     """Return the error to raise for a shard that cannot be merged."""
-    return ConfigError(
-        refusal(reason)
-        or f"shard {shard} in {folder} cannot be merged: {reason}. Run the command again with "
-        f"--shard {shard}; then merge again."
-    )
+    way_out = f"Run the command again with --shard {shard}; then merge again."
+    told = refusal(reason) or f"shard {shard} in {folder} cannot be merged: {reason}. {way_out}"
+    return ConfigError(told)
 
 
 def link_file(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from file_hashes import hashes_of_results
 from killing import is_killed
+from locked_files import lock
 from resealing import reseal
 from rich.console import Console
 from steady_clock import SteadyClock
@@ -249,6 +250,12 @@ def refused(work: Callable[[], object]) -> str:
     with pytest.raises(ConfigError) as told:
         work()
     return str(told.value)
+
+
+def test_rows_that_may_not_be_read_are_told_as_that(evaluate, kill_after, run, monkeypatch):
+    kill_after(2)
+    told = lock(monkeypatch, run / "evaluation" / "all" / "unfinished" / RECORDS)
+    assert refused(lambda: evaluate(resume=True)) == told
 
 
 def test_another_evaluation_is_not_continued(

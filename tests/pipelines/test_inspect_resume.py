@@ -14,6 +14,7 @@ import pytest
 from exported_models import write_exported
 from file_hashes import hashes_of_results
 from killing import is_killed
+from locked_files import lock
 from PIL import Image
 
 import defectkit
@@ -201,6 +202,12 @@ def test_rows_that_an_earlier_version_left_are_no_progress(inspect, whole, tmp_p
         (tmp_path / "out" / "unfinished" / name).unlink()
     assert not is_killed(lambda: inspect(resume=True), at=10**9)
     assert results_in(tmp_path / "out") == whole
+
+
+def test_rows_that_may_not_be_read_are_told_as_that(inspect, refused, tmp_path, monkeypatch):
+    assert is_killed(inspect, at=16)
+    told = lock(monkeypatch, tmp_path / "out" / "unfinished" / PROGRESS)
+    assert refused(lambda: inspect(resume=True)) == told
 
 
 def test_another_inspection_is_not_continued(inspect, refused, photos, tmp_path):
