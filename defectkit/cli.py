@@ -158,9 +158,7 @@ def configs_copy(
     if os.path.lexists(file):
         raise OutputError(f"{file} exists already. Choose another name.")
     write_text(file, text_of(name))
-    console.print(
-        f"Written to {file}. Next: defectkit train --config {file}", markup=False, soft_wrap=True
-    )
+    console.print(f"Written to {file}. Next: defectkit train --config {file}", markup=False)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from defectkit.errors import ConfigError, shown
+from defectkit.errors import ConfigError, refusal, shown
 from defectkit.files import make_folder, output_error, replace_file, write_json
 from defectkit.results_folder import Results
 from defectkit.results_marker import MARKER, remove_all_but, size_of
@@ -71,10 +71,11 @@ def check_state(path: Path, same: Mapping[str, str], *, what: str, way_out: str)
         earlier = read_sealed(path)["same"]
         changed = [name for name in {**earlier, **same} if earlier.get(name) != same.get(name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{head}: {error}. {way_out}") from error
+        raise ConfigError(refusal(error) or f"{head}: {error}. {way_out}") from error
     if changed:
         name = changed[0]
         raise ConfigError(
             f"{head}: {name} was {shown(earlier.get(name, ''))}, and now is "
-            f"{shown(same.get(name, ''))}. Give the same images, model and options. {way_out}"
+            f"{shown(same.get(name, ''))}. Give the same images, model and options, or "
+            f"{way_out[0].lower()}{way_out[1:]}"
         )

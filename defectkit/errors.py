@@ -155,6 +155,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def refusal(error: object) -> str:
+    """Return what to tell where the user may not read a file, and the way out; else "".
+
+    Such a file may be whole: it is not to be called damaged.
+    """
+    if not isinstance(error, PermissionError):
+        return ""
+    return f"cannot read {error.filename}: {error.strerror}. Give yourself the right to read it."
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without a full stop; its kind if nothing."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

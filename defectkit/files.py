@@ -289,7 +289,12 @@ def _write_probe(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder. Choose another.")
     probe = _temp_beside(folder / "probe")
-    write_bytes(probe, b"")
+    try:
+        write_bytes(probe, b"")
+    except OutputError as error:
+        cause = error.__cause__
+        # Told is the folder, which the user knows.
+        raise (output_error(folder, cause) if isinstance(cause, OSError) else error) from cause
     _remove(probe)
 
 

@@ -56,12 +56,17 @@ def read_sealed(path: Path | str) -> dict[str, Any]:
 
     Raises:
         OSError: it cannot be read.
-        SealError: it was changed after it was written, or is of another format version.
-        ValueError: it is not a JSON object.
+        SealError: it is not JSON, was changed after it was written, or is of another format
+            version.
+        ValueError: it is larger than ``MAX_JSON_BYTES``, not a regular file, or no JSON object.
     """
     path = Path(path)
     text = read_limited(path, MAX_JSON_BYTES)
-    return _check(path.name, parse_json(text), text)
+    try:
+        content = parse_json(text)
+    except ValueError as error:
+        raise SealError(f"{path.name} is not JSON ({error})") from error
+    return _check(path.name, content, text)
 
 
 def warn_if_not_sealed(content: Mapping[str, Any], *, what: str, way_out: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from defectkit.errors import ConfigError, OutputError, shown
+from defectkit.errors import ConfigError, OutputError, refusal, shown
 from defectkit.files import make_folder, output_error, write_json
 from defectkit.results_folder import Results, hold_lock
 from defectkit.results_marker import LOCK, MARKER, Marker, check_out, sizes_of, unmarked_files
@@ -181,10 +181,9 @@ def is_finished(folder: Path, shard: Shard, *, command: str, same: Mapping[str, 
 
 def damaged_shard(shard: Shard, folder: Path, reason: object) -> ConfigError:
     """Return the error to raise for a shard that cannot be merged."""
-    return ConfigError(
-        f"shard {shard} in {folder} cannot be merged: {reason}. Run the command again with --shard "
-        f"{shard}; then merge again."
-    )
+    way_out = f"Run the command again with --shard {shard}; then merge again."
+    told = refusal(reason) or f"shard {shard} in {folder} cannot be merged: {reason}. {way_out}"
+    return ConfigError(told)
 
 
 def link_file(source: Path, target: Path) -> None:

@@ -24,11 +24,18 @@ class SafeConsole(Console):
     """A console of rich on which texts of others are only text.
 
     It writes no control characters but its own, for colors and progress bars, and takes ``:name:``
-    for no emoji. Brackets are markup, as rich has them: escape them in texts of others.
+    for no emoji. Brackets are markup, as rich has them: escape them in texts of others. Where a
+    line of text ends is left to the terminal, since a path that was broken into two lines can
+    neither be copied nor searched for.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"stderr": True, "emoji": False, **options})
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; lines of text stay whole, tables fit the width."""
+        whole = all(isinstance(one, str) for one in objects)
+        super().print(*objects, **{"soft_wrap": whole, **options})
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return ``text`` as rich measures and wraps it, with its control characters shown."""

@@ -465,8 +465,14 @@ def _refuse_rows(
     if not skip_bad_rows:
         remarks = [f"{text}." for text in warn_about_withheld(matching)]
         refuse_bad_rows(ledger, source=source, written=written, remarks=remarks)
+    if not facts:
+        raise DatasetError(
+            f"{source} names no image. Check that it is the one that you mean, and complete."
+        )
     if all(image.problem for image in facts):
-        raise DatasetError(f"no image of {source} can be used; see {written}.")
+        raise DatasetError(
+            f"no image of {source} can be used. Fix what {written} has as the reason of each row."
+        )
 
 
 def _summarize(

@@ -1,7 +1,9 @@
+import re
 from contextlib import suppress
 
 import pytest
 from file_hashes import hashes_of_results
+from locked_files import lock
 
 from defectkit.continued_results import bring_back, check_state, keep_alone, write_state
 from defectkit.errors import ConfigError
@@ -68,8 +70,23 @@ def test_what_goes_on_must_be_the_same(tmp_path):
         ({"images": "3"}, "--overlays was 'all', and now is ''"),
         ({"images": "3", "--overlays": "all", "more": "1"}, "more was '', and now is '1'"),
     ):
-        with pytest.raises(ConfigError, match=f"cannot go on: {told}. .* Begin again.$"):
+        with pytest.raises(ConfigError, match=f"cannot go on: {told}. .*, or begin again.$"):
             check_state(path, same, **asked)
     path.write_text(path.read_text().replace("all", "none"))
     with pytest.raises(ConfigError, match="was changed after it was written. Begin again.$"):
         check_state(path, {"images": "3", "--overlays": "none"}, **asked)
+
+
+def test_what_is_not_json_is_told_with_its_name(tmp_path):
+    path = tmp_path / "state.json"
+    path.write_text("")
+    message = r"cannot go on: state\.json is not JSON \(.*\)\. Begin again\.$"
+    with pytest.raises(ConfigError, match=message):
+        check_state(path, {}, what="evaluation", way_out="Begin again.")
+
+
+def test_what_may_not_be_read_is_told_as_that(tmp_path, monkeypatch):
+    write_state(tmp_path / "state.json", {})
+    told = lock(monkeypatch, tmp_path / "state.json")
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
+        check_state(tmp_path / "state.json", {}, what="evaluation", way_out="Begin again.")

@@ -441,7 +441,8 @@ def test_ensure_writable_refuses_a_file_and_a_folder_that_cannot_be_written(tmp_
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(OutputError, match="cannot write .*: Permission denied"):
+    told = f"cannot write {tmp_path}: Permission denied. Choose a folder that you may write to."
+    with pytest.raises(OutputError, match=f"^{re.escape(told)}$"):
         ensure_writable(tmp_path)
 
 

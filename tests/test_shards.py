@@ -1,7 +1,9 @@
+import re
 import shutil
 from pathlib import Path
 
 import pytest
+from locked_files import lock
 
 from defectkit import shards
 from defectkit.errors import ConfigError, OutputError
@@ -97,6 +99,12 @@ def test_shards_of_different_commands_are_refused(tmp_path):
         read_shards(tmp_path)
 
 
+def test_a_shard_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    told = lock(monkeypatch, write(tmp_path, 1, 1) / "rows.csv")
+    with pytest.raises(ConfigError, match=f"^{re.escape(told)}$"):
+        read_shards(tmp_path)
+
+
 def test_damaged_shards_are_refused(tmp_path):
     write(tmp_path, 1, 2)
     folder = write(tmp_path, 2, 2)
@@ -110,6 +118,8 @@ def test_damaged_shards_are_refused(tmp_path):
         shutil.rmtree(folder)
         write(tmp_path, 2, 2)
 
+    (folder / "shard.json").write_text("")
+    refused(r"shard\.json is not JSON \(")
     (folder / "rows.csv").write_text("a\n9\n")
     refused("rows.csv was changed after it was written")
     (folder / "rows.csv").unlink()

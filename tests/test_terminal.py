@@ -62,8 +62,15 @@ def test_a_table_shows_whole_cells():
     assert r"\x1b[2J" in lines
 
 
-def test_lines_are_broken_where_they_are_shown_to_be():
-    assert max(map(len, printed("\x1b" * 100, width=40).splitlines())) == 40
+def test_cells_are_broken_where_they_are_shown_to_be():
+    table = Table.grid()
+    table.add_row("\x1b" * 100)
+    assert max(map(len, printed(table, width=40).splitlines())) == 40
+
+
+def test_a_path_stays_on_one_line_in_a_log():
+    told = f"[bold]error:[/] cannot read {'folder/' * 30}a b.png: it is [italic]gone[/]"
+    assert printed(told, width=80) == f"error: cannot read {'folder/' * 30}a b.png: it is gone\n"
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from defectkit.data.images import convert_channels, decode_image, read_image_byt
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.record_table import RecordTable
 from defectkit.data.table_checks import empty_split
-from defectkit.errors import DatasetError
+from defectkit.errors import DatasetError, refusal
 from defectkit.files import sha256_bytes
 from defectkit.labels import rle
 from defectkit.labels.scope import Scope, read_scope
@@ -191,8 +191,7 @@ class Dataset:
                 raise TypeError("the classes are not text")
             pixels = PixelFormat.from_dict(info.get("pixels"))
             table = RecordTable(folder, SCOPE_TABLE)
-            numbers = np.arange(len(table))
-            dataset = cls(folder, info, StoredRecords(table, folder, pixels, numbers))
+            dataset = cls(folder, info, StoredRecords(table, folder, pixels, np.arange(len(table))))
             _ = dataset.fingerprint  # Of the masks that were read, whatever is edited later.
             return dataset
         except SealError as error:
@@ -202,7 +201,8 @@ class Dataset:
             ) from error
         except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise DatasetError(
-                f"{folder} is damaged ({type(error).__name__}: {error}). "
+                refusal(error)
+                or f"{folder} is damaged ({type(error).__name__}: {error}). "
                 "Run 'defectkit prepare' again."
             ) from error
 

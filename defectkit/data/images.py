@@ -22,7 +22,7 @@ from defectkit.data.image_kinds import MAX_BYTES
 from defectkit.data.image_pages import decode_stored, read_opened
 from defectkit.data.pixel_format import EIGHT_BITS, PixelFormat
 from defectkit.data.stored_image import read_stored_size, tidy
-from defectkit.errors import ImageError, StoreError
+from defectkit.errors import ImageError, StoreError, refusal
 from defectkit.files import open_limited, read_limited, write_bytes
 from defectkit.memory import check_memory
 from defectkit.object_stores import FilePath, StoredObject
@@ -46,7 +46,7 @@ def read_image(path: FilePath | str, pixels: PixelFormat = EIGHT_BITS) -> Image:
 def read_image_bytes(path: FilePath | str, *, if_gone: str = "") -> bytes:
     """Read the bytes of an image file, or of an object of a store.
 
-    ``if_gone`` is the way out where it is missing.
+    ``if_gone`` is the way out where it is missing, by default to check the path.
 
     Raises:
         ImageError: it is missing or too large.
@@ -262,5 +262,6 @@ def _unreadable(path: FilePath | str, error: Exception, if_gone: str = "") -> Im
     told = f"cannot read the image {path}: {getattr(error, 'strerror', None) or error}."
     if isinstance(path, StoredObject) and not isinstance(error, FileNotFoundError | ValueError):
         return StoreError(f"{told} Check the connection and the credentials.")
-    gone = isinstance(error, FileNotFoundError) and if_gone
-    return ImageError(f"{told} {if_gone}" if gone else told)
+    if isinstance(error, FileNotFoundError):
+        return ImageError(f"{told} {if_gone or 'Check the path.'}")
+    return ImageError(refusal(error) or told)

@@ -84,8 +84,9 @@ class PixelFormat:
                     "was prepared from have 8. Save 8 bits, or prepare and train with such images."
                 )
             raise ImageError(
-                f"{name}: {values.dtype} pixels have no defined white. Give prepare --window "
-                "LOW,HIGH (the values that become black and white), or save 8 or 16 bits."
+                f"{name}: {values.dtype} pixels have no defined white. Save 8 bits, or give "
+                "prepare --window LOW,HIGH (the values that become black and white), and train "
+                "with such images."
             )
         if values.dtype == np.uint16:
             return np.asarray(_table(*self.window)[values])

@@ -8,7 +8,7 @@ from typing import Any
 from defectkit.data.dataset import Dataset
 from defectkit.deployment.best_model import identify_model
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.errors import DatasetError, ModelError
+from defectkit.errors import DatasetError, ModelError, refusal
 from defectkit.models.model_folder import model_folder, read_model_info
 from defectkit.seals import read_sealed
 from defectkit.training.folds import check_no_fold
@@ -115,5 +115,7 @@ def _read_run(run: Path) -> dict[str, Any]:
         recorded = read_sealed(path)
         recorded["dataset_folder"]
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path} is damaged ({error}). Name the dataset with --data.") from error
+        raise ModelError(
+            refusal(error) or f"{path} is damaged ({error}). Name the dataset with --data."
+        ) from error
     return recorded

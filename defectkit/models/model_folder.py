@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from defectkit.errors import ModelError
+from defectkit.errors import ModelError, refusal
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.seals import SealError, read_sealed
 
@@ -93,5 +93,6 @@ def _damaged(folder: Path, error: Exception) -> ModelError:
     if isinstance(error, FileNotFoundError):
         return ModelError(f"{error.filename} is missing. Copy it again, or train again.")
     return ModelError(
-        f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
+        refusal(error)
+        or f"{folder} is damaged ({type(error).__name__}: {error}). Copy it again, or train again."
     )

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torchvision import models
 
-from defectkit.errors import DefectkitWarning, ModelError
+from defectkit.errors import DefectkitWarning, ModelError, refusal
 from defectkit.files import read_limited, sha256_bytes
 from defectkit.models.encoders import StateDict, plain_names
 from defectkit.models.model_folder import MAX_WEIGHT_BYTES, read_model, read_model_info
@@ -197,7 +197,9 @@ def _read_safetensors(file: Path, max_bytes: int = MAX_WEIGHT_BYTES) -> StateDic
     try:
         state = load(read_limited(file, max_bytes))
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{file} is not a complete safetensors file ({error}).") from error
+        raise ModelError(
+            refusal(error) or f"{file} is not a complete safetensors file ({error})."
+        ) from error
     for name, tensor in state.items():
         if not tensor.float().isfinite().all():
             raise ModelError(f"{file}: the weight '{name}' has values that are not finite.")

@@ -61,7 +61,7 @@ def prepare_shard(
     images = [image for place, image in enumerate(matching.images) if shard.takes(place)]
     if resume and shards.is_finished(folder, shard, command=COMMAND, same=same):
         told = f"shard {shard} is finished already, in {folder}"
-        console.print(one_line(told), soft_wrap=True, highlight=False)
+        console.print(one_line(told), highlight=False)
         return len(images)
     shards.refuse_replaced(out, kind=KIND, sources=matching.table.files)
     with (
@@ -87,7 +87,7 @@ def prepare_shard(
         f"shard {shard} is finished, {len(images)} images; with all {shard.count}: the same "
         "command with --resume and without --shard"
     )
-    console.print(one_line(told), soft_wrap=True, highlight=False)
+    console.print(one_line(told), highlight=False)
     return len(images)
 
 

@@ -67,7 +67,6 @@ def print_outcome(
         one_line(f"Written to {out}. Check {out / 'preview'}, then:"),
         f"\n  defectkit train --approach {approach} --data {one_line(str(out))}",
         sep="",
-        soft_wrap=True,
     )
 
 

@@ -22,7 +22,7 @@ from defectkit.data.dataset import ImageRecord
 from defectkit.deployment.data_to_evaluate import DataToEvaluate
 from defectkit.deployment.evaluate_images import Judged, JudgedImage, judge_images
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.errors import ConfigError, OutputError
+from defectkit.errors import ConfigError, OutputError, refusal
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.prediction import Prediction, predict_by
 from defectkit.evaluation.region_matching import RegionMatch
@@ -235,7 +235,9 @@ class EvaluationProgress:
 
     def _damaged(self, reason: object) -> ConfigError:
         folder = self._results.folder
-        return ConfigError(f"the evaluation in {folder} cannot go on: {reason}. {WAY_OUT}")
+        return ConfigError(
+            refusal(reason) or f"the evaluation in {folder} cannot go on: {reason}. {WAY_OUT}"
+        )
 
 
 def judge_with_progress(

@@ -137,7 +137,7 @@ def evaluate_shard(
         f"shard {shard} is finished, {len(chosen)} images; with all {shard.count}: defectkit merge "
         f"{evaluation_folder(run, data)}"
     )
-    console.print(one_line(told), soft_wrap=True, highlight=False)
+    console.print(one_line(told), highlight=False)
     return _summarize(model, progress.judged, results.out, all_regions=all_regions)
 
 
@@ -161,7 +161,7 @@ def finished_shard(
     if written is None:
         return None
     told = f"shard {shard} is finished already, in {folder}"
-    console.print(one_line(told), soft_wrap=True, highlight=False)
+    console.print(one_line(told), highlight=False)
     judged = join_shards([written], read_kept([written], data, _places(data, shard)), model)
     return _summarize(model, judged, folder, all_regions=written.content["all_regions"])
 

@@ -71,7 +71,7 @@ def print_evaluation(
     told = f"{drawn}report in {folder / 'report.html'}"
     console.print(f"\n{one_line(told)}")
     if export:
-        console.print(f"next, for less time per image: {one_line(export)}", soft_wrap=True)
+        console.print(f"next, for less time per image: {one_line(export)}")
 
 
 def export_command(run: Path, model: LoadedModel) -> str:

@@ -21,6 +21,7 @@ from defectkit.object_stores import StoredObject
 
 MUCH_CLIPPED = 0.01
 """Shares of pixel values outside of the window that are told to the user, above this one."""
+IF_GONE = "It was there when the inspection began: bring it back, and inspect again."
 FEWER_PAGES = "it has fewer pages or frames than when the inspection began: it was changed."
 SEVERAL_PAGES = "several pages or frames; the first alone was inspected"
 
@@ -89,7 +90,7 @@ class ImageReader:
     def _read_file(self, file: ImageFile, done: int) -> Iterator[ImageToInspect]:
         if file.problem:
             raise ImageError(file.problem)
-        content, name = read_image_bytes(file.path), str(file.path)
+        content, name = read_image_bytes(file.path, if_gone=IF_GONE), str(file.path)
         pages = ImagePages(content, name=name, pages=self.model.pixels.pages)
         if done and done >= len(pages.numbers):
             raise ImageError(FEWER_PAGES)

@@ -53,7 +53,7 @@ def finished_inspection(
     folder = shard.folder(out)
     if not shards.is_finished(folder, shard, command=COMMAND, same=same):
         return None
-    console.print(one_line(f"shard {shard} is finished already, in {folder}"), soft_wrap=True)
+    console.print(one_line(f"shard {shard} is finished already, in {folder}"))
     progress = Progress()
     for step in read_steps(folder / PROGRESS):
         progress.add(step)
@@ -163,7 +163,7 @@ def end_inspection(
     )
     if shard:
         told = f"shard {shard} is finished; with all {shard.count}: defectkit merge {out}"
-        console.print(one_line(told), soft_wrap=True, highlight=False)
+        console.print(one_line(told), highlight=False)
     return summary
 
 

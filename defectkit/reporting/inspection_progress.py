@@ -15,7 +15,7 @@ from pathlib import Path
 from defectkit.continued_results import bring_back, check_state, write_state
 from defectkit.data.image_search import ImageFile
 from defectkit.deployment.loaded_model import LoadedModel
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, refusal
 from defectkit.growing_csv import read_whole_rows
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.results_folder import Results
@@ -225,5 +225,7 @@ def _read_progress(folder: Path, same: Mapping[str, str], files: Sequence[ImageF
                 progress.ids.update(pages)
                 pages.clear()
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise ConfigError(f"the inspection in {folder} cannot go on: {error}. {way_out}") from error
+        raise ConfigError(
+            refusal(error) or f"the inspection in {folder} cannot go on: {error}. {way_out}"
+        ) from error
     return progress

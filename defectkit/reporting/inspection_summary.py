@@ -63,7 +63,7 @@ def summarize_inspection(
         f"{_where_overlays_are(drawn, out)}verdicts and masks in {out / 'findings.csv'}"
         + (f"; {told_skipped}" if told_skipped else "")
     )
-    console.print(one_line(told), soft_wrap=True)
+    console.print(one_line(told))
     return InspectSummary(
         out=out,
         good=verdicts["good"],

@@ -78,7 +78,7 @@ class Progress:
         if not self._console.is_terminal:
             if now >= self._next_line:
                 self._next_line = now + SECONDS_PER_LINE
-                self._console.print(self._line(done, now), soft_wrap=True, highlight=False)
+                self._console.print(self._line(done, now), highlight=False)
             return
         refresh = not self._thread and now - self._shown > SECONDS_PER_REFRESH
         self._shown = now if refresh else self._shown

@@ -23,7 +23,7 @@ def tell_if_stopped(
         if (results.folder / table).is_file():
             told = _where_rows_are(results, table)
             told = f"{told.removesuffix('.')}. {way_on}" if way_on else told
-            console.print(one_line(told), soft_wrap=True)
+            console.print(one_line(told))
         raise
 
 

@@ -47,7 +47,6 @@ def tell_training_images(console: Console, model: str | Path, files: Sequence[Im
         console.print(
             f"[yellow]note:[/] of {len(files):,} image files {least}{' and '.join(parts)} images "
             "of the model: there it does better than on new images",
-            soft_wrap=True,
             highlight=False,
         )
 

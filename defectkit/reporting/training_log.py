@@ -59,9 +59,9 @@ def print_introduction(
         f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
     if job.expected.step:
-        console.print(_describe_expected(job, device), soft_wrap=True)
+        console.print(_describe_expected(job, device))
     for line in samples.describe():
-        console.print(one_line(line), soft_wrap=True)
+        console.print(one_line(line))
 
 
 def _describe_expected(job: TrainingJob, device: torch.device) -> str:
@@ -90,7 +90,7 @@ def _describe_memory(device: torch.device) -> str:
 def print_other_precision(console: Console, before: str, now: str) -> None:
     """Say that a training is continued in another precision."""
     told = f"trained in {before} before and in {now} from here on: results differ a little"
-    console.print(f"[yellow]note:[/] {one_line(told)}", soft_wrap=True)
+    console.print(f"[yellow]note:[/] {one_line(told)}")
 
 
 def _describe_network(approach: Approach) -> str:
@@ -114,7 +114,6 @@ def tell_how_to_resume(console: Console, out: Path, *, seeds: int | None = None)
             console.print(
                 f"continue with: defectkit train --resume --out {out}{option}",
                 markup=False,
-                soft_wrap=True,
             )
         raise
 
@@ -139,7 +138,6 @@ def print_epoch(console: Console, row: Row, *, kept_epoch: int) -> None:
     console.print(
         f"epoch {row['epoch']:3d}{loss}{told}  {row['seconds']:.0f} s"
         f"{worse if kept_epoch != row['epoch'] else ''}",
-        soft_wrap=True,
     )
 
 
@@ -152,7 +150,6 @@ def print_validation(
     metrics = _show_metrics(validation.image_ap, validation.pixel_ap, validation.dice)
     console.print(
         f"epoch {epoch} is kept; {which}: {metrics}",
-        soft_wrap=True,
     )
 
 
@@ -196,7 +193,7 @@ def print_end(
     for warning in warnings_of(model):
         console.print(f"[yellow]warning:[/] {one_line(warning)}")
     for told in filter(None, (model.get("note"), note)):
-        console.print(f"[yellow]note:[/] {one_line(told)}", soft_wrap=True)
+        console.print(f"[yellow]note:[/] {one_line(told)}")
     gif = out / "progress.gif"
     told = (
         f"model of epoch {model['epoch']} in {out / 'model'}, curves in {out / 'curves.png'}"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from defectkit.errors import TrainingError
+from defectkit.errors import TrainingError, refusal
 from defectkit.files import read_csv, write_csv
 
 Row = dict[str, float | int | None]
@@ -25,7 +25,8 @@ def read_history(path: Path) -> list[Row]:
         return [{key: _number(cell) for key, cell in row.items()} for row in read_csv(path)]
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"{path} is missing or damaged ({error}). Put an empty file there: --resume then "
+            refusal(error)
+            or f"{path} is missing or damaged ({error}). Put an empty file there: --resume then "
             "continues without the earlier rows."
         ) from error
 

@@ -11,7 +11,7 @@ from typing import Any
 from defectkit import launcher, ranks
 from defectkit.config import Config, flatten_settings
 from defectkit.data.dataset import Dataset
-from defectkit.errors import OutputError, TrainingError
+from defectkit.errors import OutputError, TrainingError, refusal
 from defectkit.files import write_json
 from defectkit.seals import add_seal, read_sealed, seal_of
 from defectkit.training.folds import FOLDER, RUN_SETTINGS, describe_folds
@@ -56,7 +56,8 @@ def read_run_info(run: Path) -> dict[str, Any]:
         _check_seconds(info.get("seconds", 0.0))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TrainingError(
-            f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
+            refusal(error)
+            or f"{run / 'run.json'} is missing or damaged ({type(error).__name__}), so it is not "
             "known which data the run was trained on. Start a new run with another --out."
         ) from error
     return info

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from locked_files import lock
 from resealing import reseal_dataset, unseal
 
 import defectkit
@@ -229,8 +230,15 @@ def test_damaged_datasets_are_refused_with_the_way_out(damage, dataset_copy):
     path.write_bytes(change(before).encode("latin-1"))
     if damage in WHOLE_JSON:
         reseal_dataset(dataset_copy)
-    message = r"dataset is damaged \(\w+: .*\)\. Run 'defectkit prepare' again"
+    message = r"dataset is damaged(: .* is not JSON)? \(.*\)\. Run 'defectkit prepare' again"
     with pytest.raises(DatasetError, match=message):
+        Dataset.load(dataset_copy)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "images.csv", "masks.csv"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(name, dataset_copy, monkeypatch):
+    told = lock(monkeypatch, dataset_copy / name)
+    with pytest.raises(DatasetError, match=f"^{re.escape(told)}$"):
         Dataset.load(dataset_copy)
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 import resource
 import struct
 import sys
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from locked_files import lock
 from PIL import Image, ImageFile
 from stores import memory_store
 
@@ -410,11 +412,15 @@ def test_postscript_is_never_handed_to_an_interpreter():
         decode_image(eps, name="part.png")
 
 
-def test_files_that_cannot_be_opened(tmp_path):
-    with pytest.raises(ImageError, match=r"cannot read the image .*gone\.png: No such file or dir"):
+def test_files_that_cannot_be_opened(tmp_path, monkeypatch):
+    with pytest.raises(ImageError, match=r"the image .*gone\.png: No such .* Check the path"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(ImageError, match=r"cannot read the image .*: Is a directory"):
         read_image(tmp_path)
+    (tmp_path / "mine.png").write_bytes(b"x")
+    told = lock(monkeypatch, tmp_path / "mine.png")
+    with pytest.raises(ImageError, match=f"^{re.escape(told)}$"):
+        read_image(tmp_path / "mine.png")
 
 
 @pytest.mark.parametrize("pixels", [GRAY, RGB], ids=["gray", "rgb"])

@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from exported_models import write_exported
+from locked_files import lock
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 from resealing import reseal, unseal
@@ -225,6 +227,13 @@ def test_a_flipped_bit_is_refused(run_copy, place, bit):
         defectkit.load(run_copy, device="cpu")
 
 
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(run_copy, monkeypatch, name):
+    told = lock(monkeypatch, run_copy / "model" / name)
+    with pytest.raises(ModelError, match=f"^{re.escape(told)}$"):
+        defectkit.load(run_copy, device="cpu")
+
+
 def test_cut_or_missing_files_are_refused(run_copy):
     folder = run_copy / "model"
     whole = (folder / "model.safetensors").read_bytes()
@@ -238,7 +247,7 @@ def test_cut_or_missing_files_are_refused(run_copy):
         defectkit.load(folder / "model.json")
     text = (folder / "model.json").read_text()
     (folder / "model.json").write_text(text[:300])
-    with pytest.raises(ModelError, match=r"model is damaged \(JSONDecodeError: "):
+    with pytest.raises(ModelError, match=r"model is damaged: model\.json is not JSON \(.*Copy it"):
         defectkit.load(run_copy)
     (folder / "model.json").write_text("[]")
     with pytest.raises(ModelError, match=r"model is damaged \(ValueError: "):

@@ -1,4 +1,7 @@
+import re
+
 import pytest
+from locked_files import lock
 from resealing import reseal, reseal_dataset
 from tiny_training import train_tiny
 
@@ -48,7 +51,7 @@ def test_a_damaged_run_json_is_of_no_matter_where_the_dataset_is_named(
     assert load_dataset_of_run(run_copy, model, dataset_copy).folder == dataset_copy
 
 
-def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model):
+def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model, monkeypatch):
     path = run_copy / "run.json"
     reseal(path, dataset_folder="/gone")
     with pytest.raises(DatasetError, match="gone is not a dataset"):
@@ -56,6 +59,10 @@ def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model):
     path.write_text("{")
     with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):
         load_dataset_of_run(run_copy, model)
+    with monkeypatch.context() as patch:
+        told = lock(patch, path)
+        with pytest.raises(ModelError, match=f"^{re.escape(told)}$"):
+            load_dataset_of_run(run_copy, model)
     path.unlink()
     with pytest.raises(ModelError, match=r"is not a run \(it has no run.json\).*--data"):
         load_dataset_of_run(run_copy, model)

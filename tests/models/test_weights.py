@@ -1,11 +1,13 @@
 import importlib.util
 import io
+import re
 import shutil
 import socket
 
 import pytest
 import timm
 import torch
+from locked_files import lock
 from safetensors.torch import load_file, save_file
 from torchvision import models
 
@@ -177,6 +179,14 @@ def test_a_file_of_an_encoder_alone_is_taken_as_it_is(tmp_path):
     state = random_state("resnet18")
     save_file(state, tmp_path / "own.safetensors")
     assert same(read_weights(str(tmp_path / "own.safetensors")), state)
+
+
+def test_weights_that_may_not_be_read_are_told_as_that(tmp_path, monkeypatch):
+    path = tmp_path / "own.safetensors"
+    save_file(random_state("resnet18"), path)
+    told = lock(monkeypatch, path)
+    with pytest.raises(ModelError, match=f"^{re.escape(told)}$"):
+        read_weights(str(path))
 
 
 def test_files_that_are_no_weights_are_refused(tmp_path, run_folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from file_hashes import hashes_of_results
 from killing import is_killed
+from locked_files import lock
 from resealing import reseal
 from rich.console import Console
 from steady_clock import SteadyClock
@@ -251,6 +252,12 @@ def refused(work: Callable[[], object]) -> str:
     return str(told.value)
 
 
+def test_rows_that_may_not_be_read_are_told_as_that(evaluate, kill_after, run, monkeypatch):
+    kill_after(2)
+    told = lock(monkeypatch, run / "evaluation" / "all" / "unfinished" / RECORDS)
+    assert refused(lambda: evaluate(resume=True)) == told
+
+
 def test_another_evaluation_is_not_continued(
     evaluate, kill_after, run, source_csv, tmp_path, quiet
 ):
@@ -264,7 +271,7 @@ def test_another_evaluation_is_not_continued(
     reseal(model, thresholds={"low": 0.1, "high": 0.1, "rule": "f1"})
     told = refused(lambda: evaluate(resume=True))
     assert re.search("cannot go on: the model was '[0-9a-f]+', and now is '[0-9a-f]+'", told)
-    assert told.endswith("Give the same images, model and options. " + evaluation_progress.WAY_OUT)
+    assert told.endswith("model and options, or evaluate from the start, without --resume.")
     reseal(model, thresholds=thresholds)
     defectkit.prepare(source_csv, out=tmp_path / "lot", split="0.4/0.3/0.3", console=quiet)
     lot = {"data": tmp_path / "lot", "map_class": ["1=2", "2=1"]}

@@ -16,6 +16,7 @@ from stores import needs_s3, s3_server, upload
 from tiny_training import train_tiny
 
 import defectkit
+from defectkit.data.image_search import search_images
 from defectkit.data.images import read_image, write_png
 from defectkit.errors import ImageError, ModelError, OutputError
 from defectkit.evaluation.thresholds import Thresholds
@@ -23,6 +24,7 @@ from defectkit.evaluation.verdicts import judge
 from defectkit.files import read_csv
 from defectkit.labels import rle
 from defectkit.reporting.drawing.overlay import draw_overlay
+from defectkit.reporting.images_to_inspect import IF_GONE
 
 
 @pytest.fixture
@@ -230,6 +232,18 @@ def test_an_interrupted_inspection_keeps_what_it_has(photos, inspect, monkeypatc
     seen = {row["image_id"] for row in read_csv(tmp_path / "out" / "findings.csv")}
     assert len(list((tmp_path / "out" / "overlays").iterdir())) == 2
     assert len(seen) in (2, 3)
+
+
+def test_an_image_that_is_removed_meanwhile_is_told_as_that(photos, inspect, monkeypatch):
+    def found(*arguments, **options):
+        search = search_images(*arguments, **options)
+        (photos / "part-01.png").unlink()
+        return search
+
+    monkeypatch.setattr("defectkit.data.image_search.search_images", found)
+    (row,) = read_csv(inspect(photos).out / "errors.csv")
+    assert row["image_id"] == "part-01.png"
+    assert row["error"].endswith(f"No such file or directory. {IF_GONE}")
 
 
 def test_a_second_inspection_leaves_no_overlay_of_the_first(photos, inspect):

@@ -14,6 +14,7 @@ import pytest
 from exported_models import write_exported
 from file_hashes import hashes_of_results
 from killing import is_killed
+from locked_files import lock
 from PIL import Image
 
 import defectkit
@@ -203,13 +204,19 @@ def test_rows_that_an_earlier_version_left_are_no_progress(inspect, whole, tmp_p
     assert results_in(tmp_path / "out") == whole
 
 
+def test_rows_that_may_not_be_read_are_told_as_that(inspect, refused, tmp_path, monkeypatch):
+    assert is_killed(inspect, at=16)
+    told = lock(monkeypatch, tmp_path / "out" / "unfinished" / PROGRESS)
+    assert refused(lambda: inspect(resume=True)) == told
+
+
 def test_another_inspection_is_not_continued(inspect, refused, photos, tmp_path):
     assert is_killed(inspect, at=16)
     before = results_in(tmp_path / "out")
     shutil.copy(photos / "part-00.png", photos / "part-09.png")
     told = refused(lambda: inspect(resume=True))
     assert re.search("images was '7 files, .*', and now is '8 files, ", told)
-    assert "Give the same images, model and options. Inspect from the start, without" in told
+    assert "Give the same images, model and options, or inspect from the start, without" in told
     (photos / "part-09.png").unlink()
     for option in ({"overlays": "none"}, {"all_regions": True}, {"first_page": True}):
         (name,) = option

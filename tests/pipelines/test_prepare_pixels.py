@@ -146,7 +146,7 @@ def test_floats_need_a_window(make):
     def stored(image):
         return image / np.float32(256)
 
-    with pytest.raises(LabelError, match=r"float32 pixels have no defined white\. Give prepare"):
+    with pytest.raises(LabelError, match=r"float32 pixels have no defined white\. Save 8 bits"):
         make("none", stored, save=np.save, suffix=".npy")
     summary = make("floats", stored, save=np.save, suffix=".npy", window="0,1")
     np.testing.assert_array_equal(pixels_of(summary), pixels_of(make("8", lambda image: image)))

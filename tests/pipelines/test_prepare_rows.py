@@ -88,8 +88,15 @@ def test_a_table_of_bad_rows_alone_makes_no_dataset(tmp_path):
     source = Source(tmp_path)
     source.image("a.png")
     source.add("a.png", "1", "0 0")
-    with pytest.raises(DatasetError, match=r"no image of .*train\.csv can be used; see .*ledger"):
+    with pytest.raises(DatasetError, match=r"no image of .* can be used\. Fix what .*ledger"):
         source.prepare(skip_bad_rows=True)
+
+
+def test_a_table_without_rows_is_told_as_that(tmp_path):
+    source = Source(tmp_path)
+    source.image("a.png")
+    with pytest.raises(DatasetError, match=r"train\.csv names no image\. Check that it is the one"):
+        source.prepare()
 
 
 MALFORMED = [

@@ -1,9 +1,11 @@
 import json
+import re
 import shutil
 import time
 from contextlib import suppress
 
 import pytest
+from locked_files import lock
 
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset
@@ -45,6 +47,13 @@ def test_a_damaged_run_json_is_said_plainly(tmp_path, content):
         (tmp_path / "run.json").write_text(content)
     message = r"run\.json is missing or damaged \(\w+\), so it is not known which data"
     with pytest.raises(TrainingError, match=message):
+        read_run_info(tmp_path)
+
+
+def test_a_run_json_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    (tmp_path / "run.json").write_text("{}")
+    told = lock(monkeypatch, tmp_path / "run.json")
+    with pytest.raises(TrainingError, match=f"^{re.escape(told)}$"):
         read_run_info(tmp_path)
 
 
