@@ -3,8 +3,8 @@ from functools import partial
 import cv2
 import numpy as np
 import pytest
+from found_sparsely import assert_same
 from peak_memory import can_measure, peak_bytes
-from sparse import assert_same
 
 from defectkit.approaches import sparse_findings
 from defectkit.approaches.score_maps import make_finding

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from exported_models import write_exported
+from found_sparsely import assert_same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from resealing import reseal
-from sparse import assert_same
 
 import defectkit
 from defectkit.deployment import runtime

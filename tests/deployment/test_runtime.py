@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from exported_models import write_exported
+from found_sparsely import assert_same
 from resealing import reseal
-from sparse import assert_same
 
 import defectkit
 from defectkit.approaches.image_mix import ImageMix

@@ -15,13 +15,14 @@ from defectkit.data.images import read_image, write_png
 from defectkit.errors import DatasetError, LabelError, OutputError
 from defectkit.files import read_csv, read_json, sha256_file
 from defectkit.pipelines import prepare
+from defectkit.terminal import SafeConsole
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
 
 def printed(source: Source, **options) -> str:
     text = io.StringIO()
-    source.prepare(console=Console(file=text, width=100), **options)
+    source.prepare(console=SafeConsole(file=text, width=100), **options)
     return text.getvalue()
 
 

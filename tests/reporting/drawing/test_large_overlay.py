@@ -1,8 +1,8 @@
 import cv2
 import numpy as np
 import pytest
+from found_sparsely import sparse
 from peak_memory import can_measure, peak_bytes
-from sparse import sparse
 
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
