@@ -85,7 +85,7 @@ class EpochLoader:
         self.batches.epoch, self.batches.hard_places = epoch, hard_places
         with explain_failed_start(NO_WORKERS):
             batches = iter(self.loader)
-        for batch in batches:
+        for batch in handed_over(batches):
             if isinstance(batch, DefectkitError):
                 raise batch
             inputs, targets = batch
@@ -98,6 +98,21 @@ class EpochLoader:
         """Return the images of a batch, which counts from 0."""
         assert epoch == self.batches.epoch, (epoch, self.batches.epoch)
         return [self.samples.image_id(key) for key in self.batches.keys(batch)]
+
+
+def handed_over(batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield the batches of loader processes.
+
+    Raises:
+        RuntimeError: a process was killed while it handed over a batch. torch itself tells of those
+            that die at another time, in words that begin as these do.
+    """
+    try:
+        yield from batches
+    except (ConnectionError, EOFError) as error:
+        if str(error).startswith("Caught "):  # It comes from the work of the process.
+            raise
+        raise RuntimeError(f"DataLoader worker ended in a batch: {type(error).__name__}") from error
 
 
 def batches_of_one(samples: Samples, device: torch.device) -> Iterator[tuple[torch.Tensor, Any]]:

@@ -11,8 +11,10 @@ from defectkit.approaches.build import build_approach
 from defectkit.approaches.sample_draws import HardPlace
 from defectkit.config import load_config
 from defectkit.data.dataset import Dataset
+from defectkit.errors import WorkerError
 from defectkit.training import loader as loading
-from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one
+from defectkit.training.failures import explain_failures
+from defectkit.training.loader import EpochLoader, batch_keys, batches_of_one, handed_over
 
 CPU = torch.device("cpu")
 
@@ -185,3 +187,26 @@ def test_a_gpu_has_more_loader_processes_by_default(kind, expected, trial, monke
     run = trial()
     made = EpochLoader(run.samples, run.approach.config, workers=None, device=torch.device(kind))
     assert made.loader.num_workers == expected
+
+
+@pytest.mark.check(36)
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "reset by peer"), EOFError()])
+def test_a_process_that_dies_while_it_hands_over_a_batch_is_told_as_others_are(error):
+    def batches():
+        yield "first"
+        raise error
+
+    config = load_config(None, [])
+    taken = handed_over(batches())
+    assert next(taken) == "first"
+    with pytest.raises(WorkerError, match="a loader process died"), explain_failures(config):
+        next(taken)
+
+
+def test_what_a_process_raises_itself_is_left_as_it_is():
+    def batches():
+        raise EOFError("Caught EOFError in DataLoader worker process 0.")
+        yield
+
+    with pytest.raises(EOFError, match="Caught"):
+        next(handed_over(batches()))
