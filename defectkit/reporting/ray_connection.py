@@ -1,18 +1,24 @@
 """The connection of this process to a Ray cluster."""
 
+import os
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from defectkit.errors import ConfigError, first_line, shown
+from defectkit.files import read_limited
 from defectkit.optional_packages import needed_package
 
 SECONDS_TO_ANSWER = 10.0
 """Time that the machine of an address has to take a connection."""
+LAST_CLUSTER = ("ray", "ray_current_cluster")
+"""The file of temporary ones in which Ray keeps the address of this machine's last cluster."""
 CLIENT_PORT = 10001
 """The port of ``ray://``, where an address names none."""
 WAYS = (
@@ -43,8 +49,7 @@ def connected_to_ray(address: str | None) -> Iterator[Any]:
             )
         yield ray
         return
-    if address is not None:
-        _check_answer(address)
+    address = _answering(address)
     try:
         with _kept_handlers():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
@@ -58,14 +63,40 @@ def connected_to_ray(address: str | None) -> Iterator[Any]:
             ray.shutdown()
 
 
+def _answering(address: str | None) -> str | None:
+    """Return the address to give to Ray, which asks for minutes where nobody answers.
+
+    Without an address Ray takes the last cluster of this machine, which may have ended without
+    saying so: then a new one is started.
+
+    Raises:
+        ConfigError: nobody answers there.
+    """
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+    if address == "local":
+        return address
+    if address not in (None, "auto"):
+        _check_answer(address)
+        return address
+    last = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), *LAST_CLUSTER)
+    try:
+        _check_answer(read_limited(last).decode().strip())
+    except ConfigError:
+        if address == "auto":
+            raise
+        return "local"
+    except (OSError, ValueError):
+        pass  # There was none.
+    return address
+
+
 def _check_answer(address: str) -> None:
-    """Check that somebody listens where an address says: Ray itself asks for minutes.
+    """Check that somebody listens where an address says.
 
     Raises:
         ConfigError: nobody does, or the address has another form.
     """
-    if address in ("auto", "local"):
-        return
     scheme, _, place = address.rpartition("://")
     try:
         if scheme not in ("", "ray"):

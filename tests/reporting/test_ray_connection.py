@@ -9,7 +9,7 @@ from ray_cluster import needs_ray
 
 from defectkit.errors import ConfigError, MissingPackageError
 from defectkit.reporting import ray_connection
-from defectkit.reporting.ray_connection import connected_to_ray
+from defectkit.reporting.ray_connection import _answering, connected_to_ray
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
@@ -27,6 +27,42 @@ def closed_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def ended_cluster(tmp_path, monkeypatch, closed_port):
+    """The address of a cluster of this machine that was killed: Ray's own file still names it."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text(f"127.0.0.1:{closed_port}")
+    return f"127.0.0.1:{closed_port}"
+
+
+def test_a_cluster_that_has_ended_is_not_asked_for_minutes(ended_cluster, monkeypatch):
+    assert _answering(None) == _answering("local") == "local"
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at '{ended_cluster}'"):
+        _answering("auto")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    with pytest.raises(ConfigError, match="no Ray cluster answers"):
+        _answering(None)
+    monkeypatch.setenv("RAY_ADDRESS", ended_cluster)
+    for address in (None, "auto"):
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at '{ended_cluster}'"):
+            _answering(address)
+
+
+def test_a_cluster_that_answers_is_taken(ended_cluster, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(address)
+        assert _answering(None) is None
+        assert (_answering("auto"), _answering(address)) == ("auto", address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert _answering(None) == address
+    (tmp_path / "ray" / "ray_current_cluster").unlink()
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert _answering(None) is None
 
 
 @needs_ray
