@@ -138,7 +138,6 @@ def test_the_port_of_a_client_has_a_default(monkeypatch):
     monkeypatch.setattr(socket, "create_connection", lambda *words: asked.append(words[0]) or Open)
     ray_connection._check_answer("ray://head")
     ray_connection._check_answer("[::1]:6379")
-    ray_connection._check_answer("auto")
     assert asked == [("head", 10001), ("::1", 6379)]
 
 
