@@ -183,7 +183,7 @@ def _open_engine(
 
     loaded = load_model(model, device=device)
     # Not before: a graph is compiled meanwhile.
-    from defectkit.reporting.inspection import Inspector
+    from defectkit.reporting.inspector import Inspector
 
     yield Inspector(loaded)
 

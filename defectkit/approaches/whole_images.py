@@ -14,6 +14,7 @@ from defectkit.data.tiles import blend_weight, cover_with_tiles
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.memory import check_memory
+from defectkit.watching import tell
 
 FINDING_BYTES = 24
 """Bytes of memory that a pixel takes while its region is found, as measured."""
@@ -188,11 +189,14 @@ def score_blocks(
     # The sums of the rows that two rows of tiles share: first those above, then those below.
     carried, above = zeros(max(shared, default=0), width), 0
     sums = zeros(high, wide)
+    scored = 0
     for top, next_top in zip(tops, [*tops[1:], height], strict=True):
         before = zeros(high, 0)
         for left, next_left in zip(lefts, [*lefts[1:], width], strict=True):
             rows, columns = slice(top, top + high), slice(left, left + wide)
             scores, decisions = score(batch[:, rows, columns])
+            scored += 1
+            tell(scored / len(tiles))
             sums[...] = 0
             sums[:, :, :above] = carried[:, :, :above, columns]
             sums[..., : before.shape[3]] = before

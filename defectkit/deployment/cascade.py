@@ -26,6 +26,7 @@ from defectkit.findings import Finding, SparseFinding
 from defectkit.labels.scope import Scope
 from defectkit.seals import seal_of
 from defectkit.vocabulary import Device
+from defectkit.watching import as_part
 
 FIRST = "first"
 """The folder of the first model in that of the full one."""
@@ -33,6 +34,9 @@ FIRST = "first"
 
 NAMES_OF_FIRST = tuple(f"{FIRST}/{name}" for name in (*FILES["openvino"], "model.json"))
 """The names of its files in the folder of a cascade; ``model.json`` comes last."""
+
+SHARE_OF_LOOK = 0.25
+"""About the share of the time of both models that the first one takes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,11 +123,13 @@ class Cascade(LoadedModel):
             yield
 
     def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
-        looks = self.first.looks(images, scopes)
+        with as_part(0.0, SHARE_OF_LOOK):
+            looks = self.first.looks(images, scopes)
         rest = [index for index, score in enumerate(looks) if score >= self.cut]
-        found = self.full._find_ready(
-            [images[index] for index in rest], [scopes[index] for index in rest]
-        )
+        with as_part(SHARE_OF_LOOK, 1.0):
+            found = self.full._find_ready(
+                [images[index] for index in rest], [scopes[index] for index in rest]
+            )
         judged = dict(zip(rest, found, strict=True))
         return [
             judged[index] if index in judged else self._pass(image, looks[index])
@@ -134,9 +140,11 @@ class Cascade(LoadedModel):
         """Return what is told of the finding of an image; as that of ``LoadedModel``."""
         if not self.full.is_sparse(image, scope):
             return self.find(image, scope)
-        look = self.first.look_sparsely(image, scope)
+        with as_part(0.0, SHARE_OF_LOOK):
+            look = self.first.look_sparsely(image, scope)
         if look >= self.cut:
-            return self.full.find_sparsely(image, scope)
+            with as_part(SHARE_OF_LOOK, 1.0):
+                return self.full.find_sparsely(image, scope)
         height, width = image.shape[:2]
         return SparseFinding(
             size=(height, width),

@@ -73,7 +73,10 @@ class Progress:
         self._bar.stop()
 
     def update(self, done: float, what: str | None = None) -> None:
-        """Show that ``done`` of the total is done, and what is done next, if that changed."""
+        """Show that ``done`` of the total is done, and what is done next, if that changed.
+
+        A part of a thing counts for the time left.
+        """
         now, self._what = time.monotonic(), what or self._what
         if not self._console.is_terminal:
             if now >= self._next_line:
@@ -87,7 +90,9 @@ class Progress:
         )
 
     def _line(self, done: float, now: float) -> str:
-        told = f"{done} of {self._total}" if self._counts else f"{100 * done / self._total:.0f} %"
+        told = (
+            f"{int(done)} of {self._total}" if self._counts else f"{100 * done / self._total:.0f} %"
+        )
         own = done - self._done_before
         left = (self._total - done) * (now - self._start) / own if own > 0 else None
         return (

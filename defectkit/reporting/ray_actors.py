@@ -23,8 +23,9 @@ from defectkit.errors import ConfigError, DefectkitError, DefectkitWarning, Work
 from defectkit.models.model_folder import model_folder, read_model_info
 from defectkit.reporting.drawing.large_overlay import LargeOverlay
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
-from defectkit.reporting.inspection import Inspected, InspectionOptions, Inspector
+from defectkit.reporting.inspection import Inspected, InspectionOptions
 from defectkit.reporting.inspection_progress import describe_model
+from defectkit.reporting.inspector import Inspector
 from defectkit.terminal import one_line
 from defectkit.vocabulary import Device
 
@@ -92,7 +93,9 @@ class InspectionActor:
         done: int,
     ) -> list[Inspected]:
         """Return what ``Engine.inspect`` yields, in a form that can be sent."""
-        inspected = Inspector(self._model).inspect(files, options, ids=ids, done=done)
+        inspected = Inspector(self._model).inspect(
+            files, options, ids=ids, done=done, watch=lambda *_: None
+        )
         return [*map(_to_send, inspected)]
 
 

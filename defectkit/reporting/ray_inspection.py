@@ -14,7 +14,7 @@ from rich.console import Console
 
 from defectkit.data.image_search import ImageFile
 from defectkit.errors import WorkerError
-from defectkit.reporting.inspection import Inspected, InspectionOptions
+from defectkit.reporting.inspection import Inspected, InspectionOptions, WatchImage
 from defectkit.reporting.ray_actors import MAX_LOSSES, ModelOnNode, RayActors, RayWorker
 from defectkit.reporting.ray_connection import connected_to_ray
 from defectkit.vocabulary import Device
@@ -50,8 +50,9 @@ class RayEngine:
         *,
         ids: Collection[str],
         done: int,
+        watch: WatchImage,  # noqa: ARG002 (nothing is told from node to node)
     ) -> Generator[Inspected, None, None]:
-        """Yield what ``Engine.inspect`` says.
+        """Yield what ``Engine.inspect`` says; ``watch`` is told nothing.
 
         Only so many batches are ahead of the one that is yielded that memory does not grow with the
         number of files.

@@ -21,7 +21,8 @@ import defectkit
 from defectkit.errors import ConfigError
 from defectkit.files import TEMP_MARK, read_csv
 from defectkit.growing_csv import GrowingCsv
-from defectkit.reporting import inspection
+from defectkit.reporting import inspection, inspector
+from defectkit.reporting.drawing.overlay_files import EncodedOverlay
 from defectkit.reporting.images_to_inspect import FEWER_PAGES
 from defectkit.reporting.inspection_progress import PROGRESS, STATE
 
@@ -102,7 +103,7 @@ def test_a_kill_at_any_point_loses_nothing_and_it_ends_as_a_whole_one(inspect, w
 
 def kill_within_a_file(inspect, monkeypatch) -> None:
     """Kill an inspection as it draws the second page of a file."""
-    write = inspection.EncodedOverlay.write
+    write = EncodedOverlay.write
 
     def die(overlay, path: Path) -> None:
         if path.name.startswith("part-02-stack.tif_2"):
@@ -110,20 +111,20 @@ def kill_within_a_file(inspect, monkeypatch) -> None:
         write(overlay, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inspection.EncodedOverlay, "write", die)
+        patch.setattr(EncodedOverlay, "write", die)
         assert is_killed(inspect, at=10**9)
 
 
 def test_no_image_is_inspected_twice(inspect, whole, tmp_path, monkeypatch):
     judged = tmp_path / "judged.txt"
-    find = inspection.judge
+    find = inspector.judge
 
     def judge(score, thresholds):
         with judged.open("a") as file:
             print(score, file=file)
         return find(score, thresholds)
 
-    monkeypatch.setattr(inspection, "judge", judge)
+    monkeypatch.setattr(inspector, "judge", judge)
     kill_within_a_file(inspect, monkeypatch)
     done = len(read_csv(tmp_path / "out" / "unfinished" / PROGRESS))
     assert done == 4  # two images, the damaged one, the first page
@@ -157,7 +158,7 @@ def test_rows_of_an_image_that_was_not_finished_are_written_once(
 
 def test_what_was_put_in_place_by_a_stop_goes_on_too(inspect, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "STOPPED", "stopped")
-    encode = inspection.overlay_of
+    encode = inspector.overlay_of
 
     def stop(*arguments, image_id: str, **options):
         if image_id == "part-02.png":
@@ -165,7 +166,7 @@ def test_what_was_put_in_place_by_a_stop_goes_on_too(inspect, whole, tmp_path, m
         return encode(*arguments, image_id=image_id, **options)
 
     def stopped() -> None:
-        monkeypatch.setattr(inspection, "overlay_of", stop)
+        monkeypatch.setattr(inspector, "overlay_of", stop)
         with pytest.raises(KeyboardInterrupt):
             inspect()
 

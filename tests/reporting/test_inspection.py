@@ -25,9 +25,10 @@ from defectkit.deployment.loaded_model import LoadedModel
 from defectkit.errors import DiskFullError, OutputError
 from defectkit.evaluation.verdicts import Judgment
 from defectkit.files import read_csv
-from defectkit.reporting import inspection
+from defectkit.reporting import inspection, inspector
 from defectkit.reporting.drawing import large_overlay
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
+from defectkit.reporting.progress import Progress
 
 NAMES = [f"part-{number:02}.png" for number in range(4)]
 
@@ -55,7 +56,7 @@ def inspect(run_folder, tmp_path):
 
 def fail_at(name: str, error: BaseException, monkeypatch) -> None:
     """Make the drawing of one image's overlay fail, or its writing where the disk is full."""
-    encode, write = inspection.overlay_of, EncodedOverlay.write
+    encode, write = inspector.overlay_of, EncodedOverlay.write
 
     def drawn(*arguments, image_id: str, **options):
         if image_id == name and not isinstance(error, OutputError):
@@ -67,7 +68,7 @@ def fail_at(name: str, error: BaseException, monkeypatch) -> None:
             raise error
         write(overlay, path)
 
-    monkeypatch.setattr(inspection, "overlay_of", drawn)
+    monkeypatch.setattr(inspector, "overlay_of", drawn)
     monkeypatch.setattr(EncodedOverlay, "write", written)
 
 
@@ -276,7 +277,7 @@ def test_overlays_are_drawn_of_the_images_that_are_asked_for(
         name = next(judged)
         return Judgment(verdict=verdicts[name], score=scores[name], thresholds=thresholds)
 
-    monkeypatch.setattr(inspection, "judge", judge_in_turn)
+    monkeypatch.setattr(inspector, "judge", judge_in_turn)
     done, told = inspect(photos, overlays=overlays)
     folder = done.out / "overlays"
     names = {path.name for path in folder.iterdir()} if folder.exists() else set()
@@ -310,7 +311,7 @@ def test_a_large_image_waits_until_the_others_are_done(photos, inspect, monkeypa
 
     monkeypatch.setattr(LoadedModel, "find", counted)
     monkeypatch.setattr(TrainedModel, "parallel", 4)
-    monkeypatch.setattr(inspection, "PIXELS_AHEAD", 96 * 96)
+    monkeypatch.setattr(inspector, "PIXELS_AHEAD", 96 * 96)
     done, _ = inspect(photos)
     assert done.good + done.review + done.defective == len(NAMES)
     assert most == [1]
@@ -333,6 +334,25 @@ def test_a_large_image_has_the_rows_and_the_overlay_that_it_had_whole(
         whole, strips = (read_image(out / "overlays" / f"{name}.png") for out in outs)
         np.testing.assert_array_equal(strips, whole)
         assert (outs[1] / "overlays" / f"{name}.preview.jpg").exists()
+
+
+def test_how_far_a_large_image_has_come_is_shown(photos, tmp_path, monkeypatch):
+    model = write_exported(tmp_path / "exported", channels=1, passes=Passes(tile=48, overlap=16))
+    monkeypatch.setattr(runtime, "LARGE_PIXELS", 0)
+    monkeypatch.setattr(inspector, "PIXELS_AHEAD", 1)  # One image at a time.
+    shown: list[float] = []
+    update = Progress.update
+    monkeypatch.setattr(
+        Progress, "update", lambda self, done: (shown.append(done), update(self, done))
+    )
+    console = Console(file=io.StringIO(), width=1000)
+    defectkit.inspect(model, photos, out=tmp_path / "o", overlays="all", console=console)
+    assert shown[-1] == len(NAMES)
+    tiles = 9  # 48 x 48 pixels each, of 96 x 96
+    first = shown[: shown.index(1.0) + 1]
+    assert first[:tiles] == pytest.approx([0.8 * (k + 1) / tiles for k in range(tiles)])
+    assert first[tiles:] == [1.0]
+    assert len([done for done in shown if done % 1]) >= tiles * len(NAMES)
 
 
 @pytest.mark.check(57)

@@ -50,6 +50,7 @@ from defectkit.reporting.drawing.strokes import (
     ring_reach,
 )
 from defectkit.reporting.drawing.tags import TAG_ROWS, PlacedTag, place_tags, write_tags
+from defectkit.watching import tell
 
 ROWS = 256
 """Number of rows of the image that are drawn at a time."""
@@ -124,7 +125,7 @@ class LargeOverlay:
         ]
         lines = [panels[:1], panels[1:]] if is_stacked(self.finding.size) else [panels]
         yield self._header
-        for line in lines:
+        for place, line in enumerate(lines):
             for top in range(0, height, ROWS):
                 rows = slice(top, min(top + ROWS, height))
                 strip = fill_canvas(rows.stop - top, canvas_width)
@@ -134,6 +135,7 @@ class LargeOverlay:
                 yield strip
                 del strip
                 return_freed()
+                tell((place + rows.stop / height) / len(lines))
             yield fill_canvas(GUTTER, canvas_width)
 
 
