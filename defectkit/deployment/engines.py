@@ -40,11 +40,18 @@ MAX_SHAPES = 2
 
 _alone = threading.RLock()
 """For what loads and compiles, and for the first call of the process: in these OpenVINO's Python
-makes tables, such as that of the types of NumPy. Two threads that make one at once wait for each
-other for ever: one has the lock of the table, the other one that of Python."""
-if hasattr(os, "register_at_fork"):  # Else a process that is forked meanwhile could never load.
+makes tables, such as that of the types of NumPy. Two threads that make one wait for ever: one has
+the lock of the table, the other one that of Python."""
+
+
+def _release_alone() -> None:
+    with suppress(RuntimeError):  # Nobody has it if this was imported while a thread forked.
+        _alone.release()
+
+
+if hasattr(os, "register_at_fork"):  # Else a process that is forked meanwhile never loads.
     os.register_at_fork(
-        before=_alone.acquire, after_in_parent=_alone.release, after_in_child=_alone.release
+        before=_alone.acquire, after_in_parent=_release_alone, after_in_child=_release_alone
     )
 _called = threading.Event()
 
@@ -88,12 +95,12 @@ def _load_openvino(precision: Precision, files: Mapping[str, bytes]) -> Engine:
     with _alone:
         core = openvino_core()
         model = core.read_model(files["model.xml"], files["model.bin"])
-        names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if _has_output(model, name)]
+        there = {name for output in model.outputs for name in output.get_names()}
+        names = [name for name in (SCORE_MAP, IMAGE_LOGIT) if name in there]
         read = [model.output(name) for name in names]
         graph = _OpenVinoGraph(core, openvino.Model(read, model.get_parameters()), names, precision)
-    version = openvino.__version__.partition("-")[0]
     return Engine(
-        name=f"cpu (OpenVINO {version})",
+        name=f"cpu (OpenVINO {openvino.__version__.partition('-')[0]})",
         run=graph.run,
         release=graph.release,
         expect=graph.expect,
@@ -257,10 +264,6 @@ class _Requests:
             request = self._compiled.create_infer_request()
         yield request
         self._idle.append(request)
-
-
-def _has_output(model: Any, name: str) -> bool:
-    return any(name in output.get_names() for output in model.outputs)
 
 
 def _load_onnx(files: Mapping[str, bytes]) -> Engine:

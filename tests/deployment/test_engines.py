@@ -143,6 +143,28 @@ def test_a_process_that_is_forked_while_a_graph_is_compiled_can_load():
     assert os.waitpid(child, 0)[1] == 0
 
 
+IMPORTED_DURING_A_FORK = """
+import concurrent.futures.thread, importlib, os  # The former has such a hook of its own.
+
+def import_engines():
+    importlib.import_module("defectkit.deployment.engines")
+
+os.register_at_fork(before=import_engines)
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+def test_being_imported_while_a_process_forks_says_nothing():
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTED_DURING_A_FORK], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 SIGNAL_AFTER_A_MODEL = """
 import faulthandler, signal, sys, threading
 import numpy as np
