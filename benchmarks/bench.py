@@ -2,10 +2,11 @@
 
     python benchmarks/bench.py [--only inspection ...] [--table benchmarks/results.md]
 
-Prepares ``sample_data/``, trains a run of ``segment`` on it and exports it in each precision that
-keeps its verdicts, and as a cascade; all inspect a lot of which one image in 20 is defective. Runs
-each benchmark as the table tells, with the peers in the same process or in turn with it. Results of
-benchmarks that are not run again stay in the table.
+Prepares ``sample_data/``, trains a run of ``segment`` on it, exports it in each precision that
+keeps its verdicts, and as a cascade twice: with a first model of its own, and with one of a run of
+``--config fast``. All inspect a lot of which one image in 20 is defective. Runs each benchmark as
+the table tells, with the peers in the same process or in turn with it. Results of benchmarks that
+are not run again stay in the table.
 """
 
 import argparse
@@ -57,13 +58,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(COMMANDS), default=list(COMMANDS))
     parser.add_argument("--table", type=Path, default=BENCHMARKS / "results.md")
     parser.add_argument("--run", type=Path, help="a run of segment on sample_data/, to train none")
+    parser.add_argument("--fast", type=Path, help="one of --config fast on it, to train none")
     options = parser.parse_args()
     sections = read_sections(options.table)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         exported, refused = [], ""
         if {"training", "inspection"} & set(options.only):
-            make_run(work, options.run)
+            make_runs(work, {"run": options.run, "fast": options.fast})
         if "inspection" in options.only:
             exported, refused = export_run(work)
             make_lot(work / "lot")
@@ -84,18 +86,20 @@ def main() -> None:
     print(options.table)
 
 
-def make_run(work: Path, given: Path | None) -> None:
-    """Prepare the sample data, and train on it for five minutes, unless a run is given."""
+def make_runs(work: Path, given: dict[str, Path | None]) -> None:
+    """Prepare the sample data, and train on it for five minutes each run that is not given."""
     run(f"-m defectkit.cli prepare sample_data/train.csv --out {work / 'dataset'}")
-    if given:
-        shutil.copytree(given, work / "run")
-    else:
-        options = f"--data {work / 'dataset'} --out {work / 'run'} --max-time 5m"
-        run(f"-m defectkit.cli train {options}")
+    for name, folder in given.items():
+        if folder:
+            shutil.copytree(folder, work / name)
+        else:
+            config = " --config fast" if name == "fast" else ""
+            options = f"--data {work / 'dataset'} --out {work / name} --max-time 5m{config}"
+            run(f"-m defectkit.cli train {options}")
 
 
 def export_run(work: Path) -> tuple[list[Path], str]:
-    """Export the run in each precision, and as a cascade in the last that keeps its verdicts.
+    """Export the run in each precision, and as cascades in the last that keeps its verdicts.
 
     Return the folders, and what is refused.
     """
@@ -116,7 +120,8 @@ def export_run(work: Path) -> tuple[list[Path], str]:
     for name in get_args(Precision):
         refused += export(name, f"--precision {name}")
     last = exported[-1].name
-    refused += export(f"cascade-{last}", f"--precision {last} --first {work / 'run'}")
+    for name, first in (("cascade", "run"), ("cascade-fast", "fast")):
+        refused += export(f"{name}-{last}", f"--precision {last} --first {work / first}")
     return exported, refused
 
 

@@ -59,6 +59,7 @@ class Segmenter(Network):
         self.body = body
         self.size_divisor = size_divisor
         self.reduction = 1
+        self.interpolation = "bilinear"
 
     def reduce(self, factor: int) -> None:
         """Let it see images reduced by a factor; their sides must be divisible by more then."""
@@ -72,7 +73,7 @@ class Segmenter(Network):
             return self.score(images)
         pixels, of_images = self.score(F.avg_pool2d(images, self.reduction))
         enlarged = F.interpolate(
-            pixels, scale_factor=float(self.reduction), mode="bilinear", align_corners=False
+            pixels, scale_factor=float(self.reduction), mode=self.interpolation
         )
         return SegmenterOutput(enlarged, of_images)
 
@@ -133,11 +134,14 @@ class HeadedSegmenter(Segmenter):
     def ended_after(self, blocks: nn.ModuleList, head: nn.Module) -> Self:
         """Return it with these first blocks of its decoder alone, and with another head.
 
-        It has no head of the classes; all else is shared.
+        It has no head of the classes, and what it sees reduced is enlarged without interpolation,
+        which would take longer than all of the decoder; all else is shared.
         """
         decoder = _with_modules(self.body.decoder, blocks=blocks)
         body = _with_modules(self.body, decoder=decoder, segmentation_head=head)
-        return _with_modules(self.without_classes(), body=body)
+        ended = _with_modules(self.without_classes(), body=body)
+        ended.interpolation = "nearest"
+        return ended
 
     def score(self, images: torch.Tensor) -> SegmenterOutput:
         """Normalized (B, C, H, W) -> logits."""
