@@ -11,11 +11,11 @@ Watch = Callable[[float], None]
 """Is told which share, in [0, 1], is done."""
 
 
-def _tell_nobody(_: float) -> None:
-    pass
+def watch_nothing(_: float) -> None:
+    """Do nothing, where nobody watches."""
 
 
-_watch: ContextVar[Watch] = ContextVar("_watch", default=_tell_nobody)
+_watch: ContextVar[Watch] = ContextVar("_watch", default=watch_nothing)
 
 
 @contextmanager

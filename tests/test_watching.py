@@ -1,9 +1,11 @@
-from defectkit.watching import as_part, tell, watching
+from defectkit.watching import as_part, tell, watch_nothing, watching
 
 
 def test_what_is_told_is_seen_by_who_watches():
     shares: list[float] = []
     tell(0.1)  # Nobody does.
+    with watching(watch_nothing):
+        tell(0.2)
     with watching(shares.append):
         tell(0.25)
         with as_part(0.5, 1.0):

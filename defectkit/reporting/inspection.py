@@ -15,12 +15,12 @@ from defectkit.errors import OutputError
 from defectkit.reporting.drawing.large_overlay import LargeOverlay
 from defectkit.reporting.drawing.overlay import overlay_name
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
-from defectkit.reporting.images_to_inspect import reason_for
+from defectkit.reporting.images_to_inspect import ImageToInspect, reason_for
 from defectkit.reporting.inspection_tables import ImageRows, InspectionTables
 from defectkit.reporting.progress import Progress
 from defectkit.terminal import one_line
 from defectkit.vocabulary import Overlays
-from defectkit.watching import as_part, watching
+from defectkit.watching import Watch, as_part, watch_nothing, watching
 
 STOPPED = "not inspected: the inspection was stopped before."
 
@@ -152,8 +152,7 @@ class Inspection:
         try:
             with closing(results), bar:
                 for inspected in results:
-                    drawing = as_part(SHARE_OF_FINDING, 1.0)
-                    with watching(partial(watch, inspected.image_id)), drawing:
+                    with watching(watch_of(inspected, watch)), as_part(SHARE_OF_FINDING, 1.0):
                         self._write(inspected)
                     shares.pop(inspected.image_id, None)
                     if inspected.ends_file:
@@ -187,3 +186,12 @@ class Inspection:
             is_last=inspected.ends_file,
             notes=inspected.notes,
         )
+
+
+def watch_of(image: ImageToInspect | Inspected, watch: WatchImage) -> Watch:
+    """Return what is told of the work on an image.
+
+    Of one that is not the last of its file that is nothing: how many follow is not known, and the
+    file would seem to be done before it is.
+    """
+    return partial(watch, image.image_id) if image.ends_file else watch_nothing

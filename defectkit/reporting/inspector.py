@@ -19,6 +19,7 @@ from defectkit.reporting.inspection import (
     Inspected,
     InspectionOptions,
     WatchImage,
+    watch_of,
 )
 from defectkit.reporting.inspection_progress import describe_model, has_overlay
 from defectkit.reporting.inspection_tables import rows_of
@@ -89,7 +90,7 @@ class Inspector:
         if source.image is None:
             return Found(source=source, problem=source.problem)
         try:
-            with watching(partial(watch, source.image_id)), as_part(0.0, SHARE_OF_FINDING):
+            with watching(watch_of(source, watch)), as_part(0.0, SHARE_OF_FINDING):
                 finding = self.model.find_sparsely(source.image, source.scope)
             judgment = judge(finding.score, self.model.thresholds)
             finding = list_regions(finding, judgment, all_regions=options.all_regions)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from exported_models import write_exported
+from PIL import Image
 
 import defectkit
 from defectkit.approaches.passes import Passes
@@ -49,6 +50,21 @@ def test_images_come_in_their_order_and_each_tells_how_far_it_is(
     assert all(isinstance(one.overlay, overlay) for one in inspected)
     for name in NAMES:
         assert shares[name] == pytest.approx([0.8 * tile / 9 for tile in range(1, 10)])
+
+
+def test_of_a_file_of_several_images_the_last_one_alone_is_told(files, model, tmp_path):
+    pages = [Image.open(one.path) for one in files]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    [stack] = search_images(
+        [tmp_path / "pages.tiff"], follow_links=False, is_mask=lambda _: False
+    ).files
+    told: set[str] = set()
+    watch = lambda image_id, _: told.add(image_id)  # noqa: E731
+    inspected = list(
+        Inspector(defectkit.load(model)).inspect([stack], OPTIONS, ids=(), done=0, watch=watch)
+    )
+    assert len(inspected) == len(NAMES)
+    assert told == {inspected[-1].image_id}
 
 
 def test_an_image_that_cannot_be_read_is_a_problem_of_its_own(files, model):
