@@ -134,8 +134,8 @@ class HeadedSegmenter(Segmenter):
     def ended_after(self, blocks: nn.ModuleList, head: nn.Module) -> Self:
         """Return it with these first blocks of its decoder alone, and with another head.
 
-        It has no head of the classes, and what it sees reduced is enlarged without interpolation,
-        which would take longer than all of the decoder; all else is shared.
+        It has no head of the classes, and enlarges what it sees reduced without interpolation,
+        which would take a quarter of its time; all else is shared.
         """
         decoder = _with_modules(self.body.decoder, blocks=blocks)
         body = _with_modules(self.body, decoder=decoder, segmentation_head=head)
