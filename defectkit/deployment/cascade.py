@@ -35,7 +35,7 @@ FIRST = "first"
 NAMES_OF_FIRST = tuple(f"{FIRST}/{name}" for name in (*FILES["openvino"], "model.json"))
 """The names of its files in the folder of a cascade; ``model.json`` comes last."""
 
-SHARE_OF_LOOK = 0.25
+SHARE_OF_LOOK = 0.2
 """About the share of the time of both models that the first one takes."""
 
 

@@ -26,7 +26,7 @@ STOPPED = "not inspected: the inspection was stopped before."
 
 WatchImage = Callable[[str, float], None]
 """Is told an image's id, and which share of the work on it is done."""
-SHARE_OF_FINDING = 0.8
+SHARE_OF_FINDING = 0.85
 """About the share of the time of a large image in which it is scored; then it is drawn."""
 
 

@@ -10,6 +10,7 @@ import defectkit
 from defectkit.deployment import runtime
 from defectkit.deployment.cascade import (
     FIRST,
+    SHARE_OF_LOOK,
     Cascade,
     CutChoice,
     check_first,
@@ -22,6 +23,7 @@ from defectkit.evaluation.thresholds import Thresholds
 from defectkit.evaluation.verdicts import verdict
 from defectkit.files import read_json
 from defectkit.labels.scope import Scope
+from defectkit.watching import watching
 
 THRESHOLDS = Thresholds(low=0.5, high=0.5, rule="f1")
 
@@ -208,8 +210,10 @@ def test_a_first_model_that_can_pass_nothing_is_refused():
         collect([(0.4, 0.1, False), (0.3, 0.9, True)]).choose("seal")
 
 
-@pytest.mark.parametrize("value", [60, 150])
-def test_a_large_image_goes_through_both_models_without_a_score_map(cascade, monkeypatch, value):
+@pytest.mark.parametrize(("value", "told"), [(60, SHARE_OF_LOOK), (150, 1.0)])
+def test_a_large_image_goes_through_both_models_without_a_score_map(
+    cascade, monkeypatch, value, told
+):
     for folder in (cascade / FIRST, cascade):
         exported = read_json(folder / "model.json")["exported"]
         passes = {**exported["passes"], "tile": 16, "overlap": 4}
@@ -221,5 +225,10 @@ def test_a_large_image_goes_through_both_models_without_a_score_map(cascade, mon
     model, image = defectkit.load(cascade), gray(value)
     looked = []
     monkeypatch.setattr(ExportedModel, "look", lambda *_: looked.append(1))
-    assert_same(model.find_sparsely(image, Scope()), model.find(image))
+    shares: list[float] = []
+    with watching(shares.append):
+        found = model.find_sparsely(image, Scope())
+    assert_same(found, model.find(image))
     assert not looked
+    assert shares == sorted(shares)
+    assert (len(shares) > 2, shares[-1]) == (True, told)

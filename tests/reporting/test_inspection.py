@@ -350,7 +350,9 @@ def test_how_far_a_large_image_has_come_is_shown(photos, tmp_path, monkeypatch):
     assert shown[-1] == len(NAMES)
     tiles = 9  # 48 x 48 pixels each, of 96 x 96
     first = shown[: shown.index(1.0) + 1]
-    assert first[:tiles] == pytest.approx([0.8 * (k + 1) / tiles for k in range(tiles)])
+    assert first[:tiles] == pytest.approx(
+        [inspection.SHARE_OF_FINDING * (k + 1) / tiles for k in range(tiles)]
+    )
     assert first[tiles:] == [1.0]
     assert len([done for done in shown if done % 1]) >= tiles * len(NAMES)
 

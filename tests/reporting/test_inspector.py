@@ -13,7 +13,7 @@ from defectkit.data.image_search import ImageFile, search_images
 from defectkit.deployment import runtime
 from defectkit.reporting.drawing.large_overlay import LargeOverlay
 from defectkit.reporting.drawing.overlay_files import EncodedOverlay
-from defectkit.reporting.inspection import InspectionOptions
+from defectkit.reporting.inspection import SHARE_OF_FINDING, InspectionOptions
 from defectkit.reporting.inspector import Inspector
 
 NAMES = [f"part-{number:02}.png" for number in range(4)]
@@ -49,7 +49,7 @@ def test_images_come_in_their_order_and_each_tells_how_far_it_is(
     assert [one.image_id for one in inspected] == NAMES
     assert all(isinstance(one.overlay, overlay) for one in inspected)
     for name in NAMES:
-        assert shares[name] == pytest.approx([0.8 * tile / 9 for tile in range(1, 10)])
+        assert shares[name] == pytest.approx([SHARE_OF_FINDING * tile / 9 for tile in range(1, 10)])
 
 
 def test_of_a_file_of_several_images_the_last_one_alone_is_told(files, model, tmp_path):
