@@ -21,11 +21,12 @@ _watch: ContextVar[Watch] = ContextVar("_watch", default=watch_nothing)
 @contextmanager
 def watching(watch: Watch) -> Iterator[None]:
     """Let ``watch`` be told of the work that this thread does in the block."""
-    token = _watch.set(watch)
+    before = _watch.get()
+    _watch.set(watch)
     try:
         yield
     finally:
-        _watch.reset(token)
+        _watch.set(before)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from defectkit.terminal import one_line
+from defectkit.watching import watching
 
 SECONDS_PER_REFRESH = 0.2
 SECONDS_TO_FIRST_LINE = 10
@@ -110,14 +111,17 @@ def track(
 ) -> Iterator[Item]:
     """Yield items while their progress is shown; ``total`` is their number, if they have none.
 
-    An item is done when the next one is asked for.
+    An item is done when the next one is asked for; what is told of the work on it counts before.
     """
     if total is None:
         assert isinstance(items, Sequence)
         total = len(items)
-    with Progress(console, what, total=total, thread=thread) as progress:
-        for done, item in enumerate(items, start=1):
+    done = 0
+    progress = Progress(console, what, total=total, thread=thread)
+    with progress, watching(lambda share: progress.update(done + share)):
+        for item in items:
             yield item
+            done += 1
             progress.update(done)
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from defectkit.reporting import progress
 from defectkit.reporting.progress import Progress, Tracked, track
+from defectkit.watching import tell
 
 
 @pytest.fixture
@@ -46,6 +47,29 @@ def test_a_log_gets_a_line_soon_and_then_one_a_minute(clock):
         "Reading [images]: 4 of 8, about 2 min left",
         "Reading [images]: 7 of 8, about 25 s left",
     ]
+
+
+def test_what_is_told_of_the_work_on_an_item_counts_until_it_is_done(clock):
+    console = log()
+    for _ in track("ab", "Reading", console=console):
+        tell(0.25)
+        tell(0.5)
+    tell(0.75)  # Nobody watches any more.
+    assert console.file.getvalue().splitlines() == [
+        "Reading: 0 of 2, about 3 min left",
+        "Reading: 1 of 2, about 60 s left",
+    ]
+
+
+def test_what_is_told_while_an_item_is_made_counts_too(clock):
+    def squares():
+        for number in range(2):
+            tell(0.5)
+            yield number * number
+
+    console = log()
+    assert list(track(squares(), "Reading", console=console, total=2)) == [0, 1]
+    assert console.file.getvalue() == "Reading: 0 of 2, about 75 s left\nReading: 2 of 2\n"
 
 
 def test_a_sequence_shows_progress_each_time_that_it_is_gone_through(clock):
