@@ -184,7 +184,7 @@ class TestOnACluster:
         ]
         address = cluster.address
         with open_ray_engine(run_folder, device="cpu", address=address, console=quiet) as engine:
-            images = engine.inspect(files, None, ids=(), done=0)
+            images = engine.inspect(files, None, ids=(), done=0, watch=lambda *_: None)
             wait, both_there = RayActors.wait, []
 
             def stop(self):
