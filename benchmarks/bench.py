@@ -4,9 +4,9 @@
 
 Prepares ``sample_data/``, trains a run of ``segment`` on it, exports it in each precision that
 keeps its verdicts, and as a cascade twice: with a first model of its own, and with one of a run of
-``--config fast``. All inspect a lot of which one image in 20 is defective. Runs each benchmark as
-the table tells, with the peers in the same process or in turn with it. Results of benchmarks that
-are not run again stay in the table.
+``--config fast``. All inspect a lot of images that no run has seen, one in 20 of them defective.
+Runs each benchmark as the table tells, with the peers in the same process or in turn with it.
+Results of benchmarks that are not run again stay in the table.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from defectkit.vocabulary import Precision
 BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent
 
-LOT, EACH = 40, 20
+LOT, EACH = 120, 20
 """Number of images of a lot as at a line, of which one in ``EACH`` is defective."""
-TURNS_OF_LOT = 3
-"""How often a lot is inspected in a row: a line starts once for many images."""
+OTHER_SEED = 1
+"""That of the lot: no run has seen its images, of which it would pass more than of others."""
 
 COMMANDS = {
     "rle": ("Decoding of run-length encodings", "benchmarks/rle.py"),
@@ -45,7 +45,7 @@ COMMANDS = {
     "inspection": (
         "`inspect`",
         "benchmarks/inspection.py {work}/run {work}/lot --exported {exported} "
-        f"--images {TURNS_OF_LOT * LOT}",
+        f"--images {LOT}",
     ),
     "patch": ("Dense scoring of tiles", "benchmarks/dense_patch.py"),
 }
@@ -126,9 +126,11 @@ def export_run(work: Path) -> tuple[list[Path], str]:
 
 
 def make_lot(folder: Path) -> None:
-    """Copy images of ``sample_data/``: as of a line, where nearly all are good."""
+    """Draw images as those of ``sample_data/``, but others: as of a line, nearly all good."""
+    drawn = folder.with_name("drawn")
+    run(f"-m defectkit.cli synth {drawn} --images {3 * LOT} --seed {OTHER_SEED}")
     defective: dict[str, bool] = {}
-    with (ROOT / "sample_data" / "train.csv").open(newline="", encoding="utf-8") as file:
+    with (drawn / "train.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             defective[row["ImageId"]] = bool(row["EncodedPixels"])
     bad, good = (
@@ -137,7 +139,7 @@ def make_lot(folder: Path) -> None:
     folder.mkdir()
     for number in range(LOT):
         name = (bad if number % EACH == EACH // 2 else good).pop(0)
-        shutil.copyfile(ROOT / "sample_data" / "Train" / name, folder / f"{number:03}-{name}")
+        shutil.copyfile(drawn / "Train" / name, folder / f"{number:03}-{name}")
 
 
 def run(arguments: str) -> str:
