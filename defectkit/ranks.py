@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from defectkit import launcher
 from defectkit.errors import ConfigError, DefectkitError, WorkerError, first_line
 from defectkit.process_settings import environment
+
+if TYPE_CHECKING:
+    import torch
 
 Value = TypeVar("Value")
 
@@ -244,6 +247,17 @@ def highest(*numbers: float) -> list[float]:
     with explain_lost_process():
         dist.all_reduce(values, dist.ReduceOp.MAX, group=_control)
     return values.tolist()
+
+
+def add_up(values: "torch.Tensor") -> "torch.Tensor":
+    """Return the sums of tensors, (N,), over all processes: the same in each, to the last bit."""
+    import torch.distributed as dist
+
+    # One round of messages; a reduction takes two, and those of a step are many and small.
+    parts = values.new_empty(_world * len(values))
+    with explain_lost_process():
+        dist.all_gather_into_tensor(parts, values)
+    return parts.view(_world, -1).sum(dim=0)
 
 
 def _gather_everywhere(value: Value) -> list[Value]:

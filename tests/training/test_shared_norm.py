@@ -30,7 +30,7 @@ def halves(monkeypatch):
                     own.append(value.clone())
                     return known[len(own) - 1].clone() if len(own) <= len(known) else value
 
-                monkeypatch.setattr(shared_norm, "_add_up", add_up)
+                monkeypatch.setattr(ranks, "add_up", add_up)
                 results.append(call(half))
             if len(known) == len(sums[0]):
                 return results
@@ -74,7 +74,7 @@ def test_a_frozen_norm_and_that_of_one_process_are_torchs_own(monkeypatch):
     with shared_norm.shared_norm():
         assert torch.equal(norm(images), expected)
     monkeypatch.setattr(ranks, "_world", 2)
-    monkeypatch.setattr(shared_norm, "_add_up", None)  # nothing may be asked of the others
+    monkeypatch.setattr(ranks, "add_up", None)  # nothing may be asked of the others
     frozen = norm.eval()(images)
     with shared_norm.shared_norm():
         assert torch.equal(norm(images), frozen)
