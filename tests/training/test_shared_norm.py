@@ -68,6 +68,94 @@ def test_halves_are_normalized_as_the_whole_batch(halves, affine):
             assert torch.allclose(sum(grads), getattr(norm, name).grad, atol=1e-5)
 
 
+def same_as_whole(halves, one, other, *, tolerance=1e-5):
+    """Check that two parts, normalized by two processes, are what both are in one.
+
+    The parts may have images of different sizes, which one batch cannot have: then their pixels are
+    one row.
+    """
+    rows = torch.cat([part.transpose(0, 1).flatten(1) for part in (one, other)], dim=1)  # (C, N)
+    weights = torch.randn_like(rows)
+
+    def normalize(images, own):
+        norm = nn.BatchNorm2d(len(rows)) if images.ndim == 4 else nn.BatchNorm1d(len(rows))
+        images = images.clone().requires_grad_()
+        with shared_norm.shared_norm():
+            result = norm(images).transpose(0, 1).flatten(1)
+        (result * own).sum().backward()
+        assert result.dtype == images.dtype
+        return result, images.grad.transpose(0, 1).flatten(1), norm
+
+    result, gradient, norm = normalize(rows.T[:, :, None, None].float(), weights.float())
+    count = one.numel() // one.shape[1]
+    parts = (one, weights[:, :count]), (other, weights[:, count:])
+    shared = halves(lambda half: normalize(*parts[half]))
+    for index, expected in enumerate((result, gradient)):
+        both = torch.cat([part[index] for part in shared], dim=1).float()
+        assert torch.allclose(both, expected, atol=tolerance, rtol=tolerance)
+    for part in shared:
+        assert torch.allclose(part[2].running_mean, norm.running_mean, rtol=1e-5)
+        assert torch.allclose(part[2].running_var, norm.running_var, rtol=1e-4)
+
+
+def images_of(*shape, scale=2.0):
+    return 3 + scale * torch.randn(*shape)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param((2, 3, 6, 5), (1, 3, 9, 4), id="other sizes and numbers of images"),
+        pytest.param((4, 3), (2, 3), id="vectors"),
+        pytest.param((1, 3, 1, 1), (2, 3, 1, 1), id="one value of a channel in a process"),
+        pytest.param((1, 65, 100, 100), (2, 65, 100, 100), id="many channels and pixels"),
+    ],
+)
+def test_parts_of_any_shape_are_normalized_together(one, other, halves):
+    torch.manual_seed(0)
+    same_as_whole(halves, images_of(*one), images_of(*other))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(
+            lambda images: images.contiguous(memory_format=torch.channels_last), id="nhwc"
+        ),
+        pytest.param(lambda images: images.transpose(2, 3), id="turned"),
+        pytest.param(lambda images: images.transpose(0, 1).contiguous().transpose(0, 1), id="cnhw"),
+        pytest.param(lambda images: images[:, :, ::2, 1:], id="cut"),
+    ],
+)
+def test_the_order_in_memory_changes_nothing(layout, halves):
+    torch.manual_seed(0)
+    same_as_whole(halves, layout(images_of(2, 5, 8, 6)), layout(images_of(1, 5, 8, 6)))
+
+
+def test_channels_of_one_value_become_zero(halves):
+    results = halves(lambda _: normalize_constant())
+    assert all(torch.equal(result, torch.zeros_like(result)) for result in results)
+
+
+def normalize_constant():
+    images = torch.full((2, CHANNELS, 4, 4), 0.1, requires_grad=True)
+    with shared_norm.shared_norm():
+        result = nn.BatchNorm2d(CHANNELS)(images)
+    result.sum().backward()
+    assert torch.isfinite(images.grad).all()
+    return result.detach().round(decimals=4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [(torch.bfloat16, 2.0), (torch.float16, 2.0), (torch.float16, 2e4)]
+)
+def test_moments_of_reduced_precision_are_those_of_single_precision(dtype, scale, halves):
+    # Squares of large values in float16 are beyond its largest.
+    torch.manual_seed(0)
+    one, other = (images_of(2, 4, 8, 6, scale=scale).clamp(-6e4, 6e4).to(dtype) for _ in range(2))
+    same_as_whole(halves, one, other, tolerance=0.05)
+
+
 def test_a_frozen_norm_and_that_of_one_process_are_torchs_own(monkeypatch):
     norm, images = nn.BatchNorm2d(CHANNELS), torch.randn(2, CHANNELS, 4, 4)
     expected = norm(images)
