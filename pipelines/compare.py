@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from defectkit.data.dataset import ImageRecord
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.loaded_model import LoadedModel
     from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
 
@@ -56,19 +56,21 @@ def run(
 ) -> "pd.DataFrame":
     """Compare runs: a table of their metrics, the significant differences, their findings.
 
-    All runs must have been trained on one dataset. A run whose model, as it is now, was not
-    evaluated yet is evaluated. Differences to the best run are significant where resampled groups
-    of images show them, after a correction for all that are tested.
+    All must have been trained on one dataset. A run whose model, as it is now, was not evaluated
+    yet is evaluated. Differences to the best run are significant where resampled groups of images
+    show them, after a correction for all that are tested. An exported model is compared as a run
+    is, with what it answers at the line.
 
     Examples:
         defectkit compare runs/*
         defectkit compare runs/patch-1 runs/segment-1 --out patch-or-segment
+        defectkit compare runs/segment-1 runs/segment-1/exported
 
     Args:
-        runs: The run folders.
+        runs: The run folders, or those of exported models.
         out: The folder to write; an earlier comparison there is replaced.
         split: The split to evaluate on.
-        data: The dataset folder; by default the one that the runs were trained on.
+        data: The dataset folder; by default the one that the first run was trained on.
         open_page: Open the page of the comparison in the browser at the end.
         device: Where to compute; auto takes a GPU if there is one.
         console: Where to report; by default the standard error stream.
@@ -81,7 +83,7 @@ def run(
         DatasetError: Two runs were trained or evaluated on different data.
         DefectkitError: A run cannot be loaded or evaluated.
     """
-    from defectkit.deployment.run_dataset import check_trained_on_same_data
+    from defectkit.deployment.run_dataset import check_trained_on_same_data, dataset_of_runs
     from defectkit.evaluation.comparison import (
         compare_results,
         metric_cells,
@@ -92,9 +94,9 @@ def run(
 
     console = console or SafeConsole()
     folders = [Path(run) for run in runs]
-    data = Path(data) if data else None
     names = _name_runs(folders)
     check_trained_on_same_data(folders, names)
+    data = Path(data) if data else dataset_of_runs(folders)
     with write_results(out, kind="comparison", head="comparison.csv", names=PAGE_FILES) as written:
         results = [
             _read_or_evaluate(folder, name, split=split, data=data, device=device, console=console)
@@ -144,9 +146,9 @@ def _read_or_evaluate(
     run: Path, name: str, *, split: Split, data: Path | None, device: Device, console: Console
 ) -> "EvaluationResult":
     """Read the evaluation of a run's model; evaluate the model first if there is none of it."""
-    from defectkit.deployment.bundle import TrainedModel
     from defectkit.deployment.data_to_evaluate import DataToEvaluate
     from defectkit.deployment.evaluate_images import describe_evaluated
+    from defectkit.deployment.load_model import load_model
     from defectkit.deployment.run_dataset import load_dataset_of_run
     from defectkit.evaluation.evaluation_result import EvaluationResult
     from defectkit.models.model_folder import model_folder, read_model_info
@@ -160,7 +162,7 @@ def _read_or_evaluate(
         if result.metrics["evaluated"] == describe_evaluated(info, split):
             return result
     console.print(f"the model of [bold]{one_line(name)}[/] was not evaluated on {split} yet")
-    model = TrainedModel.load(run, device=device)
+    model = load_model(run, device=device)
     own = DataToEvaluate.of_split(load_dataset_of_run(run, model, data), split)
     with open_evaluation(run, own) as results:
         evaluate_data(results, run, model, own, console=console)
@@ -169,7 +171,7 @@ def _read_or_evaluate(
 
 def _choose_examples(
     run: Path,
-    model: "TrainedModel",
+    model: "LoadedModel",
     results: "Sequence[EvaluationResult]",
     *,
     split: Split,
@@ -195,7 +197,7 @@ def _inspect_examples(
     console: Console,
 ) -> "tuple[list[ImageRecord], list[InspectedRun]]":
     """Return the images to show and what each run finds in them, one model in memory at a time."""
-    from defectkit.deployment.bundle import TrainedModel
+    from defectkit.deployment.load_model import load_model
     from defectkit.deployment.out_of_fold import warn_of_trained_images
     from defectkit.reporting.progress import track
 
@@ -203,7 +205,7 @@ def _inspect_examples(
     inspected = []
     progress = track(runs, "inspecting images", console=console)
     for run, result in zip(progress, results, strict=True):
-        model = TrainedModel.load(run, device=device)
+        model = load_model(run, device=device)
         examples = examples or _choose_examples(run, model, results, split=split, data=data)
         all_regions = result.metrics["region"]["all_regions"]
         findings = [_find(model, record, all_regions=all_regions) for record in examples]
@@ -213,11 +215,11 @@ def _inspect_examples(
     return examples, inspected
 
 
-def _find(model: "TrainedModel", record: "ImageRecord", *, all_regions: bool) -> "RunFinding":
+def _find(model: "LoadedModel", record: "ImageRecord", *, all_regions: bool) -> "RunFinding":
     from defectkit.evaluation.verdicts import judge, list_regions
     from defectkit.reporting.drawing.comparison import RunFinding
 
-    finding = model.find(record.read_image(model.approach.channels), record.read_scope())
+    finding = model.find(record.read_image(model.channels), record.read_scope())
     judgment = judge(finding.score, model.thresholds, defective=record.defective)
     assert judgment.outcome is not None
     return RunFinding(
@@ -251,24 +253,28 @@ def _compare_examples(
     return images
 
 
-def _run_facts(run: Path, model: "TrainedModel") -> Row:
+def _run_facts(run: Path, model: "LoadedModel") -> Row:
     """Return the cells of ``comparison.csv`` about the run's model and its cost."""
-    from defectkit.approaches.fused import approach_name, network_name
     from defectkit.config import WITHOUT_ENCODER
+    from defectkit.deployment.bundle import TrainedModel
     from defectkit.evaluation.cost import count_flops, count_parameters
     from defectkit.training.history import read_history
     from defectkit.training.run_info import training_seconds
 
-    config = model.approach.config
+    config = model.info["config"]["model"]
     history = run / "history.csv"
     last: Mapping[str, Any] = read_history(history)[-1] if history.is_file() else {}
-    encoder = config.model.encoder
+    cost: Row = {"parameters": None, "flops": None}
+    if isinstance(model, TrainedModel):  # else it has no network, but a graph
+        cost = {
+            "parameters": count_parameters(model.network),
+            "flops": count_flops(model.approach, model.network),
+        }
     return {
-        "approach": approach_name(model.approach),
-        "network": network_name(model.approach),
-        "encoder": None if config.model.architecture in WITHOUT_ENCODER else encoder,
-        "parameters": count_parameters(model.network),
-        "flops": count_flops(model.approach, model.network),
+        "approach": model.approach_name,
+        "network": model.network_name,
+        "encoder": None if config["architecture"] in WITHOUT_ENCODER else config["encoder"],
+        **cost,
         "train_seconds": training_seconds(run) or None,
         "epochs": last.get("epoch"),
     }

@@ -83,6 +83,17 @@ def check_trained_on_same_data(runs: Sequence[Path], names: Sequence[str]) -> No
             )
 
 
+def dataset_of_runs(runs: Sequence[Path]) -> Path | None:
+    """Return the folder of the dataset that the first of several runs names.
+
+    Exported models name none; where none does, there is no folder.
+    """
+    for run in runs:
+        with suppress(ModelError):
+            return Path(_read_run(run)["dataset_folder"])
+    return None
+
+
 def _read_own_run(run: Path, model: LoadedModel, *, is_needed: bool) -> dict[str, Any]:
     """Return ``run.json`` of the run that trained the model, empty where it cannot be read."""
     check_no_fold(run)

@@ -289,6 +289,22 @@ def test_a_dataset_that_moved_can_be_named(copies, dataset_copy, tmp_path):
     assert len(compare(copies, tmp_path, data=dataset_copy)) == 2
 
 
+@pytest.mark.slow
+def test_an_exported_model_is_compared_as_it_answers_at_the_line(copies, tmp_path, quiet):
+    exported = defectkit.export(copies[0], console=quiet).out
+    for runs in ([copies[0], exported], [exported, copies[0]]):  # one of them names the dataset
+        rows = {row["run"]: row for row in compare(runs, tmp_path)}
+        trained, own = rows["one"], rows["exported"]
+        assert own["network"] == trained["network"]
+        assert trained["parameters"]
+        assert own["parameters"] is None  # its network is a graph
+        assert own["image_ap"] == pytest.approx(trained["image_ap"], abs=1e-4)
+        assert not own["image_ap_significant"]
+        assert own["device"] != trained["device"]
+    with pytest.raises(ModelError, match=r"exported is not a run .* Name its dataset with --data"):
+        compare([exported], tmp_path / "alone")
+
+
 def test_runs_of_different_data_are_refused(copies, tmp_path):
     change(copies[1] / "model" / "model.json", "dataset", value="f" * 64)
     with pytest.raises(DatasetError, match=r"one and two were trained on different data: .*\(fing"):
