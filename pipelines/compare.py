@@ -90,6 +90,7 @@ def run(
         warn_of_incomparable,
     )
     from defectkit.reporting.comparison_table import print_comparison
+    from defectkit.reporting.drawing.comparison import ComparedImage
     from defectkit.reporting.open_page import open_page as open_in_browser
 
     console = console or SafeConsole()
@@ -116,7 +117,8 @@ def run(
         ]
         notes = warn_of_incomparable(results, [one.rule for one in inspected])
         notes += [note for one in inspected for note in one.notes]
-        compared = _compare_examples(examples, [one.findings for one in inspected])
+        findings = zip(*(one.findings for one in inspected), strict=True)
+        compared = list(map(ComparedImage.of, examples, findings))
         table = make_table(rows)
         write_table(written.folder / "comparison.csv", table)
         _write_page(written.folder, rows, compared, results[0], split=split, notes=notes)
@@ -230,29 +232,6 @@ def _find(model: "LoadedModel", record: "ImageRecord", *, all_regions: bool) -> 
     )
 
 
-def _compare_examples(
-    examples: "Sequence[ImageRecord]", findings: "Sequence[Sequence[RunFinding]]"
-) -> "list[ComparedImage]":
-    """Return the examples with the findings of each run; ``findings`` go by runs."""
-    import numpy as np
-
-    from defectkit.reporting.drawing.comparison import ComparedImage
-
-    images = []
-    for record, own in zip(examples, zip(*findings, strict=True), strict=True):
-        classes = sorted(record.rles)
-        images.append(
-            ComparedImage(
-                image_id=record.image_id,
-                kind=f"class {', '.join(classes)}" if classes else "good",
-                image=record.pixels.show(record.read_image(record.channels)),
-                truth=np.asarray(record.read_masks(classes).any(axis=0)),
-                findings=own,
-            )
-        )
-    return images
-
-
 def _run_facts(run: Path, model: "LoadedModel") -> Row:
     """Return the cells of ``comparison.csv`` about the run's model and its cost."""
     from defectkit.config import WITHOUT_ENCODER
@@ -274,6 +253,7 @@ def _run_facts(run: Path, model: "LoadedModel") -> Row:
         "approach": model.approach_name,
         "network": model.network_name,
         "encoder": None if config["architecture"] in WITHOUT_ENCODER else config["encoder"],
+        "exported": model.exported_as,
         **cost,
         "train_seconds": training_seconds(run) or None,
         "epochs": last.get("epoch"),
@@ -291,10 +271,11 @@ def _write_page(
 ) -> None:
     """Write the picture and the page; ``result`` is any of the evaluations."""
     from defectkit.data.images import write_png
+    from defectkit.reporting.comparison_table import describe_model
     from defectkit.reporting.drawing.comparison import draw_comparison
     from defectkit.reporting.html.comparison import comparison_page
 
-    titles = [(row["run"], f"{row['approach']}, {row['network']}") for row in rows]
+    titles = [(row["run"], ", ".join(describe_model(row))) for row in rows]
     picture = draw_comparison(compared, titles)
     write_png(out / "comparison.png", picture)
     title = f"Comparison: {split} split"

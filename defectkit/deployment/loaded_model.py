@@ -94,6 +94,17 @@ class LoadedModel(ABC):
         """The architecture of the network, or of both."""
         return " + ".join(config["model"]["architecture"] for config in self._configs())
 
+    @property
+    def exported_as(self) -> str | None:
+        """The numbers that an exported model computes with, and whether it is a cascade.
+
+        None of one as it was trained.
+        """
+        exported = self.info.get("exported")
+        if exported is None:
+            return None
+        return f"{exported['precision']}{' cascade' if exported.get('first') else ''}"
+
     def _configs(self) -> Iterator[dict[str, Any]]:
         info: dict[str, Any] | None = self.info
         while info:

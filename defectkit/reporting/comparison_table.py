@@ -54,6 +54,7 @@ def _metric_line(
     return Line(key, *GLOSSARY[section][name], form, better)
 
 
+EXPORTED_MEANING = "Numbers that an exported model computes with; in a cascade another looks first."
 FLOPS_MEANING = "Floating-point operations for one image of 512 x 512 pixels."
 
 SECTIONS: dict[str, tuple[Line, ...]] = {
@@ -61,6 +62,7 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
         Line("approach", "Approach", "The way of finding defects.", "text"),
         Line("network", "Network", "Architecture of the network.", "text"),
         Line("encoder", "Encoder", "The part that may start from pretrained weights.", "text"),
+        Line("exported", "Exported", EXPORTED_MEANING, "text"),
         Line("train_seconds", "Training", "Wall clock time, with validations and folds.", "time"),
         Line("epochs", "Epochs", "Number of epochs that were trained.", "count"),
     ),
@@ -193,9 +195,14 @@ def console_table(rows: Sequence[Row]) -> Table:
         [_console_cell(key, cell) for cell in make_cells(LINES[key], rows)] for key in CONSOLE_NAMES
     ]
     for row, *cells in zip(rows, *columns, strict=True):
-        model = Text(f"\n{row['approach']}\n{row['network']}", "dim")
+        model = Text("".join(f"\n{one}" for one in describe_model(row)), "dim")
         table.add_row(Text(show_controls(row["run"])) + model, *cells)
     return table
+
+
+def describe_model(row: Row) -> list[str]:
+    """Return what the model of a row is: approach, network, and how it was exported if it was."""
+    return [row[key] for key in ("approach", "network", "exported") if row[key]]
 
 
 def _console_cell(key: str, cell: Cell) -> Text:

@@ -297,6 +297,7 @@ def test_an_exported_model_is_compared_as_it_answers_at_the_line(copies, tmp_pat
         trained, own = rows["one"], rows["exported"]
         assert own["network"] == trained["network"]
         assert trained["parameters"]
+        assert (own["exported"], trained["exported"]) == ("f32", None)
         assert own["parameters"] is None  # its network is a graph
         assert own["image_ap"] == pytest.approx(trained["image_ap"], abs=1e-4)
         assert not own["image_ap_significant"]

@@ -24,7 +24,14 @@ def row(name="a", **changes):
     }
     numbers |= {"escapes": 2, "n_defective": 8, "overkills": 0, "n_good": 9,
                 "regions_found": 3, "regions_total": 4}  # fmt: skip
-    texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
+    texts = {
+        "run": name,
+        "approach": "box",
+        "network": "ssd",
+        "encoder": None,
+        "exported": None,
+        "device": "cpu",
+    }
     return numbers | texts | changes
 
 

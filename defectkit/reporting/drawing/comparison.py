@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from defectkit.arrays import Color, Image, Mask
+from defectkit.data.dataset import ImageRecord
 from defectkit.reporting.drawing.header import GUTTER, Item, draw_items, legend_items
 from defectkit.reporting.drawing.lettering import shorten, text_width
 from defectkit.reporting.drawing.overlay import mark_defects
@@ -52,6 +54,18 @@ class ComparedImage:
     image: Image
     truth: Mask
     findings: Sequence[RunFinding]
+
+    @classmethod
+    def of(cls, record: ImageRecord, findings: Sequence[RunFinding]) -> Self:
+        """Return an image of a dataset with the findings of all runs in it."""
+        classes = sorted(record.rles)
+        return cls(
+            image_id=record.image_id,
+            kind=f"class {', '.join(classes)}" if classes else "good",
+            image=record.pixels.show(record.read_image(record.channels)),
+            truth=np.asarray(record.read_masks(classes).any(axis=0)),
+            findings=findings,
+        )
 
 
 def draw_comparison(images: Sequence[ComparedImage], titles: Sequence[tuple[str, str]]) -> Image:

@@ -33,7 +33,14 @@ class Tags(HTMLParser):
 
 def row(name, **changes):
     numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in RATE_COUNTS.values() for key in pair}
-    texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
+    texts = {
+        "run": name,
+        "approach": "box",
+        "network": "ssd",
+        "encoder": None,
+        "exported": None,
+        "device": "cpu",
+    }
     gaps = {
         f"{key}{end}": None for key in COMPARED_METRICS for end in
         ("_to_best", "_to_best_low", "_to_best_high", "_to_best_p")

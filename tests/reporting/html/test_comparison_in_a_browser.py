@@ -22,7 +22,14 @@ def page(browser, tmp_path_factory):
 
 def row(name):
     numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in RATE_COUNTS.values() for key in pair}
-    texts = {"run": name, "approach": "box", "network": "ssd", "encoder": None, "device": "cpu"}
+    texts = {
+        "run": name,
+        "approach": "box",
+        "network": "ssd",
+        "encoder": None,
+        "exported": None,
+        "device": "cpu",
+    }
     gaps = {f"{key}_to_best": None for key in COMPARED_METRICS}
     return numbers | texts | gaps | {f"{key}_significant": False for key in COMPARED_METRICS}
 
