@@ -79,7 +79,7 @@ def main() -> None:
             shown = command.format(work="WORK", exported=" ".join(one.name for one in exported))
             sections[title] = (
                 f"`python {shown}`, {date.today()}, {time.monotonic() - start:.0f} s, "
-                f"beside a load of {load:.1f}\n\n"
+                f"beside a load of {load:.1f}, on {machine()}\n\n"
                 f"{told}\n" + (f"\n{refused}" if key == "inspection" else "")
             )
             write_text(options.table, format_table(sections))
@@ -157,7 +157,7 @@ def format_table(sections: dict[str, str]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in used.items())
     head = (
         "# Speed\n\nWritten by `make bench`. Ratios are measured side by side; the figures of one "
-        f"machine say little of another.\n\nMachine: {machine()}. Versions: {versions}.\n"
+        f"machine say little of another.\n\nVersions, of what was measured last: {versions}.\n"
     )
     titles = [title for title, _ in COMMANDS.values()]
     return "\n".join(
