@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from defectkit.config import load_config
@@ -58,19 +59,21 @@ def main() -> None:
 
 def train(data: Path, settings: Sequence[str], processors: Sequence[Sequence[int]]) -> list[float]:
     """Return images per second of trainings side by side, one for each list of processors."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as opened:
         outs = [Path(folder) / str(number) for number in range(len(processors))]
+        logs = [out.with_suffix(".log") for out in outs]
         running = [
             subprocess.Popen(
                 command(data, out, settings, own),
-                stdout=subprocess.DEVNULL,
+                stdout=opened.enter_context(log.open("w")),
+                stderr=subprocess.STDOUT,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
             )
-            for out, own in zip(outs, processors, strict=True)
+            for out, log, own in zip(outs, logs, processors, strict=True)
         ]
-        statuses = [one.wait() for one in running]
-        if any(statuses):
-            sys.exit("a training failed; its message is above")
+        for one, log in zip(running, logs, strict=True):
+            if one.wait():
+                sys.exit(log.read_text(encoding="utf-8"))
         return [images_per_second(out) for out in outs]
 
 
