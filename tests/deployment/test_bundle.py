@@ -403,7 +403,7 @@ def test_a_region_that_cannot_be_is_refused(run_copy, roi):
         defectkit.load(run_copy, device="cpu")
 
 
-@pytest.mark.parametrize("command", ["compare", "suspects", "export", "TrainedModel.load"])
+@pytest.mark.parametrize("command", ["suspects", "export", "TrainedModel.load"])
 def test_an_exported_model_is_not_taken_for_a_trained_one(command, tmp_path, quiet):
     folder = write_exported(tmp_path / "exported")
     options = {} if command == "TrainedModel.load" else {"console": quiet}

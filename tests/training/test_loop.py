@@ -77,9 +77,10 @@ def test_equal_epochs_draw_the_same_and_others_do_not(setup):
 def test_no_step_waits_for_the_device(setup, monkeypatch):
     """On the device ``meta`` a number that is read, or an array whose size it decides, is an error.
 
-    There are no fused optimizers on it, and no generator for the moving average.
+    There are no fused optimizers on it, no generator for the moving average and no autocast, which
+    some processors would be trained with.
     """
-    learner, loader, state, run = setup("train.ema=0.9", "loss.focal=1")
+    learner, loader, state, run = setup("train.ema=0.9", "loss.focal=1", "train.amp=off")
     meta = torch.device("meta")
     network, average = learner.network.to(meta), learner.ema.to(meta)
     optimizer = torch.optim.AdamW(network.parameters())

@@ -11,6 +11,7 @@ from defectkit.reporting.comparison_table import (
     LINES,
     SECTIONS,
     Form,
+    Line,
     Row,
     format_cell,
     make_cells,
@@ -69,14 +70,20 @@ def comparison_page(
         notes=notes,
         runs=[row["run"] for row in rows],
         sections=[
-            (name, [(line.name, line.meaning, make_cells(line, rows)) for line in lines])
+            (name, [(line.name, line.meaning, make_cells(line, rows)) for line in known])
             for name, lines in SECTIONS.items()
+            if (known := [one for one in lines if one.form != "text" or _is_known(one, rows)])
         ],
         differences=[row for key in COMPARED_METRICS for row in _differences(key, rows)],
         resamples=f"{count_resamples(len(rows)):,}",
         groups=groups,
         picture=data_uri(encode_jpeg(Pillow.fromarray(picture)), "jpeg"),
     )
+
+
+def _is_known(line: Line, rows: Sequence[Row]) -> bool:
+    """Return whether there is anything to say: not how runs are exported, if none is."""
+    return any(row[line.key] is not None for row in rows)
 
 
 def _headline(rows: Sequence[Row], images: int) -> str:

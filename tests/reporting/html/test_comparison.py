@@ -101,7 +101,10 @@ def test_one_run_or_none_that_can_be_ranked_claims_no_winner():
 
 
 def test_every_line_is_shown_with_its_marks_and_its_meaning():
-    rows = [row("a", image_ap=0.875), row("b", image_ap=0.25, image_ap_significant=True)]
+    rows = [
+        row("a", image_ap=0.875, encoder="resnet18"),
+        row("b", image_ap=0.25, image_ap_significant=True, exported="f32"),
+    ]
     tags = Tags(page(rows, notes=["Mind this."]))
     for line in LINES.values():
         assert line.name in tags.text
@@ -111,6 +114,12 @@ def test_every_line_is_shown_with_its_marks_and_its_meaning():
     assert "Before you compare" not in Tags(page(rows)).text
     marked = [attributes.get("class") for _, attributes in tags.tags]
     assert {"best", "worse"} <= set(marked)
+
+
+def test_a_fact_that_no_run_has_is_left_out_and_a_metric_is_not():
+    text = Tags(page([row("a", image_ap=None), row("b", image_ap=None)])).text
+    assert LINES["exported"].meaning not in text
+    assert LINES["image_ap"].meaning in text
 
 
 @pytest.mark.check(28)
