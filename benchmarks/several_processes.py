@@ -71,8 +71,9 @@ def train(data: Path, settings: Sequence[str], processors: Sequence[Sequence[int
             )
             for out, log, own in zip(outs, logs, processors, strict=True)
         ]
-        for one, log in zip(running, logs, strict=True):
-            if one.wait():
+        statuses = [one.wait() for one in running]
+        for status, log in zip(statuses, logs, strict=True):
+            if status:
                 sys.exit(log.read_text(encoding="utf-8"))
         return [images_per_second(out) for out in outs]
 

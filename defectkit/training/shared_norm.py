@@ -55,8 +55,8 @@ def _batch_norm(
             running_mean.lerp_(moments.mean.to(running_mean), momentum)
             unbiased = moments.variance * (moments.count / (moments.count - 1.0).clamp(min=1.0))
             running_var.lerp_(unbiased.to(running_var), momentum)
-    if weight is None or bias is None:
-        weight, bias = torch.ones_like(moments.mean), torch.zeros_like(moments.mean)
+    weight = torch.ones_like(moments.mean) if weight is None else weight
+    bias = torch.zeros_like(moments.mean) if bias is None else bias
     normalized: torch.Tensor = _Normalize.apply(
         input, weight, bias, moments.mean, moments.variance, moments.count, eps
     )

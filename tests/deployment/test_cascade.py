@@ -50,6 +50,7 @@ def test_what_is_surely_good_is_passed_and_all_else_is_judged_by_the_full_model(
     model, full = defectkit.load(cascade), ExportedModel.load(cascade)
     assert isinstance(model, Cascade)
     assert model.parallel == full.parallel > 0
+    assert model.exported_as == "f32 cascade"
     images = [gray(value) for value in (0, 60, 101, 103, 127, 200)]
     for image, finding in zip(images, model.find_all(images), strict=True):
         alone = full.find(image)

@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from comparison_rows import comparison_row
 from rich.console import Console
 
 from defectkit.evaluation.comparison import COMPARED_METRICS
@@ -18,21 +19,11 @@ from defectkit.reporting.comparison_table import (
 
 
 def row(name="a", **changes):
-    """A row with a number in every line; ``changes`` replace any."""
-    numbers = dict.fromkeys(LINES, 0.5) | {
-        key: None for pair in RATE_COUNTS.values() for key in pair
-    }
-    numbers |= {"escapes": 2, "n_defective": 8, "overkills": 0, "n_good": 9,
-                "regions_found": 3, "regions_total": 4}  # fmt: skip
-    texts = {
-        "run": name,
-        "approach": "box",
-        "network": "ssd",
-        "encoder": None,
-        "exported": None,
-        "device": "cpu",
-    }
-    return numbers | texts | changes
+    """A row whose rates have few counts; ``changes`` replace any."""
+    counts = {key: None for pair in RATE_COUNTS.values() for key in pair}
+    counts |= {"escapes": 2, "n_defective": 8, "overkills": 0, "n_good": 9,
+               "regions_found": 3, "regions_total": 4}  # fmt: skip
+    return comparison_row(name, **counts | changes)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from defectkit import ranks
 from defectkit.training import shared_norm
@@ -130,6 +131,21 @@ def test_parts_of_any_shape_are_normalized_together(one, other, halves):
 def test_the_order_in_memory_changes_nothing(layout, halves):
     torch.manual_seed(0)
     same_as_whole(halves, layout(images_of(2, 5, 8, 6)), layout(images_of(1, 5, 8, 6)))
+
+
+def test_a_norm_may_have_weights_alone(halves):
+    # As nn.BatchNorm2d(..., bias=False) of newer versions of torch calls it.
+    torch.manual_seed(0)
+    images, weight = images_of(4, CHANNELS, 4, 4), torch.rand(CHANNELS)
+    statistics = torch.zeros(CHANNELS), torch.ones(CHANNELS)
+    options = {"weight": weight, "bias": None, "training": True}
+    expected = functional.batch_norm(images, *statistics, **options)
+
+    def normalize(half):
+        with shared_norm.shared_norm():
+            return functional.batch_norm(images[2 * half : 2 * half + 2], *statistics, **options)
+
+    assert torch.allclose(torch.cat(halves(normalize)), expected, atol=1e-6)
 
 
 def test_channels_of_one_value_become_zero(halves):

@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from comparison_rows import comparison_row as row
 
 from defectkit.data.images import decode_image
-from defectkit.evaluation.comparison import COMPARED_METRICS
-from defectkit.reporting.comparison_table import LINES, RATE_COUNTS
+from defectkit.reporting.comparison_table import LINES
 from defectkit.reporting.html.comparison import comparison_page
 
 EVIL = '<script>alert(1)</script>"><img src=x onerror=alert(1)>{{ 7 * 191 }}</style>'
@@ -29,25 +29,6 @@ class Tags(HTMLParser):
 
     def handle_data(self, data):
         self.text += f" {data}"
-
-
-def row(name, **changes):
-    numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in RATE_COUNTS.values() for key in pair}
-    texts = {
-        "run": name,
-        "approach": "box",
-        "network": "ssd",
-        "encoder": None,
-        "exported": None,
-        "device": "cpu",
-    }
-    gaps = {
-        f"{key}{end}": None for key in COMPARED_METRICS for end in
-        ("_to_best", "_to_best_low", "_to_best_high", "_to_best_p")
-    }  # fmt: skip
-    return (
-        numbers | texts | gaps | {f"{key}_significant": False for key in COMPARED_METRICS} | changes
-    )
 
 
 def behind(key, value, low, high, p_value, differs):

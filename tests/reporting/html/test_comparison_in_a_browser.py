@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from browser_page import browser_page
+from comparison_rows import comparison_row as row
 
-from defectkit.evaluation.comparison import COMPARED_METRICS
 from defectkit.files import write_text
-from defectkit.reporting.comparison_table import LINES, RATE_COUNTS
 from defectkit.reporting.drawing.comparison import ComparedImage, RunFinding
 from defectkit.reporting.html.comparison import comparison_page
 
@@ -18,20 +17,6 @@ SHAPE = (40, 60)
 def page(browser, tmp_path_factory):
     with browser_page(browser.program, tmp_path_factory.mktemp("profile")) as opened:
         yield opened
-
-
-def row(name):
-    numbers = dict.fromkeys(LINES, 0.5) | {key: 1 for pair in RATE_COUNTS.values() for key in pair}
-    texts = {
-        "run": name,
-        "approach": "box",
-        "network": "ssd",
-        "encoder": None,
-        "exported": None,
-        "device": "cpu",
-    }
-    gaps = {f"{key}_to_best": None for key in COMPARED_METRICS}
-    return numbers | texts | gaps | {f"{key}_significant": False for key in COMPARED_METRICS}
 
 
 def compared(image_id, kind):
