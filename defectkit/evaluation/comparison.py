@@ -147,8 +147,8 @@ def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[st
     devices = [str(result.metrics["speed"]["device"]) for result in results]
     if len(set(devices)) > 1:
         warnings.append(
-            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. "
-            "Run 'defectkit evaluate' for all runs on one machine."
+            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. They can if "
+            "all were evaluated on one machine: run 'defectkit evaluate' there."
         )
     if len(set(rules)) > 1:
         warnings.append(
