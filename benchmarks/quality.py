@@ -10,8 +10,9 @@ makes a grouped split (unless ``images.csv`` gives one; ``--new-splits`` ignores
 of the trainings.
 
 Competitors: ``script``, ``script_crops`` and ``mask_rcnn`` (``benchmarks/competitors/``); an
-approach or a configuration of defectkit; and of these ``NAME@REVISION`` or ``NAME@FOLDER``, with
-the code of another commit or checkout. Each is pinned to its own processors, so with
+approach or a configuration of defectkit; of these ``NAME@REVISION`` or ``NAME@FOLDER``, with the
+code of another commit or checkout; and ``NAME:SETTING=VALUE``, the same weights with a setting that
+needs no training, as ``segment:infer.flip=true``. Each is pinned to its own processors, so with
 ``--processors 1`` several run at the same time. All predict the same test images, and one code
 scores them (``quality_scores.py``).
 
@@ -33,7 +34,7 @@ import tarfile
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from queue import Queue
@@ -76,6 +77,17 @@ class Job:
         return f"{self.competitor.replace('/', '_')}-{self.seed}"
 
     @property
+    def trained(self) -> "Job":
+        """The job that trains the weights of this one: itself, but for another setting."""
+        named, at, code = self.competitor.partition("@")
+        return replace(self, competitor=named.partition(":")[0] + at + code)
+
+    @property
+    def setting(self) -> str:
+        """The setting that differs from that job, or ""."""
+        return self.competitor.partition("@")[0].partition(":")[2]
+
+    @property
     def work(self) -> Path:
         """The folder for what the competitor writes."""
         return self.folder / "jobs" / self.name
@@ -104,7 +116,9 @@ def main() -> None:
             ]
             for seed in options.seed:
                 prepare(source, folder / f"dataset-{seed}", seed, new_split=options.new_splits)
-            failed += run_jobs([job for job in jobs if not job.result.exists()])
+            missing = [job for job in jobs if not job.result.exists()]
+            failed += run_jobs([job for job in missing if not job.setting])
+            failed += run_jobs([job for job in missing if job.setting])
         text = make_table(options.out)
         print(text)
         if options.table:
@@ -139,9 +153,12 @@ def read_options() -> argparse.Namespace:
         parser.error(f"--processors {options.processors}: this process may use {usable}")
     parse_seconds(options.max_time)
     for name in options.competitors:
-        peer, at, _ = name.partition("@")
+        peer, at, code = name.partition("@")
         if at and peer in PEERS:
             parser.error(f"--competitors {name}: a script is that of this checkout: name it {peer}")
+        trained, has_setting, _ = peer.partition(":")
+        if has_setting and trained + at + code not in options.competitors:
+            parser.error(f"--competitors {name}: name {trained + at + code} too, which is trained")
     return options
 
 
@@ -206,8 +223,10 @@ def run_job(job: Job, code: Path, pinned: Sequence[int]) -> bool:
         arguments += ["--seconds", f"{parse_seconds(job.max_time)}", "--seed", str(job.seed)]
         script = job.competitor
         if job.competitor not in PEERS:
-            script, name = "ours", job.competitor.partition("@")[0]
+            script, name = "ours", job.trained.competitor.partition("@")[0]
             arguments += ["--name", name, "--run", str(job.work / "run")]
+            if job.setting:
+                arguments += ["--setting", job.setting, "--weights", str(job.trained.work / "run")]
         if not run_python(f"competitors/{script}.py", arguments, job, code, pinned):
             return False
         write_json(about, facts)

@@ -15,6 +15,7 @@ import torch
 from rich.console import Console
 
 from defectkit.data.dataset import Dataset, ImageRecord
+from defectkit.deployment.bundle import TrainedModel
 from defectkit.evaluation.labeled_truth import LabeledTruth
 from defectkit.evaluation.pixel_metrics import PixelMetrics
 from defectkit.evaluation.ranking import auroc, average_precision
@@ -390,6 +391,38 @@ def test_a_script_of_another_commit_is_refused(benchmark_module, monkeypatch, ca
     assert "script@c83d1f2: a script is that of this checkout: name it script" in told
     monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", "segment@c83d1f2"])
     assert benchmark_module("quality").read_options().competitors == ["segment@c83d1f2"]
+
+
+def test_a_setting_needs_the_run_that_is_trained_without_it(benchmark_module, monkeypatch, capsys):
+    names = ["fast:infer.flip=true@c83d1f2", "fast@c83d1f2"]
+    monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", names[0], "fast"])
+    quality = benchmark_module("quality")
+    with pytest.raises(SystemExit):
+        quality.read_options()
+    told = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert f"{names[0]}: name {names[1]} too, which is trained" in told
+    monkeypatch.setattr(sys, "argv", ["quality.py", "data", "--competitors", *names])
+    assert quality.read_options().competitors == names
+    job, trained = (quality.Job(name, 1, Path("out"), "25m", 1) for name in names)
+    assert (job.setting, job.trained) == ("infer.flip=true", trained)
+    assert (trained.setting, trained.trained) == ("", trained)
+
+
+@pytest.mark.slow
+def test_another_setting_has_the_same_weights_and_thresholds_of_its_own(
+    competitors, run_folder, dataset_folder, tmp_path
+):
+    ours, out = competitors("ours"), tmp_path / "mirrored"
+    epochs = ours.change_setting(run_folder, "infer.flip=true", dataset_folder, out)
+    assert epochs == len((run_folder / "history.csv").read_text().splitlines()) - 1
+    trained, mirrored = (TrainedModel.load(run, device="cpu") for run in (run_folder, out))
+    weights, same = trained.network.state_dict(), mirrored.network.state_dict()
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    assert (trained.approach.config.infer.flip, mirrored.approach.config.infer.flip) == (
+        False,
+        True,
+    )
+    assert mirrored.thresholds != trained.thresholds
 
 
 def test_the_table_shows_what_is_there(quality, images):

@@ -1,14 +1,18 @@
-"""An approach or configuration of defectkit, of whatever commit is on the path: trained, exported.
+"""An approach or configuration of defectkit, of whatever commit is on the path.
 
-Thresholds are those that the training chose on validation.
+It is trained, or takes the weights of a run that is, with another setting of how it finds. The
+thresholds are chosen on validation.
 """
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
+import torch
 from predictions import ImagePrediction, Writer
 
 import defectkit
@@ -26,7 +30,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", required=True, help="approach or configuration")
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--setting", help="a setting that needs no training, as NAME=VALUE")
+    parser.add_argument("--weights", type=Path, help="with --setting: the run that was trained")
     options = parser.parse_args()
+    if options.setting:
+        epochs = change_setting(options.weights, options.setting, options.data, options.run)
+    else:
+        epochs = train(options)
+    write_predictions(options.run, options.data, options.out, epochs=epochs)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train and return after how many epochs it ended."""
     by_approach = options.name in get_args(ApproachName)
     summary = defectkit.train(
         approach=options.name if by_approach else None,
@@ -37,7 +52,39 @@ def main() -> None:
         device="cpu",
         seed=options.seed,
     )
-    write_predictions(summary.run, options.data, options.out, epochs=summary.epochs)
+    return summary.epochs
+
+
+def change_setting(trained: Path, setting: str, data: Path, out: Path) -> int:
+    """Copy a run, with a setting changed and the thresholds that validation then chooses.
+
+    Returns:
+        The epochs of the run.
+    """
+    # Earlier commits, which are trained here too, lack some of these.
+    from defectkit.config import load_config
+    from defectkit.deployment.best_model import describe_dataset, load_kept_weights, save_best_model
+    from defectkit.files import read_json
+    from defectkit.training.job import make_job
+    from defectkit.training.validator import Validator
+
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(trained, out, ignore=shutil.ignore_patterns("evaluation"))
+    dataset = Dataset.load(data)
+    job = make_job(dataset, load_config(trained / "config.yaml", settings=[setting]))
+    load_kept_weights(out, job.network)
+    job.network.eval()
+    validation = Validator(job, network=job.network, device=torch.device("cpu")).at_the_end()
+    save_best_model(
+        out,
+        job.approach,
+        job.network,
+        validation,
+        epoch=read_json(trained / "model" / "model.json")["epoch"],
+        identity=read_json(trained / "run.json")["identity"],
+        dataset_facts=describe_dataset(dataset),
+    )
+    return int(pd.read_csv(trained / "history.csv")["epoch"].max())
 
 
 def write_predictions(run: Path, data: Path, out: Path, *, epochs: int) -> None:
