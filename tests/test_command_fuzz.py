@@ -19,7 +19,7 @@ if sys.platform != "win32":
     from forked_command import Kill, Outcome, call_forked
     from fuzz_calls import Call, command_arguments
     from fuzz_oracle import State, judge_files, judge_results
-    from fuzz_place import snapshot
+    from fuzz_place import HALVES, snapshot
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +51,21 @@ FOUND_FAULTS = (
     ("inspect", {"model": "runs/c", "images": ["source", "lot/../source/Train"], "out": "two"}),
     ("prepare", {"source": "source/train.csv", "out": "a" * 300}),
     ("synth", {"out": "mine", "images": "2", "size": "128", "force": True}),
+    ("export", {"run": "runs/a", "out": "out"}, 426),
 )
-"""Calls in which the fuzz once found a fault, its own too: files of the user, loops, two names."""
+"""Calls in which the fuzz once found a fault, its own too: files of the user, loops, two names.
+
+The last number, if there is one, is of the bytes that a file may have: a full disk.
+"""
 
 
 @pytest.mark.check(62)
 def test_calls_that_once_found_a_fault(fuzz, case, tally):
-    for command, values in FOUND_FAULTS:
+    for command, values, *size in FOUND_FAULTS:
         with tally.case(values):
-            arguments = command_arguments(command, values, Random(0))
-            _, problems, _ = fuzz.judge(
-                Call(command, values, arguments), State(dict(fuzz.place.owners))
-            )
+            call = Call(command, values, command_arguments(command, values, Random(0)))
+            call = replace(call, max_file_bytes=size[0] if size else None)
+            _, problems, _ = fuzz.judge(call, State(dict(fuzz.place.owners)))
             assert problems == []
 
 
@@ -126,6 +129,7 @@ def test_the_oracle_accepts_what_is_true(fuzz, case):
     assert told(fuzz, Call("prepare", {"source": "source/train.csv"}, ())) == ""
     assert told(fuzz, Call("compare", {"runs": ["runs/a", "runs/b"]}, ())) == ""
     assert told(fuzz, Call("evaluate", {"run": "runs/a"}, ())) == ""
+    assert told(fuzz, Call("export", {"run": "runs/a"}, ())) == ""
 
 
 @pytest.mark.parametrize(
@@ -171,6 +175,19 @@ def test_the_oracle_knows_the_verdicts(fuzz, case, old, new, wrong):
     assert wrong in told(
         fuzz, Call("inspect", INSPECT, ()), change=lambda: edit(findings, old, new)
     )
+
+
+def test_the_oracle_knows_what_shards_are_together(fuzz, case):
+    def merge(*, old: str, new: str) -> None:
+        for name in ("findings.csv", "errors.csv"):
+            shutil.copy(case / "inspection" / name, case / HALVES / name)
+        edit(case / HALVES / "findings.csv", old, new)
+
+    call = Call("merge", {"folder": HALVES}, ())
+    same = told(fuzz, call, change=lambda: merge(old="image_id", new="image_id"))
+    other = told(fuzz, call, change=lambda: merge(old=",defective,", new=",good,"))
+    assert same == ""
+    assert "halves/findings.csv is not what one process writes" in other
 
 
 def test_the_oracle_knows_masks_and_scores(fuzz, case):

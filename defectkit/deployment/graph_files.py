@@ -10,7 +10,7 @@ import math
 import tempfile
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from defectkit.deployment.engines import FILES, import_openvino, openvino_core
-from defectkit.files import read_limited
+from defectkit.files import output_error, read_limited
 from defectkit.models.model_folder import MAX_WEIGHT_BYTES
 from defectkit.optional_packages import needed_package
 
@@ -89,15 +89,35 @@ def read_in_openvino(content: bytes) -> Any:
 
 
 def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
-    """Return the content of an OpenVINO model's files; metadata become its ``model_info``."""
+    """Return the content of an OpenVINO model's files; metadata become its ``model_info``.
+
+    Raises:
+        DiskFullError: there is no space for them in the folder of temporary files.
+    """
     for key, value in metadata.items():
         model.set_rt_info(value, ["model_info", key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        import_openvino("export").save_model(model, path, compress_to_fp16=False)
-        return {
-            name: read_limited(path.with_name(name), MAX_WEIGHT_BYTES) for name in FILES["openvino"]
-        }
+        paths = {name: path.with_name(name) for name in FILES["openvino"]}
+        try:
+            import_openvino("export").save_model(model, path, compress_to_fp16=False)
+        except RuntimeError:
+            _write_on(paths.values())
+            raise
+        return {name: read_limited(one, MAX_WEIGHT_BYTES) for name, one in paths.items()}
+
+
+def _write_on(paths: Iterable[Path]) -> None:
+    """Raise the error of the system, if there is one, that keeps files from growing.
+
+    OpenVINO says no more than "iostream error".
+    """
+    for path in paths:
+        try:
+            with path.open("ab") as file:
+                file.write(bytes(2**20))
+        except OSError as error:
+            raise output_error(path, error) from error
 
 
 def keep_first_in_full(content: bytes) -> bytes:

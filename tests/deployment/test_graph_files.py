@@ -1,4 +1,5 @@
 import logging
+import sys
 import warnings
 
 import numpy as np
@@ -15,7 +16,7 @@ from defectkit.deployment.graph_files import (
     read_in_openvino,
     trace_to_onnx,
 )
-from defectkit.errors import MissingPackageError
+from defectkit.errors import DiskFullError, MissingPackageError
 
 RNG = np.random.default_rng(0)
 
@@ -53,6 +54,26 @@ def test_weights_of_openvino_files_keep_their_32_bits():
     files = openvino_files(read_in_openvino(content), {"labels": "a"})
     assert np.float32(1.0000001).tobytes() in files["model.bin"]
     assert b'labels value="a"' in files["model.xml"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limits on file sizes")
+@pytest.mark.parametrize("size", [0, 100, 10_000])
+@pytest.mark.check(12)
+def test_no_space_for_openvino_files_is_said_as_that(size):
+    from full_disk import files_of_at_most
+
+    class Weighted(Halves):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.Parameter(torch.rand(97, 130))
+
+        def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"score_map": super().forward(images)["score_map"][..., :1, :1] * self.weights}
+
+    model = read_in_openvino(onnx_bytes(trace_to_onnx(Weighted(), channels=1), {}))
+    with files_of_at_most(size), pytest.raises(DiskFullError, match=r"model\.\w+: File too large"):
+        openvino_files(model, {})
+    assert len(openvino_files(model, {})["model.bin"]) > 50_000
 
 
 class Chain(nn.Module):

@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 from forked_command import Kill
-from fuzz_place import RUNS, TINY, Place
+from fuzz_place import EXPORTED, HALVES, RUNS, TINY, Place
 
 from defectkit.command_line import OPTION_NAMES
 from defectkit.config import reference
@@ -22,6 +22,8 @@ from defectkit.pipelines import (
     compare,
     convert,
     evaluate,
+    export,
+    merge,
     plan,
     prepare,
     suspects,
@@ -40,17 +42,20 @@ PIPELINES = {
     "suspects": suspects.run,
     "synth": synth.run,
     "labels convert": convert.run,
+    "merge": merge.run,
+    "export": export.run,
 }
 OUTPUTS = {
     "prepare": "dataset", "train": "run", "inspect": "inspection", "compare": "comparison",
     "suspects": "suspects", "synth": "drawn", "labels convert": "labels.out",
+    "export": "exported",
 }  # fmt: skip
 """Where a command writes where nothing else is named, or the name of a new folder for it."""
 CONFIG_COMMANDS = ("configs show", "configs copy")
 DECK = (
     "inspect", "prepare", "train", "evaluate", "inspect", "compare", "suspects", "prepare", "synth",
     "inspect", "labels convert", "prepare", "train", "configs copy", "inspect", "evaluate",
-    "compare", "prepare", "configs show", "plan",
+    "compare", "prepare", "configs show", "plan", "merge", "export", "merge",
 )  # fmt: skip
 """The commands of the first calls of the cases, in turn."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -193,7 +198,7 @@ class _Draw:
             own = OUTPUTS[self.command]
             usual = {
                 "prepare": ["dataset2"], "train": ["runs/new"], "labels convert": ["new/masks"],
-                "suspects": ["runs/b/suspects"],
+                "suspects": ["runs/b/suspects"], "export": ["runs/b/exported"],
             }.get(self.command, [])  # fmt: skip
             others = ["mine"] * 4 + ["source", "photos", "lot", "runs/a", "dataset", "inspection"]
             pools = ([f"new/{own}", "out"], [own, *usual], others, self.made or ["out"])
@@ -213,8 +218,10 @@ class _Draw:
             case "images":
                 single = ["lot/part-01.png", "other", "source", "photos/sub", "odd"]
                 return ["photos"] * 6 + ["lot"] * 3 + single
-            case "model" | "run" | "runs":
-                return [*RUNS, *RUNS, "runs/a/model"]
+            case "model" | "run" | "runs" | "first":
+                return [*RUNS, *RUNS, "runs/a/model", EXPORTED]
+            case "folder":
+                return [*[HALVES] * 4, "inspection", "runs/a/evaluation/test", "runs/a"]
             case "data" | "dataset":
                 return ["dataset", "dataset", "dataset2"]
             case "relabel":
@@ -303,6 +310,11 @@ def writes_to(call: Call, case: Path) -> dict[str, list[Path]]:
             }
         case "suspects":
             return {"suspects": out or [case / values.get("run", "") / "suspects"]}
+        case "export":
+            return {"export": out or [case / values.get("run", "") / "exported"]}
+        case "merge":
+            folder = [case / values.get("folder", "")]
+            return {"merge": folder, "inspect": folder, "evaluate": folder}
         case _ if call.command in OUTPUTS:
             return {call.command: out or [case / OUTPUTS[call.command]]}
         case _:

@@ -13,7 +13,7 @@ from typing import Any
 from file_hashes import hashes_of
 from forked_command import Outcome
 from fuzz_calls import PIPELINES, Call, writes_to
-from fuzz_place import COUNT, RUNS, Entry, Place
+from fuzz_place import COUNT, EXPORTED, HALVES, RUNS, Entry, Place
 from PIL import Image
 
 from defectkit.csv_cells import read_cell, write_cell
@@ -24,7 +24,7 @@ from defectkit.files import TEMP_MARK, read_csv, sha256_file
 from defectkit.shards import Shard
 
 COMMON = {0, 2, 5, 6}
-EXTRA = {"inspect": {1}, "train": {3, 4}}
+EXTRA = {"inspect": {1}, "train": {3, 4}, "merge": {1}}
 """Further exit statuses of a command."""
 SIGNALED = {2: {INTERRUPTED}, 15: {TERMINATED}, 9: {-9}}
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -47,13 +47,15 @@ class State:
     """What is known of the case so far.
 
     ``owners`` are the commands that wrote the files; ``plain`` are the datasets whose masks must be
-    the true ones, ``models`` the runs whose verdicts must be the known ones.
+    the true ones, ``models`` the runs and exports whose verdicts must be the known ones. ``halves``
+    tells whether the shards of ``HALVES`` are those that were there at first.
     """
 
     owners: dict[str, str]
     damaged: list[str] = field(default_factory=list)
     plain: set[str] = field(default_factory=lambda: {"dataset", "dataset2"})
-    models: set[str] = field(default_factory=lambda: set(RUNS))
+    models: set[str] = field(default_factory=lambda: {*RUNS, EXPORTED})
+    halves: bool = True
 
 
 def judge_files(
@@ -116,6 +118,7 @@ def judge_results(
     truths = {
         "prepare": _dataset, "inspect": _inspection, "evaluate": _evaluation, "train": _run,
         "compare": _comparison, "suspects": _suspects, "synth": _drawn, "labels convert": _labels,
+        "merge": _merged, "export": _export,
     }  # fmt: skip
     found = list(_parsed(changed))
     judge = truths.get(call.command)
@@ -227,6 +230,7 @@ def _run(call: Call, status: int, state: State, place: Place) -> list[str]:
 
 def _inspection(call: Call, status: int, state: State, place: Place) -> Iterator[str]:
     out = Path(call.values.get("out") or "inspection")
+    state.halves &= os.path.normpath(out) != HALVES
     if status not in (0, 1):
         return
     shard = Shard.parse(call.values["shard"]) if "shard" in call.values else None
@@ -338,6 +342,26 @@ def _drawn(call: Call, status: int, state: State, place: Place) -> list[str]:
         for row in read_csv(out / "train.csv"):
             with Image.open(out / "Train" / row["ImageId"]) as image:
                 image.load()
+    return []
+
+
+def _merged(call: Call, status: int, state: State, place: Place) -> Iterator[str]:
+    folder = os.path.normpath(call.values["folder"])
+    if status != 0 or folder != HALVES or not state.halves:
+        return
+    for name in ("findings.csv", "errors.csv"):
+        if Path(folder, name).read_bytes() != (place.base / "inspection" / name).read_bytes():
+            yield f"{folder}/{name} is not what one process writes"
+
+
+def _export(call: Call, status: int, state: State, place: Place) -> list[str]:
+    from defectkit import load
+
+    out = os.path.normpath(call.values.get("out") or Path(call.values["run"], "exported"))
+    if status != 2:
+        state.models.discard(out)
+    if status == 0:
+        load(out)
     return []
 
 

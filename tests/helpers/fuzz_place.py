@@ -42,6 +42,10 @@ HOSTILE_NAMES = (
     "#2", "good-0.png#2", "..x", "%s%n", "tab\tname", "nul\u0001",
 )  # fmt: skip
 
+EXPORTED = "runs/a/exported"
+HALVES = "halves"
+"""Where ``inspect runs/a lot`` is, by two shards that were not merged."""
+
 Run = Callable[..., None]
 
 
@@ -111,15 +115,14 @@ def build_place(place: Place, run: Run) -> None:
         before |= _own(place, "train", before)
         run("evaluate", out)
         before |= _own(place, "evaluate", before)
-        run("inspect", out, "lot", "other/Train", "--out", "known")
-        shas = {one.as_posix(): sha256_file(case / one) for one in _images(case, "lot", "other")}
-        place.verdicts[out] = {
-            shas[_given(row["image_id"], case)]: (row["verdict"], row["score"])
-            for row in read_csv(case / "known" / "findings.csv")
-        }
+        _know_verdicts(place, out, run)
         place.results[out] = read_csv(case / out / "evaluation" / "test" / "images.csv")
-        remove(case / "known")
+    run("export", "runs/a")
+    before |= _own(place, "export", before)
+    _know_verdicts(place, EXPORTED, run)
     run("inspect", "runs/a", "lot", "--out", "inspection")
+    for shard in ("1/2", "2/2"):
+        run("inspect", "runs/a", "lot", "--out", HALVES, "--shard", shard)
     before |= _own(place, "inspect", before)
     run("compare", "runs/a", "runs/b")
     before |= _own(place, "compare", before)
@@ -131,6 +134,18 @@ def build_place(place: Place, run: Run) -> None:
     run("labels", "convert", "dataset", "--to", "masks", "--out", "masks")
     _own(place, "labels convert", before)
     case.rename(place.base)
+
+
+def _know_verdicts(place: Place, model: str, run: Run) -> None:
+    """Keep what a model says of the images of both sources."""
+    case = place.case
+    run("inspect", model, "lot", "other/Train", "--out", "known")
+    shas = {one.as_posix(): sha256_file(case / one) for one in _images(case, "lot", "other")}
+    place.verdicts[model] = {
+        shas[_given(row["image_id"], case)]: (row["verdict"], row["score"])
+        for row in read_csv(case / "known" / "findings.csv")
+    }
+    remove(case / "known")
 
 
 def _own(place: Place, command: str, before: set[str]) -> set[str]:
