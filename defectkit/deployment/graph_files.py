@@ -101,16 +101,19 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
         paths = {name: path.with_name(name) for name in FILES["openvino"]}
         try:
             import_openvino("export").save_model(model, path, compress_to_fp16=False)
-        except RuntimeError:
-            _write_on(paths.values())
-            raise
-        return {name: read_limited(one, MAX_WEIGHT_BYTES) for name, one in paths.items()}
+            return {name: read_limited(one, MAX_WEIGHT_BYTES) for name, one in paths.items()}
+        finally:
+            # Without space, OpenVINO says "iostream error", or before 2026.2 nothing at all
+            # (https://github.com/openvinotoolkit/openvino/issues/23190).
+            _require_space(paths.values())
 
 
-def _write_on(paths: Iterable[Path]) -> None:
-    """Raise the error of the system, if there is one, that keeps files from growing.
+def _require_space(paths: Iterable[Path]) -> None:
+    """Write beyond the ends of files, which no one needs any more.
 
-    OpenVINO says no more than "iostream error".
+    Raises:
+        DiskFullError: there is no space for that.
+        OutputError: they cannot be written for another reason.
     """
     for path in paths:
         try:
