@@ -126,9 +126,9 @@ def read_shards(out: Path) -> list[WrittenShard]:
     }
     if not folders:
         raise ConfigError(
-            f"there are no shards in {out / SHARDS}. Were they merged already, the results are in "
-            f"{out}. Else name the folder for the whole results, as the command with --shard told "
-            "at its end."
+            f"there are no shards in {out / SHARDS}. If they are merged already, the results are "
+            f"in {out}. Else name the folder for the whole results, as the command with --shard "
+            "told at its end."
         )
     counts = sorted({shard.count for shard in folders})
     if len(counts) > 1:

@@ -64,7 +64,7 @@ def test_all_shards_are_read_in_their_order(tmp_path):
 
 
 def test_what_cannot_be_merged_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(ConfigError, match=r"no shards in .*shards\. Were they merged already"):
+    with pytest.raises(ConfigError, match=r"no shards in .*shards\. If they are merged already"):
         read_shards(tmp_path)
     write(tmp_path, 2, 4)
     with pytest.raises(ConfigError, match=r"of 4 shards .*: 1/4, 3/4, 4/4\. .*--shard 1/4, and so"):

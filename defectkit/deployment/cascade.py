@@ -124,7 +124,7 @@ class Cascade(LoadedModel):
 
     def _find_ready(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[Finding]:
         with as_part(0.0, SHARE_OF_LOOK):
-            looks = self.first.looks(images, scopes)
+            looks = self.first.look_all(images, scopes)
         rest = [index for index, score in enumerate(looks) if score >= self.cut]
         with as_part(SHARE_OF_LOOK, 1.0):
             found = self.full._find_ready(

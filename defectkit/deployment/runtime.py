@@ -158,9 +158,9 @@ class ExportedModel(LoadedModel):
             ImageError, ModelError, NotFiniteError: as ``find``.
         """
         with self._computing():
-            return self.looks([read_given(image, self.channels, self.pixels)], [scope])[0]
+            return self.look_all([read_given(image, self.channels, self.pixels)], [scope])[0]
 
-    def looks(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[float]:
+    def look_all(self, images: Sequence[Image], scopes: Sequence[Scope]) -> list[float]:
         """Return the scores of images (H, W, C) uint8 as the network takes them, as ``look``."""
         return score_images(self._score, images, tuning=self.chosen, scopes=scopes)
 

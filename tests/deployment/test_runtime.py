@@ -116,7 +116,7 @@ def test_a_look_gives_the_score_of_the_finding(tmp_path, logit, tile):
     scopes = [Scope(), Scope(ignored=ignored)]
     expected = [model.find(image, scope).score for scope in scopes]
     assert [model.look(image, scope) for scope in scopes] == expected
-    assert model.looks([image, image], scopes) == expected
+    assert model.look_all([image, image], scopes) == expected
     assert len(set(expected)) == 2
 
 
