@@ -23,6 +23,7 @@ ADOPTED = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/presets.md": "benchmarks/presets.md",
     "benchmarks/quality.md": "benchmarks/quality.md",
     "benchmarks/results.md": "benchmarks/results.md",
     "tests/scorecard/scorecard.md": "explanation/scorecard.md",

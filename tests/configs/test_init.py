@@ -3,9 +3,7 @@ import re
 import pytest
 
 from defectkit import configs
-from defectkit.config import (
-    load_config,
-)
+from defectkit.config import Config, load_config
 from defectkit.errors import ConfigError
 
 
@@ -16,6 +14,25 @@ def test_shipped_configurations_load_and_say_what_they_are(name):
     assert re.fullmatch(r"# \S.{15,}", first)
     assert configs.summaries()[name] == first[2:]
     load_config(path)
+
+
+def test_presets_differ_in_what_their_names_say():
+    preset = {name: load_config(configs.path_of(name)) for name in ("fast", "balanced", "accurate")}
+    assert preset["balanced"] == Config()
+    assert differences(preset["fast"]) == {"model.input_reduction": 2}
+    assert differences(preset["accurate"]) == {"infer.flip": True}
+
+
+def differences(config: Config) -> dict[str, object]:
+    """The settings that are not the default ones."""
+    default = Config().model_dump()
+    return {
+        f"{section}.{name}": value
+        for section, values in config.model_dump().items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+        if value != default[section][name]
+    }
 
 
 def test_segnet_follows_its_source():

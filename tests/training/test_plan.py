@@ -207,7 +207,7 @@ def test_the_default_is_told_beside_the_value():
 @pytest.mark.parametrize("name", configs.names())
 def test_shipped_networks_of_papers_are_not_planned(name):
     config = load_config(configs.path_of(name))
-    defaults = name in ("unet", "fast", "yolo_grid")
+    defaults = name in ("unet", "fast", "balanced", "accurate", "yolo_grid")
     assert config.plan == (defaults or config.approach in ("patch", "novelty"))
     assert bool(make_plan(facts_like(), config).settings) == defaults
 
