@@ -120,7 +120,8 @@ def export_model(
     if kind == "openvino":
         read = read_in_openvino(files["model.onnx"])
         if precision == "int8":
-            read = quantize(read, show(parts, "converting to 8 bits"))
+            shown = show(parts, "converting to 8 bits")
+            read = quantize(read, shown, keep_first=not looks)
         files = openvino_files(read, metadata)
         if precision == "bf16":
             files["model.xml"] = keep_first_in_full(files["model.xml"])

@@ -10,7 +10,7 @@ import math
 import tempfile
 import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import accumulate
@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from defectkit.deployment.engines import FILES, import_openvino, openvino_core
-from defectkit.files import output_error, read_limited
+from defectkit.files import read_limited, write_bytes
 from defectkit.models.model_folder import MAX_WEIGHT_BYTES
 from defectkit.optional_packages import needed_package
 
@@ -30,9 +30,9 @@ EXAMPLE_SIZE = (2, 97, 130)
 """Number, height and width of the images that a graph is traced with: none of them is special."""
 AXES = ("batch", "height", "width")
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-NOT_COMPUTED = ("Const", "Parameter", "Result")
+NOT_COMPUTED = ("Const", "Constant", "Parameter", "Result")
 FULL_SHARE = 0.2
-"""Share of the convolutions, the first ones, that a model in bf16 computes in 32 bits: what these
+"""Share of the convolutions, the first ones, that keep 32 bits where others have fewer: what these
 round, all others enlarge."""
 
 
@@ -93,34 +93,33 @@ def openvino_files(model: Any, metadata: Mapping[str, str]) -> dict[str, bytes]:
 
     Raises:
         DiskFullError: there is no space for them in the folder of temporary files.
+        OutputError: that folder cannot be written for another reason.
     """
     for key, value in metadata.items():
         model.set_rt_info(value, ["model_info", key])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        paths = {name: path.with_name(name) for name in FILES["openvino"]}
         try:
             import_openvino("export").save_model(model, path, compress_to_fp16=False)
-            return {name: read_limited(one, MAX_WEIGHT_BYTES) for name, one in paths.items()}
+            return {
+                name: read_limited(path.with_name(name), MAX_WEIGHT_BYTES)
+                for name in FILES["openvino"]
+            }
         finally:
             # Without space, OpenVINO says "iostream error", or before 2026.2 nothing at all
-            # (https://github.com/openvinotoolkit/openvino/issues/23190).
-            _require_space(paths.values())
+            # (https://github.com/openvinotoolkit/openvino/issues/23190): this says it.
+            write_bytes(path, bytes(2**20))
 
 
-def _require_space(paths: Iterable[Path]) -> None:
-    """Write beyond the ends of files, which no one needs any more.
+def first_convolutions(kinds: Sequence[str | None]) -> int:
+    """Return how many operations there are up to the last convolution that keeps 32 bits.
 
-    Raises:
-        DiskFullError: there is no space for that.
-        OutputError: they cannot be written for another reason.
+    Args:
+        kinds: those of the operations of a model, in the order in which they are computed.
     """
-    for path in paths:
-        try:
-            with path.open("ab") as file:
-                file.write(bytes(2**20))
-        except OSError as error:
-            raise output_error(path, error) from error
+    counts = list(accumulate(kind in CONVOLUTIONS for kind in kinds))
+    kept = math.ceil(FULL_SHARE * counts[-1]) if counts else 0
+    return next((place for place, count in enumerate(counts) if count > kept), len(counts))
 
 
 def keep_first_in_full(content: bytes) -> bytes:
@@ -131,11 +130,8 @@ def keep_first_in_full(content: bytes) -> bytes:
     """
     model = ElementTree.fromstring(content)  # noqa: S314  (OpenVINO wrote it a moment ago)
     layers = [one for one in model.iterfind("layers/layer") if one.get("type") not in NOT_COMPUTED]
-    kinds = [one.get("type") in CONVOLUTIONS for one in layers]
-    first = math.ceil(FULL_SHARE * sum(kinds))
-    for layer, convolutions in zip(layers, accumulate(kinds), strict=True):
-        if convolutions > first:
-            break
+    kept = first_convolutions([one.get("type") for one in layers])
+    for layer in layers[:kept]:
         info = layer.find("rt_info")
         if info is None:
             info = ElementTree.Element("rt_info")

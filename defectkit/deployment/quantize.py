@@ -13,12 +13,15 @@ from defectkit.approaches.passes import Passes
 from defectkit.approaches.whole_images import Scored
 from defectkit.arrays import Image, ImageBatch
 from defectkit.deployment.engines import TELEMETRY
+from defectkit.deployment.graph_files import NOT_COMPUTED, first_convolutions
 from defectkit.optional_packages import needed_package, without_package
 
 MAX_PARTS = 128
 """Max. number of images, or tiles of large ones, that a model is calibrated on."""
 IN_FULL = ("AvgPool", "ReduceMax", "Log", "Sigmoid", "Softmax", "Exp")
-"""What stays in 32 bits: it takes no time, and decides about scores."""
+"""Kinds of operations that stay in 32 bits wherever they are: they take no time."""
+LAYERS = ("Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul")
+"""Kinds of operations that have weights. What follows the last ones stays in 32 bits too."""
 
 
 def choose_parts(images: Iterator[Image], passes: Passes) -> list[ImageBatch]:
@@ -40,8 +43,13 @@ def choose_parts(images: Iterator[Image], passes: Passes) -> list[ImageBatch]:
     return parts
 
 
-def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
+def quantize(model: Any, parts: Sequence[ImageBatch], *, keep_first: bool = False) -> Any:
     """Return an OpenVINO model with weights and activations of 8 bits where that is faster.
+
+    Args:
+        model: the model in 32 bits.
+        parts: what it is calibrated on.
+        keep_first: whether the first convolutions keep 32 bits, as in bf16.
 
     Raises:
         MissingPackageError: nncf is not installed.
@@ -59,8 +67,38 @@ def quantize(model: Any, parts: Sequence[ImageBatch]) -> Any:
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 overflow_fix=nncf.OverflowFix.ENABLE
             ),
-            ignored_scope=nncf.IgnoredScope(types=list(IN_FULL), validate=False),
+            ignored_scope=nncf.IgnoredScope(
+                types=list(IN_FULL),
+                names=[*_after_all_layers(model), *(_first_layers(model) if keep_first else [])],
+                validate=False,
+            ),
         )
+
+
+def _after_all_layers(model: Any) -> list[str]:
+    """Return the names of the operations that make scores of what the last layers give.
+
+    In 8 bits they would end at the largest score of most calibration images: a clear defect would
+    be no clearer than a doubtful one.
+    """
+    feeds_layer: dict[str, bool] = {}
+    for one in reversed(model.get_ordered_ops()):
+        next_ones = [to.get_node() for out in one.outputs() for to in out.get_target_inputs()]
+        feeds_layer[one.get_friendly_name()] = any(
+            to.get_type_name() in LAYERS or feeds_layer[to.get_friendly_name()] for to in next_ones
+        )
+    return [
+        one.get_friendly_name()
+        for one in model.get_ordered_ops()
+        if one.get_type_name() not in LAYERS and not feeds_layer[one.get_friendly_name()]
+    ]
+
+
+def _first_layers(model: Any) -> list[str]:
+    """Return the names of the first convolutions, and of what comes between them."""
+    operations = [one for one in model.get_ordered_ops() if one.get_type_name() not in NOT_COMPUTED]
+    kept = first_convolutions([one.get_type_name() for one in operations])
+    return [one.get_friendly_name() for one in operations[:kept]]
 
 
 @contextmanager
