@@ -248,7 +248,7 @@ def test_the_image_score_of_the_graph_is_that_of_the_finding(model, images):
 
 @pytest.mark.check(21)
 def test_a_first_look_is_that_of_the_coarse_network(monkeypatch):
-    monkeypatch.setattr(export_module, "quantize", lambda model, _: model)
+    monkeypatch.setattr(export_module, "quantize", lambda model, _, **__: model)
     model = untrained_model("model.encoder=resnet18", "infer.margin=32", factor=2.0)
     images = [RNG.integers(0, 256, (64, 96, model.channels), np.uint8) for _ in range(5)]
     first = export_model(

@@ -141,7 +141,7 @@ def test_the_command_line(fast, cli, run_folder, tmp_path):
 def test_a_run_is_its_own_first_model_in_8_bits(run_folder, dataset_folder, tmp_path, monkeypatch):
     # A network that has learned as little as this one ranks no image as it did, neither in 8 bits
     # nor from a part of its decoder.
-    monkeypatch.setattr(export_module, "quantize", lambda model, _: model)
+    monkeypatch.setattr(export_module, "quantize", lambda model, _, **__: model)
     monkeypatch.setattr(export_module, "coarse_graph", lambda graph, _: graph)
     console = Console(file=io.StringIO(), width=500)
     out = defectkit.export(run_folder, first=run_folder, out=tmp_path / "line", console=console).out
@@ -172,7 +172,7 @@ def test_int8_is_calibrated_on_training_images_and_kept_if_no_verdict_flips(
     fast, run_folder, dataset_folder, tmp_path, monkeypatch
 ):
     seen = []
-    monkeypatch.setattr(export_module, "quantize", lambda _, parts: seen.extend(parts))
+    monkeypatch.setattr(export_module, "quantize", lambda _, parts, **__: seen.extend(parts))
     out = tmp_path / "line"
     defectkit.export(run_folder, precision="int8", out=out, console=QUIET)
     assert ExportedModel.load(out).exported.precision == "int8"
@@ -188,7 +188,7 @@ def test_an_int8_that_flips_a_verdict_is_not_kept(
     trained = defectkit.load(run_folder, device="cpu")
     paths = [record.path for record in Dataset.load(dataset_folder).split("val")]
     largest = max(trained.find(path).score for path in paths)
-    monkeypatch.setattr(export_module, "quantize", lambda *_: None)
+    monkeypatch.setattr(export_module, "quantize", lambda *_, **__: None)
     load = export_module.load_engine
     # So little that only a verdict tells: the threshold lies at the largest score.
     model = replace(trained, thresholds=replace(trained.thresholds, low=largest, high=largest))
