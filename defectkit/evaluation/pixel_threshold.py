@@ -45,15 +45,14 @@ def best_threshold(
     return float(np.float32((above_lower + upper) / 2)), float(dice[chosen])
 
 
-def dice_by_coarse_level(positive: Int64Array, everywhere: Int64Array) -> Float64Array:
+def dice_by_coarse_level(true_levels: Int64Array, everywhere: Int64Array) -> Float64Array:
     """Return the Dice of an image whose pixels are found from each coarse level on, (C,).
 
     Args:
-        positive: the true pixels by level, (L,).
+        true_levels: the levels of the true pixels, one or more, (P,).
         everywhere: all pixels by level, (L,).
     """
-    hits, marked = (
-        counts_from_above(counts.reshape(-1, 1 << COARSE_BITS).sum(axis=1))
-        for counts in (positive, everywhere)
-    )
+    all_counts = everywhere.reshape(-1, 1 << COARSE_BITS).sum(axis=1)
+    true_counts = np.bincount(true_levels >> COARSE_BITS, minlength=len(all_counts))
+    hits, marked = map(counts_from_above, (true_counts, all_counts))
     return np.asarray(2 * hits / (marked + hits[0]))

@@ -9,11 +9,16 @@ def levels(scores):
     return np.bincount(levels_of(np.asarray(scores, np.float32)), minlength=LEVELS)
 
 
+def dice_of(true, good):
+    true_levels = levels_of(np.asarray(true, np.float32)).astype(np.int64)
+    return dice_by_coarse_level(true_levels, levels(true + good))
+
+
 def choose(images):
     """Images are pairs of the scores of true pixels and of the others."""
     counts = [(levels(true), levels(good)) for true, good in images]
     positive, negative = (sum(part) for part in zip(*counts, strict=True))
-    image_dice = sum(dice_by_coarse_level(true, true + good) for true, good in counts if true.any())
+    image_dice = sum(dice_of(true, good) for true, good in images if true)
     return best_threshold(positive, negative, image_dice)
 
 
@@ -37,7 +42,7 @@ def test_small_defects_do_not_decide_alone():
 
 def test_the_dice_of_an_image_is_that_of_its_pixels_from_each_level_on():
     true, good = [0.9, 0.9, 0.3], [0.3, 0.1, 0.01]
-    dice = dice_by_coarse_level(levels(true), levels(true + good))
+    dice = dice_of(true, good)
     for score, expected in ((0.9, 4 / 5), (0.3, 6 / 7), (0.1, 6 / 8), (0.01, 6 / 9)):
         level = levels_of(np.array([score], np.float32))[0] >> COARSE_BITS
         assert dice[level] == pytest.approx(expected)
