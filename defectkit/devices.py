@@ -1,6 +1,7 @@
 """The device to compute on, and what depends on it."""
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Literal, get_args
 
 from defectkit.errors import ConfigError
@@ -45,7 +46,7 @@ def describe_device(device: "torch.device") -> str:
 def autocast_dtype(
     amp: Literal["auto", "off", "bf16", "fp16"], device: "torch.device"
 ) -> "torch.dtype | None":
-    """Return the reduced precision for ``train.amp`` on a device, None for full precision."""
+    """Return the precision on a device that ``train.amp`` or ``infer.amp`` names; None: full."""
     import torch
 
     if amp == "auto":
@@ -55,6 +56,15 @@ def autocast_dtype(
             return None
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+
+
+def computing_in(
+    dtype: "torch.dtype | None", device: "torch.device"
+) -> AbstractContextManager[object]:
+    """Compute most layers in ``dtype``, as ``torch.autocast`` does; None changes nothing."""
+    import torch
+
+    return torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
 
 
 def _multiplies_bfloat16() -> bool:

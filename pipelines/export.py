@@ -102,7 +102,8 @@ def run(
     if precision != "f32" and format != "openvino":
         raise ConfigError(f"precision {precision} needs OpenVINO. Use --format openvino.")
     run = Path(run)
-    trained = TrainedModel.load(run, device="cpu")
+    chosen_with = TrainedModel.load(run, device="cpu")
+    trained = chosen_with.in_32_bits()
     dataset = load_dataset_of_run(run, trained, Path(data) if data else None)
     quick = None if first is None else _load_first(Path(first), trained)
     choice = CutChoice(thresholds=trained.thresholds)
@@ -133,6 +134,8 @@ def run(
             export = export.with_first(looking, entry)
         export.write(results.folder)
     _tell(console, parity, entry, out)
+    if trained is not chosen_with:
+        _tell_of_amp(chosen_with, console, out)
     return ExportSummary(out=out, parity=parity.table())
 
 
@@ -146,6 +149,18 @@ def _tell(console: Console, parity: "Parity", first: "First | None", out: Path) 
         console.print(one_line(line), soft_wrap=True, highlight=False)
     if first and (warning := warn_of_first(first)):
         console.print(f"[yellow]warning:[/] {warning}", soft_wrap=True)
+
+
+def _tell_of_amp(trained: "TrainedModel", console: Console, out: Path) -> None:
+    """Print that thresholds were chosen with fewer bits than the exported model scores with."""
+    amp = trained.approach.config.infer.amp
+    console.print(
+        f"[yellow]warning:[/] the run scores images in {amp} (infer.amp), and its thresholds were "
+        "chosen for that; the exported model was compared with its network in 32 bits. Verdicts "
+        f"near a threshold may differ: see defectkit evaluate {one_line(str(out))}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _load_first(run: Path, full: "TrainedModel") -> "TrainedModel":

@@ -23,6 +23,7 @@ from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import pad_image, padded_side, resize_image
 from defectkit.data.tiles import Tile, cover_with_tiles
+from defectkit.devices import autocast_dtype, computing_in
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.detection.detector import Detections, Detector
@@ -134,7 +135,7 @@ class Box:
         resize, whole = resize_side(self.config), Tile(0, 0, width, height)
         if resize is not None:
             small = np.stack([resize_image(image, (resize, resize)) for image in batch])
-            found = _run_network(network, small)
+            found = self._run(network, small)
             return [
                 [
                     region
@@ -146,7 +147,7 @@ class Box:
         padded = partial(padded_side, stride=network.size_divisor)
         if not fits_tile((height, width), self.config.infer.tile, padded):
             return self._detect_in_tiles(network, batch)
-        found = _run_network(network, batch)
+        found = self._run(network, batch)
         return [list(detected_regions(one, self.classes, whole)) for one in found]
 
     def _detect_in_tiles(self, network: Network, batch: ImageBatch) -> list[list[Region]]:
@@ -154,9 +155,8 @@ class Box:
         detections: list[list[Region]] = [[] for _ in batch]
         for tile in cover_with_tiles(*batch.shape[1:3], size=infer.tile, overlap=infer.overlap):
             rows, columns = tile.window
-            for own, one in zip(
-                detections, _run_network(network, batch[:, rows, columns]), strict=True
-            ):
+            found = self._run(network, batch[:, rows, columns])
+            for own, one in zip(detections, found, strict=True):
                 own.extend(detected_regions(one, self.classes, tile))
         return [
             suppress_duplicates(
@@ -165,14 +165,14 @@ class Box:
             for own in detections
         ]
 
-
-def _run_network(network: Network, batch: ImageBatch) -> list[Detections]:
-    """(B, H, W, C) -> detections in each image, which is padded as the network needs it."""
-    padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
-    device = next(network.parameters()).device
-    images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
-    with torch.inference_mode():
-        return cast(list[Detections], network(images))
+    def _run(self, network: Network, batch: ImageBatch) -> list[Detections]:
+        """(B, H, W, C) -> detections in each image, which is padded as the network needs it."""
+        padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
+        device = next(network.parameters()).device
+        images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
+        dtype = autocast_dtype(self.config.infer.amp, device)
+        with torch.inference_mode(), computing_in(dtype, device):
+            return cast(list[Detections], network(images))
 
 
 def _enlarge_each(found: Detections, side: int, height: int, width: int) -> Iterator[Detections]:

@@ -16,6 +16,7 @@ from defectkit.approaches.image_mix import MAX_LOGIT, ImageMix
 from defectkit.approaches.score_maps import SCORE_WINDOW
 from defectkit.approaches.whole_images import Scored
 from defectkit.arrays import ImageBatch, ScoreMap
+from defectkit.devices import computing_in
 from defectkit.models.classification.tile_classifier import (
     TileClassifier,
     score_densely,
@@ -44,16 +45,19 @@ class SegmentGraph(nn.Module):
         margin: int,
         flip: bool,
         any_defect: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Reflect images by ``margin`` pixels; with ``flip``, score them mirrored as well.
 
-        With ``any_defect`` there is one class, which all others are.
+        With ``any_defect`` there is one class, which all others are. The network computes in
+        ``dtype``, by default in 32 bits.
         """
         super().__init__()
         self.network = network
         self.layout = layout
         self.margin = margin
         self.flip = flip
+        self.dtype = dtype
         self.probabilities = defect_probability if any_defect else class_probabilities
 
     def forward(self, images: torch.Tensor) -> GraphOutput:
@@ -77,7 +81,8 @@ class SegmentGraph(nn.Module):
             for length in (height, width)
         )
         wide = images[:, rows.to(images.device)][:, :, columns.to(images.device)]
-        outputs: SegmenterOutput = self.network(wide.permute(0, 3, 1, 2))
+        with computing_in(self.dtype, images.device):
+            outputs: SegmenterOutput = self.network(wide.permute(0, 3, 1, 2))
         first = self.margin
         logits = outputs.pixels[:, :, first : first + height, first : first + width]
         scores = self.probabilities(logits, self.layout)
@@ -115,16 +120,18 @@ class PatchGraph(nn.Module):
         stride: int,
         one_by_one: bool = False,
         any_defect: bool = False,
+        dtype: torch.dtype | None = None,
     ) -> None:
         """Score tiles at every ``stride`` pixels.
 
         That is done in dense passes where the network can do that; otherwise, or if ``one_by_one``,
         each tile is cut out and classified on its own. With ``any_defect`` there is one class,
-        which all others are.
+        which all others are. The network computes in ``dtype``, by default in 32 bits.
         """
         super().__init__()
         self.network = network
         self.stride = stride
+        self.dtype = dtype
         self.dense = network.stride is not None and not one_by_one
         self.probabilities = defect_probability if any_defect else class_probabilities
 
@@ -150,7 +157,9 @@ class PatchGraph(nn.Module):
         rows, columns = (self._seen(length).to(images.device) for length in images.shape[1:3])
         wide = images[:, rows][:, :, columns].permute(0, 3, 1, 2)
         score = score_densely if self.dense else score_one_by_one
-        return self.probabilities(score(self.network, wide, stride=self.stride), "apart")
+        with computing_in(self.dtype, images.device):
+            logits = score(self.network, wide, stride=self.stride)
+        return self.probabilities(logits, "apart")
 
     @property
     def _before(self) -> int:

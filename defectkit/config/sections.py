@@ -335,6 +335,9 @@ class InferConfig(_Section):
     what it sees elsewhere."""
     flip: bool = False
     """Whether `segment` also scores the mirrored image and takes the mean, in twice the time."""
+    amp: Literal["off", "bf16", "fp16"] = "off"
+    """Reduced precision of the network that scores images, from validation on; the thresholds are
+    chosen for it. Boxes keep 32 bits, and so do exported models. Not for `novelty`."""
     min_area: Annotated[int, Field(ge=0, le=2**28)] = 0
     """Regions with fewer pixels are left out, whatever validation chooses. It changes no image
     score, so no verdict."""
@@ -400,6 +403,11 @@ class Config(_Section):
             raise ValueError(
                 f"novelty.fuse fuses novelty with an earlier run, but the approach is "
                 f"{self.approach}. Use --approach novelty, or leave novelty.fuse out"
+            )
+        if self.infer.amp != "off" and self.approach == "novelty":
+            raise ValueError(
+                f"infer.amp is {self.infer.amp}, but novelty measures small distances, which takes "
+                "32 bits. Leave infer.amp out"
             )
         if self.novelty.fuse and self.train.folds:
             raise ValueError(

@@ -23,7 +23,7 @@ FOR_TRAINING_ALONE: dict[str, Any] = {
 
 BEFORE_ADDED: dict[str, dict[str, Any]] = {
     "loss": {"image": 0.0},
-    "infer": {"margin": 0, "flip": False},
+    "infer": {"margin": 0, "flip": False, "amp": "off"},
 }
 """What models did that lack these settings, since they are older: not the defaults of today."""
 

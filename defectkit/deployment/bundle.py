@@ -90,8 +90,9 @@ class TrainedModel(LoadedModel):
 
     @property
     def device_name(self) -> str:
-        """Where it computes, for people to read."""
-        return describe_device(self.device)
+        """Where it computes, and with which numbers if not of 32 bits, for people to read."""
+        amp = self.approach.config.infer.amp
+        return describe_device(self.device) + (f", {amp}" if amp != "off" else "")
 
     @property
     def found_classes(self) -> tuple[str, ...]:
@@ -111,6 +112,16 @@ class TrainedModel(LoadedModel):
     def with_thresholds(self, thresholds: Thresholds, info: dict[str, Any]) -> Self:
         """Return the model with other thresholds, and with the ``model.json`` that has them."""
         return replace(self, thresholds=thresholds, info=info)
+
+    def in_32_bits(self) -> Self:
+        """Return the model as one that scores images in 32 bits, whatever ``infer.amp`` says."""
+        config = self.approach.config
+        if config.infer.amp == "off":
+            return self
+        infer = config.infer.model_copy(update={"amp": "off"})
+        approach: Any = self.approach  # a dataclass, and one with a config of its own
+        config = config.model_copy(update={"infer": infer})
+        return replace(self, approach=replace(approach, config=config))
 
     def own_settings(self) -> AbstractContextManager[None]:
         """Use our settings of torch; afterwards all is as before."""

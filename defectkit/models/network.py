@@ -113,7 +113,8 @@ def require_finite(*outputs: torch.Tensor) -> None:
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise NotFiniteError(
             "the network's scores are not finite: its training has diverged. Train again with a "
-            "lower train.lr (--set) or without reduced precision (--set train.amp=off)."
+            "lower train.lr (--set) or without reduced precision (--set train.amp=off, and "
+            "infer.amp=off)."
         )
 
 

@@ -10,6 +10,7 @@ from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
 from defectkit.models.losses import class_probabilities
+from defectkit.models.network import Network
 from defectkit.models.segmentation.segmenter import SegmenterOutput
 
 RNG = np.random.default_rng(3)
@@ -130,3 +131,50 @@ def test_any_defect_is_what_all_classes_are(approach, settings):
     assert (decisions is None) == (same is None)
     if same is not None:
         np.testing.assert_allclose(same, decisions, atol=1e-5)
+
+
+def dtypes_of(network: Network) -> list[torch.dtype]:
+    """Return a list that gets the dtype of what each convolution of a network returns."""
+    dtypes: list[torch.dtype] = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _module, _inputs, out: dtypes.append(out.dtype))
+    return dtypes
+
+
+@pytest.mark.parametrize(
+    ("approach", "settings"),
+    [
+        ("segment", ("model.encoder=resnet18",)),
+        ("segment", ("model.architecture=segnet", "infer.flip=true")),
+        ("patch", ("model.encoder=resnet18",)),
+        ("patch", ("model.architecture=lenet",)),
+        ("box", ("model.architecture=localizer", "model.encoder=resnet18")),
+        ("box", ("model.architecture=faster_rcnn", "model.encoder=resnet18")),
+    ],
+)
+@pytest.mark.parametrize("amp", ["off", "bf16", "fp16"])
+def test_a_network_computes_in_the_precision_that_is_asked_for(approach, settings, amp):
+    def make(amp: str):
+        names = (f"approach={approach}", *settings, "model.weights=none", f"infer.amp={amp}")
+        return build_approach(load_config(None, names), classes=("1", "2"), channels=1)
+
+    torch.manual_seed(0)
+    network = make("off").network().eval()
+    image = RNG.integers(0, 256, (70, 90, 1), np.uint8)
+    [exact] = make("off").find(network, [image])
+    dtypes = dtypes_of(network)
+    [found] = make(amp).find(network, [image])
+    expected = {"off": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
+    assert set(dtypes) == {expected}
+    assert found.score_map.dtype == np.float32
+    assert abs(found.score - exact.score) <= (0 if amp == "off" else 0.02)
+
+
+def test_an_exported_graph_computes_in_32_bits():
+    config = load_config(None, ["infer.amp=bf16", "model.weights=none"])
+    made = build_approach(config, classes=("1",), channels=1)
+    network = made.network().eval()
+    dtypes = dtypes_of(network)
+    run_graph(made.graph(network), RNG.integers(0, 256, (1, 64, 64, 1), np.uint8), CPU)
+    assert set(dtypes) == {torch.float32}

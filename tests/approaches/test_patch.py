@@ -106,6 +106,14 @@ def test_images_of_several_sizes_keep_their_order_and_share_batches(classes, cha
     assert approach.find(network, []) == []
 
 
+def test_what_follows_the_network_keeps_32_bits():
+    image = random_image(40, 70)
+    exact, reduced = (
+        patch(f"infer.amp={amp}").find(Bright(), [image])[0].score_map for amp in ("off", "bf16")
+    )
+    np.testing.assert_array_equal(reduced, exact)  # Autocast changes nothing of this network.
+
+
 def test_neighboring_defective_tiles_become_one_region():
     image = np.full((96, 128, 1), 20, np.uint8)
     image[30:62, 40:90] = 250

@@ -33,6 +33,10 @@ from defectkit.errors import ConfigError
             ["approach=novelty", "novelty.fuse=runs/box-1", "train.folds=3"],
             r"train.folds and novelty.fuse cannot both be set: .*Train without --folds",
         ),
+        (
+            ["approach=novelty", "infer.amp=bf16"],
+            r"infer.amp is bf16, but novelty .* 32 bits. Leave infer.amp out",
+        ),
         (["augment.hflip=1.01"], r"augment.hflip: 1.01: .*less than or equal to 1"),
     ],
 )

@@ -6,12 +6,27 @@ from tiny_training import train_tiny
 
 import defectkit
 from defectkit.approaches.tuning import Tuning
-from defectkit.config import flatten_settings
+from defectkit.config import Config, flatten_settings
+from defectkit.deployment.approach_entries import BEFORE_ADDED, FOR_TRAINING_ALONE
 from defectkit.errors import ModelError
 from defectkit.files import read_json, write_json
 from defectkit.seals import add_seal
 
 IMAGE, _ = draw_image(0)
+
+FIRST_SETTINGS = {
+    *("approach", "device", "seed", "novelty.bank"),
+    *(f"box.{name}" for name in ("anchor_sizes", "anchors", "grid_stride", "loss", "loss_weight")),
+    *(f"box.{name}" for name in ("max_detections", "nms_iou", "score_threshold")),
+    *("data.crop", "data.resize", "infer.min_area", "infer.overlap", "infer.tile"),
+    *(f"loss.{name}" for name in ("bce", "classes", "cross_entropy", "dice")),
+    *(f"loss.{name}" for name in ("focal", "focal_gamma")),
+    *(f"model.{name}" for name in ("architecture", "decoder_channels", "encoder")),
+    *(f"model.{name}" for name in ("input_reduction", "upsampling", "weights")),
+    *(f"patch.{name}" for name in ("context", "min_coverage", "partial_tiles", "reduction")),
+    *(f"patch.{name}" for name in ("stride", "tile", "tiles_per_image")),
+}
+"""What every model says that inspection reads. Nothing is added here: see the test."""
 
 
 def edit(run, **changes) -> None:
@@ -82,8 +97,15 @@ def test_a_setting_of_training_that_a_later_version_adds_is_no_matter(run_copy):
         defectkit.load(run_copy, device="cpu")
 
 
+def test_of_each_setting_that_was_added_it_is_said_what_models_did_before():
+    """Else no earlier model could be loaded: add a new one to BEFORE_ADDED."""
+    read = flatten_settings(Config().model_dump(mode="json", exclude=FOR_TRAINING_ALONE))
+    added = flatten_settings(BEFORE_ADDED)
+    assert read.keys() - added.keys() == FIRST_SETTINGS
+
+
 def test_a_model_that_is_older_than_a_setting_does_what_it_did(dataset_folder, tmp_path):
-    before = {"loss.image": 0.0, "infer.margin": 0, "infer.flip": False}
+    before = {"loss.image": 0.0, "infer.margin": 0, "infer.flip": False, "infer.amp": "off"}
     settings = [f"{name}={value}" for name, value in before.items()]
     run = train_tiny(dataset_folder, tmp_path / "run", *settings, "train.epochs=1").run
     score_map = defectkit.load(run, device="cpu").find(IMAGE).score_map

@@ -42,6 +42,7 @@ def test_a_run_and_its_model_folder_load_as_the_same(run_folder):
     theirs = TrainedModel.load(run_folder / "model", device="cpu")
     assert ours.find(IMAGE).score == theirs.find(IMAGE).score
     assert ours.device == torch.device("cpu")
+    assert ours.device_name.endswith(")")
     assert not ours.network.training
     assert ours.approach.classes == ("1", "2")
 

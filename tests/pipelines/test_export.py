@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from tiny_training import train_tiny
 
 import defectkit
 from defectkit.data.dataset import Dataset
@@ -206,3 +207,15 @@ def test_an_int8_that_flips_a_verdict_is_not_kept(
     monkeypatch.setattr(export_module, "load_engine", load_lower)
     with pytest.raises(ExportError, match=r"1 of 5 verdicts flip .*--precision f32"):
         defectkit.export(run_folder, precision="int8", out=tmp_path / "line", console=QUIET)
+
+
+def test_a_run_that_scores_in_16_bits_is_exported_in_32(dataset_folder, tmp_path, cli):
+    run = train_tiny(dataset_folder, tmp_path / "run", "infer.amp=bf16").run
+    assert cli("evaluate", str(run), "--device", "cpu").code == 0
+    [metrics] = run.rglob("metrics.json")
+    assert read_json(metrics)["speed"]["device"].endswith(", bf16")
+    said = cli("export", str(run), "--out", str(tmp_path / "line"))
+    assert said.code == 0
+    assert "scores images in bf16 (infer.amp), and its thresholds were chosen for that" in said.err
+    parity = read_json(tmp_path / "line" / "model.json")["exported"]["parity"]
+    assert parity["largest_move_of_a_score"] <= parity["allowed"]["score"] == 1e-4
