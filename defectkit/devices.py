@@ -1,10 +1,12 @@
 """The device to compute on, and what depends on it."""
 
 import os
+import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from defectkit.errors import ConfigError
+from defectkit.errors import ConfigError, DefectkitWarning
 from defectkit.vocabulary import Device
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ def autocast_dtype(
             return torch.bfloat16 if _multiplies_bfloat16() else None
         if device.type != "cuda":
             return None
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        # Emulated, as on a T4, bfloat16 is slower than float32.
+        natively = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if natively else torch.float16
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
 
 
@@ -67,14 +71,48 @@ def computing_in(
     return torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
 
 
-def _multiplies_bfloat16() -> bool:
-    """Return whether the processor multiplies matrices in bfloat16 faster than in float32 (AMX)."""
+def warn_of_slow_precision(name: str, amp: str, device: "torch.device") -> None:
+    """Warn where a device computes in ``amp``, the value of a setting, more slowly than in 32 bits.
+
+    Args:
+        name: the setting, ``train.amp`` or ``infer.amp``.
+        amp: ``auto``, which is never slow, ``off``, ``bf16`` or ``fp16``.
+        device: where it is computed.
+    """
+    if _is_slow(amp, device):
+        warnings.warn(
+            f"{name} is {amp}, in which {describe_device(device)} computes more slowly than in 32 "
+            f"bits. Train with --set {name}=off.",
+            DefectkitWarning,
+            stacklevel=3,
+        )
+
+
+def _is_slow(amp: str, device: "torch.device") -> bool:
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", None)
-    if capabilities is None:  # an earlier release of torch
+    if device.type == "cuda":
+        return amp == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
         return False
-    return bool(capabilities().get("amx_bf16", False))
+    known = _capabilities()
+    if known.get("architecture") != "x86_64":
+        return False  # nothing is known of it
+    fast = {"bf16": ("amx_bf16", "avx512_bf16"), "fp16": ("amx_fp16",)}
+    return amp in fast and not any(known.get(one, False) for one in fast[amp])
+
+
+def _multiplies_bfloat16() -> bool:
+    """Return whether the processor multiplies matrices in bfloat16 faster than in float32 (AMX)."""
+    return bool(_capabilities().get("amx_bf16", False))
+
+
+def _capabilities() -> Mapping[str, Any]:
+    """Return what the processor can do, by the names that torch gives it."""
+    import torch
+
+    known = getattr(torch.cpu, "get_capabilities", None)  # Earlier releases of torch lack it.
+    return known() if known else {}
 
 
 def usable_processors() -> int:

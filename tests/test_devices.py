@@ -8,6 +8,7 @@ from defectkit.devices import (
     choose_device,
     describe_device,
     usable_processors,
+    warn_of_slow_precision,
 )
 from defectkit.errors import ConfigError
 
@@ -17,6 +18,16 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def pretend(monkeypatch, *, cuda: bool = False, mps: bool = False) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+def with_bf16(monkeypatch, *, natively: bool) -> None:
+    """Pretend that there is a GPU that has bfloat16, or that torch emulates it."""
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: natively or including_emulation,
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "some GPU")
 
 
 @pytest.mark.parametrize(
@@ -57,12 +68,48 @@ def test_reduced_precision_by_device(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert autocast_dtype("auto", CPU) is None
     assert autocast_dtype("auto", torch.device("mps")) is None
-    for supported, dtype in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda found=supported: found)
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float16)):
+        with_bf16(monkeypatch, natively=native)
         assert autocast_dtype("auto", CUDA) is dtype
     assert autocast_dtype("off", CUDA) is None
     assert autocast_dtype("bf16", CPU) is torch.bfloat16
     assert autocast_dtype("fp16", CUDA) is torch.float16
+
+
+@pytest.mark.parametrize(
+    ("amp", "known", "slow"),
+    [
+        ("bf16", {"architecture": "x86_64"}, True),
+        ("bf16", {"architecture": "x86_64", "avx512_bf16": True}, False),
+        ("bf16", {"architecture": "x86_64", "amx_bf16": True}, False),
+        ("fp16", {"architecture": "x86_64", "avx512_fp16": True}, True),
+        ("off", {"architecture": "x86_64"}, False),
+        ("auto", {"architecture": "x86_64"}, False),
+        ("bf16", {"architecture": "aarch64"}, False),
+        ("bf16", None, False),
+    ],
+)
+def test_a_processor_without_16_bits_is_told(monkeypatch, recwarn, amp, known, slow):
+    if known is None:  # an earlier release of torch
+        monkeypatch.delattr(torch.cpu, "get_capabilities")
+    else:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    warn_of_slow_precision("infer.amp", amp, CPU)
+    told = [str(one.message) for one in recwarn]
+    assert bool(told) == slow
+    if slow:
+        assert told[0].startswith(f"infer.amp is {amp}, in which cpu (")
+        assert told[0].endswith("more slowly than in 32 bits. Train with --set infer.amp=off.")
+
+
+@pytest.mark.parametrize(("natively", "slow"), [(True, 0), (False, 1)])
+def test_a_gpu_that_emulates_bfloat16_is_told(monkeypatch, recwarn, natively, slow):
+    with_bf16(monkeypatch, natively=natively)
+    for amp in ("bf16", "fp16", "auto", "off"):
+        warn_of_slow_precision("train.amp", amp, CUDA)
+    assert len(recwarn) == slow
+    warn_of_slow_precision("train.amp", "bf16", torch.device("mps"))
+    assert len(recwarn) == slow
 
 
 def test_processors_are_those_that_may_be_used():

@@ -18,7 +18,7 @@ from defectkit.data.pixel_format import PixelFormat
 from defectkit.deployment.approach_entries import describe_approach, read_approach
 from defectkit.deployment.loaded_model import LoadedModel, cannot_be_used
 from defectkit.deployment.model_info import ModelInfo
-from defectkit.devices import choose_device, describe_device
+from defectkit.devices import choose_device, describe_device, warn_of_slow_precision
 from defectkit.errors import ConfigError, ModelError
 from defectkit.evaluation.thresholds import Thresholds
 from defectkit.files import sha256_bytes, write_bytes, write_json
@@ -80,7 +80,9 @@ class TrainedModel(LoadedModel):
         ) as error:
             raise cannot_be_used(folder, error) from error
         warn_of_other_versions(info.get("versions", {}), what=str(folder))
-        network = network.to(choose_device(device)).to(memory_format=torch.channels_last).eval()
+        chosen = choose_device(device)
+        warn_of_slow_precision("infer.amp", approach.config.infer.amp, chosen)
+        network = network.to(chosen).to(memory_format=torch.channels_last).eval()
         return cls(approach, network, thresholds, info)
 
     @property

@@ -14,7 +14,7 @@ from defectkit.approaches.fused import Fused, approach_name
 from defectkit.approaches.interface import Approach
 from defectkit.config import WITHOUT_ENCODER
 from defectkit.data.dataset import Dataset
-from defectkit.devices import describe_device
+from defectkit.devices import describe_device, warn_of_slow_precision
 from defectkit.memory import GIB, peak_memory
 from defectkit.models.model_folder import warnings_of
 from defectkit.reporting.metric_tables import format_value
@@ -58,6 +58,8 @@ def print_introduction(
         f"({samples.unit})\n"
         f"on {describe_device(device)}, {precision}, for {length}, into {one_line(str(out))}"
     )
+    warn_of_slow_precision("train.amp", config.train.amp, device)
+    warn_of_slow_precision("infer.amp", config.infer.amp, device)
     if job.expected.step:
         console.print(_describe_expected(job, device))
     for line in samples.describe():
