@@ -112,9 +112,9 @@ def require_finite(*outputs: torch.Tensor) -> None:
         return
     if not all(bool(values.isfinite().all()) for values in outputs):
         raise NotFiniteError(
-            "the network's scores are not finite: its training has diverged. Train again with a "
-            "lower train.lr (--set) or without reduced precision (--set train.amp=off, and "
-            "infer.amp=off)."
+            "the network's scores are not finite: its training has diverged, or fp16 cannot hold "
+            "them (infer.amp). Train again with a lower train.lr (--set) or without reduced "
+            "precision (--set train.amp=off --set infer.amp=off)."
         )
 
 

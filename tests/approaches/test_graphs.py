@@ -9,6 +9,7 @@ from defectkit.approaches.image_mix import ImageMix
 from defectkit.approaches.score_maps import make_finding
 from defectkit.approaches.tuning import Tuning
 from defectkit.config import load_config
+from defectkit.errors import NotFiniteError
 from defectkit.models.losses import class_probabilities
 from defectkit.models.network import Network
 from defectkit.models.segmentation.segmenter import SegmenterOutput
@@ -169,6 +170,21 @@ def test_a_network_computes_in_the_precision_that_is_asked_for(approach, setting
     assert set(dtypes) == {expected}
     assert found.score_map.dtype == np.float32
     assert abs(found.score - exact.score) <= (0 if amp == "off" else 0.02)
+
+
+def test_what_fp16_cannot_hold_is_told():
+    made = build_approach(
+        load_config(None, ["infer.amp=fp16", "model.architecture=segnet", "model.weights=none"]),
+        classes=("1",),
+        channels=1,
+    )
+    network = made.network().eval()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.constant_(module.weight, 9.0)
+    image = np.full((64, 64, 1), 255, np.uint8)
+    with pytest.raises(NotFiniteError, match=r"or fp16 cannot hold them .*--set infer\.amp=off"):
+        made.find(network, [image])
 
 
 def test_an_exported_graph_computes_in_32_bits():
