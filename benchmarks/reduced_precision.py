@@ -67,7 +67,7 @@ def main() -> None:
         return time.perf_counter() - start
 
     def time_scoring(of: torch.dtype | None) -> float:
-        graph = approach.graph(network.eval(), dtype=of)
+        graph = approach.graph(network.eval(), amp="off" if of is None else options.amp)
         start = time.perf_counter()
         for _ in range(options.steps):
             run_graph(graph, image, device)

@@ -4,10 +4,10 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from defectkit.errors import ConfigError, DefectkitWarning
-from defectkit.vocabulary import Device
+from defectkit.vocabulary import Amp, Device
 
 if TYPE_CHECKING:
     import torch
@@ -45,9 +45,7 @@ def describe_device(device: "torch.device") -> str:
     return f"cpu ({threads} thread{'' if threads == 1 else 's'})"
 
 
-def autocast_dtype(
-    amp: Literal["auto", "off", "bf16", "fp16"], device: "torch.device"
-) -> "torch.dtype | None":
+def autocast_dtype(amp: Amp, device: "torch.device") -> "torch.dtype | None":
     """Return the precision on a device that ``train.amp`` or ``infer.amp`` names; None: full."""
     import torch
 
@@ -62,21 +60,20 @@ def autocast_dtype(
     return {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}[amp]
 
 
-def computing_in(
-    dtype: "torch.dtype | None", device: "torch.device"
-) -> AbstractContextManager[object]:
-    """Compute most layers in ``dtype``, as ``torch.autocast`` does; None changes nothing."""
+def computing_in(amp: Amp, device: "torch.device") -> AbstractContextManager[object]:
+    """Compute most layers in the precision that ``amp`` names, as ``torch.autocast`` does."""
     import torch
 
-    return torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
+    dtype = autocast_dtype(amp, device)
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
 
 
-def warn_of_slow_precision(name: str, amp: str, device: "torch.device") -> None:
+def warn_of_slow_precision(name: str, amp: Amp, device: "torch.device") -> None:
     """Warn where a device computes in ``amp``, the value of a setting, more slowly than in 32 bits.
 
     Args:
         name: the setting, ``train.amp`` or ``infer.amp``.
-        amp: ``auto``, which is never slow, ``off``, ``bf16`` or ``fp16``.
+        amp: its value; ``auto`` and ``off`` are never slow.
         device: where it is computed.
     """
     if _is_slow(amp, device):
@@ -88,7 +85,7 @@ def warn_of_slow_precision(name: str, amp: str, device: "torch.device") -> None:
         )
 
 
-def _is_slow(amp: str, device: "torch.device") -> bool:
+def _is_slow(amp: Amp, device: "torch.device") -> bool:
     import torch
 
     if device.type == "cuda":

@@ -12,6 +12,9 @@ ApproachName = Literal["patch", "box", "segment", "novelty"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 """The device to compute on; ``auto`` takes a GPU if there is one."""
 
+Amp = Literal["auto", "off", "bf16", "fp16"]
+"""The precision that a network is trained in, or scores images in: automatic mixed precision."""
+
 InspectEngine = Literal["process", "ray"]
 """What inspects images: this process, or the nodes of a Ray cluster."""
 

@@ -23,7 +23,7 @@ from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
 from defectkit.data.images import pad_image, padded_side, resize_image
 from defectkit.data.tiles import Tile, cover_with_tiles
-from defectkit.devices import autocast_dtype, computing_in
+from defectkit.devices import computing_in
 from defectkit.findings import Finding
 from defectkit.labels.scope import EVERYWHERE, Scope
 from defectkit.models.detection.detector import Detections, Detector
@@ -170,8 +170,7 @@ class Box:
         padded = np.stack([pad_image(image, network.size_divisor) for image in batch])
         device = next(network.parameters()).device
         images = torch.from_numpy(padded).permute(0, 3, 1, 2).to(device)
-        dtype = autocast_dtype(self.config.infer.amp, device)
-        with torch.inference_mode(), computing_in(dtype, device):
+        with torch.inference_mode(), computing_in(self.config.infer.amp, device):
             return cast(list[Detections], network(images))
 
 

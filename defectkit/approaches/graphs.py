@@ -26,6 +26,7 @@ from defectkit.models.losses import Layout, class_probabilities, defect_probabil
 from defectkit.models.mirroring import mirrored_beyond, mirrored_index
 from defectkit.models.network import Network, require_finite
 from defectkit.models.segmentation.segmenter import SegmenterOutput
+from defectkit.vocabulary import Amp
 
 GraphOutput = tuple[torch.Tensor, torch.Tensor | None]
 """Scores (B, K, H, W) float32 in [0, 1], and logits (B,) float32 of whole images, or None."""
@@ -45,19 +46,19 @@ class SegmentGraph(nn.Module):
         margin: int,
         flip: bool,
         any_defect: bool = False,
-        dtype: torch.dtype | None = None,
+        amp: Amp = "off",
     ) -> None:
         """Reflect images by ``margin`` pixels; with ``flip``, score them mirrored as well.
 
         With ``any_defect`` there is one class, which all others are. The network computes in
-        ``dtype``, by default in 32 bits.
+        the precision ``amp``, by default in 32 bits.
         """
         super().__init__()
         self.network = network
         self.layout = layout
         self.margin = margin
         self.flip = flip
-        self.dtype = dtype
+        self.amp = amp
         self.probabilities = defect_probability if any_defect else class_probabilities
 
     def forward(self, images: torch.Tensor) -> GraphOutput:
@@ -81,7 +82,7 @@ class SegmentGraph(nn.Module):
             for length in (height, width)
         )
         wide = images[:, rows.to(images.device)][:, :, columns.to(images.device)]
-        with computing_in(self.dtype, images.device):
+        with computing_in(self.amp, images.device):
             outputs: SegmenterOutput = self.network(wide.permute(0, 3, 1, 2))
         first = self.margin
         logits = outputs.pixels[:, :, first : first + height, first : first + width]
@@ -120,18 +121,18 @@ class PatchGraph(nn.Module):
         stride: int,
         one_by_one: bool = False,
         any_defect: bool = False,
-        dtype: torch.dtype | None = None,
+        amp: Amp = "off",
     ) -> None:
         """Score tiles at every ``stride`` pixels.
 
         That is done in dense passes where the network can do that; otherwise, or if ``one_by_one``,
         each tile is cut out and classified on its own. With ``any_defect`` there is one class,
-        which all others are. The network computes in ``dtype``, by default in 32 bits.
+        which all others are. The network computes in the precision ``amp``, by default in 32 bits.
         """
         super().__init__()
         self.network = network
         self.stride = stride
-        self.dtype = dtype
+        self.amp = amp
         self.dense = network.stride is not None and not one_by_one
         self.probabilities = defect_probability if any_defect else class_probabilities
 
@@ -157,7 +158,7 @@ class PatchGraph(nn.Module):
         rows, columns = (self._seen(length).to(images.device) for length in images.shape[1:3])
         wide = images[:, rows][:, :, columns].permute(0, 3, 1, 2)
         score = score_densely if self.dense else score_one_by_one
-        with computing_in(self.dtype, images.device):
+        with computing_in(self.amp, images.device):
             logits = score(self.network, wide, stride=self.stride)
         return self.probabilities(logits, "apart")
 

@@ -16,7 +16,6 @@ from defectkit.approaches.whole_images import Scored, find_by_scores
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.devices import autocast_dtype
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.classification.all_conv import AllConv
@@ -31,6 +30,7 @@ from defectkit.models.losses import (
 )
 from defectkit.models.network import Network
 from defectkit.models.weights import classifier_weights
+from defectkit.vocabulary import Amp
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ class Patch:
         *,
         one_by_one: bool = False,
         any_defect: bool = False,
-        dtype: torch.dtype | None = None,
+        amp: Amp = "off",
     ) -> PatchGraph:
         """All that is done to the pixels of an image that goes through the network at once.
 
         With ``any_defect``, to tell whether there is a defect: of one class. The network computes
-        in ``dtype``, by default in 32 bits.
+        in the precision ``amp``, by default in 32 bits.
         """
         assert isinstance(network, TileClassifier)
         return PatchGraph(
@@ -131,7 +131,7 @@ class Patch:
             stride=self.config.patch.stride,
             one_by_one=one_by_one,
             any_defect=any_defect,
-            dtype=dtype,
+            amp=amp,
         )
 
     def passes(self, network: Network) -> Passes:
@@ -149,7 +149,7 @@ class Patch:
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""
         device = next(network.parameters()).device
-        graph = self.graph(network, dtype=autocast_dtype(self.config.infer.amp, device))
+        graph = self.graph(network, amp=self.config.infer.amp)
         run = partial(run_graph, graph, device=device)
         return self.passes(network).score(run, batch, n_classes=len(self.classes))
 

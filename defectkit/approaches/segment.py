@@ -15,7 +15,6 @@ from defectkit.approaches.whole_images import Scored, find_by_scores
 from defectkit.arrays import Image, ImageBatch
 from defectkit.config import Config
 from defectkit.data.dataset import Dataset, ImageRecord
-from defectkit.devices import autocast_dtype
 from defectkit.findings import Finding
 from defectkit.labels.scope import Scope
 from defectkit.models.losses import (
@@ -35,6 +34,7 @@ from defectkit.models.segmentation.segmenter import (
     build_smp,
 )
 from defectkit.models.weights import encoder_weights
+from defectkit.vocabulary import Amp
 
 
 @dataclass(frozen=True)
@@ -155,12 +155,12 @@ class Segment:
         )
 
     def graph(
-        self, network: Network, *, any_defect: bool = False, dtype: torch.dtype | None = None
+        self, network: Network, *, any_defect: bool = False, amp: Amp = "off"
     ) -> SegmentGraph:
         """All that is done to the pixels of an image that goes through the network at once.
 
         With ``any_defect``, to tell whether there is a defect: of one class, and in one pass. The
-        network computes in ``dtype``, by default in 32 bits.
+        network computes in the precision ``amp``, by default in 32 bits.
         """
         if any_defect and isinstance(network, HeadedSegmenter):
             network = network.without_classes()
@@ -170,12 +170,12 @@ class Segment:
             margin=self.passes(network).margin,
             flip=self.config.infer.flip and not any_defect,
             any_defect=any_defect,
-            dtype=dtype,
+            amp=amp,
         )
 
     def _score(self, network: Network, batch: ImageBatch) -> Scored:
         """Score (B, H, W, C) of any size."""
         device = next(network.parameters()).device
-        graph = self.graph(network, dtype=autocast_dtype(self.config.infer.amp, device))
+        graph = self.graph(network, amp=self.config.infer.amp)
         run = partial(run_graph, graph, device=device)
         return self.passes(network).score(run, batch, n_classes=len(self.classes))

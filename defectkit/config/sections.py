@@ -18,7 +18,7 @@ from pydantic import (
 from defectkit.config.architectures import ARCHITECTURES, Architecture
 from defectkit.errors import MAX_SEED
 from defectkit.processes import MAX_PROCESSES
-from defectkit.vocabulary import ApproachName, Device
+from defectkit.vocabulary import Amp, ApproachName, Device
 
 MAX_BATCH_PIXELS = 2**28
 """Max. number of pixels of the samples of one training step, 268 million."""
@@ -301,7 +301,7 @@ class TrainConfig(_Section):
     """Maximum norm of the gradients; null switches clipping off."""
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.995
     """Decay of the moving average of the weights that is validated and saved; 0 switches it off."""
-    amp: Literal["auto", "off", "bf16", "fp16"] = "auto"
+    amp: Amp = "auto"
     """Reduced precision; `auto` takes bf16 or fp16 on a GPU, bf16 on a CPU that multiplies matrices
     in it (AMX), else none. Networks that find boxes take it only if told so, and never for
     boxes and losses."""

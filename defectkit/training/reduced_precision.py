@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from defectkit.config import TrainConfig
-from defectkit.devices import autocast_dtype, computing_in
+from defectkit.devices import autocast_dtype
 from defectkit.models.network import Network
 from defectkit.training.depthwise import FastDepthwiseGradients
 
@@ -27,7 +27,9 @@ def describe_precision(network: Network, config: TrainConfig, device: torch.devi
 @contextmanager
 def reduced_precision(device: torch.device, dtype: torch.dtype | None) -> Iterator[None]:
     """Compute most layers in ``dtype``, as ``torch.autocast`` does; None changes nothing."""
-    with computing_in(dtype, device), ExitStack() as changed:
+    with ExitStack() as changed:
+        if dtype is not None:
+            changed.enter_context(torch.autocast(device.type, dtype))
         if device.type == "cpu" and dtype == torch.bfloat16:
             changed.enter_context(FastDepthwiseGradients())
         yield
