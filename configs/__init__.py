@@ -3,6 +3,7 @@
 A file has only what differs from the defaults; its first comment line says what it is.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
 from defectkit.errors import ConfigError
@@ -28,7 +29,11 @@ def path_of(name: str) -> Path:
         ConfigError: there is none of that name.
     """
     if name not in names():
-        raise ConfigError(f"there is no configuration '{name}'. Shipped: {', '.join(names())}.")
+        close = get_close_matches(name[:100], names(), n=1, cutoff=0.7)
+        meant = f" Did you mean '{close[0]}'?" if close else ""
+        raise ConfigError(
+            f"there is no configuration '{name}'.{meant} Shipped: {', '.join(names())}."
+        )
     return FOLDER / f"{name}.yaml"
 
 

@@ -28,7 +28,8 @@ def choose_device(wanted: Device) -> "torch.device":
         return torch.device(next((name for name, there in available.items() if there), "cpu"))
     if not available.get(wanted, True):
         raise ConfigError(
-            f"there is no device '{wanted}' on this machine. Use --device cpu or auto."
+            f"torch {torch.__version__} finds no device '{wanted}' on this machine. Use --device "
+            "cpu or auto. If there is one, install a torch that was built for it."
         )
     return torch.device(wanted)
 

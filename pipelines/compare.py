@@ -163,7 +163,7 @@ def _read_or_evaluate(
         info = read_model_info(model_folder(run))
         if result.metrics["evaluated"] == describe_evaluated(info, split):
             return result
-    console.print(f"the model of [bold]{one_line(name)}[/] was not evaluated on {split} yet")
+    console.print(f"evaluating [bold]{one_line(name)}[/] on {split}, which was not done yet")
     model = load_model(run, device=device)
     own = DataToEvaluate.of_split(load_dataset_of_run(run, model, data), split)
     with open_evaluation(run, own) as results:

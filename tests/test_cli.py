@@ -104,7 +104,7 @@ def test_unreadable_images_give_exit_status_1(cli, run_folder, source_csv, tmp_p
     ("arguments", "message"),
     [
         (["prepare", "gone.csv"], "gone.csv"),
-        (["train", "--data", "gone"], "gone is not a dataset (it has no dataset.json). Make one"),
+        (["train", "--data", "gone"], "gone does not exist. Check the path, or make a dataset"),
         (["train", "--config", "gone.yaml"], "cannot read the configuration gone.yaml"),
         (["train", "--config", "gone"], "there is no configuration 'gone'. Shipped: "),
         (["train", "--resume"], "there is no run runs/segment-<n> to resume. Name one with --out."),
@@ -401,7 +401,7 @@ def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
 def test_the_installed_command_really_ends_with_status_2(tmp_path):
     ended = defectkit_process("train", "--data", "gone", cwd=tmp_path)
     assert ended.returncode == 2
-    assert ended.stderr.startswith("error: gone is not a dataset")
+    assert ended.stderr.startswith("error: gone does not exist")
     assert "Traceback" not in ended.stderr
 
 

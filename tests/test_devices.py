@@ -48,7 +48,7 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, there, kind):
 @pytest.mark.parametrize("wanted", ["cuda", "mps"])
 def test_a_device_that_is_not_there_is_said_with_the_way_out(monkeypatch, wanted):
     pretend(monkeypatch)
-    message = rf"there is no device '{wanted}' on this machine\. Use --device cpu or auto"
+    message = rf"torch \d.* finds no device '{wanted}' on this machine\. Use --device cpu or auto"
     with pytest.raises(ConfigError, match=message):
         choose_device(wanted)
 

@@ -56,6 +56,12 @@ def make_config(content: Mapping[str, Any], *, name: str, settings: Sequence[str
     changed = copy.deepcopy(dict(content))
     for setting in settings:
         _apply(changed, setting)
+    own, asked = content.get("approach"), changed.get("approach")
+    if own is not None and own != asked:
+        raise ConfigError(
+            f"{name} is a configuration of {shown(own)}, but the approach is to be {shown(asked)}. "
+            "Give one of them alone."
+        )
     try:
         return Config.model_validate(changed)
     except ValidationError as error:
@@ -108,7 +114,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
         case "model_type":
             return f"  {path}: {value} is not a section with keys of its own."
         case "value_error":
-            return f"  {path or 'config'}: {detail['ctx']['error']}."
+            return f"  {path}{': ' if path else ''}{detail['ctx']['error']}."
         case _:
             return f"  {path}: {value}: {detail['msg'].lower()}."
 

@@ -180,6 +180,11 @@ class Dataset:
             DatasetError: a file is missing, damaged, changed or of another format version.
         """
         folder = Path(folder)
+        if not folder.exists():
+            raise DatasetError(
+                f"{folder} does not exist. Check the path, or make a dataset with "
+                "'defectkit prepare TRAIN_CSV'."
+            )
         if not (folder / "dataset.json").is_file():
             raise DatasetError(
                 f"{folder} is not a dataset (it has no dataset.json). Make one with "

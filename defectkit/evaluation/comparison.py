@@ -147,8 +147,8 @@ def warn_of_incomparable(results: Sequence[EvaluationResult], rules: Sequence[st
     devices = [str(result.metrics["speed"]["device"]) for result in results]
     if len(set(devices)) > 1:
         warnings.append(
-            f"The milliseconds cannot be compared: {_list_by_run(results, devices)}. They can if "
-            "all were evaluated on one machine: run 'defectkit evaluate' there."
+            f"The milliseconds were not measured alike: {_list_by_run(results, devices)}. Where "
+            "machines or threads differ, run 'defectkit evaluate' for all on one machine."
         )
     if len(set(rules)) > 1:
         warnings.append(

@@ -272,6 +272,6 @@ def _count_from(cuts: Float64Array, values: Float64Array, counts: Int64Array) ->
 def _few_regions(n_found: int) -> str:
     return (
         f"validation has {n_found} labeled regions that are found, fewer than {FEW_REGIONS}: which "
-        "scores of regions are false alarms is little known, and more may be listed. Add defective "
-        "images to the validation split."
+        "scores of regions are false alarms is little known, so that more false alarms may be "
+        "listed. Add defective images to the validation split."
     )

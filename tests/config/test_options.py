@@ -63,3 +63,14 @@ def test_any_text_is_a_time_or_a_message(text):
     except ConfigError:
         return
     assert 0 < seconds < float("inf")
+
+
+def test_an_approach_beside_a_configuration_of_another_is_refused(tmp_path):
+    message = r"novelty.yaml is a configuration of 'novelty', but the approach is to be 'segment'"
+    with pytest.raises(ConfigError, match=message):
+        resolve_config("novelty", ["approach=segment"])
+    with pytest.raises(ConfigError, match=r"of 'patch', but .* 'box'\. Give one of them alone\."):
+        resolve_config(Config(approach="patch"), ["approach=box"])
+    assert resolve_config("novelty", ["approach=novelty"]).approach == "novelty"
+    (tmp_path / "own.yaml").write_text("train: {lr: 0.001}")
+    assert resolve_config(tmp_path / "own.yaml", ["approach=box"]).approach == "box"

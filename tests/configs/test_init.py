@@ -54,3 +54,5 @@ def test_an_unknown_shipped_configuration_names_the_known_ones():
         ConfigError, match=r"no configuration '\.\./x'\. Shipped: .*segnet, .*unet, "
     ):
         configs.path_of("../x")
+    with pytest.raises(ConfigError, match=r"'fastt'\. Did you mean 'fast'\? Shipped: "):
+        configs.path_of("fastt")

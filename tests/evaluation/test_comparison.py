@@ -243,7 +243,9 @@ def test_the_warnings_name_the_runs_with_their_devices_and_rules():
     assert boxes.startswith("The mAP of boxes cannot be compared: ")
     assert boxes.endswith("all boxes are of one class: a: told apart; d: not.")
     devices, rules = warn_of_incomparable([one, two], ["f1", "cost_ratio=50"])
-    assert devices.startswith("The milliseconds cannot be compared: a: cpu (2 threads); b: cuda. ")
+    assert devices.startswith(
+        "The milliseconds were not measured alike: a: cpu (2 threads); b: cuda. "
+    )
     assert "chosen by different rules: a: f1; b: cost_ratio=50. Choose them by one rule" in rules
     few = replace(one, defective=np.arange(IMAGES) < 7)
     (text,) = warn_of_incomparable([few], ["f1"])

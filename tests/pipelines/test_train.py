@@ -137,8 +137,11 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(dataset_folde
 
 
 def test_no_dataset_and_no_images_are_said_plainly(tmp_path, dataset_copy):
-    with pytest.raises(DatasetError, match=r"nowhere is not a dataset \(it has no dataset.json\)"):
+    with pytest.raises(DatasetError, match=r"nowhere does not exist\. Check the path, or make a"):
         train_tiny(tmp_path / "nowhere", tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"empty is not a dataset \(it has no dataset.json\)"):
+        train_tiny(tmp_path / "empty", tmp_path / "run")
     images = dataset_copy / "images.csv"
     images.write_text(images.read_text().replace(",val,", ",train,"))
     reseal_dataset(dataset_copy)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 
 from defectkit.reporting.drawing.figures import (
     BLUE,
@@ -25,24 +25,29 @@ def plot_region_recall(
 ) -> None:
     """Write ``region_recall.png``: the fraction of the true regions that were found, by area.
 
-    A point for each area range, with its 95 % Clopper-Pearson interval, and the curve of the
-    probability of detection with its band, where there is one.
+    For each area range a line from its least to its largest area, whose middle has the 95 %
+    Clopper-Pearson interval; and the curve of the probability of detection with its band, where
+    there is one.
 
     Args:
         path: the PNG to write.
         recall_by_area: the name of an area range to ``{found, total, value, low, high}``, as in
-            ``metrics.json``; a range without regions gets no point.
+            ``metrics.json``; a range without regions gets no line.
         detection: ``detection.by_area`` of ``metrics.json``.
     """
     figure = new_figure(8, 4.2)
     axes = figure.subplots()
     axes.set_xscale("log")
+    borders: set[float] = set()
     for label, entry in recall_by_area.items():
         if entry["total"]:
-            _plot_recall(axes, label, entry)
+            borders |= _plot_recall(axes, label, entry)
     if detection and detection["sizes"]:
         _plot_detection(axes, detection)
+    if borders:
+        axes.set_xticks(sorted(borders))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0, 1.04)
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     style_axes(axes, "Defects found, by area", "area in pixels", "found")
@@ -51,24 +56,27 @@ def plot_region_recall(
     write_figure(path, figure)
 
 
-def _plot_recall(axes: Axes, label: str, entry: Mapping[str, Any]) -> None:
-    """Draw the fraction of an area range such as 64-255 or 4096+ at its middle."""
+def _plot_recall(axes: Axes, label: str, entry: Mapping[str, Any]) -> set[float]:
+    """Draw the fraction of an area range such as 64-255 or 4096+, and return its borders."""
     low, _, high = label.rstrip("+").partition("-")
     start = max(float(low), 1.0)
-    middle = np.sqrt(start * float(high)) if high else 2 * start
+    end = float(high) + 1 if high else 4 * start
+    middle = np.sqrt(start * end)
     value = entry["value"]
+    axes.plot([start, end], [value, value], color=INK, linewidth=3, solid_capstyle="butt")
     interval = [[max(0, value - entry["low"])], [max(0, entry["high"] - value)]]
-    style: dict[str, Any] = {"color": INK, "linewidth": 1.4, "capsize": 4, "fmt": "o"}
+    style: dict[str, Any] = {"color": INK, "linewidth": 1.4, "capsize": 4, "fmt": "none"}
     axes.errorbar(middle, value, yerr=interval, **style)
     axes.annotate(
         f"{entry['found']} of {entry['total']}",
         (middle, value),
-        xytext=(7, 0),
+        xytext=(5, -4 if value > 0.1 else 4),
         textcoords="offset points",
         fontsize=8,
-        va="center",
+        va="top" if value > 0.1 else "bottom",
         color=INK,
     )
+    return {start, end} if high else {start}
 
 
 def _plot_detection(axes: Axes, detection: Mapping[str, Any]) -> None:

@@ -11,15 +11,16 @@ RECALL = {
 
 
 @pytest.mark.filterwarnings("error")
-def test_recall_by_area_has_a_point_per_range_that_has_regions(tmp_path, drawn):
+def test_recall_by_area_has_a_line_per_range_that_has_regions(tmp_path, drawn):
     plot_region_recall(tmp_path / "recall.png", RECALL)
     axes = drawn[0].axes[0]
-    points = [container.lines[0].get_xydata()[0] for container in axes.containers]
-    assert points[0] == pytest.approx([63**0.5, 0.25])
-    assert points[1] == pytest.approx([512, 1.0])
+    ranges = [line.get_xydata().tolist() for line in axes.lines if len(line.get_xdata()) == 2]
+    assert ranges == [[[1, 0.25], [64, 0.25]], [[256, 1.0], [1024, 1.0]]]
+    assert axes.get_xticks().tolist() == [1, 64, 256]
     assert [text.get_text() for text in axes.texts] == ["1 of 4", "3 of 3"]
     (whisker,) = axes.containers[0].lines[2]
     (segment,) = whisker.get_segments()
+    assert segment[:, 0] == pytest.approx([8, 8])
     assert segment[:, 1] == pytest.approx([0.006, 0.81])
     plot_region_recall(tmp_path / "none.png", {})
     assert (tmp_path / "none.png").stat().st_size > 1000
