@@ -107,7 +107,7 @@ def test_the_installed_command_works_in_an_empty_folder(installed, tmp_path):
     assert "segnet" in listed.stdout
     missing = run([installed / "defectkit", "train", "--data", "gone"], tmp_path)
     assert missing.returncode == 2
-    assert "gone is not a dataset" in missing.stderr
+    assert "gone does not exist" in missing.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -180,16 +180,11 @@ class Dataset:
             DatasetError: a file is missing, damaged, changed or of another format version.
         """
         folder = Path(folder)
-        if not folder.exists():
-            raise DatasetError(
-                f"{folder} does not exist. Check the path, or make a dataset with "
-                "'defectkit prepare TRAIN_CSV'."
-            )
         if not (folder / "dataset.json").is_file():
-            raise DatasetError(
-                f"{folder} is not a dataset (it has no dataset.json). Make one with "
-                f"'defectkit prepare TRAIN_CSV --out {folder}', or name another folder."
-            )
+            no_dataset = "is not a dataset (it has no dataset.json)"
+            why = no_dataset if folder.exists() else "does not exist"
+            way_out = "Check the path, or make a dataset with 'defectkit prepare TRAIN_CSV'."
+            raise DatasetError(f"{folder} {why}. {way_out}")
         try:
             info = _read_info(folder)
             if not all(isinstance(class_id, str) for class_id in info["classes"]):

@@ -163,9 +163,12 @@ def test_color_images_make_a_color_dataset(dataset_copy):
 
 
 def test_a_folder_that_is_not_a_dataset_is_refused_with_the_way_out(tmp_path):
-    message = r"x is not a dataset \(it has no dataset\.json\)\. Make one with 'defectkit prepare"
+    (tmp_path / "x").mkdir()
+    message = r"x is not a dataset \(it has no dataset\.json\)\. Check the path, or make a"
     with pytest.raises(DatasetError, match=message):
         Dataset.load(tmp_path / "x")
+    with pytest.raises(DatasetError, match=r"y does not exist\. Check the path, or make a dataset"):
+        Dataset.load(tmp_path / "y")
 
 
 @pytest.mark.parametrize("version", [0, 3, "1", None])

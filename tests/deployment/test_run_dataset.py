@@ -54,7 +54,7 @@ def test_a_damaged_run_json_is_of_no_matter_where_the_dataset_is_named(
 def test_a_run_that_names_no_dataset_says_the_way_out(run_copy, model, monkeypatch):
     path = run_copy / "run.json"
     reseal(path, dataset_folder="/gone")
-    with pytest.raises(DatasetError, match="gone is not a dataset"):
+    with pytest.raises(DatasetError, match="gone does not exist"):
         load_dataset_of_run(run_copy, model)
     path.write_text("{")
     with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):

@@ -284,7 +284,7 @@ def test_another_split_can_be_compared(copies, tmp_path):
 def test_a_dataset_that_moved_can_be_named(copies, dataset_copy, tmp_path):
     for run in copies:
         change(run / "run.json", "dataset_folder", value="/gone")
-    with pytest.raises(DatasetError, match="gone is not a dataset"):
+    with pytest.raises(DatasetError, match="gone does not exist"):
         compare(copies, tmp_path)
     assert len(compare(copies, tmp_path, data=dataset_copy)) == 2
 

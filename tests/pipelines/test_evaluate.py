@@ -489,7 +489,7 @@ def test_what_is_missing_is_said_plainly(run_copy, dataset_copy, tmp_path, quiet
         defectkit.evaluate(run_copy, data=dataset_copy, device="cpu", console=quiet)
     facts = run_copy / "run.json"
     reseal(facts, dataset_folder="/gone")
-    with pytest.raises(DatasetError, match="gone is not a dataset"):
+    with pytest.raises(DatasetError, match="gone does not exist"):
         defectkit.evaluate(run_copy, device="cpu", console=quiet)
     facts.write_text("{")
     with pytest.raises(ModelError, match=r"run\.json is damaged .*--data"):

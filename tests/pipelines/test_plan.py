@@ -41,7 +41,7 @@ def test_the_command_prints_facts_and_plan(cli, dataset_folder):
 
 
 def test_what_cannot_be_planned_is_refused(tmp_path, dataset_folder, quiet):
-    with pytest.raises(DatasetError, match="is not a dataset"):
+    with pytest.raises(DatasetError, match="does not exist"):
         defectkit.plan(tmp_path / "none", console=quiet)
     with pytest.raises(ConfigError, match="exclude each other"):
         defectkit.plan(dataset_folder, epochs=1, max_time="1m", console=quiet)
