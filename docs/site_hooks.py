@@ -23,6 +23,7 @@ ADOPTED = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/infer_amp.md": "benchmarks/infer_amp.md",
     "benchmarks/presets.md": "benchmarks/presets.md",
     "benchmarks/quality.md": "benchmarks/quality.md",
     "benchmarks/results.md": "benchmarks/results.md",
